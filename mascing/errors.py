@@ -1,0 +1,33 @@
+"""The library's one small tree of errors. Each message says what to do next."""
+
+
+class MascingError(Exception):
+    """Base of every error that a user can act on."""
+
+
+class ConfigError(MascingError):
+    """A configuration that cannot be run as written."""
+
+
+class DataError(MascingError):
+    """Conversations, traces or replies that cannot be used."""
+
+
+class ModelError(MascingError):
+    """A model that cannot be loaded, or whose routers cannot be tapped."""
+
+
+class MaskError(MascingError):
+    """A mask that does not fit the model, or is not a mask."""
+
+
+class SteeringError(MascingError):
+    """Steering that could not be proved to be in force."""
+
+
+class StorageError(MascingError):
+    """A storage URL that cannot be read or written."""
+
+
+class ConflictError(StorageError):
+    """Another writer committed different content under the same name."""

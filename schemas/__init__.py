@@ -1,0 +1,1 @@
+"""What crosses a boundary: configs, manifests, cards, results and Parquet schemas."""

@@ -1,0 +1,31 @@
+"""The card beside a published mask: where it comes from and what it was measured to do."""
+
+from typing import Any
+
+from schemas.base import Frozen
+from schemas.result import Baseline, MethodResult
+
+
+class MaskCard(Frozen):
+    """Provenance and evidence of one published mask."""
+
+    model: str
+    model_fingerprint: str
+    behaviour: str
+    method: str
+    selected: dict[str, Any]
+    data: dict[str, str]
+    baseline: Baseline
+    result: MethodResult
+    gates: dict[str, Any]
+    mask_digest: str
+
+
+class Channel(Frozen):
+    """What a channel points at now, and what it pointed at before (newest last)."""
+
+    model: str
+    behaviour: str
+    channel: str
+    mask: str
+    history: tuple[str, ...] = ()

@@ -1,0 +1,174 @@
+"""The configuration of one reconfiguration run: typed, frozen, and refused at load when wrong."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from schemas.base import Frozen
+
+Span = Literal["question", "question+prompt"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ModelConfig(Frozen):
+    """Where the model is and how to load it: a local folder, a storage URL of one, or a hub id."""
+
+    path: str = Field(min_length=1)
+    revision: str | None = None
+    dtype: Dtype = "auto"
+    device: str = "cpu"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+
+
+class JudgeConfig(Frozen):
+    """How a reply becomes a verdict.
+
+    ``refusal``: hit if the reply starts with one of ``phrases``. ``exact``: hit if it equals the conversation's
+    ``wanted`` reply. An empty reply is always ``unscored``.
+    """
+
+    kind: Literal["refusal", "exact"]
+    phrases: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _phrases_fit_the_kind(self) -> "JudgeConfig":
+        if self.kind == "refusal" and not self.phrases:
+            raise ValueError("a refusal judge needs phrases: the openings that count as a refusal")
+        if self.kind == "exact" and self.phrases:
+            raise ValueError("an exact judge compares with `wanted` and takes no phrases")
+        return self
+
+
+class BehaviourConfig(Frozen):
+    """What is steered: its conversations (JSON Lines) and a judge for each kind of set."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    conversations: str = Field(min_length=1)
+    target: JudgeConfig
+    utility: JudgeConfig
+    protected: JudgeConfig
+    truth: str | None = Field(
+        default=None, description="safetensors file with the known circuit `bias` [L, E], for testbeds"
+    )
+    max_characters: int = Field(default=100_000, gt=0, description="longer conversations are quarantined")
+
+
+class SplitConfig(Frozen):
+    """Shares of the groups that go to each split, by a stable hash of the group id."""
+
+    train: float = Field(default=0.5, gt=0, lt=1)
+    dev: float = Field(default=0.2, gt=0, lt=1)
+    test: float = Field(default=0.3, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self) -> "SplitConfig":
+        if abs(self.train + self.dev + self.test - 1) > 1e-9:
+            raise ValueError(f"train + dev + test must be 1, not {self.train + self.dev + self.test:g}")
+        return self
+
+
+class HarvestConfig(Frozen):
+    """How traces are recorded."""
+
+    rows_per_shard: int = Field(default=256, gt=0, description="conversations a shard")
+    batch_tokens: int = Field(default=4096, gt=0, description="padded tokens a batch, at most")
+
+
+class MascingConfig(Frozen):
+    """The paper's search: surrogate schedule and the lambda x alpha grid, for each span."""
+
+    spans: tuple[Span, ...] = ("question", "question+prompt")
+    surrogate_epochs: int = Field(default=30, gt=0)
+    search_epochs: int = Field(default=100, gt=0)
+    learning_rate: Positive = 0.05
+    lambdas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1e-5, 1e-4, 1e-3)
+    alphas: tuple[Positive, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    threshold: float = Field(default=0.1, ge=0)
+
+
+class SteerMoEConfig(Frozen):
+    """The risk-difference search: how many experts are activated and deactivated, over the whole model."""
+
+    spans: tuple[Span, ...] = ("question+prompt",)
+    n_activated: tuple[Annotated[int, Field(ge=0)], ...] = (0, 2, 4, 8)
+    n_deactivated: tuple[Annotated[int, Field(ge=0)], ...] = (0, 2, 4, 8)
+    epsilon: Positive = 1e-2
+
+
+class GradientConfig(Frozen):
+    """Descent on the model itself: margin of wanted over unwanted reply, with an L1 and a utility term."""
+
+    steps: int = Field(default=60, gt=0)
+    batch_size: int = Field(default=48, gt=0)
+    learning_rate: Positive = 0.05
+    l1: tuple[Annotated[float, Field(ge=0)], ...] = (1e-3, 1e-2)
+    utility_weight: float = Field(default=1.0, ge=0)
+    alphas: tuple[Positive, ...] = (0.5, 1.0, 1.5)
+
+
+class RandomConfig(Frozen):
+    """The control: the best selected mask with its entries shuffled."""
+
+
+class MethodsConfig(Frozen):
+    """The methods to run; `null` leaves one out. `random` is never left out: no method is reported without it."""
+
+    mascing: MascingConfig | None = MascingConfig()
+    steermoe: SteerMoEConfig | None = SteerMoEConfig()
+    gradient: GradientConfig | None = GradientConfig()
+    random: RandomConfig = RandomConfig()
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> "MethodsConfig":
+        if self.mascing is None and self.steermoe is None and self.gradient is None:
+            raise ValueError("at least one of mascing, steermoe and gradient must be on")
+        return self
+
+
+class GatesConfig(Frozen):
+    """What a mask must show on the test split to be published; all rates as fractions of 1."""
+
+    min_uplift: float = Field(default=0.1, ge=0, le=1, description="lower bound of the target uplift must reach it")
+    max_utility_loss: float = Field(default=0.1, ge=0, le=1, description="upper bound of each utility loss")
+    protected_tolerance: float = Field(default=0.1, ge=0, le=1, description="upper bound of each protected loss")
+
+
+class GenerationConfig(Frozen):
+    """How replies are generated for judging: greedy, in fixed batches."""
+
+    max_new_tokens: int = Field(default=32, gt=0)
+    batch_size: int = Field(default=64, gt=0)
+
+
+class ComputeConfig(Frozen):
+    """Where the work runs. Placement never changes a result, so it is in no fingerprint."""
+
+    workers: int = Field(default=2, gt=0)
+    num_cpus: float = Field(default=1, ge=0, description="CPUs a worker")
+    num_gpus: float = Field(default=0, ge=0, description="GPUs a worker")
+
+
+class RunConfig(Frozen):
+    """One model, one behaviour, all methods."""
+
+    model: ModelConfig
+    behaviour: BehaviourConfig
+    seed: int = Field(default=0, ge=0)
+    splits: SplitConfig = SplitConfig()
+    harvest: HarvestConfig = HarvestConfig()
+    methods: MethodsConfig = MethodsConfig()
+    generation: GenerationConfig = GenerationConfig()
+    gates: GatesConfig = GatesConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _device_matches_resources(self) -> "RunConfig":
+        if self.model.device == "cpu" and self.compute.num_gpus > 0:
+            raise ValueError(
+                "model.device is cpu but compute.num_gpus reserves GPUs: set device to cuda, or num_gpus to 0"
+            )
+        if self.model.device.startswith("cuda") and self.compute.num_gpus == 0:
+            raise ValueError("model.device is cuda but compute.num_gpus is 0: Ray would hide the GPUs from the workers")
+        return self

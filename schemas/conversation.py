@@ -1,0 +1,65 @@
+"""One labelled conversation: the unit of every data set, split, trace and verdict."""
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from schemas.base import Frozen
+
+Role = Literal["system", "user", "assistant"]
+Label = Literal["positive", "negative"]
+
+SET_PATTERN = re.compile(r"^(target|utility/[a-z0-9_-]+|protected/[a-z0-9_-]+)$")
+
+
+class Message(Frozen):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str = Field(min_length=1)
+
+    @field_validator("content")
+    @classmethod
+    def _not_blank(cls, content: str) -> str:
+        if not content.strip():
+            raise ValueError("the text of a turn is blank")
+        return content
+
+
+class Conversation(Frozen):
+    """A conversation that ends with a user turn and, where known, the replies it should and should not get.
+
+    ``group_id`` names the goal or question the conversation is about; splits never cut a group.
+    ``set`` says what the conversation measures: ``target``, ``utility/<name>`` or ``protected/<name>``.
+    ``label`` is the side of the contrast in the target set: ``positive`` where the model shows the wanted
+    behaviour by itself, ``negative`` where it does not.
+    """
+
+    id: str = Field(min_length=1)
+    group_id: str = Field(min_length=1)
+    set: str = "target"
+    label: Label | None = None
+    messages: tuple[Message, ...] = Field(min_length=1)
+    wanted: str | None = None
+    unwanted: str | None = None
+
+    @field_validator("set")
+    @classmethod
+    def _known_set(cls, name: str) -> str:
+        if not SET_PATTERN.match(name):
+            raise ValueError(f"set {name!r} is not target, utility/<name> or protected/<name>")
+        return name
+
+    @model_validator(mode="after")
+    def _ends_with_user(self) -> "Conversation":
+        if all(message.role != "user" for message in self.messages):
+            raise ValueError("the conversation has no user turn")
+        if self.messages[-1].role != "user":
+            raise ValueError("the last turn must be the user's: the model's reply to it is what is judged")
+        return self
+
+    @property
+    def turns(self) -> int:
+        """Number of user turns."""
+        return sum(message.role == "user" for message in self.messages)

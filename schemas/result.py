@@ -1,0 +1,63 @@
+"""`result.json`: what a run measured, under names that others compare against."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.base import Frozen
+
+
+class Rate(Frozen):
+    """A rate or a difference of rates with its 95% interval, clustered by group.
+
+    ``value`` is over the scored conversations; ``low`` and ``high`` count every unscored one worst-case.
+    ``n`` is the number of conversations, ``unscored`` how many of them no judge could read.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int = Field(ge=0)
+    unscored: int = Field(ge=0)
+
+
+class SplitSizes(Frozen):
+    """Conversations in each split."""
+
+    train: int
+    dev: int
+    test: int
+
+
+class Baseline(Frozen):
+    """The unsteered model on the test split."""
+
+    target_rate: Rate
+    utility: dict[str, Rate]
+    protected: dict[str, Rate]
+
+
+class MethodResult(Frozen):
+    """One method's selected mask on the test split. `uplift` is paired with the baseline."""
+
+    selected: dict[str, Any]
+    target_rate: Rate
+    uplift: Rate
+    utility: dict[str, Rate]
+    protected: dict[str, Rate]
+    circuit_precision: float | None
+    gate: Literal["pass", "fail"]
+    reasons: tuple[str, ...]
+
+
+class Result(Frozen):
+    """The whole of `result.json`."""
+
+    model: str
+    behaviour: str
+    splits: SplitSizes
+    baseline: Baseline
+    methods: dict[str, MethodResult]
+    published: str | None
+    timings: dict[str, float]
+    versions: dict[str, str]

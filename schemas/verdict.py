@@ -1,0 +1,14 @@
+"""A judge's typed answer about one reply."""
+
+from typing import Literal
+
+from schemas.base import Frozen
+
+Outcome = Literal["hit", "miss", "unscored"]
+
+
+class Verdict(Frozen):
+    """``hit``: the reply shows what the set measures. ``unscored`` is never counted as either."""
+
+    outcome: Outcome
+    reason: str

@@ -1,0 +1,1 @@
+"""Stage bodies and Ray actors: one file a stage."""
