@@ -1,0 +1,74 @@
+"""What importing the library costs, and what it needs."""
+
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+
+PIPELINE_ONLY: Final = (
+    "fsspec jinja2 plotly polars prefect pyarrow ray rich s3fs scipy sklearn statsmodels typer yaml".split()
+)
+
+CORE: Final = [
+    "mascing.baking",
+    "mascing.circuits.gradient",
+    "mascing.circuits.mascing",
+    "mascing.circuits.random",
+    "mascing.circuits.steermoe",
+    "mascing.mask",
+    "mascing.models",
+    "mascing.recording",
+    "mascing.routers",
+    "mascing.steering",
+    "mascing.surrogate",
+]
+
+# Refuses an import only where our own code asks for it: transformers probes for optional packages itself.
+REFUSE: Final = """
+import builtins, sys
+banned, plain = set({banned!r}), builtins.__import__
+def refusing(name, globals=None, locals=None, fromlist=(), level=0):
+    asking = (globals or {{}}).get("__name__", "")
+    if asking.partition(".")[0] in ("mascing", "schemas") and level == 0 and name.partition(".")[0] in banned:
+        raise ImportError(f"{{asking}} needs {{name}}")
+    return plain(name, globals, locals, fromlist, level)
+builtins.__import__ = refusing
+"""
+
+
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_library_is_quick_and_light() -> None:
+    timed = (
+        "import sys, time; start = time.perf_counter(); import mascing; print(time.perf_counter() - start);"
+        "print(sorted({'torch', 'transformers', 'ray', 'prefect', 'pydantic'} & set(sys.modules)))"
+    )
+    outputs = [run(timed).splitlines() for _ in range(3)]
+    assert min(float(seconds) for seconds, _ in outputs) < 0.3
+    assert all(loaded == "[]" for _, loaded in outputs)
+
+
+def test_the_core_needs_no_pipeline_package() -> None:
+    run(REFUSE.format(banned=PIPELINE_ONLY) + "import " + ", ".join(CORE))
+
+
+def test_the_refusal_that_guards_the_core_works() -> None:
+    with pytest.raises(AssertionError, match="mascing.traces needs pyarrow"):
+        run(REFUSE.format(banned=PIPELINE_ONLY) + "import mascing.traces")
+
+
+def test_the_public_names_are_there() -> None:
+    names = run("import mascing; print(all(getattr(mascing, name) for name in mascing.__all__), dir(mascing))")
+    assert names.startswith("True ['Mask', 'RouterSpec', 'bake', 'inspect_routers', 'record', 'steer']")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    import mascing
+
+    with pytest.raises(AttributeError, match="no attribute 'steeer'"):
+        _ = mascing.steeer

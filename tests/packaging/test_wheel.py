@@ -1,0 +1,47 @@
+"""The wheel, unpacked in an empty folder, is a whole MASCing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the built wheel's content: what `pip install` would put into site-packages."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    ignored = shutil.ignore_patterns(".*", "build", "mascing-data", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source], check=True)
+    (wheel,) = folder.glob("*.whl")
+    target = folder / "site"
+    subprocess.run([*pip, "install", "-q", "--no-deps", "--target", target, wheel], check=True)
+    return target
+
+
+def test_every_package_is_in_the_wheel(unpacked: Path) -> None:
+    for package in ("flows", "mascing", "schemas", "tasks"):
+        assert (unpacked / package / "__init__.py").is_file()
+    assert not (unpacked / "tests").exists()
+
+
+def test_the_command_line_runs_from_the_wheel_in_an_empty_folder(unpacked: Path, tmp_path: Path) -> None:
+    code = "import mascing, flows.reconfigure, mascing.cli; print(mascing.__file__); mascing.cli.main(['--help'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(unpacked), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(unpacked))
+    assert "demo" in done.stdout
