@@ -1,0 +1,77 @@
+"""Fingerprints: equal values give equal names, whatever the machine, the process or the order of keys."""
+
+import hashlib
+import json
+import math
+import sys
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel
+
+
+def fingerprint(value: Any) -> str:
+    """Return 16 hex characters that identify a value by its content.
+
+    Takes None, booleans, numbers, strings, bytes, lists and tuples (alike), dicts with string keys (in any order),
+    pydantic models, numpy arrays and torch tensors (dtype, shape and bytes). Raises TypeError on anything else, and on
+    NaN, since a name that does not stand for its value is worse than none.
+    """
+    canonical = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value that differs wherever the given values differ; ``$`` marks what JSON has no type for."""
+    if value is None or type(value) in (bool, int, str):
+        return value
+    if type(value) is float:
+        return _finite(value)
+    if isinstance(value, bytes):
+        return {"$bytes": hashlib.sha256(value).hexdigest()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {_key(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, BaseModel):
+        return _plain(value.model_dump())
+    if isinstance(value, (np.ndarray, np.generic)):
+        return _array(np.asarray(value))
+    if _is_tensor(value):
+        return _tensor(value)
+    raise TypeError(
+        f"a {type(value).__module__}.{type(value).__qualname__} has no stable fingerprint: "
+        "pass plain values, pydantic models, arrays or tensors"
+    )
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise TypeError(f"{value} has no stable fingerprint: pass finite numbers")
+    return value
+
+
+def _key(key: Any) -> str:
+    if type(key) is not str:
+        raise TypeError(f"a dict with the key {key!r} has no stable fingerprint: keys must be strings")
+    return f"${key}" if key.startswith("$") else key
+
+
+def _array(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    if array.dtype.hasobject:
+        raise TypeError("an array of Python objects has no stable fingerprint: pass numbers or bytes")
+    little = array.astype(array.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(np.ascontiguousarray(little).tobytes()).hexdigest()
+    return {"$array": [little.dtype.str, list(array.shape), digest]}
+
+
+def _is_tensor(value: Any) -> bool:
+    """Whether it is a torch tensor, found out without importing torch: unimported, it can have made none."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _tensor(tensor: Any) -> dict[str, Any]:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    digest = hashlib.sha256(flat.view(sys.modules["torch"].uint8).numpy().tobytes()).hexdigest()
+    return {"$tensor": [str(tensor.dtype), list(tensor.shape), digest]}
