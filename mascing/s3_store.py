@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import s3fs
+from aiohttp import ClientError as HttpError
 from botocore.exceptions import (
     BotoCoreError,
     ConnectTimeoutError,
@@ -50,6 +51,7 @@ class S3Store:
         """
         self._s3.retries = 1  # a wrong URL should be told at once
         try:
+            self._list_one()
             self.put_new(_PROBE, b"mascing\n")
             if self.put_new(_PROBE, b"again\n") or self.put_if(_PROBE, b"again\n", f'"{"0" * 32}"'):
                 raise StorageError(
@@ -105,6 +107,11 @@ class S3Store:
         names = [key[len(self._place.root) + 1 :] for key in keys if key.startswith(f"{start}/")]
         return [name for name in names if not any(part.startswith(".") or not part for part in name.split("/"))]
 
+    def _list_one(self) -> None:
+        """Prove that the bucket is there, which a put does not: some servers make a missing bucket by themselves."""
+        with self._explained(""):
+            self._s3.call_s3("list_objects_v2", Bucket=self._place.bucket, Prefix=self._place.prefix, MaxKeys=1)
+
     def _key(self, path: str) -> str:
         return f"{self._place.root}/{path}"
 
@@ -130,7 +137,7 @@ class S3Store:
 
         The server's own text stays out of the message: it can repeat parts of the signed request.
         """
-        place = f"{self.url}/{path}"
+        place = f"{self.url}/{path}" if path else self.url
         try:
             yield
         except (NoCredentialsError, PartialCredentialsError) as error:
@@ -142,12 +149,14 @@ class S3Store:
             raise StorageError(
                 f"{place}: the S3 endpoint does not answer: check AWS_ENDPOINT_URL, the region and the network"
             ) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, HttpError) as error:
             raise StorageError(
                 f"{place}: S3 failed ({type(error).__name__}): check AWS_ENDPOINT_URL, the region and the network"
             ) from error
         except OSError as error:
             raise self._explanation(place, error) from error
+        except ValueError as error:  # what botocore raises on an endpoint that is no URL
+            raise StorageError(f"{place}: the S3 settings are wrong: AWS_ENDPOINT_URL must be a URL") from error
 
     def _explanation(self, place: str, error: OSError) -> OSError | StorageError:
         code = _code(error)

@@ -79,21 +79,21 @@ class HarvestConfig(Frozen):
 class MascingConfig(Frozen):
     """The paper's search: surrogate schedule and the lambda x alpha grid, for each span."""
 
-    spans: tuple[Span, ...] = ("question", "question+prompt")
+    spans: tuple[Span, ...] = Field(default=("question", "question+prompt"), min_length=1)
     surrogate_epochs: int = Field(default=30, gt=0)
     search_epochs: int = Field(default=100, gt=0)
     learning_rate: Positive = 0.05
-    lambdas: tuple[Annotated[float, Field(ge=0)], ...] = (0.0, 1e-5, 1e-4, 1e-3)
-    alphas: tuple[Positive, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    lambdas: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1e-5, 1e-4, 1e-3), min_length=1)
+    alphas: tuple[Positive, ...] = Field(default=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), min_length=1)
     threshold: float = Field(default=0.1, ge=0)
 
 
 class SteerMoEConfig(Frozen):
     """The risk-difference search: how many experts are activated and deactivated, over the whole model."""
 
-    spans: tuple[Span, ...] = ("question+prompt",)
-    n_activated: tuple[Annotated[int, Field(ge=0)], ...] = (0, 2, 4, 8)
-    n_deactivated: tuple[Annotated[int, Field(ge=0)], ...] = (0, 2, 4, 8)
+    spans: tuple[Span, ...] = Field(default=("question+prompt",), min_length=1)
+    n_activated: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 2, 4, 8), min_length=1)
+    n_deactivated: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 2, 4, 8), min_length=1)
     epsilon: Positive = 1e-2
 
 
@@ -103,9 +103,9 @@ class GradientConfig(Frozen):
     steps: int = Field(default=60, gt=0)
     batch_size: int = Field(default=48, gt=0)
     learning_rate: Positive = 0.05
-    l1: tuple[Annotated[float, Field(ge=0)], ...] = (1e-3, 1e-2)
+    l1: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(1e-3, 1e-2), min_length=1)
     utility_weight: float = Field(default=1.0, ge=0)
-    alphas: tuple[Positive, ...] = (0.5, 1.0, 1.5)
+    alphas: tuple[Positive, ...] = Field(default=(0.5, 1.0, 1.5), min_length=1)
 
 
 class RandomConfig(Frozen):
