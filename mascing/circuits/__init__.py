@@ -1,0 +1,1 @@
+"""The methods that make masks: one file each, from labelled traces or the model itself to candidate masks."""

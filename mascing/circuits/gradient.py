@@ -1,0 +1,121 @@
+"""Descent on the model itself: the bias that makes the wanted reply likelier than the unwanted one.
+
+The weights are frozen; only S [L, E] has gradients, through the routers of teacher-forced forwards.
+Shape suffixes: B row of a batch, L MoE layer, E expert.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from mascing.circuits.candidates import Candidate
+from mascing.circuits.replies import ReplyBatch, reply_batches
+from mascing.errors import DataError
+from mascing.mask import Mask
+from mascing.models import Loaded
+from mascing.routers import RouterSpec
+from mascing.tap import tap_routers
+from schemas.config import GradientConfig
+from schemas.conversation import Conversation
+
+NAME = "gradient"
+MARGIN = 4.0
+"""Nats by which the wanted reply shall lead; a conversation where it leads by more pushes no further."""
+THRESHOLD = 0.1
+"""Entries of S up to this size become 0: Adam leaves noise of about its learning rate where L1 wants none."""
+
+
+def candidates(
+    loaded: Loaded,
+    spec: RouterSpec,
+    contrast: Sequence[Conversation],
+    benign: Sequence[Conversation],
+    sigma: Tensor,
+    config: GradientConfig,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Candidate]:
+    """One candidate a cell of l1 x alphas: the bias ``alpha * sigma[:, None] * S``.
+
+    ``contrast`` are conversations of the target set: those with a `wanted` and an `unwanted` reply count. ``benign``
+    are conversations whose `wanted` reply must stay likely. ``sigma`` [L] is the calibrated spread of each layer's
+    logits. ``progress(done, total)`` counts steps over all searches. Raises DataError if no conversation of
+    ``contrast`` has both replies.
+    """
+    pairs = [(asked, (asked.wanted, asked.unwanted)) for asked in contrast if asked.wanted and asked.unwanted]
+    if not pairs:
+        raise DataError("gradient needs target conversations with a `wanted` and an `unwanted` reply: there are none")
+    contrasts = reply_batches(loaded, pairs, config.batch_size)
+    keeps = reply_batches(loaded, [(asked, (asked.wanted,)) for asked in benign if asked.wanted], config.batch_size)
+    found = []
+    for turn, l1 in enumerate(config.l1):
+
+        def report(step: int, before: int = turn * config.steps) -> None:
+            if progress is not None:
+                progress(before + step, len(config.l1) * config.steps)
+
+        S_LE = descend(loaded.model, contrasts, keeps, sigma, l1, spec, config, seed, report)
+        for alpha in config.alphas:
+            cell = {"l1": l1, "alpha": alpha}
+            mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": NAME, **cell})
+            found.append(Candidate(NAME, cell, mask))
+    return found
+
+
+def descend(
+    model: torch.nn.Module,
+    contrasts: Sequence[ReplyBatch],
+    keeps: Sequence[ReplyBatch],
+    sigma: Tensor,
+    l1: float,
+    spec: RouterSpec,
+    config: GradientConfig,
+    seed: int,
+    report: Callable[[int], None],
+) -> Tensor:
+    """The thresholded S, float32 [L, E] in units of sigma, after ``config.steps`` steps of Adam from 0.
+
+    Minimises ``mean hinge(MARGIN - margin) + utility_weight * mean -log p(benign wanted) + l1 * |S|_1`` with
+    margin = log p(wanted) - log p(unwanted), one batch of each kind a step.
+    """
+    S_LE = torch.zeros(len(spec.layer_ids), spec.n_experts, requires_grad=True)
+    optimizer = torch.optim.Adam([S_LE], lr=config.learning_rate)
+    generator = torch.Generator().manual_seed(seed)
+    contrast_turns, keep_turns = _endless(contrasts, generator), _endless(keeps, generator)
+
+    def add_bias(layer: int, logits: Tensor) -> Tensor:
+        return logits + (sigma[layer] * S_LE[layer]).to(logits.device)
+
+    with _frozen(model), tap_routers(model, add_bias):
+        for step in range(config.steps):
+            optimizer.zero_grad()
+            wanted_B, unwanted_B = next(contrast_turns).log_likelihood(model).chunk(2)
+            (MARGIN - (wanted_B - unwanted_B)).relu().mean().backward()
+            if keeps and config.utility_weight > 0:
+                (-config.utility_weight * next(keep_turns).log_likelihood(model).mean()).backward()
+            (l1 * S_LE.abs().sum()).backward()
+            optimizer.step()
+            report(step + 1)
+    found_LE = S_LE.detach()
+    return torch.where(found_LE.abs() > THRESHOLD, found_LE, 0.0)
+
+
+def _endless(batches: Sequence[ReplyBatch], generator: torch.Generator) -> Iterator[ReplyBatch]:
+    while batches:
+        for index in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[index]
+
+
+@contextmanager
+def _frozen(model: torch.nn.Module) -> Iterator[None]:
+    """Takes the weights' gradients away for the block, so that no graph is kept for them."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)

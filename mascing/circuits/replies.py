@@ -1,0 +1,72 @@
+"""Teacher-forced replies: how likely the model finds given replies, with gradients through its routers.
+
+Shape suffixes: B row (a prompt with a reply), T token, R position before a reply token of any row, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mascing.batching import right_padded
+from mascing.chat import render
+from mascing.models import Loaded
+from schemas.conversation import Conversation
+
+
+@dataclass(frozen=True)
+class ReplyBatch:
+    """Rows of one forward: token ids [B, T] padded on the right, and where each row's reply is.
+
+    ``before_R`` are the positions whose logits predict a reply token of at least one row; ``reply_BR`` tells of which.
+    """
+
+    ids_BT: Tensor
+    before_R: Tensor
+    reply_BR: Tensor
+
+    def log_likelihood(self, model: Any) -> Tensor:
+        """log p(reply | prompt) of every row, float32 [B]; only the logits at ``before_R`` are computed."""
+        device = model.get_input_embeddings().weight.device
+        output = model(input_ids=self.ids_BT.to(device), logits_to_keep=self.before_R.to(device), use_cache=False)
+        logits_BRV: Tensor = output.logits.float()
+        target_BR = self.ids_BT[:, self.before_R + 1].to(logits_BRV.device)
+        chosen_BR = logits_BRV.gather(-1, target_BR[..., None]).squeeze(-1) - logits_BRV.logsumexp(-1)
+        return (chosen_BR * self.reply_BR.to(logits_BRV.device)).sum(dim=1)
+
+
+def reply_batches(
+    loaded: Loaded, asked: Sequence[tuple[Conversation, tuple[str, ...]]], batch_size: int
+) -> list[ReplyBatch]:
+    """Batches of ``batch_size`` conversations of like length, one row for each of a conversation's replies.
+
+    Every conversation of ``asked`` has the same number of replies. The rows of a batch hold the first reply of all its
+    conversations, then the second of all, and so on.
+    """
+    rendered = [
+        (render(loaded.tokenizer, conversation).token_ids, tuple(_reply_ids(loaded, reply) for reply in replies))
+        for conversation, replies in asked
+    ]
+    rendered.sort(key=lambda item: len(item[0]))
+    chunks = [rendered[start : start + batch_size] for start in range(0, len(rendered), batch_size)]
+    return [
+        _batch([(prompt, replies[turn]) for turn in range(len(chunk[0][1])) for prompt, replies in chunk])
+        for chunk in chunks
+    ]
+
+
+def _reply_ids(loaded: Loaded, reply: str) -> tuple[int, ...]:
+    return tuple(loaded.tokenizer(reply, add_special_tokens=False)["input_ids"])
+
+
+def _batch(rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> ReplyBatch:
+    spans = [(len(prompt) - 1, len(prompt) + len(reply) - 1) for prompt, reply in rows]
+    before_R = torch.tensor(sorted({position for span in spans for position in range(*span)}))
+    first_B1, end_B1 = torch.tensor(spans).T[..., None]
+    return ReplyBatch(
+        right_padded([prompt + reply for prompt, reply in rows]),
+        before_R,
+        (before_R >= first_B1) & (before_R < end_B1),
+    )
