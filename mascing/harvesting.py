@@ -1,0 +1,139 @@
+"""Record the router logits of labelled conversations, about as fast as the model's own decoder runs.
+
+Shapes: B batch, T token of a batch with padding, R recorded token, L MoE layer, E expert.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mascing.batching import length_sorted_batches, right_padded
+from mascing.chat import Prompt, render
+from mascing.errors import DataError, ModelError
+from mascing.models import Loaded
+from mascing.routers import inspect_routers
+from mascing.tap import watch_routers
+from mascing.traces import PROMPT, QUESTION, SampleTrace
+from schemas.conversation import Conversation
+
+
+def harvest(loaded: Loaded, conversations: Sequence[Conversation], batch_tokens: int) -> list[SampleTrace]:
+    """Raw router logits of each conversation's final user turn and generation prompt, in the order given.
+
+    Runs the decoder alone (no language-model head, no cache) on length-sorted, right-padded batches of at most
+    ``batch_tokens`` tokens. The logits go straight into one float16 host tensor; every ``SampleTrace.z`` is a view
+    into it, so nothing is held twice. Prompts beyond the model's context lose their oldest tokens. Raises DataError
+    for a conversation without label or that cannot be rendered, ModelError if a router does not see every token.
+    """
+    prompts = [_prompt(loaded, conversation) for conversation in conversations]
+    if not prompts:
+        return []
+    batches = length_sorted_batches([len(prompt.token_ids) for prompt in prompts], batch_tokens)
+    spec = inspect_routers(loaded.model)
+    recorder = _Recorder(prompts, len(spec.layer_ids), spec.n_experts, loaded.model.device)
+    with torch.no_grad(), watch_routers(loaded.model, recorder.watch):
+        decoder = loaded.model.get_decoder()
+        for batch in batches:
+            ids_BT = recorder.begin(batch)
+            decoder(input_ids=ids_BT.to(loaded.model.device), use_cache=False)
+            recorder.finish()
+    return [
+        SampleTrace(
+            conversation_id=conversation.id,
+            group_id=conversation.group_id,
+            label=int(conversation.label == "positive"),
+            z=recorder.sample(index),
+            regions=_regions(prompts[index]),
+        )
+        for index, conversation in enumerate(conversations)
+    ]
+
+
+def harvest_shards(
+    loaded: Loaded, conversations: Sequence[Conversation], batch_tokens: int, rows_per_shard: int
+) -> Iterator[list[SampleTrace]]:
+    """Harvest row range after row range: memory follows ``rows_per_shard``, not the number of conversations.
+
+    A shard's content depends on its own rows alone, so any of them can be made again elsewhere.
+    """
+    for start in range(0, len(conversations), rows_per_shard):
+        yield harvest(loaded, conversations[start : start + rows_per_shard], batch_tokens)
+
+
+class _Recorder:
+    """Receives router logits batch after batch and keeps the recorded tokens' as float16 on the host.
+
+    The store is [L, R, E], batches one after another: a layer's rows of a batch are one contiguous block, written by a
+    single converting copy. On a GPU the store is pinned and the copies overlap with the forward.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt], n_layers: int, n_experts: int, device: torch.device) -> None:
+        self._prompts = prompts
+        self._on_gpu = device.type == "cuda"
+        total = sum(prompt.prompt[1] - prompt.question[0] for prompt in prompts)
+        self._z_LRE = torch.empty(n_layers, total, n_experts, dtype=torch.float16, pin_memory=self._on_gpu)
+        self._spans: dict[int, tuple[int, int]] = {}
+        self._written = 0
+        self._block = (0, 0)
+        self._n_rows = 0
+        self._rows_R: dict[torch.device, Tensor] = {}
+        self._seen = 0
+
+    def begin(self, batch: Sequence[int]) -> Tensor:
+        """Lay out the batch's samples in the store; returns its token ids [B, T]."""
+        ids_BT = right_padded([self._prompts[index].token_ids for index in batch])
+        self._n_rows, start, rows = ids_BT.numel(), self._written, []
+        for row, index in enumerate(batch):
+            first, last = self._prompts[index].question[0], self._prompts[index].prompt[1]
+            rows.append(torch.arange(first, last) + row * ids_BT.shape[1])
+            self._spans[index] = (self._written, self._written + last - first)
+            self._written += last - first
+        self._block, self._rows_R, self._seen = (start, self._written), {torch.device("cpu"): torch.cat(rows)}, 0
+        return ids_BT
+
+    def watch(self, layer: int, logits_NE: Tensor) -> None:
+        """Store one router's logits of the batch. Before the first batch there is nothing to store: a tap's proof."""
+        if not self._n_rows:
+            return
+        if logits_NE.shape[0] != self._n_rows:
+            raise ModelError(
+                f"the router of MoE layer {layer} saw {logits_NE.shape[0]} of {self._n_rows} tokens: cannot record it"
+            )
+        start, end = self._block
+        picked_RE = logits_NE.index_select(0, self._rows_on(logits_NE.device))
+        self._z_LRE[layer, start:end].copy_(picked_RE, non_blocking=self._on_gpu)
+        self._seen += 1
+
+    def finish(self) -> None:
+        """Check that each router was seen once in the batch."""
+        if self._seen != self._z_LRE.shape[0]:
+            raise ModelError(f"{self._seen} router calls in one forward of {self._z_LRE.shape[0]} MoE layers")
+        if self._on_gpu:
+            torch.cuda.synchronize()
+
+    def sample(self, index: int) -> Tensor:
+        """The recorded logits [T, L, E] of one prompt, a view."""
+        start, end = self._spans[index]
+        return self._z_LRE[:, start:end].permute(1, 0, 2)
+
+    def _rows_on(self, device: torch.device) -> Tensor:
+        if device not in self._rows_R:
+            self._rows_R[device] = self._rows_R[torch.device("cpu")].to(device)
+        return self._rows_R[device]
+
+
+def _prompt(loaded: Loaded, conversation: Conversation) -> Prompt:
+    if conversation.label is None:
+        raise DataError(f"conversation {conversation.id!r} has no label: only labelled conversations make traces")
+    return render(loaded.tokenizer, conversation, _context(loaded.model))
+
+
+def _context(model: Any) -> int | None:
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def _regions(prompt: Prompt) -> Tensor:
+    question, after = prompt.question[1] - prompt.question[0], prompt.prompt[1] - prompt.prompt[0]
+    return torch.tensor([QUESTION] * question + [PROMPT] * after, dtype=torch.uint8)

@@ -1,0 +1,148 @@
+"""Load a model with its tokenizer from a folder, a storage URL or the hub."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from mascing.checkpoints import checkpoint_fingerprint, first_line, local_folder
+from mascing.errors import ModelError
+from schemas.config import ModelConfig
+
+__all__ = ["Loaded", "checkpoint_fingerprint", "load"]
+
+SPREAD_DEVICES = ("auto", "balanced", "balanced_low_0", "sequential")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A causal language model in evaluation mode, and its tokenizer with chat template."""
+
+    model: Any
+    tokenizer: Any
+
+
+def load(config: ModelConfig) -> Loaded:
+    """Load a checkpoint as its native transformers class, or as its own code where the config trusts that.
+
+    ``device`` is a torch device, or ``auto`` to spread the layers over all devices. Quantised checkpoints load as
+    transformers loads them. Raises ModelError that says what is wrong with the folder, the hub id or the device.
+    """
+    device = _device(config.device)
+    with local_folder(config) as folder:
+        settings = _settings(folder)
+        _refuse_without_weights(folder)
+        tokenizer = _tokenizer(folder, config)
+        return Loaded(_model(folder, settings, config, device), tokenizer)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """The folder's config.json."""
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} is no model folder: it has no config.json") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'} cannot be read: {first_line(error)}") from error
+    if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):
+        raise ModelError(f"{folder / 'config.json'} has no model_type: it is not a transformers checkpoint")
+    return settings
+
+
+def _refuse_without_weights(folder: Path) -> None:
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ModelError(f"{index} cannot be read: {first_line(error)}") from error
+    else:
+        names = {"model.safetensors"}
+    missing = sorted(name for name in names if not (folder / name).exists())
+    if missing and list(folder.glob("*.bin")):
+        raise ModelError(f"{folder} has its weights as .bin alone, which run code on load: convert to safetensors")
+    if missing:
+        raise ModelError(f"{folder} lacks weights: {missing[0]}" + f" and {len(missing) - 1} more" * (len(missing) > 1))
+
+
+def _tokenizer(folder: Path, config: ModelConfig) -> Any:
+    from transformers import AutoTokenizer
+
+    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
+        raise ModelError(f"{folder} has no tokenizer: copy tokenizer.json and tokenizer_config.json of the model there")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
+    except _LOAD_ERRORS as error:
+        raise ModelError(f"the tokenizer in {folder} cannot be loaded: {first_line(error)}") from error
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"the tokenizer in {folder} has no chat template: take the instruction-tuned model, or add "
+            "chat_template.jinja to the folder"
+        )
+    return tokenizer
+
+
+def _model(folder: Path, settings: dict[str, Any], config: ModelConfig, device: torch.device | str) -> Any:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {
+        "dtype": config.dtype if config.dtype == "auto" else getattr(torch, config.dtype),
+        "trust_remote_code": _runs_own_code(folder, settings, config),
+        "use_safetensors": True,
+        "output_loading_info": True,
+    }
+    if config.attn_implementation is not None:
+        options["attn_implementation"] = config.attn_implementation
+    if isinstance(device, str):
+        options["device_map"] = device
+    try:
+        model, report = cast(tuple[Any, Any], AutoModelForCausalLM.from_pretrained(folder, **options))
+        absent = sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])])
+        if absent:
+            raise ModelError(
+                f"the weights in {folder} do not fit its config.json: {len(absent)} parameters are missing or of "
+                f"another shape, first {absent[0]}"
+            )
+        return model.to(device) if isinstance(device, torch.device) and device.type != "cpu" else model
+    except (*_LOAD_ERRORS, SafetensorError) as error:
+        raise ModelError(f"the model in {folder} cannot be loaded: {first_line(error)}") from error
+
+
+def _runs_own_code(folder: Path, settings: dict[str, Any], config: ModelConfig) -> bool:
+    """Whether the checkpoint's own code is needed and trusted; a native class always goes first."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    kind = settings["model_type"]
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return False
+    if "AutoModelForCausalLM" not in settings.get("auto_map", {}):
+        raise ModelError(f"{folder}: transformers has no causal language model of type {kind!r}")
+    if not config.trust_remote_code:
+        raise ModelError(
+            f"{folder}: type {kind!r} runs only by code in the checkpoint; read that code, then set "
+            "model.trust_remote_code: true if you trust it"
+        )
+    return True
+
+
+def _device(name: str) -> torch.device | str:
+    """A torch device that exists, or one of the words that spread a model over devices."""
+    from transformers.utils.import_utils import is_accelerate_available
+
+    if name in SPREAD_DEVICES:
+        if not is_accelerate_available():
+            raise ModelError(f"model.device {name!r} needs the package accelerate: pip install accelerate")
+        return name
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"model.device {name!r} is not usable here: {first_line(error)}") from error
+    return device
+
+
+# What transformers, tokenizers and torch raise for a folder that cannot be loaded.
+_LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError, AttributeError)
