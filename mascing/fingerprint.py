@@ -72,6 +72,8 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _tensor(tensor: Any) -> dict[str, Any]:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    digest = hashlib.sha256(flat.view(sys.modules["torch"].uint8).numpy().tobytes()).hexdigest()
+    torch = sys.modules["torch"]
+    # A copy, since a view of one element keeps a stride that cannot be read as bytes.
+    flat = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
+    digest = hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
     return {"$tensor": [str(tensor.dtype), list(tensor.shape), digest]}

@@ -57,6 +57,8 @@ class LocalStore:
             try:
                 os.link(temporary, self._root / path)
             except FileExistsError:
+                if (self._root / path).is_dir():
+                    raise StorageError(f"{self._root / path}: a folder of this name is in the way: remove it") from None
                 return False
             return True
 

@@ -28,16 +28,22 @@ _ABSENT = {"NoSuchKey", "404"}
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403"}
 
 
+def connect() -> s3fs.S3FileSystem:
+    """Return a client with the standard AWS settings and with timeouts; it asks the server nothing yet.
+
+    It is nobody else's: no cached listings, and no settings that others change.
+    """
+    client = s3fs.S3FileSystem(config_kwargs=_CONFIG, use_listings_cache=False, skip_instance_cache=True)
+    client.retries = _ROUNDS
+    return client
+
+
 class S3Store:
     """An ObjectStore under a bucket's prefix. The bucket must exist."""
 
-    def __init__(self, place: BucketPrefix) -> None:
+    def __init__(self, place: BucketPrefix, client: s3fs.S3FileSystem) -> None:
         self._place = place
-        # A private instance: nobody else's listing cache, and settings that nobody else changes.
-        self._s3 = s3fs.S3FileSystem(
-            config_kwargs=_CONFIG, use_listings_cache=False, skip_instance_cache=True, max_concurrency=4
-        )
-        self._s3.retries = _ROUNDS
+        self._s3 = client
 
     @property
     def url(self) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol
 from mascing.errors import ConflictError, StorageError
 from mascing.storage_urls import LocalFolder, parse_url
 
-_ATTEMPTS = 7
+_ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.05
 
 
@@ -60,7 +60,7 @@ class Storage:
             if there == data:
                 return
             raise ConflictError(f"{self.locate(path)}: another writer stored different content under this name")
-        raise StorageError(f"{self.locate(path)}: neither written nor readable: is a folder of this name in the way?")
+        raise StorageError(f"{self.locate(path)}: can neither be created nor read: check the rights, then run again")
 
     def overwrite(self, path: str, data: bytes) -> None:
         """Write the whole object in one put, whatever was there; readers see the old or the new, never a mixture."""
@@ -134,9 +134,9 @@ def _connect(url: str) -> ObjectStore:
         from mascing.local_store import LocalStore
 
         return LocalStore(place)
-    from mascing.s3_store import S3Store  # s3fs and botocore take a second to import
+    from mascing.s3_store import S3Store, connect  # s3fs and botocore take a second to import
 
-    return S3Store(place)
+    return S3Store(place, connect())
 
 
 def _reconnect(url: str) -> Storage:

@@ -47,7 +47,7 @@ class Conversation(Frozen):
     @field_validator("set")
     @classmethod
     def _known_set(cls, name: str) -> str:
-        if not SET_PATTERN.match(name):
+        if not SET_PATTERN.fullmatch(name):
             raise ValueError(f"set {name!r} is not target, utility/<name> or protected/<name>")
         return name
 

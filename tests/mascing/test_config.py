@@ -1,0 +1,170 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mascing.config import load_config
+from mascing.errors import ConfigError
+from schemas.config import RunConfig
+
+MINIMAL: dict[str, Any] = {
+    "model": {"path": "models/small"},
+    "behaviour": {
+        "name": "content-policy",
+        "conversations": "conversations.jsonl",
+        "target": {"kind": "refusal", "phrases": ["i can not"]},
+        "utility": {"kind": "exact"},
+        "protected": {"kind": "exact"},
+    },
+}
+
+
+def test_the_defaults_fill_a_minimal_file(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, MINIMAL)) == RunConfig.model_validate(MINIMAL)
+
+
+def test_every_value_survives_the_way_through_yaml(tmp_path: Path) -> None:
+    config = RunConfig.model_validate(MINIMAL)
+    assert load_config(written(tmp_path, config.model_dump(mode="json"))) == config
+
+
+def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:
+    """YAML 1.1 reads 1e-5 as text."""
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(MINIMAL) + "methods: {mascing: {lambdas: [0, 1e-5, 1E-4, 1.5e-3], alphas: [1e0]}}\n")
+    methods = load_config(str(file)).methods
+    assert methods.mascing is not None
+    assert methods.mascing.lambdas == (0, 1e-5, 1e-4, 1.5e-3)
+
+
+def test_null_leaves_a_method_out(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, MINIMAL | {"methods": {"steermoe": None}})).methods.steermoe is None
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_bytes(b"\xef\xbb\xbf" + yaml.safe_dump(MINIMAL).encode())
+    assert load_config(str(file)).seed == 0
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        # unknown keys
+        ("sede", 1, "sede: unknown key; did you mean 'seed'?"),
+        ("methods.mascing.alpas", [1], "methods.mascing.alpas: unknown key; did you mean 'alphas'?"),
+        ("behaviour.target.phrase", ["no"], "behaviour.target.phrase: unknown key; did you mean 'phrases'?"),
+        ("quux", 1, "quux: unknown key; known are model, behaviour, seed"),
+        ("methods.random.seed", 1, "methods.random.seed: unknown key; known are none"),
+        # wrong types
+        ("seed", "three", 'seed: must be a whole number, got "three"'),
+        ("seed", "3", 'seed: must be a whole number, got "3"'),
+        ("seed", 1.5, "seed: must be a whole number, got 1.5"),
+        ("seed", True, "seed: must be a whole number, got true"),
+        ("seed", None, "seed: must be a whole number, got null"),
+        ("model", "small", 'model: must be a mapping, got "small"'),
+        ("model.path", 3, "model.path: must be text (put it in quotes), got 3"),
+        ("model.trust_remote_code", "maybe", 'model.trust_remote_code: must be true or false, got "maybe"'),
+        ("harvest", [1], "harvest: must be a mapping, got [1]"),
+        ("behaviour.target.phrases", "no", 'behaviour.target.phrases: must be a list, got "no"'),
+        ("methods.random", None, "methods.random: must be a mapping, got null"),
+        # values out of range
+        ("seed", -1, "seed: must be greater than or equal to 0, got -1"),
+        ("methods.mascing.alphas", [-1], "methods.mascing.alphas.0: must be greater than 0, got -1"),
+        ("methods.mascing.alphas", [], "methods.mascing.alphas: must not be empty, got []"),
+        ("methods.mascing.spans", ["answer"], "methods.mascing.spans.0: must be one of 'question' or"),
+        ("methods.steermoe.n_activated", [1, 1.5], "methods.steermoe.n_activated.1: must be a whole number, got 1.5"),
+        ("methods.gradient.learning_rate", float("inf"), "learning_rate: must be a finite number, got Infinity"),
+        ("gates.min_uplift", 2, "gates.min_uplift: must be less than or equal to 1, got 2"),
+        ("gates.min_uplift", float("nan"), "gates.min_uplift: must be a finite number, got NaN"),
+        ("model.path", "", 'model.path: must not be empty, got ""'),
+        ("model.dtype", "float8", "model.dtype: must be one of 'auto', 'float32', 'bfloat16' or 'float16', got"),
+        ("behaviour.name", "Bad Name", "behaviour.name: must match ^[a-z0-9][a-z0-9-]*$, got"),
+        ("behaviour.max_characters", 0, "behaviour.max_characters: must be greater than 0, got 0"),
+        # contradictions
+        ("splits", {"train": 0.9, "dev": 0.2, "test": 0.3}, "splits: train + dev + test must be 1, not 1.4"),
+        ("splits", {"train": 1.0, "dev": 0.0, "test": 0.0}, "splits.train: must be less than 1, got 1.0"),
+        ("methods", dict.fromkeys(("mascing", "steermoe", "gradient")), "methods: at least one of mascing, steermoe"),
+        ("compute.num_gpus", 1, "model.device is cpu but compute.num_gpus reserves GPUs"),
+        ("model.device", "cuda", "model.device is cuda but compute.num_gpus is 0"),
+        ("behaviour.target.phrases", [], "behaviour.target: a refusal judge needs phrases"),
+        ("behaviour.utility.phrases", ["a"], "behaviour.utility: an exact judge compares with `wanted`"),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_would_be_right(tmp_path: Path, field: str, value: Any, said: str) -> None:
+    config = copy.deepcopy(MINIMAL)
+    *parents, last = field.split(".")
+    inner = config
+    for parent in parents:
+        inner = inner.setdefault(parent, {})
+    inner[last] = value
+    file = written(tmp_path, config)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert said in str(caught.value)
+    assert str(caught.value).endswith(f"(in {file})")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["model", "behaviour"])
+def test_a_missing_part_is_named(tmp_path: Path, field: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{field}: is required"):
+        load_config(written(tmp_path, {key: value for key, value in MINIMAL.items() if key != field}))
+
+
+def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"seed: .*; splits: .*; sede: .* \(in "):
+        load_config(written(tmp_path, MINIMAL | {"seed": -1, "splits": {"train": 0.9}, "sede": 1}))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty: a run needs at least `model` and `behaviour`"),
+        (b"# a comment\n", "is empty"),
+        (b"- model\n", "must hold a mapping with the keys model, behaviour, …, not list"),
+        (b"hello", "must hold a mapping with the keys model, behaviour, …, not str"),
+        (b"seed: [1", "is not valid YAML: line 1, column 9"),
+        (b"seed:\n\t- 1", "is not valid YAML: line 2, column 1: found character"),
+        (b"seed: 1\nseed: 2\n", "is not valid YAML: line 2, column 1: the key 'seed' is given more than once"),
+        (b"seed: 1\n---\nseed: 2\n", "found another document"),
+        (b"seed: !!python/object/apply:os.system [echo]", "could not determine a constructor"),
+        (b"? [1, 2]\n: 3", "found unhashable key"),
+        (b"seed: " + b"9" * 5000, "is not valid YAML"),
+        (b"seed: 2024-13-01", "is not valid YAML: month must be in 1..12"),
+        (b"[" * 500, "is not valid YAML"),
+        (b"seed: &a [*a]", "holds something that is no plain YAML value"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        (b"\0", "is not valid YAML"),
+    ],
+)
+def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(file))
+    assert str(caught.value).startswith(str(file))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("absent.yaml", "there is no such file"),
+        (".", "is a folder"),
+        ("run.yaml/inside", "cannot be read"),
+        ("a\0b", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(tmp_path: Path, path: str, said: str) -> None:
+    written(tmp_path, MINIMAL)
+    with pytest.raises(ConfigError, match=said):
+        load_config(str(tmp_path / path))
+
+
+def written(folder: Path, config: Any) -> str:
+    file = folder / "run.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return str(file)
