@@ -1,0 +1,40 @@
+"""What is known of each MoE family beyond what its modules say: data only, keyed by transformers' ``model_type``."""
+
+from typing import Literal
+
+Baking = Literal["exact", "selection", "none"]
+
+SCORING: dict[str, str] = {
+    "qwen3_moe": "softmax-topk",
+    "qwen2_moe": "softmax-topk",
+    "qwen3_next": "softmax-topk",
+    "qwen3_5_moe_text": "softmax-topk",
+    "mixtral": "softmax-topk",
+    "minimax": "softmax-topk",
+    "olmoe": "softmax-topk",
+    "flex_olmo": "softmax-topk",
+    "phimoe": "sparsemixer",
+    "gpt_oss": "topk-softmax",
+    "granitemoe": "topk-softmax",
+    "hunyuan_v1_moe": "softmax-topk",
+    "deepseek_v2": "softmax-groups-topk",
+    "deepseek_v3": "sigmoid-correction-groups-topk",
+    "glm4_moe": "sigmoid-correction-groups-topk",
+    "dots1": "sigmoid-correction-groups-topk",
+    "minimax_m2": "sigmoid-correction-topk",
+    "ernie4_5_moe": "softmax-correction-topk",
+    "llama4_text": "topk-sigmoid",
+    "jamba": "softmax-topk",
+    "dbrx": "softmax-topk",
+}
+"""How router logits become a selection. A family that is not listed is still steered if its taps prove themselves."""
+
+UNLISTED = "unlisted"
+
+UNSUPPORTED: dict[str, str] = {
+    "doge": "it routes with factored keys, so there is no router weight with one row an expert",
+}
+"""Families whose routing no router-logit bias can describe, with the reason."""
+
+CORRECTION_NAMES = ("e_score_correction_bias", "expert_bias")
+"""Names of the vector that is added to the scores for selection alone (its weights come from uncorrected scores)."""
