@@ -66,7 +66,7 @@ def _stored_files(url: str) -> list[tuple[str, str, Any]]:
         filesystem, root = url_to_fs(url)
         paths = filesystem.find(root)
     except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"cannot read the model folder {url}: {first_line(error)}") from error
+        raise ModelError(f"cannot read the model folder {url}: {one_line(error)}") from error
     root = root.rstrip("/")
     names = [(path[len(root) + 1 :], path, filesystem) for path in sorted(paths)]
     kept = [entry for entry in names if any(Path(entry[0]).match(pattern) for pattern in MODEL_FILES)]
@@ -135,10 +135,10 @@ def _hub_errors(config: ModelConfig) -> Iterator[None]:
     except EntryNotFoundError as error:
         raise ModelError(f"{name} on the hub has no config.json: it is not a transformers checkpoint") from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise ModelError(f"{name} cannot be fetched from the hub: {first_line(error)}") from error
+        raise ModelError(f"{name} cannot be fetched from the hub: {one_line(error)}") from error
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type where it has none."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def one_line(error: BaseException) -> str:
+    """An error's text on one line, cut at 300 characters, or its type where it has no text."""
+    text = " ".join(str(error).split())
+    return (text if len(text) <= 300 else f"{text[:300]}...") or type(error).__name__

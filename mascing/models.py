@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 
-from mascing.checkpoints import checkpoint_fingerprint, first_line, local_folder
+from mascing.checkpoints import checkpoint_fingerprint, local_folder, one_line
 from mascing.errors import ModelError
 from schemas.config import ModelConfig
 
@@ -45,7 +45,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise ModelError(f"{folder} is no model folder: it has no config.json") from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'} cannot be read: {first_line(error)}") from error
+        raise ModelError(f"{folder / 'config.json'} cannot be read: {one_line(error)}") from error
     if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):
         raise ModelError(f"{folder / 'config.json'} has no model_type: it is not a transformers checkpoint")
     return settings
@@ -57,7 +57,7 @@ def _refuse_without_weights(folder: Path) -> None:
         try:
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelError(f"{index} cannot be read: {first_line(error)}") from error
+            raise ModelError(f"{index} cannot be read: {one_line(error)}") from error
     else:
         names = {"model.safetensors"}
     missing = sorted(name for name in names if not (folder / name).exists())
@@ -74,8 +74,8 @@ def _tokenizer(folder: Path, config: ModelConfig) -> Any:
         raise ModelError(f"{folder} has no tokenizer: copy tokenizer.json and tokenizer_config.json of the model there")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
-    except _LOAD_ERRORS as error:
-        raise ModelError(f"the tokenizer in {folder} cannot be loaded: {first_line(error)}") from error
+    except _load_errors() as error:
+        raise ModelError(f"the tokenizer in {folder} cannot be loaded: {one_line(error)}") from error
     if not tokenizer.chat_template:
         raise ModelError(
             f"the tokenizer in {folder} has no chat template: take the instruction-tuned model, or add "
@@ -85,7 +85,6 @@ def _tokenizer(folder: Path, config: ModelConfig) -> Any:
 
 
 def _model(folder: Path, settings: dict[str, Any], config: ModelConfig, device: torch.device | str) -> Any:
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {
@@ -107,8 +106,8 @@ def _model(folder: Path, settings: dict[str, Any], config: ModelConfig, device: 
                 f"another shape, first {absent[0]}"
             )
         return model.to(device) if isinstance(device, torch.device) and device.type != "cpu" else model
-    except (*_LOAD_ERRORS, SafetensorError) as error:
-        raise ModelError(f"the model in {folder} cannot be loaded: {first_line(error)}") from error
+    except _load_errors() as error:
+        raise ModelError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
 
 
 def _runs_own_code(folder: Path, settings: dict[str, Any], config: ModelConfig) -> bool:
@@ -140,9 +139,14 @@ def _device(name: str) -> torch.device | str:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"model.device {name!r} is not usable here: {first_line(error)}") from error
+        raise ModelError(f"model.device {name!r} is not usable here: {one_line(error)}") from error
     return device
 
 
-# What transformers, tokenizers and torch raise for a folder that cannot be loaded.
-_LOAD_ERRORS = (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError, AttributeError)
+def _load_errors() -> tuple[type[Exception], ...]:
+    """What transformers, tokenizers, safetensors and torch raise for a folder that cannot be loaded."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    own = (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError, AttributeError)
+    return (*own, StrictDataclassError, SafetensorError)

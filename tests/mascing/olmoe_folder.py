@@ -25,7 +25,8 @@ def tokenizer(template: str | None = CHATML) -> Any:
     bytes_alone.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bytes_alone.decoder = decoders.ByteLevel()
     bytes_alone.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=bytes_alone, pad_token="<pad>", eos_token="<|im_end|>")
+    fast: Any = PreTrainedTokenizerFast
+    wrapped = fast(tokenizer_object=bytes_alone, pad_token="<pad>", eos_token="<|im_end|>")
     wrapped.chat_template = template
     return wrapped
 
@@ -46,7 +47,8 @@ def model(**changes: Any) -> Any:
         "pad_token_id": 0,
         "initializer_range": 0.3,
     }
-    return OlmoeForCausalLM(OlmoeConfig(**(sizes | changes))).eval()
+    olmoe: Any = OlmoeForCausalLM
+    return olmoe(OlmoeConfig(**(sizes | changes))).eval()
 
 
 def loaded(**changes: Any) -> Loaded:

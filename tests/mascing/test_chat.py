@@ -97,7 +97,8 @@ def test_a_token_that_straddles_the_border_belongs_to_the_question() -> None:
     straddling.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=270, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     straddling.train_from_iterator(["user: zz? end"] * 9, trainer)
-    tok = PreTrainedTokenizerFast(tokenizer_object=straddling)
+    fast: Any = PreTrainedTokenizerFast
+    tok = fast(tokenizer_object=straddling)
     tok.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %} end"
     prompt = render(tok, conversation("c", "zz?"))
     assert tok.decode(list(prompt.token_ids)) == "user: zz? end"
