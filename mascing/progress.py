@@ -1,0 +1,113 @@
+"""What a running line tells its user: events through the standard logging module, drawn as a bar or as plain lines.
+
+Stages only tell; who listens decides how it looks. The command line listens with `shown`.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+Status = Literal["started", "step", "done", "already done"]
+
+_LOGGER = logging.getLogger("mascing.progress")
+_LINES_A_STAGE = 10
+
+
+@dataclass(frozen=True)
+class Event:
+    """Where a stage stands: ``done`` of ``total`` steps while it runs, ``seconds`` once it is done."""
+
+    stage: str
+    status: Status
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        if self.status == "step":
+            return f"{self.stage}: {self.done}/{self.total}"
+        if self.status == "done":
+            return f"{self.stage}: done in {self.seconds:.1f} s"
+        return f"{self.stage}: {self.status}"
+
+
+def tell(event: Event) -> None:
+    """Hand an event to whoever listens."""
+    _LOGGER.info("%s", event, extra={"event": event})
+
+
+@contextmanager
+def shown(console: "Console") -> Iterator[None]:
+    """Draw events on ``console`` while the block runs: a live bar on a terminal, plain lines anywhere else."""
+    handler = _BarHandler(console) if console.is_terminal else _LineHandler(console)
+    level, propagate = _LOGGER.level, _LOGGER.propagate
+    _LOGGER.addHandler(handler)
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.propagate = False
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(handler)
+        _LOGGER.setLevel(level)
+        _LOGGER.propagate = propagate
+        handler.close()
+
+
+class _LineHandler(logging.Handler):
+    """One line an event, and at most ten for the steps of a stage."""
+
+    def __init__(self, console: "Console") -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = _event_of(record)
+        if event is not None and (event.status != "step" or _worth_a_line(event)):
+            self._console.print(str(event), highlight=False, markup=False)
+            self._console.file.flush()
+
+
+class _BarHandler(logging.Handler):
+    """A live bar for the stage at work, and one lasting line for each finished one."""
+
+    def __init__(self, console: "Console") -> None:
+        super().__init__()
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress: Progress = Progress(*columns, console=console, transient=True)
+        self._bars: dict[str, TaskID] = {}
+        self._progress.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = _event_of(record)
+        if event is None:
+            return
+        if event.status == "started":
+            self._bars[event.stage] = self._progress.add_task(event.stage, total=None)
+        elif event.status == "step":
+            self._progress.update(self._bars[event.stage], completed=event.done, total=event.total)
+        else:
+            if event.stage in self._bars:
+                self._progress.remove_task(self._bars.pop(event.stage))
+            self._progress.console.print(str(event), highlight=False, markup=False)
+
+    def close(self) -> None:
+        self._progress.stop()
+        super().close()
+
+
+def _event_of(record: logging.LogRecord) -> Event | None:
+    event = getattr(record, "event", None)
+    return event if isinstance(event, Event) else None
+
+
+def _worth_a_line(event: Event) -> bool:
+    lines = min(event.total, _LINES_A_STAGE)
+    return event.done > 0 and (event.done * lines) // event.total > ((event.done - 1) * lines) // event.total

@@ -1,0 +1,52 @@
+"""Progress: plain lines in a log, a bar and lasting lines on a terminal."""
+
+import io
+import logging
+
+from rich.console import Console
+
+from mascing.progress import Event, shown, tell
+
+
+def told(events: list[Event], terminal: bool = False) -> str:
+    file = io.StringIO()
+    with shown(Console(file=file, force_terminal=terminal, width=80)):
+        for event in events:
+            tell(event)
+    return file.getvalue()
+
+
+def test_a_log_has_a_line_for_each_turn_of_a_stage() -> None:
+    text = told([Event("harvest", "started"), Event("harvest", "step", 1, 2), Event("harvest", "done", seconds=3.21)])
+    assert text == "harvest: started\nharvest: 1/2\nharvest: done in 3.2 s\n"
+
+
+def test_finished_work_is_said_to_be_done_already() -> None:
+    assert told([Event("train", "already done", seconds=0.01)]) == "train: already done\n"
+
+
+def test_many_steps_make_at_most_ten_lines_and_the_last_is_among_them() -> None:
+    lines = told([Event("select", "step", done, 500) for done in range(501)]).splitlines()
+    assert len(lines) == 10
+    assert lines[-1] == "select: 500/500"
+
+
+def test_a_terminal_keeps_one_line_a_stage() -> None:
+    text = told(
+        [
+            Event("train", "already done"),
+            Event("select", "started"),
+            Event("select", "step", 3, 4),
+            Event("select", "done", seconds=2.0),
+        ],
+        terminal=True,
+    )
+    assert "train: already done" in text
+    assert "select: done in 2.0 s" in text
+
+
+def test_nobody_is_told_outside_the_block() -> None:
+    told([])
+    logger = logging.getLogger("mascing.progress")
+    assert logger.handlers == []
+    assert logger.propagate
