@@ -1,0 +1,57 @@
+"""What a page is made of: the result of a run and what stands behind it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from schemas.config import RunConfig
+from schemas.conversation import Conversation
+from schemas.manifest import Manifest
+from schemas.result import Result
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One judged reply."""
+
+    conversation_id: str
+    group_id: str
+    set: str
+    text: str
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class MaskMap:
+    """A mask as a map [L, E]: bias in standard deviations of each layer, or +1/-1 where the override rule acts."""
+
+    method: str
+    rule: str
+    values: Sequence[Sequence[float]]
+    entries: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a run. Parts that a run did not leave are empty.
+
+    ``manifests`` and ``prefixes`` are by stage, ``maps`` and ``replies`` by method (replies then by conversation id),
+    ``quarantined`` counts conversations by reason, ``layer_ids`` are the model's own numbers of its MoE layers.
+    """
+
+    result: Result
+    config: RunConfig
+    manifests: Mapping[str, Manifest]
+    maps: Mapping[str, MaskMap] = field(default_factory=dict)
+    truth: Sequence[Sequence[float]] | None = None
+    layer_ids: Sequence[int] = ()
+    conversations: Mapping[str, Conversation] = field(default_factory=dict)
+    replies: Mapping[str, Mapping[str, Reply]] = field(default_factory=dict)
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def facts(self, stage: str) -> dict[str, Any]:
+        """The facts of a stage's manifest; empty where the run left no such stage."""
+        return self.manifests[stage].facts if stage in self.manifests else {}

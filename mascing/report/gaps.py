@@ -1,0 +1,28 @@
+"""What a page leaves out, and why: one sentence each, so that nothing is missing silently."""
+
+from mascing.report.evidence import Evidence
+
+
+def gaps(evidence: Evidence) -> list[str]:
+    """A sentence for every part of the page that this run left nothing for."""
+    config = evidence.config
+    found = [
+        f"The method {name} was switched off in the configuration."
+        for name in ("mascing", "steermoe", "gradient")
+        if getattr(config.methods, name) is None
+    ]
+    if config.behaviour.truth is None:
+        found.append(
+            "No planted circuit: nobody knows this model's true circuit, so circuit precision is not measured."
+        )
+    elif evidence.truth is None:
+        found.append(f"The planted circuit: {config.behaviour.truth} cannot be read any more.")
+    if not evidence.maps:
+        found.append("Maps of the masks: the run left no selected masks.")
+    if not evidence.facts("select").get("cells"):
+        found.append("The grids on the dev split: the run left no selection.")
+    if not evidence.facts("train"):
+        found.append("Surrogates: none was trained; only the mascing method uses them.")
+    if not evidence.replies:
+        found.append("Replies, paired changes and the plots of utility against uplift: the run left no verdicts.")
+    return found

@@ -1,0 +1,103 @@
+"""The page itself: every part of the evidence laid into the template, with its style and scripts inside it."""
+
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+import mascing.report
+from mascing.report.changes import paired_changes
+from mascing.report.comparison import comparison_table
+from mascing.report.evidence import Evidence
+from mascing.report.gaps import gaps
+from mascing.report.grids import cells_table, dev_cells, grid_figures
+from mascing.report.headline import headline, shown_method
+from mascing.report.maps import map_figures
+from mascing.report.provenance import provenance_tables
+from mascing.report.rates import rate_figures
+from mascing.report.roc import roc_figure
+from mascing.report.samples import draw_samples, movement_table
+from mascing.report.tradeoff import tradeoff_figures
+from mascing.report.wording import cell_text, in_order
+
+# Anchor, title in the list of sections, and the part of the page without which the section is left out.
+_SECTIONS = (
+    ("evidence", "Methods", "comparison"),
+    ("tradeoff", "Utility against uplift", "tradeoffs"),
+    ("gates", "Gates", "methods"),
+    ("masks", "Masks", "maps"),
+    ("grids", "Dev search", "grids"),
+    ("surrogates", "Surrogates", "roc"),
+    ("replies", "Replies", "samples"),
+    ("provenance", "Provenance", "provenance"),
+)
+
+
+def render(evidence: Evidence) -> str:
+    """The whole page as HTML; equal evidence gives equal text."""
+    parts = _parts(evidence)
+    scripts = {"plotly_js": get_plotlyjs(), "page_js": _file("page.js")}
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_file("page.html.jinja")).render(
+        **parts,
+        sections=[(anchor, title) for anchor, title, part in _SECTIONS if parts[part]],
+        style=Markup(_file("page.css")),
+        script_hashes=Markup(" ".join(_hash(script) for script in scripts.values())),
+        **{name: Markup(script) for name, script in scripts.items()},
+    )
+
+
+def _parts(evidence: Evidence) -> dict[str, Any]:
+    result, gates = evidence.result, evidence.config.gates
+    changes = paired_changes(evidence.replies)
+    shown = shown_method(result)
+    before, after = (evidence.replies.get(name, {}) for name in ("baseline", shown or ""))
+    samples = draw_samples(before, after, evidence.conversations)
+    selected = evidence.facts("select")
+    cells = dev_cells(selected)
+    precision = {name: method.circuit_precision for name, method in result.methods.items()}
+    cards = evidence.facts("train")
+    return {
+        "result": result,
+        "headline": headline(result, changes),
+        "comparison": comparison_table(result, changes),
+        "rates": rate_figures(result),
+        "tradeoffs": tradeoff_figures(result, changes, gates),
+        "gates": gates,
+        "methods": [
+            (name, result.methods[name], cell_text(result.methods[name].selected)) for name in in_order(result.methods)
+        ],
+        "maps": map_figures(evidence.maps, evidence.truth, precision, evidence.layer_ids) if evidence.maps else [],
+        "has_truth": evidence.truth is not None,
+        "grids": grid_figures(cells, _flat(selected.get("baseline", {}))),
+        "cells": cells_table(cells),
+        "roc": roc_figure(cards) if cards else None,
+        "shown": shown,
+        "samples": samples,
+        "movement": movement_table(samples),
+        "provenance": provenance_tables(evidence),
+        "config": yaml.safe_dump(
+            evidence.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None
+        ),
+        "missing": gaps(evidence),
+    }
+
+
+def _flat(baseline: dict[str, Any]) -> dict[str, float]:
+    rates = {"target": baseline["target_rate"]} if "target_rate" in baseline else {}
+    for kind in ("utility", "protected"):
+        rates |= {f"{kind}/{name}": rate for name, rate in baseline.get(kind, {}).items()}
+    return rates
+
+
+def _file(name: str) -> str:
+    return (files(mascing.report) / name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"

@@ -1,0 +1,133 @@
+"""Replies before and after: drawn by a hash of the conversation's id, so that nobody picked them."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from mascing.report.evidence import Reply
+from mascing.report.figure import Table
+from mascing.report.wording import set_title
+from schemas.conversation import Conversation, Message
+
+# Shown of each kind in each set.
+_SHOWN = {"gained": 3, "lost": 3, "reworded": 2, "unchanged": 2}
+_KINDS = {
+    "gained": "A hit only with the mask",
+    "lost": "A hit only without the mask",
+    "reworded": "Another reply, the same verdict",
+    "unchanged": "The same reply",
+}
+_LONGEST = 1500
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One conversation with the model's reply to it, unsteered and steered."""
+
+    conversation_id: str
+    earlier: tuple[Message, ...]
+    last: Message | None
+    before: Reply
+    after: Reply
+
+
+@dataclass(frozen=True)
+class SampleGroup:
+    """Samples of one kind of change, and how many such conversations there are in all."""
+
+    title: str
+    count: int
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """The samples of one set, and the number of its conversations."""
+
+    name: str
+    count: int
+    groups: tuple[SampleGroup, ...]
+
+    @property
+    def title(self) -> str:
+        """The set as the page names it."""
+        return set_title(self.name)
+
+
+def draw_samples(
+    before: Mapping[str, Reply], after: Mapping[str, Reply], conversations: Mapping[str, Conversation]
+) -> list[SampleSet]:
+    """For each set: replies that the mask changed, for better and for worse, and replies that it did not.
+
+    All mappings are by conversation id. A conversation that is missing from ``conversations`` shows its replies alone.
+    """
+    shared = sorted((key for key in before if key in after), key=_draw)
+    names = sorted({before[key].set for key in shared}, key=_set_order)
+    return [
+        _sample_set(name, [key for key in shared if before[key].set == name], before, after, conversations)
+        for name in names
+    ]
+
+
+def movement_table(sets: Sequence[SampleSet]) -> Table:
+    """How many replies of each set the mask changed, and in which direction."""
+    rows = [(found.title, *(str(group.count) for group in found.groups), str(found.count)) for found in sets]
+    return Table("What the mask did to the replies", ("Set", *_KINDS.values(), "Conversations"), tuple(rows))
+
+
+def _sample_set(
+    name: str,
+    keys: list[str],
+    before: Mapping[str, Reply],
+    after: Mapping[str, Reply],
+    conversations: Mapping[str, Conversation],
+) -> SampleSet:
+    kinds = {key: _kind(before[key], after[key]) for key in keys}
+    counts = Counter(kinds.values())
+    groups = tuple(
+        SampleGroup(
+            title,
+            counts[kind],
+            tuple(
+                _sample(key, before[key], after[key], conversations.get(key))
+                for key in [key for key in keys if kinds[key] == kind][: _SHOWN[kind]]
+            ),
+        )
+        for kind, title in _KINDS.items()
+    )
+    return SampleSet(name, len(keys), groups)
+
+
+def _kind(before: Reply, after: Reply) -> str:
+    if before.outcome != after.outcome and "hit" in (before.outcome, after.outcome):
+        return "gained" if after.outcome == "hit" else "lost"
+    return "unchanged" if before.text == after.text else "reworded"
+
+
+def _sample(key: str, before: Reply, after: Reply, conversation: Conversation | None) -> Sample:
+    messages = () if conversation is None else tuple(_shortened(message) for message in conversation.messages)
+    return Sample(key, messages[:-1], messages[-1] if messages else None, _cut(before), _cut(after))
+
+
+def _shortened(message: Message) -> Message:
+    return Message(role=message.role, content=shorten(message.content))
+
+
+def _cut(reply: Reply) -> Reply:
+    return Reply(reply.conversation_id, reply.group_id, reply.set, shorten(reply.text), reply.outcome, reply.reason)
+
+
+def shorten(text: str) -> str:
+    """The text, cut after 1500 characters with a word that says so."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}… [cut here; {len(text)} characters in all]"
+
+
+def _set_order(name: str) -> tuple[int, str]:
+    return ("target", "utility", "protected").index(name.partition("/")[0]), name
+
+
+def _draw(conversation_id: str) -> str:
+    return sha256(conversation_id.encode()).hexdigest()

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import pytest
+from page_parts import Page
+from run_on_disk import Replies, made_up_conversations, write_run
+
+from mascing.errors import MascingError, StorageError
+from mascing.report import build_report
+from mascing.storage import Storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage.open(str(tmp_path / "data"))
+
+
+def built(storage: Storage) -> Page:
+    path = build_report(storage)
+    assert path == storage.locate("report/index.html")
+    return Page(Path(path).read_text(encoding="utf-8"))
+
+
+def test_without_a_run_the_error_says_what_to_run(storage: Storage) -> None:
+    with pytest.raises(MascingError, match=r"no result\.json .*`mascing demo` or `mascing run`"):
+        build_report(storage)
+
+
+def test_without_the_inputs_the_error_says_what_to_run(storage: Storage) -> None:
+    storage.overwrite("result.json", write_run(storage).model_dump_json().encode())
+    Path(storage.locate("report/inputs.json")).unlink()
+    with pytest.raises(MascingError, match=r"no report/inputs\.json .*`mascing run`"):
+        build_report(storage)
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b'{"model": "x"}', b"\xff"])
+def test_a_result_of_another_shape_is_refused_by_name(storage: Storage, data: bytes) -> None:
+    write_run(storage)
+    storage.overwrite("result.json", data)
+    with pytest.raises(MascingError, match=r"result\.json is not what this version"):
+        build_report(storage)
+
+
+def test_a_deleted_stage_is_named(storage: Storage) -> None:
+    write_run(storage)
+    Path(storage.locate("select/jailbreak-defence-0123456789abcdef/manifest.json")).unlink()
+    with pytest.raises(MascingError, match=r"select/jailbreak-defence-0123456789abcdef holds no manifest"):
+        build_report(storage)
+
+
+def test_a_damaged_shard_is_never_shown(storage: Storage) -> None:
+    write_run(storage)
+    shard = Path(storage.locate("evaluate/jailbreak-defence-0123456789abcdef/verdicts-gradient.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    with pytest.raises(StorageError, match="damaged"):
+        build_report(storage)
+
+
+def test_a_run_without_a_planted_circuit_shows_its_masks_alone(storage: Storage) -> None:
+    write_run(storage, truth=False)
+    page = built(storage)
+    assert "map-truth" not in page.figures
+    assert page.figures["map-gradient"]["layout"]["shapes"] == []
+    assert "circuit precision is not measured" in page.at("provenance").words()
+
+
+def test_methods_that_were_switched_off_are_left_out_with_a_sentence(storage: Storage) -> None:
+    write_run(storage, methods=["gradient"])
+    page = built(storage)
+    assert set(page.figures) & {"roc", "map-mascing", "map-steermoe", "grid-mascing-question-target"} == set()
+    assert "map-gradient" in page.figures
+    provenance = page.at("provenance").words()
+    assert "The method mascing was switched off" in provenance
+    assert "Surrogates: none was trained" in provenance
+    assert all(section.attributes["id"] != "surrogates" for section in page.all("section"))
+    assert "#surrogates" not in [link.attributes["href"] for link in page.all("a")]
+
+
+def test_when_nothing_passes_the_page_says_so_and_follows_the_strongest(storage: Storage) -> None:
+    write_run(storage, published=None)
+    page = built(storage)
+    header = page.all("header")[0].words()
+    assert "No mask was published: none passed every gate. The strongest, gradient, falls short." in header
+    assert "with and without the gradient mask" in page.at("replies").words()
+
+
+@pytest.mark.parametrize(
+    ("stage", "gone", "sentence"),
+    [
+        ("evaluate", "replies", "the run left no verdicts"),
+        ("select", "masks", "the run left no selected masks"),
+        ("select", "grids", "the run left no selection"),
+        ("harvest", "masks", "the run left no selected masks"),
+        ("train", "surrogates", "none was trained"),
+    ],
+)
+def test_a_part_that_the_run_did_not_leave_is_named(storage: Storage, stage: str, gone: str, sentence: str) -> None:
+    write_run(storage, leave_out=[stage])
+    page = built(storage)
+    assert gone not in [section.attributes["id"] for section in page.all("section")]
+    assert sentence in page.at("provenance").words()
+
+
+def test_a_truth_file_that_went_away_is_named(storage: Storage) -> None:
+    write_run(storage, leave_out=["testbed"])
+    page = built(storage)
+    assert "map-truth" not in page.figures
+    assert "truth-jailbreak-defence.safetensors cannot be read any more" in page.at("provenance").words()
+
+
+def test_unread_replies_and_a_control_that_moves_the_target_are_warned_of(storage: Storage) -> None:
+    targets = [one.id for one in made_up_conversations() if one.set == "target"]
+    moved: Replies = {("random", key): ("sorry no key", "hit") for key in targets}
+    write_run(storage, replies={**moved, ("gradient", targets[0]): ("", "unscored")})
+    page = built(storage)
+    header = page.all("header")[0].words()
+    assert "The shuffled control moved the target as well" in header
+    assert "gradient 1 of 60" in header
+    assert "1 of 60 unscored" in page.table("Test split: percent and percentage points, with 95% intervals")[4][1]
+
+
+def test_long_texts_are_cut_and_say_so(storage: Storage) -> None:
+    targets = [one.id for one in made_up_conversations() if one.set == "target"]
+    write_run(storage, replies={("gradient", key): ("long " * 1000, "hit") for key in targets})
+    page = built(storage)
+    assert any("[cut here; 5000 characters in all]" in quote.text for quote in page.all("blockquote"))
+    assert max(len(quote.text) for quote in page.all("blockquote")) < 1600

@@ -1,0 +1,235 @@
+import base64
+import hashlib
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import plotly.graph_objects as go
+import pytest
+from page_parts import Page
+from run_on_disk import HITS, SETS, SIGMA, TRUTH, Replies, made_up_conversations, write_run
+
+import mascing.report
+from mascing.report import build_report
+from mascing.storage import Storage
+from schemas.result import Result
+
+HOSTILE = 'sorry <script>alert(1)</script></blockquote><img src="https://example.org/x.png" onerror="alert(2)"> & "so"'
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, str]:
+    """A run whose gradient mask was published, and the path of its page."""
+    storage = Storage.open(str(tmp_path_factory.mktemp("run")))
+    hostile: Replies = {
+        ("gradient", one.id): (HOSTILE, "hit") for one in made_up_conversations() if one.set == "target"
+    }
+    result = write_run(storage, replies=hostile)
+    return result, build_report(storage)
+
+
+@pytest.fixture(scope="module")
+def result(run: tuple[Result, str]) -> Result:
+    return run[0]
+
+
+@pytest.fixture(scope="module")
+def html(run: tuple[Result, str]) -> str:
+    return Path(run[1]).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_the_page_loads_nothing_from_anywhere(page: Page) -> None:
+    loaded = [
+        element.attributes[name]
+        for tag in ("script", "link", "img", "iframe", "object", "embed", "source", "video", "audio", "form", "base")
+        for element in page.all(tag)
+        for name in ("src", "href", "data", "srcset", "action")
+        if name in element.attributes
+    ]
+    assert loaded == ["data:,"]
+    assert all(link.attributes["href"].startswith("#") for link in page.all("a"))
+    (style,) = page.all("style")
+    assert "url(" not in style.text
+    assert "@import" not in style.text
+
+
+def test_the_browser_is_told_to_load_nothing_and_to_run_the_two_scripts_alone(page: Page) -> None:
+    (policy,) = (
+        meta.attributes["content"]
+        for meta in page.all("meta")
+        if meta.attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    rules = {name: values for name, *values in (rule.split() for rule in policy.split(";"))}
+    scripts = [script.text for script in page.all("script") if script.attributes.get("type") != "application/json"]
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert rules["default-src"] == ["'none'"]
+    assert rules["script-src"] == [f"'sha256-{value}'" for value in hashes]
+    assert "connect-src" not in rules
+    assert len(scripts) == 2
+
+
+def test_plotly_is_in_the_page_once(html: str) -> None:
+    assert html.count("* plotly.js v") == 1
+    assert len(html) < 6_000_000
+
+
+def test_the_headline_says_what_passed_and_by_how_much(page: Page, result: Result) -> None:
+    header = page.all("header")[0].words()
+    gradient = result.methods["gradient"]
+    assert "jailbreak-defence" in header
+    assert "testbed-olmoe" in header
+    assert "The gradient mask passed every gate and was published." in header
+    assert f"from {100 * result.baseline.target_rate.value:.1f}% to {100 * gradient.target_rate.value:.1f}%" in header
+    assert f"+{100 * gradient.uplift.value:.1f} percentage points" in header
+    assert f"+{100 * gradient.uplift.low:.1f} to +{100 * gradient.uplift.high:.1f}" in header
+
+
+def test_every_method_stands_in_the_table_with_its_numbers(page: Page, result: Result) -> None:
+    head, *rows = page.table("Test split: percent and percentage points, with 95% intervals")
+    assert [row[0] for row in rows] == ["baseline", "mascing", "steermoe", "gradient", "random"]
+    for row in rows[1:]:
+        told, method = dict(zip(head, row, strict=True)), result.methods[row[0]]
+        rate, loss = method.target_rate, method.utility["benign"]
+        assert told["Target"] == f"{100 * rate.value:.1f}% {100 * rate.low:.1f} to {100 * rate.high:.1f}"
+        assert told["Utility: benign"].startswith(f"{100 * loss.value:.1f}%")
+        assert told["Circuit precision"] == f"{100 * (method.circuit_precision or 0):.1f}%"
+        assert told["Gate"] == method.gate
+    control = dict(zip(head, rows[-1], strict=True))
+    change = 100 * (result.methods["random"].utility["benign"].value - result.baseline.utility["benign"].value)
+    assert control["Utility: benign, change"].startswith(f"{change:.1f}".replace("-", "−"))
+
+
+def test_every_gate_reason_is_told(page: Page, result: Result) -> None:
+    gates = page.at("gates").words()
+    for name, method in result.methods.items():
+        assert f"{name} {method.gate}" in gates
+        assert all(reason in gates for reason in method.reasons)
+
+
+def test_every_plot_is_sound_named_and_told_in_words(page: Page) -> None:
+    assert len(page.figures) > 15
+    for figure in page.all("figure"):
+        spec = page.figures[figure.attributes["id"]]
+        layout = go.Figure(spec).layout  # raises on what plotly does not know
+        (drawn,) = (node for node in figure.all("div") if node.attributes.get("role") == "img")
+        assert figure.all("h3")[0].words()
+        assert len(drawn.attributes["aria-label"]) > 40
+        assert layout.xaxis.title.text
+        assert layout.yaxis.title.text or layout.yaxis.type == "category"
+
+
+def test_every_colour_of_a_plot_is_in_the_light_and_in_the_dark_palette(html: str, page: Page) -> None:
+    used = set(re.findall(r"var\((--[a-z]+)\)", " ".join(map(str, page.figures.values()))))
+    light, dark = re.findall(r":root(?::not\(\.printing\))? \{(.*?)\}", page.all("style")[0].text, flags=re.S)
+    assert used
+    assert used <= set(re.findall(r"(--[a-z]+):", light))
+    assert used <= set(re.findall(r"(--[a-z]+):", dark))
+
+
+def test_intervals_are_drawn_around_the_rates(page: Page, result: Result) -> None:
+    traces = {trace["name"]: trace for trace in page.figures["rate-target"]["data"]}
+    rate = result.methods["mascing"].target_rate
+    assert list(traces) == ["baseline", "mascing", "steermoe", "gradient", "random"]
+    assert traces["mascing"]["x"] == [pytest.approx(100 * rate.value)]
+    assert traces["mascing"]["error_x"]["array"] == [pytest.approx(100 * (rate.high - rate.value))]
+    assert traces["mascing"]["error_x"]["arrayminus"] == [pytest.approx(100 * (rate.value - rate.low))]
+    assert {"rate-utility-benign", "rate-protected-forbidden"} <= page.figures.keys()
+
+
+def test_uplift_is_drawn_against_the_change_of_each_kept_set_with_the_gates(page: Page, result: Result) -> None:
+    figure = page.figures["tradeoff-utility-benign"]
+    traces = {trace["name"]: trace for trace in figure["data"]}
+    control = result.methods["random"]
+    change = control.utility["benign"].value - result.baseline.utility["benign"].value
+    assert traces["random"]["x"] == [pytest.approx(100 * control.uplift.value)]
+    assert traces["random"]["y"] == [pytest.approx(100 * change)]
+    lines = {(shape["x0"], shape["y0"]) for shape in figure["layout"]["shapes"]}
+    assert lines == {(10, 0), (0, -10)}
+    assert "tradeoff-protected-forbidden" in page.figures
+
+
+def test_maps_show_masks_in_units_of_sigma_with_the_planted_circuit_outlined(page: Page) -> None:
+    z = page.figures["map-gradient"]["data"][0]["z"]
+    found = {(layer, expert): value for layer, row in enumerate(z) for expert, value in enumerate(row) if value}
+    assert found == {place: pytest.approx(1.5 * value) for place, value in TRUTH.items()}
+    outlines = page.figures["map-mascing"]["layout"]["shapes"]
+    assert {(shape["y0"] + 0.5, shape["x0"] + 0.5) for shape in outlines} == TRUTH.keys()
+    assert {value for row in page.figures["map-steermoe"]["data"][0]["z"] for value in row} == {-1, 0, 1}
+    assert page.figures["map-truth"]["data"][0]["z"][1][3] == 1
+    assert len(z) == len(SIGMA)
+
+
+def test_the_grid_shows_every_cell_on_dev_and_the_picked_one(page: Page) -> None:
+    first, second = (page.figures[f"grid-mascing-{span}-target"] for span in ("question", "question-prompt"))
+    z = second["data"][0]["z"]
+    assert [len(row) for row in z] == [8, 8, 8, 8]
+    assert z[0][0] == pytest.approx(50 + 45 * 32 / 64)
+    assert z[3][7] == pytest.approx(50 + 45 * 63 / 64)
+    (outline,) = second["layout"]["shapes"]
+    assert (outline["x0"], outline["y0"]) == (6.5, 2.5)
+    assert first["layout"]["shapes"] == []
+    assert len(page.table("Rates on the dev split")) == 1 + 64 + 15 + 6
+
+
+def test_surrogates_are_shown_for_each_span(page: Page) -> None:
+    names = [trace["name"] for trace in page.figures["roc"]["data"]]
+    assert names == ["question (AUC 0.970)", "question+prompt (AUC 0.930)"]
+    assert page.table("Surrogates on the dev split")[1:] == [
+        ["question", "93.0%", "0.970"],
+        ["question+prompt", "89.0%", "0.930"],
+    ]
+
+
+def test_replies_are_text_whatever_they_hold(page: Page, html: str) -> None:
+    shown = [quote.text for quote in page.at("replies").all("blockquote")]
+    assert HOSTILE in shown
+    assert page.all("img") == []
+    assert "<script>alert" not in html
+
+
+def test_samples_show_gains_losses_and_what_did_not_change(page: Page) -> None:
+    head, *rows = page.table("What the mask did to the replies")
+    moved = {row[0]: dict(zip(head[1:], map(int, row[1:]), strict=True)) for row in rows}
+    assert {name: found.pop("Conversations") for name, found in moved.items()} == {
+        "Target": SETS["target"],
+        "Utility: benign": SETS["utility/benign"],
+        "Protected: forbidden": SETS["protected/forbidden"],
+    }
+    assert sum(moved["Target"].values()) == SETS["target"]
+    assert moved["Target"]["A hit only with the mask"] > 3
+    replies = page.at("replies").words()
+    assert f"A hit only with the mask: {moved['Target']['A hit only with the mask']} of 60, 3 shown" in replies
+    assert f"The same reply: {moved['Utility: benign']['The same reply']} of 30, 2 shown" in replies
+
+
+def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> None:
+    told = dict(page.table("Run")[1:])
+    assert told["Model fingerprint"] == "m" * 64
+    assert told["Router fingerprint"] == "f" * 64
+    assert told["Seed"] == "0"
+    assert told["Routers"] == "olmoe: 4 MoE layers of 16 experts, 2 a token, softmax"
+    assert ["evaluate", "3.5", "570", "0", "5", "evaluate/jailbreak-defence-0123456789abcdef"] in page.table("Stages")
+    assert ["torch", "2.13.0"] in page.table("Versions")
+    assert ["blank", "1"] in page.table("Quarantined conversations")
+    assert [row[0] for row in page.table("Masks")[1:]] == ["mascing", "steermoe", "gradient", "random"]
+    assert "min_uplift: 0.1" in page.at("provenance").text
+
+
+def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
+    pages = []
+    for name in ("one", "two"):
+        storage = Storage.open(str(tmp_path / name))
+        write_run(storage)
+        pages.append(Path(build_report(storage)).read_text(encoding="utf-8"))
+    assert pages[0] == pages[1]
+
+
+def test_the_page_needs_no_server_to_know_its_files() -> None:
+    for name in ("page.html.jinja", "page.css", "page.js"):
+        assert (files(mascing.report) / name).is_file()
+    assert HITS.keys() >= {"baseline", "random"}
