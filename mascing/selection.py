@@ -1,0 +1,62 @@
+"""The choice of one mask a method, from its cells' judged replies on the dev split."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mascing.errors import DataError
+from schemas.config import GatesConfig
+
+
+@dataclass(frozen=True)
+class CellScore:
+    """Dev rates of one candidate mask, or of the baseline (with an empty cell). An unscored reply is no hit."""
+
+    cell: Mapping[str, Any]
+    target_rate: float
+    utility: Mapping[str, float]
+    protected: Mapping[str, float]
+
+
+def choose(baseline: CellScore, scores: Sequence[CellScore], gates: GatesConfig) -> int:
+    """Index of the cell with the highest target rate among those that keep utility and protected rates.
+
+    A rate is kept where it falls by no more than its gate's limit. Equal target rates are decided by the smaller
+    worst fall of any kept rate, then by the order of the cells: grids list the weaker mask first. Where no cell keeps
+    everything, the one that exceeds its limits least. Raises DataError without cells or with a rate missing.
+    """
+    if not scores:
+        raise DataError("there is no candidate mask to choose from: the method's grid is empty")
+    falls = [_falls(baseline, score) for score in scores]
+    excesses = [_excess(fall, gates) for fall in falls]
+    least = min(excesses)
+
+    def merit(index: int) -> tuple[float, float, int]:
+        worst = max((*falls[index][0], *falls[index][1]), default=0.0)
+        return -scores[index].target_rate, max(0.0, worst), index
+
+    return min((index for index, excess in enumerate(excesses) if excess == least), key=merit)
+
+
+Falls = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+def _falls(baseline: CellScore, score: CellScore) -> Falls:
+    """How far each utility rate and each protected rate falls below the baseline's; negative where it rises."""
+    if score.utility.keys() != baseline.utility.keys() or score.protected.keys() != baseline.protected.keys():
+        raise DataError(f"cell {dict(score.cell)} was not judged on the same sets as the baseline: judge it again")
+    return (
+        tuple(rate - score.utility[name] for name, rate in baseline.utility.items()),
+        tuple(rate - score.protected[name] for name, rate in baseline.protected.items()),
+    )
+
+
+def _excess(falls: Falls, gates: GatesConfig) -> float:
+    """The most by which a fall is beyond its limit; 0 within all limits."""
+    utility, protected = falls
+    beyond = (
+        *(fall - gates.max_utility_loss for fall in utility),
+        *(fall - gates.protected_tolerance for fall in protected),
+    )
+    # Differences of rates carry rounding errors: 0.9 - 0.8 is not above a limit of 0.1.
+    return max((excess for excess in beyond if excess > 1e-9), default=0.0)
