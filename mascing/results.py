@@ -1,0 +1,133 @@
+"""From judged replies to numbers: the baseline, each method against it, and the winner."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mascing.errors import DataError
+from mascing.gates import decide
+from mascing.selection import CellScore
+from mascing.statistics import paired_difference, rate
+from schemas.config import GatesConfig
+from schemas.result import Baseline, MethodResult, Rate
+from schemas.verdict import Outcome
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    Verdicts = Sequence[Mapping[str, Any]] | pa.Table
+    """Rows of the VERDICTS table (schemas/tables.py) of one method or the baseline, in any order."""
+
+T = TypeVar("T")
+
+CONTROL = "random"
+"""The method that is reported and gated as any other and never published: it is what the others are compared with."""
+
+
+def baseline_of(verdicts: "Verdicts") -> Baseline:
+    """Rates of the unsteered model. Raises DataError without target conversations, or with a conversation twice."""
+    sets = _by_set(verdicts)
+    return Baseline(
+        target_rate=sets["target"].rate(), utility=_rates(sets, "utility"), protected=_rates(sets, "protected")
+    )
+
+
+def method_result(
+    baseline: "Verdicts",
+    verdicts: "Verdicts",
+    *,
+    selected: Mapping[str, Any],
+    circuit_precision: float | None,
+    gates: GatesConfig,
+) -> MethodResult:
+    """One method's rates, its uplift over the baseline on the same conversations, and its gates.
+
+    ``selected`` is the cell of the method's grid. Raises DataError where the two tables do not hold the same
+    conversations.
+    """
+    before, after = _by_set(baseline), _by_set(verdicts)
+    changes = _changes(before, after)
+    gate, reasons = decide(changes["target"], _of(changes, "utility"), _of(changes, "protected"), gates)
+    return MethodResult(
+        selected=dict(selected),
+        target_rate=after["target"].rate(),
+        uplift=changes["target"],
+        utility=_rates(after, "utility"),
+        protected=_rates(after, "protected"),
+        circuit_precision=circuit_precision,
+        gate=gate,
+        reasons=reasons,
+    )
+
+
+def cell_score(cell: Mapping[str, Any], verdicts: "Verdicts") -> CellScore:
+    """Point rates of one candidate mask (or, with an empty cell, of the baseline) on the dev split.
+
+    An unscored reply earns nothing here: a mask whose replies cannot be read must not look good by the few that can.
+    """
+    sets = _by_set(verdicts)
+    shares = {name: judged.hit_share() for name, judged in sets.items()}
+    return CellScore(
+        cell=dict(cell),
+        target_rate=shares["target"],
+        utility=_of(shares, "utility"),
+        protected=_of(shares, "protected"),
+    )
+
+
+def winner(methods: Mapping[str, MethodResult]) -> str | None:
+    """The method to publish: of those that pass their gates, the highest lower bound of uplift; never the control.
+
+    Equal bounds are decided by the uplift itself, then by name. None where nothing passes.
+    """
+    passing = [name for name, result in sorted(methods.items()) if result.gate == "pass" and name != CONTROL]
+    return max(passing, key=lambda name: (methods[name].uplift.low, methods[name].uplift.value), default=None)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The outcomes of one set, by conversation id."""
+
+    outcomes: dict[str, Outcome]
+    groups: dict[str, str]
+
+    def rate(self) -> Rate:
+        return rate(list(self.outcomes.values()), list(self.groups.values()))
+
+    def hit_share(self) -> float:
+        return sum(outcome == "hit" for outcome in self.outcomes.values()) / len(self.outcomes)
+
+
+def _by_set(verdicts: "Verdicts") -> dict[str, _Judged]:
+    rows = verdicts if isinstance(verdicts, Sequence) else verdicts.to_pylist()
+    sets: dict[str, _Judged] = {}
+    for row in sorted(rows, key=lambda row: (str(row["set"]), str(row["conversation_id"]))):
+        judged = sets.setdefault(row["set"], _Judged({}, {}))
+        if row["conversation_id"] in judged.outcomes:
+            raise DataError(f"conversation {row['conversation_id']!r} of {row['set']} has more than one verdict")
+        judged.outcomes[row["conversation_id"]] = row["outcome"]
+        judged.groups[row["conversation_id"]] = row["group_id"]
+    if "target" not in sets:
+        raise DataError("there are no verdicts on target conversations: give the split more groups of the target set")
+    return sets
+
+
+def _changes(before: Mapping[str, _Judged], after: Mapping[str, _Judged]) -> dict[str, Rate]:
+    """Paired difference, method minus baseline, of each set."""
+    if {name: judged.groups for name, judged in before.items()} != {n: judged.groups for n, judged in after.items()}:
+        raise DataError("baseline and method were not judged on the same conversations: evaluate both again")
+    return {
+        name: paired_difference(
+            list(judged.outcomes.values()), list(after[name].outcomes.values()), list(judged.groups.values())
+        )
+        for name, judged in before.items()
+    }
+
+
+def _rates(sets: Mapping[str, _Judged], kind: str) -> dict[str, Rate]:
+    return {name: judged.rate() for name, judged in _of(sets, kind).items()}
+
+
+def _of(sets: Mapping[str, T], kind: str) -> dict[str, T]:
+    """The sets of one kind, by their name without it: ``utility/benign`` as ``benign``."""
+    return {name.partition("/")[2]: value for name, value in sets.items() if name.partition("/")[0] == kind}
