@@ -43,12 +43,9 @@ def reply_batches(
     """Batches of ``batch_size`` conversations of like length, one row for each of a conversation's replies.
 
     Every conversation of ``asked`` has the same number of replies. The rows of a batch hold the first reply of all its
-    conversations, then the second of all, and so on.
+    conversations, then the second of all, and so on. Raises DataError for what cannot be rendered.
     """
-    rendered = [
-        (render(loaded.tokenizer, conversation).token_ids, tuple(_reply_ids(loaded, reply) for reply in replies))
-        for conversation, replies in asked
-    ]
+    rendered = [_rendered(loaded, conversation, replies) for conversation, replies in asked]
     rendered.sort(key=lambda item: len(item[0]))
     chunks = [rendered[start : start + batch_size] for start in range(0, len(rendered), batch_size)]
     return [
@@ -57,8 +54,14 @@ def reply_batches(
     ]
 
 
-def _reply_ids(loaded: Loaded, reply: str) -> tuple[int, ...]:
-    return tuple(loaded.tokenizer(reply, add_special_tokens=False)["input_ids"])
+def _rendered(
+    loaded: Loaded, conversation: Conversation, replies: Sequence[str]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Token ids of the prompt, without the oldest where prompt and reply exceed the context, and of each reply."""
+    ids = [tuple(loaded.tokenizer(reply, add_special_tokens=False)["input_ids"]) for reply in replies]
+    context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    room = context - max(map(len, ids)) if context else None
+    return render(loaded.tokenizer, conversation, room).token_ids, ids
 
 
 def _batch(rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> ReplyBatch:

@@ -151,3 +151,11 @@ def test_progress_counts_steps_over_all_searches(tiny: Loaded, spec: RouterSpec)
     config = QUICK.model_copy(update={"steps": 2, "l1": (0.0, 0.1)})
     candidates(tiny, spec, CONTRAST, [], SIGMA, config, seed=0, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_prompts_beyond_the_context_lose_their_oldest_tokens() -> None:
+    short = loaded(max_position_embeddings=40)
+    history = conversation("long", "an old question", "an old reply", "do it")
+    (batch,) = reply_batches(short, [(history, ("no.", "never"))], batch_size=2)
+    assert batch.ids_BT.shape[1] == 40
+    assert batch.reply_BR.sum(dim=1).tolist() == [3, 5]
