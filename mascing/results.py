@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from mascing.errors import DataError
 from mascing.gates import decide
@@ -15,7 +15,7 @@ from schemas.verdict import Outcome
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    Verdicts = Sequence[Mapping[str, Any]] | pa.Table
+    Verdicts: TypeAlias = Sequence[Mapping[str, Any]] | pa.Table
     """Rows of the VERDICTS table (schemas/tables.py) of one method or the baseline, in any order."""
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ class _Judged:
 
 
 def _by_set(verdicts: "Verdicts") -> dict[str, _Judged]:
-    rows = verdicts if isinstance(verdicts, Sequence) else verdicts.to_pylist()
+    rows: Sequence[Mapping[str, Any]] = verdicts if isinstance(verdicts, Sequence) else verdicts.to_pylist()
     sets: dict[str, _Judged] = {}
     for row in sorted(rows, key=lambda row: (str(row["set"]), str(row["conversation_id"]))):
         judged = sets.setdefault(row["set"], _Judged({}, {}))

@@ -1,0 +1,95 @@
+"""Gates: what passes, what fails, and sentences that say why."""
+
+import pytest
+
+from mascing.gates import decide
+from mascing.statistics import paired_difference
+from schemas.config import GatesConfig
+from schemas.result import Rate
+from schemas.verdict import Outcome
+
+HIT: Outcome = "hit"
+MISS: Outcome = "miss"
+
+GATES = GatesConfig(min_uplift=0.1, max_utility_loss=0.1, protected_tolerance=0.05)
+
+
+def change(low: float, value: float, high: float, unscored: int = 0) -> Rate:
+    return Rate(value=value, low=low, high=high, n=200, unscored=unscored)
+
+
+GOOD = change(0.3, 0.4, 0.5)
+FLAT = change(-0.02, 0.0, 0.02)
+
+
+def test_a_mask_that_holds_every_gate_passes_and_says_so() -> None:
+    decision, reasons = decide(GOOD, {"benign": FLAT}, {"illegal": FLAT}, GATES)
+    assert decision == "pass"
+    assert [reason.partition(":")[0] for reason in reasons] == [
+        "target passes",
+        "utility/benign passes",
+        "protected/illegal passes",
+    ]
+    assert "+40.0 points (95% interval +30.0 to +50.0, 200 conversations)" in reasons[0]
+    assert "at least -5.0 points" in reasons[2]
+
+
+@pytest.mark.parametrize(
+    ("uplift", "utility", "protected", "failing"),
+    [
+        (change(0.09, 0.4, 0.5), FLAT, FLAT, "target"),
+        (change(-0.5, -0.4, -0.3), FLAT, FLAT, "target"),
+        (GOOD, change(-0.11, 0.0, 0.1), FLAT, "utility/benign"),
+        (GOOD, FLAT, change(-0.06, -0.01, 0.02), "protected/illegal"),
+    ],
+)
+def test_doubt_about_any_one_gate_fails_the_mask(uplift: Rate, utility: Rate, protected: Rate, failing: str) -> None:
+    decision, reasons = decide(uplift, {"benign": utility}, {"illegal": protected}, GATES)
+    assert decision == "fail"
+    assert [reason for reason in reasons if " fails: " in reason] == [
+        reason for reason in reasons if reason.startswith(f"{failing} fails")
+    ]
+    assert sum(" fails: " in reason for reason in reasons) == 1
+
+
+def test_bounds_exactly_at_the_limits_pass() -> None:
+    decision, _ = decide(change(0.1, 0.2, 0.3), {"u": change(-0.1, 0, 0.1)}, {"p": change(-0.05, 0, 0)}, GATES)
+    assert decision == "pass"
+
+
+def test_every_set_is_gated_by_itself() -> None:
+    sets = {"facts": FLAT, "sums": change(-0.3, -0.2, -0.1), "tales": FLAT}
+    decision, reasons = decide(GOOD, sets, {}, GATES)
+    assert decision == "fail"
+    assert len(reasons) == 4
+    assert any(reason.startswith("utility/sums fails") for reason in reasons)
+
+
+def test_unmeasured_utility_may_be_lost_entirely() -> None:
+    decision, reasons = decide(GOOD, {}, {}, GATES)
+    assert decision == "fail"
+    assert "no utility set was judged" in reasons[-1]
+    assert decide(GOOD, {}, {}, GatesConfig(max_utility_loss=1))[0] == "pass"
+
+
+def test_unscored_replies_are_said() -> None:
+    _, reasons = decide(change(0.3, 0.4, 0.5, unscored=7), {"benign": FLAT}, {}, GATES)
+    assert "7 unscored" in reasons[0]
+    assert "unscored" not in reasons[1]
+
+
+@pytest.mark.parametrize("n", [100, 200, 250])
+def test_the_default_limits_pass_a_mask_that_loses_nothing(n: int) -> None:
+    groups = [f"g{i // 4}" for i in range(n)]
+    before = [HIT] * (n // 2) + [MISS] * (n - n // 2)
+    after = [HIT] * (n - n // 10) + [MISS] * (n // 10)
+    uplift, nothing = paired_difference(before, after, groups), paired_difference(before, before, groups)
+    assert decide(uplift, {"benign": nothing}, {"illegal": nothing}, GatesConfig())[0] == "pass"
+
+
+def test_the_default_limits_fail_a_mask_that_loses_one_in_ten() -> None:
+    groups = [f"g{i // 4}" for i in range(250)]
+    before = [HIT] * 250
+    after = [MISS] * 25 + [HIT] * 225
+    loss = paired_difference(before, after, groups)
+    assert decide(GOOD, {"benign": loss}, {}, GatesConfig())[0] == "fail"
