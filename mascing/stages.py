@@ -133,6 +133,6 @@ def _checked_rows_out(prefix: str, shards: Sequence[Shard], rows_in: int, rows_q
 
 
 def _encode(manifest: Manifest) -> bytes:
-    """Equal manifests as equal bytes. Raises ValueError on NaN or infinity in the facts."""
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
+    """Equal manifests as equal bytes. Raises ValueError or TypeError if the facts hold what JSON cannot (NaN, tensors)."""
+    text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, allow_nan=False)
     return f"{text}\n".encode()

@@ -10,15 +10,16 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
-import s3fs
-from botocore.exceptions import BotoCoreError
 
-from mascing.s3_store import S3Store, connect
 from mascing.storage import Storage
 from mascing.storage_urls import BucketPrefix
+
+if TYPE_CHECKING:  # seconds of imports that most test runs do without
+    import s3fs
 
 _KEY, _SECRET, _BUCKET = "mascing-tests", "only-for-tests", "mascing-tests"
 _GRPC_OFFSET = 10_000  # where SeaweedFS puts the gRPC twin of each port
@@ -69,6 +70,9 @@ def _start(folder: Path, master: int, volume: int, filer: int, s3: int) -> "subp
 
 def _make_bucket(server: "subprocess.Popen[bytes]", log: Path) -> None:
     """Wait until the server takes a bucket and an object."""
+    import s3fs
+    from botocore.exceptions import BotoCoreError
+
     client = s3fs.S3FileSystem(
         skip_instance_cache=True,
         use_listings_cache=False,
@@ -112,8 +116,10 @@ def _free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def s3_client(s3_url: str) -> s3fs.S3FileSystem:
+def s3_client(s3_url: str) -> "s3fs.S3FileSystem":
     """One connected client for all tests that need no other: making one takes half a second."""
+    from mascing.s3_store import connect
+
     return connect()
 
 
@@ -122,4 +128,6 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """An empty storage of each kind in turn."""
     if request.param == "local":
         return Storage.open(str(tmp_path / "storage"))
+    from mascing.s3_store import S3Store
+
     return Storage(S3Store(BucketPrefix(_BUCKET, uuid4().hex), request.getfixturevalue("s3_client")))
