@@ -13,7 +13,8 @@ from schemas.config import ModelConfig
 
 __all__ = ["Loaded", "checkpoint_fingerprint", "load"]
 
-SPREAD_DEVICES = ("auto", "balanced", "balanced_low_0", "sequential")
+# Words for `device` that spread the layers over all devices.
+SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,16 @@ class Loaded:
 def load(config: ModelConfig) -> Loaded:
     """Load a checkpoint as its native transformers class, or as its own code where the config trusts that.
 
-    ``device`` is a torch device, or ``auto`` to spread the layers over all devices. Quantised checkpoints load as
-    transformers loads them. Raises ModelError that says what is wrong with the folder, the hub id or the device.
+    ``device`` is a torch device, or ``auto`` to spread the layers over all devices (also ``balanced``,
+    ``balanced_low_0``, ``sequential``). A quantised checkpoint loads as transformers loads it on that device. Raises
+    ModelError that says what is wrong with the folder, the hub id or the device.
     """
-    device = _device(config.device)
+    _refuse_absent_device(config.device)
     with local_folder(config) as folder:
         settings = _settings(folder)
         _refuse_without_weights(folder)
         tokenizer = _tokenizer(folder, config)
-        return Loaded(_model(folder, settings, config, device), tokenizer)
+        return Loaded(_model(folder, settings, config), tokenizer)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def _tokenizer(folder: Path, config: ModelConfig) -> Any:
     return tokenizer
 
 
-def _model(folder: Path, settings: dict[str, Any], config: ModelConfig, device: torch.device | str) -> Any:
+def _model(folder: Path, settings: dict[str, Any], config: ModelConfig) -> Any:
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {
@@ -95,8 +97,8 @@ def _model(folder: Path, settings: dict[str, Any], config: ModelConfig, device: 
     }
     if config.attn_implementation is not None:
         options["attn_implementation"] = config.attn_implementation
-    if isinstance(device, str):
-        options["device_map"] = device
+    if config.device != "cpu":
+        options["device_map"] = config.device
     try:
         model, report = cast(tuple[Any, Any], AutoModelForCausalLM.from_pretrained(folder, **options))
         absent = sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])])
@@ -105,7 +107,7 @@ def _model(folder: Path, settings: dict[str, Any], config: ModelConfig, device: 
                 f"the weights in {folder} do not fit its config.json: {len(absent)} parameters are missing or of "
                 f"another shape, first {absent[0]}"
             )
-        return model.to(device) if isinstance(device, torch.device) and device.type != "cpu" else model
+        return model
     except _load_errors() as error:
         raise ModelError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
 
@@ -127,20 +129,13 @@ def _runs_own_code(folder: Path, settings: dict[str, Any], config: ModelConfig) 
     return True
 
 
-def _device(name: str) -> torch.device | str:
-    """A torch device that exists, or one of the words that spread a model over devices."""
-    from transformers.utils.import_utils import is_accelerate_available
-
-    if name in SPREAD_DEVICES:
-        if not is_accelerate_available():
-            raise ModelError(f"model.device {name!r} needs the package accelerate: pip install accelerate")
-        return name
+def _refuse_absent_device(name: str) -> None:
+    if name in SPREAD:
+        return
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"model.device {name!r} is not usable here: {one_line(error)}") from error
-    return device
 
 
 def _load_errors() -> tuple[type[Exception], ...]:

@@ -205,6 +205,11 @@ def test_a_device_that_is_not_here_is_refused(folder: Path, device: str) -> None
         load(config(folder, device=device))
 
 
+def test_layers_can_be_spread_over_what_devices_there_are(folder: Path) -> None:
+    spread = load(config(folder, device="auto")).model
+    assert torch.equal(logits(spread), logits(load(config(folder)).model))
+
+
 def test_an_unknown_attention_implementation_is_refused(folder: Path) -> None:
     with pytest.raises(ModelError, match="cannot be loaded"):
         load(config(folder, attn_implementation="telepathy"))
