@@ -133,6 +133,6 @@ def _checked_rows_out(prefix: str, shards: Sequence[Shard], rows_in: int, rows_q
 
 
 def _encode(manifest: Manifest) -> bytes:
-    """Equal manifests as equal bytes. Raises ValueError or TypeError if the facts hold what JSON cannot (NaN, tensors)."""
+    """Equal manifests as equal bytes. Raises ValueError or TypeError on facts that are no JSON, such as NaN."""
     text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, allow_nan=False)
     return f"{text}\n".encode()

@@ -171,6 +171,14 @@ def test_a_folder_in_the_way_of_an_object_is_told(tmp_path: Path) -> None:
         storage.create("name/inside/deeper", b"x")
 
 
+def test_the_umask_decides_who_may_read(tmp_path: Path) -> None:
+    """Files shared between users must not become private by way of a temporary file."""
+    Storage.open(str(tmp_path)).create("a", b"x")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
 def create_numbered(storage: Storage, name: str, n: int) -> None:
     storage.create(name, b"%d" % n)
 
@@ -201,11 +209,3 @@ def at_once(action: Callable[[int], None]) -> list[ConflictError | None]:
 
     with ThreadPoolExecutor(WRITERS) as pool:
         return list(pool.map(write, range(WRITERS)))
-
-
-def test_the_umask_decides_who_may_read(tmp_path: Path) -> None:
-    """Files shared between users must not become private by way of a temporary file."""
-    Storage.open(str(tmp_path)).create("a", b"x")
-    mask = os.umask(0)
-    os.umask(mask)
-    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~mask
