@@ -22,32 +22,14 @@ from schemas.conversation import Conversation
 def harvest(loaded: Loaded, conversations: Sequence[Conversation], batch_tokens: int) -> list[SampleTrace]:
     """Raw router logits of each conversation's final user turn and generation prompt, in the order given.
 
-    Runs the decoder alone (no language-model head, no cache) on length-sorted, right-padded batches of at most
-    ``batch_tokens`` tokens. The logits go straight into one float16 host tensor; every ``SampleTrace.z`` is a view
-    into it, so nothing is held twice. Prompts beyond the model's context lose their oldest tokens. Raises DataError
-    for a conversation without label or that cannot be rendered, ModelError if a router does not see every token.
+    Prompts beyond the model's context lose their oldest tokens. Raises DataError for a conversation without label or
+    that cannot be rendered, ModelError if a router does not see every token.
     """
     prompts = [_prompt(loaded, conversation) for conversation in conversations]
-    if not prompts:
-        return []
-    batches = length_sorted_batches([len(prompt.token_ids) for prompt in prompts], batch_tokens)
-    spec = inspect_routers(loaded.model)
-    recorder = _Recorder(prompts, len(spec.layer_ids), spec.n_experts, loaded.model.device)
-    with torch.no_grad(), watch_routers(loaded.model, recorder.watch):
-        decoder = loaded.model.get_decoder()
-        for batch in batches:
-            ids_BT = recorder.begin(batch)
-            decoder(input_ids=ids_BT.to(loaded.model.device), use_cache=False)
-            recorder.finish()
+    recorded = record_prompts(loaded.model, prompts, batch_tokens)
     return [
-        SampleTrace(
-            conversation_id=conversation.id,
-            group_id=conversation.group_id,
-            label=int(conversation.label == "positive"),
-            z=recorder.sample(index),
-            regions=_regions(prompts[index]),
-        )
-        for index, conversation in enumerate(conversations)
+        SampleTrace(conversation.id, conversation.group_id, int(conversation.label == "positive"), z, _regions(prompt))
+        for conversation, prompt, z in zip(conversations, prompts, recorded, strict=True)
     ]
 
 
@@ -60,6 +42,25 @@ def harvest_shards(
     """
     for start in range(0, len(conversations), rows_per_shard):
         yield harvest(loaded, conversations[start : start + rows_per_shard], batch_tokens)
+
+
+def record_prompts(model: Any, prompts: Sequence[Prompt], batch_tokens: int) -> list[Tensor]:
+    """Raw router logits of each prompt from the start of its question to its end: float16 [T, L, E] on the host.
+
+    Runs the decoder alone (no language-model head, no cache) on length-sorted, right-padded batches of at most
+    ``batch_tokens`` tokens. The logits go straight into one tensor of which the results are views, so that nothing is
+    held twice. Raises ModelError if a router does not see every token exactly once.
+    """
+    if not prompts:
+        return []
+    spec = inspect_routers(model)
+    recorder = _Recorder(prompts, spec.n_layers, spec.n_experts, model.device)
+    with torch.no_grad(), watch_routers(model, recorder.watch):
+        decoder = model.get_decoder()
+        for batch in length_sorted_batches([len(prompt.token_ids) for prompt in prompts], batch_tokens):
+            decoder(input_ids=recorder.begin(batch).to(model.device), use_cache=False)
+            recorder.finish()
+    return [recorder.sample(index) for index in range(len(prompts))]
 
 
 class _Recorder:
