@@ -39,7 +39,7 @@
   let opened = [];
   addEventListener("beforeprint", () => {
     root.classList.add("printing");
-    opened = [...document.querySelectorAll("details:not([open])")];
+    opened = [...document.querySelectorAll("details:not([open], .bulk)")];
     for (const details of opened) details.open = true;
     draw();
   });

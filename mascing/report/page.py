@@ -1,12 +1,13 @@
 """The page itself: every part of the evidence laid into the template, with its style and scripts inside it."""
 
 from base64 import b64encode
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -42,8 +43,7 @@ def render(evidence: Evidence) -> str:
     """The whole page as HTML; equal evidence gives equal text."""
     parts = _parts(evidence)
     scripts = {"plotly_js": get_plotlyjs(), "page_js": _file("page.js")}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_file("page.html.jinja")).render(
+    return _template().render(
         **parts,
         sections=[(anchor, title) for anchor, title, part in _SECTIONS if parts[part]],
         style=Markup(_file("page.css")),
@@ -86,6 +86,12 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
         ),
         "missing": gaps(evidence),
     }
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(_file("page.html.jinja"))
 
 
 def _flat(baseline: dict[str, Any]) -> dict[str, float]:

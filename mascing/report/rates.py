@@ -62,7 +62,7 @@ def _interval(method: str, rate: Rate) -> Json:
 def _baseline_line(rate: Rate) -> Json:
     x = 100 * rate.value
     line = {"color": "var(--baseline)", "width": 1, "dash": "dot"}
-    return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line, "layer": "below"}
+    return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": line}
 
 
 def _beside(method: str, rate: Rate) -> Json:

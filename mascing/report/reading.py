@@ -126,7 +126,7 @@ def _truth(storage: Storage, manifests: Manifests, config: RunConfig) -> list[li
         return None
     data = _shard(storage, manifests, "testbed", f"truth-{behaviour.name}.safetensors")
     if data is None:
-        data = _local_file(behaviour.truth)
+        data = _file(behaviour.truth)
     if data is None:
         return None
     try:
@@ -136,10 +136,17 @@ def _truth(storage: Storage, manifests: Manifests, config: RunConfig) -> list[li
     return truth
 
 
-def _local_file(path: str) -> bytes | None:
+def _file(url: str) -> bytes | None:
+    """What a local path or a URL that fsspec knows holds; None where it cannot be read any more."""
     try:
-        return Path(path).expanduser().read_bytes()
-    except OSError:
+        if "://" not in url:
+            return Path(url).expanduser().read_bytes()
+        import fsspec
+
+        with fsspec.open(url, "rb") as file:
+            data: bytes = file.read()
+            return data
+    except (OSError, ValueError, ImportError):
         return None
 
 

@@ -67,4 +67,4 @@ def _gate(axis: str, value: float) -> Json:
     """A line through the whole plot at ``value`` of this axis."""
     other = "y" if axis == "x" else "x"
     ends = {f"{axis}0": value, f"{axis}1": value, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
-    return {"type": "line", "line": {"color": "var(--muted)", "width": 1, "dash": "dash"}, "layer": "below", **ends}
+    return {"type": "line", "line": {"color": "var(--muted)", "width": 1, "dash": "dash"}, **ends}

@@ -204,7 +204,7 @@ def test_samples_show_gains_losses_and_what_did_not_change(page: Page) -> None:
     assert moved["Target"]["A hit only with the mask"] > 3
     replies = page.at("replies").words()
     assert f"A hit only with the mask: {moved['Target']['A hit only with the mask']} of 60, 3 shown" in replies
-    assert f"The same reply: {moved['Utility: benign']['The same reply']} of 30, 2 shown" in replies
+    assert f"The same reply: {moved['Utility: benign']['The same reply']} of 60, 2 shown" in replies
 
 
 def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> None:
@@ -213,7 +213,7 @@ def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> Non
     assert told["Router fingerprint"] == "f" * 64
     assert told["Seed"] == "0"
     assert told["Routers"] == "olmoe: 4 MoE layers of 16 experts, 2 a token, softmax"
-    assert ["evaluate", "3.5", "570", "0", "5", "evaluate/jailbreak-defence-0123456789abcdef"] in page.table("Stages")
+    assert ["evaluate", "3.5", "900", "0", "5", "evaluate/jailbreak-defence-0123456789abcdef"] in page.table("Stages")
     assert ["torch", "2.13.0"] in page.table("Versions")
     assert ["blank", "1"] in page.table("Quarantined conversations")
     assert [row[0] for row in page.table("Masks")[1:]] == ["mascing", "steermoe", "gradient", "random"]
