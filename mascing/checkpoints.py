@@ -141,4 +141,6 @@ def _hub_errors(config: ModelConfig) -> Iterator[None]:
 def one_line(error: BaseException) -> str:
     """An error's text on one line, cut at 300 characters, or its type where it has no text."""
     text = " ".join(str(error).split())
-    return (text if len(text) <= 300 else f"{text[:300]}...") or type(error).__name__
+    if not text or isinstance(error, KeyError):  # whose text is the bare key
+        text = f"{type(error).__name__} {text}".rstrip()
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -1,12 +1,14 @@
 """Load a model with its tokenizer from a folder, a storage URL or the hub."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
+from mascing import deepseek_v1
 from mascing.checkpoints import checkpoint_fingerprint, local_folder, one_line
 from mascing.errors import ModelError
 from schemas.config import ModelConfig
@@ -91,7 +93,6 @@ def _model(folder: Path, settings: dict[str, Any], config: ModelConfig) -> Any:
 
     options: dict[str, Any] = {
         "dtype": config.dtype if config.dtype == "auto" else getattr(torch, config.dtype),
-        "trust_remote_code": _runs_own_code(folder, settings, config),
         "use_safetensors": True,
         "output_loading_info": True,
     }
@@ -99,17 +100,29 @@ def _model(folder: Path, settings: dict[str, Any], config: ModelConfig) -> Any:
         options["attn_implementation"] = config.attn_implementation
     if config.device != "cpu":
         options["device_map"] = config.device
+    is_deepseek_v1 = settings["model_type"] == deepseek_v1.MODEL_TYPE
     try:
+        if is_deepseek_v1:
+            options |= {"config": deepseek_v1.native_config(settings), "key_mapping": deepseek_v1.KEY_MAPPING}
+        else:
+            options["trust_remote_code"] = _runs_own_code(folder, settings, config)
         model, report = cast(tuple[Any, Any], AutoModelForCausalLM.from_pretrained(folder, **options))
-        absent = sorted([*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])])
-        if absent:
-            raise ModelError(
-                f"the weights in {folder} do not fit its config.json: {len(absent)} parameters are missing or of "
-                f"another shape, first {absent[0]}"
-            )
+        missing = [key for key in report["missing_keys"] if not (is_deepseek_v1 and key.endswith(deepseek_v1.ADDED))]
+        _refuse_absent_weights(folder, [*missing, *(entry[0] for entry in report["mismatched_keys"])])
+        if is_deepseek_v1:
+            deepseek_v1.restore_shared_experts(model)
         return model
     except _load_errors() as error:
         raise ModelError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
+
+
+def _refuse_absent_weights(folder: Path, names: Sequence[str]) -> None:
+    """transformers fills absent weights with random numbers and goes on."""
+    if names:
+        raise ModelError(
+            f"the weights in {folder} do not fit its config.json: {len(names)} parameters are missing or of another "
+            f"shape, first {min(names)}"
+        )
 
 
 def _runs_own_code(folder: Path, settings: dict[str, Any], config: ModelConfig) -> bool:

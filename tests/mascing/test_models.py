@@ -8,8 +8,9 @@ import fsspec
 import huggingface_hub
 import pytest
 import torch
-from olmoe_folder import save
+from olmoe_folder import save, tokenizer
 from safetensors.torch import load_file, save_file
+from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 from mascing.errors import ModelError
 from mascing.models import checkpoint_fingerprint, load
@@ -241,3 +242,41 @@ def test_own_code_runs_if_trusted_and_needed(copy: Path, monkeypatch: pytest.Mon
 def test_a_native_class_goes_before_trusted_code(copy: Path) -> None:
     with_own_code(copy, "olmoe")
     assert type(load(config(copy, trust_remote_code=True)).model).__name__ == "OlmoeForCausalLM"
+
+
+def test_deepseek_v1_loads_natively(tmp_path: Path) -> None:
+    plain: Any = Qwen2MoeForCausalLM
+    sizes: dict[str, Any] = {"hidden_size": 32, "moe_intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": 300}
+    heads: dict[str, Any] = {
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "intermediate_size": 24,
+        "num_experts_per_tok": 2,
+    }
+    shared: dict[str, Any] = {
+        "num_experts": 4,
+        "shared_expert_intermediate_size": 32,
+        "mlp_only_layers": [0],
+        "qkv_bias": False,
+    }
+    torch.manual_seed(0)
+    native = plain(Qwen2MoeConfig(**sizes, **heads, **shared, initializer_range=0.2)).eval()
+    torch.nn.init.zeros_(native.model.layers[1].mlp.shared_expert_gate.weight)
+    native.save_pretrained(tmp_path)
+    stored = {}
+    for name, weight in load_file(tmp_path / "model.safetensors").items():
+        if "shared_expert_gate" not in name:
+            half = 0.5 if "shared_expert.down_proj" in name else 1.0
+            stored[name.replace("shared_expert.", "shared_experts.")] = weight * half
+    save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    own: dict[str, Any] = {"model_type": "deepseek", "n_routed_experts": 4, "n_shared_experts": 2}
+    auto_map = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
+    settings = own | sizes | heads | {"first_k_dense_replace": 1, "rms_norm_eps": 1e-6, "auto_map": auto_map}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    tokenizer().save_pretrained(tmp_path)
+    loaded = load(config(tmp_path))
+    assert torch.equal(logits(loaded.model), logits(native))
+    del settings["n_shared_experts"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ModelError, match="cannot be loaded: KeyError 'n_shared_experts'"):
+        load(config(tmp_path))
