@@ -101,9 +101,9 @@ class GradientConfig(Frozen):
     """Descent on the model itself: margin of wanted over unwanted reply, with an L1 and a utility term."""
 
     steps: int = Field(default=60, gt=0)
-    batch_size: int = Field(default=48, gt=0)
+    batch_size: int = Field(default=24, gt=0, description="conversations of each kind a step")
     learning_rate: Positive = 0.05
-    l1: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(1e-3, 1e-2), min_length=1)
+    l1: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(1e-2, 1e-3), min_length=1)
     utility_weight: float = Field(default=1.0, ge=0)
     alphas: tuple[Positive, ...] = Field(default=(0.5, 1.0, 1.5), min_length=1)
 

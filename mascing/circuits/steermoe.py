@@ -46,14 +46,16 @@ def risk_difference(traces: TraceSet, top_k: int) -> Tensor:
     classes have tokens.
     """
     labels_T = traces.labels.repeat_interleave(traces.offsets.diff())
-    rates = []
-    for label, name in ((1, "positive"), (0, "negative")):
-        z_TLE = traces.z[labels_T == label].float()
-        if len(z_TLE) == 0:
+    n_layers, n_experts = traces.z.shape[1:]
+    rates = torch.zeros(2, n_layers, n_experts)
+    for label, name in enumerate(("negative", "positive")):
+        of_label_T = labels_T == label
+        if not of_label_T.any():
             raise DataError(f"no {name} traces: a risk difference compares two classes")
-        selected_TLE = torch.zeros_like(z_TLE).scatter_(-1, z_TLE.topk(top_k, dim=-1).indices, 1.0)
-        rates.append(selected_TLE.mean(dim=0))
-    return rates[0] - rates[1]
+        for layer in range(n_layers):
+            selected_TK = traces.z[of_label_T, layer].float().topk(top_k, dim=-1).indices
+            rates[label, layer] = selected_TK.flatten().bincount(minlength=n_experts) / of_label_T.sum()
+    return rates[1] - rates[0]
 
 
 def _strongest(delta_LE: Tensor, n: int, per_layer: int) -> Tensor:
@@ -61,12 +63,16 @@ def _strongest(delta_LE: Tensor, n: int, per_layer: int) -> Tensor:
 
     Where a layer is full, the next best expert of another layer takes the place.
     """
-    chosen_LE = torch.zeros_like(delta_LE, dtype=torch.bool)
-    n_experts = delta_LE.shape[1]
-    for index in delta_LE.flatten().argsort(descending=True, stable=True).tolist():
-        layer, expert = divmod(index, n_experts)
-        if int(chosen_LE.sum()) == n or delta_LE[layer, expert] <= 0:
+    ranked, order = delta_LE.flatten().sort(descending=True, stable=True)
+    room = [per_layer] * delta_LE.shape[0]
+    chosen: list[int] = []
+    for delta, index in zip(ranked.tolist(), order.tolist(), strict=True):
+        if len(chosen) == n or delta <= 0:
             break
-        if int(chosen_LE[layer].sum()) < per_layer:
-            chosen_LE[layer, expert] = True
+        layer = index // delta_LE.shape[1]
+        if room[layer] > 0:
+            room[layer] -= 1
+            chosen.append(index)
+    chosen_LE = torch.zeros_like(delta_LE, dtype=torch.bool)
+    chosen_LE.view(-1)[chosen] = True
     return chosen_LE
