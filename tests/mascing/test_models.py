@@ -246,21 +246,19 @@ def test_a_native_class_goes_before_trusted_code(copy: Path) -> None:
 
 def test_deepseek_v1_loads_natively(tmp_path: Path) -> None:
     plain: Any = Qwen2MoeForCausalLM
-    sizes: dict[str, Any] = {"hidden_size": 32, "moe_intermediate_size": 16, "num_hidden_layers": 2, "vocab_size": 300}
-    heads: dict[str, Any] = {
+    sizes: dict[str, Any] = {
+        "vocab_size": 300,
+        "hidden_size": 32,
+        "intermediate_size": 24,
+        "moe_intermediate_size": 16,
+        "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "num_key_value_heads": 2,
-        "intermediate_size": 24,
         "num_experts_per_tok": 2,
     }
-    shared: dict[str, Any] = {
-        "num_experts": 4,
-        "shared_expert_intermediate_size": 32,
-        "mlp_only_layers": [0],
-        "qkv_bias": False,
-    }
+    experts: dict[str, Any] = {"num_experts": 4, "shared_expert_intermediate_size": 32, "mlp_only_layers": [0]}
     torch.manual_seed(0)
-    native = plain(Qwen2MoeConfig(**sizes, **heads, **shared, initializer_range=0.2)).eval()
+    native = plain(Qwen2MoeConfig(**sizes, **experts, qkv_bias=False, initializer_range=0.2)).eval()
     torch.nn.init.zeros_(native.model.layers[1].mlp.shared_expert_gate.weight)
     native.save_pretrained(tmp_path)
     stored = {}
@@ -271,7 +269,7 @@ def test_deepseek_v1_loads_natively(tmp_path: Path) -> None:
     save_file(stored, tmp_path / "model.safetensors", metadata={"format": "pt"})
     own: dict[str, Any] = {"model_type": "deepseek", "n_routed_experts": 4, "n_shared_experts": 2}
     auto_map = {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}
-    settings = own | sizes | heads | {"first_k_dense_replace": 1, "rms_norm_eps": 1e-6, "auto_map": auto_map}
+    settings = own | sizes | {"first_k_dense_replace": 1, "rms_norm_eps": 1e-6, "auto_map": auto_map}
     (tmp_path / "config.json").write_text(json.dumps(settings))
     tokenizer().save_pretrained(tmp_path)
     loaded = load(config(tmp_path))
