@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-Status = Literal["started", "step", "done", "already done"]
+Status = Literal["started", "step", "done", "already done", "written"]
 
 _LOGGER = logging.getLogger("mascing.progress")
 _LINES_A_STAGE = 10

@@ -27,7 +27,7 @@ from tasks.stage import Body, StageRun, run_stage, steps
 _SPLITS: tuple[Split, ...] = ("train", "dev")
 
 
-def harvest(storage: Storage, config: RunConfig, prepared: Manifest, pool: Pool) -> StageRun:
+def harvest(storage: Storage, config: RunConfig, prepared: Manifest, *, pool: Pool) -> StageRun:
     """``traces-00000.parquet`` ... of the training split and ``traces-dev-00000.parquet`` ... of the dev split.
 
     Facts: the router ``spec``, ``sigma`` [L] of the training split, its ``tokens``, ``positive`` and ``negative``

@@ -20,7 +20,7 @@ from tasks.train import surrogates_of
 
 
 def optimise(
-    storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, trained: Manifest, pool: Pool
+    storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, trained: Manifest, *, pool: Pool
 ) -> StageRun:
     """``candidates-<method>.safetensors`` for each method that is on; a row is a candidate."""
     return run_stage(

@@ -13,7 +13,7 @@ from tasks.harvest import traces_of
 from tasks.stage import Body, StageRun, run_stage, steps
 
 
-def train(storage: Storage, config: RunConfig, harvested: Manifest, pool: Pool) -> StageRun:
+def train(storage: Storage, config: RunConfig, harvested: Manifest, *, pool: Pool) -> StageRun:
     """``surrogate-<span>.safetensors`` for each span of the `mascing` method; facts: each one's card on dev traces.
 
     Nothing is trained where that method is left out.

@@ -1,0 +1,38 @@
+"""The command line. It imports no torch, Ray or Prefect until a command needs them."""
+
+from collections.abc import Sequence
+
+import typer
+
+from mascing.commands.demo import demo
+from mascing.commands.doctor import doctor
+from mascing.commands.mask import mask
+from mascing.commands.report import report
+from mascing.commands.run import run
+from mascing.errors import MascingError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help=(
+        "Reconfigure the behaviour of Mixture-of-Experts language models by steering their routers, with evidence.\n\n"
+        "Start with `mascing demo`; it leaves result.json, report/index.html and a run.yaml to copy for a model of "
+        "your own. Then `mascing run run.yaml`."
+    ),
+)
+app.command()(demo)
+app.command()(run)
+app.command()(report)
+app.add_typer(mask, name="mask")
+app.command()(doctor)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 1 after an error that the user can act on. Usage errors leave with exit code 2."""
+    try:
+        app(args=list(arguments) if arguments is not None else None, prog_name="mascing")
+    except MascingError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        return 1
+    return 0

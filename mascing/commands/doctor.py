@@ -1,0 +1,27 @@
+"""`mascing doctor`: what is here, what is missing, and how to get it."""
+
+import typer
+
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+
+
+def doctor(storage: StorageOption = DEFAULT_STORAGE) -> None:
+    """Show what is installed and what storage, Ray and Prefect say; exits with 1 if a run could not work.
+
+    Storage is probed by writing; Ray by starting it, or by joining the cluster of RAY_ADDRESS; Prefect by asking the
+    server of PREFECT_API_URL, if there is one.
+
+    Example:
+
+      mascing doctor --storage s3://bucket/mascing
+    """
+    from mascing.doctor import findings
+
+    missing = 0
+    for finding in findings(storage):
+        missing += finding.status == "missing"
+        typer.echo(f"{finding.status:<8} {finding.what:<12} {finding.said}")
+    if missing:
+        typer.echo(f"next: mend what is missing above ({missing}), then run mascing doctor again")
+        raise typer.Exit(1)
+    typer.echo("next: mascing demo")

@@ -1,0 +1,82 @@
+"""`mascing mask show | diff | verify`: look at masks, compare them, and prove them on their model."""
+
+from typing import Annotated
+
+import typer
+
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+
+mask = typer.Typer(
+    no_args_is_help=True,
+    help=(
+        "Look at masks, compare them, and prove them on their model.\n\n"
+        "MASK is a file or URL of a mask.safetensors, or a published one as behaviour@channel, for instance "
+        "jailbreak-defence@candidate; where several models have that behaviour, model/behaviour@channel."
+    ),
+)
+
+MaskArgument = Annotated[str, typer.Argument(metavar="MASK", help="File, URL, or behaviour@channel.")]
+
+
+@mask.command()
+def show(mask: MaskArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+    """Show where a mask comes from, its rule, and its entries in every layer.
+
+    Examples:
+
+      mascing mask show jailbreak-defence@candidate
+
+      mascing mask show s3://bucket/mascing/masks/jailbreak-defence-0123456789abcdef/mask.safetensors
+    """
+    from mascing.mask import Mask
+    from mascing.mask_address import mask_url
+    from mascing.mask_text import description
+
+    url = mask_url(mask, storage)
+    typer.echo(description(Mask.load(url)))
+    typer.echo(f"next: prove it on its model: mascing mask verify {url} --model FOLDER")
+
+
+@mask.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="The mask to compare with.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The mask that may have changed.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Show what changed from mask A to mask B, layer by layer and expert by expert.
+
+    Example:
+
+      mascing mask diff old/mask.safetensors jailbreak-defence@candidate
+    """
+    from mascing.mask import Mask
+    from mascing.mask_address import mask_url
+    from mascing.mask_text import difference
+
+    first, second = mask_url(a, storage), mask_url(b, storage)
+    typer.echo(difference(Mask.load(first), Mask.load(second)))
+    typer.echo(f"next: look at the whole of one: mascing mask show {second}")
+
+
+@mask.command()
+def verify(
+    mask: MaskArgument,
+    model: Annotated[str, typer.Option(help="Folder, storage URL or hub id of the model.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Prove that a mask is what its card says, fits the model, and steers it.
+
+    Exits with 1 at the first thing that does not hold.
+
+    Example:
+
+      mascing mask verify jailbreak-defence@candidate --model ./my-model
+    """
+    from mascing.mask_address import mask_url
+    from mascing.verification import verify_mask
+    from schemas.config import ModelConfig
+
+    url = mask_url(mask, storage)
+    for proof in verify_mask(url, ModelConfig(path=model)):
+        typer.echo(f"{'ok' if proof.holds else 'note'}: {proof.said}")
+    typer.echo(f'next: steer with it: with mascing.steer(model, mascing.Mask.load("{url}")): ...')

@@ -1,0 +1,38 @@
+"""`mascing run`: the whole line for a configuration of one's own."""
+
+from typing import Annotated
+
+import typer
+
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption
+
+
+def run(
+    config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="Model, behaviour, methods and gates.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    verbose: VerboseOption = False,
+) -> None:
+    """Make, prove and publish masks for one model and one behaviour.
+
+    Finished stages are kept: started again with the same configuration, it goes on where it was stopped. Each run
+    leaves the configuration it used as run.yaml under the storage URL; `mascing demo` leaves one to start from.
+
+    Examples:
+
+      mascing run run.yaml
+
+      mascing run run.yaml --storage s3://bucket/mascing
+    """
+    from mascing.commands.line import run_flow
+    from mascing.config import load_config
+    from mascing.storage import Storage
+
+    loaded = load_config(config)
+    opened = Storage.open(storage)
+
+    def start() -> str:
+        from flows.reconfigure import reconfigure
+
+        return str(reconfigure(loaded, opened.url))
+
+    run_flow(opened, start, verbose)

@@ -1,0 +1,30 @@
+"""What `mascing demo` runs: the testbed's model and conversations, with grids that a small machine does in minutes."""
+
+from mascing.testbed import behaviour_config
+from schemas.config import (
+    GenerationConfig,
+    GradientConfig,
+    MascingConfig,
+    MethodsConfig,
+    ModelConfig,
+    RunConfig,
+    SteerMoEConfig,
+)
+
+
+def demo_config(behaviour: str, seed: int, folder: str) -> RunConfig:
+    """The run on the testbed whose model folder, conversations and truth lie at ``folder`` (a path or URL).
+
+    Raises ValueError for a behaviour that the testbed does not have.
+    """
+    return RunConfig(
+        model=ModelConfig(path=folder),
+        behaviour=behaviour_config(behaviour, folder),
+        seed=seed,
+        methods=MethodsConfig(
+            mascing=MascingConfig(alphas=(0.5, 1.0, 1.5, 2.0)),
+            steermoe=SteerMoEConfig(),
+            gradient=GradientConfig(),
+        ),
+        generation=GenerationConfig(max_new_tokens=12, batch_size=128),
+    )

@@ -1,0 +1,87 @@
+"""The evaluate stage: the test split, judged once for each method's pick and for the unsteered model, on the pool."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from mascing.mask import Mask
+from mascing.stages import StageOutput, read_shard
+from mascing.storage import Storage
+from schemas.config import RunConfig
+from schemas.conversation import Conversation
+from schemas.manifest import Manifest
+from schemas.tables import VERDICTS
+from tasks import tables
+from tasks.actors import Pool, Worker
+from tasks.judged import Row, judged_replies
+from tasks.prepare import conversations_of
+from tasks.select import selected_of
+from tasks.stage import Body, StageRun, run_stage, steps
+
+BASELINE = "baseline"
+
+# Conversations an item. It is part of the work, not of its placement: how many workers there are never changes it.
+_CONVERSATIONS = 256
+
+
+def evaluate(storage: Storage, config: RunConfig, prepared: Manifest, selected: Manifest, *, pool: Pool) -> StageRun:
+    """``verdicts-<method>.parquet`` for each method and for `baseline`; a row is a judged reply."""
+    return run_stage(
+        storage,
+        "evaluate",
+        config.behaviour.name,
+        identity={
+            "judges": [config.behaviour.target, config.behaviour.utility, config.behaviour.protected],
+            "max_new_tokens": config.generation.max_new_tokens,
+        },
+        inputs={"prepare": prepared, "select": selected},
+        body=lambda output: _evaluate(output, storage, config, prepared, selected, pool),
+    )
+
+
+def verdicts_of(storage: Storage, evaluated: Manifest) -> dict[str, pa.Table]:
+    """The VERDICTS table of each method and of `baseline`, in the order of the test split."""
+    return {
+        shard.name.removeprefix("verdicts-").removesuffix(".parquet"): tables.from_bytes(
+            read_shard(storage, evaluated, shard.name)
+        )
+        for shard in evaluated.shards
+    }
+
+
+@dataclass(frozen=True)
+class _Item:
+    method: str
+    mask: Mask | None
+    conversations: tuple[Conversation, ...]
+
+
+def _evaluate(
+    output: StageOutput, storage: Storage, config: RunConfig, prepared: Manifest, selected: Manifest, pool: Pool
+) -> Body:
+    conversations = conversations_of(storage, prepared, "test")
+    masks: dict[str, Mask | None] = {BASELINE: None}
+    masks |= {method: candidate.mask for method, candidate in selected_of(storage, selected).items()}
+    items = [
+        _Item(method, mask, tuple(conversations[start : start + _CONVERSATIONS]))
+        for method, mask in masks.items()
+        for start in range(0, len(conversations), _CONVERSATIONS)
+    ]
+    made = pool.map(_judge, config, items, steps("evaluate"))
+    rows: dict[str, list[Row]] = {method: [] for method in masks}
+    for item, judged in zip(items, made, strict=True):
+        rows[item.method] += judged
+    shards = [
+        output.put(
+            f"verdicts-{method}.parquet",
+            tables.to_bytes(pa.Table.from_pylist(judged, schema=VERDICTS)),
+            len(judged),
+        )
+        for method, judged in rows.items()
+    ]
+    return Body(shards, rows_in=len(masks) * len(conversations))
+
+
+def _judge(worker: Worker, config: RunConfig, item: _Item) -> list[Row]:
+    [rows] = judged_replies(worker, config, item.conversations, [(item.method, item.mask)])
+    return rows
