@@ -11,8 +11,8 @@ def override(logits: Tensor, activated: Tensor, deactivated: Tensor, epsilon: fl
     ``logits`` [..., E]; ``activated`` and ``deactivated`` bool, broadcastable to it; ``epsilon`` broadcastable to
     [..., 1]. The paper states the rule on s = log_softmax(z). log_softmax subtracts one number from all experts of
     a token, so the rule on z itself gives the same s for every family that reads logits up to a shift, and leaves
-    untouched experts their exact logits for the families that do not (sigmoid scores). The step is never smaller
-    than two ulps of the running dtype, else it would round away in bfloat16.
+    untouched experts their exact logits for the families that do not (sigmoid scores, sparsemixer). The step is
+    never smaller than two ulps of the running dtype, else it would round away in bfloat16.
     """
     best = logits.amax(-1, keepdim=True).float()
     worst = logits.amin(-1, keepdim=True).float()
@@ -21,6 +21,17 @@ def override(logits: Tensor, activated: Tensor, deactivated: Tensor, epsilon: fl
     below = worst - torch.clamp(ulps * worst.abs(), min=epsilon)
     edited = torch.where(activated, above, logits.float())
     return torch.where(deactivated, below, edited).to(logits.dtype)
+
+
+def surely_off(deactivated: Tensor, groups: tuple[int, int], top_k: int) -> bool:
+    """Whether the deactivated experts of a layer can never be selected by a router that first keeps some groups.
+
+    ``deactivated`` bool [E], ``groups`` (number of groups, groups kept). True if even the kept groups with the fewest
+    experts left have ``top_k`` of them.
+    """
+    number, kept = groups
+    left = (~deactivated).view(number, -1).sum(-1)
+    return int(left.sort().values[:kept].sum()) >= top_k
 
 
 def strongest(wanted: Tensor, priority: Tensor, limit: int) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mascing.errors import MascingError
+from mascing.rows import batch_shape
 from mascing.tap import TapHandle, watch_routers
 
 
@@ -69,13 +70,3 @@ class Trace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.remove()
-
-
-def batch_shape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int]:
-    """(B, T) of a decoder's input, whether it is given tokens or embeddings."""
-    tokens = kwargs.get("input_ids")
-    if tokens is None:
-        tokens = kwargs.get("inputs_embeds")
-    if tokens is None:
-        tokens = args[0]
-    return tokens.shape[0], tokens.shape[1]

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from mascing.errors import MaskError, SteeringError
 from mascing.mask import Mask
-from mascing.override import override
+from mascing.override import override, surely_off
 from mascing.routers import Router, RouterSpec, find_routers, inspect_routers, uncompiled
-from mascing.tap import TapHandle
+from mascing.rows import RowGuard
+from mascing.tap import TapHandle, edits_of
 
 HARD = 1e4
 """Added to or taken from the corrected scores of an expert that is forced on or off; scores themselves are below
@@ -29,9 +30,6 @@ def steer(model: nn.Module, mask: Mask | Sequence[Mask | None]) -> "Steering":
     return Steering(model, mask)
 
 
-_MARK = "_mascing_steering"
-
-
 class Steering:
     """Masks in force on one model."""
 
@@ -39,10 +37,11 @@ class Steering:
         """Install and prove; :func:`steer` is the way to call it."""
         plain = uncompiled(model)
         self.spec = inspect_routers(plain)
+        self._routers = find_routers(plain)
         self._masks = self._checked(mask)
-        if _MARK in plain.__dict__:
+        if any(isinstance(getattr(edit, "__self__", None), Edits) for edit in edits_of(plain)):
             raise SteeringError("the model is already steered: remove() that handle, or swap() its mask")
-        self._edits = Edits(find_routers(plain), self._masks)
+        self._edits = Edits(self._routers, self._masks)
         forces = "override" in self._edits.rules
         self._handle = TapHandle(
             model,
@@ -50,8 +49,7 @@ class Steering:
             choice_edit=self._edits.choice if forces else None,
             rows=len(self._masks),
         )
-        self._model = plain
-        plain.__dict__[_MARK] = self
+        self._rows = RowGuard(plain, len(self._masks)) if len(self._masks) > 1 else None
 
     @property
     def counters(self) -> dict[int, int]:
@@ -85,8 +83,8 @@ class Steering:
     def remove(self) -> None:
         """Give the model back as it was; removing twice is harmless."""
         self._handle.remove()
-        if self._model.__dict__.get(_MARK) is self:
-            del self._model.__dict__[_MARK]
+        if self._rows is not None:
+            self._rows.remove()
 
     def _checked(self, mask: Mask | Sequence[Mask | None]) -> list[Mask | None]:
         masks: list[Mask | None] = [mask] if isinstance(mask, Mask) else list(mask)
@@ -95,6 +93,7 @@ class Steering:
         for one in masks:
             if one is not None:
                 check_fits(one, self.spec)
+                _check_groups(one, self._routers)
         return masks
 
     def __enter__(self) -> "Steering":
@@ -120,6 +119,19 @@ def check_fits(mask: Mask, spec: RouterSpec) -> None:
             f"{spec.fingerprint[:12]} (config and router weights). "
             "Make the mask from inspect_routers(model) of this model"
         )
+
+
+def _check_groups(mask: Mask, routers: Sequence[Router]) -> None:
+    if mask.deactivated is None:
+        return
+    for off, router in zip(mask.deactivated, routers, strict=True):
+        if router.groups is not None and not surely_off(off, router.groups, router.top_k):
+            number, kept = router.groups
+            raise MaskError(
+                f"{router.name} keeps {kept} of {number} groups of experts before it selects {router.top_k}: the mask "
+                f"leaves some {kept} groups with fewer than that, so that off could not mean off. "
+                "Deactivate fewer experts"
+            )
 
 
 class Edits:

@@ -41,6 +41,11 @@ def watch_routers(model: nn.Module, watch: Watch) -> "TapHandle":
     return TapHandle(model, watch=watch)
 
 
+def edits_of(model: nn.Module) -> list[Edit]:
+    """The edits in force on the router logits of ``model``, of every layer."""
+    return [edit for router in find_routers(uncompiled(model)) for edit in _edits_on(router.owner)]
+
+
 class TapHandle:
     """Taps in force on one model; a context manager that removes them."""
 
@@ -244,6 +249,11 @@ def _choice_tap(router: Router, layer: int) -> Tap | None:
 
 def _taps_of(module: nn.Module) -> dict[str, Tap]:
     return getattr(type(module), "_mascing_taps", {})
+
+
+def _edits_on(module: nn.Module) -> list[Edit]:
+    tap = _taps_of(module).get("weight")
+    return tap.edits if tap else []
 
 
 def _swap_class(module: nn.Module, taps: dict[str, Tap]) -> None:
