@@ -9,6 +9,8 @@ from mascing.report.wording import in_order, percent, plain
 
 _STRONGEST = 12
 _CELL_PIXELS = (7, 26)
+# A map of more experts takes the page's whole width, and no gaps between its squares.
+_NARROW_UP_TO = 32
 _PLOT_PIXELS = 320
 
 Map = Sequence[Sequence[float]]
@@ -18,7 +20,7 @@ def map_figures(
     maps: Mapping[str, MaskMap], truth: Map | None, precision: Mapping[str, float | None], layer_ids: Sequence[int]
 ) -> list[Figure]:
     """The planted circuit first, if known, then one map a method with the planted entries outlined on it."""
-    found = [] if truth is None else [_truth_figure(truth, layer_ids, wide=len(maps) % 2 == 0)]
+    found = [] if truth is None else [_truth_figure(truth, layer_ids, wide=len(maps) % 2 == 0 or _is_wide(truth))]
     found += [_mask_figure(maps[name], truth, precision.get(name), layer_ids) for name in in_order(maps)]
     return found
 
@@ -61,6 +63,7 @@ def _mask_figure(found: MaskMap, truth: Map | None, precision: float | None, lay
         alt=f"Map of layer by expert of the {found.method} mask. Strongest entries: {_told(strongest, layer_ids)}",
         spec=_heatmap(found.values, truth, layer_ids, labels, unit),
         numbers=_strongest_table(strongest, truth, layer_ids, unit),
+        wide=_is_wide(found.values),
     )
 
 
@@ -70,6 +73,7 @@ def _heatmap(values: Map, truth: Map | None, layer_ids: Sequence[int], labels: l
     bar: Json = {"thickness": 10, "outlinewidth": 0, "title": {"text": unit, "side": "right", "font": {"size": 11}}}
     if labels is not None:
         bar |= {"tickvals": [-limit, 0, limit], "ticktext": labels}
+    gap = 0 if _is_wide(values) else 1
     trace = {
         "type": "heatmap",
         "z": [list(row) for row in values],
@@ -79,8 +83,8 @@ def _heatmap(values: Map, truth: Map | None, layer_ids: Sequence[int], labels: l
         "zmax": limit,
         "colorscale": DIVERGING,
         "colorbar": bar,
-        "xgap": 1,
-        "ygap": 1,
+        "xgap": gap,
+        "ygap": gap,
         "hovertemplate": "layer %{customdata}, expert %{x}: %{z:.3g}<extra></extra>",
     }
     shown = range(0, len(layers), max(1, len(layers) // 12))
@@ -123,6 +127,10 @@ def _strongest_table(
 
 def _entries(values: Map) -> list[tuple[int, int, float]]:
     return [(layer, expert, value) for layer, row in enumerate(values) for expert, value in enumerate(row) if value]
+
+
+def _is_wide(values: Map) -> bool:
+    return len(values[0]) > _NARROW_UP_TO
 
 
 def _planted(value: float, truth: float) -> str:
