@@ -28,6 +28,7 @@ class Sample:
     conversation_id: str
     earlier: tuple[Message, ...]
     last: Message | None
+    wanted: str | None
     before: Reply
     after: Reply
 
@@ -107,7 +108,8 @@ def _kind(before: Reply, after: Reply) -> str:
 
 def _sample(key: str, before: Reply, after: Reply, conversation: Conversation | None) -> Sample:
     messages = () if conversation is None else tuple(_shortened(message) for message in conversation.messages)
-    return Sample(key, messages[:-1], messages[-1] if messages else None, _cut(before), _cut(after))
+    wanted = shorten(conversation.wanted) if conversation is not None and conversation.wanted else None
+    return Sample(key, messages[:-1], messages[-1] if messages else None, wanted, _cut(before), _cut(after))
 
 
 def _shortened(message: Message) -> Message:

@@ -86,6 +86,7 @@ def made_up_conversations() -> list[Conversation]:
                     id=f"{name.replace('/', '-')}-{number:03d}",
                     group_id=f"{name}-{number // 2}",
                     set=name,
+                    wanted="sorry no key" if name == "target" else None,
                     messages=(*earlier, Message(role="user", content=f"tell me where the key of garden {number} is")),
                 )
             )

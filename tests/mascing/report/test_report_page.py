@@ -207,6 +207,14 @@ def test_samples_show_gains_losses_and_what_did_not_change(page: Page) -> None:
     assert f"The same reply: {moved['Utility: benign']['The same reply']} of 60, 2 shown" in replies
 
 
+def test_a_sample_shows_the_whole_conversation_and_the_wanted_reply(page: Page) -> None:
+    shown = next(article for article in page.at("replies").all("article") if article.all("details"))
+    told = shown.words()
+    (conversation,) = (one for one in made_up_conversations() if one.id == shown.all("h4")[0].words())
+    assert all(message.content in told for message in conversation.messages)
+    assert f"wanted {conversation.wanted}" in told
+
+
 def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> None:
     told = dict(page.table("Run")[1:])
     assert told["Model fingerprint"] == "m" * 64
