@@ -19,9 +19,9 @@ Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
 
-# Within-group correlation that is assumed where the data cannot tell. It enters with the weight of one group, so it
-# matters where nearly all outcomes are equal (a rate near 0 or 1, a mask that changes next to nothing) and the
-# estimate alone would claim independence. Chosen by simulation: see tests/mascing/test_statistics_coverage.py.
+# Within-group correlation that is assumed where the data cannot tell. It matters where nearly all outcomes are equal
+# (a rate near 0 or 1, a mask that changes next to nothing), and the estimate alone would claim independence. Chosen by
+# simulation on beta-binomial groups; tests/mascing/test_statistics_coverage.py is a quick version of it.
 PRIOR_CORRELATION = 0.2
 
 _SCORES = {"hit": 1.0, "miss": 0.0, "unscored": np.nan}
@@ -89,8 +89,8 @@ def _members(groups: Sequence[str], n: int) -> NDArray[np.intp]:
 def _design_effect(values_N: Floats, members_N: NDArray[np.intp]) -> float:
     """How many times the clustered variance of the mean is that of independent conversations; at least 1.
 
-    The linearised estimate, drawn towards the prior's with the weight of one group among those that speak: the groups
-    that hold anything but one common value.
+    The linearised estimate, drawn towards the prior's with the weight of one among the groups that speak: those that
+    hold anything but one common value. A single speaking group can show that outcomes cluster, not that they do not.
     """
     n, sizes_G = len(values_N), np.bincount(members_N)
     prior = 1 + (float(np.square(sizes_G).sum()) / n - 1) * PRIOR_CORRELATION
@@ -102,7 +102,8 @@ def _design_effect(values_N: Floats, members_N: NDArray[np.intp]) -> float:
     totals_G = np.bincount(members_N, weights=residuals_N)
     correction = n_groups / (n_groups - 1) * (n - 1) / n
     estimate = correction * float(np.square(totals_G).sum() / np.square(residuals_N).sum())
-    return (speaking * max(1.0, estimate) + prior) / (speaking + 1)
+    estimate = max(1.0, estimate)
+    return ((speaking - 1) * estimate + max(estimate, prior)) / speaking
 
 
 def _quantile() -> float:

@@ -95,6 +95,25 @@ def test_equal_outcomes_in_groups_are_less_evidence_than_alone() -> None:
     assert grouped.low < paired_difference(repeat(hit=100), repeat(hit=100), singletons(100)).low - 0.01
 
 
+@pytest.mark.parametrize("size", [1, 3, 10])
+@pytest.mark.parametrize("lost", [1, 2, 4])
+def test_a_few_losses_are_never_less_doubt_than_none(size: int, lost: int) -> None:
+    groups = [f"g{i // size}" for i in range(240)]
+    spread = {40 * place for place in range(lost)}
+    after: list[Outcome] = ["miss" if i in spread else "hit" for i in range(240)]
+    before = repeat(hit=240)
+    assert paired_difference(before, after, groups).low < paired_difference(before, before, groups).low
+    assert rate(after, groups).low < rate(before, groups).low
+
+
+def test_losses_in_one_group_are_worth_less_than_losses_in_many() -> None:
+    groups = [f"g{i // 6}" for i in range(240)]
+    before = repeat(hit=240)
+    together = paired_difference(before, repeat(miss=6, hit=234), groups)
+    spread: list[Outcome] = ["miss" if i % 40 == 0 else "hit" for i in range(240)]
+    assert together.low < paired_difference(before, spread, groups).low - 0.01
+
+
 def test_groups_that_balance_do_not_narrow_the_interval() -> None:
     balanced = cast(list[Outcome], ["hit", "miss"] * 50)
     pairs = rate(balanced, [f"g{i // 2}" for i in range(100)])
