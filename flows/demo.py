@@ -2,9 +2,10 @@
 
 from prefect import flow, task
 
-from flows.reconfigure import ONCE, Step, reconfigure
+from flows.reconfigure import ONCE, reconfigure
 from mascing.demo import demo_config
 from mascing.storage import Storage
+from tasks.report import Step
 from tasks.testbed import testbed
 
 

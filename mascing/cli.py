@@ -29,10 +29,12 @@ app.command()(doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 1 after an error that the user can act on. Usage errors leave with exit code 2."""
+    """Run one command and return its exit code: 1 after an error that the user can act on, 2 after a usage error."""
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="mascing")
     except MascingError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         return 1
+    except SystemExit as left:  # how typer ends every command, also a good one
+        return int(left.code or 0)
     return 0

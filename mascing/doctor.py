@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from mascing.errors import StorageError
+from mascing.reachability import answers
 
 Status = Literal["ok", "note", "missing"]
 _INSTALL = "install with `pip install --constraint constraints.txt mascing`"
@@ -103,14 +104,12 @@ def _ray(address: str | None) -> Finding:
         import ray
     except ImportError as error:
         return Finding("missing", "ray", f"cannot be imported ({error}); {_INSTALL}")
+    if address and not answers(address):
+        return Finding("missing", "ray", f"no cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
     where = f"the cluster at {address}" if address else "a local instance"
+    started = {} if address else {"num_cpus": 1, "include_dashboard": False}
     try:
-        if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(
-                address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-            )
+        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **started)
         resources = ray.cluster_resources()
         ray.shutdown()
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

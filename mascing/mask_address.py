@@ -19,7 +19,7 @@ def mask_url(address: str, storage_url: str) -> str:
     Raises:
         MaskError: if nothing is published there, or several models have the behaviour and none is named.
     """
-    if "://" in address or Path(address).exists():
+    if "://" in address or (address and Path(address).exists()):
         is_folder = address.endswith("/") or ("://" not in address and Path(address).is_dir())
         return f"{address.rstrip('/')}/mask.safetensors" if is_folder else address
     named = _CHANNEL.match(address)

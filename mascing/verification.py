@@ -95,9 +95,7 @@ def _steers(mask: Mask, model: Any) -> Proof:
     if not torch.equal(plain, _logits(model, ids_BT)):
         raise SteeringError("the model's output changed for good: its weights were touched; report this")
     change = float((steered - plain).abs().max())
-    return Proof(
-        f"steers: every one of {tokens} tokens in {len(counted)} layers; output logits move by up to {change:.3g}"
-    )
+    return Proof(f"steers all of {tokens} tokens in {len(counted)} layers; output logits move by up to {change:.3g}")
 
 
 def _logits(model: Any, ids_BT: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import ray.exceptions
 
 from mascing.errors import ConfigError, MascingError
 from mascing.models import Loaded, load
+from mascing.reachability import answers
 from schemas.config import ComputeConfig, ModelConfig
 
 # How often Ray runs an item again after its worker died under it. A worker is restarted without limit, an item is
@@ -123,6 +124,8 @@ class Pool:
 def _connect(compute: ComputeConfig) -> None:
     address = os.environ.get("RAY_ADDRESS")
     if address:
+        if not answers(address):
+            raise MascingError(f"no Ray cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return
     # Logical CPUs: as many as the workers ask for, so that every worker is placed on a small machine too.
