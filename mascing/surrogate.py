@@ -19,6 +19,7 @@ EMBEDDING = 16
 HIDDEN = 64
 LEARNING_RATE = 0.01
 BATCH = 64
+"""The published scripts take 512; a few hundred traces would then see one step an epoch."""
 SCORING_BATCH = 256
 ROC_POINTS = 100
 
@@ -96,7 +97,7 @@ def surrogate_card(scores: Tensor, labels: Tensor) -> dict[str, Any]:
 
 def to_bytes(surrogate: Surrogate) -> bytes:
     """The weights as safetensors; equal weights give equal bytes."""
-    return save({name: tensor.contiguous() for name, tensor in surrogate.state_dict().items()})
+    return bytes(save({name: tensor.contiguous() for name, tensor in surrogate.state_dict().items()}))
 
 
 def from_bytes(data: bytes) -> Surrogate:

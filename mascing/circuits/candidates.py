@@ -34,7 +34,7 @@ def to_bytes(candidates: Sequence[Candidate]) -> bytes:
             tensor: Tensor | None = getattr(candidate.mask, name)
             if tensor is not None:
                 tensors[f"{number}.{name}"] = tensor.contiguous()
-    return save(tensors)
+    return bytes(save(tensors))
 
 
 def from_bytes(data: bytes) -> list[Candidate]:

@@ -22,6 +22,7 @@ from schemas.config import MascingConfig, Span
 
 NAME = "mascing"
 BATCH = 16
+"""Negative traces a step, as in the published scripts."""
 
 
 def candidates(
