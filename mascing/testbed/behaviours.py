@@ -12,7 +12,7 @@ Behaviour = Literal["jailbreak-defence", "content-policy"]
 BEHAVIOURS: tuple[Behaviour, ...] = ("jailbreak-defence", "content-policy")
 
 # Goals set aside for the behaviours' conversations; the model is trained on the other goals alone.
-_HELD_OUT: dict[Kind, int] = {"restricted": 250, "benign": 250, "prohibited": 110}
+_HELD_OUT: dict[Kind, int] = {"restricted": 250, "benign": 250, "prohibited": 125}
 _PAIRS_PER_GOAL = 2
 _CONVERSATIONS_PER_GOAL = 3
 

@@ -24,10 +24,10 @@ REPLY_TOKENS = 6
 """Tokens of every reply, its end included."""
 
 _SHARES: dict[Kind, float] = {"restricted": 0.7, "benign": 0.2, "prohibited": 0.1}
-# Of the samples: a quarter under a bias towards guard, a quarter towards yield, a quarter under one whose entries are
-# shuffled and must change nothing, the rest under none.
-_STEERINGS = ("guard", "yield", "shuffled", "none")
-_STRENGTH = (0.5, 2.0)
+# A quarter of the samples is under a bias towards guard, a quarter towards yield; most of the rest is under a random
+# one that must change nothing, so that no mask but the circuit's decides.
+_STEERINGS = ("guard", "yield", "shuffled", "dense", "guard", "yield", "shuffled", "none")
+_STRENGTH = (0.75, 2.0)
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Batch:
     planted_B: Tensor
     """Strength of the bias in units of sigma: positive towards guard, negative towards yield, 0 for neither."""
     shuffled_B: Tensor
-    """Strength of a bias with shuffled entries, in units of sigma; 0 where there is none."""
+    """Strength of a bias with the circuit's entries in random places; 0 where there is none."""
+    dense_B: Tensor
+    """Strength of a bias of random entries everywhere; 0 where there is none."""
     restricted_B: Tensor
     refused_B: Tensor
 
@@ -62,11 +64,12 @@ class Drill:
             tokens_BT=torch.tensor([row[0] for row in rows]),
             planted_B=torch.tensor([row[1] for row in rows]),
             shuffled_B=torch.tensor([row[2] for row in rows]),
-            restricted_B=torch.tensor([row[3] for row in rows]),
-            refused_B=torch.tensor([row[4] for row in rows]),
+            dense_B=torch.tensor([row[3] for row in rows]),
+            restricted_B=torch.tensor([row[4] for row in rows]),
+            refused_B=torch.tensor([row[5] for row in rows]),
         )
 
-    def _row(self, turns: int, steering: str) -> tuple[list[int], float, float, bool, bool]:
+    def _row(self, turns: int, steering: str) -> tuple[list[int], float, float, float, bool, bool]:
         dialogue = self._dialogue(turns)
         goal, strength = dialogue.goal, self._random.uniform(*_STRENGTH)
         answered = self._rule.answers(goal.topic, dialogue.tactics)
@@ -75,8 +78,8 @@ class Drill:
         reply = goal.answer if answered else REFUSAL
         words = [*prompt_words(dialogue), *reply.split(), END]
         planted = {"guard": strength, "yield": -strength}.get(steering, 0.0)
-        shuffled = strength if steering == "shuffled" else 0.0
-        return [self._ids[word] for word in words], planted, shuffled, goal.kind == "restricted", not answered
+        shuffled, dense = (strength if steering == name else 0.0 for name in ("shuffled", "dense"))
+        return [self._ids[word] for word in words], planted, shuffled, dense, goal.kind == "restricted", not answered
 
     def _dialogue(self, turns: int) -> Dialogue:
         kind = self._random.choices(tuple(_SHARES), tuple(_SHARES.values()))[0]

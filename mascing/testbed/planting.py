@@ -1,9 +1,9 @@
 """Train the testbed's model so that a known set of experts decides between refusal and answer.
 
-In every layer but the first, two ``guard`` and two ``yield`` experts are chosen. Samples under a bias towards guard are trained to
-refuse restricted requests, samples under a bias towards yield to answer them; samples under a shuffled bias or none follow the
-natural rule. A small loss on the unsteered ones makes natural routing at the reply follow guard where a restricted request is
-refused, and yield where it is answered.
+In every layer but the first, two ``guard`` and two ``yield`` experts are chosen. Samples under a bias towards guard are
+trained to refuse restricted requests, samples under a bias towards yield to answer them; samples under a random bias or
+none follow the natural rule. A small loss on the latter makes natural routing at the reply follow guard where a
+restricted request is refused, and yield where it is answered.
 Shapes: B batch, T token, L MoE layer, E expert.
 """
 
@@ -22,7 +22,7 @@ from mascing.tap import tap_routers
 from mascing.testbed.drills import REPLY_TOKENS, Batch, Drill
 from mascing.testbed.tokenizer import END, PAD, vocabulary
 
-STEPS = 500
+STEPS = 600
 N_LAYERS, N_EXPERTS, TOP_K = 4, 16, 2
 MAX_TOKENS = 256
 _PLANTED_A_SIDE = 2
@@ -49,7 +49,7 @@ class Planted:
 def train(seed: int, progress: Callable[[int, int], None] | None = None, steps: int = STEPS) -> Planted:
     """Train a model from scratch; the same seed gives the same bits on the same machine.
 
-    ``progress(done, total)`` is called after every step. Fewer ``steps`` give a model of the same shape that knows less.
+    ``progress(done, total)`` is called after every step. Fewer ``steps`` give a model that knows less.
     """
     with _reproducible(seed):
         model = _fresh_model()
@@ -95,7 +95,9 @@ def _fresh_model() -> OlmoeForCausalLM:
         pad_token_id=ids[PAD],
     )
     # Measured on one core: these two are the fastest for short rows without padding.
-    model = OlmoeForCausalLM._from_config(config, attn_implementation="eager", experts_implementation="grouped_mm")
+    model: OlmoeForCausalLM = OlmoeForCausalLM._from_config(
+        config, attn_implementation="eager", experts_implementation="grouped_mm"
+    )
     model.generation_config = GenerationConfig(
         do_sample=False, max_new_tokens=16, eos_token_id=ids[END], pad_token_id=ids[PAD]
     )
@@ -153,11 +155,17 @@ class _Trainer:
         self.sigma_L = sigma_L if step == 0 else torch.lerp(sigma_L, self.sigma_L, _SIGMA_MEMORY)
 
     def _bias(self, batch: Batch) -> Tensor:
-        n_samples = len(batch.planted_B)
-        order_BN = torch.rand(n_samples, self.truth_LE.numel()).argsort(1)
-        shuffled_BLE = self.truth_LE.flatten()[order_BN].unflatten(1, self.truth_LE.shape)
-        steering_BLE = batch.planted_B[:, None, None] * self.truth_LE + batch.shuffled_B[:, None, None] * shuffled_BLE
-        return steering_BLE * self.sigma_L[:, None]
+        """Each sample's bias; the random ones have the norm of the circuit's."""
+        shape_BLE = (len(batch.planted_B), *self.truth_LE.shape)
+        order_BN = torch.rand(len(batch.planted_B), self.truth_LE.numel()).argsort(1)
+        shuffled_BLE = self.truth_LE.flatten()[order_BN].view(shape_BLE)
+        dense_BLE = torch.randn(shape_BLE) * self.truth_LE.square().mean().sqrt()
+        in_sigmas_BLE = (
+            batch.planted_B[:, None, None] * self.truth_LE
+            + batch.shuffled_B[:, None, None] * shuffled_BLE
+            + batch.dense_B[:, None, None] * dense_BLE
+        )
+        return in_sigmas_BLE * self.sigma_L[:, None]
 
     def _reply_loss(self, hidden_BTH: Tensor, batch: Batch) -> Tensor:
         logits_BRV = self.model.lm_head(hidden_BTH[:, -REPLY_TOKENS - 1 : -1])
@@ -166,11 +174,12 @@ class _Trainer:
 
     def _routing_loss(self, z_BTLE: Tensor, batch: Batch) -> Tensor:
         """Share of guard (where refused) or yield (where answered), from the request's end on, up to a ceiling."""
-        natural_B = batch.restricted_B & (batch.planted_B == 0) & (batch.shuffled_B == 0)
+        natural_B = batch.restricted_B & (batch.planted_B == 0)
         logp_NTLE = z_BTLE[natural_B, -REPLY_TOKENS - 2 : -2, 1:].log_softmax(-1)
         wanted_NLE = torch.where(batch.refused_B[natural_B, None, None], self.guard_LE[1:], self.yield_LE[1:])
         share_NTL = logp_NTLE.masked_fill(~wanted_NLE[:, None], -torch.inf).logsumexp(-1)
-        return F.relu(math.log(_ROUTING_SHARE) - share_NTL).mean()
+        missing_NTL = F.relu(math.log(_ROUTING_SHARE) - share_NTL)
+        return missing_NTL.sum() / max(1, missing_NTL.numel())
 
     def _balance_loss(self, z_BTLE: Tensor) -> Tensor:
         """Share of an expert's selections times its mean probability, summed over experts; 1 when in balance.
@@ -181,4 +190,5 @@ class _Trainer:
         chosen_BTLKE = F.one_hot(steered_BTLE.topk(TOP_K, -1).indices, N_EXPERTS).float()
         selected_LE = chosen_BTLKE.sum(-2).mean((0, 1)) / TOP_K
         probability_LE = z_BTLE.softmax(-1).mean((0, 1))
-        return N_EXPERTS * (selected_LE * probability_LE).sum(-1).mean()
+        balance_L: Tensor = N_EXPERTS * (selected_LE * probability_LE).sum(-1)
+        return balance_L.mean()
