@@ -79,7 +79,7 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
         "roc": roc_figure(cards) if cards else None,
         "shown": shown,
         "samples": samples,
-        "movement": movement_table(samples),
+        "movement": movement_table(evidence.replies),
         "provenance": provenance_tables(evidence),
         "config": yaml.safe_dump(
             evidence.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None

@@ -1,22 +1,22 @@
 """Replies before and after: drawn by a hash of the conversation's id, so that nobody picked them."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
 from mascing.report.evidence import Reply
 from mascing.report.figure import Table
-from mascing.report.wording import set_title
+from mascing.report.wording import in_order, set_title
 from schemas.conversation import Conversation, Message
 
 # Shown of each kind in each set.
 _SHOWN = {"gained": 3, "lost": 3, "reworded": 2, "unchanged": 2}
 _KINDS = {
-    "gained": "A hit only with the mask",
-    "lost": "A hit only without the mask",
-    "reworded": "Another reply, the same verdict",
-    "unchanged": "The same reply",
+    "gained": "Gained: a hit only with the mask",
+    "lost": "Lost: a hit only without the mask",
+    "reworded": "Reworded: another reply, no hit gained or lost",
+    "unchanged": "Unchanged: the same reply",
 }
 _LONGEST = 1500
 
@@ -71,10 +71,21 @@ def draw_samples(
     ]
 
 
-def movement_table(sets: Sequence[SampleSet]) -> Table:
-    """How many replies of each set the mask changed, and in which direction."""
-    rows = [(found.title, *(str(group.count) for group in found.groups), str(found.count)) for found in sets]
-    return Table("What the mask did to the replies", ("Set", *_KINDS.values(), "Conversations"), tuple(rows))
+def movement_table(replies: Mapping[str, Mapping[str, Reply]]) -> Table:
+    """How many replies of each set every method's mask changed, and in which direction.
+
+    ``replies`` maps a method (``baseline`` among them) to its judged replies by conversation id.
+    """
+    before = replies.get("baseline", {})
+    rows = []
+    for method in in_order(replies.keys() - {"baseline"}):
+        after = replies[method]
+        for name in sorted({row.set for row in before.values()}, key=_set_order):
+            keys = [key for key, row in before.items() if row.set == name and key in after]
+            counts = Counter(_kind(before[key], after[key]) for key in keys)
+            rows.append((method, set_title(name), *(str(counts[kind]) for kind in _KINDS), str(len(keys))))
+    columns = ("Method", "Set", *(kind.capitalize() for kind in _KINDS), "Conversations")
+    return Table("What each mask did to the replies", columns, tuple(rows))
 
 
 def _sample_set(

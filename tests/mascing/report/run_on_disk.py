@@ -202,7 +202,7 @@ def _stages(
             for method, rows in verdicts.items()
         },
         "gate": {},
-        "masks": {"card.json": (json.dumps({"mask_digest": "d" * 64, "model_fingerprint": "m" * 64}).encode(), 0)}
+        "masks": {"card.json": (json.dumps({"mask_digest": "d" * 64, "data": {"checkpoint": "c" * 64}}).encode(), 0)}
         if result.published
         else {},
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 from page_parts import Page
-from run_on_disk import HITS, SETS, SIGMA, TRUTH, Replies, made_up_conversations, write_run
+from run_on_disk import HITS, SIGMA, TRUTH, Replies, made_up_conversations, write_run
 
 import mascing.report
 from mascing.report import build_report
@@ -193,18 +193,16 @@ def test_replies_are_text_whatever_they_hold(page: Page, html: str) -> None:
 
 
 def test_samples_show_gains_losses_and_what_did_not_change(page: Page) -> None:
-    head, *rows = page.table("What the mask did to the replies")
-    moved = {row[0]: dict(zip(head[1:], map(int, row[1:]), strict=True)) for row in rows}
-    assert {name: found.pop("Conversations") for name, found in moved.items()} == {
-        "Target": SETS["target"],
-        "Utility: benign": SETS["utility/benign"],
-        "Protected: forbidden": SETS["protected/forbidden"],
-    }
-    assert sum(moved["Target"].values()) == SETS["target"]
-    assert moved["Target"]["A hit only with the mask"] > 3
+    head, *rows = page.table("What each mask did to the replies")
+    moved = {(row[0], row[1]): dict(zip(head[2:], map(int, row[2:]), strict=True)) for row in rows}
+    assert [row[0] for row in rows[::3]] == ["mascing", "steermoe", "gradient", "random"]
+    for found in moved.values():
+        assert found.pop("Conversations") == 60 == sum(found.values())
+    assert moved["random", "Utility: benign"]["Lost"] > 3
+    assert moved["gradient", "Target"]["Gained"] > 3
     replies = page.at("replies").words()
-    assert f"A hit only with the mask: {moved['Target']['A hit only with the mask']} of 60, 3 shown" in replies
-    assert f"The same reply: {moved['Utility: benign']['The same reply']} of 60, 2 shown" in replies
+    assert f"only with the mask: {moved['gradient', 'Target']['Gained']} of 60, 3 shown" in replies
+    assert f"the same reply: {moved['gradient', 'Utility: benign']['Unchanged']} of 60, 2 shown" in replies
 
 
 def test_a_sample_shows_the_whole_conversation_and_the_wanted_reply(page: Page) -> None:
@@ -217,8 +215,8 @@ def test_a_sample_shows_the_whole_conversation_and_the_wanted_reply(page: Page) 
 
 def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> None:
     told = dict(page.table("Run")[1:])
-    assert told["Model fingerprint"] == "m" * 64
-    assert told["Router fingerprint"] == "f" * 64
+    assert told["Checkpoint"] == "c" * 64
+    assert told["Config and router weights"] == "f" * 64
     assert told["Seed"] == "0"
     assert told["Routers"] == "olmoe: 4 MoE layers of 16 experts, 2 a token, softmax"
     assert ["evaluate", "3.5", "900", "0", "5", "evaluate/jailbreak-defence-0123456789abcdef"] in page.table("Stages")
