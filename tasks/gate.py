@@ -65,11 +65,12 @@ def _decide(storage: Storage, config: RunConfig, selected: Manifest, evaluated: 
 
 def _truth(source: Source, path: str | None) -> torch.Tensor:
     try:
-        return load(source.data)["bias"]
+        bias: torch.Tensor = load(source.data)["bias"]
     except (SafetensorError, KeyError) as error:
         raise DataError(
             f"{path} holds no tensor `bias` [L, E]: {error}; correct `behaviour.truth` or drop it"
         ) from error
+    return bias
 
 
 def _plain(methods: Mapping[str, MethodResult]) -> dict[str, object]:
