@@ -22,7 +22,7 @@ rows = st.lists(
     min_size=1,
     max_size=40,
 )
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=40, deadline=None)
 
 
 def repeat(**counts: int) -> list[Outcome]:

@@ -32,7 +32,7 @@ def clustered(rng: np.random.Generator, probabilities: tuple[float, ...], n: int
     return category_N
 
 
-@pytest.mark.parametrize(("n", "truth"), [(50, 0.5), (50, 0.9), (200, 0.2), (200, 0.5), (200, 0.95), (1000, 0.95)])
+@pytest.mark.parametrize(("n", "truth"), [(50, 0.5), (50, 0.9), (200, 0.5), (200, 0.95), (1000, 0.95)])
 def test_the_rate_is_inside_its_interval_as_often_as_promised(n: int, truth: float) -> None:
     rng = np.random.default_rng(7)
     inside = 0
@@ -43,7 +43,7 @@ def test_the_rate_is_inside_its_interval_as_often_as_promised(n: int, truth: flo
 
 
 @pytest.mark.parametrize(
-    ("n", "gain", "loss"), [(50, 0.4, 0.05), (200, 0.4, 0.05), (200, 0.1, 0.1), (200, 0.02, 0.05), (1000, 0.1, 0.05)]
+    ("n", "gain", "loss"), [(50, 0.4, 0.05), (200, 0.1, 0.1), (200, 0.02, 0.05), (1000, 0.1, 0.05)]
 )
 def test_the_paired_difference_is_inside_its_interval_as_often_as_promised(n: int, gain: float, loss: float) -> None:
     rng = np.random.default_rng(7)
