@@ -22,8 +22,8 @@ class RouterSpec:
     """What a mask must fit: the routers of one model.
 
     ``layer_ids`` are the depths of the MoE layers in the model (dense layers have none), ``n_experts`` E, ``top_k``
-    K. ``fingerprint`` is a sha256 over the model's config and router weights; it is the same for every dtype,
-    device, attention or experts implementation that the checkpoint is loaded with.
+    K. ``fingerprint`` is a sha256 over the model's config and router weights, biases included; it is the same for
+    every dtype, device, attention or experts implementation that the checkpoint is loaded with.
     """
 
     family: str
@@ -83,9 +83,14 @@ class Router:
     @property
     def weight(self) -> Tensor:
         """The router's own parameter [E, H], never a tapped view of it."""
-        weight = self.owner._parameters["weight"]
-        assert weight is not None
-        return weight
+        return stored_tensor(self.owner, "weight")
+
+    @property
+    def correction(self) -> Tensor | None:
+        """What is added to the scores for selection alone ([E], ernie: [1, E]), or None."""
+        if self.correction_owner is None or self.correction_name is None:
+            return None
+        return stored_tensor(self.correction_owner, self.correction_name)
 
     @property
     def n_experts(self) -> int:
@@ -118,6 +123,13 @@ def uncompiled(model: nn.Module) -> "PreTrainedModel":
     """The model itself, where ``torch.compile`` wrapped it."""
     plain: PreTrainedModel = model._modules.get("_orig_mod") or model  # type: ignore[assignment]
     return plain
+
+
+def stored_tensor(module: nn.Module, name: str) -> Tensor:
+    """A module's own parameter or buffer, whatever its class makes of the attribute."""
+    stored = module._parameters[name] if name in module._parameters else module._buffers[name]
+    assert stored is not None
+    return stored
 
 
 def _recorded(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -236,9 +248,11 @@ _NOT_IDENTITY = re.compile(
 def _fingerprint(config: Any, routers: list[Router]) -> str:
     digest = hashlib.sha256(json.dumps(_identity(config.to_dict()), sort_keys=True, default=str).encode())
     for router in routers:
-        # bfloat16 is what checkpoints are stored in; rounding to it makes every wider load of one agree.
-        weight = router.weight.detach().to(torch.bfloat16).contiguous().cpu()
-        digest.update(weight.view(torch.uint8).numpy().data)
+        for tensor in (router.weight, router.owner._parameters.get("bias"), router.correction):
+            if tensor is not None:
+                # bfloat16 is what checkpoints are stored in; rounding to it makes every wider load of one agree.
+                stored = tensor.detach().to(torch.bfloat16).contiguous().cpu()
+                digest.update(stored.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mascing.errors import SteeringError
-from mascing.routers import Router, find_routers, uncompiled
+from mascing.routers import Router, find_routers, stored_tensor, uncompiled
 
 Edit = Callable[[int, Tensor], Tensor]
 """(index of the MoE layer in depth order, values [rows, E]) -> values [rows, E]; rows are B * T in row-major
@@ -144,7 +144,7 @@ class Tap:
         self.fires = 0
         self._eager_rows = 0
         # A compiled graph counts in a tensor: a Python number would be a constant of the graph.
-        self._graph_rows = torch.zeros((), dtype=torch.long, device=_stored(module, name).device)
+        self._graph_rows = torch.zeros((), dtype=torch.long, device=stored_tensor(module, name).device)
         operations = _LINEAR if name == "weight" else _ADDITION
         self.tensor_class = type("TappedTensor", (TappedTensor,), {"tap": self, "operations": operations})
 
@@ -269,15 +269,9 @@ def _swap_class(module: nn.Module, taps: dict[str, Tap]) -> None:
 
 def _reader(tensor_class: type[Tensor], name: str) -> Callable[[nn.Module], Tensor]:
     def read(module: nn.Module) -> Tensor:
-        stored = _stored(module, name)
+        stored = stored_tensor(module, name)
         # A view, because a cast that changes nothing returns its input itself, and a compiled graph would then lose
         # the subclass.
         return stored.view_as(stored).as_subclass(tensor_class)
 
     return read
-
-
-def _stored(module: nn.Module, name: str) -> Tensor:
-    stored = module._parameters[name] if name in module._parameters else module._buffers[name]
-    assert stored is not None
-    return stored
