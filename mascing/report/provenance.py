@@ -2,7 +2,8 @@
 
 from mascing.report.evidence import Evidence
 from mascing.report.figure import Table
-from mascing.report.wording import plain
+from mascing.report.wording import in_order, plain, set_order, set_title
+from mascing.splits import SPLITS
 
 
 def provenance_tables(evidence: Evidence) -> list[Table]:
@@ -48,9 +49,9 @@ def _routers(spec: dict[str, object]) -> str:
 
 def _data(evidence: Evidence) -> Table:
     sets = evidence.facts("prepare").get("sets", {})
-    names = sorted({name for counts in sets.values() for name in counts}, key=lambda name: (name != "target", name))
-    rows = [(split, *(str(counts.get(name, 0)) for name in names)) for split, counts in sets.items()]
-    return Table("Conversations by split and set", ("Split", *names), tuple(rows))
+    names = sorted({name for counts in sets.values() for name in counts}, key=set_order)
+    rows = [(split, *(str(sets[split].get(name, 0)) for name in names)) for split in SPLITS if split in sets]
+    return Table("Conversations by split and set", ("Split", *(set_title(name) for name in names)), tuple(rows))
 
 
 def _quarantine(evidence: Evidence) -> Table:
@@ -76,7 +77,8 @@ def _stages(evidence: Evidence) -> Table:
 
 
 def _masks(evidence: Evidence) -> Table:
-    rows = tuple((name, found.rule, str(found.entries), found.digest) for name, found in evidence.maps.items())
+    maps = [evidence.maps[name] for name in in_order(evidence.maps)]
+    rows = tuple((found.method, found.rule, str(found.entries), found.digest) for found in maps)
     return Table("Masks", ("Method", "Rule", "Entries", "SHA-256 of its content"), rows)
 
 

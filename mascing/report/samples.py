@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from mascing.report.evidence import Reply
 from mascing.report.figure import Table
-from mascing.report.wording import in_order, set_title
+from mascing.report.wording import in_order, set_order, set_title
 from schemas.conversation import Conversation, Message
 
 # Shown of each kind in each set.
@@ -64,7 +64,7 @@ def draw_samples(
     All mappings are by conversation id. A conversation that is missing from ``conversations`` shows its replies alone.
     """
     shared = sorted((key for key in before if key in after), key=_draw)
-    names = sorted({before[key].set for key in shared}, key=_set_order)
+    names = sorted({before[key].set for key in shared}, key=set_order)
     return [
         _sample_set(name, [key for key in shared if before[key].set == name], before, after, conversations)
         for name in names
@@ -80,7 +80,7 @@ def movement_table(replies: Mapping[str, Mapping[str, Reply]]) -> Table:
     rows = []
     for method in in_order(replies.keys() - {"baseline"}):
         after = replies[method]
-        for name in sorted({row.set for row in before.values()}, key=_set_order):
+        for name in sorted({row.set for row in before.values()}, key=set_order):
             keys = [key for key, row in before.items() if row.set == name and key in after]
             counts = Counter(_kind(before[key], after[key]) for key in keys)
             rows.append((method, set_title(name), *(str(counts[kind]) for kind in _KINDS), str(len(keys))))
@@ -136,10 +136,6 @@ def shorten(text: str) -> str:
     if len(text) <= _LONGEST:
         return text
     return f"{text[:_LONGEST]}… [cut here; {len(text)} characters in all]"
-
-
-def _set_order(name: str) -> tuple[int, str]:
-    return ("target", "utility", "protected").index(name.partition("/")[0]), name
 
 
 def _draw(conversation_id: str) -> str:

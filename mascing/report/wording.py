@@ -57,3 +57,8 @@ def in_order(methods: Iterable[str]) -> list[str]:
     """Methods as every table and plot lists them: the baseline, the methods, the random control, then any other."""
     known = {name: place for place, name in enumerate(METHOD_ORDER)}
     return sorted(methods, key=lambda name: (known.get(name, len(known)), name))
+
+
+def set_order(name: str) -> tuple[int, str]:
+    """A key that sorts sets as every table and plot lists them: target, utility, protected."""
+    return ("target", "utility", "protected").index(name.partition("/")[0]), name

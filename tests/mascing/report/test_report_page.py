@@ -221,6 +221,11 @@ def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> Non
     assert told["Routers"] == "olmoe: 4 MoE layers of 16 experts, 2 a token, softmax"
     assert ["evaluate", "3.5", "900", "0", "5", "evaluate/jailbreak-defence-0123456789abcdef"] in page.table("Stages")
     assert ["torch", "2.13.0"] in page.table("Versions")
+    assert page.table("Conversations by split and set") == [
+        ["Split", "Target", "Utility: benign", "Protected: forbidden"],
+        ["dev", "40", "20", "16"],
+        ["test", "60", "60", "60"],
+    ]
     assert ["blank", "1"] in page.table("Quarantined conversations")
     assert [row[0] for row in page.table("Masks")[1:]] == ["mascing", "steermoe", "gradient", "random"]
     assert "min_uplift: 0.1" in page.at("provenance").text
