@@ -89,6 +89,14 @@ def test_shards_are_the_rows_in_order_and_each_can_be_made_alone(tiny: Loaded) -
     assert encode(shards[1], spec) == encode(harvest(tiny, chats[3:6], 300), spec)
 
 
+def test_a_shard_is_there_before_the_next_one_is_begun(tiny: Loaded) -> None:
+    chats = [*conversations(3), conversation("u", "hello", label=None)]
+    shards = harvest_shards(tiny, chats, 300, rows_per_shard=3)
+    assert len(next(shards)) == 3
+    with pytest.raises(DataError, match="'u' has no label"):
+        next(shards)
+
+
 def test_nothing_to_harvest_is_nothing_harvested(tiny: Loaded) -> None:
     assert harvest(tiny, [], 300) == []
 
