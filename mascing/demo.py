@@ -2,6 +2,7 @@
 
 from mascing.testbed import behaviour_config
 from schemas.config import (
+    GatesConfig,
     GenerationConfig,
     GradientConfig,
     MascingConfig,
@@ -27,4 +28,6 @@ def demo_config(behaviour: str, seed: int, folder: str) -> RunConfig:
             gradient=GradientConfig(),
         ),
         generation=GenerationConfig(max_new_tokens=12, batch_size=128),
+        # Stricter than the default: the testbed's test split is large enough to show a loss of five points.
+        gates=GatesConfig(max_utility_loss=0.05),
     )
