@@ -112,16 +112,16 @@ def find_routers(model: nn.Module) -> list[Router]:
     family = config.get_text_config().model_type
     if family in UNSUPPORTED:
         raise ModelError(f"{family} cannot be steered: {UNSUPPORTED[family]}")
+    _refuse_quantised(model)
     routers = [_router(model, name, module) for name, module in _recorded(model)]
     if not routers:
-        _refuse_quantised(model)
         raise ModelError(f"{family} has no routers that transformers records as router_logits: it cannot be steered")
     return routers
 
 
 def uncompiled(model: nn.Module) -> "PreTrainedModel":
     """The model itself, where ``torch.compile`` wrapped it."""
-    plain: PreTrainedModel = model._modules.get("_orig_mod") or model  # type: ignore[assignment]
+    plain: PreTrainedModel = model._modules.get("_orig_mod") or model
     return plain
 
 
@@ -180,10 +180,6 @@ def _weight_owner(name: str, module: nn.Module) -> nn.Module:
             f"the router {name} has {len(owners)} weight matrices instead of one [experts, hidden]: "
             "factored or composed routing cannot be steered"
         )
-    weight = owners[0]._parameters["weight"]
-    assert weight is not None
-    if not weight.is_floating_point():
-        raise ModelError(_quantised_message([name]))
     return owners[0]
 
 
@@ -210,13 +206,14 @@ def _groups(module: nn.Module) -> tuple[int, int] | None:
 
 
 def _refuse_quantised(model: nn.Module) -> None:
-    """A router that is a plain Linear is quantised with the rest of the model unless it is skipped by name."""
+    """Refuse a model with any quantised router: one that is a plain Linear is quantised with the rest of the model."""
     names = [
         name
         for name, module in model.named_modules()
-        if name.rpartition(".")[2] in ("gate", "router", "layer", "wg")
+        if name.endswith((".gate", ".router", ".gate.wg", ".router.layer"))
         and isinstance(weight := module._parameters.get("weight"), Tensor)
         and not weight.is_floating_point()
+        and any(hasattr(model.get_submodule(name.rsplit(".", up)[0]), "experts") for up in (1, 2))
     ]
     if names:
         raise ModelError(_quantised_message(names))

@@ -50,7 +50,7 @@ class RowGuard:
                 )
         self._generating = True
         try:
-            return self._model.__class__.generate(self._model, *args, **kwargs)  # type: ignore[attr-defined]
+            return self._model.__class__.generate(self._model, *args, **kwargs)
         finally:
             self._generating = False
 

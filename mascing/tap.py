@@ -93,7 +93,7 @@ class TapHandle:
         """
         batch = max(rows for tap in self.taps for rows in tap.batches)
         device = self.model.get_input_embeddings().weight.device
-        tokens = torch.ones((batch, 2), dtype=torch.long, device=device)  # type: ignore[arg-type]
+        tokens = torch.ones((batch, 2), dtype=torch.long, device=device)
         with ExitStack() as stack:
             proofs = [stack.enter_context(tap.proof()) for tap in self.every_tap]
             with torch.no_grad():
