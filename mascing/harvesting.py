@@ -59,7 +59,8 @@ def record_prompts(model: Any, prompts: Sequence[Prompt], batch_tokens: int) -> 
         decoder = model.get_decoder()
         for batch in length_sorted_batches([len(prompt.token_ids) for prompt in prompts], batch_tokens):
             decoder(input_ids=recorder.begin(batch).to(model.device), use_cache=False)
-            recorder.finish()
+            recorder.check()
+        recorder.wait()
     return [recorder.sample(index) for index in range(len(prompts))]
 
 
@@ -80,7 +81,8 @@ class _Recorder:
         self._block = (0, 0)
         self._n_rows = 0
         self._rows_R: dict[torch.device, Tensor] = {}
-        self._seen = 0
+        self._met = [0] * n_layers
+        self._devices: set[torch.device] = set()
 
     def begin(self, batch: Sequence[int]) -> Tensor:
         """Lay out the batch's samples in the store; returns its token ids [B, T]."""
@@ -91,7 +93,8 @@ class _Recorder:
             rows.append(torch.arange(first, last) + row * ids_BT.shape[1])
             self._spans[index] = (self._written, self._written + last - first)
             self._written += last - first
-        self._block, self._rows_R, self._seen = (start, self._written), {torch.device("cpu"): torch.cat(rows)}, 0
+        self._block, self._rows_R = (start, self._written), {torch.device("cpu"): torch.cat(rows)}
+        self._met = [0] * len(self._met)
         return ids_BT
 
     def watch(self, layer: int, logits_NE: Tensor) -> None:
@@ -103,16 +106,22 @@ class _Recorder:
                 f"the router of MoE layer {layer} saw {logits_NE.shape[0]} of {self._n_rows} tokens: cannot record it"
             )
         start, end = self._block
+        self._devices.add(logits_NE.device)
         picked_RE = logits_NE.index_select(0, self._rows_on(logits_NE.device))
         self._z_LRE[layer, start:end].copy_(picked_RE, non_blocking=self._on_gpu)
-        self._seen += 1
+        self._met[layer] += 1
 
-    def finish(self) -> None:
-        """Check that each router was seen once in the batch."""
-        if self._seen != self._z_LRE.shape[0]:
-            raise ModelError(f"{self._seen} router calls in one forward of {self._z_LRE.shape[0]} MoE layers")
-        if self._on_gpu:
-            torch.cuda.synchronize()
+    def check(self) -> None:
+        """See that each router was met once in the batch."""
+        wrong = {layer: times for layer, times in enumerate(self._met) if times != 1}
+        if wrong:
+            raise ModelError(f"a forward must meet the router of every MoE layer once; met (layer: times) {wrong}")
+
+    def wait(self) -> None:
+        """Return when every copy from a GPU has arrived; the layers may be spread over several."""
+        for device in self._devices:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
 
     def sample(self, index: int) -> Tensor:
         """The recorded logits [T, L, E] of one prompt, a view."""
