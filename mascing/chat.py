@@ -1,10 +1,14 @@
 """Conversations as the model sees them: token ids, and where in them the final user turn stands."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from mascing.errors import DataError
 from schemas.conversation import Conversation
+
+# What templates that print today's date are told, so that a conversation is the same tokens on every day.
+TODAY = datetime(2026, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,9 @@ def _apply_template(tokenizer: Any, conversation: Conversation, final_turn: str)
     messages = [{"role": message.role, "content": message.content} for message in conversation.messages[:-1]]
     messages.append({"role": "user", "content": final_turn})
     try:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        text = tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, strftime_now=TODAY.strftime
+        )
     except TemplateError as error:
         raise DataError(f"conversation {conversation.id!r}: the chat template refuses it: {error}") from error
     return str(text)

@@ -117,6 +117,12 @@ def test_a_tokenizer_without_offsets_gives_the_same_text_spans() -> None:
     assert before == "[user] wie heißt du?\n[assistant] ich?\n[user] "
 
 
+def test_a_template_that_prints_the_date_prints_the_same_one_every_day() -> None:
+    tok = tokenizer("Today is {{ strftime_now('%d %B %Y') }}. {% for m in messages %}{{ m.content }}{% endfor %} ->")
+    before, question, after = read(tok, render(tok, conversation("c", "Which day?")))
+    assert (before, question, after) == ("Today is 01 January 2026. ", "Which day?", " ->")
+
+
 def test_truncation_takes_the_oldest_tokens() -> None:
     tok = tokenizer()
     chat = conversation("c", "long ago", "yes", "and now?")
