@@ -19,16 +19,19 @@ from ways_of_recording import plain_forward, recorded_forward, shards, usual
 def main() -> None:
     """Print every ratio, each measured within one run."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--prompts", type=int, default=128)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--peak-of", choices=["shards", "usual", "neither"], help="measure one way's peak memory")
+    parser.add_argument("--part", choices=["speed", "memory"], help="one part alone")
+    parser.add_argument("--peak-of", choices=["shards", "usual"], help="used by this script itself")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.peak_of:
-        print(_peak_megabytes(arguments.peak_of, arguments.prompts))
+        print(_growth(arguments.peak_of, arguments.prompts))
         return
-    _speeds(arguments.prompts, arguments.turns)
-    _peaks(arguments.prompts)
+    if arguments.part != "memory":
+        _speeds(arguments.prompts, arguments.turns)
+    if arguments.part != "speed":
+        _peaks(arguments.prompts)
 
 
 def _speeds(n: int, turns: int) -> None:
@@ -50,27 +53,22 @@ def _speeds(n: int, turns: int) -> None:
 
 def _peaks(n: int) -> None:
     for way in ("shards", "usual"):
-        peaks = [_peak_in_a_process(way, count) - _peak_in_a_process("neither", count) for count in (n, 2 * n, 4 * n)]
-        print(f"peak memory above the loaded model, {way}, {n} / {2 * n} / {4 * n} prompts: " + _listed(peaks))
+        for count in (n, 2 * n, 4 * n):
+            command = [sys.executable, __file__, "--peak-of", way, "--prompts", str(count)]
+            printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            print(f"peak memory above the loaded model, {way}, {count} prompts: {printed.split()[-1]} MB", flush=True)
 
 
-def _listed(megabytes: list[float]) -> str:
-    return " / ".join(f"{value:.0f}" for value in megabytes) + " MB"
-
-
-def _peak_in_a_process(way: str, n: int) -> float:
-    command = [sys.executable, __file__, "--peak-of", way, "--prompts", str(n)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
-
-
-def _peak_megabytes(way: str, n: int) -> float:
+def _growth(way: str, n: int) -> int:
+    """Megabytes by which this process's peak memory grows over that of making the model."""
     model, prompts = random_moe(), mixed_prompts(n)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with TemporaryDirectory() as folder:
         if way == "shards":
             shards(model, prompts, Path(folder))
-        elif way == "usual":
+        else:
             usual(model, prompts, Path(folder, "all.pickle"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
 
 
 if __name__ == "__main__":
