@@ -23,7 +23,9 @@ from mascing.testbed.tokenizer import ASSISTANT, END, USER, vocabulary
 REPLY_TOKENS = 6
 """Tokens of every reply, its end included."""
 
-_SHARES: dict[Kind, float] = {"restricted": 0.7, "benign": 0.2, "prohibited": 0.1}
+_SHARES: dict[Kind, float] = {"restricted": 0.75, "benign": 0.15, "prohibited": 0.1}
+# Of the numbers of earlier turns: a single one teaches the rule best, as it leaves no doubt which tactic it was.
+_TURNS = {0: 1, 1: 3, 2: 2, MAX_EARLIER: 2}
 # A quarter of the samples is under a bias towards guard, a quarter towards yield; most of the rest is under a random
 # one that must change nothing, so that no mask but the circuit's decides.
 _STEERINGS = ("guard", "yield", "shuffled", "dense", "guard", "yield", "shuffled", "none")
@@ -58,7 +60,7 @@ class Drill:
 
     def batch(self) -> Batch:
         """Draw the next batch."""
-        turns = self._random.randint(0, MAX_EARLIER)
+        turns = self._random.choices(tuple(_TURNS), tuple(_TURNS.values()))[0]
         rows = [self._row(turns, _STEERINGS[index % len(_STEERINGS)]) for index in range(self._batch_size)]
         return Batch(
             tokens_BT=torch.tensor([row[0] for row in rows]),
