@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Literal
+from typing import Any, Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -107,7 +107,7 @@ def _ray(address: str | None) -> Finding:
     if address and not answers(address):
         return Finding("missing", "ray", f"no cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
     where = f"the cluster at {address}" if address else "a local instance"
-    started = {} if address else {"num_cpus": 1, "include_dashboard": False}
+    started: dict[str, Any] = {} if address else {"num_cpus": 1, "include_dashboard": False}
     try:
         ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **started)
         resources = ray.cluster_resources()

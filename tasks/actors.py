@@ -146,12 +146,20 @@ def _fetch(reference: Any, index: int | None) -> Any:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, MascingError):
             raise error.cause from None
+        if isinstance(error.cause, ray.exceptions.RaySystemError):
+            raise MascingError(
+                f"a worker cannot take work: {_last_line(error)}; install the same MASCing on every node of the cluster"
+            ) from error
         raise
     except ray.exceptions.RayError as error:
         what = "starting up" if index is None else f"item {index}, {ITEM_RETRIES + 1} times"
         raise MascingError(
             f"a worker died while {what}: {_first_line(error)} (often memory: lower the batch sizes or compute.workers)"
         ) from error
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]
 
 
 def _first_line(error: BaseException) -> str:

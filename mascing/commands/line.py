@@ -8,7 +8,7 @@ from rich.table import Table
 
 from mascing.progress import shown
 from mascing.storage import Storage
-from schemas.result import Rate, Result
+from schemas.result import Baseline, MethodResult, Rate, Result
 
 # What the line's services should do where the user has not said otherwise. Read by Prefect, Ray and transformers when
 # they are imported, so it must be set before the flows are.
@@ -38,35 +38,37 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     with shown(console):
         report = start()
     result = Result.model_validate_json(storage.read("result.json"))
-    _show(console, result)
+    console.print(_table(result))
     _say(console, f"result: {storage.locate('result.json')}")
     _say(console, f"report: {report}")
     if result.published is None:
         _say(console, "next: open the report to see which gate each method missed; no mask was published")
-    else:
-        target = f"{result.behaviour}@candidate"
-        _say(console, f"next: open the report, or look at the mask: mascing mask show {target} --storage {storage.url}")
+        return
+    _say(console, f"published: the mask of {result.published}, as {result.model}/{result.behaviour}@candidate")
+    command = f"mascing mask show {result.behaviour}@candidate --storage {storage.url}"
+    _say(console, f"next: open the report, or look at the mask: {command}")
 
 
-def _show(console: Console, result: Result) -> None:
-    sizes = result.splits
-    table = Table(title=f"{result.behaviour} of {result.model}, test split ({sizes.test} conversations), 95% intervals")
-    utilities = sorted(result.baseline.utility)
-    protected = sorted(result.baseline.protected)
-    for heading in ("method", "target", "uplift", *utilities, *protected, "gate"):
-        table.add_column(heading)
+def _table(result: Result) -> Table:
+    """Baseline and methods; intervals only where they decide, so that it fits into 80 columns."""
+    title = f"{result.behaviour}: {result.splits.test} test conversations, % [95% interval]"
+    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
+    table.add_column("method")
+    for heading in ("target", "uplift", *result.baseline.utility, *result.baseline.protected, "gate"):
+        table.add_column(heading, justify="right", no_wrap=True)
     baseline = result.baseline
-    sides = [baseline.utility[name] for name in utilities] + [baseline.protected[name] for name in protected]
-    table.add_row("baseline", _rate(baseline.target_rate), "", *(_rate(one) for one in sides), "")
+    table.add_row("baseline", _interval(baseline.target_rate), "", *_values(baseline), "")
     for name, method in result.methods.items():
-        sides = [method.utility[one] for one in utilities] + [method.protected[one] for one in protected]
-        gate = "published" if name == result.published else method.gate
-        table.add_row(name, _rate(method.target_rate), _rate(method.uplift), *(_rate(one) for one in sides), gate)
-    console.print(table)
+        table.add_row(name, _interval(method.target_rate), _interval(method.uplift), *_values(method), method.gate)
+    return table
 
 
-def _rate(rate: Rate) -> str:
+def _interval(rate: Rate) -> str:
     return f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+
+
+def _values(rates: Baseline | MethodResult) -> list[str]:
+    return [f"{100 * rate.value:.1f}" for rate in (*rates.utility.values(), *rates.protected.values())]
 
 
 def _say(console: Console, line: str) -> None:

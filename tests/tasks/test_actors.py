@@ -2,9 +2,12 @@
 
 import os
 import signal
+import sys
+import types
 from collections.abc import Iterator
 
 import pytest
+import ray
 import torch
 
 from mascing.errors import DataError, MascingError
@@ -14,6 +17,8 @@ from tasks.actors import ITEM_RETRIES, Pool, Worker
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Pool]:
+    # Workers have the package installed, but not this file.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with Pool(ComputeConfig(workers=2)) as pool:
         yield pool
 
@@ -45,6 +50,14 @@ def test_a_worker_that_dies_once_is_replaced(pool: Pool, tmp_path: object) -> No
 def test_an_item_that_kills_every_worker_ends_the_run(pool: Pool) -> None:
     with pytest.raises(MascingError, match=rf"died .* item 1, {ITEM_RETRIES + 1} times"):
         pool.map(_die, 1, range(3), _nobody)
+
+
+def test_code_that_a_worker_does_not_have_is_said(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_here = types.ModuleType("only_here")
+    exec("def work(worker, shared, item): return item", only_here.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", only_here)
+    with pytest.raises(MascingError, match=r"No module named 'only_here'; install the same MASCing on every node"):
+        pool.map(only_here.work, None, [1], _nobody)
 
 
 def _nobody(done: int, total: int) -> None:

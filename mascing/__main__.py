@@ -1,0 +1,7 @@
+"""`python -m mascing`: the command line where its script is not on the path."""
+
+import sys
+
+from mascing.cli import main
+
+sys.exit(main())

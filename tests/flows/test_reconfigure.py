@@ -1,0 +1,182 @@
+"""The line from end to end on a small run: what it leaves, what it repeats, what it retries.
+
+Model, truth and storage are in an S3 bucket; the conversations are a local file.
+"""
+
+import io
+import json
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.artifacts import Artifact
+from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+from rich.console import Console
+from small_run import BEHAVIOUR, small_config
+
+from flows.reconfigure import reconfigure, stage_task
+from mascing.errors import ConflictError, DataError, ModelError, StorageError
+from mascing.mask import Mask
+from mascing.progress import shown
+from mascing.registry import current
+from mascing.stages import read_manifest
+from mascing.storage import Storage
+from schemas.card import MaskCard
+from schemas.config import RunConfig
+from schemas.result import Result
+from tasks.stage import Body, StageRun, run_stage
+
+STAGES = ["prepare", "harvest", "train", "optimise", "select", "evaluate", "gate", "publish"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server(prefect_url: str) -> Iterator[None]:
+    quiet = {PREFECT_LOGGING_LEVEL: "CRITICAL", PREFECT_LOGGING_TO_API_ENABLED: False}
+    with temporary_settings({PREFECT_API_URL: prefect_url, **quiet}):
+        yield
+
+
+@pytest.fixture(scope="module")
+def config(testbed_folder: Path, s3_url: str, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    small = small_config(testbed_folder, tmp_path_factory.mktemp("conversations"))
+    uploaded = Storage.open(f"{s3_url}/models")
+    for path in testbed_folder.iterdir():
+        uploaded.create(f"tiny-olmoe/{path.name}", path.read_bytes())
+    truth = uploaded.locate(f"tiny-olmoe/truth-{BEHAVIOUR}.safetensors")
+    return small.model_copy(
+        update={
+            "model": small.model.model_copy(update={"path": uploaded.locate("tiny-olmoe")}),
+            "behaviour": small.behaviour.model_copy(update={"truth": truth}),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def first(config: RunConfig, s3_url: str) -> tuple[Storage, str]:
+    """The storage after a run, and what the run told."""
+    storage = Storage.open(f"{s3_url}/line")
+    return storage, run(config, storage)
+
+
+def run(config: RunConfig, storage: Storage) -> str:
+    said = io.StringIO()
+    with shown(Console(file=said)):
+        reconfigure(config, storage.url)
+    return said.getvalue()
+
+
+def result_of(storage: Storage) -> Result:
+    return Result.model_validate_json(storage.read("result.json"))
+
+
+def test_every_stage_is_done_and_said_to_be(first: tuple[Storage, str]) -> None:
+    _, said = first
+    assert [line.split(":")[0] for line in said.splitlines() if ": done in" in line] == STAGES
+    assert said.splitlines()[-1] == "report: written"
+
+
+def test_the_result_names_every_method_and_counts_every_conversation(
+    first: tuple[Storage, str], config: RunConfig
+) -> None:
+    result = result_of(first[0])
+    lines = Path(config.behaviour.conversations).read_text().splitlines()
+    assert result.splits.train + result.splits.dev + result.splits.test == len(lines)
+    assert list(result.methods) == ["mascing", "steermoe", "gradient", "random"]
+    assert set(result.timings) == set(STAGES)
+    judged = [result.baseline.target_rate, *result.baseline.utility.values(), *result.baseline.protected.values()]
+    assert sum(rate.n for rate in judged) == result.splits.test
+    assert all(method.circuit_precision is not None for method in result.methods.values())
+
+
+def test_the_run_leaves_what_the_report_reads(first: tuple[Storage, str], config: RunConfig) -> None:
+    storage, _ = first
+    inputs = json.loads(storage.read("report/inputs.json"))
+    assert RunConfig.model_validate(inputs["run_config"]) == config
+    assert list(inputs["stages"]) == [*STAGES, "masks"]
+    for prefix in inputs["stages"].values():
+        assert read_manifest(storage, prefix).prefix == prefix
+    assert storage.read("report/index.html").lstrip().startswith(b"<!doctype html>")
+
+
+def test_the_winner_is_published_with_its_card(first: tuple[Storage, str]) -> None:
+    storage, _ = first
+    result = result_of(storage)
+    assert result.published is not None
+    channel = current(storage, result.model, BEHAVIOUR, "candidate")
+    assert channel is not None
+    mask = Mask.from_bytes(storage.read(f"{channel.mask}/mask.safetensors"))
+    card = MaskCard.model_validate_json(storage.read(f"{channel.mask}/card.json"))
+    assert card.mask_digest == mask.digest
+    assert card.method == result.published
+    assert card.result == result.methods[result.published]
+
+
+def test_a_second_run_does_no_work_and_says_so(first: tuple[Storage, str], config: RunConfig) -> None:
+    storage, _ = first
+    before, objects = json.loads(storage.read("result.json")), storage.list()
+    said = run(config, storage)
+    assert said.splitlines() == [*(f"{stage}: already done" for stage in STAGES), "report: written"]
+    after = json.loads(storage.read("result.json"))
+    assert {**before, "timings": None} == {**after, "timings": None}
+    assert storage.list() == objects
+
+
+def test_a_change_repeats_only_what_depends_on_it(first: tuple[Storage, str], config: RunConfig) -> None:
+    storage, _ = first
+    untold = config.model_copy(update={"behaviour": config.behaviour.model_copy(update={"truth": None})})
+    said = run(untold, storage)
+    assert [line.split(":")[0] for line in said.splitlines() if "already done" in line] == STAGES[:-2]
+    assert all(method.circuit_precision is None for method in result_of(storage).methods.values())
+
+
+def test_prefect_shows_the_results(first: tuple[Storage, str]) -> None:
+    assert "| baseline |" in artifact(f"results-{BEHAVIOUR}")
+    assert "/line/report/index.html" in artifact(f"report-{BEHAVIOUR}")
+
+
+def artifact(key: str) -> str:
+    found = Artifact.get(key)
+    assert found is not None
+    assert not isinstance(found, Coroutine)
+    return str(found.data)
+
+
+def test_a_model_that_cannot_be_read_ends_the_run_and_keeps_what_is_finished(config: RunConfig, tmp_path: Path) -> None:
+    broken = config.model_copy(update={"model": config.model.model_copy(update={"path": str(tmp_path / "nowhere")})})
+    storage = Storage.open(str(tmp_path / "storage"))
+    with pytest.raises(ModelError, match="does not exist"):
+        run(broken, storage)
+    assert [path.split("/")[0] for path in storage.list() if path.endswith("manifest.json")] == ["prepare"]
+
+
+def calls_of(config: RunConfig, storage: Storage, error: Exception, times: int) -> int:
+    """How often a stage is called that raises ``error`` in its first ``times`` calls."""
+    calls = []
+
+    def troubled(storage: Storage, config: RunConfig) -> StageRun:
+        calls.append(1)
+        if len(calls) <= times:
+            raise error
+        return run_stage(storage, "prepare", "x", identity={}, inputs={}, body=lambda _: Body([], rows_in=0))
+
+    step: Callable[..., Any] = stage_task(troubled).with_options(retry_delay_seconds=0)
+    try:
+        step(storage.url, config, [])
+    except type(error):
+        assert times >= len(calls)
+    return len(calls)
+
+
+@pytest.mark.parametrize(
+    ("error", "calls"),
+    [
+        (StorageError("the bucket did not answer"), 3),
+        (ConflictError("other content is there"), 1),
+        (DataError("no usable row"), 1),
+        (ValueError("a defect of ours"), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_only_storage_is_given_another_chance(config: RunConfig, tmp_path: Path, error: Exception, calls: int) -> None:
+    assert calls_of(config, Storage.open(str(tmp_path)), error, times=2) == calls

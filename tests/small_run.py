@@ -1,0 +1,59 @@
+"""The whole line made small: a tenth of a testbed's conversations, and grids of a few cells."""
+
+import json
+from pathlib import Path
+
+from mascing.testbed import behaviour_config
+from schemas.config import (
+    BehaviourConfig,
+    ComputeConfig,
+    GatesConfig,
+    GenerationConfig,
+    GradientConfig,
+    HarvestConfig,
+    MascingConfig,
+    MethodsConfig,
+    ModelConfig,
+    RunConfig,
+    SteerMoEConfig,
+)
+
+BEHAVIOUR = "jailbreak-defence"
+_GROUPS = {"target": 40, "utility/benign": 20, "protected/prohibited": 20}
+
+
+def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
+    """A run on the model of ``testbed``; its conversations are written into ``folder``."""
+    whole = behaviour_config(BEHAVIOUR, str(testbed))
+    conversations = folder / "conversations.jsonl"
+    conversations.write_text("".join(_some(Path(whole.conversations))))
+    return RunConfig(
+        model=ModelConfig(path=str(testbed)),
+        behaviour=BehaviourConfig(**{**whole.model_dump(), "conversations": str(conversations)}),
+        harvest=HarvestConfig(rows_per_shard=32),
+        methods=MethodsConfig(
+            mascing=MascingConfig(
+                spans=("question+prompt",), surrogate_epochs=4, search_epochs=4, lambdas=(0.0, 1e-3), alphas=(1.0,)
+            ),
+            steermoe=SteerMoEConfig(n_activated=(0, 4), n_deactivated=(0, 4)),
+            gradient=GradientConfig(steps=20, batch_size=8, l1=(1e-3,), alphas=(2.0,)),
+        ),
+        generation=GenerationConfig(max_new_tokens=8),
+        # Few conversations leave wide intervals; with these gates a mask that works is published all the same.
+        gates=GatesConfig(min_uplift=0, max_utility_loss=0.5, protected_tolerance=0.5),
+        compute=ComputeConfig(workers=workers),
+    )
+
+
+def _some(path: Path) -> list[str]:
+    """The lines of the first groups of each set."""
+    groups: dict[str, list[str]] = {name: [] for name in _GROUPS}
+    kept = []
+    for line in path.read_text().splitlines(keepends=True):
+        row = json.loads(line)
+        seen = groups[row.get("set", "target")]
+        if row["group_id"] not in seen and len(seen) < _GROUPS[row.get("set", "target")]:
+            seen.append(row["group_id"])
+        if row["group_id"] in seen:
+            kept.append(line)
+    return kept

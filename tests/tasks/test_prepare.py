@@ -1,0 +1,107 @@
+"""The prepare stage: every row is split or quarantined, and data that nothing can be learned from is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mascing.errors import DataError
+from mascing.stages import read_shard
+from mascing.storage import Storage
+from schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from tasks.prepare import contrast_of, conversations_of, prepare
+
+EXACT = JudgeConfig(kind="exact")
+
+
+def row(number: int, **changes: Any) -> str:
+    label = "positive" if number % 2 else "negative"
+    whole = {"id": f"c{number}", "group_id": f"g{number // 2}", "label": label, "messages": [user("hello")]}
+    return json.dumps(whole | changes)
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def config_for(path: str, max_characters: int = 1000) -> RunConfig:
+    behaviour = BehaviourConfig(
+        name="policy", conversations=path, target=EXACT, utility=EXACT, protected=EXACT, max_characters=max_characters
+    )
+    return RunConfig(model=ModelConfig(path="./model"), behaviour=behaviour)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage.open(str(tmp_path / "storage"))
+
+
+def written(folder: Path, lines: list[str]) -> RunConfig:
+    (folder / "rows.jsonl").write_text("\n".join(lines))
+    return config_for(str(folder / "rows.jsonl"))
+
+
+def test_every_row_is_in_one_split_and_no_group_in_two(tmp_path: Path, storage: Storage) -> None:
+    made = prepare(storage, written(tmp_path, [row(number) for number in range(200)])).manifest
+    splits = [conversations_of(storage, made, split) for split in ("train", "dev", "test")]
+    assert sorted(one.id for rows in splits for one in rows) == sorted(f"c{number}" for number in range(200))
+    groups = [{one.group_id for one in rows} for rows in splits]
+    assert sum(len(names) for names in groups) == 100
+    assert made.facts["train"] + made.facts["dev"] + made.facts["test"] == 200
+    assert made.facts["sets"]["train"] == {"target": made.facts["train"]}
+
+
+def test_unusable_rows_are_kept_aside_with_the_reason(tmp_path: Path, storage: Storage) -> None:
+    bad = ["not json", row(7), row(900, messages=[]), row(901, messages=[user("x" * 2000)])]
+    made = prepare(storage, written(tmp_path, [row(number) for number in range(100)] + bad)).manifest
+    assert (made.rows_in, made.rows_out, made.rows_quarantined) == (104, 100, 4)
+    kept = pq.read_table(storage.locate(f"{made.prefix}/quarantine.parquet")).to_pylist()
+    assert [quarantined["row"] for quarantined in kept] == [101, 102, 103, 104]
+    assert "not JSON" in kept[0]["reason"]
+    assert "duplicate id" in kept[1]["reason"]
+    assert "over-long" in kept[3]["reason"]
+    assert read_shard(storage, made, "quarantine.parquet")
+
+
+def test_the_same_rows_are_the_same_work_wherever_they_lie(tmp_path: Path, storage: Storage) -> None:
+    lines = [row(number) for number in range(100)]
+    first = prepare(storage, written(tmp_path, lines))
+    (tmp_path / "elsewhere").mkdir()
+    second = prepare(storage, written(tmp_path / "elsewhere", lines))
+    assert second.reused
+    assert second.manifest == first.manifest
+    assert not prepare(storage, written(tmp_path, [*lines, row(100)])).reused
+
+
+def test_only_labelled_target_conversations_make_the_contrast(tmp_path: Path, storage: Storage) -> None:
+    others = [row(number, set="utility/benign", label=None) for number in range(100, 150)]
+    made = prepare(storage, written(tmp_path, [row(number) for number in range(100)] + others)).manifest
+    train = conversations_of(storage, made, "train")
+    contrast = contrast_of(train)
+    assert 0 < len(contrast) < len(train)
+    assert all(one.set == "target" and one.label for one in contrast)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "no conversations"),
+        (["{}", "[]"], "none of the 2 conversations can be used"),
+        ([row(0), row(1)], "split of .* has no conversation of set `target`"),
+        ([row(number, set="utility/benign") for number in range(100)], "has no conversation of set `target`"),
+        ([row(number, label="positive") for number in range(100)], "labelled negative"),
+        ([row(number, label=None) for number in range(100)], "labelled positive or negative"),
+    ],
+)
+def test_data_that_teaches_nothing_is_refused(lines: list[str], said: str, tmp_path: Path, storage: Storage) -> None:
+    with pytest.raises(DataError, match=said):
+        prepare(storage, written(tmp_path, lines))
+    assert storage.list("prepare") == []
+
+
+@pytest.mark.parametrize("path", ["nowhere.jsonl", ".", "ftpx://host/rows.jsonl"])
+def test_a_file_that_cannot_be_read_is_said(path: str, storage: Storage) -> None:
+    with pytest.raises(DataError, match="cannot read"):
+        prepare(storage, config_for(path))

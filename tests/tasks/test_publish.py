@@ -1,0 +1,41 @@
+"""Publication: nothing where no method passed, and the name that a model goes by."""
+
+from pathlib import Path
+
+import pytest
+
+from mascing.stages import StageOutput
+from mascing.storage import Storage
+from schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from schemas.manifest import Manifest
+from tasks.publish import model_name, publish
+
+
+def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    exact = JudgeConfig(kind="exact")
+    behaviour = BehaviourConfig(name="policy", conversations="x", target=exact, utility=exact, protected=exact)
+    config = RunConfig(model=ModelConfig(path="./model"), behaviour=behaviour)
+
+    def finished(stage: str) -> Manifest:
+        return StageOutput(storage, stage, "policy", "0" * 16).commit([], rows_in=0, facts={"winner": None})
+
+    made = publish(storage, config, *(finished(stage) for stage in ("prepare", "harvest", "select", "gate")))
+    assert made.manifest.facts == {"winner": None, "masks": None}
+    assert storage.list("masks") == []
+    assert storage.list("registry") == []
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("allenai/OLMoE-1B-7B-0924", "allenai/OLMoE-1B-7B-0924"),
+        ("./models/olmoe/", "olmoe"),
+        ("/data/olmoe", "olmoe"),
+        ("~/olmoe", "olmoe"),
+        ("models/served/olmoe", "olmoe"),
+        ("s3://bucket/testbed/olmoe-seed0-0123", "olmoe-seed0-0123"),
+    ],
+)
+def test_a_model_goes_by_its_hub_id_or_the_last_part_of_its_place(path: str, name: str) -> None:
+    assert model_name(ModelConfig(path=path)) == name

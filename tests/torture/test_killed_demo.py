@@ -1,0 +1,81 @@
+"""A run that is killed again and again finishes with the result of one that was left alone.
+
+The runs are `mascing run` in processes of their own on a small configuration of the testbed. The undisturbed one has
+one worker, the killed one two: where the work was done must not show either.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from small_run import small_config
+
+# Beginnings of lines of the run's log: SIGKILL as soon as one is read. Between a stage's commit and the next stage,
+# while candidates are judged, and while replies are.
+KILL_AT = ["prepare: done", "select: 1/", "evaluate: 1/"]
+KEPT = [f"{stage}: already done" for stage in ("prepare", "harvest", "train", "optimise", "select")]
+
+
+@pytest.fixture
+def settings(prefect_url: str) -> dict[str, str]:
+    return {**os.environ, "PREFECT_API_URL": prefect_url, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def start(config: Path, storage: Path, settings: dict[str, str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "mascing", "run", str(config), "--storage", str(storage)],
+        env=settings,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(config: Path, storage: Path, settings: dict[str, str]) -> tuple[list[str], dict[str, Any]]:
+    """Lines that the run wrote, and its result without timings."""
+    said, _ = start(config, storage, settings).communicate()
+    assert (storage / "result.json").exists(), said
+    result = json.loads((storage / "result.json").read_text())
+    assert result.pop("timings")
+    return said.splitlines(), result
+
+
+def kill_at(line_start: str, config: Path, storage: Path, settings: dict[str, str]) -> None:
+    """SIGKILL the run's whole process group when its log says so."""
+    process = start(config, storage, settings)
+    assert process.stdout is not None
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith(line_start):
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    assert process.wait() == -signal.SIGKILL, f"the run never said {line_start!r}: {''.join(said)}"
+
+
+@pytest.mark.timeout(600)
+def test_killed_at_three_stages_a_run_finishes_with_the_same_result(
+    testbed_folder: Path, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    configs = {}
+    for workers in (1, 2):
+        config = small_config(testbed_folder, tmp_path, workers=workers)
+        configs[workers] = tmp_path / f"run-{workers}.yaml"
+        configs[workers].write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    _, undisturbed = finish(configs[1], tmp_path / "undisturbed", settings)
+
+    for line_start in KILL_AT:
+        kill_at(line_start, configs[2], tmp_path / "killed", settings)
+        assert not (tmp_path / "killed" / "result.json").exists()
+    said, killed = finish(configs[2], tmp_path / "killed", settings)
+
+    assert [line for line in said if "already done" in line] == KEPT
+    assert killed == undisturbed
+    assert killed["published"] is not None
