@@ -50,15 +50,13 @@ class Steering:
             rows=len(self._masks),
         )
         self._rows = RowGuard(plain, len(self._masks)) if len(self._masks) > 1 else None
+        self._counted = [0] * len(self._routers)
+        self._passed = [tap.rows for tap in self._handle.taps]
 
     @property
     def counters(self) -> dict[int, int]:
         """Tokens steered so far in each MoE layer, by depth of the layer; rows without a mask are not counted."""
-        share = sum(mask is not None for mask in self._masks) / len(self._masks)
-        return {
-            router.layer_id: round(tap.rows * share)
-            for router, tap in zip(self._handle.routers, self._handle.taps, strict=True)
-        }
+        return {router.layer_id: count for router, count in zip(self._routers, self._counts(), strict=True)}
 
     def swap(self, mask: Mask | Sequence[Mask | None]) -> None:
         """Put another mask in force in place, without a pause or recompilation.
@@ -73,6 +71,7 @@ class Steering:
                 f"this handle steers {len(self._masks)} row(s) by {sorted(self._edits.rules)}, the new masks are for "
                 f"{len(masks)} by {sorted(rules)}: remove it and steer again"
             )
+        self._counted, self._passed = self._counts(), [tap.rows for tap in self._handle.taps]
         self._edits.write(masks)
         self._masks = masks
 
@@ -85,6 +84,14 @@ class Steering:
         self._handle.remove()
         if self._rows is not None:
             self._rows.remove()
+
+    def _counts(self) -> list[int]:
+        """Tokens steered in each MoE layer: those counted before the last swap, and those of the masks in force."""
+        masked = sum(mask is not None for mask in self._masks)
+        return [
+            counted + (tap.rows - passed) * masked // len(self._masks)
+            for tap, counted, passed in zip(self._handle.taps, self._counted, self._passed, strict=True)
+        ]
 
     def _checked(self, mask: Mask | Sequence[Mask | None]) -> list[Mask | None]:
         masks: list[Mask | None] = [mask] if isinstance(mask, Mask) else list(mask)
@@ -135,32 +142,33 @@ def _check_groups(mask: Mask, routers: Sequence[Router]) -> None:
 
 
 class Edits:
-    """Masks as tensors on the routers' devices, R rows of them; R = 1 is the same for every row of the batch."""
+    """Masks as tensors on the routers' devices: [E] for one mask, [R, 1, E] for a mask for each of R rows."""
 
     def __init__(self, routers: Sequence[Router], masks: Sequence[Mask | None]) -> None:
         """Place the masks; what rules they follow is fixed from here on."""
         self.rules = {mask.rule for mask in masks if mask is not None}
+        self._rows = len(masks)
         n_experts = routers[0].n_experts
         devices = [router.weight.device for router in routers]
-        shape = (len(masks), 1, n_experts)
+        shape, one = ((n_experts,), (1,)) if len(masks) == 1 else ((len(masks), 1, n_experts), (len(masks), 1, 1))
         self._bias = [torch.zeros(shape, device=device) for device in devices]
         self._on = [torch.zeros(shape, device=device, dtype=torch.bool) for device in devices]
         self._off = [torch.zeros(shape, device=device, dtype=torch.bool) for device in devices]
-        self._epsilon = [torch.ones((len(masks), 1, 1), device=device) for device in devices]
+        self._epsilon = [torch.ones(one, device=device) for device in devices]
         self.write(masks)
 
     def write(self, masks: Sequence[Mask | None]) -> None:
         """Copy masks in place, so that compiled graphs read the new ones."""
+        epsilon = torch.tensor([mask.epsilon if mask else 1.0 for mask in masks])
         for layer in range(len(self._bias)):
             for placed, name in ((self._bias, "bias"), (self._on, "activated"), (self._off, "deactivated")):
-                placed[layer].copy_(
-                    torch.stack([_entries(mask, name, layer, placed[layer]) for mask in masks])[:, None]
-                )
-            self._epsilon[layer].copy_(torch.tensor([mask.epsilon if mask else 1.0 for mask in masks])[:, None, None])
+                rows = [_entries(mask, name, layer, placed[layer]) for mask in masks]
+                placed[layer].copy_(torch.stack(rows).view(placed[layer].shape))
+            self._epsilon[layer].copy_(epsilon.view(self._epsilon[layer].shape))
 
     def logits(self, layer: int, logits: Tensor) -> Tensor:
         """Edit router logits [N, E] of one layer; row r of the masks is for rows r * N / R to (r + 1) * N / R."""
-        edited = logits.view(self._bias[layer].shape[0], -1, logits.shape[-1])
+        edited = self._by_row(logits)
         if "bias" in self.rules:
             edited = (edited + self._bias[layer]).to(logits.dtype)
         if "override" in self.rules:
@@ -169,9 +177,11 @@ class Edits:
 
     def choice(self, layer: int, scores: Tensor) -> Tensor:
         """Edit corrected scores [N, E], by which correction-bias routers select, so that off is off and on is on."""
-        rows = scores.view(self._on[layer].shape[0], -1, scores.shape[-1])
         hard = HARD * (self._on[layer].to(scores.dtype) - self._off[layer].to(scores.dtype))
-        return (rows + hard).view(scores.shape)
+        return (self._by_row(scores) + hard).view(scores.shape)
+
+    def _by_row(self, values: Tensor) -> Tensor:
+        return values if self._rows == 1 else values.view(self._rows, -1, values.shape[-1])
 
 
 def _entries(mask: Mask | None, name: str, layer: int, like: Tensor) -> Tensor:

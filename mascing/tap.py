@@ -185,7 +185,7 @@ class Tap:
 
     def passed(self, values: Tensor) -> Tensor:
         """Count, show and edit values [..., E]."""
-        rows = values.reshape(-1, values.shape[-1])
+        rows = values if values.dim() == 2 else values.reshape(-1, values.shape[-1])
         if torch.compiler.is_compiling():
             self._graph_rows.add_(rows.shape[0])
         else:
@@ -195,7 +195,7 @@ class Tap:
             watch(self.layer, rows)
         for edit in self.edits:
             rows = edit(self.layer, rows).to(values.dtype)
-        return rows.reshape(values.shape)
+        return rows if values.dim() == 2 else rows.reshape(values.shape)
 
 
 class TappedTensor(Tensor):

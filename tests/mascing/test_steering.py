@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +57,14 @@ def test_counters_tell_the_tokens_that_each_layer_steered(model: OlmoeForCausalL
     with steer(model, [a_bias(spec), None, None]) as handle:
         model(tokens(3, 6))
         assert handle.counters == {0: 6, 1: 6, 2: 6}
+        handle.swap([a_bias(spec), a_bias(spec, 1), None])
+        assert handle.counters == {0: 6, 1: 6, 2: 6}
+        model(tokens(3, 2))
+        assert handle.counters == {0: 10, 1: 10, 2: 10}
+    with tap_routers(model, lambda layer, logits: logits):
+        model(tokens(1, 6))
+        with steer(model, a_bias(spec)) as handle:
+            assert handle.counters == {0: 0, 1: 0, 2: 0}
 
 
 def test_a_swapped_mask_is_in_force_at_once_and_counts_on(model: OlmoeForCausalLM, spec: RouterSpec) -> None:
@@ -139,9 +148,7 @@ def test_a_row_without_a_mask_is_as_in_the_unsteered_batch(model: OlmoeForCausal
     assert not torch.allclose(steered[2], plain[2])
 
 
-def test_continuous_batching_is_refused_for_rows_and_runs_for_one_mask(
-    model: OlmoeForCausalLM, spec: RouterSpec
-) -> None:
+def test_continuous_batching_is_refused_for_rows(model: OlmoeForCausalLM, spec: RouterSpec) -> None:
     prompts = [[5, 6, 7], [8, 9]]
     with (
         steer(model, [a_bias(spec), None]),
@@ -156,7 +163,7 @@ def test_a_compiled_model_is_proved_and_steered(
     model: OlmoeForCausalLM, spec: RouterSpec, kind: Callable[[RouterSpec], Mask], rows: bool
 ) -> None:
     torch._dynamo.reset()
-    compiled = torch.compile(model, backend="eager", fullgraph=True, dynamic=False)
+    compiled: Any = torch.compile(model, backend="eager", fullgraph=True, dynamic=False)
     x = tokens(2, 2)
     with torch.no_grad(), steer(compiled, [kind(spec), None] if rows else kind(spec)) as handle:
         ours = compiled(input_ids=x, use_cache=False).logits
@@ -167,7 +174,7 @@ def test_a_compiled_model_is_proved_and_steered(
 
 def test_a_mask_installed_after_compiling_is_in_force(model: OlmoeForCausalLM, spec: RouterSpec) -> None:
     torch._dynamo.reset()
-    compiled = torch.compile(model, backend="eager", fullgraph=True, dynamic=False)
+    compiled: Any = torch.compile(model, backend="eager", fullgraph=True, dynamic=False)
     x = tokens(1, 2)
     with torch.no_grad():
         plain = compiled(input_ids=x, use_cache=False).logits
