@@ -23,10 +23,11 @@ def demo(
     storage: StorageOption = DEFAULT_STORAGE,
     verbose: VerboseOption = False,
 ) -> None:
-    """Train a small MoE with a known circuit, find the circuit again with every method, and show the evidence.
+    """Find a known circuit in a small MoE, and show the evidence.
 
-    Takes a few minutes on two cores and needs no download. Finished stages are kept: started again, it goes on where
-    it was stopped.
+    Trains the model, makes masks with every method, judges them on conversations kept aside, gates and publishes the
+    best, and writes result.json and report/index.html. Takes a few minutes on two cores and needs no download.
+    Finished stages are kept: started again, it goes on where it was stopped.
 
     Examples:
 

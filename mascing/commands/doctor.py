@@ -6,10 +6,10 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 
 
 def doctor(storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """Show what is installed and what storage, Ray and Prefect say; exits with 1 if a run could not work.
+    """Show what is installed, what answers, and what is missing.
 
-    Storage is probed by writing; Ray by starting it, or by joining the cluster of RAY_ADDRESS; Prefect by asking the
-    server of PREFECT_API_URL, if there is one.
+    Exits with 1 if a run could not work. Storage is probed by writing; Ray by starting it, or by joining the cluster
+    of RAY_ADDRESS; Prefect by asking the server of PREFECT_API_URL, if there is one.
 
     Example:
 

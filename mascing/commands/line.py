@@ -1,4 +1,4 @@
-"""Run a flow for somebody at a command line: its environment, its progress, and what came out."""
+"""Run a flow for somebody at a command line: its progress, and what came out."""
 
 import os
 from collections.abc import Callable
@@ -10,30 +10,14 @@ from mascing.progress import shown
 from mascing.storage import Storage
 from schemas.result import Baseline, MethodResult, Rate, Result
 
-# What the line's services should do where the user has not said otherwise. Read by Prefect, Ray and transformers when
-# they are imported, so it must be set before the flows are.
-_QUIET_SERVICES = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # The first start migrates Prefect's database, which takes longer than its default patience on a small machine.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "TQDM_DISABLE": "1",
-}
-
 
 def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
-    """Set the services up, run ``start`` under a progress display, and show the results.
+    """Run ``start`` under a progress display, and show the results.
 
     ``start`` imports its flow itself and returns where the report is.
     """
-    # Errors reach the user once, from here: at any other level Prefect logs each with a traceback of its own.
-    quiet = {"PREFECT_LOGGING_LEVEL": "INFO" if verbose else "CRITICAL"}
-    for name, value in (_QUIET_SERVICES | quiet).items():
-        os.environ.setdefault(name, value)
+    # Errors reach the user once, from here: at a lower level Prefect logs each with a traceback of its own.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     console = Console()
     with shown(console):
         report = start()

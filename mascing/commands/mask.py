@@ -8,6 +8,7 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 
 mask = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,
     help=(
         "Look at masks, compare them, and prove them on their model.\n\n"
         "MASK is a file or URL of a mask.safetensors, or a published one as behaviour@channel, for instance "
@@ -20,7 +21,7 @@ MaskArgument = Annotated[str, typer.Argument(metavar="MASK", help="File, URL, or
 
 @mask.command()
 def show(mask: MaskArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """Show where a mask comes from, its rule, and its entries in every layer.
+    """Show a mask's origin, its rule and its entries.
 
     Examples:
 
@@ -43,7 +44,9 @@ def diff(
     b: Annotated[str, typer.Argument(metavar="B", help="The mask that may have changed.")],
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Show what changed from mask A to mask B, layer by layer and expert by expert.
+    """Show what changed from mask A to mask B.
+
+    Provenance first, then every changed expert, layer by layer.
 
     Example:
 
@@ -64,9 +67,10 @@ def verify(
     model: Annotated[str, typer.Option(help="Folder, storage URL or hub id of the model.")],
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Prove that a mask is what its card says, fits the model, and steers it.
+    """Prove that a mask fits its model and steers it.
 
-    Exits with 1 at the first thing that does not hold.
+    Compares the mask with the card beside it, its shape and fingerprint with the model's routers, and the model's
+    output with and without it. Exits with 1 at the first thing that does not hold.
 
     Example:
 

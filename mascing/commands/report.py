@@ -6,7 +6,9 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 
 
 def report(storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """Write report/index.html of the last run under the storage URL again.
+    """Write the page of the last run again.
+
+    It is report/index.html under the storage URL: one file that loads nothing from anywhere.
 
     Examples:
 

@@ -1,0 +1,21 @@
+"""What the services of a run should do where the user has not said otherwise."""
+
+import os
+
+# Read by Prefect, Ray, transformers and tqdm when they are imported or started.
+_DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # The first start migrates Prefect's database, which takes longer than its default patience on a small machine.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TQDM_DISABLE": "1",
+}
+
+
+def set_defaults() -> None:
+    """Set what is unset in this process's environment, for it and for all that it starts."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
