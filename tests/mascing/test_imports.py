@@ -61,8 +61,8 @@ def test_the_core_needs_no_pipeline_package() -> None:
 
 
 def test_the_refusal_that_guards_the_core_works() -> None:
-    with pytest.raises(AssertionError, match=r"mascing\.traces needs pyarrow"):
-        run(REFUSE.format(banned=PIPELINE_ONLY) + "import mascing.traces")
+    with pytest.raises(AssertionError, match=r"schemas\.tables needs pyarrow"):
+        run(REFUSE.format(banned=PIPELINE_ONLY) + "import schemas.tables")
 
 
 def test_the_public_names_are_there() -> None:
