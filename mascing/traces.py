@@ -7,6 +7,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -180,18 +181,20 @@ def refuse_non_logits(parts: Sequence[Tensor]) -> None:
     if not sum(z_TLE.shape[0] for z_TLE in parts):
         raise DataError("no tokens were recorded")
     for layer in range(parts[0].shape[1]):
-        z_TE = torch.cat([z_TLE[:, layer] for z_TLE in parts]).float()
-        low, high = z_TE.aminmax(dim=1)
-        if not (low.isfinite() & high.isfinite()).all():
+        z_TE = torch.cat([z_TLE[:, layer] for z_TLE in parts])
+        low, high = (float(bound) for bound in z_TE.aminmax())
+        if not (isfinite(low) and isfinite(high)):
             raise DataError(f"MoE layer {layer}: router logits are NaN or infinite; load the model in another dtype")
-        if bool((low == high).all()):
+        if _flat(z_TE[:16]) and _flat(z_TE):  # the first tokens settle it for any router that works
             raise DataError(f"MoE layer {layer}: all router logits of a token are equal; nothing was recorded there")
-        if low.min() >= 0 and high.max() <= 1:
+        if low >= 0 and high <= 1:
             raise DataError(f"MoE layer {layer}: these are probabilities, not logits; record before the softmax")
-        if z_TE.shape[1] > 1 and bool((z_TE.logsumexp(dim=1).abs() < 5e-3).all()):
-            raise DataError(
-                f"MoE layer {layer}: these are log-probabilities, not raw logits; record before the softmax"
-            )
+        if high <= 0 and bool((z_TE.float().logsumexp(dim=1).abs() < 5e-3).all()):
+            raise DataError(f"MoE layer {layer}: these are log-probabilities, not logits; record before the softmax")
+
+
+def _flat(z_TE: Tensor) -> bool:
+    return bool((z_TE == z_TE[:, :1]).all())
 
 
 def _refuse_misshapen(row: SampleTrace, n_layers: int, n_experts: int) -> None:
