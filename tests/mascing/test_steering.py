@@ -157,8 +157,7 @@ def test_continuous_batching_is_refused_for_rows(model: OlmoeForCausalLM, spec: 
         model.generate_batch(prompts, generation_config=GenerationConfig(max_new_tokens=2), progress_bar=False)
 
 
-@pytest.mark.parametrize("rows", [False, True], ids=["one mask", "a mask for each row"])
-@pytest.mark.parametrize("kind", [a_bias, an_override])
+@pytest.mark.parametrize(("kind", "rows"), [(a_bias, True), (an_override, False)], ids=["bias by row", "override"])
 def test_a_compiled_model_is_proved_and_steered(
     model: OlmoeForCausalLM, spec: RouterSpec, kind: Callable[[RouterSpec], Mask], rows: bool
 ) -> None:
