@@ -1,6 +1,6 @@
 """Conversations as the model sees them: token ids, and where in them the final user turn stands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,10 +13,10 @@ TODAY = datetime(2026, 1, 1)
 
 @dataclass(frozen=True)
 class Prompt:
-    """A rendered conversation with its generation prompt.
+    """A rendered conversation with its generation prompt, and after it the tokens of a reply where one was added.
 
     ``question`` is the token span [start, end) of the final user turn's text; ``prompt`` the span after it up to the
-    end: the turn's closing tokens and the generation prompt. A token that straddles a border belongs to the question.
+    reply: the turn's closing tokens and the generation prompt. A token that straddles a border belongs to the question.
     """
 
     conversation_id: str
@@ -46,6 +46,12 @@ def render(tokenizer: Any, conversation: Conversation, max_tokens: int | None = 
         question=(first - cut, last - cut),
         prompt=(last - cut, len(ids) - cut),
     )
+
+
+def with_reply(tokenizer: Any, prompt: Prompt, reply: str, max_tokens: int | None = None) -> Prompt:
+    """The prompt followed by the reply's tokens, of which those beyond ``max_tokens`` in all are left out."""
+    ids = prompt.token_ids + tuple(tokenizer(reply, add_special_tokens=False)["input_ids"])
+    return replace(prompt, token_ids=ids[: max(len(prompt.token_ids), max_tokens)] if max_tokens is not None else ids)
 
 
 def _text_and_question(tokenizer: Any, conversation: Conversation) -> tuple[str, tuple[int, int]]:

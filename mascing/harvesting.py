@@ -10,22 +10,26 @@ import torch
 from torch import Tensor
 
 from mascing.batching import length_sorted_batches, right_padded
-from mascing.chat import Prompt, render
+from mascing.chat import Prompt, render, with_reply
 from mascing.errors import DataError, ModelError
 from mascing.models import Loaded
 from mascing.routers import inspect_routers
 from mascing.tap import watch_routers
-from mascing.traces import PROMPT, QUESTION, SampleTrace
+from mascing.traces import PROMPT, QUESTION, REPLY, SampleTrace
 from schemas.conversation import Conversation
 
 
-def harvest(loaded: Loaded, conversations: Sequence[Conversation], batch_tokens: int) -> list[SampleTrace]:
+def harvest(
+    loaded: Loaded, conversations: Sequence[Conversation], batch_tokens: int, replies: bool = False
+) -> list[SampleTrace]:
     """Raw router logits of each conversation's final user turn and generation prompt, in the order given.
 
-    Prompts beyond the model's context lose their oldest tokens. Raises DataError for a conversation without label or
-    that cannot be rendered, ModelError if a router does not see every token.
+    With ``replies`` also of the reply that the model gives by itself, teacher-forced after the prompt, where the
+    conversation holds it. Prompts beyond the model's context lose their oldest tokens, replies their last ones. Raises
+    DataError for a conversation without label or that cannot be rendered, ModelError if a router does not see every
+    token.
     """
-    prompts = [_prompt(loaded, conversation) for conversation in conversations]
+    prompts = [_prompt(loaded, conversation, replies) for conversation in conversations]
     recorded = record_prompts(loaded.model, prompts, batch_tokens)
     return [
         SampleTrace(conversation.id, conversation.group_id, int(conversation.label == "positive"), z, _regions(prompt))
@@ -74,7 +78,7 @@ class _Recorder:
     def __init__(self, prompts: Sequence[Prompt], n_layers: int, n_experts: int, device: torch.device) -> None:
         self._prompts = prompts
         self._on_gpu = device.type == "cuda"
-        total = sum(prompt.prompt[1] - prompt.question[0] for prompt in prompts)
+        total = sum(len(prompt.token_ids) - prompt.question[0] for prompt in prompts)
         self._z_LRE = torch.empty(n_layers, total, n_experts, dtype=torch.float16, pin_memory=self._on_gpu)
         self._spans: dict[int, tuple[int, int]] = {}
         self._written = 0
@@ -89,7 +93,7 @@ class _Recorder:
         ids_BT = right_padded([self._prompts[index].token_ids for index in batch])
         self._n_rows, start, rows = ids_BT.numel(), self._written, []
         for row, index in enumerate(batch):
-            first, last = self._prompts[index].question[0], self._prompts[index].prompt[1]
+            first, last = self._prompts[index].question[0], len(self._prompts[index].token_ids)
             rows.append(torch.arange(first, last) + row * ids_BT.shape[1])
             self._spans[index] = (self._written, self._written + last - first)
             self._written += last - first
@@ -134,10 +138,12 @@ class _Recorder:
         return self._rows_R[device]
 
 
-def _prompt(loaded: Loaded, conversation: Conversation) -> Prompt:
+def _prompt(loaded: Loaded, conversation: Conversation, replies: bool) -> Prompt:
     if conversation.label is None:
         raise DataError(f"conversation {conversation.id!r} has no label: only labelled conversations make traces")
-    return render(loaded.tokenizer, conversation, _context(loaded.model))
+    context, reply = _context(loaded.model), conversation.own_reply
+    prompt = render(loaded.tokenizer, conversation, context)
+    return with_reply(loaded.tokenizer, prompt, reply, context) if replies and reply else prompt
 
 
 def _context(model: Any) -> int | None:
@@ -146,4 +152,5 @@ def _context(model: Any) -> int | None:
 
 def _regions(prompt: Prompt) -> Tensor:
     question, after = prompt.question[1] - prompt.question[0], prompt.prompt[1] - prompt.prompt[0]
-    return torch.tensor([QUESTION] * question + [PROMPT] * after, dtype=torch.uint8)
+    reply = len(prompt.token_ids) - prompt.prompt[1]
+    return torch.tensor([QUESTION] * question + [PROMPT] * after + [REPLY] * reply, dtype=torch.uint8)

@@ -5,7 +5,7 @@ Shapes: T token, L MoE layer, E expert, N sample; a TraceSet is ragged, the toke
 
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -22,16 +22,21 @@ if TYPE_CHECKING:
 
     from mascing.routers import RouterSpec
 
-QUESTION, PROMPT = 0, 1
+QUESTION, PROMPT, REPLY = 0, 1, 2
+_IN_SPAN: dict[Span, Callable[[Tensor], Tensor]] = {
+    "question": lambda regions: regions == QUESTION,
+    "question+prompt": lambda regions: regions <= PROMPT,
+    "reply": lambda regions: regions == REPLY,
+}
 ROW_GROUP_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
 class SampleTrace:
-    """The recorded tokens of one prompt: its final user turn and what follows it up to the reply.
+    """The recorded tokens of one prompt: its final user turn, what follows it up to the reply, and the reply if asked.
 
     ``z`` is float16 [T, L, E], often a view into the storage of a whole shard; ``regions`` is uint8 [T] with
-    0 question and 1 prompt; ``label`` is 1 for positive and 0 for negative.
+    0 question, 1 prompt and 2 reply; ``label`` is 1 for positive and 0 for negative.
     """
 
     conversation_id: str
@@ -56,14 +61,25 @@ class TraceSet:
         return len(self.ids)
 
     def span(self, name: Span) -> "TraceSet":
-        """The same samples with the tokens of ``question`` alone or of ``question+prompt`` (all)."""
-        if name == "question+prompt":
-            return self
-        return self._with_tokens(self.regions == QUESTION)
+        """The same samples with the tokens of that span alone.
+
+        Raises DataError if a sample has none: of ``reply`` where replies were not harvested or not known.
+        """
+        keep_T = _IN_SPAN[name](self.regions)
+        kept = self if keep_T.all() else self._with_tokens(keep_T)
+        missing = torch.nonzero(kept.offsets.diff() == 0).flatten().tolist()
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(self)} traces have no token of the span {name!r}, such as that of "
+                f"conversation {self.ids[missing[0]]!r}: the span `reply` needs `wanted` of every positive and "
+                "`unwanted` of every negative conversation; add them, or choose another span"
+            )
+        return kept
 
     def sigma(self) -> Tensor:
-        """Standard deviation of z over the tokens and experts of each layer: float32 [L]."""
-        by_layer = (self.z[:, layer].double() for layer in range(self.z.shape[1]))
+        """Standard deviation of z over the experts and the tokens before the reply of each layer: float32 [L]."""
+        before_T = self.regions != REPLY
+        by_layer = (self.z[before_T, layer].double() for layer in range(self.z.shape[1]))
         return torch.stack([z_TE.std(correction=0) for z_TE in by_layer]).float()
 
     def subset(self, keep: Sequence[int]) -> "TraceSet":

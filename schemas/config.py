@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from schemas.base import Frozen
 
-Span = Literal["question", "question+prompt"]
+Span = Literal["question", "question+prompt", "reply"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -125,6 +125,12 @@ class MethodsConfig(Frozen):
         if self.mascing is None and self.steermoe is None and self.gradient is None:
             raise ValueError("at least one of mascing, steermoe and gradient must be on")
         return self
+
+    @property
+    def spans(self) -> frozenset[Span]:
+        """Every span that a method looks at."""
+        methods = (getattr(self, name) for name in type(self).model_fields)
+        return frozenset(span for method in methods for span in getattr(method, "spans", ()))
 
 
 class GatesConfig(Frozen):

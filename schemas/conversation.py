@@ -60,6 +60,11 @@ class Conversation(Frozen):
         return self
 
     @property
+    def own_reply(self) -> str | None:
+        """What the model replies by itself, where it is known: `wanted` of a positive, `unwanted` of a negative one."""
+        return {"positive": self.wanted, "negative": self.unwanted}[self.label] if self.label else None
+
+    @property
     def turns(self) -> int:
         """Number of user turns."""
         return sum(message.role == "user" for message in self.messages)

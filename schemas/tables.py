@@ -40,7 +40,7 @@ VERDICTS = pa.schema(
 )
 
 # One row a token, samples one after another, `position` counting from 0 in each; `label` 1 positive, 0 negative;
-# `region` 0 question, 1 prompt. The logit columns follow: see `traces_schema`.
+# `region` 0 question, 1 prompt, 2 reply. The logit columns follow: see `traces_schema`.
 TRACES = pa.schema(
     [
         pa.field("conversation_id", pa.string(), nullable=False),

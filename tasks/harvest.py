@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mascing.errors import DataError
 from mascing.harvesting import harvest as record_traces
 from mascing.models import checkpoint_fingerprint
 from mascing.routers import RouterSpec, inspect_routers
 from mascing.splits import Split
 from mascing.stages import StageOutput, read_shard
 from mascing.storage import Storage
-from mascing.traces import SampleTrace, TraceSet, decode, encode
+from mascing.traces import REPLY, SampleTrace, TraceSet, decode, encode
 from schemas.config import RunConfig
 from schemas.conversation import Conversation
 from schemas.manifest import Manifest, Shard
@@ -43,6 +44,7 @@ def harvest(storage: Storage, config: RunConfig, prepared: Manifest, *, pool: Po
             "dtype": config.model.dtype,
             "attn_implementation": config.model.attn_implementation,
             "rows_per_shard": config.harvest.rows_per_shard,
+            "replies": _replies(config),
         },
         inputs={"prepare": prepared},
         body=lambda output: _harvest(output, storage, config, prepared, pool, checkpoint),
@@ -90,6 +92,8 @@ def _harvest(
     items: list[_Item] = []
     for split in _SPLITS:
         contrast = contrast_of(conversations_of(storage, prepared, split))
+        if _replies(config):
+            _refuse_unknown_replies(split, contrast)
         items += _items(split, contrast, config.harvest.rows_per_shard)
     made = pool.map(_harvest_shard, _Shared(config, output), items, steps("harvest"))
     train = [one for one in made if _split_of(one.shard.name) == "train"]
@@ -108,6 +112,21 @@ def _harvest(
     )
 
 
+def _replies(config: RunConfig) -> bool:
+    return "reply" in config.methods.spans
+
+
+def _refuse_unknown_replies(split: Split, contrast: Sequence[Conversation]) -> None:
+    """Say before the model runs what `TraceSet.span` would say after it."""
+    unknown = [one for one in contrast if not one.own_reply]
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} of {len(contrast)} labelled target conversations in the {split} split, such as "
+            f"{unknown[0].id!r}, do not say how the model replies by itself: the span `reply` needs `wanted` of every "
+            "positive and `unwanted` of every negative one; add them, or leave `reply` out of the methods' `spans`"
+        )
+
+
 def _items(split: Split, conversations: Sequence[Conversation], rows_per_shard: int) -> list[_Item]:
     name = "traces" if split == "train" else f"traces-{split}"
     return [
@@ -123,24 +142,25 @@ def _split_of(shard_name: str) -> Split:
 def _harvest_shard(worker: Worker, shared: _Shared, item: _Item) -> _Harvested:
     loaded = worker.model(shared.config.model)
     spec = inspect_routers(loaded.model)
-    samples = record_traces(loaded, item.conversations, shared.config.harvest.batch_tokens)
+    samples = record_traces(loaded, item.conversations, shared.config.harvest.batch_tokens, _replies(shared.config))
     shard = shared.output.put(item.shard, encode(samples, spec), len(samples))
     mean, spread = _moments(samples, spec.n_layers)
-    positive, tokens = sum(one.label for one in samples), sum(len(one.z) for one in samples)
+    positive = sum(one.label for one in samples)
+    tokens = sum(int((one.regions != REPLY).sum()) for one in samples)
     return _Harvested(shard, spec, positive, tokens, mean, spread)
 
 
 def _moments(samples: Sequence[SampleTrace], n_layers: int) -> tuple[Tensor, Tensor]:
     mean, spread = torch.empty(n_layers, dtype=torch.float64), torch.empty(n_layers, dtype=torch.float64)
     for layer in range(n_layers):
-        z_TE = torch.cat([sample.z[:, layer] for sample in samples]).double()
+        z_TE = torch.cat([sample.z[sample.regions != REPLY, layer] for sample in samples]).double()
         mean[layer] = z_TE.mean()
         spread[layer] = (z_TE - mean[layer]).square().sum()
     return mean, spread
 
 
 def _sigma(parts: Sequence[_Harvested]) -> Tensor:
-    """Standard deviation over all tokens and experts, float32 [L], from each shard's moments in the shards' order.
+    """Standard deviation over experts and tokens before the reply, float32 [L], from the shards' moments in order.
 
     What TraceSet.sigma is of all traces, without holding them at once.
     """

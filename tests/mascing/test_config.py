@@ -74,7 +74,11 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ("seed", -1, "seed: must be greater than or equal to 0, got -1"),
         ("methods.mascing.alphas", [-1], "methods.mascing.alphas.0: must be greater than 0, got -1"),
         ("methods.mascing.alphas", [], "methods.mascing.alphas: must not be empty, got []"),
-        ("methods.mascing.spans", ["answer"], "methods.mascing.spans.0: must be one of 'question' or"),
+        (
+            "methods.mascing.spans",
+            ["answer"],
+            "methods.mascing.spans.0: must be one of 'question', 'question+prompt' or",
+        ),
         ("methods.steermoe.n_activated", [1, 1.5], "methods.steermoe.n_activated.1: must be a whole number, got 1.5"),
         ("methods.gradient.learning_rate", float("inf"), "learning_rate: must be a finite number, got Infinity"),
         ("gates.min_uplift", 2, "gates.min_uplift: must be less than or equal to 1, got 2"),

@@ -54,6 +54,35 @@ def test_traces_equal_single_runs_of_the_whole_model(tiny: Loaded, batch_tokens:
         )
 
 
+def test_replies_are_recorded_after_the_prompt_and_change_nothing_before(tiny: Loaded) -> None:
+    chats = [
+        chat.model_copy(update={"wanted": "yes " * (number + 1), "unwanted": "no"})
+        for number, chat in enumerate(conversations(4))
+    ]
+    chats[1] = chats[1].model_copy(update={"wanted": None})
+    for chat, row, prompt_alone in zip(
+        chats, harvest(tiny, chats, 300, replies=True), harvest(tiny, chats, 300), strict=True
+    ):
+        reply = (chat.wanted if chat.label == "positive" else chat.unwanted) or ""
+        prompt = render(tiny.tokenizer, chat)
+        ids = torch.tensor([[*prompt.token_ids, *tiny.tokenizer(reply)["input_ids"]]])
+        with torch.no_grad():
+            z_TLE = torch.stack(tiny.model(input_ids=ids, output_router_logits=True).router_logits, dim=1)
+        expected = z_TLE[prompt.question[0] :]
+        assert row.regions.tolist() == [*prompt_alone.regions.tolist(), *[2] * len(reply)]
+        tolerance = 1e-3 * float(expected.abs().max())
+        assert torch.allclose(row.z.float(), expected, atol=tolerance)
+        assert torch.allclose(row.z[row.regions < 2].float(), prompt_alone.z.float(), atol=tolerance)
+
+
+def test_a_reply_ends_with_the_context() -> None:
+    short = loaded(max_position_embeddings=64)
+    chat = conversation("c", "what?").model_copy(update={"wanted": "b" * 200})
+    (row,) = harvest(short, [chat], 300, replies=True)
+    prompt = render(short.tokenizer, chat)
+    assert int((row.regions == 2).sum()) == 64 - len(prompt.token_ids)
+
+
 def test_the_samples_share_one_store_that_holds_nothing_else(tiny: Loaded) -> None:
     rows = harvest(tiny, conversations(), 300)
     stores = {row.z.untyped_storage().data_ptr(): row.z.untyped_storage().nbytes() for row in rows}

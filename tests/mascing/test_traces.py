@@ -178,6 +178,31 @@ def test_span_keeps_the_question_alone() -> None:
     assert torch.equal(whole.span("question+prompt").z, whole.z)
 
 
+def with_replies(lengths: list[int]) -> TraceSet:
+    """``three`` with reply tokens after each sample."""
+    rows = []
+    for row, length in zip(three(), lengths, strict=True):
+        reply_TLE = torch.full((length, L, E), 100.0).half()
+        regions = torch.cat([row.regions, torch.full((length,), 2, dtype=torch.uint8)])
+        rows.append(replace(row, z=torch.cat([row.z, reply_TLE]), regions=regions))
+    return decode([encode(rows, SPEC)])
+
+
+def test_replies_change_neither_the_other_spans_nor_sigma() -> None:
+    whole, replied = together(), with_replies([2, 1, 3])
+    for span in ("question", "question+prompt"):
+        assert torch.equal(replied.span(span).z, whole.span(span).z)
+        assert torch.equal(replied.span(span).offsets, whole.span(span).offsets)
+    assert torch.equal(replied.sigma(), whole.sigma())
+    assert replied.span("reply").offsets.tolist() == [0, 2, 3, 6]
+    assert set(replied.span("reply").z.flatten().tolist()) == {100.0}
+
+
+def test_a_span_that_a_sample_lacks_is_refused() -> None:
+    with pytest.raises(DataError, match=r"1 of 3 traces have no token of the span 'reply'.*'b'.*`wanted`"):
+        with_replies([2, 0, 3]).span("reply")
+
+
 def test_sigma_is_over_tokens_and_experts_of_a_layer() -> None:
     z = together().z.double().numpy()
     assert np.allclose(together().sigma().numpy(), [z[:, layer].std() for layer in range(L)], rtol=1e-6)
