@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from schemas.base import Frozen
 
 Span = Literal["question", "question+prompt", "reply"]
+ExpertScore = Literal["risk_difference", "odds_ratio"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -89,12 +90,31 @@ class MascingConfig(Frozen):
 
 
 class SteerMoEConfig(Frozen):
-    """The risk-difference search: how many experts are activated and deactivated, over the whole model."""
+    """The risk-difference search: how many experts are activated and deactivated, over the whole model.
+
+    A 0 among ``n_activated`` makes cells that deactivate only, a 0 among ``n_deactivated`` cells that activate only.
+    """
 
     spans: tuple[Span, ...] = Field(default=("question+prompt",), min_length=1)
+    scores: tuple[ExpertScore, ...] = Field(
+        default=("risk_difference",), min_length=1, description="what experts are ranked by; the paper's is the first"
+    )
+    paired: bool = Field(
+        default=True, description="count as many positive as negative conversations of each group; false: all of both"
+    )
     n_activated: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 2, 4, 8), min_length=1)
     n_deactivated: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 2, 4, 8), min_length=1)
+    max_activated_per_layer: int | None = Field(default=None, gt=0, description="top-k holds in any case")
+    max_deactivated_per_layer: int | None = Field(
+        default=None, gt=0, description="top-k experts stay selectable in any case"
+    )
     epsilon: Positive = 1e-2
+
+    @model_validator(mode="after")
+    def _some_cell_does_something(self) -> "SteerMoEConfig":
+        if not any((*self.n_activated, *self.n_deactivated)):
+            raise ValueError("n_activated and n_deactivated are 0 in every cell: give one of them a positive number")
+        return self
 
 
 class GradientConfig(Frozen):

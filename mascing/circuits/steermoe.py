@@ -1,14 +1,18 @@
-"""The risk-difference search: experts that are selected more often where the behaviour shows than where it does not.
+"""The risk-difference search: experts of the behaviour are always selected, experts against it never.
 
-Source: SteerMoE (arXiv 2509.09660), paired-example routing-difference detection.
-Shape suffixes: T token, L MoE layer, E expert, N sample.
+Source: SteerMoE (arXiv 2509.09660).
+Shape suffixes: L MoE layer, E expert.
 """
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mascing.circuits.candidates import Candidate
-from mascing.errors import DataError
+from mascing.circuits.risk_difference import Selections, count_selections
 from mascing.mask import Mask
 from mascing.routers import RouterSpec
 from mascing.traces import TraceSet
@@ -18,61 +22,76 @@ NAME = "steermoe"
 
 
 def candidates(traces: TraceSet, spec: RouterSpec, config: SteerMoEConfig) -> list[Candidate]:
-    """One override mask a cell of spans x n_activated x n_deactivated, the empty cell left out.
+    """One override mask a cell of spans x scores x n_activated x n_deactivated, the empty cell left out.
 
-    No layer activates more than top-k experts or deactivates so many that fewer than top-k remain.
-    ``traces`` is the whole training split (both spans).
+    A cell with ``n_deactivated`` 0 activates only, one with ``n_activated`` 0 deactivates only. No layer activates more
+    than top-k experts or deactivates so many that fewer than top-k remain, or more than the config's caps.
+    ``traces`` is the whole training split (all spans). The provenance names each chosen expert with both scores.
     """
-    found = []
-    for span in config.spans:
-        delta_LE = risk_difference(traces.span(span), spec.top_k)
-        for n_activated in config.n_activated:
-            for n_deactivated in config.n_deactivated:
-                if n_activated == n_deactivated == 0:
-                    continue
-                cell = {"span": span, "n_activated": n_activated, "n_deactivated": n_deactivated}
-                activated_LE = _strongest(delta_LE, n_activated, per_layer=spec.top_k)
-                deactivated_LE = _strongest(-delta_LE, n_deactivated, per_layer=spec.n_experts - spec.top_k)
-                provenance = {"method": NAME, **cell}
-                mask = Mask.from_override(activated_LE, deactivated_LE, delta_LE, spec, config.epsilon, provenance)
-                found.append(Candidate(NAME, cell, mask))
-    return found
+    return [
+        candidate
+        for span in config.spans
+        for candidate in _of_span(count_selections(traces.span(span), spec.top_k, config.paired), span, spec, config)
+    ]
 
 
-def risk_difference(traces: TraceSet, top_k: int) -> Tensor:
-    """Rate of selection over the tokens of the positive samples minus that over the negative ones, float32 [L, E].
+def _of_span(counted: Selections, span: str, spec: RouterSpec, config: SteerMoEConfig) -> Iterator[Candidate]:
+    most_activated = _at_most(spec.top_k, config.max_activated_per_layer)
+    most_deactivated = _at_most(spec.n_experts - spec.top_k, config.max_deactivated_per_layer)
+    for name, n_activated, n_deactivated in product(config.scores, config.n_activated, config.n_deactivated):
+        if n_activated == n_deactivated == 0:
+            continue
+        score_LE = counted.score(name)
+        activated_LE = strongest_experts(score_LE, n_activated, most_activated)
+        deactivated_LE = strongest_experts(-score_LE, n_deactivated, most_deactivated)
+        cell = {"span": span, "score": name, "n_activated": n_activated, "n_deactivated": n_deactivated}
+        provenance = {
+            "method": NAME,
+            **cell,
+            "samples": counted.samples,
+            "left_out": counted.left_out,
+            "experts": _evidence(counted, activated_LE, deactivated_LE, spec),
+        }
+        mask = Mask.from_override(activated_LE, deactivated_LE, score_LE, spec, config.epsilon, provenance)
+        yield Candidate(NAME, cell, mask)
 
-    An expert is selected by a token if its raw logit is among the ``top_k`` of its layer. Raises DataError unless both
-    classes have tokens.
-    """
-    labels_T = traces.labels.repeat_interleave(traces.offsets.diff())
-    n_layers, n_experts = traces.z.shape[1:]
-    rates = torch.zeros(2, n_layers, n_experts)
-    for label, name in enumerate(("negative", "positive")):
-        of_label_T = labels_T == label
-        if not of_label_T.any():
-            raise DataError(f"no {name} traces: a risk difference compares two classes")
-        for layer in range(n_layers):
-            selected_TK = traces.z[of_label_T, layer].float().topk(top_k, dim=-1).indices
-            rates[label, layer] = selected_TK.flatten().bincount(minlength=n_experts) / of_label_T.sum()
-    return rates[1] - rates[0]
 
-
-def _strongest(delta_LE: Tensor, n: int, per_layer: int) -> Tensor:
-    """The ``n`` experts of largest positive ``delta``, at most ``per_layer`` in a layer: bool [L, E].
+def strongest_experts(score_LE: Tensor, n: int, per_layer: int) -> Tensor:
+    """The ``n`` experts of largest positive score, at most ``per_layer`` in a layer: bool [L, E].
 
     Where a layer is full, the next best expert of another layer takes the place.
     """
-    ranked, order = delta_LE.flatten().sort(descending=True, stable=True)
-    room = [per_layer] * delta_LE.shape[0]
+    ranked, order = score_LE.flatten().sort(descending=True, stable=True)
+    room = [per_layer] * score_LE.shape[0]
     chosen: list[int] = []
-    for delta, index in zip(ranked.tolist(), order.tolist(), strict=True):
-        if len(chosen) == n or delta <= 0:
+    for score, index in zip(ranked.tolist(), order.tolist(), strict=True):
+        if len(chosen) == n or score <= 0:
             break
-        layer = index // delta_LE.shape[1]
+        layer = index // score_LE.shape[1]
         if room[layer] > 0:
             room[layer] -= 1
             chosen.append(index)
-    chosen_LE = torch.zeros_like(delta_LE, dtype=torch.bool)
+    chosen_LE = torch.zeros_like(score_LE, dtype=torch.bool)
     chosen_LE.view(-1)[chosen] = True
     return chosen_LE
+
+
+def _at_most(possible: int, cap: int | None) -> int:
+    return possible if cap is None else min(possible, cap)
+
+
+def _evidence(
+    counted: Selections, activated_LE: Tensor, deactivated_LE: Tensor, spec: RouterSpec
+) -> list[dict[str, Any]]:
+    """Each chosen expert with both scores, by layer: where they disagree, the odds ratio points at rare experts."""
+    difference_LE, ratio_LE = counted.risk_difference(), counted.log_odds_ratio().exp()
+    return [
+        {
+            "layer": spec.layer_ids[layer],
+            "expert": expert,
+            "forced": "on" if activated_LE[layer, expert] else "off",
+            "risk_difference": round(float(difference_LE[layer, expert]), 4),
+            "odds_ratio": round(float(ratio_LE[layer, expert]), 4),
+        }
+        for layer, expert in (activated_LE | deactivated_LE).nonzero().tolist()
+    ]

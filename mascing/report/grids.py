@@ -10,6 +10,8 @@ from mascing.report.wording import cell_text, in_order, percent, plain, set_titl
 
 # The two numbers that span a method's grid: horizontal, vertical.
 _AXES = {"mascing": ("alpha", "lambda"), "steermoe": ("n_activated", "n_deactivated"), "gradient": ("alpha", "l1")}
+# What else tells one of a method's grids from another.
+_APART = ("span", "score")
 # Squares of a higher rate, in percent, are too dark (on a dark page too light) for text in the colour of ink.
 _DARK_FROM = 65
 
@@ -64,38 +66,37 @@ def cells_table(cells: Sequence[DevCell]) -> Table:
 
 
 def grid_figures(cells: Sequence[DevCell], baseline: Mapping[str, float]) -> dict[str, list[Figure]]:
-    """Heatmaps, one a set, by the title of their grid: one grid a method, or one a span where it has several.
+    """Heatmaps, one a set, by the title of their grid: one grid a method, or one a span and score where it has several.
 
     ``baseline`` holds the unsteered dev rate of each set by name (``target``, ``utility/...``).
     """
-    grids: dict[tuple[str, str], list[DevCell]] = {}
+    grids: dict[tuple[str, ...], list[DevCell]] = {}
     for method in in_order(_AXES):
         for cell in cells:
             if cell.method == method:
-                grids.setdefault((method, plain(cell.cell.get("span", ""))), []).append(cell)
+                apart = (f"{name} {plain(cell.cell[name])}" for name in _APART if name in cell.cell)
+                grids.setdefault((method, *apart), []).append(cell)
     return {
-        f"{method}, span {span}" if span else method: [
-            _figure(method, span, name, found, baseline) for name in found[0].rates
-        ]
-        for (method, span), found in grids.items()
+        ", ".join(grid): [_figure(grid, name, found, baseline) for name in found[0].rates]
+        for grid, found in grids.items()
     }
 
 
-def _figure(method: str, span: str, name: str, cells: Sequence[DevCell], baseline: Mapping[str, float]) -> Figure:
+def _figure(grid: tuple[str, ...], name: str, cells: Sequence[DevCell], baseline: Mapping[str, float]) -> Figure:
+    method, *apart = grid
     axes = _AXES[method]
     across, down = (sorted({cell.cell[axis] for cell in cells}) for axis in axes)
     z: list[list[float | None]] = [[None] * len(across) for _ in down]
     for cell in cells:
         z[down.index(cell.cell[axes[1]])][across.index(cell.cell[axes[0]])] = 100 * cell.rates[name]
     picked = next((cell for cell in cells if cell.picked), None)
-    where = f", span {span}" if span else ""
     best = max(cells, key=lambda cell: cell.rates[name])
     return Figure(
-        key="-".join(["grid", method, span.replace("+", "-"), name.replace("/", "-")]),
+        key="-".join(["grid", method, *(part.split()[-1].replace("+", "-") for part in apart), name.replace("/", "-")]),
         title=set_title(name),
         caption=_caption(name, baseline, picked),
         alt=(
-            f"Grid of {axes[1]} by {axes[0]} for {method}{where}: {set_title(name)} on dev in percent, highest "
+            f"Grid of {axes[1]} by {axes[0]} for {', '.join(grid)}: {set_title(name)} on dev in percent, highest "
             f"{percent(best.rates[name])} at {axes[0]} {plain(best.cell[axes[0]])}, {axes[1]} "
             f"{plain(best.cell[axes[1]])}" + (f"; picked cell {percent(picked.rates[name])}." if picked else ".")
         ),
