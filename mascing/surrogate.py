@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mascing.errors import DataError
-from mascing.traces import TraceSet
+from mascing.traces import Traces, shuffled_batches
 
 EMBEDDING = 16
 HIDDEN = 64
@@ -48,34 +48,37 @@ class Surrogate(nn.Module):
 
 
 def train_surrogate(
-    traces: TraceSet, epochs: int, seed: int, progress: Callable[[int, int], None] | None = None
+    traces: Traces, epochs: int, seed: int, progress: Callable[[int, int], None] | None = None
 ) -> Surrogate:
     """The surrogate fitted to ``traces`` by BCE and Adam; equal traces and seed give equal weights.
 
     ``progress(done, total)`` is called after every epoch. Raises DataError unless both classes are there.
     """
-    labels = traces.labels.float()
-    if not 0 < int(labels.sum()) < len(labels):
-        raise DataError("a surrogate needs positive and negative traces: the training split has one class only")
-    surrogate = _initialised(traces.z.shape[2], traces.z.shape[1], seed)
+    n_layers, n_experts = _shape_of_both_classes(traces)
+    surrogate = _initialised(n_experts, n_layers, seed)
     optimizer = torch.optim.Adam(surrogate.parameters(), lr=LEARNING_RATE)
     order = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
-        for batch in torch.randperm(len(labels), generator=order).split(BATCH):
-            logits = surrogate(*traces.padded(batch))
+        for part, batch in shuffled_batches(traces, BATCH, order):
+            logits = surrogate(*part.padded(batch))
             optimizer.zero_grad()
-            binary_cross_entropy_with_logits(logits, labels[batch]).backward()
+            binary_cross_entropy_with_logits(logits, part.labels[batch].float()).backward()
             optimizer.step()
         if progress is not None:
             progress(epoch + 1, epochs)
     return surrogate.eval()
 
 
-def score(surrogate: Surrogate, traces: TraceSet) -> Tensor:
-    """Logit of the positive class for every sample, float32 [N]."""
-    batches = torch.arange(len(traces.labels)).split(SCORING_BATCH)
+def score(surrogate: Surrogate, traces: Traces) -> Tensor:
+    """Logit of the positive class for every sample in order, float32 [N]."""
     with torch.no_grad():
-        return torch.cat([surrogate(*traces.padded(batch)) for batch in batches])
+        return torch.cat(
+            [
+                surrogate(*part.padded(batch))
+                for part in traces.parts()
+                for batch in torch.arange(len(part)).split(SCORING_BATCH)
+            ]
+        )
 
 
 def surrogate_card(scores: Tensor, labels: Tensor) -> dict[str, Any]:
@@ -109,6 +112,16 @@ def from_bytes(data: bytes) -> Surrogate:
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise DataError(f"not a surrogate: {error}; run the train stage again") from error
     return surrogate.eval()
+
+
+def _shape_of_both_classes(traces: Traces) -> tuple[int, int]:
+    """L and E, once both classes were met."""
+    met: set[int] = set()
+    for part in traces.parts():
+        met |= set(part.labels.tolist())
+        if met == {0, 1}:
+            return part.z.shape[1], part.z.shape[2]
+    raise DataError("a surrogate needs positive and negative traces: the training split has one class only")
 
 
 def _initialised(n_experts: int, n_layers: int, seed: int) -> Surrogate:

@@ -16,7 +16,9 @@ from mascing.routers import RouterSpec, inspect_routers
 from mascing.splits import Split
 from mascing.stages import StageOutput, read_shard
 from mascing.storage import Storage
-from mascing.traces import REPLY, SampleTrace, TraceSet, decode, encode
+from mascing.stored_traces import StoredTraces
+from mascing.trace_shards import encode
+from mascing.traces import REPLY, SampleTrace
 from schemas.config import RunConfig
 from schemas.conversation import Conversation
 from schemas.manifest import Manifest, Shard
@@ -56,10 +58,15 @@ def spec_of(harvested: Manifest) -> RouterSpec:
     return RouterSpec.from_json(harvested.facts["spec"])
 
 
-def traces_of(storage: Storage, harvested: Manifest, split: Split) -> TraceSet:
-    """All traces of a split, in the order of its conversations."""
-    names = [shard.name for shard in harvested.shards if _split_of(shard.name) == split]
-    return decode(read_shard(storage, harvested, name) for name in names)
+def traces_of(storage: Storage, harvested: Manifest, split: Split) -> StoredTraces:
+    """The traces of a split, in the order of its conversations, read when they are needed."""
+    sizes = {shard.name: shard.bytes for shard in harvested.shards if _split_of(shard.name) == split}
+    return StoredTraces(lambda name: read_shard(storage, harvested, name), sizes)
+
+
+def sigma_of(harvested: Manifest) -> Tensor:
+    """The calibrated spread of each layer's logits over the training split, float32 [L]."""
+    return torch.tensor(harvested.facts["sigma"])
 
 
 @dataclass(frozen=True)

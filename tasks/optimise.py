@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from mascing.circuits import candidates as candidate_files
 from mascing.circuits import gradient, mascing, steermoe
 from mascing.circuits.candidates import Candidate
@@ -13,7 +11,7 @@ from mascing.storage import Storage
 from schemas.config import MethodsConfig, RunConfig
 from schemas.manifest import Manifest
 from tasks.actors import Pool, Worker
-from tasks.harvest import spec_of, traces_of
+from tasks.harvest import sigma_of, spec_of, traces_of
 from tasks.prepare import contrast_of, conversations_of
 from tasks.stage import Body, StageRun, run_stage, steps
 from tasks.train import surrogates_of
@@ -83,7 +81,7 @@ def _search(worker: Worker, shared: _Shared, method: str) -> list[Candidate]:
         assert config.methods.gradient is not None
         conversations = conversations_of(storage, shared.prepared, "train")
         kept = [one for one in conversations if one.set != "target" and one.wanted is not None]
-        loaded, sigma = worker.model(config.model), torch.tensor(harvested.facts["sigma"])
+        loaded, sigma = worker.model(config.model), sigma_of(harvested)
         contrast = contrast_of(conversations)
         return gradient.candidates(loaded, spec, contrast, kept, sigma, config.methods.gradient, config.seed)
     traces = traces_of(storage, harvested, "train")
@@ -92,7 +90,7 @@ def _search(worker: Worker, shared: _Shared, method: str) -> list[Candidate]:
         return steermoe.candidates(traces, spec, config.methods.steermoe)
     assert config.methods.mascing is not None
     surrogates = surrogates_of(storage, shared.trained, config.methods.mascing.spans)
-    return mascing.candidates(surrogates, traces, spec, config.methods.mascing, config.seed)
+    return mascing.candidates(surrogates, traces, spec, sigma_of(harvested), config.methods.mascing, config.seed)
 
 
 def _shard_name(method: str) -> str:

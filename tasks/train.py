@@ -6,6 +6,7 @@ from typing import Any
 from mascing.stages import StageOutput, read_shard
 from mascing.storage import Storage
 from mascing.surrogate import Surrogate, from_bytes, score, surrogate_card, to_bytes, train_surrogate
+from mascing.traces import labels_of
 from schemas.config import RunConfig, Span
 from schemas.manifest import Manifest
 from tasks.actors import Pool, Worker
@@ -59,7 +60,7 @@ def _train_span(_: Worker, shared: _Shared, span: Span) -> tuple[bytes, dict[str
     traces = traces_of(shared.storage, shared.harvested, "train").span(span)
     surrogate = train_surrogate(traces, method.surrogate_epochs, shared.config.seed)
     held_out = traces_of(shared.storage, shared.harvested, "dev").span(span)
-    return to_bytes(surrogate), surrogate_card(score(surrogate, held_out), held_out.labels)
+    return to_bytes(surrogate), surrogate_card(score(surrogate, held_out), labels_of(held_out))
 
 
 def _shard_name(span: Span) -> str:

@@ -17,7 +17,7 @@ from mascing.errors import DataError
 from mascing.mask import Mask
 from mascing.routers import RouterSpec
 from mascing.surrogate import Surrogate
-from mascing.traces import TraceSet
+from mascing.traces import Traces, TraceSet, shuffled_batches
 from schemas.config import MascingConfig, Span
 
 NAME = "mascing"
@@ -27,18 +27,18 @@ BATCH = 16
 
 def candidates(
     surrogates: Mapping[Span, Surrogate],
-    traces: TraceSet,
+    traces: Traces,
     spec: RouterSpec,
+    sigma: Tensor,
     config: MascingConfig,
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Candidate]:
     """One candidate a cell of spans x lambdas x alphas: the bias ``alpha * sigma[:, None] * S``.
 
-    ``traces`` is the whole training split (both spans); sigma is calibrated on all its tokens. Alphas only scale the S
-    of their lambda. ``progress(done, total)`` counts epochs over all spans.
+    ``traces`` is the whole training split (all spans); ``sigma`` [L] is the calibrated spread of each layer's logits.
+    Alphas only scale the S of their lambda. ``progress(done, total)`` counts epochs over all spans.
     """
-    sigma = traces.sigma()
     total = len(config.spans) * config.search_epochs
     found = []
     for turn, span in enumerate(config.spans):
@@ -47,7 +47,7 @@ def candidates(
             if progress is not None:
                 progress(before + epoch, total)
 
-        S_CLE = search(surrogates[span], traces.span(span), sigma, config, seed, report)
+        S_CLE = search(surrogates[span], traces.span(span), spec, sigma, config, seed, report)
         for weight, S_LE in zip(config.lambdas, S_CLE, strict=True):
             for alpha in config.alphas:
                 cell = {"span": span, "lambda": weight, "alpha": alpha}
@@ -58,7 +58,8 @@ def candidates(
 
 def search(
     surrogate: Surrogate,
-    traces: TraceSet,
+    traces: Traces,
+    spec: RouterSpec,
     sigma: Tensor,
     config: MascingConfig,
     seed: int,
@@ -70,18 +71,18 @@ def search(
     behaviour is to change. The searches share batches and start; Adam works entry by entry, so each is the search
     that it would be alone.
     """
-    negatives = torch.nonzero(traces.labels == 0).flatten()
-    if len(negatives) == 0:
+    negatives = traces.labelled(0)
+    if not any(len(part) for part in negatives.parts()):
         raise DataError("no negative traces: nothing in the training split needs steering")
     generator = torch.Generator().manual_seed(seed)
     lambdas = torch.tensor(config.lambdas)
-    start_LE = torch.nn.init.kaiming_uniform_(torch.empty(traces.z.shape[1:]), generator=generator)
+    start_LE = torch.nn.init.kaiming_uniform_(torch.empty(spec.n_layers, spec.n_experts), generator=generator)
     S_CLE = start_LE.repeat(len(lambdas), 1, 1).requires_grad_()
     optimizer = torch.optim.Adam([S_CLE], lr=config.learning_rate)
     frozen = deepcopy(surrogate).requires_grad_(False)
     for epoch in range(config.search_epochs):
-        for batch in torch.randperm(len(negatives), generator=generator).split(BATCH):
-            loss_C = _objective(frozen, traces, negatives[batch], sigma, S_CLE, lambdas)
+        for part, batch in shuffled_batches(negatives, BATCH, generator):
+            loss_C = _objective(frozen, part, batch, sigma, S_CLE, lambdas)
             optimizer.zero_grad()
             loss_C.sum().backward()
             optimizer.step()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mascing.errors import DataError
-from mascing.traces import TraceSet
+from mascing.traces import Traces, TraceSet
 from schemas.config import ExpertScore
 
 
@@ -50,27 +50,46 @@ class Selections:
         return self.risk_difference() if name == "risk_difference" else self.log_odds_ratio()
 
 
-def count_selections(traces: TraceSet, top_k: int, paired: bool = True) -> Selections:
+def count_selections(traces: Traces, top_k: int, paired: bool = True) -> Selections:
     """Count, over the tokens of the pairs, how often each expert is among the ``top_k`` raw logits of its layer.
 
     With ``paired``, the first positive trace of a group is the partner of its first negative one, and so on; a trace
     without partner is left out, so that no question weighs on one side alone. As in the paper, the tokens of all pairs
     are pooled. Raises DataError if there is no pair; without ``paired``, if a side has no trace.
     """
-    keep_N = _with_partner(traces.labels.tolist(), traces.groups) if paired else torch.ones(len(traces)).bool()
-    counts_N = traces.offsets.diff()
-    sides_N = torch.where(keep_N, traces.labels, -1)
+    labels, groups = _labels_and_groups(traces)
+    keep_N = _with_partner(labels, groups) if paired else torch.ones(len(labels)).bool()
+    sides_N = torch.where(keep_N, torch.tensor(labels), -1)
     _refuse_one_side(sides_N, paired)
-    sides_T = sides_N.repeat_interleave(counts_N)
-    n_layers, n_experts = traces.z.shape[1:]
+    counted, start = [], 0
+    for part in traces.parts():
+        counted.append(_count(part, sides_N[start : start + len(part)], top_k))
+        start += len(part)
+    selected_SLE = torch.stack([selected for selected, _ in counted]).sum(dim=0)
+    tokens_S = torch.stack([tokens for _, tokens in counted]).sum(dim=0)
+    return Selections(selected_SLE, tokens_S, samples=int(keep_N.sum()), left_out=int((~keep_N).sum()))
+
+
+def _labels_and_groups(traces: Traces) -> tuple[list[int], list[str]]:
+    labels: list[int] = []
+    groups: list[str] = []
+    for part in traces.parts():
+        labels += part.labels.tolist()
+        groups += part.groups
+    return labels, groups
+
+
+def _count(part: TraceSet, sides_N: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """Selections [2, L, E] and tokens [2] of each side, int64; a side of -1 is left out."""
+    sides_T = sides_N.repeat_interleave(part.offsets.diff())
+    n_layers, n_experts = part.z.shape[1:]
     selected_SLE = torch.zeros(2, n_layers, n_experts, dtype=torch.long)
     for side in (0, 1):
         on_side_T = sides_T == side
         for layer in range(n_layers):
-            chosen_TK = traces.z[on_side_T, layer].float().topk(top_k, dim=-1).indices
+            chosen_TK = part.z[on_side_T, layer].float().topk(top_k, dim=-1).indices
             selected_SLE[side, layer] = chosen_TK.flatten().bincount(minlength=n_experts)
-    tokens_S = torch.stack([counts_N[sides_N == side].sum() for side in (0, 1)])
-    return Selections(selected_SLE, tokens_S, samples=int(keep_N.sum()), left_out=int((~keep_N).sum()))
+    return selected_SLE, torch.stack([(sides_T == side).sum() for side in (0, 1)])
 
 
 def _with_partner(labels: Sequence[int], groups: Sequence[str]) -> Tensor:

@@ -15,13 +15,13 @@ from mascing.circuits.candidates import Candidate
 from mascing.circuits.risk_difference import Selections, count_selections
 from mascing.mask import Mask
 from mascing.routers import RouterSpec
-from mascing.traces import TraceSet
+from mascing.traces import Traces
 from schemas.config import SteerMoEConfig
 
 NAME = "steermoe"
 
 
-def candidates(traces: TraceSet, spec: RouterSpec, config: SteerMoEConfig) -> list[Candidate]:
+def candidates(traces: Traces, spec: RouterSpec, config: SteerMoEConfig) -> list[Candidate]:
     """One override mask a cell of spans x scores x n_activated x n_deactivated, the empty cell left out.
 
     A cell with ``n_deactivated`` 0 activates only, one with ``n_activated`` 0 deactivates only. No layer activates more

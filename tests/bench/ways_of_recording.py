@@ -11,7 +11,8 @@ from mascing.batching import length_sorted_batches, right_padded
 from mascing.chat import Prompt
 from mascing.harvesting import record_prompts
 from mascing.routers import inspect_routers
-from mascing.traces import PROMPT, QUESTION, SampleTrace, encode
+from mascing.trace_shards import encode
+from mascing.traces import PROMPT, QUESTION, SampleTrace
 
 BATCH_TOKENS = 4096
 ROWS_PER_SHARD = 64

@@ -10,7 +10,7 @@ from mascing.errors import DataError, ModelError
 from mascing.harvesting import harvest, harvest_shards
 from mascing.models import Loaded
 from mascing.routers import inspect_routers
-from mascing.traces import encode
+from mascing.trace_shards import encode
 from schemas.conversation import Conversation
 
 

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mascing import traces
+from mascing import trace_shards
 from mascing.errors import DataError
 from mascing.routers import RouterSpec
-from mascing.traces import SampleTrace, TraceSet, decode, encode
+from mascing.trace_shards import decode, encode
+from mascing.traces import SampleTrace, TraceSet
 
 L, E = 3, 5
 SPEC = RouterSpec("olmoe", (0, 1, 2), E, 2, "softmax-topk")
@@ -39,7 +40,7 @@ def test_what_is_decoded_is_what_was_encoded(sizes: list[tuple[int, int]], cut: 
     rows = [sample(f"s{i}", question, prompt, i % 2, i) for i, (question, prompt) in enumerate(sizes)]
     halves = [part for part in (rows[:cut], rows[cut:]) if part]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(traces, "ROW_GROUP_BYTES", group_bytes)
+        patch.setattr(trace_shards, "ROW_GROUP_BYTES", group_bytes)
         back = decode(encode(part, SPEC) for part in halves)
     assert torch.equal(back.z, torch.cat([row.z for row in rows]))
     assert torch.equal(back.regions, torch.cat([row.regions for row in rows]))
@@ -66,7 +67,7 @@ def test_equal_samples_give_equal_bytes_whatever_their_strides() -> None:
 
 
 def test_layout_is_one_plain_column_of_bytes_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traces, "ROW_GROUP_BYTES", 7 * L * E * 2)
+    monkeypatch.setattr(trace_shards, "ROW_GROUP_BYTES", 7 * L * E * 2)
     file = pq.ParquetFile(io.BytesIO(encode(three(), SPEC)))
     assert {key: file.schema_arrow.metadata[key] for key in (b"dtype", b"n_layers", b"n_experts")} == {
         b"dtype": b"float16",

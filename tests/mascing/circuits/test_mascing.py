@@ -49,14 +49,14 @@ def quiet(epoch: int) -> None:
 
 def test_each_lambda_is_the_published_search(data: TraceSet, surrogate: Surrogate) -> None:
     config = MascingConfig(search_epochs=3, lambdas=(0.0, 0.01), threshold=0.0)
-    together = search(surrogate, data, data.sigma(), config, 5, quiet)
+    together = search(surrogate, data, SPEC, data.sigma(), config, 5, quiet)
     for weight, S_LE in zip(config.lambdas, together, strict=True):
         assert torch.allclose(S_LE, published_loop(surrogate, data, weight, 3, 5), atol=1e-4)
 
 
 def test_the_surrogate_is_won_over_and_finds_the_telling_expert(data: TraceSet, surrogate: Surrogate) -> None:
     config = MascingConfig(search_epochs=100, lambdas=(0.03,))
-    (S_LE,) = search(surrogate, data, data.sigma(), config, 0, quiet)
+    (S_LE,) = search(surrogate, data, SPEC, data.sigma(), config, 0, quiet)
     negatives = data.subset([number for number in range(len(data)) if data.labels[number] == 0])
     steered = TraceSet(
         (negatives.z + data.sigma()[:, None] * S_LE).half(),
@@ -76,7 +76,7 @@ def test_a_larger_lambda_leaves_fewer_experts_and_small_entries_are_zeroed(
     data: TraceSet, surrogate: Surrogate
 ) -> None:
     config = MascingConfig(search_epochs=15, lambdas=(0.0, 0.03), threshold=0.1)
-    free, sparse = search(surrogate, data, data.sigma(), config, 0, quiet)
+    free, sparse = search(surrogate, data, SPEC, data.sigma(), config, 0, quiet)
     assert sparse.count_nonzero() < free.count_nonzero()
     for S_LE in (free, sparse):
         assert S_LE[S_LE != 0].abs().min() > 0.1
@@ -85,11 +85,11 @@ def test_a_larger_lambda_leaves_fewer_experts_and_small_entries_are_zeroed(
 def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrogate: Surrogate) -> None:
     spans: tuple[Span, ...] = ("question", "question+prompt")
     config = MascingConfig(spans=spans, search_epochs=2, lambdas=(0.0, 0.01), alphas=(0.5, 2.0))
-    found = candidates(dict.fromkeys(spans, surrogate), data, SPEC, config, 0)
+    found = candidates(dict.fromkeys(spans, surrogate), data, SPEC, data.sigma(), config, 0)
     assert [tuple(candidate.cell.values()) for candidate in found] == [
         (span, weight, alpha) for span in spans for weight in (0.0, 0.01) for alpha in (0.5, 2.0)
     ]
-    (_, S_LE) = search(surrogate, data.span("question"), data.sigma(), config, 0, quiet)
+    (_, S_LE) = search(surrogate, data.span("question"), SPEC, data.sigma(), config, 0, quiet)
     bias = found[3].mask.bias
     assert bias is not None
     assert torch.allclose(bias, 2.0 * data.sigma()[:, None] * S_LE)
@@ -100,7 +100,7 @@ def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrog
 def test_the_seed_decides_and_the_surrogate_is_left_as_it_was(data: TraceSet, surrogate: Surrogate) -> None:
     config = MascingConfig(search_epochs=1)
     before = torch.random.get_rng_state()
-    first, again, other = (search(surrogate, data, data.sigma(), config, seed, quiet) for seed in (1, 1, 2))
+    first, again, other = (search(surrogate, data, SPEC, data.sigma(), config, seed, quiet) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -111,11 +111,11 @@ def test_progress_counts_epochs_over_all_spans(data: TraceSet, surrogate: Surrog
     seen: list[tuple[int, int]] = []
     surrogates: dict[Span, Surrogate] = {"question": surrogate, "question+prompt": surrogate}
     config = MascingConfig(search_epochs=2)
-    candidates(surrogates, data, SPEC, config, 0, progress=lambda done, total: seen.append((done, total)))
+    candidates(surrogates, data, SPEC, data.sigma(), config, 0, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_without_negative_traces_there_is_nothing_to_steer(surrogate: Surrogate) -> None:
     positive = traces(6).subset([1, 3, 5])
     with pytest.raises(DataError, match="negative"):
-        search(surrogate, positive, positive.sigma(), MascingConfig(search_epochs=1), 0, quiet)
+        search(surrogate, positive, SPEC, positive.sigma(), MascingConfig(search_epochs=1), 0, quiet)
