@@ -77,11 +77,17 @@ class HarvestConfig(Frozen):
     batch_tokens: int = Field(default=4096, gt=0, description="padded tokens a batch, at most")
 
 
+class SurrogateConfig(Frozen):
+    """The classifiers of routing that `mascing` searches through: an ensemble for each span."""
+
+    members: int = Field(default=3, gt=0, description="surrogates an ensemble, equal in all but their seeds")
+    epochs: int = Field(default=30, gt=0)
+
+
 class MascingConfig(Frozen):
-    """The paper's search: surrogate schedule and the lambda x alpha grid, for each span."""
+    """The paper's search: the lambda x alpha grid, for each span."""
 
     spans: tuple[Span, ...] = Field(default=("question", "question+prompt"), min_length=1)
-    surrogate_epochs: int = Field(default=30, gt=0)
     search_epochs: int = Field(default=100, gt=0)
     learning_rate: Positive = 0.05
     lambdas: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1e-5, 1e-4, 1e-3), min_length=1)
@@ -184,6 +190,7 @@ class RunConfig(Frozen):
     seed: int = Field(default=0, ge=0)
     splits: SplitConfig = SplitConfig()
     harvest: HarvestConfig = HarvestConfig()
+    surrogate: SurrogateConfig = SurrogateConfig()
     methods: MethodsConfig = MethodsConfig()
     generation: GenerationConfig = GenerationConfig()
     gates: GatesConfig = GatesConfig()

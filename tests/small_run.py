@@ -16,6 +16,7 @@ from schemas.config import (
     ModelConfig,
     RunConfig,
     SteerMoEConfig,
+    SurrogateConfig,
 )
 
 BEHAVIOUR = "jailbreak-defence"
@@ -31,10 +32,9 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
         model=ModelConfig(path=str(testbed)),
         behaviour=BehaviourConfig(**{**whole.model_dump(), "conversations": str(conversations)}),
         harvest=HarvestConfig(rows_per_shard=32),
+        surrogate=SurrogateConfig(members=2, epochs=4),
         methods=MethodsConfig(
-            mascing=MascingConfig(
-                spans=("question+prompt",), surrogate_epochs=4, search_epochs=4, lambdas=(0.0, 1e-3), alphas=(1.0,)
-            ),
+            mascing=MascingConfig(spans=("question+prompt",), search_epochs=4, lambdas=(0.0, 1e-3), alphas=(1.0,)),
             steermoe=SteerMoEConfig(n_activated=(0, 4), n_deactivated=(0, 4)),
             gradient=GradientConfig(steps=20, batch_size=8, l1=(1e-3,), alphas=(2.0,)),
         ),

@@ -2,10 +2,10 @@
 
 Source: MASCing (arXiv 2604.27818), expert circuit discovery; what its text leaves open (which traces, how S starts)
 follows its published scripts.
-Shape suffixes: C lambda (one search each), N sample, T token, L MoE layer, E expert.
+Shape suffixes: M member of the ensemble, C lambda (one search each), N sample, T token, L MoE layer, E expert.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
@@ -26,7 +26,7 @@ BATCH = 16
 
 
 def candidates(
-    surrogates: Mapping[Span, Surrogate],
+    surrogates: Mapping[Span, Sequence[Surrogate]],
     traces: Traces,
     spec: RouterSpec,
     sigma: Tensor,
@@ -57,7 +57,7 @@ def candidates(
 
 
 def search(
-    surrogate: Surrogate,
+    members: Sequence[Surrogate],
     traces: Traces,
     spec: RouterSpec,
     sigma: Tensor,
@@ -68,8 +68,8 @@ def search(
     """The thresholded steering matrices of all lambdas, float32 [C, L, E] in units of sigma.
 
     Minimises ``mean BCE(f(z + sigma * S), positive) + lambda * |S|_1`` over the negative traces, those whose
-    behaviour is to change. The searches share batches and start; Adam works entry by entry, so each is the search
-    that it would be alone.
+    behaviour is to change, and over the ``members`` f of the ensemble. The searches share batches and start; Adam
+    works entry by entry, so each is the search that it would be alone.
     """
     negatives = traces.labelled(0)
     if not any(len(part) for part in negatives.parts()):
@@ -79,7 +79,7 @@ def search(
     start_LE = torch.nn.init.kaiming_uniform_(torch.empty(spec.n_layers, spec.n_experts), generator=generator)
     S_CLE = start_LE.repeat(len(lambdas), 1, 1).requires_grad_()
     optimizer = torch.optim.Adam([S_CLE], lr=config.learning_rate)
-    frozen = deepcopy(surrogate).requires_grad_(False)
+    frozen = [deepcopy(member).requires_grad_(False) for member in members]
     for epoch in range(config.search_epochs):
         for part, batch in shuffled_batches(negatives, BATCH, generator):
             loss_C = _objective(frozen, part, batch, sigma, S_CLE, lambdas)
@@ -92,7 +92,7 @@ def search(
 
 
 def _objective(
-    surrogate: Surrogate,
+    members: Sequence[Surrogate],
     traces: TraceSet,
     indices: Tensor,
     sigma: Tensor,
@@ -102,6 +102,7 @@ def _objective(
     z_NTLE, mask_NT = traces.padded(indices)
     steered_CNTLE = z_NTLE + (sigma[:, None] * S_CLE)[:, None, None]
     n_searches = len(S_CLE)
-    logits_CN = surrogate(steered_CNTLE.flatten(0, 1), mask_NT.repeat(n_searches, 1)).view(n_searches, -1)
-    bce_CN = binary_cross_entropy_with_logits(logits_CN, torch.ones_like(logits_CN), reduction="none")
-    return bce_CN.mean(dim=1) + lambdas * S_CLE.abs().sum(dim=(1, 2))
+    inputs = steered_CNTLE.flatten(0, 1), mask_NT.repeat(n_searches, 1)
+    logits_MCN = torch.stack([member(*inputs).view(n_searches, -1) for member in members])
+    bce_MCN = binary_cross_entropy_with_logits(logits_MCN, torch.ones_like(logits_MCN), reduction="none")
+    return bce_MCN.mean(dim=(0, 2)) + lambdas * S_CLE.abs().sum(dim=(1, 2))

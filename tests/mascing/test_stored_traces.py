@@ -93,6 +93,6 @@ def test_what_fits_is_read_once_and_gives_what_memory_gives(data: TraceSet) -> N
     assert torch.equal(score(from_storage, stored), score(from_memory, data))
     config = MascingConfig(search_epochs=2)
     found = [
-        search(from_memory, source, SPEC, data.sigma(), config, 0, lambda epoch: None) for source in (stored, data)
+        search([from_memory], source, SPEC, data.sigma(), config, 0, lambda epoch: None) for source in (stored, data)
     ]
     assert torch.equal(found[0], found[1])

@@ -21,8 +21,8 @@ def surrogate(data: TraceSet) -> Surrogate:
     return train_surrogate(data, epochs=12, seed=0)
 
 
-def published_loop(surrogate: Surrogate, data: TraceSet, weight: float, epochs: int, seed: int) -> Tensor:
-    """The published search for one lambda, one sample after the other: S before thresholding."""
+def published_loop(members: list[Surrogate], data: TraceSet, weight: float, epochs: int, seed: int) -> Tensor:
+    """The published search for one lambda, one sample and one surrogate after the other: S before thresholding."""
     negatives = [number for number in range(len(data)) if data.labels[number] == 0]
     generator = torch.Generator().manual_seed(seed)
     S_LE = torch.nn.init.kaiming_uniform_(torch.empty(SPEC.n_layers, SPEC.n_experts), generator=generator)
@@ -35,7 +35,8 @@ def published_loop(surrogate: Surrogate, data: TraceSet, weight: float, epochs: 
             for position in order[start : start + BATCH]:
                 z_1TLE, mask_1T = data.padded([negatives[position]])
                 steered = z_1TLE + S_LE * data.sigma()[:, None]
-                losses.append(binary_cross_entropy_with_logits(surrogate(steered, mask_1T), torch.ones(1)))
+                for member in members:
+                    losses.append(binary_cross_entropy_with_logits(member(steered, mask_1T), torch.ones(1)))
             loss = torch.stack(losses).mean() + weight * S_LE.abs().sum()
             optimizer.zero_grad()
             torch.autograd.backward(loss)
@@ -47,16 +48,18 @@ def quiet(epoch: int) -> None:
     del epoch
 
 
-def test_each_lambda_is_the_published_search(data: TraceSet, surrogate: Surrogate) -> None:
+@pytest.mark.parametrize("size", [1, 2])
+def test_each_lambda_is_the_published_search(data: TraceSet, surrogate: Surrogate, size: int) -> None:
+    members = [surrogate, train_surrogate(data, epochs=2, seed=1)][:size]
     config = MascingConfig(search_epochs=3, lambdas=(0.0, 0.01), threshold=0.0)
-    together = search(surrogate, data, SPEC, data.sigma(), config, 5, quiet)
+    together = search(members, data, SPEC, data.sigma(), config, 5, quiet)
     for weight, S_LE in zip(config.lambdas, together, strict=True):
-        assert torch.allclose(S_LE, published_loop(surrogate, data, weight, 3, 5), atol=1e-4)
+        assert torch.allclose(S_LE, published_loop(members, data, weight, 3, 5), atol=1e-4)
 
 
 def test_the_surrogate_is_won_over_and_finds_the_telling_expert(data: TraceSet, surrogate: Surrogate) -> None:
     config = MascingConfig(search_epochs=100, lambdas=(0.03,))
-    (S_LE,) = search(surrogate, data, SPEC, data.sigma(), config, 0, quiet)
+    (S_LE,) = search([surrogate], data, SPEC, data.sigma(), config, 0, quiet)
     negatives = data.subset([number for number in range(len(data)) if data.labels[number] == 0])
     steered = TraceSet(
         (negatives.z + data.sigma()[:, None] * S_LE).half(),
@@ -76,7 +79,7 @@ def test_a_larger_lambda_leaves_fewer_experts_and_small_entries_are_zeroed(
     data: TraceSet, surrogate: Surrogate
 ) -> None:
     config = MascingConfig(search_epochs=15, lambdas=(0.0, 0.03), threshold=0.1)
-    free, sparse = search(surrogate, data, SPEC, data.sigma(), config, 0, quiet)
+    free, sparse = search([surrogate], data, SPEC, data.sigma(), config, 0, quiet)
     assert sparse.count_nonzero() < free.count_nonzero()
     for S_LE in (free, sparse):
         assert S_LE[S_LE != 0].abs().min() > 0.1
@@ -85,11 +88,11 @@ def test_a_larger_lambda_leaves_fewer_experts_and_small_entries_are_zeroed(
 def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrogate: Surrogate) -> None:
     spans: tuple[Span, ...] = ("question", "question+prompt")
     config = MascingConfig(spans=spans, search_epochs=2, lambdas=(0.0, 0.01), alphas=(0.5, 2.0))
-    found = candidates(dict.fromkeys(spans, surrogate), data, SPEC, data.sigma(), config, 0)
+    found = candidates({span: [surrogate] for span in spans}, data, SPEC, data.sigma(), config, 0)
     assert [tuple(candidate.cell.values()) for candidate in found] == [
         (span, weight, alpha) for span in spans for weight in (0.0, 0.01) for alpha in (0.5, 2.0)
     ]
-    (_, S_LE) = search(surrogate, data.span("question"), SPEC, data.sigma(), config, 0, quiet)
+    (_, S_LE) = search([surrogate], data.span("question"), SPEC, data.sigma(), config, 0, quiet)
     bias = found[3].mask.bias
     assert bias is not None
     assert torch.allclose(bias, 2.0 * data.sigma()[:, None] * S_LE)
@@ -100,7 +103,7 @@ def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrog
 def test_the_seed_decides_and_the_surrogate_is_left_as_it_was(data: TraceSet, surrogate: Surrogate) -> None:
     config = MascingConfig(search_epochs=1)
     before = torch.random.get_rng_state()
-    first, again, other = (search(surrogate, data, SPEC, data.sigma(), config, seed, quiet) for seed in (1, 1, 2))
+    first, again, other = (search([surrogate], data, SPEC, data.sigma(), config, seed, quiet) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -109,7 +112,7 @@ def test_the_seed_decides_and_the_surrogate_is_left_as_it_was(data: TraceSet, su
 
 def test_progress_counts_epochs_over_all_spans(data: TraceSet, surrogate: Surrogate) -> None:
     seen: list[tuple[int, int]] = []
-    surrogates: dict[Span, Surrogate] = {"question": surrogate, "question+prompt": surrogate}
+    surrogates: dict[Span, list[Surrogate]] = {"question": [surrogate], "question+prompt": [surrogate]}
     config = MascingConfig(search_epochs=2)
     candidates(surrogates, data, SPEC, data.sigma(), config, 0, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -118,4 +121,4 @@ def test_progress_counts_epochs_over_all_spans(data: TraceSet, surrogate: Surrog
 def test_without_negative_traces_there_is_nothing_to_steer(surrogate: Surrogate) -> None:
     positive = traces(6).subset([1, 3, 5])
     with pytest.raises(DataError, match="negative"):
-        search(surrogate, positive, SPEC, positive.sigma(), MascingConfig(search_epochs=1), 0, quiet)
+        search([surrogate], positive, SPEC, positive.sigma(), MascingConfig(search_epochs=1), 0, quiet)
