@@ -60,6 +60,14 @@ def method_result(
     )
 
 
+def changes_by_set(before: "Verdicts", after: "Verdicts") -> dict[str, Rate]:
+    """How much higher each set's rate is in ``after``, paired on the conversations, by set (``utility/benign``).
+
+    Raises DataError where the two tables do not hold the same conversations.
+    """
+    return _changes(_by_set(before), _by_set(after))
+
+
 def cell_score(cell: Mapping[str, Any], verdicts: "Verdicts") -> CellScore:
     """Point rates of one candidate mask (or, with an empty cell, of the baseline) on the dev split.
 

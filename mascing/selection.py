@@ -33,7 +33,7 @@ def choose(baseline: CellScore, scores: Sequence[CellScore], gates: GatesConfig)
     if not scores:
         raise DataError("there is no candidate mask to choose from: the method's grid is empty")
     falls = [_falls(baseline, score) for score in scores]
-    excesses = [_excess(fall, gates) for fall in falls]
+    excesses = [excess(baseline, score, gates) for score in scores]
     least = min(excesses)
 
     def merit(index: int) -> tuple[float, float, int]:
@@ -41,6 +41,17 @@ def choose(baseline: CellScore, scores: Sequence[CellScore], gates: GatesConfig)
         return -scores[index].target_rate, max(0.0, worst), index
 
     return min((index for index, excess in enumerate(excesses) if excess == least), key=merit)
+
+
+def excess(baseline: CellScore, score: CellScore, gates: GatesConfig) -> float:
+    """The most by which a utility or protected rate falls beyond what `choose` lets it; 0 where none does."""
+    utility, protected = _falls(baseline, score)
+    beyond = (
+        *(fall - HEADROOM * gates.max_utility_loss for fall in utility),
+        *(fall - HEADROOM * gates.protected_tolerance for fall in protected),
+    )
+    # Differences of rates carry rounding errors: 0.9 - 0.85 is not more than 0.05.
+    return max((one for one in beyond if one > 1e-9), default=0.0)
 
 
 Falls = tuple[tuple[float, ...], tuple[float, ...]]
@@ -54,14 +65,3 @@ def _falls(baseline: CellScore, score: CellScore) -> Falls:
         tuple(rate - score.utility[name] for name, rate in baseline.utility.items()),
         tuple(rate - score.protected[name] for name, rate in baseline.protected.items()),
     )
-
-
-def _excess(falls: Falls, gates: GatesConfig) -> float:
-    """The most by which a fall is beyond its limit; 0 within all limits."""
-    utility, protected = falls
-    beyond = (
-        *(fall - HEADROOM * gates.max_utility_loss for fall in utility),
-        *(fall - HEADROOM * gates.protected_tolerance for fall in protected),
-    )
-    # Differences of rates carry rounding errors: 0.9 - 0.85 is not more than 0.05.
-    return max((excess for excess in beyond if excess > 1e-9), default=0.0)

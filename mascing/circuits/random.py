@@ -1,4 +1,4 @@
-"""The control of every method: a mask with the same entries in random places.
+"""The control of every method: a mask with the same entries on other experts.
 
 Shape suffixes: L MoE layer, E expert.
 """
@@ -13,45 +13,39 @@ NAME = "random"
 
 
 def shuffled(candidate: Candidate, seed: int) -> Candidate:
-    """The candidate with its entries shuffled over all L x E: same sparsity, same norm, same rule.
+    """The candidate with the entries of each layer moved to other experts of that layer.
 
-    An override mask keeps its numbers of activated and deactivated experts, and no layer activates more than top-k.
+    Sparsity, norm and rule are the same, and so is the histogram of entries by layer: layers differ in what any
+    disturbance there does. An entry goes to an expert that the mask leaves alone as long as its layer has one, since a
+    control that holds a part of the mask's circuit is none.
     """
     generator = torch.Generator().manual_seed(seed)
     cell = {"of": candidate.method, **candidate.cell, "seed": seed}
     provenance = {"method": NAME, **cell}
     mask = candidate.mask
-    if mask.rule == "bias":
-        assert mask.bias is not None
-        moved = torch.randperm(mask.bias.numel(), generator=generator)
-        return Candidate(NAME, cell, Mask.from_bias(_moved(mask.bias, moved), mask.spec, provenance))
+    if mask.bias is not None:
+        places_LE = _places(mask.bias != 0, generator)
+        return Candidate(NAME, cell, Mask.from_bias(_moved(mask.bias, places_LE), mask.spec, provenance))
     assert mask.activated is not None
     assert mask.deactivated is not None
     assert mask.priority is not None
-    moved = _places(mask.activated, mask.deactivated, mask.spec.top_k, generator)
-    activated, deactivated, priority = (_moved(x, moved) for x in (mask.activated, mask.deactivated, mask.priority))
-    return Candidate(
-        NAME, cell, Mask.from_override(activated, deactivated, priority, mask.spec, mask.epsilon, provenance)
+    places_LE = _places(mask.activated | mask.deactivated, generator)
+    on, off, priority = (
+        _moved(tensor_LE, places_LE) for tensor_LE in (mask.activated, mask.deactivated, mask.priority)
     )
+    return Candidate(NAME, cell, Mask.from_override(on, off, priority, mask.spec, mask.epsilon, provenance))
 
 
-def _places(activated_LE: Tensor, deactivated_LE: Tensor, top_k: int, generator: torch.Generator) -> Tensor:
-    """New place of every entry: a permutation of L x E that keeps what a layer may activate and deactivate."""
-    n_layers, n_experts = activated_LE.shape
-    free = torch.randperm(n_layers * n_experts, generator=generator).tolist()
-    places = torch.full((n_layers * n_experts,), -1)
-    for chosen_LE, at_most in ((activated_LE, top_k), (deactivated_LE, n_experts - top_k)):
-        room = [at_most] * n_layers
-        for entry in chosen_LE.flatten().nonzero().flatten().tolist():
-            place = next(place for place in free if room[place // n_experts] > 0)
-            room[place // n_experts] -= 1
-            free.remove(place)
-            places[entry] = place
-    places[places < 0] = torch.tensor(free, dtype=torch.long)
-    return places
+def _places(entries_LE: Tensor, generator: torch.Generator) -> Tensor:
+    """New place of every expert: int64 [L, E], a permutation in each layer."""
+    places_LE = torch.empty(entries_LE.shape, dtype=torch.long)
+    for entries_E, places_E in zip(entries_LE, places_LE, strict=True):
+        order = torch.randperm(len(entries_E), generator=generator)
+        entries, free = order[entries_E[order]], order[~entries_E[order]]
+        again = entries[torch.randperm(len(entries), generator=generator)]
+        places_E[torch.cat([entries, free])] = torch.cat([free, again])
+    return places_LE
 
 
-def _moved(tensor_LE: Tensor, places: Tensor) -> Tensor:
-    shuffled = torch.empty_like(tensor_LE.flatten())
-    shuffled[places] = tensor_LE.flatten()
-    return shuffled.view_as(tensor_LE)
+def _moved(tensor_LE: Tensor, places_LE: Tensor) -> Tensor:
+    return torch.empty_like(tensor_LE).scatter_(1, places_LE, tensor_LE)

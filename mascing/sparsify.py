@@ -1,0 +1,186 @@
+"""The fewest entries of a mask that keep its effect on dev.
+
+Shape suffixes: L MoE layer, E expert.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from statistics import NormalDist
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mascing.mask import Mask
+from mascing.results import cell_score, changes_by_set
+from mascing.selection import excess
+from mascing.statistics import CONFIDENCE
+from schemas.config import GatesConfig
+
+Rows = Sequence[Mapping[str, Any]]
+"""Rows of the VERDICTS table (schemas/tables.py) of one mask."""
+
+Judge = Callable[[Sequence[Mask]], Sequence[Rows]]
+"""For each mask one row a conversation of dev, in the order given."""
+
+AT_ONCE = 4
+"""Masks that are judged together, for workers to share."""
+
+BLOCKS = 12
+"""Parts into which what remains is cut to leave them out one by one."""
+
+MOST_JUDGED = 40
+"""Masks that are judged in all, at most: what is left then is kept."""
+
+
+_DEVIATIONS = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+
+
+@dataclass(frozen=True)
+class Sparsified:
+    """The pruned mask with the verdicts on it, and how many masks were judged to find it."""
+
+    mask: Mask
+    rows: Rows
+    judged: int
+
+
+def sparsify(mask: Mask, strength_LE: Tensor, baseline: Rows, judge: Judge, gates: GatesConfig) -> Sparsified:
+    """Prune ``mask`` to the fewest entries, at least one, that keep its effect.
+
+    First the shortest run of the strongest entries, by bisection; then blocks of what remains are left out, ever
+    smaller ones, since a strong entry need not be one that matters. ``strength_LE`` orders the entries. Every mask is
+    compared with the full one on the same conversations: its effect is kept if no rate, of the target or of what must
+    not be lost, falls by more than one standard error (the one-standard-error rule of Breiman et al. 1984), and no
+    rate is farther beyond its limit than with the full mask. ``baseline`` are the verdicts on the unsteered model.
+    """
+    trials = _Trials(mask, baseline, judge, gates)
+    kept = _shortest_start(_strongest_first(mask, strength_LE), trials)
+    kept = _without_spare_blocks(kept, trials)
+    return Sparsified(restricted(mask, kept), trials.rows_of(kept), trials.judged)
+
+
+def strength(mask: Mask, sigma_L: Tensor) -> Tensor:
+    """How strongly the mask moves each expert, [L, E]: |bias| in units of sigma, or the size of the priority."""
+    if mask.bias is not None:
+        return mask.bias.abs() / sigma_L[:, None]
+    assert mask.priority is not None
+    return mask.priority.abs()
+
+
+Places = tuple[int, ...]
+"""Entries of a mask, as indices into its flattened [L, E]."""
+
+
+def restricted(mask: Mask, places: Places) -> Mask:
+    """The mask with the entries at ``places`` alone; its provenance says how many of how many."""
+    keep_LE = torch.zeros(mask.spec.n_layers, mask.spec.n_experts, dtype=torch.bool)
+    keep_LE.view(-1)[list(places)] = True
+    provenance = {**mask.provenance, "kept": len(places), "kept_of": mask.entries}
+    if mask.bias is not None:
+        return Mask.from_bias(mask.bias * keep_LE, mask.spec, provenance)
+    assert mask.activated is not None
+    assert mask.deactivated is not None
+    assert mask.priority is not None
+    activated, deactivated = mask.activated & keep_LE, mask.deactivated & keep_LE
+    return Mask.from_override(activated, deactivated, mask.priority, mask.spec, mask.epsilon, provenance)
+
+
+class _Trials:
+    """Judges parts of one mask, and remembers the verdicts."""
+
+    def __init__(self, mask: Mask, baseline: Rows, judge: Judge, gates: GatesConfig) -> None:
+        self._mask, self._judge, self._gates = mask, judge, gates
+        self._baseline = cell_score({}, baseline)
+        [self._full] = judge([mask])
+        self._rows: dict[Places, Rows] = {}
+        self.judged = 1
+
+    def rows_of(self, places: Places) -> Rows:
+        return self._rows.get(places, self._full)
+
+    def keep_effect(self, parts: Sequence[Places]) -> list[bool]:
+        """Whether each of the parts keeps the effect; shorter than ``parts`` once enough was judged."""
+        parts = parts[: MOST_JUDGED - self.judged]
+        self.judged += len(parts)
+        if parts:
+            judged = self._judge([restricted(self._mask, part) for part in parts])
+            self._rows |= dict(zip(parts, judged, strict=True))
+        return [self._keeps_effect(self._rows[part]) for part in parts]
+
+    def _keeps_effect(self, rows: Rows) -> bool:
+        before, after = (excess(self._baseline, cell_score({}, one), self._gates) for one in (self._full, rows))
+        if after > before:
+            return False
+        changes = changes_by_set(_scored(self._full), _scored(rows))
+        return all(-change.value <= (change.value - change.low) / _DEVIATIONS for change in changes.values())
+
+
+def _scored(rows: Rows) -> list[Mapping[str, Any]]:
+    """The rows with no outcome unscored: such a reply earns nothing, and must not widen the noise that hides losses."""
+    return [{**row, "outcome": "hit" if row["outcome"] == "hit" else "miss"} for row in rows]
+
+
+def _strongest_first(mask: Mask, strength_LE: Tensor) -> Places:
+    if mask.bias is not None:
+        entries_LE = mask.bias != 0
+    else:
+        assert mask.activated is not None
+        assert mask.deactivated is not None
+        entries_LE = mask.activated | mask.deactivated
+    order = strength_LE.flatten().argsort(descending=True, stable=True)
+    return tuple(order[entries_LE.flatten()[order]].tolist())
+
+
+def _shortest_start(places: Places, trials: _Trials) -> Places:
+    """The shortest start of ``places`` that keeps the effect."""
+    return places[: _least(0, len(places), lambda length: places[:length], trials)]
+
+
+def _without_spare_blocks(places: Places, trials: _Trials) -> Places:
+    """What is left when blocks that can be spared are left out together, weakest first, in ever smaller blocks."""
+    size = ceil(len(places) / BLOCKS)
+    while True:
+        places = _without_spare(places, size, trials)
+        if size == 1:
+            return places
+        size = ceil(size / 2)
+
+
+def _without_spare(places: Places, size: int, trials: _Trials) -> Places:
+    blocks = [places[start : start + size] for start in range(0, len(places), size)]
+    if len(blocks) == 1:
+        return places
+    outcomes = trials.keep_effect([_less(places, [block]) for block in blocks])
+    spare = [block for block, kept in zip(blocks, outcomes, strict=False) if kept][::-1]
+    if not spare:
+        return places
+    most = min(len(spare), len(blocks) - 1)
+
+    def part(held_back: int) -> Places:
+        return _less(places, spare[: most - held_back])
+
+    return part(_least(-1, most - 1, part, trials))
+
+
+def _least(fails: int, holds: int, part: Callable[[int], Places], trials: _Trials) -> int:
+    """The least number above ``fails`` whose part keeps the effect, as far as a search in several steps can tell.
+
+    That of ``holds`` does. What is returned was judged to, or is ``holds``.
+    """
+    while holds - fails > 1:
+        step = ceil((holds - fails) / (AT_ONCE + 1))
+        numbers = list(range(fails + step, holds, step))
+        outcomes = trials.keep_effect([part(number) for number in numbers])
+        found = [number for number, kept in zip(numbers, outcomes, strict=False) if kept]
+        holds = min(found, default=holds)
+        if len(outcomes) < len(numbers):
+            break
+        fails = max([fails, *(number for number in numbers if number < holds)])
+    return holds
+
+
+def _less(places: Places, blocks: Sequence[Places]) -> Places:
+    left_out = {place for block in blocks for place in block}
+    return tuple(place for place in places if place not in left_out)
