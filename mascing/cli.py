@@ -8,6 +8,7 @@ from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
 from mascing.commands.mask import mask
+from mascing.commands.plan import plan
 from mascing.commands.report import report
 from mascing.commands.run import run
 from mascing.errors import MascingError
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(run)
+app.command()(plan)
 app.command()(report)
 app.add_typer(mask, name="mask")
 app.command()(doctor)

@@ -85,7 +85,8 @@ def test_a_group_that_always_agrees_counts_little_more_than_once() -> None:
     together = rate(outcomes, [f"g{i // 10}" for i in range(200)])
     twenty = binomtest(10, 20).proportion_ci(method="wilson")
     assert together.high - together.low > 2.5 * (alone.high - alone.low)
-    assert together.high - together.low < 1.05 * (twenty.high - twenty.low)
+    # A variance from twenty groups is itself unsure, so a little wider than twenty conversations that stand alone.
+    assert 1 < (together.high - together.low) / (twenty.high - twenty.low) < 1.15
 
 
 def test_equal_outcomes_in_groups_are_less_evidence_than_alone() -> None:

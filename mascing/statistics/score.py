@@ -1,0 +1,60 @@
+"""Score intervals of a rate (Wilson) and of a paired difference (Tango) at the effective number of conversations.
+
+Shape suffixes: R repeat, N conversation.
+"""
+
+import numpy as np
+from scipy.special import ndtri
+
+from mascing.statistics.clustering import Floats, Members, design_effect
+
+CONFIDENCE = 0.95
+
+_HALVINGS = 45
+
+
+def wilson(scores_RN: Floats, members_N: Members) -> tuple[Floats, Floats]:
+    """Lower and upper end of the interval of each row's mean score (0 or 1), [R] each.
+
+    Source: Wilson (1927), with the design effect of clustered samples (Kish 1965; compared by Saha, Miller and Wang
+    2016).
+    """
+    p_R, n_R = scores_RN.mean(1), scores_RN.shape[1] / design_effect(scores_RN, members_N)
+    z = _quantile()
+    centre_R = (p_R + z**2 / (2 * n_R)) / (1 + z**2 / n_R)
+    half_R = z / (1 + z**2 / n_R) * np.sqrt(p_R * (1 - p_R) / n_R + z**2 / (4 * n_R**2))
+    return np.maximum(0.0, centre_R - half_R), np.minimum(1.0, centre_R + half_R)
+
+
+def tango(differences_RN: Floats, members_N: Members) -> tuple[Floats, Floats]:
+    """Lower and upper end of the interval of each row's mean difference (of -1, 0 and 1), [R] each.
+
+    Source: Tango (1998), at the effective number of pairs.
+    """
+    effect_R = design_effect(differences_RN, members_N)
+    n_R = differences_RN.shape[1] / effect_R
+    gains_R, losses_R = (differences_RN > 0).sum(1) / effect_R, (differences_RN < 0).sum(1) / effect_R
+    return _tango_low(gains_R, losses_R, n_R), -_tango_low(losses_R, gains_R, n_R)
+
+
+def _quantile() -> float:
+    return float(ndtri((1 + CONFIDENCE) / 2))
+
+
+def _tango_low(gains_R: Floats, losses_R: Floats, n_R: Floats) -> Floats:
+    """The least difference that the score test does not reject, by bisection.
+
+    Not by a root finder of scipy: where all pairs agree, the estimate itself is a second, trivial root.
+    """
+    z = _quantile()
+    low_R, high_R = np.full_like(n_R, -1.0), (gains_R - losses_R) / n_R
+    for _ in range(_HALVINGS):
+        middle_R = (low_R + high_R) / 2
+        linear_R = -gains_R - losses_R + (2 * n_R - gains_R + losses_R) * middle_R
+        # Probability of a loss under this difference, by maximum likelihood: the root of a quadratic.
+        discriminant_R = linear_R**2 + 8 * n_R * losses_R * middle_R * (1 - middle_R)
+        loss_rate_R = (np.sqrt(np.maximum(discriminant_R, 0.0)) - linear_R) / (4 * n_R)
+        variance_R = n_R * (2 * loss_rate_R + middle_R * (1 - middle_R))
+        rejected_R = gains_R - losses_R - n_R * middle_R >= z * np.sqrt(np.maximum(variance_R, 0.0))
+        low_R, high_R = np.where(rejected_R, middle_R, low_R), np.where(rejected_R, high_R, middle_R)
+    return low_R
