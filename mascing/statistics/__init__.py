@@ -5,5 +5,15 @@ from mascing.statistics.bootstrap import bootstrap_interval
 from mascing.statistics.intervals import paired_difference, rate
 from mascing.statistics.multiplicity import holm
 from mascing.statistics.paired import cluster_permutation, mcnemar
+from mascing.statistics.score import CONFIDENCE
 
-__all__ = ["bootstrap_interval", "cluster_permutation", "holm", "kappa", "mcnemar", "paired_difference", "rate"]
+__all__ = [
+    "CONFIDENCE",
+    "bootstrap_interval",
+    "cluster_permutation",
+    "holm",
+    "kappa",
+    "mcnemar",
+    "paired_difference",
+    "rate",
+]
