@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -60,6 +60,7 @@ def stage_task(stage: Callable[..., StageRun]) -> Any:
         storage = Storage.open(storage_url)
         inputs = [read_manifest(storage, prefix) for prefix in prefixes]
         made = stage(storage, config, *inputs, **pooled)
+        get_run_logger().info("%s: %s", made.manifest.prefix, "already done" if made.reused else "done")
         return Step(made.manifest.prefix, made.seconds)
 
     return task(name=stage.__name__, **ONCE)(run)
