@@ -94,6 +94,7 @@ class _Trials:
         self._mask, self._judge, self._gates = mask, judge, gates
         self._baseline = cell_score({}, baseline)
         [self._full] = judge([mask])
+        self._excess = excess(self._baseline, cell_score({}, self._full), gates)
         self._rows: dict[Places, Rows] = {}
         self.judged = 1
 
@@ -110,8 +111,7 @@ class _Trials:
         return [self._keeps_effect(self._rows[part]) for part in parts]
 
     def _keeps_effect(self, rows: Rows) -> bool:
-        before, after = (excess(self._baseline, cell_score({}, one), self._gates) for one in (self._full, rows))
-        if after > before:
+        if excess(self._baseline, cell_score({}, rows), self._gates) > self._excess:
             return False
         changes = changes_by_set(_scored(self._full), _scored(rows))
         return all(-change.value <= (change.value - change.low) / _DEVIATIONS for change in changes.values())

@@ -1,0 +1,181 @@
+"""Pruning: the entries that matter stay, what they do is kept, and no more masks are judged than said."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mascing import sparsify as sparsifying
+from mascing.mask import Mask
+from mascing.routers import RouterSpec
+from mascing.sparsify import Sparsified, restricted, sparsify, strength
+from schemas.config import GatesConfig
+
+SPEC = RouterSpec("olmoe", (0, 2), 40, 2, "softmax")
+GATES = GatesConfig()
+N = 40
+"""Conversations of each set."""
+
+Row = dict[str, Any]
+
+
+def rows(target: float, benign: float = 1.0, unread: int = 0) -> list[Row]:
+    """Verdicts with these rates; the last ``unread`` misses of the target are unscored."""
+    made = []
+    for name, hit_rate in (("target", target), ("utility/benign", benign)):
+        for number in range(N):
+            outcome = "hit" if number < round(hit_rate * N) else "miss"
+            if name == "target" and number >= N - unread:
+                outcome = "unscored"
+            made.append({"conversation_id": f"{number}", "group_id": f"{number}", "set": name, "outcome": outcome})
+    return made
+
+
+class Model:
+    """A made-up model: the target rate grows by what each needed expert adds, utility falls with each harmful one."""
+
+    def __init__(self, needed: Sequence[int], harmful: Sequence[int] = ()) -> None:
+        self.needed, self.harmful = set(needed), set(harmful)
+        self.batches: list[int] = []
+
+    def judge(self, masks: Sequence[Mask]) -> list[list[Row]]:
+        self.batches.append(len(masks))
+        return [self.verdicts(places(mask)) for mask in masks]
+
+    def verdicts(self, moved: set[int]) -> list[Row]:
+        share = len(self.needed & moved) / max(1, len(self.needed))
+        return rows(0.5 + 0.4 * share, 1.0 - 0.01 * len(self.harmful & moved))
+
+
+def places(mask: Mask) -> set[int]:
+    if mask.bias is not None:
+        return set(mask.bias.flatten().nonzero().flatten().tolist())
+    assert mask.activated is not None
+    assert mask.deactivated is not None
+    return set((mask.activated | mask.deactivated).flatten().nonzero().flatten().tolist())
+
+
+def additive(n: int, seed: int = 0) -> Mask:
+    """A mask of ``n`` entries of different strength."""
+    generator = torch.Generator().manual_seed(seed)
+    bias = torch.zeros(80)
+    bias[torch.randperm(80, generator=generator)[:n]] = torch.randn(n, generator=generator)
+    return Mask.from_bias(bias.view(2, 40), SPEC, {"method": "gradient"})
+
+
+def pruned(mask: Mask, model: Model) -> Sparsified:
+    assert mask.bias is not None
+    return sparsify(mask, mask.bias.abs(), model.verdicts(set()), model.judge, GATES)
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(1, 16), st.integers(0, 99), st.data())
+def test_exactly_the_needed_entries_are_left(n: int, seed: int, data: st.DataObject) -> None:
+    mask = additive(n, seed)
+    needed = data.draw(st.sets(st.sampled_from(sorted(places(mask))), min_size=1, max_size=4))
+    model = Model(sorted(needed))
+    found = pruned(mask, model)
+    assert places(found.mask) == needed
+    assert found.rows == model.verdicts(needed)
+    assert found.judged == sum(model.batches) <= sparsifying.MOST_JUDGED
+
+
+def test_what_is_kept_keeps_its_strength_and_says_of_how_many() -> None:
+    mask = additive(12)
+    found = pruned(mask, Model(sorted(places(mask))[:3])).mask
+    assert mask.bias is not None
+    assert found.bias is not None
+    assert torch.equal(found.bias[found.bias != 0], mask.bias[found.bias != 0])
+    assert found.provenance == {"method": "gradient", "kept": 3, "kept_of": 12}
+
+
+def test_a_dense_mask_is_pruned_within_the_bound() -> None:
+    mask = additive(80)
+    model = Model(sorted(places(mask))[::20])
+    found = pruned(mask, model)
+    assert model.needed <= places(found.mask)
+    assert found.mask.entries < 40
+    assert found.judged <= sparsifying.MOST_JUDGED
+
+
+def test_at_least_one_entry_is_left_of_a_mask_without_effect() -> None:
+    assert pruned(additive(9), Model([])).mask.entries == 1
+
+
+def test_a_loss_of_utility_stops_the_pruning() -> None:
+    """Some entries of a mask repair what others break: without them the target is as high, and utility is not."""
+    mask = additive(10)
+    breaks, repairs = sorted(places(mask))[:1], sorted(places(mask))[1:2]
+
+    def verdicts(moved: set[int]) -> list[Row]:
+        broken = set(breaks) <= moved and not set(repairs) <= moved
+        return rows(0.9 if set(breaks) <= moved else 0.5, 0.9 if broken else 1.0)
+
+    assert mask.bias is not None
+    found = sparsify(
+        mask, mask.bias.abs(), verdicts(set()), lambda masks: [verdicts(places(one)) for one in masks], GATES
+    )
+    assert places(found.mask) == {*breaks, *repairs}
+
+
+def test_unread_replies_do_not_pass_for_noise() -> None:
+    """Without its second entry the mask leaves six replies that nobody can read: that is a loss, not doubt."""
+    mask = additive(2)
+    full = places(mask)
+
+    def verdicts(moved: set[int]) -> list[Row]:
+        return rows(1.0) if moved == full else rows(1.0, unread=6 if moved else 30)
+
+    assert mask.bias is not None
+    found = sparsify(
+        mask, mask.bias.abs(), verdicts(set()), lambda masks: [verdicts(places(one)) for one in masks], GATES
+    )
+    assert places(found.mask) == full
+
+
+@pytest.mark.parametrize(("lost", "kept"), [(1, True), (6, False)])
+def test_a_loss_within_one_standard_error_is_no_loss(lost: int, kept: bool) -> None:
+    mask = additive(2)
+    weakest = min(
+        places(mask), key=lambda place: abs(float(mask.bias.flatten()[place])) if mask.bias is not None else 0
+    )
+
+    def verdicts(moved: set[int]) -> list[Row]:
+        return (
+            rows(0.9 - (0 if weakest in moved else lost / N)) if len(moved) > 1 or weakest not in moved else rows(0.5)
+        )
+
+    assert mask.bias is not None
+    found = sparsify(
+        mask, mask.bias.abs(), verdicts(set()), lambda masks: [verdicts(places(one)) for one in masks], GATES
+    )
+    assert (weakest not in places(found.mask)) is kept
+
+
+def test_an_override_mask_is_pruned_on_both_sides() -> None:
+    on, off = torch.zeros(2, 40, dtype=torch.bool), torch.zeros(2, 40, dtype=torch.bool)
+    on[0, :2], off[1, :4] = True, True
+    mask = Mask.from_override(on, off, torch.linspace(-1, 1, 80).view(2, 40), SPEC, epsilon=0.02)
+    model = Model([1, 42])
+    found = sparsify(mask, strength(mask, torch.ones(2)), model.verdicts(set()), model.judge, GATES).mask
+    assert places(found) == {1, 42}
+    assert found.activated is not None
+    assert found.activated[0, 1]
+    assert found.deactivated is not None
+    assert found.deactivated[1, 2]
+    assert found.epsilon == 0.02
+
+
+def test_strength_is_in_units_of_each_layers_spread() -> None:
+    bias = torch.zeros(2, 40)
+    bias[0, 0], bias[1, 0] = 1.0, -2.0
+    assert strength(Mask.from_bias(bias, SPEC), torch.tensor([0.5, 4.0]))[:, 0].tolist() == [2.0, 0.5]
+
+
+def test_a_restricted_mask_has_the_entries_asked_for() -> None:
+    mask = additive(5)
+    some = tuple(sorted(places(mask))[:2])
+    assert places(restricted(mask, some)) == set(some)
