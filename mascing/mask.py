@@ -146,14 +146,20 @@ class Mask:
         )
 
     def save(self, url: str) -> None:
-        """Write the mask to a local path or any fsspec URL (``s3://bucket/mask.safetensors``)."""
-        if "://" not in url:
-            Path(url).write_bytes(self.to_bytes())
-            return
-        import fsspec
+        """Write the mask to a local path or any fsspec URL (``s3://bucket/mask.safetensors``).
 
-        with fsspec.open(url, "wb") as file:
-            file.write(self.to_bytes())
+        Raises MaskError if it cannot be written there.
+        """
+        try:
+            if "://" not in url:
+                Path(url).write_bytes(self.to_bytes())
+                return
+            import fsspec
+
+            with fsspec.open(url, "wb") as file:
+                file.write(self.to_bytes())
+        except OSError as error:
+            raise MaskError(f"the mask cannot be written to {url}: {error}") from error
 
     @classmethod
     def load(cls, url: str) -> "Mask":

@@ -1,4 +1,4 @@
-"""`mascing mask show | diff | verify`: look at masks, compare them, and prove them on their model."""
+"""`mascing mask show | diff | compose | verify`: look at masks, compare, combine and prove them."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ mask = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help=(
-        "Look at masks, compare them, and prove them on their model.\n\n"
+        "Look at masks, compare them, combine them, and prove them on their model.\n\n"
         "MASK is a file or URL of a mask.safetensors, or a published one as behaviour@channel, for instance "
         "jailbreak-defence@candidate; where several models have that behaviour, model/behaviour@channel."
     ),
@@ -46,7 +46,8 @@ def diff(
 ) -> None:
     """Show what changed from mask A to mask B.
 
-    Provenance first, then every changed expert, layer by layer.
+    Provenance first, then every changed expert, layer by layer: added, removed, flipped (raised before and lowered
+    now, or the other way round; on and off), stronger or weaker (for an override, its priority).
 
     Example:
 
@@ -59,6 +60,36 @@ def diff(
     first, second = mask_url(a, storage), mask_url(b, storage)
     typer.echo(difference(Mask.load(first), Mask.load(second)))
     typer.echo(f"next: look at the whole of one: mascing mask show {second}")
+
+
+@mask.command()
+def compose(
+    masks: Annotated[
+        list[str], typer.Argument(metavar="MASK...", help="Two masks or more, of one model and one rule.")
+    ],
+    out: Annotated[str, typer.Option(help="File or URL that the composed mask is written to.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Combine masks of several behaviours into one, and show where they contradict each other.
+
+    Biases add up: an expert that one mask raises and another lowers is a conflict. Forced experts unite: one that is
+    forced both ways is left alone, and a layer that cannot force all keeps the strongest. The composed mask is a new
+    one: what it does is not the sum of what its parts do, so prove it and judge it before it serves.
+
+    Example:
+
+      mascing mask compose jailbreak-defence@candidate content-policy@candidate --out both.safetensors
+    """
+    from mascing.composition import compose as composed
+    from mascing.mask import Mask
+    from mascing.mask_address import mask_url
+    from mascing.mask_text import conflict_report
+
+    result = composed([Mask.load(mask_url(one, storage)) for one in masks])
+    typer.echo(conflict_report(result, masks))
+    result.mask.save(out)
+    typer.echo(f"written: {out}")
+    typer.echo(f"next: prove it on its model: mascing mask verify {out} --model FOLDER")
 
 
 @mask.command()

@@ -50,7 +50,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["demo"], ["run"], ["plan"], ["report"], ["doctor"], ["mask", "show"], ["mask", "diff"], ["mask", "verify"]],
+    [
+        *([command] for command in ("demo", "run", "plan", "report", "doctor")),
+        *(["mask", command] for command in ("show", "diff", "compose", "verify")),
+    ],
 )
 def test_every_command_teaches_by_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
@@ -70,6 +73,7 @@ def test_every_command_teaches_by_example(command: list[str], capsys: pytest.Cap
         ["run"],
         ["mask", "show"],
         ["mask", "verify", "x"],
+        ["mask", "compose", "x", "y"],
         ["report", "--format", "pdf"],
     ],
 )
@@ -117,7 +121,27 @@ def test_two_masks_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
     for name, value in (("a", 1.0), ("b", 2.0)):
         Mask.from_bias(torch.tensor([[value, 0, 0, 0]]), SPEC).save(str(tmp_path / f"{name}.safetensors"))
     assert main(["mask", "diff", str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")]) == 0
-    assert "layer  0  0: +1.000 -> +2.000" in capsys.readouterr().out
+    assert "layer  0  stronger  0: +1.000 -> +2.000" in capsys.readouterr().out
+
+
+def test_masks_are_composed_into_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [str(tmp_path / f"{name}.safetensors") for name in ("a", "b", "both")]
+    for path, value in zip(paths, (1.0, -0.25), strict=False):
+        Mask.from_bias(torch.tensor([[value, 0, 0, 0]]), SPEC).save(path)
+    assert main(["mask", "compose", *paths[:2], "--out", paths[2]]) == 0
+    said = capsys.readouterr().out
+    assert "expert   0  1: +1.000, 2: -0.250 -> +0.750" in said
+    assert f"next: prove it on its model: mascing mask verify {paths[2]}" in said
+    bias = Mask.load(paths[2]).bias
+    assert bias is not None
+    assert bias.tolist() == [[0.75, 0.0, 0.0, 0.0]]
+
+
+def test_a_composed_mask_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(tmp_path / "a.safetensors")
+    Mask.from_bias(torch.ones(1, 4), SPEC).save(path)
+    out = str(tmp_path / "nowhere" / "both.safetensors")
+    assert "cannot be written" in refused(capsys, "mask", "compose", path, path, "--out", out)
 
 
 def test_a_file_that_is_no_mask_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
