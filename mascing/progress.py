@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-Status = Literal["started", "step", "done", "already done", "written"]
+Status = Literal["started", "step", "done", "already done", "written", "note"]
 
 _LOGGER = logging.getLogger("mascing.progress")
 _LINES_A_STAGE = 10
@@ -21,15 +21,21 @@ _LINES_A_STAGE = 10
 
 @dataclass(frozen=True)
 class Event:
-    """Where a stage stands: ``done`` of ``total`` steps while it runs, ``seconds`` once it is done."""
+    """Where a stage stands: ``done`` of ``total`` steps while it runs, ``seconds`` once it is done.
+
+    A ``note`` says in ``text`` what a stage found out about its own work, such as its cost.
+    """
 
     stage: str
     status: Status
     done: int = 0
     total: int = 0
     seconds: float = 0.0
+    text: str = ""
 
     def __str__(self) -> str:
+        if self.status == "note":
+            return f"{self.stage}: {self.text}"
         if self.status == "step":
             return f"{self.stage}: {self.done}/{self.total}"
         if self.status == "done":
@@ -94,7 +100,7 @@ class _BarHandler(logging.Handler):
         elif event.status == "step":
             self._progress.update(self._bars[event.stage], completed=event.done, total=event.total)
         else:
-            if event.stage in self._bars:
+            if event.stage in self._bars and event.status != "note":
                 self._progress.remove_task(self._bars.pop(event.stage))
             self._progress.console.print(str(event), highlight=False, markup=False)
 

@@ -167,6 +167,28 @@ class GatesConfig(Frozen):
     protected_tolerance: float = Field(default=0.1, ge=0, le=1, description="upper bound of each protected loss")
 
 
+class SelectionConfig(Frozen):
+    """How one mask a method is picked on dev.
+
+    ``racing``: the teacher-forced margin leaves the most promising candidates of each method, which are judged on
+    growing blocks of conversations until one is left. ``full``: every candidate is judged on every conversation.
+    """
+
+    mode: Literal["racing", "full"] = "racing"
+    keep: float = Field(
+        default=0.25, gt=0, le=1, description="share of a method's candidates that the margin leaves, at least two"
+    )
+    blocks: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(0.125, 0.25, 0.5, 1.0), min_length=1, description="shares of dev after which candidates may leave"
+    )
+
+    @model_validator(mode="after")
+    def _blocks_grow(self) -> "SelectionConfig":
+        if any(later <= earlier for earlier, later in zip(self.blocks, self.blocks[1:], strict=False)):
+            raise ValueError(f"blocks must grow, such as 0.125, 0.25, 0.5, 1: not {self.blocks}")
+        return self
+
+
 class GenerationConfig(Frozen):
     """How replies are generated for judging: greedy, in fixed batches."""
 
@@ -193,6 +215,7 @@ class RunConfig(Frozen):
     surrogate: SurrogateConfig = SurrogateConfig()
     methods: MethodsConfig = MethodsConfig()
     generation: GenerationConfig = GenerationConfig()
+    selection: SelectionConfig = SelectionConfig()
     gates: GatesConfig = GatesConfig()
     compute: ComputeConfig = ComputeConfig()
 

@@ -39,6 +39,19 @@ VERDICTS = pa.schema(
     ]
 )
 
+# What selection judged on dev. `cell` counts the candidates of a method from 0 in the order of its grid; the unsteered
+# model is the method `baseline`, the drawn shuffles of the control are `random`.
+DEV_VERDICTS = pa.schema(
+    [
+        pa.field("method", pa.string(), nullable=False),
+        pa.field("cell", pa.int32(), nullable=False),
+        pa.field("conversation_id", pa.string(), nullable=False),
+        pa.field("group_id", pa.string(), nullable=False),
+        pa.field("set", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+    ]
+)
+
 # One row a token, samples one after another, `position` counting from 0 in each; `label` 1 positive, 0 negative;
 # `region` 0 question, 1 prompt, 2 reply. The logit columns follow: see `traces_schema`.
 TRACES = pa.schema(

@@ -13,12 +13,10 @@ from schemas.manifest import Manifest
 from schemas.tables import VERDICTS
 from tasks import tables
 from tasks.actors import Pool, Worker
-from tasks.judged import Row, judged_replies
+from tasks.judged import BASELINE, Row, judged_replies
 from tasks.prepare import conversations_of
 from tasks.select import selected_of
 from tasks.stage import Body, StageRun, run_stage, steps
-
-BASELINE = "baseline"
 
 # Conversations an item. It is part of the work, not of its placement: how many workers there are never changes it.
 _CONVERSATIONS = 256

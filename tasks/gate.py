@@ -13,7 +13,8 @@ from mascing.storage import Storage
 from schemas.config import MethodsConfig, RunConfig
 from schemas.manifest import Manifest
 from schemas.result import Baseline, MethodResult
-from tasks.evaluate import BASELINE, verdicts_of
+from tasks.evaluate import verdicts_of
+from tasks.judged import BASELINE
 from tasks.select import selected_of
 from tasks.source import Source, read_source
 from tasks.stage import Body, StageRun, run_stage

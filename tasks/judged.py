@@ -1,21 +1,43 @@
-"""Judged replies: what a worker makes of a model, a mask and conversations, for the select and evaluate stages."""
+"""Judged replies: what a model, masks and conversations make, for the select and evaluate stages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from mascing.engine import complete, prompts_of
 from mascing.judges import judge_all
 from mascing.mask import Mask
 from schemas.config import RunConfig
 from schemas.conversation import Conversation
-from tasks.actors import Worker
+from tasks.actors import Pool, Worker
+
+BASELINE = "baseline"
+"""What stands for a method in the rows of the unsteered model."""
+
+# Masks an item: enough to share the rendering of the conversations, few enough to keep all workers at work.
+_MASKS = 4
 
 Row = dict[str, str]
+Steered = tuple[str, Mask | None]
+"""The name of a method and a mask of it; None is the model as it is."""
+
+
+def judged_on_pool(
+    pool: Pool,
+    config: RunConfig,
+    conversations: Sequence[Conversation],
+    masks: Sequence[Steered],
+    progress: Callable[[int, int], None],
+) -> list[list[Row]]:
+    """`judged_replies`, shared out over the workers of the pool."""
+    items = [list(masks[start : start + _MASKS]) for start in range(0, len(masks), _MASKS)]
+    judged = pool.map(_judge, _Shared(config, tuple(conversations)), items, progress)
+    return [rows for part in judged for rows in part]
 
 
 def judged_replies(
-    worker: Worker, config: RunConfig, conversations: Sequence[Conversation], masks: Sequence[tuple[str, Mask | None]]
+    worker: Worker, config: RunConfig, conversations: Sequence[Conversation], masks: Sequence[Steered]
 ) -> list[list[Row]]:
-    """For each (method, mask) one VERDICTS row a conversation; mask None is the model as it is.
+    """For each (method, mask) one VERDICTS row a conversation.
 
     The conversations are rendered once for all masks.
     """
@@ -25,6 +47,16 @@ def judged_replies(
         _rows(config, method, conversations, complete(loaded, prompts, mask, config.generation))
         for method, mask in masks
     ]
+
+
+@dataclass(frozen=True)
+class _Shared:
+    config: RunConfig
+    conversations: tuple[Conversation, ...]
+
+
+def _judge(worker: Worker, shared: _Shared, masks: Sequence[Steered]) -> list[list[Row]]:
+    return judged_replies(worker, shared.config, shared.conversations, masks)
 
 
 def _rows(config: RunConfig, method: str, conversations: Sequence[Conversation], replies: Sequence[str]) -> list[Row]:

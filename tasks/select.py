@@ -1,40 +1,50 @@
-"""The select stage: every candidate judged on the dev split, one pick a method, and the control made of the best."""
+"""The select stage: one pick a method, raced on the dev split, and the control made of the best."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
+
+import pyarrow as pa
 
 from mascing.circuits import candidates as candidate_files
 from mascing.circuits import random
 from mascing.circuits.candidates import Candidate
+from mascing.progress import Event, tell
+from mascing.racing import Cell, Race, Rows, blocks_of, race
 from mascing.results import cell_score
-from mascing.selection import CellScore, choose
+from mascing.selection import choose
 from mascing.stages import StageOutput, read_shard
 from mascing.storage import Storage
 from schemas.config import RunConfig
 from schemas.conversation import Conversation
 from schemas.manifest import Manifest
-from tasks.actors import Pool, Worker
-from tasks.judged import judged_replies
+from schemas.tables import DEV_VERDICTS
+from tasks import tables
+from tasks.actors import Pool
+from tasks.foretell import Foretold, enter_all, foretell
+from tasks.judged import BASELINE, Row, judged_on_pool
 from tasks.optimise import candidates_of, methods_of
 from tasks.prepare import conversations_of
 from tasks.stage import Body, StageRun, run_stage, steps
 
 SELECTED = "selected.safetensors"
-
-# Candidates an item: enough to share the rendering of the conversations, few enough to keep all workers at work.
-_CANDIDATES = 4
+VERDICTS = "verdicts-dev.parquet"
 
 # Shuffles of the best mask, of which the median is the control. Of 40 shuffles of a planted testbed's mask 5 moved the
 # target by themselves.
 _SHUFFLES = 5
 
+# Share of dev that is read beforehand: likelihoods differ between masks long before verdicts do.
+_READ = 0.25
+
 
 def select(storage: Storage, config: RunConfig, prepared: Manifest, optimised: Manifest, *, pool: Pool) -> StageRun:
-    """``selected.safetensors``: one candidate a method, `random` included.
+    """``selected.safetensors``: one candidate a method, `random` included; ``verdicts-dev.parquet``: what was judged.
 
-    Facts: ``baseline`` and ``cells`` with their rates on the dev split, and ``picked``, the number of each method's
-    cell among its own.
+    Facts: ``baseline`` and ``cells`` with their rates on the dev conversations that each was judged on and why it left,
+    ``picked``, the number of each method's cell among its own, and ``cost``: the replies that were generated, those
+    that the full grid takes, and the tokens of the prefills.
     """
     return run_stage(
         storage,
@@ -43,6 +53,7 @@ def select(storage: Storage, config: RunConfig, prepared: Manifest, optimised: M
         identity={
             "judges": [config.behaviour.target, config.behaviour.utility, config.behaviour.protected],
             "max_new_tokens": config.generation.max_new_tokens,
+            "selection": config.selection,
             "gates": config.gates,
             "seed": config.seed,
         },
@@ -56,62 +67,102 @@ def selected_of(storage: Storage, selected: Manifest) -> dict[str, Candidate]:
     return {one.method: one for one in candidate_files.from_bytes(read_shard(storage, selected, SELECTED))}
 
 
-@dataclass(frozen=True)
-class _Shared:
-    config: RunConfig
-    conversations: tuple[Conversation, ...]
-
-
 def _select(
     output: StageOutput, storage: Storage, config: RunConfig, prepared: Manifest, optimised: Manifest, pool: Pool
 ) -> Body:
-    found = {method: candidates_of(storage, optimised, method) for method in methods_of(optimised)}
-    everyone = [candidate for candidates in found.values() for candidate in candidates]
-    items: list[list[Candidate | None]] = [[None]]
-    items += [list(everyone[start : start + _CANDIDATES]) for start in range(0, len(everyone), _CANDIDATES)]
-    shared = _Shared(config, tuple(conversations_of(storage, prepared, "dev")))
-    [baseline], *scored = pool.map(_score, shared, items, steps("select"))
-    scores = [score for part in scored for score in part]
-    by_method = {
-        method: [score for score, candidate in zip(scores, everyone, strict=True) if candidate.method == method]
-        for method in found
+    everyone = [one for method in methods_of(optimised) for one in candidates_of(storage, optimised, method)]
+    conversations = conversations_of(storage, prepared, "dev")
+    selection = config.selection
+    blocks = blocks_of(conversations, selection.blocks if selection.mode == "racing" else (1.0,), config.seed)
+
+    def judge(cells: Sequence[Cell], block: Sequence[Conversation]) -> list[list[Row]]:
+        masks = [(BASELINE, None) if cell is None else (everyone[cell].method, everyone[cell].mask) for cell in cells]
+        return judged_on_pool(pool, config, block, masks, steps("select"))
+
+    [sample, *_] = blocks_of(conversations, (_READ,), config.seed)
+    hopes = foretell(pool, config, sample, everyone) if selection.mode == "racing" else enter_all(everyone)
+    run = race(hopes.entrants, blocks, judge, config.gates)
+    picks = [everyone[cell] for cell in run.picked.values()]
+    shuffles = [random.shuffled(_best(run, everyone, config), config.seed + number) for number in range(_SHUFFLES)]
+    targets = [one for one in blocks[0] if one.set == "target"]
+    shuffled = judged_on_pool(pool, config, targets, [(one.method, one.mask) for one in shuffles], steps("select"))
+    verdicts = _table(run, everyone, shuffled)
+    cost = {
+        "replies": sum(map(len, run.verdicts.values())),
+        "replies_of_full_grid": (len(everyone) + 1) * len(conversations),
+        "replies_of_control": sum(map(len, shuffled)),
+        "prefill_tokens": hopes.tokens,
     }
-    picked = {method: choose(baseline, cells, config.gates) for method, cells in by_method.items()}
-    selected = [found[method][index] for method, index in picked.items()]
-    best = _best(baseline, [by_method[method][index] for method, index in picked.items()], selected, config)
-    selected.append(_control(best, shared, pool))
-    facts = {"baseline": _fact(baseline), "cells": _cells(by_method), "picked": picked}
-    shard = output.put(SELECTED, candidate_files.to_bytes(selected), len(selected))
-    return Body([shard], rows_in=len(selected), facts=facts)
+    tell(Event("select", "note", text=_told(cost)))
+    shards = [
+        output.put(SELECTED, candidate_files.to_bytes([*picks, _median(shuffles, shuffled)]), len(picks) + 1),
+        output.put(VERDICTS, tables.to_bytes(verdicts), len(verdicts)),
+    ]
+    facts = {
+        "baseline": _rates(run.verdicts[None]),
+        "cells": _cells(run, hopes, everyone),
+        "picked": {method: _places(everyone)[cell] for method, cell in run.picked.items()},
+        "cost": cost,
+    }
+    return Body(shards, rows_in=sum(shard.rows for shard in shards), facts=facts)
 
 
-def _best(
-    baseline: CellScore, scores: Sequence[CellScore], selected: Sequence[Candidate], config: RunConfig
-) -> Candidate:
-    """The pick that would win on dev; of equal ones the one with the fewest entries."""
-    sparsest_first = sorted(range(len(selected)), key=lambda index: selected[index].mask.entries)
-    won = choose(baseline, [scores[index] for index in sparsest_first], config.gates)
-    return selected[sparsest_first[won]]
+def _told(cost: Mapping[str, int]) -> str:
+    share = cost["replies"] / cost["replies_of_full_grid"]
+    return (
+        f"judged {cost['replies']:,} replies, {100 * share:.0f}% of the {cost['replies_of_full_grid']:,} of the full "
+        f"grid, and {cost['replies_of_control']:,} of the control; read {cost['prefill_tokens']:,} tokens beforehand"
+    )
 
 
-def _control(best: Candidate, shared: _Shared, pool: Pool) -> Candidate:
+def _best(run: Race, everyone: Sequence[Candidate], config: RunConfig) -> Candidate:
+    """The pick that would win on the conversations that all picks were judged on; of equal ones the sparsest."""
+    sparsest_first = sorted(run.picked.values(), key=lambda cell: everyone[cell].mask.entries)
+    shared = min(len(run.verdicts[cell]) for cell in sparsest_first)
+    baseline, *scores = [cell_score({}, run.verdicts[cell][:shared]) for cell in (None, *sparsest_first)]
+    return everyone[sparsest_first[choose(baseline, scores, config.gates)]]
+
+
+def _median(shuffles: Sequence[Candidate], judged: Sequence[Sequence[Row]]) -> Candidate:
     """The typical shuffle of the best mask: the median of several on dev, since one draw can hit the circuit."""
-    drawn = [random.shuffled(best, shared.config.seed + number) for number in range(_SHUFFLES)]
-    scored = pool.map(_score, shared, [[one] for one in drawn], steps("select"))
-    by_rate = sorted(range(_SHUFFLES), key=lambda number: scored[number][0].target_rate)
-    return drawn[by_rate[_SHUFFLES // 2]]
+    rates = [cell_score({}, rows).target_rate for rows in judged]
+    return shuffles[sorted(range(len(shuffles)), key=lambda number: rates[number])[len(shuffles) // 2]]
 
 
-def _score(worker: Worker, shared: _Shared, candidates: Sequence[Candidate | None]) -> list[CellScore]:
-    """The dev rates of some candidates; None is the unsteered model."""
-    masks = [("baseline", None) if one is None else (one.method, one.mask) for one in candidates]
-    judged = judged_replies(worker, shared.config, shared.conversations, masks)
-    return [cell_score({} if one is None else one.cell, rows) for one, rows in zip(candidates, judged, strict=True)]
+def _table(run: Race, everyone: Sequence[Candidate], shuffled: Sequence[Sequence[Row]]) -> pa.Table:
+    """All verdicts as DEV_VERDICTS."""
+    places = _places(everyone)
+    judged = [(0 if cell is None else places[cell], rows) for cell, rows in run.verdicts.items()]
+    rows = [{**row, "cell": place} for place, rows in (*judged, *enumerate(shuffled)) for row in rows]
+    return pa.Table.from_pylist(rows, schema=DEV_VERDICTS)
 
 
-def _cells(by_method: Mapping[str, Sequence[CellScore]]) -> list[dict[str, Any]]:
-    return [{"method": method, **asdict(score)} for method, scores in by_method.items() for score in scores]
+def _places(everyone: Sequence[Candidate]) -> list[int]:
+    """The number of each candidate among those of its method."""
+    seen: Counter[str] = Counter()
+    places = []
+    for candidate in everyone:
+        places.append(seen[candidate.method])
+        seen[candidate.method] += 1
+    return places
 
 
-def _fact(score: CellScore) -> dict[str, Any]:
-    return {name: value for name, value in asdict(score).items() if name != "cell"}
+def _cells(run: Race, hopes: Foretold, everyone: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """What is known of every candidate: rates on the conversations that it was judged on, and why it left."""
+    return [
+        {
+            "method": one.method,
+            "cell": one.cell,
+            "foretold": hopes.rates[number],
+            "judged": len(run.verdicts.get(number, ())),
+            "left": run.left.get(number, "") if number in run.verdicts else "margin",
+            **_rates(run.verdicts.get(number, ())),
+        }
+        for number, one in enumerate(everyone)
+    ]
+
+
+def _rates(rows: Rows) -> dict[str, Any]:
+    if not rows:
+        return {"target_rate": None, "utility": {}, "protected": {}}
+    return {name: value for name, value in asdict(cell_score({}, rows)).items() if name != "cell"}

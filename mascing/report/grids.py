@@ -18,18 +18,27 @@ _DARK_FROM = 65
 
 @dataclass(frozen=True)
 class DevCell:
-    """One candidate mask on the dev split: its hyper-parameters and its rates there."""
+    """One candidate mask on the dev split: its hyper-parameters, and its rates on the ``judged`` conversations.
+
+    Without any (``left`` is then "margin") it has no rates; ``foretold`` are those that the prefill foretells, by set.
+    ``left`` says when and why it left the race; empty for what was picked.
+    """
 
     method: str
     cell: Mapping[str, Any]
-    target_rate: float
+    target_rate: float | None
     utility: Mapping[str, float]
     protected: Mapping[str, float]
+    judged: int
+    left: str
+    foretold: Mapping[str, float]
     picked: bool
 
     @property
     def rates(self) -> dict[str, float]:
-        """Every rate of the cell by set name, the target first."""
+        """Every judged rate of the cell by set name, the target first."""
+        if self.target_rate is None:
+            return {}
         utility = {f"utility/{name}": value for name, value in self.utility.items()}
         protected = {f"protected/{name}": value for name, value in self.protected.items()}
         return {"target": self.target_rate, **utility, **protected}
@@ -48,21 +57,33 @@ def dev_cells(selected: Mapping[str, Any]) -> list[DevCell]:
 
 
 def cells_table(cells: Sequence[DevCell]) -> Table:
-    """Every candidate with its rates on dev."""
-    sets = list(dict.fromkeys(name for cell in cells for name in cell.rates))
+    """Every candidate with its rates on dev, on how many conversations, what the prefill foretold and why it left."""
+    sets = _sets(cells)
+    told = list(dict.fromkeys(name for name in sets for cell in cells if name in cell.foretold))
     rows = [
         (
             cell.method,
             cell_text(dict(cell.cell)),
-            *(percent(cell.rates[name]) if name in cell.rates else "–" for name in sets),
-            "picked" if cell.picked else "",
+            *(_rate(cell.foretold, name) for name in told),
+            str(cell.judged),
+            *(_rate(cell.rates, name) for name in sets),
+            "picked" if cell.picked else cell.left,
         )
         for method in in_order({cell.method for cell in cells})
         for cell in cells
         if cell.method == method
     ]
-    columns = ("Method", "Cell", *(set_title(name) for name in sets), "Picked")
+    foretold = (f"{set_title(name)}, foretold" for name in told)
+    columns = ("Method", "Cell", *foretold, "Judged on", *(set_title(name) for name in sets), "Picked or left")
     return Table("Rates on the dev split", columns, tuple(rows))
+
+
+def _sets(cells: Sequence[DevCell]) -> list[str]:
+    return list(dict.fromkeys(name for cell in cells for name in cell.rates))
+
+
+def _rate(rates: Mapping[str, float], name: str) -> str:
+    return percent(rates[name]) if name in rates else "–"
 
 
 def grid_figures(cells: Sequence[DevCell], baseline: Mapping[str, float]) -> dict[str, list[Figure]]:
@@ -77,8 +98,9 @@ def grid_figures(cells: Sequence[DevCell], baseline: Mapping[str, float]) -> dic
                 apart = (f"{name} {plain(cell.cell[name])}" for name in _APART if name in cell.cell)
                 grids.setdefault((method, *apart), []).append(cell)
     return {
-        ", ".join(grid): [_figure(grid, name, found, baseline) for name in found[0].rates]
+        ", ".join(grid): [_figure(grid, name, found, baseline) for name in _sets(found)]
         for grid, found in grids.items()
+        if _sets(found)
     }
 
 
@@ -87,14 +109,15 @@ def _figure(grid: tuple[str, ...], name: str, cells: Sequence[DevCell], baseline
     axes = _AXES[method]
     across, down = (sorted({cell.cell[axis] for cell in cells}) for axis in axes)
     z: list[list[float | None]] = [[None] * len(across) for _ in down]
-    for cell in cells:
+    judged = [cell for cell in cells if name in cell.rates]
+    for cell in judged:
         z[down.index(cell.cell[axes[1]])][across.index(cell.cell[axes[0]])] = 100 * cell.rates[name]
     picked = next((cell for cell in cells if cell.picked), None)
-    best = max(cells, key=lambda cell: cell.rates[name])
+    best = max(judged, key=lambda cell: cell.rates[name])
     return Figure(
         key="-".join(["grid", method, *(part.split()[-1].replace("+", "-") for part in apart), name.replace("/", "-")]),
         title=set_title(name),
-        caption=_caption(name, baseline, picked),
+        caption=_caption(name, baseline, picked, empty=len(judged) < len(cells)),
         alt=(
             f"Grid of {axes[1]} by {axes[0]} for {', '.join(grid)}: {set_title(name)} on dev in percent, highest "
             f"{percent(best.rates[name])} at {axes[0]} {plain(best.cell[axes[0]])}, {axes[1]} "
@@ -162,8 +185,8 @@ def _outline(column: int, row: int) -> Json:
     }
 
 
-def _caption(name: str, baseline: Mapping[str, float], picked: DevCell | None) -> str:
+def _caption(name: str, baseline: Mapping[str, float], picked: DevCell | None, empty: bool) -> str:
     unsteered = f"Unsteered: {percent(baseline[name])}. " if name in baseline else ""
-    return f"Rate on dev, %. {unsteered}" + (
-        "Outlined: the picked cell." if picked else "The picked cell is elsewhere."
-    )
+    where = "Outlined: the picked cell." if picked else "The picked cell is elsewhere."
+    left_out = " Empty: not judged, the prefill foretold less of it." if empty else ""
+    return f"Rate on dev, %. {unsteered}{where}{left_out}"

@@ -230,7 +230,8 @@ def _search(searched: list[str]) -> dict[str, Any]:
         for number, cell in enumerate(_cells(method)):
             strength = number / len(_cells(method))
             rates = {"utility": {"benign": 1 - 0.4 * strength**2}, "protected": {"forbidden": 0.97}}
-            cells.append({"method": method, "cell": cell, "target_rate": 0.5 + 0.45 * strength, **rates})
+            told = {"judged": 76, "left": "", "foretold": {"target": 0.5 + 0.4 * strength}}
+            cells.append({"method": method, "cell": cell, "target_rate": 0.5 + 0.45 * strength, **rates, **told})
     return {
         "baseline": {"target_rate": 0.51, "utility": {"benign": 1.0}, "protected": {"forbidden": 0.97}},
         "cells": cells,
