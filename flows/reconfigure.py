@@ -44,7 +44,7 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Step | None = None
 
         step(prepare)
         step(harvest, "prepare", pool=pool)
-        step(train, "harvest", pool=pool)
+        step(train, "prepare", "harvest", pool=pool)
         step(optimise, "prepare", "harvest", "train", pool=pool)
         step(select, "prepare", "optimise", pool=pool)
         step(evaluate, "prepare", "select", pool=pool)

@@ -46,6 +46,10 @@ class StoredTraces:
         """The samples of one class."""
         return self._seen(lambda part: part.labelled(label))
 
+    def relabelled(self, labels: Mapping[str, int]) -> "StoredTraces":
+        """The same samples with other labels, by conversation id."""
+        return self._seen(lambda part: part.relabelled(labels))
+
     def _seen(self, view: Callable[[TraceSet], TraceSet]) -> "StoredTraces":
         return StoredTraces(self.read, self.sizes, (*self.views, view))
 

@@ -4,7 +4,7 @@ Shape suffixes: N sample, T token, L MoE layer, E expert, D embedding, H hidden.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -21,7 +21,6 @@ LEARNING_RATE = 0.01
 BATCH = 64
 """The published scripts take 512; a few hundred traces would then see one step an epoch."""
 SCORING_BATCH = 256
-ROC_POINTS = 100
 
 
 class Surrogate(nn.Module):
@@ -79,23 +78,6 @@ def score(surrogate: Surrogate, traces: Traces) -> Tensor:
                 for batch in torch.arange(len(part)).split(SCORING_BATCH)
             ]
         )
-
-
-def surrogate_card(scores: Tensor, labels: Tensor) -> dict[str, Any]:
-    """How well ``scores`` (logits [N]) tell ``labels`` (0 or 1, [N]) apart, in plain JSON values.
-
-    ``accuracy`` at probability one half, ``auc`` and at most 100 points of the ``roc`` curve. With one class only
-    there is no curve: ``auc`` is None and ``roc`` has no points.
-    """
-    accuracy = float(((scores > 0) == (labels > 0)).float().mean())
-    if not 0 < int(labels.sum()) < len(labels):
-        return {"accuracy": accuracy, "auc": None, "roc": {"fpr": [], "tpr": []}}
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    fpr, tpr, _ = roc_curve(labels.numpy(), scores.numpy())
-    kept = torch.linspace(0, len(fpr) - 1, min(len(fpr), ROC_POINTS)).round().long().tolist()
-    roc = {"fpr": [float(fpr[i]) for i in kept], "tpr": [float(tpr[i]) for i in kept]}
-    return {"accuracy": accuracy, "auc": float(roc_auc_score(labels.numpy(), scores.numpy())), "roc": roc}
 
 
 def to_bytes(surrogate: Surrogate) -> bytes:

@@ -3,8 +3,8 @@
 Shapes: T token, L MoE layer, E expert, N sample; a TraceSet is ragged, the tokens of all its samples in one row.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Protocol
 
@@ -34,6 +34,9 @@ class Traces(Protocol):
     def labelled(self, label: int) -> "Traces":
         """The samples of one class."""
 
+    def relabelled(self, labels: Mapping[str, int]) -> "Traces":
+        """The same samples with other labels, by conversation id."""
+
 
 def shuffled_batches(traces: Traces, size: int, order: torch.Generator) -> Iterator[tuple["TraceSet", Tensor]]:
     """All samples once in random order: parts, and in each the indices of ``size`` samples at a time."""
@@ -45,6 +48,15 @@ def shuffled_batches(traces: Traces, size: int, order: torch.Generator) -> Itera
 def labels_of(traces: Traces) -> Tensor:
     """1 for positive and 0 for negative, of every sample in order: int64 [N]."""
     return torch.cat([part.labels for part in traces.parts()])
+
+
+def token_counts(traces: Traces) -> dict[str, int]:
+    """The number of tokens of every sample by conversation id, in order."""
+    return {
+        name: count
+        for part in traces.parts()
+        for name, count in zip(part.ids, part.offsets.diff().tolist(), strict=True)
+    }
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,10 @@ class TraceSet:
     def labelled(self, label: int) -> "TraceSet":
         """The samples of one class, in their order."""
         return self.subset(torch.nonzero(self.labels == label).flatten().tolist())
+
+    def relabelled(self, labels: Mapping[str, int]) -> "TraceSet":
+        """The same samples with other labels, by conversation id."""
+        return replace(self, labels=torch.tensor([labels[one] for one in self.ids], dtype=torch.long))
 
     def span(self, name: Span) -> "TraceSet":
         """The same samples with the tokens of that span alone.

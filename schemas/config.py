@@ -82,6 +82,9 @@ class SurrogateConfig(Frozen):
 
     members: int = Field(default=3, gt=0, description="surrogates an ensemble, equal in all but their seeds")
     epochs: int = Field(default=30, gt=0)
+    allow_confounded: bool = Field(
+        default=False, description="go on where the form of the conversations explains a surrogate"
+    )
 
 
 class MascingConfig(Frozen):

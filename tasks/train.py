@@ -1,27 +1,37 @@
-"""The train stage: an ensemble of surrogates a span, fitted to the training traces and scored on the dev traces."""
+"""The train stage: an ensemble of surrogates a span, fitted to the training traces and examined on the dev traces."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from mascing.ensemble import ensemble_score, member_seeds
+from mascing.confounds import refuse_confounded
+from mascing.ensemble import member_seeds
+from mascing.permutation import permuted_labels
+from mascing.splits import Split
 from mascing.stages import StageOutput, read_shard
+from mascing.statistics.auc import auc
 from mascing.storage import Storage
-from mascing.surrogate import Surrogate, from_bytes, surrogate_card, to_bytes, train_surrogate
-from mascing.traces import labels_of
+from mascing.surrogate import Surrogate, from_bytes, score, to_bytes, train_surrogate
+from mascing.surrogate_card import surrogate_card
+from mascing.traces import token_counts
+from mascing.trivial_predictors import trivial_scores
 from schemas.config import RunConfig, Span
+from schemas.conversation import Conversation
 from schemas.manifest import Manifest
+from schemas.surrogate_card import SurrogateCard
 from tasks.actors import Pool, Worker
 from tasks.harvest import traces_of
+from tasks.prepare import contrast_of, conversations_of
 from tasks.stage import Body, StageRun, run_stage, steps
 
 
-def train(storage: Storage, config: RunConfig, harvested: Manifest, *, pool: Pool) -> StageRun:
+def train(storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, *, pool: Pool) -> StageRun:
     """``surrogate-<span>-<number>.safetensors`` for each span of the `mascing` method; facts: each ensemble's card.
 
-    Nothing is trained where that method is left out.
+    Nothing is trained where that method is left out. Raises DataError where the form of the conversations explains a
+    surrogate, unless the configuration allows it; the stage itself is finished all the same, so that a run that allows
+    it goes on from here.
     """
-    return run_stage(
+    made = run_stage(
         storage,
         "train",
         config.behaviour.name,
@@ -31,9 +41,12 @@ def train(storage: Storage, config: RunConfig, harvested: Manifest, *, pool: Poo
             "epochs": config.surrogate.epochs,
             "seed": config.seed,
         },
-        inputs={"harvest": harvested},
-        body=lambda output: _train(output, storage, config, harvested, pool),
+        inputs={"prepare": prepared, "harvest": harvested},
+        body=lambda output: _train(output, _Shared(config, storage, prepared, harvested), pool),
     )
+    if not config.surrogate.allow_confounded:
+        refuse_confounded(cards_of(made.manifest))
+    return made
 
 
 def surrogates_of(storage: Storage, trained: Manifest, spans: tuple[Span, ...]) -> dict[Span, list[Surrogate]]:
@@ -45,47 +58,59 @@ def surrogates_of(storage: Storage, trained: Manifest, spans: tuple[Span, ...]) 
     }
 
 
+def cards_of(trained: Manifest) -> dict[str, SurrogateCard]:
+    """The card of each span's ensemble."""
+    return {span: SurrogateCard.model_validate(card) for span, card in trained.facts.items()}
+
+
 @dataclass(frozen=True)
 class _Shared:
     config: RunConfig
     storage: Storage
+    prepared: Manifest
     harvested: Manifest
+
+    def contrast(self, split: Split) -> list[Conversation]:
+        return contrast_of(conversations_of(self.storage, self.prepared, split))
 
 
 @dataclass(frozen=True)
-class _Member:
+class _Fit:
+    """One surrogate to train: a member of its span's ensemble, or the control on permuted labels."""
+
     span: Span
     seed: int
+    control: bool = False
 
 
 @dataclass(frozen=True)
 class _Ensemble:
     span: Span
     members: Sequence[bytes]
+    control: bytes
 
 
 def _spans(config: RunConfig) -> tuple[Span, ...]:
     return config.methods.mascing.spans if config.methods.mascing else ()
 
 
-def _train(output: StageOutput, storage: Storage, config: RunConfig, harvested: Manifest, pool: Pool) -> Body:
-    spans, seeds = _spans(config), member_seeds(config.seed, config.surrogate.members)
+def _train(output: StageOutput, shared: _Shared, pool: Pool) -> Body:
+    spans, seed = _spans(shared.config), shared.config.seed
     if not spans:
         return Body([], rows_in=0)
-    shared = _Shared(config, storage, harvested)
-    items = [_Member(span, seed) for span in spans for seed in seeds]
-    n_steps = len(items) + len(spans)
-    fitted = pool.map(_train_member, shared, items, _part(0, n_steps))
-    ensembles = [
-        _Ensemble(span, fitted[place * len(seeds) : (place + 1) * len(seeds)]) for place, span in enumerate(spans)
-    ]
-    cards = pool.map(_card, shared, ensembles, _part(len(items), n_steps))
+    seeds = member_seeds(seed, shared.config.surrogate.members)
+    fits = [fit for span in spans for fit in [*(_Fit(span, one) for one in seeds), _Fit(span, seed, control=True)]]
+    n_steps = len(fits) + len(spans)
+    fitted = iter(pool.map(_fit, shared, fits, _part(0, n_steps)))
+    ensembles = [_Ensemble(span, [next(fitted) for _ in seeds], next(fitted)) for span in spans]
+    cards = pool.map(_card, shared, ensembles, _part(len(fits), n_steps))
     shards = [
         output.put(f"{_prefix(ensemble.span)}{number:02d}.safetensors", data, rows=1)
         for ensemble in ensembles
         for number, data in enumerate(ensemble.members)
     ]
-    return Body(shards, rows_in=len(shards), facts=dict(zip(spans, cards, strict=True)))
+    facts = {str(span): card.model_dump(mode="json") for span, card in zip(spans, cards, strict=True)}
+    return Body(shards, rows_in=len(shards), facts=facts)
 
 
 def _part(before: int, total: int) -> Callable[[int, int], None]:
@@ -94,15 +119,35 @@ def _part(before: int, total: int) -> Callable[[int, int], None]:
     return lambda done, _: told(before + done, total)
 
 
-def _train_member(_: Worker, shared: _Shared, member: _Member) -> bytes:
-    traces = traces_of(shared.storage, shared.harvested, "train").span(member.span)
-    return to_bytes(train_surrogate(traces, shared.config.surrogate.epochs, member.seed))
+def _fit(_: Worker, shared: _Shared, fit: _Fit) -> bytes:
+    traces = traces_of(shared.storage, shared.harvested, "train").span(fit.span)
+    if fit.control:
+        traces = traces.relabelled(_permuted(shared.contrast("train"), fit.seed))
+    return to_bytes(train_surrogate(traces, shared.config.surrogate.epochs, fit.seed))
 
 
-def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> dict[str, Any]:
-    held_out = traces_of(shared.storage, shared.harvested, "dev").span(ensemble.span)
-    members = [from_bytes(data) for data in ensemble.members]
-    return surrogate_card(ensemble_score(members, held_out), labels_of(held_out))
+def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> SurrogateCard:
+    known, unseen = shared.contrast("train"), shared.contrast("dev")
+    known_traces, traces = (
+        traces_of(shared.storage, shared.harvested, split).span(ensemble.span) for split in ("train", "dev")
+    )
+    tokens = token_counts(known_traces) | token_counts(traces)
+    groups = [one.group_id for one in unseen]
+    permuted = _permuted(unseen, shared.config.seed)
+    control = auc(score(from_bytes(ensemble.control), traces), [permuted[one.id] for one in unseen], groups)
+    return surrogate_card(
+        [score(from_bytes(member), traces) for member in ensemble.members],
+        trivial_scores(known, unseen, tokens),
+        control,
+        [int(one.label == "positive") for one in unseen],
+        groups,
+    )
+
+
+def _permuted(contrast: Sequence[Conversation], seed: int) -> dict[str, int]:
+    labels = [int(one.label == "positive") for one in contrast]
+    permuted = permuted_labels(labels, [one.group_id for one in contrast], seed)
+    return {one.id: label for one, label in zip(contrast, permuted, strict=True)}
 
 
 def _prefix(span: Span) -> str:

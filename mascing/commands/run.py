@@ -10,6 +10,10 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOpti
 def run(
     config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="Model, behaviour, methods and gates.")],
     storage: StorageOption = DEFAULT_STORAGE,
+    allow_confounded: Annotated[
+        bool,
+        typer.Option("--allow-confounded", help="Go on where the form of the conversations explains a surrogate."),
+    ] = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Make, prove and publish masks for one model and one behaviour.
@@ -28,6 +32,8 @@ def run(
     from mascing.storage import Storage
 
     loaded = load_config(config)
+    if allow_confounded:
+        loaded = loaded.model_copy(update={"surrogate": loaded.surrogate.model_copy(update={"allow_confounded": True})})
     opened = Storage.open(storage)
 
     def start() -> str:

@@ -23,8 +23,10 @@ from mascing.report.provenance import provenance_tables
 from mascing.report.rates import rate_figures
 from mascing.report.roc import roc_figure
 from mascing.report.samples import draw_samples, movement_table
+from mascing.report.surrogates import auc_figure, calibration_figure, doubts, surrogates_table
 from mascing.report.tradeoff import tradeoff_figures
 from mascing.report.wording import cell_text, in_order
+from schemas.surrogate_card import SurrogateCard
 
 # Anchor, title in the list of sections, and the part of the page without which the section is left out.
 _SECTIONS = (
@@ -33,7 +35,7 @@ _SECTIONS = (
     ("gates", "Gates", "methods"),
     ("masks", "Masks", "maps"),
     ("grids", "Dev search", "grids"),
-    ("surrogates", "Surrogates", "roc"),
+    ("surrogates", "Surrogates", "surrogates"),
     ("replies", "Replies", "samples"),
     ("provenance", "Provenance", "provenance"),
 )
@@ -61,7 +63,7 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
     selected = evidence.facts("select")
     cells = dev_cells(selected)
     precision = {name: method.circuit_precision for name, method in result.methods.items()}
-    cards = evidence.facts("train")
+    cards = {span: SurrogateCard.model_validate(card) for span, card in evidence.facts("train").items()}
     return {
         "result": result,
         "headline": headline(result, changes),
@@ -76,7 +78,9 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
         "has_truth": evidence.truth is not None,
         "grids": grid_figures(cells, _flat(selected.get("baseline", {}))),
         "cells": cells_table(cells),
-        "roc": roc_figure(cards) if cards else None,
+        "surrogates": [roc_figure(cards), auc_figure(cards), calibration_figure(cards)] if cards else [],
+        "surrogate_numbers": surrogates_table(cards),
+        "doubts": doubts(cards),
         "shown": shown,
         "samples": samples,
         "movement": movement_table(evidence.replies),

@@ -3,21 +3,21 @@ import torch
 from made_traces import traces
 
 from mascing.errors import DataError
-from mascing.surrogate import Surrogate, from_bytes, score, surrogate_card, to_bytes, train_surrogate
+from mascing.statistics.auc import auc
+from mascing.surrogate import Surrogate, from_bytes, score, to_bytes, train_surrogate
 
 
 def test_it_learns_what_tells_the_classes_apart() -> None:
     learned = train_surrogate(traces(120, seed=1), epochs=15, seed=0)
     held_out = traces(80, seed=2)
-    card = surrogate_card(score(learned, held_out), held_out.labels)
-    assert card["accuracy"] > 0.85
-    assert card["auc"] > 0.93
+    assert auc(score(learned, held_out), held_out.labels, held_out.groups).value > 0.93
 
 
 def test_it_learns_nothing_from_noise() -> None:
     learned = train_surrogate(traces(120, seed=1, shift=0.0), epochs=15, seed=0)
     held_out = traces(200, seed=2, shift=0.0)
-    assert 0.35 < surrogate_card(score(learned, held_out), held_out.labels)["auc"] < 0.65
+    area = auc(score(learned, held_out), held_out.labels, held_out.groups)
+    assert area.low < 0.5 < area.high
 
 
 def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone() -> None:
@@ -72,24 +72,3 @@ def test_progress_counts_epochs() -> None:
     seen: list[tuple[int, int]] = []
     train_surrogate(traces(6), epochs=3, seed=0, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
-
-
-def test_the_card_says_what_the_scores_are_worth() -> None:
-    card = surrogate_card(torch.tensor([-2.0, -1.0, 1.0, 2.0]), torch.tensor([0, 1, 0, 1]))
-    assert card["accuracy"] == 0.5
-    assert card["auc"] == 0.75
-    assert card["roc"] == {"fpr": [0.0, 0.0, 0.5, 0.5, 1.0], "tpr": [0.0, 0.5, 0.5, 1.0, 1.0]}
-
-
-def test_the_curve_is_thinned_and_keeps_its_ends() -> None:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(2000) % 2
-    roc = surrogate_card(labels + torch.randn(2000, generator=generator), labels)["roc"]
-    assert len(roc["fpr"]) == len(roc["tpr"]) == 100
-    assert (roc["fpr"][0], roc["tpr"][0], roc["fpr"][-1], roc["tpr"][-1]) == (0.0, 0.0, 1.0, 1.0)
-    assert roc["fpr"] == sorted(roc["fpr"])
-
-
-def test_one_class_has_no_curve() -> None:
-    card = surrogate_card(torch.tensor([1.0, -1.0]), torch.tensor([1, 1]))
-    assert card == {"accuracy": 0.5, "auc": None, "roc": {"fpr": [], "tpr": []}}

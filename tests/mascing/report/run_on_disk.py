@@ -240,9 +240,27 @@ def _search(searched: list[str]) -> dict[str, Any]:
 
 
 def _card(span: str) -> dict[str, Any]:
-    auc = 0.97 if span == "question" else 0.93
+    area = 0.97 if span == "question" else 0.93
     fpr = [number / 40 for number in range(41)]
-    return {"accuracy": auc - 0.04, "auc": auc, "roc": {"fpr": fpr, "tpr": [x ** (1 / auc - 1) for x in fpr]}}
+    turns, control = ({"value": value, "low": value - 0.1, "high": value + 0.1, "n": 40} for value in (0.58, 0.49))
+    return {
+        "accuracy": area - 0.04,
+        "auc": {"value": area, "low": area - 0.05, "high": 0.99, "n": 40, "unscored": 0},
+        "members": [area, area - 0.01],
+        "roc": {"fpr": fpr, "tpr": [x ** (1 / area - 1) for x in fpr]},
+        "calibration": {
+            "temperature": 1.4,
+            "error": 0.03,
+            "error_before": 0.08,
+            "points": [
+                {"predicted": share, "observed": {"value": share, "low": 0.0, "high": 1.0, "n": 20, "unscored": 0}}
+                for share in (0.1, 0.9)
+            ],
+        },
+        "trivial": {"turns": {"auc": turns | {"unscored": 0}, "lead": turns | {"unscored": 0}}},
+        "control": control | {"unscored": 0},
+        "explained_by": [],
+    }
 
 
 def _config(methods: Iterable[str], truth: bool, min_uplift: float) -> RunConfig:

@@ -179,10 +179,14 @@ def test_the_grid_shows_every_cell_on_dev_and_the_picked_one(page: Page) -> None
 def test_surrogates_are_shown_for_each_span(page: Page) -> None:
     names = [trace["name"] for trace in page.figures["roc"]["data"]]
     assert names == ["question (AUC 0.970)", "question+prompt (AUC 0.930)"]
-    assert page.table("Surrogates on the dev split")[1:] == [
-        ["question", "93.0%", "0.970"],
-        ["question+prompt", "89.0%", "0.930"],
-    ]
+    bars, _ = page.figures["auc"]["data"]
+    assert bars["y"] == ["surrogate", "turn count", "permuted labels"]
+    assert bars["x"] == [pytest.approx(value) for value in (0.47, 0.08, -0.01)]
+    assert page.figures["calibration"]["data"][0]["x"] == [10, 90]
+    rows = page.table("Surrogates on the dev split")
+    assert rows[1] == ["question", "surrogate", "0.970 (0.920 to 0.990)", "–"]
+    assert rows[2] == ["question", "turn count", "0.580 (0.480 to 0.680)", "0.580 (0.480 to 0.680)"]
+    assert page.at("surrogates").all("p")[1:] == []
 
 
 def test_replies_are_text_whatever_they_hold(page: Page, html: str) -> None:

@@ -1,0 +1,96 @@
+"""The train stage on the testbed's model: data whose form gives the classes away, and labels without meaning."""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_run import small_config
+
+from mascing.errors import DataError
+from mascing.storage import Storage
+from schemas.config import ComputeConfig, RunConfig, SurrogateConfig
+from schemas.manifest import Manifest
+from schemas.surrogate_card import SurrogateCard
+from tasks.actors import Pool
+from tasks.harvest import harvest
+from tasks.prepare import prepare
+from tasks.train import cards_of, surrogates_of, train
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    with Pool(ComputeConfig(workers=1)) as pool:
+        yield pool
+
+
+@pytest.fixture
+def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., tuple[Storage, Manifest]]:
+    """The train stage, after prepare and harvest, of the conversations as ``change`` leaves them."""
+
+    def run(change: Callable[[Rows], Rows], **surrogate: Any) -> tuple[Storage, Manifest]:
+        config = small_config(testbed_folder, tmp_path)
+        path = Path(config.behaviour.conversations)
+        rows = change([json.loads(line) for line in path.read_text().splitlines()])
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        config = RunConfig.model_validate(
+            config.model_dump() | {"surrogate": SurrogateConfig(members=2, epochs=8, **surrogate)}
+        )
+        storage = Storage.open(str(tmp_path / "storage"))
+        prepared = prepare(storage, config).manifest
+        harvested = harvest(storage, config, prepared, pool=pool).manifest
+        return storage, train(storage, config, prepared, harvested, pool=pool).manifest
+
+    return run
+
+
+def multi_turn_against_single_turn(rows: Rows) -> Rows:
+    """The published reference's mistake: only one class keeps its earlier turns."""
+    return [row | {"messages": row["messages"][-1:]} if row.get("label") == "negative" else row for row in rows]
+
+
+def labels_at_random(rows: Rows) -> Rows:
+    labelled = [row for row in rows if "label" in row]
+    labels = random.Random(0).sample([row["label"] for row in labelled], len(labelled))
+    for row, label in zip(labelled, labels, strict=True):
+        row["label"] = label
+    return rows
+
+
+def covers(card: SurrogateCard) -> bool:
+    return card.auc.low < 0.5 < card.auc.high
+
+
+def test_classes_that_differ_in_form_stop_the_flow_unless_it_is_allowed(
+    trained: Callable[..., tuple[Storage, Manifest]],
+) -> None:
+    with pytest.raises(DataError) as refused:
+        trained(multi_turn_against_single_turn)
+    said = str(refused.value)
+    assert "the number of user turns alone reaches an AUC of 1.000" in said
+    assert "the surrogate of span question+prompt " in said
+    assert "--allow-confounded" in said
+    storage, made = trained(multi_turn_against_single_turn, allow_confounded=True)
+    assert set(cards_of(made)["question+prompt"].explained_by) >= {"turns", "length"}
+    assert len(surrogates_of(storage, made, ("question+prompt",))["question+prompt"]) == 2
+    with pytest.raises(DataError, match="form explains the surrogate"):
+        trained(multi_turn_against_single_turn)  # also where the stage is done already
+
+
+def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..., tuple[Storage, Manifest]]) -> None:
+    _, made = trained(lambda rows: rows)
+    card = cards_of(made)["question+prompt"]
+    assert card.auc.low > 0.7
+    assert [card.trivial[name].auc.value for name in ("turns", "length", "tokens")] == [0.5] * 3
+    assert card.trivial["words"].lead.low > 0
+    assert card.control.low < 0.5 < card.control.high
+    assert card.explained_by == ()
+
+
+def test_permuted_labels_are_not_learned(trained: Callable[..., tuple[Storage, Manifest]]) -> None:
+    _, made = trained(labels_at_random)
+    assert all(covers(card) for card in cards_of(made).values())
