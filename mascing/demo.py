@@ -2,6 +2,7 @@
 
 from mascing.testbed import behaviour_config
 from schemas.config import (
+    ActiveConfig,
     GatesConfig,
     GenerationConfig,
     GradientConfig,
@@ -26,6 +27,7 @@ def demo_config(behaviour: str, seed: int, folder: str) -> RunConfig:
             mascing=MascingConfig(alphas=(0.5, 1.0, 1.5, 2.0)),
             steermoe=SteerMoEConfig(),
             gradient=GradientConfig(),
+            active=ActiveConfig(),
         ),
         generation=GenerationConfig(max_new_tokens=12, batch_size=128),
         # Stricter than the default: the testbed's test split is large enough to show a loss of five points.

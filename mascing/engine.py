@@ -1,6 +1,6 @@
 """Replies of a model, steered or not: greedy and batched, the same for the same conversations.
 
-Shape suffixes: B batch, T token.
+Shape suffixes: B batch, T token, L MoE layer, E expert.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ from torch import Tensor
 from mascing.chat import Prompt, render
 from mascing.mask import Mask
 from mascing.models import Loaded
+from mascing.recording import record
 from mascing.steering import steer
 from schemas.config import GenerationConfig
 from schemas.conversation import Conversation
@@ -42,20 +43,47 @@ def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, gener
     The prompts of a batch are ``batch_size`` neighbours in the order of length, longest first. Which they are depends
     on the prompts alone, so the replies do not depend on where or beside what else this runs.
     """
-    lengths = [len(prompt.token_ids) for prompt in prompts]
-    order = sorted(range(len(prompts)), key=lambda index: (-lengths[index], index))
     replies = [""] * len(prompts)
     with (
         _greedy(loaded, generation) as settings,
         steer(loaded.model, mask) if mask is not None else nullcontext(),
         torch.inference_mode(),
     ):
-        for start in range(0, len(order), generation.batch_size):
-            batch = order[start : start + generation.batch_size]
+        for batch in _batches(prompts, generation.batch_size):
             texts = _replies(loaded, [prompts[index].token_ids for index in batch], settings)
             for index, text in zip(batch, texts, strict=True):
                 replies[index] = text
     return replies
+
+
+def complete_recorded(
+    loaded: Loaded, prompts: Sequence[Prompt], masks: Sequence[Mask], generation: GenerationConfig
+) -> list[tuple[str, Tensor]]:
+    """One greedy reply a prompt, each under its own mask, and the routing that led to it, in the order given.
+
+    The routing is float16 [T, L, E] on the host: the raw router logits of the final user turn and what follows it up
+    to the reply, before the mask is added to them. They are those of the generation itself, at no forward more.
+    """
+    found: list[tuple[str, Tensor]] = [("", torch.empty(0))] * len(prompts)
+    with _greedy(loaded, generation) as settings, torch.inference_mode():
+        for batch in _batches(prompts, generation.batch_size):
+            rows = [prompts[index] for index in batch]
+            with steer(loaded.model, [masks[index] for index in batch]), record(loaded.model) as trace:
+                texts = _replies(loaded, [row.token_ids for row in rows], settings)
+                z_BTLE = trace.take().to("cpu", torch.float16)
+            end = max(len(row.token_ids) for row in rows)
+            for index, text, row, z_TLE in zip(batch, texts, rows, z_BTLE, strict=True):
+                # Cloned, so that a batch's replies and padding are not kept with it.
+                found[index] = text, z_TLE[end - len(row.token_ids) + row.question[0] : end].clone()
+    return found
+
+
+def _batches(prompts: Sequence[Prompt], size: int) -> Iterator[list[int]]:
+    """Indices of ``size`` prompts at a time, the longest first."""
+    lengths = [len(prompt.token_ids) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda index: (-lengths[index], index))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
 
 
 def _replies(loaded: Loaded, rows: Sequence[Sequence[int]], settings: Any) -> list[str]:

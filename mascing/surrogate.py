@@ -54,7 +54,7 @@ def train_surrogate(
     ``progress(done, total)`` is called after every epoch. Raises DataError unless both classes are there.
     """
     n_layers, n_experts = _shape_of_both_classes(traces)
-    surrogate = _initialised(n_experts, n_layers, seed)
+    surrogate = untrained(n_experts, n_layers, seed)
     optimizer = torch.optim.Adam(surrogate.parameters(), lr=LEARNING_RATE)
     order = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
@@ -66,6 +66,14 @@ def train_surrogate(
         if progress is not None:
             progress(epoch + 1, epochs)
     return surrogate.eval()
+
+
+def untrained(n_experts: int, n_layers: int, seed: int) -> Surrogate:
+    """A surrogate as training starts from it; equal seeds give equal weights."""
+    # Modules draw their weights from the global generator: it is put back as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Surrogate(n_experts, n_layers)
 
 
 def score(surrogate: Surrogate, traces: Traces) -> Tensor:
@@ -104,10 +112,3 @@ def _shape_of_both_classes(traces: Traces) -> tuple[int, int]:
         if met == {0, 1}:
             return part.z.shape[1], part.z.shape[2]
     raise DataError("a surrogate needs positive and negative traces: the training split has one class only")
-
-
-def _initialised(n_experts: int, n_layers: int, seed: int) -> Surrogate:
-    # Modules draw their weights from the global generator: it is put back as it was.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Surrogate(n_experts, n_layers)

@@ -10,6 +10,8 @@ Span = Literal["question", "question+prompt", "reply"]
 ExpertScore = Literal["risk_difference", "odds_ratio"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Positive = Annotated[float, Field(gt=0)]
+LEAST_GENERATIONS = 64
+"""Of a round of `active`."""
 
 
 class ModelConfig(Frozen):
@@ -137,6 +139,38 @@ class GradientConfig(Frozen):
     alphas: tuple[Positive, ...] = Field(default=(0.5, 1.0, 1.5), min_length=1)
 
 
+class ActiveConfig(Frozen):
+    """Rounds of trials under proposed masks, each round's verdicts and traces teaching the next; no gradient is needed.
+
+    ``budget`` counts every reply that is generated and judged for the search, of all rounds together.
+    """
+
+    budget: int = Field(default=1500, gt=0, description="generations, at most; shared out evenly over the rounds")
+    rounds: int = Field(default=3, gt=0)
+    members: int = Field(default=3, gt=0, description="surrogates of the ensemble; each proposes a mask a round")
+    steps: int = Field(default=100, gt=0, description="steps of each fit of a surrogate and of each search through it")
+    l1: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.02, 0.05), min_length=1, description="weights of |S|_1; rounds propose with the first"
+    )
+    alphas: tuple[Positive, ...] = Field(
+        default=(0.75, 1.0, 1.5), min_length=1, description="strengths: root mean square of a mask's entries in sigmas"
+    )
+
+    @model_validator(mode="after")
+    def _budget_suffices(self) -> "ActiveConfig":
+        least = self.rounds * LEAST_GENERATIONS
+        if self.budget < least:
+            raise ValueError(
+                f"a budget of {self.budget} generations is too small for {self.rounds} rounds: one that teaches "
+                f"anything takes {LEAST_GENERATIONS}; raise budget to {least} or lower rounds"
+            )
+        return self
+
+    def generations_of(self, number: int) -> int:
+        """Generations of a round, counted from 0: all rounds together make up the budget exactly."""
+        return self.budget * (number + 1) // self.rounds - self.budget * number // self.rounds
+
+
 class RandomConfig(Frozen):
     """The control: the best selected mask with its entries shuffled."""
 
@@ -147,12 +181,13 @@ class MethodsConfig(Frozen):
     mascing: MascingConfig | None = MascingConfig()
     steermoe: SteerMoEConfig | None = SteerMoEConfig()
     gradient: GradientConfig | None = GradientConfig()
+    active: ActiveConfig | None = ActiveConfig()
     random: RandomConfig = RandomConfig()
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "MethodsConfig":
-        if self.mascing is None and self.steermoe is None and self.gradient is None:
-            raise ValueError("at least one of mascing, steermoe and gradient must be on")
+        if self.mascing is None and self.steermoe is None and self.gradient is None and self.active is None:
+            raise ValueError("at least one of mascing, steermoe, gradient and active must be on")
         return self
 
     @property

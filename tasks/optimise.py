@@ -1,13 +1,15 @@
 """The optimise stage: every method's grid of candidate masks, one item a method, on the pool."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from mascing.circuits import active, gradient, mascing, steermoe
 from mascing.circuits import candidates as candidate_files
-from mascing.circuits import gradient, mascing, steermoe
 from mascing.circuits.candidates import Candidate
+from mascing.progress import Event, tell
 from mascing.stages import StageOutput, read_shard
 from mascing.storage import Storage
+from mascing.trials import LocalEngine
 from schemas.config import MethodsConfig, RunConfig
 from schemas.manifest import Manifest
 from tasks.actors import Pool, Worker
@@ -20,12 +22,19 @@ from tasks.train import surrogates_of
 def optimise(
     storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, trained: Manifest, *, pool: Pool
 ) -> StageRun:
-    """``candidates-<method>.safetensors`` for each method that is on; a row is a candidate."""
+    """``candidates-<method>.safetensors`` for each method that is on; a row is a candidate.
+
+    Facts: under `active`, its budget, the generations it took and its rounds.
+    """
     return run_stage(
         storage,
         "optimise",
         config.behaviour.name,
-        identity={"methods": _searched(config.methods), "seed": config.seed},
+        identity={
+            "methods": _searched(config.methods),
+            "seed": config.seed,
+            "trials": _trials(config) if config.methods.active else None,
+        },
         inputs={"prepare": prepared, "harvest": harvested, "train": trained},
         body=lambda output: _optimise(output, storage, config, prepared, harvested, trained, pool),
     )
@@ -51,8 +60,21 @@ class _Shared:
 
 
 def _searched(methods: MethodsConfig) -> dict[str, Any]:
-    found = {mascing.NAME: methods.mascing, steermoe.NAME: methods.steermoe, gradient.NAME: methods.gradient}
+    found = {
+        mascing.NAME: methods.mascing,
+        steermoe.NAME: methods.steermoe,
+        gradient.NAME: methods.gradient,
+        active.NAME: methods.active,
+    }
     return {name: config for name, config in found.items() if config is not None}
+
+
+def _trials(config: RunConfig) -> dict[str, Any]:
+    """What the trials of `active` depend on beyond its own settings."""
+    return {
+        "judges": [config.behaviour.target, config.behaviour.utility, config.behaviour.protected],
+        "max_new_tokens": config.generation.max_new_tokens,
+    }
 
 
 def _optimise(
@@ -68,13 +90,47 @@ def _optimise(
     shared = _Shared(config, storage, prepared, harvested, trained)
     found = pool.map(_search, shared, methods, steps("optimise"))
     shards = [
-        output.put(_shard_name(method), candidate_files.to_bytes(candidates), len(candidates))
-        for method, candidates in zip(methods, found, strict=True)
+        output.put(_shard_name(method), candidate_files.to_bytes(one.candidates), len(one.candidates))
+        for method, one in zip(methods, found, strict=True)
     ]
-    return Body(shards, rows_in=sum(shard.rows for shard in shards))
+    for one in found:
+        if one.told:
+            tell(Event("optimise", "note", text=one.told))
+    facts = {method: one.facts for method, one in zip(methods, found, strict=True) if one.facts}
+    return Body(shards, rows_in=sum(shard.rows for shard in shards), facts=facts)
 
 
-def _search(worker: Worker, shared: _Shared, method: str) -> list[Candidate]:
+@dataclass(frozen=True)
+class _Found:
+    """A method's candidates, facts about its search, and a line about it for who watches."""
+
+    candidates: list[Candidate]
+    facts: dict[str, Any] = field(default_factory=dict)
+    told: str = ""
+
+
+def _search(worker: Worker, shared: _Shared, method: str) -> _Found:
+    if method == active.NAME:
+        return _search_by_trials(worker, shared)
+    return _Found(_search_once(worker, shared, method))
+
+
+def _search_by_trials(worker: Worker, shared: _Shared) -> _Found:
+    config, harvested = shared.config, shared.harvested
+    assert config.methods.active is not None
+    found = active.candidates(
+        LocalEngine(worker.model(config.model), config.behaviour, config.generation),
+        traces_of(shared.storage, harvested, "train"),
+        conversations_of(shared.storage, shared.prepared, "train"),
+        spec_of(harvested),
+        sigma_of(harvested),
+        config.methods.active,
+        config.seed,
+    )
+    return _Found(found.candidates, found.facts(config.methods.active), found.told(config.methods.active))
+
+
+def _search_once(worker: Worker, shared: _Shared, method: str) -> list[Candidate]:
     storage, config, harvested = shared.storage, shared.config, shared.harvested
     spec = spec_of(harvested)
     if method == gradient.NAME:

@@ -8,7 +8,7 @@ def gaps(evidence: Evidence) -> list[str]:
     config = evidence.config
     found = [
         f"The method {name} was switched off in the configuration."
-        for name in ("mascing", "steermoe", "gradient")
+        for name in ("mascing", "steermoe", "gradient", "active")
         if getattr(config.methods, name) is None
     ]
     if config.behaviour.truth is None:

@@ -9,7 +9,12 @@ from mascing.report.palette import SEQUENTIAL
 from mascing.report.wording import cell_text, in_order, percent, plain, set_title
 
 # The two numbers that span a method's grid: horizontal, vertical.
-_AXES = {"mascing": ("alpha", "lambda"), "steermoe": ("n_activated", "n_deactivated"), "gradient": ("alpha", "l1")}
+_AXES = {
+    "mascing": ("alpha", "lambda"),
+    "steermoe": ("n_activated", "n_deactivated"),
+    "gradient": ("alpha", "l1"),
+    "active": ("alpha", "l1"),
+}
 # What else tells one of a method's grids from another.
 _APART = ("span", "score")
 # Squares of a higher rate, in percent, are too dark (on a dark page too light) for text in the colour of ink.

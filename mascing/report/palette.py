@@ -8,6 +8,7 @@ _COLOURS = {
     "mascing": "var(--mascing)",
     "steermoe": "var(--steermoe)",
     "gradient": "var(--gradient)",
+    "active": "var(--active)",
     "random": "var(--random)",
 }
 _SYMBOLS = {
@@ -15,6 +16,7 @@ _SYMBOLS = {
     "mascing": "circle",
     "steermoe": "square",
     "gradient": "diamond",
+    "active": "triangle-up",
     "random": "x",
 }
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from schemas.result import Rate
 
-METHOD_ORDER = ("baseline", "mascing", "steermoe", "gradient", "random")
+METHOD_ORDER = ("baseline", "mascing", "steermoe", "gradient", "active", "random")
 
 
 def percent(value: float) -> str:

@@ -90,7 +90,11 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         # contradictions
         ("splits", {"train": 0.9, "dev": 0.2, "test": 0.3}, "splits: train + dev + test must be 1, not 1.4"),
         ("splits", {"train": 1.0, "dev": 0.0, "test": 0.0}, "splits.train: must be less than 1, got 1.0"),
-        ("methods", dict.fromkeys(("mascing", "steermoe", "gradient")), "methods: at least one of mascing, steermoe"),
+        (
+            "methods",
+            dict.fromkeys(("mascing", "steermoe", "gradient", "active")),
+            "methods: at least one of mascing, steermoe",
+        ),
         ("compute.num_gpus", 1, "model.device is cpu but compute.num_gpus reserves GPUs"),
         ("model.device", "cuda", "model.device is cuda but compute.num_gpus is 0"),
         ("behaviour.target.phrases", [], "behaviour.target: a refusal judge needs phrases"),

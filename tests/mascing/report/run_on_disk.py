@@ -277,7 +277,9 @@ def _config(methods: Iterable[str], truth: bool, min_uplift: float) -> RunConfig
                 "truth": "/models/truth-jailbreak-defence.safetensors" if truth else None,
             },
             "gates": {"min_uplift": min_uplift},
-            "methods": {name: None for name in ("mascing", "steermoe", "gradient") if name not in set(methods)},
+            "methods": {
+                name: None for name in ("mascing", "steermoe", "gradient", "active") if name not in set(methods)
+            },
         }
     )
 
