@@ -46,16 +46,19 @@ class Sparsified:
     judged: int
 
 
-def sparsify(mask: Mask, strength_LE: Tensor, baseline: Rows, judge: Judge, gates: GatesConfig) -> Sparsified:
+def sparsify(
+    mask: Mask, strength_LE: Tensor, baseline: Rows, full: Rows, judge: Judge, gates: GatesConfig
+) -> Sparsified:
     """Prune ``mask`` to the fewest entries, at least one, that keep its effect.
 
     First the shortest run of the strongest entries, by bisection; then blocks of what remains are left out, ever
     smaller ones, since a strong entry need not be one that matters. ``strength_LE`` orders the entries. Every mask is
     compared with the full one on the same conversations: its effect is kept if no rate, of the target or of what must
     not be lost, falls by more than one standard error (the one-standard-error rule of Breiman et al. 1984), and no
-    rate is farther beyond its limit than with the full mask. ``baseline`` are the verdicts on the unsteered model.
+    rate is farther beyond its limit than with the full mask. ``baseline`` and ``full`` are the verdicts on the
+    unsteered model and on the full mask.
     """
-    trials = _Trials(mask, baseline, judge, gates)
+    trials = _Trials(mask, baseline, full, judge, gates)
     kept = _shortest_start(_strongest_first(mask, strength_LE), trials)
     kept = _without_spare_blocks(kept, trials)
     return Sparsified(restricted(mask, kept), trials.rows_of(kept), trials.judged)
@@ -74,10 +77,13 @@ Places = tuple[int, ...]
 
 
 def restricted(mask: Mask, places: Places) -> Mask:
-    """The mask with the entries at ``places`` alone; its provenance says how many of how many."""
+    """The mask with the entries at ``places`` alone; its provenance tells of them alone, and of how many they are."""
     keep_LE = torch.zeros(mask.spec.n_layers, mask.spec.n_experts, dtype=torch.bool)
     keep_LE.view(-1)[list(places)] = True
     provenance = {**mask.provenance, "kept": len(places), "kept_of": mask.entries}
+    if "experts" in provenance:
+        left = {(mask.spec.layer_ids[layer], expert) for layer, expert in keep_LE.nonzero().tolist()}
+        provenance["experts"] = [row for row in provenance["experts"] if (row["layer"], row["expert"]) in left]
     if mask.bias is not None:
         return Mask.from_bias(mask.bias * keep_LE, mask.spec, provenance)
     assert mask.activated is not None
@@ -90,13 +96,12 @@ def restricted(mask: Mask, places: Places) -> Mask:
 class _Trials:
     """Judges parts of one mask, and remembers the verdicts."""
 
-    def __init__(self, mask: Mask, baseline: Rows, judge: Judge, gates: GatesConfig) -> None:
-        self._mask, self._judge, self._gates = mask, judge, gates
+    def __init__(self, mask: Mask, baseline: Rows, full: Rows, judge: Judge, gates: GatesConfig) -> None:
+        self._mask, self._full, self._judge, self._gates = mask, full, judge, gates
         self._baseline = cell_score({}, baseline)
-        [self._full] = judge([mask])
-        self._excess = excess(self._baseline, cell_score({}, self._full), gates)
+        self._excess = excess(self._baseline, cell_score({}, full), gates)
         self._rows: dict[Places, Rows] = {}
-        self.judged = 1
+        self.judged = 0
 
     def rows_of(self, places: Places) -> Rows:
         return self._rows.get(places, self._full)

@@ -1,6 +1,6 @@
 """Pruning: the entries that matter stay, what they do is kept, and no more masks are judged than said."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -68,7 +68,17 @@ def additive(n: int, seed: int = 0) -> Mask:
 
 def pruned(mask: Mask, model: Model) -> Sparsified:
     assert mask.bias is not None
-    return sparsify(mask, mask.bias.abs(), model.verdicts(set()), model.judge, GATES)
+    return sparsify(mask, mask.bias.abs(), model.verdicts(set()), model.verdicts(places(mask)), model.judge, GATES)
+
+
+def by_verdicts(mask: Mask, verdicts: Callable[[set[int]], list[Row]]) -> Sparsified:
+    """Pruned with the verdicts that a set of moved experts brings."""
+
+    def judge(masks: Sequence[Mask]) -> list[list[Row]]:
+        return [verdicts(places(one)) for one in masks]
+
+    assert mask.bias is not None
+    return sparsify(mask, mask.bias.abs(), verdicts(set()), verdicts(places(mask)), judge, GATES)
 
 
 @settings(deadline=None, max_examples=12)
@@ -114,10 +124,7 @@ def test_a_loss_of_utility_stops_the_pruning() -> None:
         broken = set(breaks) <= moved and not set(repairs) <= moved
         return rows(0.9 if set(breaks) <= moved else 0.5, 0.9 if broken else 1.0)
 
-    assert mask.bias is not None
-    found = sparsify(
-        mask, mask.bias.abs(), verdicts(set()), lambda masks: [verdicts(places(one)) for one in masks], GATES
-    )
+    found = by_verdicts(mask, verdicts)
     assert places(found.mask) == {*breaks, *repairs}
 
 
@@ -129,10 +136,7 @@ def test_unread_replies_do_not_pass_for_noise() -> None:
     def verdicts(moved: set[int]) -> list[Row]:
         return rows(1.0) if moved == full else rows(1.0, unread=6 if moved else 30)
 
-    assert mask.bias is not None
-    found = sparsify(
-        mask, mask.bias.abs(), verdicts(set()), lambda masks: [verdicts(places(one)) for one in masks], GATES
-    )
+    found = by_verdicts(mask, verdicts)
     assert places(found.mask) == full
 
 
@@ -148,10 +152,7 @@ def test_a_loss_within_one_standard_error_is_no_loss(lost: int, kept: bool) -> N
             rows(0.9 - (0 if weakest in moved else lost / N)) if len(moved) > 1 or weakest not in moved else rows(0.5)
         )
 
-    assert mask.bias is not None
-    found = sparsify(
-        mask, mask.bias.abs(), verdicts(set()), lambda masks: [verdicts(places(one)) for one in masks], GATES
-    )
+    found = by_verdicts(mask, verdicts)
     assert (weakest not in places(found.mask)) is kept
 
 
@@ -160,7 +161,7 @@ def test_an_override_mask_is_pruned_on_both_sides() -> None:
     on[0, :2], off[1, :4] = True, True
     mask = Mask.from_override(on, off, torch.linspace(-1, 1, 80).view(2, 40), SPEC, epsilon=0.02)
     model = Model([1, 42])
-    found = sparsify(mask, strength(mask, torch.ones(2)), model.verdicts(set()), model.judge, GATES).mask
+    found = sparsify(mask, strength(mask, torch.ones(2)), rows(0.5), rows(0.9), model.judge, GATES).mask
     assert places(found) == {1, 42}
     assert found.activated is not None
     assert found.activated[0, 1]
@@ -175,7 +176,10 @@ def test_strength_is_in_units_of_each_layers_spread() -> None:
     assert strength(Mask.from_bias(bias, SPEC), torch.tensor([0.5, 4.0]))[:, 0].tolist() == [2.0, 0.5]
 
 
-def test_a_restricted_mask_has_the_entries_asked_for() -> None:
-    mask = additive(5)
-    some = tuple(sorted(places(mask))[:2])
-    assert places(restricted(mask, some)) == set(some)
+def test_a_restricted_mask_has_the_entries_asked_for_and_tells_of_them_alone() -> None:
+    experts = [{"layer": 0, "expert": 3}, {"layer": 2, "expert": 3}]
+    bias = torch.zeros(2, 40)
+    bias[:, 3] = 1.0
+    found = restricted(Mask.from_bias(bias, SPEC, {"experts": experts}), (43,))
+    assert places(found) == {43}
+    assert found.provenance == {"experts": experts[1:], "kept": 1, "kept_of": 2}
