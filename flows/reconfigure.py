@@ -46,7 +46,7 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Step | None = None
         step(harvest, "prepare", pool=pool)
         step(train, "prepare", "harvest", pool=pool)
         step(optimise, "prepare", "harvest", "train", pool=pool)
-        step(select, "prepare", "optimise", pool=pool)
+        step(select, "prepare", "harvest", "optimise", pool=pool)
         step(evaluate, "prepare", "select", pool=pool)
         step(gate, "select", "evaluate")
         step(publish, "prepare", "harvest", "select", "gate")

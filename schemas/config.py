@@ -220,6 +220,10 @@ class SelectionConfig(Frozen):
         default=(0.125, 0.25, 0.5, 1.0), min_length=1, description="shares of dev after which candidates may leave"
     )
 
+    sparsify: bool = Field(
+        default=True, description="prune each pick to the entries that keep its effect on dev, before it is evaluated"
+    )
+
     @model_validator(mode="after")
     def _blocks_grow(self) -> "SelectionConfig":
         if any(later <= earlier for earlier, later in zip(self.blocks, self.blocks[1:], strict=False)):

@@ -27,9 +27,10 @@ def judged_on_pool(
     conversations: Sequence[Conversation],
     masks: Sequence[Steered],
     progress: Callable[[int, int], None],
+    at_once: int = _MASKS,
 ) -> list[list[Row]]:
-    """`judged_replies`, shared out over the workers of the pool."""
-    items = [list(masks[start : start + _MASKS]) for start in range(0, len(masks), _MASKS)]
+    """`judged_replies`, shared out over the workers of the pool, ``at_once`` masks an item."""
+    items = [list(masks[start : start + at_once]) for start in range(0, len(masks), at_once)]
     judged = pool.map(_judge, _Shared(config, tuple(conversations)), items, progress)
     return [rows for part in judged for rows in part]
 

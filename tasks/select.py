@@ -23,9 +23,11 @@ from schemas.tables import DEV_VERDICTS
 from tasks import tables
 from tasks.actors import Pool
 from tasks.foretell import Foretold, enter_all, foretell
+from tasks.harvest import sigma_of
 from tasks.judged import BASELINE, Row, judged_on_pool
 from tasks.optimise import candidates_of, methods_of
 from tasks.prepare import conversations_of
+from tasks.sparsify import Pick, pruned
 from tasks.stage import Body, StageRun, run_stage, steps
 
 SELECTED = "selected.safetensors"
@@ -39,12 +41,14 @@ _SHUFFLES = 5
 _READ = 0.25
 
 
-def select(storage: Storage, config: RunConfig, prepared: Manifest, optimised: Manifest, *, pool: Pool) -> StageRun:
+def select(
+    storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, optimised: Manifest, *, pool: Pool
+) -> StageRun:
     """``selected.safetensors``: one candidate a method, `random` included; ``verdicts-dev.parquet``: what was judged.
 
     Facts: ``baseline`` and ``cells`` with their rates on the dev conversations that each was judged on and why it left,
-    ``picked``, the number of each method's cell among its own, and ``cost``: the replies that were generated, those
-    that the full grid takes, and the tokens of the prefills.
+    ``picked``, the number of each method's cell among its own, ``sparsified``, what pruning left of each pick, and
+    ``cost``: the replies that were generated, those that the full grid takes, and the tokens of the prefills.
     """
     return run_stage(
         storage,
@@ -57,8 +61,8 @@ def select(storage: Storage, config: RunConfig, prepared: Manifest, optimised: M
             "gates": config.gates,
             "seed": config.seed,
         },
-        inputs={"prepare": prepared, "optimise": optimised},
-        body=lambda output: _select(output, storage, config, prepared, optimised, pool),
+        inputs={"prepare": prepared, "harvest": harvested, "optimise": optimised},
+        body=lambda output: _select(output, storage, config, prepared, harvested, optimised, pool),
     )
 
 
@@ -68,7 +72,13 @@ def selected_of(storage: Storage, selected: Manifest) -> dict[str, Candidate]:
 
 
 def _select(
-    output: StageOutput, storage: Storage, config: RunConfig, prepared: Manifest, optimised: Manifest, pool: Pool
+    output: StageOutput,
+    storage: Storage,
+    config: RunConfig,
+    prepared: Manifest,
+    harvested: Manifest,
+    optimised: Manifest,
+    pool: Pool,
 ) -> Body:
     everyone = [one for method in methods_of(optimised) for one in candidates_of(storage, optimised, method)]
     conversations = conversations_of(storage, prepared, "dev")
@@ -82,8 +92,12 @@ def _select(
     [sample, *_] = blocks_of(conversations, (_READ,), config.seed)
     hopes = foretell(pool, config, sample, everyone) if selection.mode == "racing" else enter_all(everyone)
     run = race(hopes.entrants, blocks, judge, config.gates)
-    picks = [everyone[cell] for cell in run.picked.values()]
-    shuffles = [random.shuffled(_best(run, everyone, config), config.seed + number) for number in range(_SHUFFLES)]
+    baseline, picks = run.verdicts[None], [Pick(everyone[cell], run.verdicts[cell]) for cell in run.picked.values()]
+    sparsified: dict[str, dict[str, Any]] = {}
+    if selection.sparsify:
+        baseline, picks, sparsified = pruned(pool, config, conversations, picks, sigma_of(harvested))
+    best = _best(baseline, picks, config)
+    shuffles = [random.shuffled(best, config.seed + number) for number in range(_SHUFFLES)]
     targets = [one for one in blocks[0] if one.set == "target"]
     shuffled = judged_on_pool(pool, config, targets, [(one.method, one.mask) for one in shuffles], steps("select"))
     verdicts = _table(run, everyone, shuffled)
@@ -91,17 +105,20 @@ def _select(
         "replies": sum(map(len, run.verdicts.values())),
         "replies_of_full_grid": (len(everyone) + 1) * len(conversations),
         "replies_of_control": sum(map(len, shuffled)),
+        "replies_of_pruning": sum(one["replies"] for one in sparsified.values()),
         "prefill_tokens": hopes.tokens,
     }
     tell(Event("select", "note", text=_told(cost)))
+    selected = [*(pick.candidate for pick in picks), _median(shuffles, shuffled)]
     shards = [
-        output.put(SELECTED, candidate_files.to_bytes([*picks, _median(shuffles, shuffled)]), len(picks) + 1),
+        output.put(SELECTED, candidate_files.to_bytes(selected), len(selected)),
         output.put(VERDICTS, tables.to_bytes(verdicts), len(verdicts)),
     ]
     facts = {
         "baseline": _rates(run.verdicts[None]),
         "cells": _cells(run, hopes, everyone),
         "picked": {method: _places(everyone)[cell] for method, cell in run.picked.items()},
+        "sparsified": sparsified,
         "cost": cost,
     }
     return Body(shards, rows_in=sum(shard.rows for shard in shards), facts=facts)
@@ -111,16 +128,17 @@ def _told(cost: Mapping[str, int]) -> str:
     share = cost["replies"] / cost["replies_of_full_grid"]
     return (
         f"judged {cost['replies']:,} replies, {100 * share:.0f}% of the {cost['replies_of_full_grid']:,} of the full "
-        f"grid, and {cost['replies_of_control']:,} of the control; read {cost['prefill_tokens']:,} tokens beforehand"
+        f"grid, {cost['replies_of_pruning']:,} to prune the picks, and {cost['replies_of_control']:,} of the control; "
+        f"read {cost['prefill_tokens']:,} tokens beforehand"
     )
 
 
-def _best(run: Race, everyone: Sequence[Candidate], config: RunConfig) -> Candidate:
+def _best(baseline: Rows, picks: Sequence[Pick], config: RunConfig) -> Candidate:
     """The pick that would win on the conversations that all picks were judged on; of equal ones the sparsest."""
-    sparsest_first = sorted(run.picked.values(), key=lambda cell: everyone[cell].mask.entries)
-    shared = min(len(run.verdicts[cell]) for cell in sparsest_first)
-    baseline, *scores = [cell_score({}, run.verdicts[cell][:shared]) for cell in (None, *sparsest_first)]
-    return everyone[sparsest_first[choose(baseline, scores, config.gates)]]
+    sparsest_first = sorted(picks, key=lambda pick: pick.candidate.mask.entries)
+    shared = min(len(pick.rows) for pick in picks)
+    scores = [cell_score({}, pick.rows[:shared]) for pick in sparsest_first]
+    return sparsest_first[choose(cell_score({}, baseline[:shared]), scores, config.gates)].candidate
 
 
 def _median(shuffles: Sequence[Candidate], judged: Sequence[Sequence[Row]]) -> Candidate:
