@@ -125,8 +125,9 @@ def test_mirrored_behaviours_conflict_everywhere_and_cancel(testbed_folder: Path
     """The testbed's two behaviours ask for the opposite: together they leave the model's replies as they are."""
     loaded = load(ModelConfig(path=str(testbed_folder)))
     spec = inspect_routers(loaded.model)
+    # The truth is in units of sigma, which is about 2 logits.
     defence, policy = (
-        load_file(testbed_folder / f"truth-{name}.safetensors")["bias"]
+        2 * load_file(testbed_folder / f"truth-{name}.safetensors")["bias"]
         for name in ("jailbreak-defence", "content-policy")
     )
     parts = [Mask.from_bias(defence, spec), Mask.from_bias(0.75 * policy, spec)]
