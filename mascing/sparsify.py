@@ -3,10 +3,10 @@
 Shape suffixes: L MoE layer, E expert.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
-from statistics import NormalDist
+from math import ceil, sqrt
 from typing import Any
 
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor
 from mascing.mask import Mask
 from mascing.results import cell_score, changes_by_set
 from mascing.selection import excess
-from mascing.statistics import CONFIDENCE
 from schemas.config import GatesConfig
 
 Rows = Sequence[Mapping[str, Any]]
@@ -32,9 +31,6 @@ BLOCKS = 12
 
 MOST_JUDGED = 40
 """Masks that are judged in all, at most: what is left then is kept."""
-
-
-_DEVIATIONS = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 @dataclass(frozen=True)
@@ -56,8 +52,11 @@ def sparsify(
     compared with the full one on the same conversations: its effect is kept if no rate, of the target or of what must
     not be lost, falls by more than one standard error (the one-standard-error rule of Breiman et al. 1984), and no
     rate is farther beyond its limit than with the full mask. ``baseline`` and ``full`` are the verdicts on the
-    unsteered model and on the full mask.
+    unsteered model and on the full mask; one that does not certainly raise the target rate has no effect to keep, and
+    is returned as it is.
     """
+    if changes_by_set(baseline, full)["target"].low <= 0:
+        return Sparsified(mask, full, 0)
     trials = _Trials(mask, baseline, full, judge, gates)
     kept = _shortest_start(_strongest_first(mask, strength_LE), trials)
     kept = _without_spare_blocks(kept, trials)
@@ -118,13 +117,20 @@ class _Trials:
     def _keeps_effect(self, rows: Rows) -> bool:
         if excess(self._baseline, cell_score({}, rows), self._gates) > self._excess:
             return False
-        changes = changes_by_set(_scored(self._full), _scored(rows))
-        return all(-change.value <= (change.value - change.low) / _DEVIATIONS for change in changes.values())
+        return _within_noise(self._full, rows)
 
 
-def _scored(rows: Rows) -> list[Mapping[str, Any]]:
-    """The rows with no outcome unscored: such a reply earns nothing, and must not widen the noise that hides losses."""
-    return [{**row, "outcome": "hit" if row["outcome"] == "hit" else "miss"} for row in rows]
+def _within_noise(full: Rows, rows: Rows) -> bool:
+    """Whether no set loses more hits than one standard error of the paired difference, clustered by group.
+
+    An unscored reply is no hit: it must not pass for noise.
+    """
+    hits = {(row["set"], row["conversation_id"]): row["outcome"] == "hit" for row in rows}
+    losses: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in full:
+        lost = (row["outcome"] == "hit") - hits[row["set"], row["conversation_id"]]
+        losses[row["set"]][row["group_id"]] += lost
+    return all(by_group.total() <= sqrt(sum(n * n for n in by_group.values())) for by_group in losses.values())
 
 
 def _strongest_first(mask: Mask, strength_LE: Tensor) -> Places:

@@ -16,6 +16,7 @@ from schemas.config import (
     MethodsConfig,
     ModelConfig,
     RunConfig,
+    SelectionConfig,
     SteerMoEConfig,
     SurrogateConfig,
 )
@@ -41,6 +42,8 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
             active=ActiveConfig(budget=128, rounds=2, members=1, steps=10, l1=(0.02,), alphas=(1.0,)),
         ),
         generation=GenerationConfig(max_new_tokens=8),
+        # Tested by itself: of masks as dense as these few steps leave, pruning would judge dozens.
+        selection=SelectionConfig(sparsify=False),
         # Few conversations leave wide intervals; with these gates a mask that works is published all the same.
         gates=GatesConfig(min_uplift=0, max_utility_loss=0.5, protected_tolerance=0.5),
         compute=ComputeConfig(workers=workers),

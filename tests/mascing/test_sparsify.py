@@ -111,8 +111,11 @@ def test_a_dense_mask_is_pruned_within_the_bound() -> None:
     assert found.judged <= sparsifying.MOST_JUDGED
 
 
-def test_at_least_one_entry_is_left_of_a_mask_without_effect() -> None:
-    assert pruned(additive(9), Model([])).mask.entries == 1
+def test_a_mask_without_certain_effect_is_left_as_it_is_and_costs_nothing() -> None:
+    mask = additive(9)
+    found = by_verdicts(mask, lambda moved: rows(0.525 if moved else 0.5))
+    assert found.mask is mask
+    assert found.judged == 0
 
 
 def test_a_loss_of_utility_stops_the_pruning() -> None:
@@ -140,20 +143,31 @@ def test_unread_replies_do_not_pass_for_noise() -> None:
     assert places(found.mask) == full
 
 
-@pytest.mark.parametrize(("lost", "kept"), [(1, True), (6, False)])
-def test_a_loss_within_one_standard_error_is_no_loss(lost: int, kept: bool) -> None:
-    mask = additive(2)
-    weakest = min(
-        places(mask), key=lambda place: abs(float(mask.bias.flatten()[place])) if mask.bias is not None else 0
-    )
+@pytest.mark.parametrize(("lost", "left_out"), [(1, True), (2, False)])
+def test_a_loss_within_one_standard_error_is_no_loss(lost: int, left_out: bool) -> None:
+    """The mask's first expert does nearly all, its second one the last few replies."""
+    bias = torch.zeros(2, 40)
+    bias[0, 0], bias[0, 1] = 2.0, 1.0
 
     def verdicts(moved: set[int]) -> list[Row]:
-        return (
-            rows(0.9 - (0 if weakest in moved else lost / N)) if len(moved) > 1 or weakest not in moved else rows(0.5)
-        )
+        return rows((0.9 if 0 in moved else 0.5) - (0 if 1 in moved else lost / N))
 
-    found = by_verdicts(mask, verdicts)
-    assert (weakest not in places(found.mask)) is kept
+    assert places(by_verdicts(Mask.from_bias(bias, SPEC), verdicts).mask) == ({0} if left_out else {0, 1})
+
+
+def test_a_loss_in_one_group_is_less_certain_than_one_in_several() -> None:
+    """Two replies are lost: that is more than one standard error, unless both are about one question."""
+    bias = torch.zeros(2, 40)
+    bias[0, 0], bias[0, 1] = 2.0, 1.0
+
+    def verdicts(moved: set[int]) -> list[Row]:
+        made = rows((0.9 if 0 in moved else 0.5) - (0 if 1 in moved else 2 / N))
+        last_hits = [row for row in made if row["set"] == "target"][round(0.9 * N) - 2 : round(0.9 * N)]
+        for row in last_hits:
+            row["group_id"] = "one question"
+        return made
+
+    assert places(by_verdicts(Mask.from_bias(bias, SPEC), verdicts).mask) == {0}
 
 
 def test_an_override_mask_is_pruned_on_both_sides() -> None:

@@ -1,0 +1,66 @@
+"""Pruning a pick on the model itself: what does nothing goes, what causes the behaviour stays."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_run import small_config
+from torch import Tensor
+
+from mascing.circuits.candidates import Candidate
+from mascing.conversations import decode_lines, parse_conversations
+from mascing.mask import Mask
+from mascing.routers import inspect_routers
+from mascing.splits import split_of
+from schemas.config import RunConfig
+from schemas.conversation import Conversation
+from tasks.actors import Pool, Worker
+from tasks.sparsify import Pick, pruned
+
+
+class HerePool:
+    """A pool of one worker in this process."""
+
+    def __init__(self) -> None:
+        self.worker = Worker()
+
+    def map(
+        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], progress: Callable[[int, int], None]
+    ) -> list[Any]:
+        del progress
+        return [function(self.worker, shared, item) for item in items]
+
+
+@pytest.fixture(scope="module")
+def config(testbed_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    return small_config(testbed_folder, tmp_path_factory.mktemp("sparsify"))
+
+
+def dev(config: RunConfig) -> list[Conversation]:
+    rows, _ = parse_conversations(decode_lines(Path(config.behaviour.conversations).read_bytes()), 100_000)
+    return [row for row in rows if split_of(row.group_id, config.splits) == "dev"]
+
+
+def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfig, testbed_folder: Path) -> None:
+    truth_LE: Tensor = load_file(testbed_folder / "truth-jailbreak-defence.safetensors")["bias"]
+    pool, conversations = HerePool(), dev(config)
+    spec = inspect_routers(pool.worker.model(config.model).model)
+    bias_LE = 3.0 * truth_LE
+    idle = ~truth_LE.any(dim=1)
+    bias_LE[idle, :4] = 0.5
+    pick = Pick(Candidate("gradient", {"alpha": 1.0}, Mask.from_bias(bias_LE, spec)), ())
+    baseline, [found], facts = pruned(cast(Pool, pool), config, conversations, [pick], torch.ones(spec.n_layers))
+    kept = found.candidate.mask
+    assert kept.bias is not None
+    assert not kept.bias[idle].any()
+    assert 0 < kept.entries < int(truth_LE.count_nonzero())
+    assert found.candidate.cell == {"alpha": 1.0, "kept": kept.entries}
+    assert len(baseline) == len(found.rows) == len(conversations)
+    told = facts["gradient"]
+    assert (told["entries"], told["kept"]) == (pick.candidate.mask.entries, kept.entries)
+    before, after = told["target_rate"]
+    assert after >= before - 0.05
+    assert told["replies"] % len(conversations) == 0
