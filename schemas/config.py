@@ -44,6 +44,19 @@ class JudgeConfig(Frozen):
         return self
 
 
+class MatchingConfig(Frozen):
+    """When a positive and a negative conversation are alike enough to be a pair; only pairs make the contrast."""
+
+    on: tuple[Literal["turns", "length", "topic"], ...] = Field(default=("turns", "length", "topic"), min_length=1)
+    length_ratio: float = Field(default=1.5, ge=1, description="characters of the longer one over the shorter, at most")
+    topic_similarity: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="cosine of the words of their last requests, at least; conversations of one group need none",
+    )
+
+
 class BehaviourConfig(Frozen):
     """What is steered: its conversations (JSON Lines) and a judge for each kind of set."""
 
@@ -56,6 +69,9 @@ class BehaviourConfig(Frozen):
         default=None, description="safetensors file with the known circuit `bias` [L, E], for testbeds"
     )
     max_characters: int = Field(default=100_000, gt=0, description="longer conversations are quarantined")
+    matching: MatchingConfig | None = Field(
+        default=MatchingConfig(), description="null leaves the two classes as they are"
+    )
 
 
 class SplitConfig(Frozen):

@@ -33,13 +33,15 @@ class Conversation(Frozen):
     ``group_id`` names the goal or question the conversation is about; splits never cut a group.
     ``set`` says what the conversation measures: ``target``, ``utility/<name>`` or ``protected/<name>``.
     ``label`` is the side of the contrast in the target set: ``positive`` where the model shows the wanted
-    behaviour by itself, ``negative`` where it does not.
+    behaviour by itself, ``negative`` where it does not. ``contrast`` is false where methods must not learn from the
+    label: of labelled conversations without a match in the other class, which are judged like all others.
     """
 
     id: str = Field(min_length=1)
     group_id: str = Field(min_length=1)
     set: str = "target"
     label: Label | None = None
+    contrast: bool = True
     messages: tuple[Message, ...] = Field(min_length=1)
     wanted: str | None = None
     unwanted: str | None = None

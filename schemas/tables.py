@@ -8,6 +8,7 @@ CONVERSATIONS = pa.schema(
         pa.field("group_id", pa.string(), nullable=False),
         pa.field("set", pa.string(), nullable=False),
         pa.field("label", pa.string()),
+        pa.field("contrast", pa.bool_(), nullable=False),
         pa.field(
             "messages",
             pa.list_(pa.struct([pa.field("role", pa.string()), pa.field("content", pa.string())])),

@@ -1,29 +1,34 @@
-"""The prepare stage: read the conversations, quarantine what cannot be used, split the rest by group."""
+"""The prepare stage: read the conversations, quarantine what cannot be used, split by group, match the classes."""
 
 from collections import Counter
 from collections.abc import Iterable
 
 from mascing.conversations import decode_lines, from_table, parse_conversations, quarantine_table, to_table
 from mascing.errors import DataError
+from mascing.matching import matched_pairs
 from mascing.splits import SPLITS, Split, split_of
 from mascing.stages import QUARANTINE, StageOutput, read_shard
 from mascing.storage import Storage
-from schemas.config import RunConfig
+from schemas.config import MatchingConfig, RunConfig
 from schemas.conversation import Conversation
 from schemas.manifest import Manifest
 from tasks import tables
 from tasks.source import Source, read_source
 from tasks.stage import Body, StageRun, run_stage
 
+# The test split is judged and never learned from, so nothing is matched there.
+_MATCHED: tuple[Split, ...] = ("train", "dev")
+
 
 def prepare(storage: Storage, config: RunConfig) -> StageRun:
     """``conversations-{train,dev,test}.parquet`` and ``quarantine.parquet``.
 
-    Facts: how many conversations each split has, and how many of each set.
+    Facts: how many conversations each split has, how many of each set, and how many pairs the two classes of train
+    and dev were matched to. What has no match is no part of the contrast; it stays in its split.
 
     Raises:
         DataError: if the file cannot be read, a split has no target conversation, or a side of the contrast is
-            missing where the methods learn (train) or are compared (dev).
+            missing, or without any match, where the methods learn (train) or are compared (dev).
     """
     source = read_source(config.behaviour.conversations)
     return run_stage(
@@ -34,6 +39,7 @@ def prepare(storage: Storage, config: RunConfig) -> StageRun:
             "conversations": source.sha256,
             "max_characters": config.behaviour.max_characters,
             "splits": config.splits,
+            "matching": config.behaviour.matching,
         },
         inputs={},
         body=lambda output: _split(output, config, source),
@@ -46,8 +52,8 @@ def conversations_of(storage: Storage, prepared: Manifest, split: Split) -> list
 
 
 def contrast_of(conversations: Iterable[Conversation]) -> list[Conversation]:
-    """The labelled target conversations: the two sides that the methods learn from."""
-    return [one for one in conversations if one.set == "target" and one.label is not None]
+    """The labelled and matched target conversations: the two sides that the methods learn from."""
+    return [one for one in conversations if one.set == "target" and one.label is not None and one.contrast]
 
 
 def _split(output: StageOutput, config: RunConfig, source: Source) -> Body:
@@ -57,6 +63,10 @@ def _split(output: StageOutput, config: RunConfig, source: Source) -> Body:
         splits[split_of(conversation.group_id, config.splits)].append(conversation)
     for split, rows in splits.items():
         _check_split(split, rows, config.behaviour.conversations)
+    matching: dict[str, dict[str, int]] = {}
+    if config.behaviour.matching:
+        for split in _MATCHED:
+            splits[split], matching[split] = _matched(split, splits[split], config.behaviour.matching)
     shards = [
         output.put(_shard_name(split), tables.to_bytes(to_table(rows)), len(rows)) for split, rows in splits.items()
     ]
@@ -66,8 +76,23 @@ def _split(output: StageOutput, config: RunConfig, source: Source) -> Body:
         shards,
         rows_in=len(conversations) + len(quarantined),
         rows_quarantined=len(quarantined),
-        facts={**{split: len(rows) for split, rows in splits.items()}, "sets": sets},
+        facts={**{split: len(rows) for split, rows in splits.items()}, "sets": sets, "matching": matching},
     )
+
+
+def _matched(
+    split: Split, rows: list[Conversation], config: MatchingConfig
+) -> tuple[list[Conversation], dict[str, int]]:
+    """The rows, those without a match out of the contrast, and how many of each class found one."""
+    contrast = contrast_of(rows)
+    try:
+        pairs = matched_pairs(contrast, config)
+    except DataError as error:
+        raise DataError(f"the {split} split: {error}") from error
+    alone = {one.id for one in contrast} - {name for pair in pairs for name in pair}
+    positive = sum(one.label == "positive" for one in contrast)
+    counts = {"positive": positive, "negative": len(contrast) - positive, "pairs": len(pairs)}
+    return [one.model_copy(update={"contrast": False}) if one.id in alone else one for one in rows], counts
 
 
 def _check_split(split: Split, rows: list[Conversation], path: str) -> None:

@@ -11,6 +11,7 @@ def provenance_tables(evidence: Evidence) -> list[Table]:
     tables = [
         _run(evidence),
         _data(evidence),
+        _matching(evidence),
         _quarantine(evidence),
         _stages(evidence),
         _masks(evidence),
@@ -52,6 +53,19 @@ def _data(evidence: Evidence) -> Table:
     names = sorted({name for counts in sets.values() for name in counts}, key=set_order)
     rows = [(split, *(str(sets[split].get(name, 0)) for name in names)) for split in SPLITS if split in sets]
     return Table("Conversations by split and set", ("Split", *(set_title(name) for name in names)), tuple(rows))
+
+
+def _matching(evidence: Evidence) -> Table:
+    rows = [
+        (split, *(str(count) for count in (found["positive"], found["negative"], found["pairs"], _alone(found))))
+        for split, found in evidence.facts("prepare").get("matching", {}).items()
+    ]
+    columns = ("Split", "Positive", "Negative", "Pairs", "Left out of the contrast")
+    return Table("Classes matched on form and topic", columns, tuple(rows))
+
+
+def _alone(found: dict[str, int]) -> int:
+    return found["positive"] + found["negative"] - 2 * found["pairs"]
 
 
 def _quarantine(evidence: Evidence) -> Table:

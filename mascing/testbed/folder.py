@@ -28,7 +28,7 @@ def build(
     planted.model.save_pretrained(folder)
     build_tokenizer(MAX_TOKENS).save_pretrained(folder)
     for behaviour in BEHAVIOURS:
-        lines = [conversation.model_dump_json(exclude_none=True) for conversation in conversations(behaviour, seed)]
+        lines = [one.model_dump_json(exclude_none=True, exclude={"contrast"}) for one in conversations(behaviour, seed)]
         (folder / f"conversations-{behaviour}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         save_file({"bias": _truth(planted, behaviour)}, folder / f"truth-{behaviour}.safetensors")
 

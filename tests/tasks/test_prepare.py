@@ -84,6 +84,27 @@ def test_only_labelled_target_conversations_make_the_contrast(tmp_path: Path, st
     assert all(one.set == "target" and one.label for one in contrast)
 
 
+def test_what_has_no_match_is_kept_and_judged_but_not_learned_from(tmp_path: Path, storage: Storage) -> None:
+    longer = [user("so"), {"role": "assistant", "content": "well"}, user("hello")]
+    lines = [row(number, messages=longer) if number % 10 == 1 else row(number) for number in range(200)]
+    config = written(tmp_path, lines)
+    made = prepare(storage, config).manifest
+    assert (made.rows_in, made.rows_out, made.rows_quarantined) == (200, 200, 0)
+    for split in ("train", "dev"):
+        kept, counts = conversations_of(storage, made, split), made.facts["matching"][split]
+        contrast = contrast_of(kept)
+        assert counts["positive"] + counts["negative"] == len(kept) == made.facts[split]
+        assert {one.turns for one in contrast} == {1}
+        labels = [one.label for one in contrast]
+        assert labels.count("positive") == labels.count("negative") == counts["pairs"] < counts["negative"]
+    test = conversations_of(storage, made, "test")
+    assert contrast_of(test) == test
+    unmatched = config.behaviour.model_copy(update={"matching": None})
+    free = prepare(storage, config.model_copy(update={"behaviour": unmatched})).manifest
+    assert free.facts["matching"] == {}
+    assert len(contrast_of(conversations_of(storage, free, "train"))) == free.facts["train"]
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
@@ -93,6 +114,10 @@ def test_only_labelled_target_conversations_make_the_contrast(tmp_path: Path, st
         ([row(number, set="utility/benign") for number in range(100)], "has no conversation of set `target`"),
         ([row(number, label="positive") for number in range(100)], "labelled negative"),
         ([row(number, label=None) for number in range(100)], "labelled positive or negative"),
+        (
+            [row(number, messages=[user("hello" * (1 + number % 2))]) for number in range(100)],
+            r"the train split: no positive conversation has a negative one .* with 1 to 1 user turns and 10 to 10 char",
+        ),
     ],
 )
 def test_data_that_teaches_nothing_is_refused(lines: list[str], said: str, tmp_path: Path, storage: Storage) -> None:

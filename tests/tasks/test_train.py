@@ -11,7 +11,7 @@ from small_run import small_config
 
 from mascing.errors import DataError
 from mascing.storage import Storage
-from schemas.config import ComputeConfig, RunConfig, SurrogateConfig
+from schemas.config import ComputeConfig, MatchingConfig, SurrogateConfig
 from schemas.manifest import Manifest
 from schemas.surrogate_card import SurrogateCard
 from tasks.actors import Pool
@@ -32,13 +32,16 @@ def pool() -> Iterator[Pool]:
 def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., tuple[Storage, Manifest]]:
     """The train stage, after prepare and harvest, of the conversations as ``change`` leaves them."""
 
-    def run(change: Callable[[Rows], Rows], **surrogate: Any) -> tuple[Storage, Manifest]:
+    def run(change: Callable[[Rows], Rows], matching: Any = None, **surrogate: Any) -> tuple[Storage, Manifest]:
         config = small_config(testbed_folder, tmp_path)
         path = Path(config.behaviour.conversations)
         rows = change([json.loads(line) for line in path.read_text().splitlines()])
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        config = RunConfig.model_validate(
-            config.model_dump() | {"surrogate": SurrogateConfig(members=2, epochs=8, **surrogate)}
+        config = config.model_copy(
+            update={
+                "behaviour": config.behaviour.model_copy(update={"matching": matching}),
+                "surrogate": SurrogateConfig(members=2, epochs=8, **surrogate),
+            }
         )
         storage = Storage.open(str(tmp_path / "storage"))
         prepared = prepare(storage, config).manifest
@@ -81,8 +84,13 @@ def test_classes_that_differ_in_form_stop_the_flow_unless_it_is_allowed(
         trained(multi_turn_against_single_turn)  # also where the stage is done already
 
 
+def test_matching_refuses_them_before_anything_is_harvested(trained: Callable[..., tuple[Storage, Manifest]]) -> None:
+    with pytest.raises(DataError, match="no positive conversation has a negative one that is alike in turns, length"):
+        trained(multi_turn_against_single_turn, matching=MatchingConfig())
+
+
 def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..., tuple[Storage, Manifest]]) -> None:
-    _, made = trained(lambda rows: rows)
+    _, made = trained(lambda rows: rows, matching=MatchingConfig())
     card = cards_of(made)["question+prompt"]
     assert card.auc.low > 0.7
     assert [card.trivial[name].auc.value for name in ("turns", "length", "tokens")] == [0.5] * 3
@@ -92,5 +100,5 @@ def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..
 
 
 def test_permuted_labels_are_not_learned(trained: Callable[..., tuple[Storage, Manifest]]) -> None:
-    _, made = trained(labels_at_random)
+    _, made = trained(labels_at_random, matching=MatchingConfig())
     assert all(covers(card) for card in cards_of(made).values())
