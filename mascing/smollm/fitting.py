@@ -47,4 +47,5 @@ def ridge(inputs: Tensor, targets: Tensor, penalty: float) -> Tensor:
     """Least squares with ``penalty`` in units of the inputs' mean square."""
     gram = inputs.T @ inputs
     gram.diagonal().add_(penalty * gram.diagonal().mean())
-    return torch.linalg.solve(gram, inputs.T @ targets, left=True)
+    solution: Tensor = torch.linalg.solve(gram, inputs.T @ targets)
+    return solution

@@ -33,12 +33,15 @@ GENERATION = GenerationConfig(max_new_tokens=12, batch_size=64)
 Progress = Callable[[str, int, int], None]
 
 
-def build(out_dir: str | Path, n_experts: int = EXPERTS, top_k: int = TOP_K, seed: int = 0, progress: Progress | None = None) -> None:
+def build(
+    out_dir: str | Path, n_experts: int = EXPERTS, top_k: int = TOP_K, seed: int = 0, progress: Progress | None = None
+) -> None:
     """Write ``model/``, ``conversations.jsonl``, ``perplexity.json`` and ``run.yaml`` into ``out_dir``.
 
     ``progress(what, done, total)`` is called after every step of each part. Raises ModelError where the packages that
     carry the dense model are not installed.
     """
+
     def report(what: str) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, total: progress(what, done, total)
 

@@ -28,7 +28,7 @@ class SplitLayer:
     router: Tensor
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def split(
     dense: LlamaForCausalLM,
     text_BT: Tensor,
@@ -52,7 +52,9 @@ def split(
         whole_BTH = whole_BTH + layer.mlp(layer.post_attention_layernorm(whole_BTH))
         hidden_BTH = _attended(layer, hidden_BTH, positions)
         input_NH = layer.post_attention_layernorm(hidden_BTH).flatten(0, 1)
-        made, output_NH = _split_layer(layer.mlp, input_NH, (whole_BTH - hidden_BTH).flatten(0, 1), n_experts, top_k, seed)
+        made, output_NH = _split_layer(
+            layer.mlp, input_NH, (whole_BTH - hidden_BTH).flatten(0, 1), n_experts, top_k, seed
+        )
         hidden_BTH = hidden_BTH + output_NH.view_as(hidden_BTH)
         layers.append(made)
         if progress is not None:
@@ -63,7 +65,8 @@ def split(
 def _attended(layer: Any, hidden_BTH: Tensor, positions: tuple[Tensor, Tensor]) -> Tensor:
     """The hidden states after a layer's causal attention."""
     attention, _ = layer.self_attn(layer.input_layernorm(hidden_BTH), position_embeddings=positions)
-    return hidden_BTH + attention
+    attended: Tensor = hidden_BTH + attention
+    return attended
 
 
 def _split_layer(
