@@ -13,9 +13,9 @@ from torch import Tensor
 from mascing.models import Loaded
 from mascing.smollm.prompts import prompts
 
-ROW = 128
-"""Tokens of a row to calibrate on."""
-_REPLY, _BATCH, _TEMPERATURE, _CHOICES = 128, 60, 0.8, 50
+ROW, ROWS = 128, 72
+"""Tokens of a row to calibrate on, and how many rows at most."""
+_REPLY, _BATCH, _TOP_P = 128, 60, 0.95
 
 
 @torch.inference_mode()
@@ -34,7 +34,7 @@ def written(loaded: Loaded, seed: int, progress: Callable[[int, int], None] | No
                 progress(len(conversations), len(asked))
     random.Random(seed).shuffle(conversations)
     stream = torch.tensor([token for conversation in conversations for token in conversation])
-    return stream[: len(stream) // ROW * ROW].view(-1, ROW)
+    return stream[: min(ROWS, len(stream) // ROW) * ROW].view(-1, ROW)
 
 
 def prose(loaded: Loaded, row: int = 256) -> Tensor:
@@ -56,7 +56,7 @@ def _continued(loaded: Loaded, asked: list[str], end: int) -> list[list[int]]:
         rendered, add_special_tokens=False, padding=True, padding_side="left", return_tensors="pt"
     )
     output_BT = loaded.model.generate(
-        **inputs, max_new_tokens=_REPLY, do_sample=True, temperature=_TEMPERATURE, top_k=_CHOICES, top_p=1.0
+        **inputs, max_new_tokens=_REPLY, do_sample=True, temperature=1.0, top_k=0, top_p=_TOP_P
     )
     length = inputs["input_ids"].shape[1]
     conversations = []
