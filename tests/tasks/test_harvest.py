@@ -22,7 +22,7 @@ from tasks.prepare import prepare
 def config_for(folder: Path, methods: MethodsConfig) -> RunConfig:
     """A run on a tiny model and labelled conversations without replies."""
     chats = [
-        olmoe_folder.conversation(f"c{number}", f"question {number}", label="negative" if number % 2 else "positive")
+        olmoe_folder.conversation(f"c{number}", "a question", label="negative" if number % 2 else "positive")
         for number in range(24)
     ]
     (folder / "c.jsonl").write_text("".join(chat.model_dump_json() + "\n" for chat in chats))
