@@ -9,6 +9,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from mascing.chat import Prompt
 from mascing.engine import complete_recorded, prompts_of
 from mascing.judges import judge_all
 from mascing.mask import Mask
@@ -35,7 +36,7 @@ class Trial:
 class Engine(Protocol):
     """Whatever can answer under masks and show its routing: no gradient is asked of it."""
 
-    def __call__(self, asked: Sequence[tuple[Conversation, Mask]]) -> list[Trial]:
+    def __call__(self, asked: Sequence[tuple[Conversation, Mask]], /) -> list[Trial]:
         """One trial a pair, in the order given; each is one generation."""
 
 
@@ -44,14 +45,21 @@ class LocalEngine:
 
     def __init__(self, loaded: Loaded, behaviour: BehaviourConfig, generation: GenerationConfig) -> None:
         self._loaded, self._behaviour, self._generation = loaded, behaviour, generation
+        self._prompts: dict[str, Prompt] = {}
 
     def __call__(self, asked: Sequence[tuple[Conversation, Mask]]) -> list[Trial]:
         """See :class:`Engine`. Raises DataError if a conversation cannot be rendered or judged."""
         conversations = [conversation for conversation, _ in asked]
-        prompts = prompts_of(self._loaded, conversations, self._generation)
+        prompts = self._rendered(conversations)
         answered = complete_recorded(self._loaded, prompts, [mask for _, mask in asked], self._generation)
         verdicts = judge_all(self._behaviour, conversations, [reply for reply, _ in answered])
         return [
             Trial(conversation, mask, verdict.outcome, z_TLE)
             for (conversation, mask), verdict, (_, z_TLE) in zip(asked, verdicts, answered, strict=True)
         ]
+
+    def _rendered(self, conversations: Sequence[Conversation]) -> list[Prompt]:
+        """Prompts of conversations, each rendered once however often it is tried."""
+        new = list({one.id: one for one in conversations if one.id not in self._prompts}.values())
+        self._prompts.update(zip((one.id for one in new), prompts_of(self._loaded, new, self._generation), strict=True))
+        return [self._prompts[one.id] for one in conversations]

@@ -106,7 +106,7 @@ def candidates(
             _learn(member, lessons, config.steps, generator)
         proposals = [
             _search(through, lessons, sigma, config.l1[0], config.steps, generator)
-            for through in (members, *([one] for one in members))
+            for through in ([members] if len(members) == 1 else [members, *([one] for one in members)])
         ]
         asked = [
             (conversation, Mask.from_bias(sigma[:, None] * _varied(proposals, successes, generator), spec))
@@ -204,7 +204,7 @@ def _search(
 
 def _padded(lessons: Sequence[_Lesson]) -> tuple[Tensor, Tensor]:
     """z_NTLE float32, zero after each one's end, and mask_NT, true on real tokens."""
-    z_NTLE = pad_sequence([lesson.z_TLE.float() for lesson in lessons], batch_first=True)
+    z_NTLE = pad_sequence([lesson.z_TLE for lesson in lessons], batch_first=True).float()
     counts = torch.tensor([len(lesson.z_TLE) for lesson in lessons])
     return z_NTLE, torch.arange(z_NTLE.shape[1]) < counts[:, None]
 
