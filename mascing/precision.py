@@ -17,7 +17,11 @@ def circuit_precision(mask: Mask, truth_LE: Tensor) -> float:
     of an additive mask's entry is its bias; that of an override mask's its risk difference, activated entries
     positive and deactivated ones negative. Raises MaskError if the shapes differ.
     """
-    strength_LE = _signed_strength(mask)
+    return map_precision(_signed_strength(mask), truth_LE)
+
+
+def map_precision(strength_LE: Tensor, truth_LE: Tensor) -> float:
+    """The same for any map of signed strengths [L, E], such as an attribution."""
     if strength_LE.shape != truth_LE.shape:
         raise MaskError(f"mask of shape {tuple(strength_LE.shape)} and truth of shape {tuple(truth_LE.shape)} differ")
     strength, truth = strength_LE.flatten(), truth_LE.flatten()

@@ -152,6 +152,9 @@ class GradientConfig(Frozen):
     learning_rate: Positive = 0.05
     l1: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(1e-2, 1e-3), min_length=1)
     utility_weight: float = Field(default=1.0, ge=0)
+    noise: float = Field(
+        default=0.5, ge=0, description="noise on the router logits at the first step, in sigma; falls to 0 at half way"
+    )
     alphas: tuple[Positive, ...] = Field(default=(0.5, 1.0, 1.5), min_length=1)
 
 
@@ -260,6 +263,9 @@ class ComputeConfig(Frozen):
     workers: int = Field(default=2, gt=0)
     num_cpus: float = Field(default=1, ge=0, description="CPUs a worker")
     num_gpus: float = Field(default=0, ge=0, description="GPUs a worker")
+    gradient_checkpointing: bool = Field(
+        default=False, description="compute each layer again for gradients: less memory for one more forward"
+    )
 
 
 class RunConfig(Frozen):

@@ -1,9 +1,10 @@
 """The optimise stage: every method's grid of candidate masks, one item a method, on the pool."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mascing.circuits import active, gradient, mascing, steermoe
+from mascing.circuits import active, attribution, gradient, mascing, steermoe
 from mascing.circuits import candidates as candidate_files
 from mascing.circuits.candidates import Candidate
 from mascing.progress import Event, tell
@@ -18,13 +19,17 @@ from tasks.prepare import contrast_of, conversations_of
 from tasks.stage import Body, StageRun, run_stage, steps
 from tasks.train import surrogates_of
 
+ATTRIBUTION = "attribution.safetensors"
+
 
 def optimise(
     storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, trained: Manifest, *, pool: Pool
 ) -> StageRun:
     """``candidates-<method>.safetensors`` for each method that is on; a row is a candidate.
 
-    Facts: under `active`, its budget, the generations it took and its rounds.
+    With `gradient` also ``attribution.safetensors``, its map of all L x E experts (a row is a layer). Facts: under
+    `active`, its budget, the generations it took and its rounds; under `gradient` and `attribution`, the passes
+    through the model that they took.
     """
     return run_stage(
         storage,
@@ -42,7 +47,7 @@ def optimise(
 
 def methods_of(optimised: Manifest) -> dict[str, int]:
     """The searched methods and how many candidates each has."""
-    return {_method_of(shard.name): shard.rows for shard in optimised.shards}
+    return {_method_of(shard.name): shard.rows for shard in optimised.shards if shard.name != ATTRIBUTION}
 
 
 def candidates_of(storage: Storage, optimised: Manifest, method: str) -> list[Candidate]:
@@ -86,33 +91,42 @@ def _optimise(
     trained: Manifest,
     pool: Pool,
 ) -> Body:
-    methods = list(_searched(config.methods))
+    searches = list(_searched(config.methods))
+    if gradient.NAME in searches:
+        searches.append(attribution.NAME)
     shared = _Shared(config, storage, prepared, harvested, trained)
-    found = pool.map(_search, shared, methods, steps("optimise"))
-    shards = [
-        output.put(_shard_name(method), candidate_files.to_bytes(one.candidates), len(one.candidates))
-        for method, one in zip(methods, found, strict=True)
-    ]
+    found = pool.map(_search, shared, searches, steps("optimise"))
+    shards = [output.put(one.shard, one.data, one.rows) for one in found]
     for one in found:
         if one.told:
             tell(Event("optimise", "note", text=one.told))
-    facts = {method: one.facts for method, one in zip(methods, found, strict=True) if one.facts}
+    facts = {name: one.facts for name, one in zip(searches, found, strict=True) if one.facts}
     return Body(shards, rows_in=sum(shard.rows for shard in shards), facts=facts)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """A method's candidates, facts about its search, and a line about it for who watches."""
+    """What a search leaves: a shard, facts about the search, and a line about it for who watches."""
 
-    candidates: list[Candidate]
+    shard: str
+    data: bytes
+    rows: int
     facts: dict[str, Any] = field(default_factory=dict)
     told: str = ""
 
 
-def _search(worker: Worker, shared: _Shared, method: str) -> _Found:
-    if method == active.NAME:
+def _search(worker: Worker, shared: _Shared, name: str) -> _Found:
+    if name == active.NAME:
         return _search_by_trials(worker, shared)
-    return _Found(_search_once(worker, shared, method))
+    if name == gradient.NAME:
+        return _search_by_gradient(worker, shared)
+    if name == attribution.NAME:
+        return _attribute(worker, shared)
+    return _candidates(name, _search_traces(shared, name))
+
+
+def _candidates(method: str, found: Sequence[Candidate], **said: Any) -> _Found:
+    return _Found(_shard_name(method), candidate_files.to_bytes(found), len(found), **said)
 
 
 def _search_by_trials(worker: Worker, shared: _Shared) -> _Found:
@@ -127,26 +141,50 @@ def _search_by_trials(worker: Worker, shared: _Shared) -> _Found:
         config.methods.active,
         config.seed,
     )
-    return _Found(found.candidates, found.facts(config.methods.active), found.told(config.methods.active))
+    facts, told = found.facts(config.methods.active), found.told(config.methods.active)
+    return _candidates(active.NAME, found.candidates, facts=facts, told=told)
 
 
-def _search_once(worker: Worker, shared: _Shared, method: str) -> list[Candidate]:
-    storage, config, harvested = shared.storage, shared.config, shared.harvested
-    spec = spec_of(harvested)
-    if method == gradient.NAME:
-        assert config.methods.gradient is not None
-        conversations = conversations_of(storage, shared.prepared, "train")
-        kept = [one for one in conversations if one.set != "target" and one.wanted is not None]
-        loaded, sigma = worker.model(config.model), sigma_of(harvested)
-        contrast = contrast_of(conversations)
-        return gradient.candidates(loaded, spec, contrast, kept, sigma, config.methods.gradient, config.seed)
-    traces = traces_of(storage, harvested, "train")
+def _search_by_gradient(worker: Worker, shared: _Shared) -> _Found:
+    config = shared.config
+    assert config.methods.gradient is not None
+    conversations = conversations_of(shared.storage, shared.prepared, "train")
+    found, passes = gradient.candidates(
+        worker.model(config.model),
+        spec_of(shared.harvested),
+        contrast_of(conversations),
+        [one for one in conversations if one.set != "target" and one.wanted is not None],
+        sigma_of(shared.harvested),
+        config.methods.gradient,
+        config.seed,
+        recompute=config.compute.gradient_checkpointing,
+    )
+    return _candidates(gradient.NAME, found, facts=asdict(passes), told=f"{gradient.NAME}: {passes}")
+
+
+def _attribute(worker: Worker, shared: _Shared) -> _Found:
+    config = shared.config
+    assert config.methods.gradient is not None
+    found = attribution.attribution(
+        worker.model(config.model),
+        contrast_of(conversations_of(shared.storage, shared.prepared, "train")),
+        sigma_of(shared.harvested),
+        config.methods.gradient.batch_size,
+        recompute=config.compute.gradient_checkpointing,
+    )
+    data, passes = attribution.to_bytes(found), found.passes
+    return _Found(ATTRIBUTION, data, len(found.effect_LE), asdict(passes), f"{attribution.NAME}: {passes}")
+
+
+def _search_traces(shared: _Shared, method: str) -> list[Candidate]:
+    methods, spec = shared.config.methods, spec_of(shared.harvested)
+    traces = traces_of(shared.storage, shared.harvested, "train")
     if method == steermoe.NAME:
-        assert config.methods.steermoe is not None
-        return steermoe.candidates(traces, spec, config.methods.steermoe)
-    assert config.methods.mascing is not None
-    surrogates = surrogates_of(storage, shared.trained, config.methods.mascing.spans)
-    return mascing.candidates(surrogates, traces, spec, sigma_of(harvested), config.methods.mascing, config.seed)
+        assert methods.steermoe is not None
+        return steermoe.candidates(traces, spec, methods.steermoe)
+    assert methods.mascing is not None
+    surrogates = surrogates_of(shared.storage, shared.trained, methods.mascing.spans)
+    return mascing.candidates(surrogates, traces, spec, sigma_of(shared.harvested), methods.mascing, shared.config.seed)
 
 
 def _shard_name(method: str) -> str:

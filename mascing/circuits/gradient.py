@@ -5,18 +5,17 @@ Shape suffixes: B row of a batch, L MoE layer, E expert.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from mascing.circuits.candidates import Candidate
-from mascing.circuits.replies import ReplyBatch, reply_batches
-from mascing.errors import DataError
+from mascing.circuits.frozen import frozen
+from mascing.circuits.replies import Passes, ReplyBatch, contrast_batches, reply_batches
+from mascing.circuits.straight_through import StraightThrough
 from mascing.mask import Mask
 from mascing.models import Loaded
 from mascing.routers import RouterSpec
-from mascing.tap import tap_routers
 from schemas.config import GradientConfig
 from schemas.conversation import Conversation
 
@@ -25,6 +24,8 @@ MARGIN = 4.0
 """Nats by which the wanted reply shall lead; a conversation where it leads by more pushes no further."""
 THRESHOLD = 0.1
 """Entries of S up to this size become 0: Adam leaves noise of about its learning rate where L1 wants none."""
+NOISY_STEPS = 0.5
+"""Share of the steps over which the noise falls to 0, in a line; the others see the model as it is."""
 
 
 def candidates(
@@ -35,20 +36,21 @@ def candidates(
     sigma: Tensor,
     config: GradientConfig,
     seed: int,
+    *,
+    recompute: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Candidate]:
-    """One candidate a cell of l1 x alphas: the bias ``alpha * sigma[:, None] * S``.
+) -> tuple[list[Candidate], Passes]:
+    """One candidate a cell of l1 x alphas, the bias ``alpha * sigma[:, None] * S``, and what they cost together.
 
     ``contrast`` are conversations of the target set: those with a `wanted` and an `unwanted` reply count. ``benign``
     are conversations whose `wanted` reply must stay likely. ``sigma`` [L] is the calibrated spread of each layer's
-    logits. ``progress(done, total)`` counts steps over all searches. Raises DataError if no conversation of
-    ``contrast`` has both replies.
+    logits. ``recompute`` saves memory (see ``frozen``). ``progress(done, total)`` counts steps over all searches.
+    Raises DataError if no conversation of ``contrast`` has both replies.
     """
-    pairs = [(asked, (asked.wanted, asked.unwanted)) for asked in contrast if asked.wanted and asked.unwanted]
-    if not pairs:
-        raise DataError("gradient needs target conversations with a `wanted` and an `unwanted` reply: there are none")
-    contrasts = reply_batches(loaded, pairs, config.batch_size)
+    contrasts = contrast_batches(loaded, contrast, config.batch_size)
     keeps = reply_batches(loaded, [(asked, (asked.wanted,)) for asked in benign if asked.wanted], config.batch_size)
+    if config.utility_weight == 0:
+        keeps = []
     found = []
     for turn, l1 in enumerate(config.l1):
 
@@ -56,12 +58,14 @@ def candidates(
             if progress is not None:
                 progress(before + step, len(config.l1) * config.steps)
 
-        S_LE = descend(loaded.model, contrasts, keeps, sigma, l1, spec, config, seed, report)
+        with frozen(loaded.model, recompute):
+            S_LE = descend(loaded.model, contrasts, keeps, sigma, l1, spec, config, seed, report)
         for alpha in config.alphas:
             cell = {"l1": l1, "alpha": alpha}
             mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": NAME, **cell})
             found.append(Candidate(NAME, cell, mask))
-    return found
+    n = len(config.l1) * config.steps * (2 if keeps else 1)
+    return found, Passes(n * (2 if recompute else 1), n, config.batch_size)
 
 
 def descend(
@@ -78,22 +82,21 @@ def descend(
     """The thresholded S, float32 [L, E] in units of sigma, after ``config.steps`` steps of Adam from 0.
 
     Minimises ``mean hinge(MARGIN - margin) + utility_weight * mean -log p(benign wanted) + l1 * |S|_1`` with
-    margin = log p(wanted) - log p(unwanted), one batch of each kind a step.
+    margin = log p(wanted) - log p(unwanted), one batch of each kind a step, straight-through over selection under
+    noise that falls to 0.
     """
     S_LE = torch.zeros(len(spec.layer_ids), spec.n_experts, requires_grad=True)
     optimizer = torch.optim.Adam([S_LE], lr=config.learning_rate)
     generator = torch.Generator().manual_seed(seed)
     contrast_turns, keep_turns = _endless(contrasts, generator), _endless(keeps, generator)
-
-    def add_bias(layer: int, logits: Tensor) -> Tensor:
-        return logits + (sigma[layer] * S_LE[layer]).to(logits.device)
-
-    with _frozen(model), tap_routers(model, add_bias):
+    with StraightThrough(model, sigma, S_LE, seed) as through:
         for step in range(config.steps):
+            through.noise = config.noise * max(0.0, 1 - step / (NOISY_STEPS * config.steps))
             optimizer.zero_grad()
-            wanted_B, unwanted_B = next(contrast_turns).log_likelihood(model).chunk(2)
-            (MARGIN - (wanted_B - unwanted_B)).relu().mean().backward()
-            if keeps and config.utility_weight > 0:
+            through.turn = 2 * step
+            (MARGIN - next(contrast_turns).margins(model)).relu().mean().backward()
+            if keeps:
+                through.turn = 2 * step + 1
                 (-config.utility_weight * next(keep_turns).log_likelihood(model).mean()).backward()
             (l1 * S_LE.abs().sum()).backward()
             optimizer.step()
@@ -106,16 +109,3 @@ def _endless(batches: Sequence[ReplyBatch], generator: torch.Generator) -> Itera
     while batches:
         for index in torch.randperm(len(batches), generator=generator).tolist():
             yield batches[index]
-
-
-@contextmanager
-def _frozen(model: torch.nn.Module) -> Iterator[None]:
-    """Takes the weights' gradients away for the block, so that no graph is kept for them."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in trained:
-            parameter.requires_grad_(True)

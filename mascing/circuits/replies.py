@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mascing.batching import right_padded
 from mascing.chat import render
+from mascing.errors import DataError
 from mascing.models import Loaded
 from schemas.conversation import Conversation
 
@@ -30,11 +31,41 @@ class ReplyBatch:
     def log_likelihood(self, model: Any) -> Tensor:
         """log p(reply | prompt) of every row, float32 [B]; only the logits at ``before_R`` are computed."""
         device = model.get_input_embeddings().weight.device
-        output = model(input_ids=self.ids_BT.to(device), logits_to_keep=self.before_R.to(device), use_cache=False)
-        logits_BRV: Tensor = output.logits.float()
+        # Over several devices the head is elsewhere than the embedding, and does not take positions from there.
+        kept = {} if _is_spread(model) else {"logits_to_keep": self.before_R.to(device)}
+        logits_BTV: Tensor = model(input_ids=self.ids_BT.to(device), use_cache=False, **kept).logits
+        logits_BRV = (logits_BTV if kept else logits_BTV[:, self.before_R.to(logits_BTV.device)]).float()
         target_BR = self.ids_BT[:, self.before_R + 1].to(logits_BRV.device)
         chosen_BR = logits_BRV.gather(-1, target_BR[..., None]).squeeze(-1) - logits_BRV.logsumexp(-1)
         return (chosen_BR * self.reply_BR.to(logits_BRV.device)).sum(dim=1)
+
+    def margins(self, model: Any) -> Tensor:
+        """log p(first reply) - log p(second reply) of a batch's conversations, float32 [B / 2]."""
+        first_B, second_B = self.log_likelihood(model).chunk(2)
+        return first_B - second_B
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What a search on the model cost: passes of batches through it, and the conversations in a full batch."""
+
+    forward: int
+    backward: int
+    conversations: int
+
+    def __str__(self) -> str:
+        return f"{self.forward} forward and {self.backward} backward passes of {self.conversations} conversations"
+
+
+def contrast_batches(loaded: Loaded, contrast: Sequence[Conversation], batch_size: int) -> list[ReplyBatch]:
+    """Batches of the wanted and the unwanted reply of every conversation that has both.
+
+    Raises DataError if none has.
+    """
+    pairs = [(asked, (asked.wanted, asked.unwanted)) for asked in contrast if asked.wanted and asked.unwanted]
+    if not pairs:
+        raise DataError("gradients need conversations with a `wanted` and an `unwanted` reply: there are none")
+    return reply_batches(loaded, pairs, batch_size)
 
 
 def reply_batches(
@@ -52,6 +83,10 @@ def reply_batches(
         _batch([(prompt, replies[turn]) for turn in range(len(chunk[0][1])) for prompt, replies in chunk])
         for chunk in chunks
     ]
+
+
+def _is_spread(model: Any) -> bool:
+    return len(set(getattr(model, "hf_device_map", {}).values())) > 1
 
 
 def _rendered(

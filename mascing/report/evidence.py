@@ -38,6 +38,7 @@ class Evidence:
     """What is known of a run. Parts that a run did not leave are empty.
 
     ``manifests`` and ``prefixes`` are by stage, ``maps`` and ``replies`` by method (replies then by conversation id),
+    ``attribution`` is the margin's change by each expert, in nats a standard deviation of its layer's logits.
     ``quarantined`` counts conversations by reason, ``layer_ids`` are the model's own numbers of its MoE layers.
     """
 
@@ -46,6 +47,7 @@ class Evidence:
     manifests: Mapping[str, Manifest]
     maps: Mapping[str, MaskMap] = field(default_factory=dict)
     truth: Sequence[Sequence[float]] | None = None
+    attribution: Sequence[Sequence[float]] | None = None
     layer_ids: Sequence[int] = ()
     conversations: Mapping[str, Conversation] = field(default_factory=dict)
     replies: Mapping[str, Mapping[str, Reply]] = field(default_factory=dict)

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
+from torch import Tensor
+
+from mascing.precision import map_precision
 from mascing.report.evidence import MaskMap
 from mascing.report.figure import Figure, Json, Table, to_spec
 from mascing.report.palette import DIVERGING
 from mascing.report.wording import in_order, percent, plain
 
 _STRONGEST = 12
+_OUTLINED = " Outlined: the planted circuit (solid: to raise, dotted: to lower)."
 _CELL_PIXELS = (7, 26)
 # A map of more experts takes the page's whole width, and no gaps between its squares.
 _NARROW_UP_TO = 32
@@ -17,12 +21,21 @@ Map = Sequence[Sequence[float]]
 
 
 def map_figures(
-    maps: Mapping[str, MaskMap], truth: Map | None, precision: Mapping[str, float | None], layer_ids: Sequence[int]
+    maps: Mapping[str, MaskMap],
+    truth: Map | None,
+    precision: Mapping[str, float | None],
+    layer_ids: Sequence[int],
+    attribution: Map | None = None,
 ) -> list[Figure]:
-    """The planted circuit first, if known, then one map a method with the planted entries outlined on it."""
-    found = [] if truth is None else [_truth_figure(truth, layer_ids, wide=len(maps) % 2 == 0 or _is_wide(truth))]
+    """The planted circuit first, if known, then the attribution of all experts, then one map a method.
+
+    The planted entries are outlined on every map.
+    """
+    found = [] if attribution is None else [_attribution_figure(attribution, truth, layer_ids)]
     found += [_mask_figure(maps[name], truth, precision.get(name), layer_ids) for name in in_order(maps)]
-    return found
+    if truth is None:
+        return found
+    return [_truth_figure(truth, layer_ids, wide=len(found) % 2 == 0 or _is_wide(truth)), *found]
 
 
 def _truth_figure(truth: Map, layer_ids: Sequence[int], wide: bool) -> Figure:
@@ -42,8 +55,28 @@ def _truth_figure(truth: Map, layer_ids: Sequence[int], wide: bool) -> Figure:
     )
 
 
+def _attribution_figure(values: Map, truth: Map | None, layer_ids: Sequence[int]) -> Figure:
+    strongest = _strongest(values)
+    unit = "nats a σ of layer"
+    caption = (
+        "What a small bias on each expert does to the model's own margin of the wanted over the unwanted reply, all "
+        "experts from one backward pass over the training split. No mask: where the cause lies."
+    )
+    if truth is not None:
+        caption += _OUTLINED + f" Circuit precision {percent(map_precision(Tensor(values), Tensor(truth)))}."
+    return Figure(
+        key="map-attribution",
+        title="attribution",
+        caption=caption,
+        alt=f"Map of layer by expert of the attribution. Strongest: {_told(strongest, layer_ids)}",
+        spec=_heatmap(values, truth, layer_ids, None, unit),
+        numbers=_strongest_table(strongest, truth, layer_ids, unit),
+        wide=_is_wide(values),
+    )
+
+
 def _mask_figure(found: MaskMap, truth: Map | None, precision: float | None, layer_ids: Sequence[int]) -> Figure:
-    strongest = sorted(_entries(found.values), key=lambda entry: (-abs(entry[2]), entry[0], entry[1]))[:_STRONGEST]
+    strongest = _strongest(found.values)
     override = found.rule == "override"
     caption = (
         f"{found.entries} experts set: activated (+1) or deactivated (−1)."
@@ -51,7 +84,7 @@ def _mask_figure(found: MaskMap, truth: Map | None, precision: float | None, lay
         else f"{found.entries} entries, in standard deviations of each layer's router logits."
     )
     if truth is not None:
-        caption += " Outlined: the planted circuit (solid: to raise, dotted: to lower)."
+        caption += _OUTLINED
     if precision is not None:
         caption += f" Circuit precision {percent(precision)}."
     unit = "override" if override else "bias, σ of layer"
@@ -112,6 +145,10 @@ def _outlines(truth: Map) -> list[Json]:
         }
         for layer, expert, value in _entries(truth)
     ]
+
+
+def _strongest(values: Map) -> list[tuple[int, int, float]]:
+    return sorted(_entries(values), key=lambda entry: (-abs(entry[2]), entry[0], entry[1]))[:_STRONGEST]
 
 
 def _strongest_table(

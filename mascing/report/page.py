@@ -15,6 +15,7 @@ import mascing.report
 from mascing.report.changes import paired_changes
 from mascing.report.comparison import comparison_table
 from mascing.report.evidence import Evidence
+from mascing.report.figure import Figure
 from mascing.report.gaps import gaps
 from mascing.report.grids import cells_table, dev_cells, grid_figures
 from mascing.report.headline import headline, shown_method
@@ -62,7 +63,6 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
     samples = draw_samples(before, after, evidence.conversations)
     selected = evidence.facts("select")
     cells = dev_cells(selected)
-    precision = {name: method.circuit_precision for name, method in result.methods.items()}
     cards = {span: SurrogateCard.model_validate(card) for span, card in evidence.facts("train").items()}
     return {
         "result": result,
@@ -74,7 +74,7 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
         "methods": [
             (name, result.methods[name], cell_text(result.methods[name].selected)) for name in in_order(result.methods)
         ],
-        "maps": map_figures(evidence.maps, evidence.truth, precision, evidence.layer_ids) if evidence.maps else [],
+        "maps": _maps(evidence),
         "has_truth": evidence.truth is not None,
         "grids": grid_figures(cells, _flat(selected.get("baseline", {}))),
         "cells": cells_table(cells),
@@ -90,6 +90,13 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
         ),
         "missing": gaps(evidence),
     }
+
+
+def _maps(evidence: Evidence) -> list[Figure]:
+    if not evidence.maps:
+        return []
+    precision = {name: method.circuit_precision for name, method in evidence.result.methods.items()}
+    return map_figures(evidence.maps, evidence.truth, precision, evidence.layer_ids, evidence.attribution)
 
 
 @cache

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from mascing.circuits.attribution import effect_from_bytes
 from mascing.circuits.candidates import Candidate, from_bytes
 from mascing.conversations import from_table
 from mascing.errors import DataError
@@ -51,6 +52,7 @@ def read_evidence(storage: Storage) -> Evidence:
         manifests=manifests,
         maps=_maps(storage, manifests),
         truth=_truth(storage, manifests, inputs.run_config),
+        attribution=_attribution(storage, manifests),
         layer_ids=_facts(manifests, "harvest").get("spec", {}).get("layer_ids", ()),
         conversations=_conversations(storage, manifests),
         replies=_replies(storage, manifests),
@@ -117,6 +119,15 @@ def _map(candidate: Candidate, sigma_L: torch.Tensor) -> MaskMap:
         assert mask.deactivated is not None
         values_LE = mask.activated.float() - mask.deactivated.float()
     return MaskMap(candidate.method, mask.rule, values_LE.tolist(), mask.entries, mask.digest)
+
+
+def _attribution(storage: Storage, manifests: Manifests) -> list[list[float]] | None:
+    data = _shard(storage, manifests, "optimise", "attribution.safetensors")
+    sigma = _facts(manifests, "harvest").get("sigma")
+    if data is None or sigma is None:
+        return None
+    nats: list[list[float]] = (effect_from_bytes(data) * torch.tensor(sigma)[:, None]).tolist()
+    return nats
 
 
 def _truth(storage: Storage, manifests: Manifests, config: RunConfig) -> list[list[float]] | None:

@@ -1,11 +1,13 @@
+from typing import Any
+
 import pytest
 import torch
 from olmoe_folder import conversation, loaded
 from torch import Tensor
 
 from mascing.chat import render
+from mascing.circuits import gradient
 from mascing.circuits.candidates import Candidate
-from mascing.circuits.gradient import candidates
 from mascing.circuits.replies import reply_batches
 from mascing.errors import DataError
 from mascing.models import Loaded
@@ -16,6 +18,10 @@ from schemas.conversation import Conversation
 
 QUICK = GradientConfig(steps=15, batch_size=4, learning_rate=0.1, l1=(1e-3,), alphas=(1.0,))
 SIGMA = torch.tensor([1.0, 1.0, 1.0])
+
+
+def candidates(*given: Any, **options: Any) -> list[Candidate]:
+    return gradient.candidates(*given, **options)[0]
 
 
 def asked(name: str, text: str, wanted: str | None = "no.", unwanted: str | None = "yes") -> Conversation:

@@ -196,6 +196,7 @@ def _stages(
         },
         "harvest": {},
         "train": {},
+        "optimise": {"attribution.safetensors": (save({"effect": _truth_LE() / 2}), 4)} if "gradient" in on else {},
         "select": {"selected.safetensors": (to_bytes(selected), len(selected))},
         "evaluate": {
             f"verdicts-{method}.parquet": (_parquet(pa.Table.from_pylist(rows, schema=VERDICTS)), len(rows))

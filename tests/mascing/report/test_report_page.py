@@ -164,6 +164,17 @@ def test_maps_show_masks_in_units_of_sigma_with_the_planted_circuit_outlined(pag
     assert len(z) == len(SIGMA)
 
 
+def test_the_attribution_of_all_experts_is_shown_in_nats_a_sigma_with_its_precision(page: Page, html: str) -> None:
+    z = page.figures["map-attribution"]["data"][0]["z"]
+    found = {(layer, expert): value for layer, row in enumerate(z) for expert, value in enumerate(row) if value}
+    assert found == {place: pytest.approx(value / 2 * SIGMA[place[0]]) for place, value in TRUTH.items()}
+    assert len(page.figures["map-attribution"]["layout"]["shapes"]) == len(TRUTH)
+    assert (
+        "where the cause lies. Outlined: the planted circuit (solid: to raise, dotted: to lower). Circuit precision"
+        in html
+    )
+
+
 def test_the_grid_shows_every_cell_on_dev_and_the_picked_one(page: Page) -> None:
     first, second = (page.figures[f"grid-mascing-{span}-target"] for span in ("question", "question-prompt"))
     z = second["data"][0]["z"]

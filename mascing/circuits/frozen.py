@@ -1,0 +1,51 @@
+"""A model made ready for gradients to its router logits alone."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from mascing.errors import ModelError
+
+
+@contextmanager
+def frozen(model: torch.nn.Module, recompute: bool = False) -> Iterator[None]:
+    """Takes the weights' gradients away for the block, so that no graph is kept for them.
+
+    ``recompute`` keeps of each decoder layer its input alone and runs it again when gradients pass (gradient
+    checkpointing): the memory of one layer in place of all, for one more forward. Raises ModelError if the model's
+    layers cannot.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with ExitStack() as stack:
+        if recompute:
+            stack.enter_context(_recomputed(model))
+        for parameter in trained:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
+
+
+@contextmanager
+def _recomputed(model: torch.nn.Module) -> Iterator[None]:
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+    if not layers or not getattr(model, "supports_gradient_checkpointing", False):
+        raise ModelError(
+            f"{type(model).__name__} cannot recompute its layers: set compute.gradient_checkpointing to false"
+        )
+    model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+    # transformers recomputes in training mode alone. The layers' own parts stay as they are: no dropout.
+    modes = [layer.training for layer in layers]
+    for layer in layers:
+        layer.training = True
+    try:
+        yield
+    finally:
+        for layer, mode in zip(layers, modes, strict=True):
+            layer.training = mode
+        model.gradient_checkpointing_disable()  # type: ignore[operator]
