@@ -16,12 +16,13 @@ from mascing.mask import Mask
 from mascing.results import cell_score, changes_by_set
 from mascing.selection import excess
 from schemas.config import GatesConfig
+from schemas.conversation import Conversation
 
 Rows = Sequence[Mapping[str, Any]]
 """Rows of the VERDICTS table (schemas/tables.py) of one mask."""
 
-Judge = Callable[[Sequence[Mask]], Sequence[Rows]]
-"""For each mask one row a conversation of dev, in the order given."""
+Judge = Callable[[Sequence[Mask], Sequence[Conversation]], Sequence[Rows]]
+"""For each mask one row a conversation, in the order given."""
 
 AT_ONCE = 4
 """Masks that are judged together, for workers to share."""
@@ -30,37 +31,43 @@ BLOCKS = 12
 """Parts into which what remains is cut to leave them out one by one."""
 
 MOST_JUDGED = 40
-"""Masks that are judged in all, at most: what is left then is kept."""
+"""Parts of a mask that are judged, at most: what is left then is kept."""
 
 
 @dataclass(frozen=True)
 class Sparsified:
-    """The pruned mask with the verdicts on it, and how many masks were judged to find it."""
+    """The pruned mask with the verdicts on it, and how many replies were judged to find it."""
 
     mask: Mask
     rows: Rows
-    judged: int
+    replies: int
 
 
 def sparsify(
-    mask: Mask, strength_LE: Tensor, baseline: Rows, full: Rows, judge: Judge, gates: GatesConfig
+    mask: Mask,
+    strength_LE: Tensor,
+    baseline: Rows,
+    full: Rows,
+    judge: Judge,
+    blocks: Sequence[Sequence[Conversation]],
+    gates: GatesConfig,
 ) -> Sparsified:
-    """Prune ``mask`` to the fewest entries, at least one, that keep its effect.
+    """Prune ``mask`` to the fewest entries, at least one, that keep its effect on the conversations of ``blocks``.
 
     First the shortest run of the strongest entries, by bisection; then blocks of what remains are left out, ever
-    smaller ones, since a strong entry need not be one that matters. ``strength_LE`` orders the entries. Every mask is
-    compared with the full one on the same conversations: its effect is kept if no rate, of the target or of what must
-    not be lost, falls by more than one standard error (the one-standard-error rule of Breiman et al. 1984), and no
-    rate is farther beyond its limit than with the full mask. ``baseline`` and ``full`` are the verdicts on the
-    unsteered model and on the full mask; one that does not certainly raise the target rate has no effect to keep, and
-    is returned as it is.
+    smaller ones, since a strong entry need not be one that matters. ``strength_LE`` orders the entries. Every part is
+    compared with the full mask on the same conversations: the effect is kept if no rate, of the target or of what must
+    not be lost, falls by more than one standard error (the one-standard-error rule of Breiman et al. 1984), and none is
+    farther beyond its limit than with the full mask. A part that fails on the first of the ``blocks`` is not judged on
+    the others. ``baseline`` and ``full`` are the verdicts on the unsteered model and on the full mask, on all of them;
+    a mask that does not certainly raise the target rate has no effect to keep, and is returned as it is.
     """
     if changes_by_set(baseline, full)["target"].low <= 0:
         return Sparsified(mask, full, 0)
-    trials = _Trials(mask, baseline, full, judge, gates)
+    trials = _Trials(mask, baseline, full, judge, blocks, gates)
     kept = _shortest_start(_strongest_first(mask, strength_LE), trials)
     kept = _without_spare_blocks(kept, trials)
-    return Sparsified(restricted(mask, kept), trials.rows_of(kept), trials.judged)
+    return Sparsified(restricted(mask, kept), trials.rows_of(kept), trials.replies)
 
 
 def strength(mask: Mask, sigma_L: Tensor) -> Tensor:
@@ -95,40 +102,53 @@ def restricted(mask: Mask, places: Places) -> Mask:
 class _Trials:
     """Judges parts of one mask, and remembers the verdicts."""
 
-    def __init__(self, mask: Mask, baseline: Rows, full: Rows, judge: Judge, gates: GatesConfig) -> None:
-        self._mask, self._full, self._judge, self._gates = mask, full, judge, gates
+    def __init__(
+        self,
+        mask: Mask,
+        baseline: Rows,
+        full: Rows,
+        judge: Judge,
+        blocks: Sequence[Sequence[Conversation]],
+        gates: GatesConfig,
+    ) -> None:
+        self._mask, self._full, self._judge, self._blocks, self._gates = mask, full, judge, blocks, gates
         self._baseline = cell_score({}, baseline)
         self._excess = excess(self._baseline, cell_score({}, full), gates)
-        self._rows: dict[Places, Rows] = {}
-        self.judged = 0
+        self._rows: dict[Places, list[Mapping[str, Any]]] = {}
+        self._tried = 0
+        self.replies = 0
 
     def rows_of(self, places: Places) -> Rows:
         return self._rows.get(places, self._full)
 
     def keep_effect(self, parts: Sequence[Places]) -> list[bool]:
         """Whether each of the parts keeps the effect; shorter than ``parts`` once enough was judged."""
-        parts = parts[: MOST_JUDGED - self.judged]
-        self.judged += len(parts)
-        if parts:
-            judged = self._judge([restricted(self._mask, part) for part in parts])
-            self._rows |= dict(zip(parts, judged, strict=True))
-        return [self._keeps_effect(self._rows[part]) for part in parts]
+        parts = parts[: MOST_JUDGED - self._tried]
+        self._tried += len(parts)
+        self._rows |= {part: [] for part in parts}
+        left = list(parts)
+        for block in self._blocks:
+            if left:
+                judged = self._judge([restricted(self._mask, part) for part in left], block)
+                self.replies += sum(map(len, judged))
+                for part, rows in zip(left, judged, strict=True):
+                    self._rows[part] += rows
+                left = [part for part in left if _within_noise(self._full, self._rows[part])]
+        return [part in left and self._within_limits(self._rows[part]) for part in parts]
 
-    def _keeps_effect(self, rows: Rows) -> bool:
-        if excess(self._baseline, cell_score({}, rows), self._gates) > self._excess:
-            return False
-        return _within_noise(self._full, rows)
+    def _within_limits(self, rows: Rows) -> bool:
+        return excess(self._baseline, cell_score({}, rows), self._gates) <= self._excess
 
 
 def _within_noise(full: Rows, rows: Rows) -> bool:
-    """Whether no set loses more hits than one standard error of the paired difference, clustered by group.
+    """Whether no set of ``rows`` has lost more hits than one standard error of the paired difference, by group.
 
     An unscored reply is no hit: it must not pass for noise.
     """
-    hits = {(row["set"], row["conversation_id"]): row["outcome"] == "hit" for row in rows}
+    hits = {(row["set"], row["conversation_id"]): row["outcome"] == "hit" for row in full}
     losses: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in full:
-        lost = (row["outcome"] == "hit") - hits[row["set"], row["conversation_id"]]
+    for row in rows:
+        lost = hits[row["set"], row["conversation_id"]] - (row["outcome"] == "hit")
         losses[row["set"]][row["group_id"]] += lost
     return all(by_group.total() <= sqrt(sum(n * n for n in by_group.values())) for by_group in losses.values())
 

@@ -95,7 +95,7 @@ def _select(
     baseline, picks = run.verdicts[None], [Pick(everyone[cell], run.verdicts[cell]) for cell in run.picked.values()]
     sparsified: dict[str, dict[str, Any]] = {}
     if selection.sparsify:
-        baseline, picks, sparsified = pruned(pool, config, conversations, picks, sigma_of(harvested))
+        baseline, picks, sparsified = pruned(pool, config, blocks, baseline, picks, sigma_of(harvested))
     best = _best(baseline, picks, config)
     shuffles = [random.shuffled(best, config.seed + number) for number in range(_SHUFFLES)]
     targets = [one for one in blocks[0] if one.set == "target"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +14,7 @@ from mascing.sparsify import Rows, sparsify, strength
 from schemas.config import RunConfig
 from schemas.conversation import Conversation
 from tasks.actors import Pool
-from tasks.judged import BASELINE, Row, Steered, judged_on_pool
+from tasks.judged import BASELINE, Row, judged_on_pool
 from tasks.stage import steps
 
 
@@ -26,32 +27,41 @@ class Pick:
 
 
 def pruned(
-    pool: Pool, config: RunConfig, conversations: Sequence[Conversation], picks: Sequence[Pick], sigma_L: Tensor
+    pool: Pool,
+    config: RunConfig,
+    blocks: Sequence[Sequence[Conversation]],
+    baseline: Rows,
+    picks: Sequence[Pick],
+    sigma_L: Tensor,
 ) -> tuple[Rows, list[Pick], dict[str, dict[str, Any]]]:
     """The verdicts on the unsteered model, each pick with the entries that it needs, and facts of each by method.
 
-    The cell of a pruned pick says how many entries were ``kept``; its verdicts are on all of dev.
+    ``baseline`` and the picks' verdicts are those on the conversations of ``blocks``, all or the first of them; those
+    that are returned are on all. The cell of a pruned pick says how many entries were ``kept``.
     """
+    conversations = [one for block in blocks for one in block]
 
-    def judge(masks: Sequence[Steered]) -> list[list[Row]]:
-        return judged_on_pool(pool, config, conversations, masks, steps("select"), at_once=1)
+    def judge(method: str, masks: Sequence[Mask | None], asked: Sequence[Conversation]) -> list[list[Row]]:
+        named = [(method, mask) for mask in masks]
+        return judged_on_pool(pool, config, asked, named, steps("select"), at_once=1)
 
-    whole = [(pick.candidate.method, pick.candidate.mask) for pick in picks]
-    baseline, *full = judge([(BASELINE, None), *whole])
+    def completed(method: str, mask: Mask | None, rows: Rows) -> Rows:
+        rest = conversations[len(rows) :]
+        return [*rows, *judge(method, [mask], rest)[0]] if rest else rows
+
+    baseline = completed(BASELINE, None, baseline)
     left, facts = [], {}
-    for (method, mask), pick, rows in zip(whole, picks, full, strict=True):
-
-        def judge_parts(parts: Sequence[Mask], method: str = method) -> list[list[Row]]:
-            return judge([(method, part) for part in parts])
-
-        found = sparsify(mask, strength(mask, sigma_L), baseline, rows, judge_parts, config.gates)
+    for pick in picks:
+        method, mask = pick.candidate.method, pick.candidate.mask
+        full = completed(method, mask, pick.rows)
+        found = sparsify(mask, strength(mask, sigma_L), baseline, full, partial(judge, method), blocks, config.gates)
         left.append(
             Pick(Candidate(method, {**pick.candidate.cell, "kept": found.mask.entries}, found.mask), found.rows)
         )
         facts[method] = {
             "entries": mask.entries,
             "kept": found.mask.entries,
-            "target_rate": [cell_score({}, one).target_rate for one in (rows, found.rows)],
-            "replies": (found.judged + 1) * len(conversations),
+            "target_rate": [cell_score({}, rows).target_rate for rows in (full, found.rows)],
+            "replies": found.replies + len(full) - len(pick.rows),
         }
     return baseline, left, facts

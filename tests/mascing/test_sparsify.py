@@ -1,6 +1,7 @@
 """Pruning: the entries that matter stay, what they do is kept, and no more masks are judged than said."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 
 from mascing import sparsify as sparsifying
 from mascing.mask import Mask
+from mascing.results import cell_score
 from mascing.routers import RouterSpec
 from mascing.sparsify import Sparsified, restricted, sparsify, strength
 from schemas.config import GatesConfig
+from schemas.conversation import Conversation, Message
 
 SPEC = RouterSpec("olmoe", (0, 2), 40, 2, "softmax")
 GATES = GatesConfig()
@@ -34,20 +37,40 @@ def rows(target: float, benign: float = 1.0, unread: int = 0) -> list[Row]:
     return made
 
 
-class Model:
-    """A made-up model: the target rate grows by what each needed expert adds, utility falls with each harmful one."""
+def asked(name: str, numbers: Sequence[int]) -> list[Conversation]:
+    """Conversations of a set; its verdicts carry their ids."""
+    message = Message(role="user", content="?")
+    return [Conversation(id=str(n), group_id=str(n), set=name, messages=(message,)) for n in numbers]
 
-    def __init__(self, needed: Sequence[int], harmful: Sequence[int] = ()) -> None:
-        self.needed, self.harmful = set(needed), set(harmful)
-        self.batches: list[int] = []
 
-    def judge(self, masks: Sequence[Mask]) -> list[list[Row]]:
-        self.batches.append(len(masks))
-        return [self.verdicts(places(mask)) for mask in masks]
+SOME = [*asked("target", range(0, N, 4)), *asked("utility/benign", range(0, N, 4))]
+REST = [one for name in ("target", "utility/benign") for one in asked(name, [n for n in range(N) if n % 4])]
 
-    def verdicts(self, moved: set[int]) -> list[Row]:
-        share = len(self.needed & moved) / max(1, len(self.needed))
-        return rows(0.5 + 0.4 * share, 1.0 - 0.01 * len(self.harmful & moved))
+Verdicts = Callable[[set[int]], list[Row]]
+"""The verdicts on all conversations that a set of moved experts brings."""
+
+
+@dataclass
+class Judge:
+    """Judges masks by ``verdicts``, and counts those on the first block and on the others."""
+
+    verdicts: Verdicts
+    first: int = 0
+    later: int = 0
+
+    def __call__(self, masks: Sequence[Mask], conversations: Sequence[Conversation]) -> list[list[Row]]:
+        if conversations is SOME:
+            self.first += len(masks)
+        else:
+            self.later += len(masks)
+        wanted = {(one.set, one.id) for one in conversations}
+        judged = [self.verdicts(places(mask)) for mask in masks]
+        return [[row for row in of_mask if (row["set"], row["conversation_id"]) in wanted] for of_mask in judged]
+
+
+def needing(needed: set[int]) -> Verdicts:
+    """A made-up model: each of the needed experts adds the same to the target rate, all together four tenths."""
+    return lambda moved: rows(0.5 + 0.4 * len(needed & moved) / len(needed))
 
 
 def places(mask: Mask) -> set[int]:
@@ -66,19 +89,9 @@ def additive(n: int, seed: int = 0) -> Mask:
     return Mask.from_bias(bias.view(2, 40), SPEC, {"method": "gradient"})
 
 
-def pruned(mask: Mask, model: Model) -> Sparsified:
-    assert mask.bias is not None
-    return sparsify(mask, mask.bias.abs(), model.verdicts(set()), model.verdicts(places(mask)), model.judge, GATES)
-
-
-def by_verdicts(mask: Mask, verdicts: Callable[[set[int]], list[Row]]) -> Sparsified:
-    """Pruned with the verdicts that a set of moved experts brings."""
-
-    def judge(masks: Sequence[Mask]) -> list[list[Row]]:
-        return [verdicts(places(one)) for one in masks]
-
-    assert mask.bias is not None
-    return sparsify(mask, mask.bias.abs(), verdicts(set()), verdicts(places(mask)), judge, GATES)
+def pruned(mask: Mask, judge: Judge) -> Sparsified:
+    baseline, full = judge.verdicts(set()), judge.verdicts(places(mask))
+    return sparsify(mask, strength(mask, torch.ones(2)), baseline, full, judge, [SOME, REST], GATES)
 
 
 @settings(deadline=None, max_examples=12)
@@ -86,16 +99,24 @@ def by_verdicts(mask: Mask, verdicts: Callable[[set[int]], list[Row]]) -> Sparsi
 def test_exactly_the_needed_entries_are_left(n: int, seed: int, data: st.DataObject) -> None:
     mask = additive(n, seed)
     needed = data.draw(st.sets(st.sampled_from(sorted(places(mask))), min_size=1, max_size=4))
-    model = Model(sorted(needed))
-    found = pruned(mask, model)
+    judge = Judge(needing(needed))
+    found = pruned(mask, judge)
     assert places(found.mask) == needed
-    assert found.rows == model.verdicts(needed)
-    assert found.judged == sum(model.batches) <= sparsifying.MOST_JUDGED
+    assert cell_score({}, found.rows) == cell_score({}, judge.verdicts(needed))
+    assert judge.first <= sparsifying.MOST_JUDGED
+    assert found.replies == judge.first * len(SOME) + judge.later * len(REST)
+
+
+def test_a_part_that_fails_on_the_first_block_is_not_judged_on_the_others() -> None:
+    mask = additive(2)
+    judge = Judge(needing(places(mask)))
+    assert places(pruned(mask, judge).mask) == places(mask)
+    assert (judge.first, judge.later) == (3, 0)
 
 
 def test_what_is_kept_keeps_its_strength_and_says_of_how_many() -> None:
     mask = additive(12)
-    found = pruned(mask, Model(sorted(places(mask))[:3])).mask
+    found = pruned(mask, Judge(needing(set(sorted(places(mask))[:3])))).mask
     assert mask.bias is not None
     assert found.bias is not None
     assert torch.equal(found.bias[found.bias != 0], mask.bias[found.bias != 0])
@@ -104,18 +125,19 @@ def test_what_is_kept_keeps_its_strength_and_says_of_how_many() -> None:
 
 def test_a_dense_mask_is_pruned_within_the_bound() -> None:
     mask = additive(80)
-    model = Model(sorted(places(mask))[::20])
-    found = pruned(mask, model)
-    assert model.needed <= places(found.mask)
-    assert found.mask.entries < 40
-    assert found.judged <= sparsifying.MOST_JUDGED
+    needed = set(sorted(places(mask))[::20])
+    judge = Judge(needing(needed))
+    found = pruned(mask, judge).mask
+    assert needed <= places(found)
+    assert found.entries < 40
+    assert judge.first <= sparsifying.MOST_JUDGED
 
 
 def test_a_mask_without_certain_effect_is_left_as_it_is_and_costs_nothing() -> None:
     mask = additive(9)
-    found = by_verdicts(mask, lambda moved: rows(0.525 if moved else 0.5))
+    found = pruned(mask, Judge(lambda moved: rows(0.525 if moved else 0.5)))
     assert found.mask is mask
-    assert found.judged == 0
+    assert found.replies == 0
 
 
 def test_a_loss_of_utility_stops_the_pruning() -> None:
@@ -127,7 +149,7 @@ def test_a_loss_of_utility_stops_the_pruning() -> None:
         broken = set(breaks) <= moved and not set(repairs) <= moved
         return rows(0.9 if set(breaks) <= moved else 0.5, 0.9 if broken else 1.0)
 
-    found = by_verdicts(mask, verdicts)
+    found = pruned(mask, Judge(verdicts))
     assert places(found.mask) == {*breaks, *repairs}
 
 
@@ -139,7 +161,7 @@ def test_unread_replies_do_not_pass_for_noise() -> None:
     def verdicts(moved: set[int]) -> list[Row]:
         return rows(1.0) if moved == full else rows(1.0, unread=6 if moved else 30)
 
-    found = by_verdicts(mask, verdicts)
+    found = pruned(mask, Judge(verdicts))
     assert places(found.mask) == full
 
 
@@ -152,7 +174,7 @@ def test_a_loss_within_one_standard_error_is_no_loss(lost: int, left_out: bool) 
     def verdicts(moved: set[int]) -> list[Row]:
         return rows((0.9 if 0 in moved else 0.5) - (0 if 1 in moved else lost / N))
 
-    assert places(by_verdicts(Mask.from_bias(bias, SPEC), verdicts).mask) == ({0} if left_out else {0, 1})
+    assert places(pruned(Mask.from_bias(bias, SPEC), Judge(verdicts)).mask) == ({0} if left_out else {0, 1})
 
 
 def test_a_loss_in_one_group_is_less_certain_than_one_in_several() -> None:
@@ -167,15 +189,14 @@ def test_a_loss_in_one_group_is_less_certain_than_one_in_several() -> None:
             row["group_id"] = "one question"
         return made
 
-    assert places(by_verdicts(Mask.from_bias(bias, SPEC), verdicts).mask) == {0}
+    assert places(pruned(Mask.from_bias(bias, SPEC), Judge(verdicts)).mask) == {0}
 
 
 def test_an_override_mask_is_pruned_on_both_sides() -> None:
     on, off = torch.zeros(2, 40, dtype=torch.bool), torch.zeros(2, 40, dtype=torch.bool)
     on[0, :2], off[1, :4] = True, True
     mask = Mask.from_override(on, off, torch.linspace(-1, 1, 80).view(2, 40), SPEC, epsilon=0.02)
-    model = Model([1, 42])
-    found = sparsify(mask, strength(mask, torch.ones(2)), rows(0.5), rows(0.9), model.judge, GATES).mask
+    found = pruned(mask, Judge(needing({1, 42}))).mask
     assert places(found) == {1, 42}
     assert found.activated is not None
     assert found.activated[0, 1]
