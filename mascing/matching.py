@@ -87,7 +87,9 @@ def _candidates(
     close_PN = np.where(related_PN, _SAME_GROUP - apart_PN, alike_PN)
     close_PN[~allowed_PN] = -np.inf
     for row, positive in enumerate(positives):
-        best = np.argsort(-close_PN[row], kind="stable")[:_CANDIDATES]
+        # Of equally close ones, each looks first at another: all at once would otherwise want the same few.
+        turned = np.argsort(-np.roll(close_PN[row], -row), kind="stable")[:_CANDIDATES]
+        best = (turned + row) % len(negatives)
         yield from ((-close_PN[row, place], positive, negatives[place]) for place in best if allowed_PN[row, place])
 
 

@@ -5,13 +5,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mascing.cli import main
+from mascing.errors import DataError
 from mascing.mask import Mask
 from mascing.routers import RouterSpec
+from schemas.config import RunConfig
 
 SPEC = RouterSpec(family="olmoe", layer_ids=(0,), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
 
@@ -102,6 +105,21 @@ def test_a_storage_that_cannot_be_written_is_said(
 
 def test_a_storage_of_unknown_kind_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert "use a local folder" in refused(capsys, "report", "--storage", "ftp://host/folder")
+
+
+@pytest.mark.parametrize("options", [[], ["--allow-confounded"]])
+def test_a_run_goes_on_with_confounded_classes_only_where_it_is_told_to(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reconfigure(config: RunConfig, storage_url: str) -> str:
+        raise DataError(f"{storage_url} allowed: {config.surrogate.allow_confounded}")
+
+    monkeypatch.setitem(sys.modules, "flows.reconfigure", SimpleNamespace(reconfigure=reconfigure))
+    judge = {"kind": "exact"}
+    behaviour = {"name": "b", "conversations": "c.jsonl", "target": judge, "utility": judge, "protected": judge}
+    (tmp_path / "run.yaml").write_text(json.dumps({"model": {"path": "m"}, "behaviour": behaviour}))
+    said = refused(capsys, "run", str(tmp_path / "run.yaml"), "--storage", str(tmp_path), *options)
+    assert said.endswith(f"allowed: {bool(options)}")
 
 
 def test_a_report_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
