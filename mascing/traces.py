@@ -45,6 +45,32 @@ def shuffled_batches(traces: Traces, size: int, order: torch.Generator) -> Itera
             yield part, chosen
 
 
+def random_sample(traces: Traces, samples: int, tokens: int, order: torch.Generator) -> "TraceSet":
+    """As few samples, drawn at random, as hold at least ``samples`` samples and ``tokens`` tokens; or all of them.
+
+    Reads every part once and keeps no more than what is drawn.
+    """
+    drawn: list[tuple[float, TraceSet]] = []
+    for part in traces.parts():
+        keys = torch.rand(len(part), dtype=torch.float64, generator=order).tolist()
+        drawn = sorted(drawn + [(key, part.subset([place])) for place, key in enumerate(keys)], key=lambda one: one[0])
+        ends = torch.tensor([len(one.z) for _, one in drawn]).cumsum(0)
+        drawn = drawn[: max(samples, 1 + int((ends < tokens).sum()))]
+    return joined([one for _, one in drawn])
+
+
+def joined(sets: Sequence["TraceSet"]) -> "TraceSet":
+    """The samples of all sets, in their order."""
+    return TraceSet(
+        z=torch.cat([one.z for one in sets]),
+        offsets=offsets([count for one in sets for count in one.offsets.diff().tolist()]),
+        labels=torch.cat([one.labels for one in sets]),
+        regions=torch.cat([one.regions for one in sets]),
+        ids=[name for one in sets for name in one.ids],
+        groups=[group for one in sets for group in one.groups],
+    )
+
+
 def labels_of(traces: Traces) -> Tensor:
     """1 for positive and 0 for negative, of every sample in order: int64 [N]."""
     return torch.cat([part.labels for part in traces.parts()])

@@ -109,8 +109,11 @@ class MascingConfig(Frozen):
     """The paper's search: the lambda x alpha grid, for each span."""
 
     spans: tuple[Span, ...] = Field(default=("question", "question+prompt"), min_length=1)
-    search_epochs: int = Field(default=100, gt=0)
-    learning_rate: Positive = 0.05
+    mode: Literal["fast", "exact"] = Field(
+        default="fast", description="exact: the paper's search step for step; fast: its objective in fewer steps"
+    )
+    search_epochs: int = Field(default=100, gt=0, description="of the exact mode")
+    learning_rate: Positive = Field(default=0.05, description="of the exact mode")
     lambdas: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1e-5, 1e-4, 1e-3), min_length=1)
     alphas: tuple[Positive, ...] = Field(default=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), min_length=1)
     threshold: float = Field(default=0.1, ge=0)

@@ -36,7 +36,7 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
         harvest=HarvestConfig(rows_per_shard=32),
         surrogate=SurrogateConfig(members=2, epochs=4),
         methods=MethodsConfig(
-            mascing=MascingConfig(spans=("question+prompt",), search_epochs=4, lambdas=(0.0, 1e-3), alphas=(1.0,)),
+            mascing=MascingConfig(spans=("question+prompt",), lambdas=(0.0, 1e-3), alphas=(1.0,)),
             steermoe=SteerMoEConfig(n_activated=(0, 4), n_deactivated=(0, 4)),
             gradient=GradientConfig(steps=20, batch_size=8, l1=(1e-3,), alphas=(2.0,)),
             active=ActiveConfig(budget=128, rounds=2, members=1, steps=10, l1=(0.02,), alphas=(1.0,)),

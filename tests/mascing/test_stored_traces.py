@@ -8,7 +8,7 @@ from mascing.circuits.risk_difference import count_selections
 from mascing.stored_traces import StoredTraces
 from mascing.surrogate import score, to_bytes, train_surrogate
 from mascing.trace_shards import encode
-from mascing.traces import SampleTrace, Traces, TraceSet, labels_of, shuffled_batches
+from mascing.traces import SampleTrace, Traces, TraceSet, labels_of, random_sample, shuffled_batches
 from schemas.config import MascingConfig
 
 
@@ -84,6 +84,21 @@ def test_a_random_order_draws_other_windows_every_time_and_every_sample_once(
     assert sorted(seen[0]) == sorted(seen[1]) == sorted(data.ids)
 
 
+def test_a_random_sample_is_as_small_as_asked_and_does_not_depend_on_the_windows(
+    data: TraceSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = random_sample(data, 5, 60, torch.Generator().manual_seed(0))
+    assert len(drawn) >= 5
+    assert len(drawn.z) >= 60
+    assert len(drawn) == 5 or len(drawn.z) - len(drawn.subset([len(drawn) - 1]).z) < 60
+    monkeypatch.setattr(stored_traces, "WINDOW_BYTES", 1)
+    again = random_sample(Shards(data).traces(), 5, 60, torch.Generator().manual_seed(0))
+    assert again.ids == drawn.ids
+    assert torch.equal(again.z, drawn.z)
+    assert random_sample(data, 5, 60, torch.Generator().manual_seed(1)).ids != drawn.ids
+    assert sorted(random_sample(data, 99, 1, torch.Generator()).ids) == sorted(data.ids)
+
+
 def test_what_fits_is_read_once_and_gives_what_memory_gives(data: TraceSet) -> None:
     shards = Shards(data)
     stored = shards.traces()
@@ -91,8 +106,8 @@ def test_what_fits_is_read_once_and_gives_what_memory_gives(data: TraceSet) -> N
     assert shards.reads == list(shards.shards)
     assert to_bytes(from_storage) == to_bytes(from_memory)
     assert torch.equal(score(from_storage, stored), score(from_memory, data))
-    config = MascingConfig(search_epochs=2)
+    config = MascingConfig()
     found = [
-        search([from_memory], source, SPEC, data.sigma(), config, 0, lambda epoch: None) for source in (stored, data)
+        search([from_memory], source, data.sigma(), config, 0, lambda done, total: None) for source in (stored, data)
     ]
     assert torch.equal(found[0], found[1])

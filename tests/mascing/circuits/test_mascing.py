@@ -1,10 +1,13 @@
+from typing import Literal
+
 import pytest
 import torch
 from made_traces import SPEC, TELLING, traces
+from published_loop import published_search, surrogate_logits
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mascing.circuits.mascing import BATCH, candidates, search
+from mascing.circuits.exact_search import epochs
+from mascing.circuits.mascing import candidates, search
 from mascing.errors import DataError
 from mascing.surrogate import Surrogate, score, train_surrogate
 from mascing.traces import TraceSet
@@ -21,45 +24,72 @@ def surrogate(data: TraceSet) -> Surrogate:
     return train_surrogate(data, epochs=12, seed=0)
 
 
-def published_loop(members: list[Surrogate], data: TraceSet, weight: float, epochs: int, seed: int) -> Tensor:
-    """The published search for one lambda, one sample and one surrogate after the other: S before thresholding."""
-    negatives = [number for number in range(len(data)) if data.labels[number] == 0]
-    generator = torch.Generator().manual_seed(seed)
-    S_LE = torch.nn.init.kaiming_uniform_(torch.empty(SPEC.n_layers, SPEC.n_experts), generator=generator)
-    S_LE.requires_grad_()
-    optimizer = torch.optim.Adam([S_LE], lr=0.05)
-    for _ in range(epochs):
-        order = torch.randperm(len(negatives), generator=generator).tolist()
-        for start in range(0, len(order), BATCH):
-            losses = []
-            for position in order[start : start + BATCH]:
-                z_1TLE, mask_1T = data.padded([negatives[position]])
-                steered = z_1TLE + S_LE * data.sigma()[:, None]
-                for member in members:
-                    losses.append(binary_cross_entropy_with_logits(member(steered, mask_1T), torch.ones(1)))
-            loss = torch.stack(losses).mean() + weight * S_LE.abs().sum()
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-    return S_LE.detach()
+def quiet(done: int, total: int) -> None:
+    del done, total
 
 
-def quiet(epoch: int) -> None:
-    del epoch
+def samples_of(traces: TraceSet) -> list[Tensor]:
+    return [traces.subset([number]).z for number in range(len(traces))]
 
 
-@pytest.mark.parametrize("size", [1, 2])
-def test_each_lambda_is_the_published_search(data: TraceSet, surrogate: Surrogate, size: int) -> None:
-    members = [surrogate, train_surrogate(data, epochs=2, seed=1)][:size]
-    config = MascingConfig(search_epochs=3, lambdas=(0.0, 0.01), threshold=0.0)
-    together = search(members, data, SPEC, data.sigma(), config, 5, quiet)
-    for weight, S_LE in zip(config.lambdas, together, strict=True):
-        assert torch.allclose(S_LE, published_loop(members, data, weight, 3, 5), atol=1e-4)
+def held_out_objective(member: Surrogate, held_out: TraceSet, sigma: Tensor, weight: float, S_LE: Tensor) -> float:
+    """Mean BCE towards the positive class plus the L1 term, of one S."""
+    logits = surrogate_logits_of(member, held_out, sigma[:, None] * S_LE)
+    return float(torch.nn.functional.softplus(-logits).mean() + weight * S_LE.abs().sum())
 
 
-def test_the_surrogate_is_won_over_and_finds_the_telling_expert(data: TraceSet, surrogate: Surrogate) -> None:
-    config = MascingConfig(search_epochs=100, lambdas=(0.03,))
-    (S_LE,) = search([surrogate], data, SPEC, data.sigma(), config, 0, quiet)
+def surrogate_logits_of(member: Surrogate, traces: TraceSet, delta_LE: Tensor) -> Tensor:
+    z_NTLE, mask_NT = traces.padded(range(len(traces)))
+    with torch.no_grad():
+        return surrogate_logits(member.state_dict(), z_NTLE + delta_LE, mask_NT.sum(dim=1))
+
+
+def test_the_exact_mode_is_the_published_search_loss_by_loss(data: TraceSet, surrogate: Surrogate) -> None:
+    config = MascingConfig(mode="exact", search_epochs=4, lambdas=(0.0, 0.01), threshold=0.0)
+    negatives = data.labelled(0)
+    walked = list(epochs([surrogate], negatives, data.sigma(), config, 5))
+    for place, weight in enumerate(config.lambdas):
+        losses: list[float] = []
+        S_LE = published_search(
+            surrogate.state_dict(), samples_of(negatives), data.sigma(), weight, 4, 5, losses.append
+        )
+        assert [float(loss[place]) for part, _ in walked for loss in part] == pytest.approx(losses, rel=2e-4)
+        assert torch.allclose(walked[-1][1][place], S_LE, atol=1e-4)
+        assert losses[-1] < losses[0] - 0.1
+
+
+def test_members_weigh_alike(data: TraceSet, surrogate: Surrogate) -> None:
+    config = MascingConfig(mode="exact", search_epochs=2, lambdas=(0.01,))
+    other = train_surrogate(data, epochs=2, seed=1)
+    alone, twice, mixed = (
+        search(members, data, data.sigma(), config, 5, quiet)
+        for members in ([surrogate], [surrogate] * 2, [surrogate, other])
+    )
+    assert torch.allclose(alone, twice, atol=1e-5)
+    assert not torch.allclose(alone, mixed, atol=1e-2)
+
+
+def test_the_fast_mode_reaches_a_held_out_objective_no_worse() -> None:
+    data, held_out, lambdas = traces(200), traces(100, seed=1).labelled(0), (0.0, 1e-3, 0.03)
+    surrogate = train_surrogate(data, epochs=6, seed=0)
+    fast, exact = (
+        search([surrogate], data, data.sigma(), config, 0, quiet)
+        for config in (MascingConfig(lambdas=lambdas), MascingConfig(mode="exact", lambdas=lambdas, search_epochs=20))
+    )
+    for weight, fast_LE, exact_LE in zip(lambdas, fast, exact, strict=True):
+        objectives = [
+            held_out_objective(surrogate, held_out, data.sigma(), weight, S) for S in (fast_LE, exact_LE, 0 * fast_LE)
+        ]
+        assert objectives[0] < objectives[1]
+        assert objectives[0] < objectives[2] / 4
+
+
+@pytest.mark.parametrize("mode", ["fast", "exact"])
+def test_the_surrogate_is_won_over_and_finds_the_telling_expert(
+    data: TraceSet, surrogate: Surrogate, mode: Literal["fast", "exact"]
+) -> None:
+    config = MascingConfig(mode=mode, search_epochs=100, lambdas=(0.03,))
+    (S_LE,) = search([surrogate], data, data.sigma(), config, 0, quiet)
     negatives = data.subset([number for number in range(len(data)) if data.labels[number] == 0])
     steered = TraceSet(
         (negatives.z + data.sigma()[:, None] * S_LE).half(),
@@ -78,8 +108,8 @@ def test_the_surrogate_is_won_over_and_finds_the_telling_expert(data: TraceSet, 
 def test_a_larger_lambda_leaves_fewer_experts_and_small_entries_are_zeroed(
     data: TraceSet, surrogate: Surrogate
 ) -> None:
-    config = MascingConfig(search_epochs=15, lambdas=(0.0, 0.03), threshold=0.1)
-    free, sparse = search([surrogate], data, SPEC, data.sigma(), config, 0, quiet)
+    config = MascingConfig(lambdas=(0.0, 0.03), threshold=0.1)
+    free, sparse = search([surrogate], data, data.sigma(), config, 0, quiet)
     assert sparse.count_nonzero() < free.count_nonzero()
     for S_LE in (free, sparse):
         assert S_LE[S_LE != 0].abs().min() > 0.1
@@ -87,33 +117,39 @@ def test_a_larger_lambda_leaves_fewer_experts_and_small_entries_are_zeroed(
 
 def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrogate: Surrogate) -> None:
     spans: tuple[Span, ...] = ("question", "question+prompt")
-    config = MascingConfig(spans=spans, search_epochs=2, lambdas=(0.0, 0.01), alphas=(0.5, 2.0))
+    config = MascingConfig(spans=spans, lambdas=(0.0, 0.01), alphas=(0.5, 2.0))
     found = candidates({span: [surrogate] for span in spans}, data, SPEC, data.sigma(), config, 0)
     assert [tuple(candidate.cell.values()) for candidate in found] == [
         (span, weight, alpha) for span in spans for weight in (0.0, 0.01) for alpha in (0.5, 2.0)
     ]
-    (_, S_LE) = search([surrogate], data.span("question"), SPEC, data.sigma(), config, 0, quiet)
+    (_, S_LE) = search([surrogate], data.span("question"), data.sigma(), config, 0, quiet)
     bias = found[3].mask.bias
     assert bias is not None
     assert torch.allclose(bias, 2.0 * data.sigma()[:, None] * S_LE)
     assert found[3].method == "mascing"
-    assert found[3].mask.provenance == {"method": "mascing", "span": "question", "lambda": 0.01, "alpha": 2.0}
+    assert found[3].mask.provenance == {
+        "method": "mascing",
+        "mode": "fast",
+        "span": "question",
+        "lambda": 0.01,
+        "alpha": 2.0,
+    }
 
 
 def test_the_seed_decides_and_the_surrogate_is_left_as_it_was(data: TraceSet, surrogate: Surrogate) -> None:
-    config = MascingConfig(search_epochs=1)
+    config = MascingConfig()
     before = torch.random.get_rng_state()
-    first, again, other = (search([surrogate], data, SPEC, data.sigma(), config, seed, quiet) for seed in (1, 1, 2))
+    first, again, other = (search([surrogate], data, data.sigma(), config, seed, quiet) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(parameter.requires_grad for parameter in surrogate.parameters())
 
 
-def test_progress_counts_epochs_over_all_spans(data: TraceSet, surrogate: Surrogate) -> None:
+def test_progress_counts_the_steps_of_all_spans(data: TraceSet, surrogate: Surrogate) -> None:
     seen: list[tuple[int, int]] = []
     surrogates: dict[Span, list[Surrogate]] = {"question": [surrogate], "question+prompt": [surrogate]}
-    config = MascingConfig(search_epochs=2)
+    config = MascingConfig(mode="exact", search_epochs=2)
     candidates(surrogates, data, SPEC, data.sigma(), config, 0, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -121,4 +157,4 @@ def test_progress_counts_epochs_over_all_spans(data: TraceSet, surrogate: Surrog
 def test_without_negative_traces_there_is_nothing_to_steer(surrogate: Surrogate) -> None:
     positive = traces(6).subset([1, 3, 5])
     with pytest.raises(DataError, match="negative"):
-        search([surrogate], positive, SPEC, positive.sigma(), MascingConfig(search_epochs=1), 0, quiet)
+        search([surrogate], positive, positive.sigma(), MascingConfig(), 0, quiet)
