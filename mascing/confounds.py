@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from mascing.errors import DataError
-from mascing.surrogate_card import confounds
 from mascing.trivial_predictors import FORM
 from schemas.surrogate_card import SurrogateCard
 
@@ -18,6 +17,15 @@ _TOLD = dict(
         strict=True,
     )
 )
+
+
+def confounds(card: SurrogateCard) -> list[str]:
+    """The predictors of form that explain the surrogate: what no mask should be built on.
+
+    Words that explain it are in ``explained_by`` and no confound: what is asked may well cause the behaviour, while the
+    number of turns or characters is a property of how the conversations were collected.
+    """
+    return [name for name in card.explained_by if name in FORM]
 
 
 def refuse_confounded(cards: Mapping[str, SurrogateCard]) -> None:

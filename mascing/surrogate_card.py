@@ -7,7 +7,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from mascing.calibration import calibration
 from mascing.statistics.auc import auc, auc_difference
-from mascing.trivial_predictors import FORM
 from schemas.result import Rate
 from schemas.surrogate_card import Roc, SurrogateCard, TrivialPredictor
 
@@ -53,15 +52,6 @@ def explains(predictor: TrivialPredictor) -> bool:
     own area and of the difference on the same conversations.
     """
     return predictor.auc.low > 0.5 and predictor.lead.low <= 0
-
-
-def confounds(card: SurrogateCard) -> list[str]:
-    """The predictors of form that explain the surrogate: what no mask should be built on.
-
-    Words that explain it are in ``explained_by`` and no confound: what is asked may well cause the behaviour, while the
-    number of turns or characters is a property of how the conversations were collected.
-    """
-    return [name for name in card.explained_by if name in FORM]
 
 
 def _roc(scores: Floats, labels: ArrayLike) -> Roc:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from mascing.confounds import confounds
 from mascing.report.figure import Figure, Json, Table, legend_below, to_spec
 from mascing.report.roc import DIAGONAL, LINES
 from mascing.report.wording import percent
-from mascing.surrogate_card import confounds
 from schemas.result import Rate
 from schemas.surrogate_card import SurrogateCard, TrivialPredictor
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from small_run import small_config
 
+from mascing.confounds import confounds
 from mascing.errors import DataError
 from mascing.storage import Storage
-from mascing.surrogate_card import confounds
 from schemas.config import ComputeConfig, MatchingConfig, SurrogateConfig
 from schemas.manifest import Manifest
 from schemas.surrogate_card import SurrogateCard
