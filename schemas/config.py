@@ -8,6 +8,7 @@ from schemas.base import Frozen
 
 Span = Literal["question", "question+prompt", "reply"]
 ExpertScore = Literal["risk_difference", "odds_ratio"]
+Pairs = Literal["matched", "group"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Positive = Annotated[float, Field(gt=0)]
 LEAST_GENERATIONS = 64
@@ -129,8 +130,9 @@ class SteerMoEConfig(Frozen):
     scores: tuple[ExpertScore, ...] = Field(
         default=("risk_difference",), min_length=1, description="what experts are ranked by; the paper's is the first"
     )
-    paired: bool = Field(
-        default=True, description="count as many positive as negative conversations of each group; false: all of both"
+    pairs: Pairs = Field(
+        default="matched",
+        description="matched: the pairs that behaviour.matching makes; group: only pairs about one question",
     )
     n_activated: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 2, 4, 8), min_length=1)
     n_deactivated: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 2, 4, 8), min_length=1)

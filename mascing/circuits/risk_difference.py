@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mascing.errors import DataError
 from mascing.traces import Traces, TraceSet
-from schemas.config import ExpertScore
+from schemas.config import ExpertScore, Pairs
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,18 @@ class Selections:
         return self.risk_difference() if name == "risk_difference" else self.log_odds_ratio()
 
 
-def count_selections(traces: Traces, top_k: int, paired: bool = True) -> Selections:
+def count_selections(traces: Traces, top_k: int, pairs: Pairs = "matched") -> Selections:
     """Count, over the tokens of the pairs, how often each expert is among the ``top_k`` raw logits of its layer.
 
-    With ``paired``, the first positive trace of a group is the partner of its first negative one, and so on; a trace
-    without partner is left out, so that no question weighs on one side alone. As in the paper, the tokens of all pairs
-    are pooled. Raises DataError if there is no pair; without ``paired``, if a side has no trace.
+    ``matched`` counts all traces: where the classes were matched, the contrast is made of pairs already. ``group``
+    counts only pairs about one question: the first positive trace of a group with its first negative one, and so on;
+    a trace without partner is left out. As in the paper, the tokens of all pairs are pooled. Raises DataError if there
+    is no pair.
     """
     labels, groups = _labels_and_groups(traces)
-    keep_N = _with_partner(labels, groups) if paired else torch.ones(len(labels)).bool()
+    keep_N = _with_partner(labels, groups) if pairs == "group" else torch.ones(len(labels)).bool()
     sides_N = torch.where(keep_N, torch.tensor(labels), -1)
-    _refuse_one_side(sides_N, paired)
+    _refuse_one_side(sides_N, pairs)
     counted, start = [], 0
     for part in traces.parts():
         counted.append(_count(part, sides_N[start : start + len(part)], top_k))
@@ -104,13 +105,12 @@ def _with_partner(labels: Sequence[int], groups: Sequence[str]) -> Tensor:
     return keep_N
 
 
-def _refuse_one_side(sides_N: Tensor, paired: bool) -> None:
+def _refuse_one_side(sides_N: Tensor, pairs: Pairs) -> None:
     missing = [name for side, name in enumerate(("negative", "positive")) if not (sides_N == side).any()]
-    if missing and paired:
+    if missing and pairs == "group":
         raise DataError(
-            "steermoe compares pairs, and no group of the training split has both a positive and a negative "
-            "conversation: give the two of a pair one group_id, or compare all with all by "
-            "`methods.steermoe.paired: false`"
+            "no group of the training split has both a positive and a negative conversation: give the two of a pair "
+            "one group_id, or count the pairs that were matched across groups by `methods.steermoe.pairs: matched`"
         )
     if missing:
         raise DataError(f"no {' and no '.join(missing)} traces: a risk difference compares two classes")

@@ -55,7 +55,7 @@ def test_stored_traces_are_the_traces(data: TraceSet, window: int, monkeypatch: 
     assert everything(stored.labelled(1)) == data.labelled(1).ids
     questions = torch.cat([part.z for part in stored.labelled(0).span("question").parts()])
     assert torch.equal(questions, data.labelled(0).span("question").z)
-    counts = [count_selections(source, 2, paired=False) for source in (stored, data)]
+    counts = [count_selections(source, 2) for source in (stored, data)]
     assert torch.equal(counts[0].selected_SLE, counts[1].selected_SLE)
     assert torch.equal(counts[0].tokens_S, counts[1].tokens_S)
 

@@ -1,5 +1,7 @@
 """Selection counts over paired traces, against their definitions counted token by token."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from math import log
 
 import pytest
@@ -11,6 +13,7 @@ from made_traces import traces
 from mascing.circuits.risk_difference import Selections, count_selections
 from mascing.errors import DataError
 from mascing.traces import TraceSet
+from schemas.config import Pairs, Span
 
 
 @st.composite
@@ -56,11 +59,11 @@ def naive_counts(data: TraceSet, top_k: int, samples: set[int], place: tuple[int
 
 
 @settings(deadline=None, max_examples=60)
-@given(trace_sets(), st.booleans())
-def test_scores_are_their_definitions(case: tuple[TraceSet, int], paired: bool) -> None:
+@given(trace_sets(), st.sampled_from(["matched", "group"]))
+def test_scores_are_their_definitions(case: tuple[TraceSet, int], pairs: Pairs) -> None:
     data, top_k = case
-    samples = partners(data) if paired else set(range(len(data)))
-    counted = count_selections(data, top_k, paired)
+    samples = partners(data) if pairs == "group" else set(range(len(data)))
+    counted = count_selections(data, top_k, pairs)
     assert (counted.samples, counted.left_out) == (len(samples), len(data) - len(samples))
     difference_LE, ratio_LE = counted.risk_difference(), counted.log_odds_ratio()
     for place in torch.ones(difference_LE.shape).nonzero().tolist():
@@ -78,6 +81,30 @@ def test_swapping_the_sides_turns_the_scores_around(case: tuple[TraceSet, int]) 
     before, after = (count_selections(one, top_k) for one in (data, swapped))
     assert torch.equal(after.risk_difference(), -before.risk_difference())
     assert torch.allclose(after.log_odds_ratio(), -before.log_odds_ratio(), atol=1e-6)
+
+
+@dataclass
+class OneByOne:
+    """Traces that come one at a time, so that the two of a pair are never in one part."""
+
+    data: TraceSet
+
+    def parts(self, order: torch.Generator | None = None) -> Iterator[TraceSet]:
+        del order
+        yield from (self.data.subset([index]) for index in range(len(self.data)))
+
+    def span(self, name: Span) -> "OneByOne":
+        return OneByOne(self.data.span(name))
+
+    def labelled(self, label: int) -> "OneByOne":
+        return OneByOne(self.data.labelled(label))
+
+
+@settings(deadline=None, max_examples=20)
+@given(trace_sets(), st.sampled_from(["matched", "group"]))
+def test_parts_count_as_the_whole(case: tuple[TraceSet, int], pairs: Pairs) -> None:
+    data, top_k = case
+    assert same(count_selections(OneByOne(data), top_k, pairs), count_selections(data, top_k, pairs))
 
 
 def test_a_trace_without_partner_changes_nothing() -> None:
@@ -98,20 +125,20 @@ def test_a_trace_without_partner_changes_nothing() -> None:
         ["a", "b", "c"],
         ["g", "g", "h"],
     )
-    assert same(count_selections(lone, 2), count_selections(pair, 2))
-    assert count_selections(lone, 2).left_out == 1
-    assert not same(count_selections(lone, 2, paired=False), count_selections(pair, 2))
+    assert same(count_selections(lone, 2, "group"), count_selections(pair, 2))
+    assert count_selections(lone, 2, "group").left_out == 1
+    assert not same(count_selections(lone, 2), count_selections(pair, 2))
 
 
 def test_traces_without_any_pair_are_refused_with_the_way_out() -> None:
-    with pytest.raises(DataError, match=r"methods\.steermoe\.paired: false"):
-        count_selections(traces(6), 2)
+    with pytest.raises(DataError, match=r"methods\.steermoe\.pairs: matched"):
+        count_selections(traces(6), 2, "group")
 
 
 @pytest.mark.parametrize(("kept", "missing"), [([0, 2], "positive"), ([1, 3], "negative")])
 def test_one_class_alone_is_refused(kept: list[int], missing: str) -> None:
     with pytest.raises(DataError, match=f"no {missing} traces"):
-        count_selections(traces(6).subset(kept), 2, paired=False)
+        count_selections(traces(6).subset(kept), 2)
 
 
 def same(a: Selections, b: Selections) -> bool:

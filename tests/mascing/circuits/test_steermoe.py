@@ -10,22 +10,18 @@ from mascing.circuits.candidates import Candidate
 from mascing.circuits.risk_difference import count_selections
 from mascing.circuits.steermoe import candidates, strongest_experts
 from mascing.traces import TraceSet
-from schemas.config import SteerMoEConfig
-
-
-def config(**fields: object) -> SteerMoEConfig:
-    """A config for the made-up traces, in which no two belong to one group."""
-    return SteerMoEConfig.model_validate({"paired": False, **fields})
+from schemas.config import ExpertScore, Span, SteerMoEConfig
 
 
 def test_the_telling_expert_is_activated_first() -> None:
-    (found,) = candidates(traces(40), SPEC, config(n_activated=(1,), n_deactivated=(0,)))
+    (found,) = candidates(traces(40), SPEC, SteerMoEConfig(n_activated=(1,), n_deactivated=(0,)))
     assert sets(found)[0].nonzero().tolist() == [list(TELLING)]
 
 
 def test_the_grid_leaves_out_only_the_empty_cell() -> None:
-    spans, scores = ("question", "question+prompt"), ("risk_difference", "odds_ratio")
-    asked = config(spans=spans, scores=scores, n_activated=(0, 2), n_deactivated=(0, 3))
+    spans: tuple[Span, ...] = ("question", "question+prompt")
+    scores: tuple[ExpertScore, ...] = ("risk_difference", "odds_ratio")
+    asked = SteerMoEConfig(spans=spans, scores=scores, n_activated=(0, 2), n_deactivated=(0, 3))
     found = candidates(traces(40), SPEC, asked)
     assert [tuple(candidate.cell.values()) for candidate in found] == [
         (span, score, *counts) for span in spans for score in scores for counts in ((0, 3), (2, 0), (2, 3))
@@ -45,7 +41,7 @@ def test_the_grid_leaves_out_only_the_empty_cell() -> None:
 def test_a_mask_may_activate_deactivate_or_both(
     n_activated: tuple[int, ...], n_deactivated: tuple[int, ...], forced: list[str]
 ) -> None:
-    (found,) = candidates(traces(40), SPEC, config(n_activated=n_activated, n_deactivated=n_deactivated))
+    (found,) = candidates(traces(40), SPEC, SteerMoEConfig(n_activated=n_activated, n_deactivated=n_deactivated))
     assert sorted(row["forced"] for row in found.mask.provenance["experts"]) == forced
 
 
@@ -56,8 +52,8 @@ def test_cells_that_all_do_nothing_are_refused_at_load() -> None:
 
 def test_the_provenance_names_each_chosen_expert_with_both_scores() -> None:
     data = traces(40)
-    (found,) = candidates(data, SPEC, config(n_activated=(1,), n_deactivated=(0,)))
-    counted = count_selections(data, SPEC.top_k, paired=False)
+    (found,) = candidates(data, SPEC, SteerMoEConfig(n_activated=(1,), n_deactivated=(0,)))
+    counted = count_selections(data, SPEC.top_k)
     assert found.mask.provenance == {
         "method": "steermoe",
         **found.cell,
@@ -76,10 +72,10 @@ def test_the_provenance_names_each_chosen_expert_with_both_scores() -> None:
 
 
 @pytest.mark.parametrize("score", ["risk_difference", "odds_ratio"])
-def test_the_strongest_are_chosen_and_the_score_is_the_priority(score: str) -> None:
+def test_the_strongest_are_chosen_and_the_score_is_the_priority(score: ExpertScore) -> None:
     data = traces(40)
-    (found,) = candidates(data, SPEC, config(scores=(score,), n_activated=(2,), n_deactivated=(2,)))
-    counted = count_selections(data, SPEC.top_k, paired=False)
+    (found,) = candidates(data, SPEC, SteerMoEConfig(scores=(score,), n_activated=(2,), n_deactivated=(2,)))
+    counted = count_selections(data, SPEC.top_k)
     score_LE = counted.risk_difference() if score == "risk_difference" else counted.log_odds_ratio()
     activated, deactivated = sets(found)
     assert sorted(score_LE[activated].tolist()) == sorted(score_LE.flatten().sort().values[-2:].tolist())
@@ -110,7 +106,9 @@ def test_the_odds_ratio_prefers_the_rare_expert() -> None:
 def test_no_layer_exceeds_its_caps_and_every_layer_keeps_top_k(
     caps: dict[str, int], most_activated: int, most_deactivated: int
 ) -> None:
-    (found,) = candidates(traces(40), SPEC, config(n_activated=(24,), n_deactivated=(24,), **caps))
+    (found,) = candidates(
+        traces(40), SPEC, SteerMoEConfig.model_validate({"n_activated": [24], "n_deactivated": [24], **caps})
+    )
     activated, deactivated = sets(found)
     assert int(activated.sum(dim=1).max()) == most_activated
     # With no cap of its own, a layer deactivates every expert that is against the behaviour.
