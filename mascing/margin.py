@@ -74,23 +74,27 @@ def forced_rates(baseline: Forced, steered: Forced) -> dict[str, float]:
     return rates
 
 
-# What a point lost elsewhere may be worth in points of the target: from nothing to more than any gain.
-_PRICES = (0.0, 0.25, 1.0, 4.0, 16.0, 64.0)
+# What a point lost elsewhere may be worth in points of the target: from nothing to more than most gains.
+_PRICES = (0.0, 0.25, 1.0, 4.0)
 
 
 def contenders(rates: Sequence[Mapping[str, float]], keep: int) -> list[int]:
     """The ``keep`` most promising of one method's cells, given their forced rates; in the order of the grid.
 
-    What a loss of utility is worth is decided by judged replies. So cells are taken in turn that are best when a lost
-    point of the worst kept set costs nothing, a quarter of a point of the target, a point, and so on: this walks along
-    the trade-off from the strongest cell to the most careful one.
+    What a loss elsewhere is worth is for judged replies to say. So cells are taken in turn that are best when a lost
+    point costs nothing, a quarter of a point of the target, a point, and so on: this walks along the trade-off from the
+    strongest cell to a careful one. Where no margin is known, all are promising.
     """
-    if not all("target" in rate for rate in rates):
+    if not all("target" in one for one in rates):
         return list(range(len(rates)))
-    losses = [1 - min((value for name, value in rate.items() if name != "target"), default=1.0) for rate in rates]
     chosen: list[int] = []
     while len(chosen) < min(keep, len(rates)):
         price = _PRICES[len(chosen) % len(_PRICES)]
         rest = [cell for cell in range(len(rates)) if cell not in chosen]
-        chosen.append(max(rest, key=lambda cell: rates[cell]["target"] - price * losses[cell]))
+        chosen.append(max(rest, key=lambda cell: rates[cell]["target"] - price * worst_loss(rates[cell])))
     return sorted(chosen)
+
+
+def worst_loss(rates: Mapping[str, float]) -> float:
+    """By how much the worst of the kept sets' forced rates falls; 0 where none is known."""
+    return 1 - min((value for name, value in rates.items() if name != "target"), default=1.0)

@@ -5,18 +5,20 @@ Source: Maron and Moore (1994), Hoeffding races; here with paired bounds cluster
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
-from typing import Any, cast
+from math import ceil, sqrt
+from typing import Any
 
-from mascing.results import cell_score
+from mascing.results import cell_score, changes_by_set
 from mascing.selection import HEADROOM, choose
-from mascing.statistics import paired_difference
 from schemas.config import GatesConfig
 from schemas.conversation import Conversation
 from schemas.result import Rate
-from schemas.verdict import Outcome
+
+INDIFFERENCE = 0.06
+"""A lead in target rate that is not worth more judging: who is certain to lead by less than this may leave."""
 
 Cell = int | None
 """Number of a candidate among all of a run; None is the unsteered model."""
@@ -42,18 +44,28 @@ class Race:
 
 
 def race(
-    entrants: Mapping[str, Sequence[int]], blocks: Sequence[Sequence[Conversation]], judge: Judge, gates: GatesConfig
+    entrants: Mapping[str, Sequence[int]],
+    blocks: Sequence[Sequence[Conversation]],
+    judge: Judge,
+    gates: GatesConfig,
+    losses: Mapping[int, float],
 ) -> Race:
     """Judge the ``entrants`` (cells by method) block by block until each method has one left.
 
-    Every cell runs in the first block. After each but the last, a cell leaves its method's race if a fall of a utility
-    or protected rate is certainly beyond its limit, or if another cell's target rate is certainly higher and its worst
-    fall no larger; certain means that the 95% interval of the paired difference says so. Those that are left after the
-    last block are decided by :func:`mascing.selection.choose`; with a single block that is the whole selection.
+    Every cell runs in the first block. After each but the last, a cell leaves its method's race
+
+    - if a utility or protected rate certainly falls by more than :func:`mascing.selection.choose` allows, or
+    - if a cell that would be chosen before it is no riskier, and its own lead in target rate is certainly below
+      INDIFFERENCE. No riskier is a cell that keeps all rates whatever the rest of dev brings, or one that the prefill
+      foretells a smaller loss; ``losses`` are the foretold ones, by cell.
+
+    Certain is what the 95% interval of the paired difference says. Those that are left after the last block are
+    decided by `choose`, as the full grid is; with a single block and all cells, this is the full grid.
     """
     running = {method: list(cells) for method, cells in entrants.items()}
     verdicts: dict[Cell, list[Mapping[str, Any]]] = {}
     left: dict[int, str] = {}
+    sizes = Counter(one.set for block in blocks for one in block)
     for number, block in enumerate(blocks, start=1):
         asked: list[Cell] = [cell for cells in running.values() if number == 1 or len(cells) > 1 for cell in cells]
         if not asked:
@@ -63,7 +75,7 @@ def race(
             verdicts.setdefault(cell, []).extend(rows)
         for method, cells in running.items():
             if len(cells) > 1 and number < len(blocks):
-                out = _rejected(verdicts, cells, gates)
+                out = _rejected(verdicts, cells, sizes, losses, gates)
                 left |= {cell: f"round {number}: {why}" for cell, why in out.items()}
                 running[method] = [cell for cell in cells if cell not in out]
     picked = {method: _choice(verdicts, cells, gates) for method, cells in running.items()}
@@ -108,50 +120,69 @@ def _choice(verdicts: Mapping[Cell, Rows], cells: Sequence[int], gates: GatesCon
     return cells[choose(cell_score({}, verdicts[None][:judged]), scores, gates)]
 
 
-def _rejected(verdicts: Mapping[Cell, Rows], cells: Sequence[int], gates: GatesConfig) -> dict[int, str]:
-    """The cells that certainly are not the one to pick, and why; never all of them."""
-    beyond = {cell: why for cell in cells if (why := _beyond(verdicts, cell, gates))}
-    if len(beyond) == len(cells):
-        return {}
-    falls = {cell: _fall(verdicts, cell, gates) for cell in cells}
-    beaten = {
-        cell: "another cell's target rate is certainly higher"
+def _rejected(
+    verdicts: Mapping[Cell, Rows],
+    cells: Sequence[int],
+    sizes: Mapping[str, int],
+    losses: Mapping[int, float],
+    gates: GatesConfig,
+) -> dict[int, str]:
+    """The cells that need not be judged further, and why; never all of them."""
+    falls = {cell: changes_by_set(verdicts[cell], verdicts[None]) for cell in cells}
+    out = {
+        cell: f"{name} certainly falls by more than {100 * allowed:g} points"
         for cell in cells
-        if any(
-            other not in beyond and falls[other] <= falls[cell] and _change(verdicts, cell, other, "target").low > 0
-            for other in cells
-            if other != cell
-        )
+        for name, allowed in _allowed(sizes, gates).items()
+        if falls[cell][name].low > allowed
     }
-    return beaten | beyond
+    if len(out) == len(cells):
+        return {}
+    staying: list[int] = []
+    for cell in _ranked(verdicts, [cell for cell in cells if cell not in out], gates):
+        ahead = (
+            other
+            for other in staying
+            if _settled(falls[other], sizes, gates) or losses.get(other, 1.0) <= losses.get(cell, 0.0)
+        )
+        if any(_lead(verdicts, cell, other) < INDIFFERENCE for other in ahead):
+            out[cell] = "a cell that is no riskier has no lower target rate"
+        else:
+            staying.append(cell)
+    return out
 
 
-def _beyond(verdicts: Mapping[Cell, Rows], cell: int, gates: GatesConfig) -> str | None:
-    """Which rate certainly falls by more than the choice allows."""
-    for name, allowed in _allowed(verdicts[None], gates).items():
-        change = _change(verdicts, None, cell, name)
-        if change.high < -allowed:
-            return f"{name} certainly falls by more than {100 * allowed:g} points"
-    return None
+def _ranked(verdicts: Mapping[Cell, Rows], cells: Sequence[int], gates: GatesConfig) -> list[int]:
+    """The cells in the order in which they would be chosen."""
+    ranked: list[int] = []
+    while rest := [cell for cell in cells if cell not in ranked]:
+        ranked.append(_choice(verdicts, rest, gates))
+    return ranked
 
 
-def _fall(verdicts: Mapping[Cell, Rows], cell: int, gates: GatesConfig) -> float:
-    """The largest fall of a utility or protected rate, measured by what the choice allows; 0 where none falls."""
-    changes = {name: _change(verdicts, None, cell, name).value for name in _allowed(verdicts[None], gates)}
-    return max((-change for change in changes.values()), default=0.0)
-
-
-def _allowed(rows: Rows, gates: GatesConfig) -> dict[str, float]:
+def _allowed(sizes: Mapping[str, int], gates: GatesConfig) -> dict[str, float]:
+    """By how much the choice lets each utility and protected rate fall."""
     limits = {"utility": gates.max_utility_loss, "protected": gates.protected_tolerance}
-    names = sorted({str(row["set"]) for row in rows} - {"target"})
-    return {name: HEADROOM * limits[name.partition("/")[0]] for name in names}
+    return {name: HEADROOM * limits[name.partition("/")[0]] for name in sizes if name != "target"}
 
 
-def _change(verdicts: Mapping[Cell, Rows], before: Cell, after: Cell, name: str) -> Rate:
-    """How much higher the rate of a set is with ``after``, on the conversations that both were judged on."""
-    pairs = [pair for pair in zip(verdicts[before], verdicts[after], strict=False) if pair[0]["set"] == name]
-    return paired_difference(
-        [cast(Outcome, one["outcome"]) for one, _ in pairs],
-        [cast(Outcome, other["outcome"]) for _, other in pairs],
-        [str(one["group_id"]) for one, _ in pairs],
-    )
+def _settled(falls: Mapping[str, Rate], sizes: Mapping[str, int], gates: GatesConfig) -> bool:
+    """Whether no fall will have grown beyond what is allowed when all of dev is judged."""
+    return all(_at_most(falls[name], sizes[name]) <= allowed for name, allowed in _allowed(sizes, gates).items())
+
+
+def _at_most(fall: Rate, size: int) -> float:
+    """The upper end of a prediction interval for the fall on all ``size`` conversations, of which some are judged.
+
+    What is still to come is as uncertain as what was seen: its own sampling adds to that of the estimate.
+    """
+    rest = size - fall.n
+    if rest == 0:
+        return fall.value
+    to_come = fall.value + (fall.high - fall.value) * sqrt(size / rest)
+    return (fall.n * fall.value + rest * to_come) / size
+
+
+def _lead(verdicts: Mapping[Cell, Rows], cell: int, champion: int) -> float:
+    """The most by which the target rate of ``cell`` may be higher than the champion's."""
+    target = {one: [row for row in verdicts[one] if row["set"] == "target"] for one in (cell, champion)}
+    return changes_by_set(target[champion], target[cell])["target"].high

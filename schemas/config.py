@@ -237,11 +237,11 @@ class SelectionConfig(Frozen):
     """
 
     mode: Literal["racing", "full"] = "racing"
-    keep: float = Field(
-        default=0.25, gt=0, le=1, description="share of a method's candidates that the margin leaves, at least two"
+    keep: int = Field(
+        default=5, gt=1, description="candidates a method that the margin leaves at most; never over a quarter, or two"
     )
     blocks: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        default=(0.125, 0.25, 0.5, 1.0), min_length=1, description="shares of dev after which candidates may leave"
+        default=(0.25, 0.5, 0.75, 1.0), min_length=1, description="shares of dev after which candidates may leave"
     )
 
     sparsify: bool = Field(
@@ -251,7 +251,7 @@ class SelectionConfig(Frozen):
     @model_validator(mode="after")
     def _blocks_grow(self) -> "SelectionConfig":
         if any(later <= earlier for earlier, later in zip(self.blocks, self.blocks[1:], strict=False)):
-            raise ValueError(f"blocks must grow, such as 0.125, 0.25, 0.5, 1: not {self.blocks}")
+            raise ValueError(f"blocks must grow, such as 0.25, 0.5, 0.75, 1: not {self.blocks}")
         return self
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from mascing.circuits.candidates import Candidate
-from mascing.margin import Forced, contenders, forced, forced_batches, forced_rates
+from mascing.margin import Forced, contenders, forced, forced_batches, forced_rates, worst_loss
 from mascing.mask import Mask
 from schemas.config import RunConfig
 from schemas.conversation import Conversation
@@ -18,10 +18,11 @@ _MASKS = 4
 
 @dataclass(frozen=True)
 class Foretold:
-    """The forced rates of each candidate by set, each method's entrants (numbers among all), and the tokens read."""
+    """The forced rates of each candidate by set, each method's entrants, worst losses by candidate, tokens read."""
 
     rates: Sequence[Mapping[str, float]]
     entrants: Mapping[str, Sequence[int]]
+    losses: Mapping[int, float]
     tokens: int
 
 
@@ -37,7 +38,8 @@ def foretell(
     rates = [forced_rates(baseline, values) for values in steered]
     everyone = enter_all(candidates).entrants
     left = {method: _contenders(rates, cells, config.selection.keep) for method, cells in everyone.items()}
-    return Foretold(rates, left, sum(tokens for _, tokens in read))
+    losses = {number: worst_loss(one) for number, one in enumerate(rates)}
+    return Foretold(rates, left, losses, sum(tokens for _, tokens in read))
 
 
 def enter_all(candidates: Sequence[Candidate]) -> Foretold:
@@ -45,11 +47,12 @@ def enter_all(candidates: Sequence[Candidate]) -> Foretold:
     entrants: dict[str, list[int]] = {}
     for number, candidate in enumerate(candidates):
         entrants.setdefault(candidate.method, []).append(number)
-    return Foretold([{} for _ in candidates], entrants, 0)
+    return Foretold([{} for _ in candidates], entrants, {}, 0)
 
 
-def _contenders(rates: Sequence[Mapping[str, float]], cells: Sequence[int], share: float) -> list[int]:
-    kept = contenders([rates[cell] for cell in cells], max(2, ceil(share * len(cells))))
+def _contenders(rates: Sequence[Mapping[str, float]], cells: Sequence[int], most: int) -> list[int]:
+    """At most ``most`` cells and no more than a quarter of the grid, but two."""
+    kept = contenders([rates[cell] for cell in cells], min(most, max(2, ceil(len(cells) / 4))))
     return [cells[index] for index in kept]
 
 

@@ -91,7 +91,7 @@ def _select(
 
     [sample, *_] = blocks_of(conversations, (_READ,), config.seed)
     hopes = foretell(pool, config, sample, everyone) if selection.mode == "racing" else enter_all(everyone)
-    run = race(hopes.entrants, blocks, judge, config.gates)
+    run = race(hopes.entrants, blocks, judge, config.gates, hopes.losses)
     baseline, picks = run.verdicts[None], [Pick(everyone[cell], run.verdicts[cell]) for cell in run.picked.values()]
     sparsified: dict[str, dict[str, Any]] = {}
     if selection.sparsify:
