@@ -6,17 +6,11 @@ from mascing.errors import DataError
 from mascing.trivial_predictors import FORM
 from schemas.surrogate_card import SurrogateCard
 
-_TOLD = dict(
-    zip(
-        FORM,
-        (
-            "the number of user turns",
-            "the length of the conversation",
-            "the number of tokens that the surrogate reads",
-        ),
-        strict=True,
-    )
-)
+_TOLD = {
+    "turns": "the number of user turns",
+    "length": "the length of the conversation",
+    "tokens": "the number of tokens that the surrogate reads",
+}
 
 
 def confounds(card: SurrogateCard) -> list[str]:

@@ -208,7 +208,10 @@ def _stages(
         else {},
     }
     facts: dict[str, dict[str, Any]] = {
-        "prepare": {"sets": {"test": SETS, "dev": {"target": 40, "utility/benign": 20, "protected/forbidden": 16}}},
+        "prepare": {
+            "sets": {"test": SETS, "dev": {"target": 40, "utility/benign": 20, "protected/forbidden": 16}},
+            "matching": {"dev": {"positive": 18, "negative": 22, "pairs": 17}},
+        },
         "harvest": {"spec": SPEC.to_json(), "sigma": SIGMA, "tokens": 5120, "positive": 80, "negative": 80},
         "train": {span: _card(span) for span in spans},
         "select": _search(searched),

@@ -241,6 +241,7 @@ def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> Non
         ["dev", "40", "20", "16"],
         ["test", "60", "60", "60"],
     ]
+    assert page.table("Classes matched on form and topic")[1:] == [["dev", "18", "22", "17", "6"]]
     assert ["blank", "1"] in page.table("Quarantined conversations")
     assert [row[0] for row in page.table("Masks")[1:]] == ["mascing", "steermoe", "gradient", "random"]
     assert "min_uplift: 0.1" in page.at("provenance").text
