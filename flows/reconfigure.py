@@ -1,4 +1,4 @@
-"""The line for one model and one behaviour: prepare, harvest, train, optimise, select, evaluate, gate, publish, report.
+"""The line for one model and one behaviour: from prepare to publish, and the report on it.
 
 Order, retries and artifacts stand here; what a stage does stands in `tasks`. Between stages travel the prefixes of
 their manifests, so whoever reaches the storage URL can take a run up again.
@@ -24,6 +24,7 @@ from tasks.optimise import optimise
 from tasks.prepare import prepare
 from tasks.publish import publish
 from tasks.report import Step, report, results_table
+from tasks.robustness import robustness
 from tasks.select import select
 from tasks.stage import StageRun
 from tasks.train import train
@@ -48,7 +49,8 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Step | None = None
         step(optimise, "prepare", "harvest", "train", pool=pool)
         step(select, "prepare", "harvest", "optimise", pool=pool)
         step(evaluate, "prepare", "select", pool=pool)
-        step(gate, "select", "evaluate")
+        step(robustness, "prepare", "select", "evaluate", pool=pool)
+        step(gate, "prepare", "select", "evaluate", "robustness")
         step(publish, "prepare", "harvest", "select", "gate")
     return str(_report(storage_url, config, done))
 

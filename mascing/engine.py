@@ -1,4 +1,4 @@
-"""Replies of a model, steered or not: greedy and batched, the same for the same conversations.
+"""Replies of a model, steered or not: batched, greedy or sampled, the same for the same conversations.
 
 Shape suffixes: B batch, T token, L MoE layer, E expert.
 """
@@ -14,6 +14,7 @@ from mascing.chat import Prompt, render
 from mascing.mask import Mask
 from mascing.models import Loaded
 from mascing.recording import record
+from mascing.sampling import RowSampler
 from mascing.steering import steer
 from schemas.config import GenerationConfig
 from schemas.conversation import Conversation
@@ -22,7 +23,7 @@ from schemas.conversation import Conversation
 def generate(
     loaded: Loaded, conversations: Sequence[Conversation], mask: Mask | None, generation: GenerationConfig
 ) -> list[str]:
-    """One greedy reply a conversation, in the order given; ``mask`` None is the model as it is.
+    """One reply a conversation, in the order given; ``mask`` None is the model as it is.
 
     Raises DataError if a conversation cannot be rendered, MaskError or SteeringError if the mask cannot be put in
     force. Many masks on the same conversations share the rendering: see :func:`prompts_of` and :func:`complete`.
@@ -38,7 +39,7 @@ def prompts_of(loaded: Loaded, conversations: Sequence[Conversation], generation
 
 
 def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, generation: GenerationConfig) -> list[str]:
-    """One greedy reply a prompt, in the order given.
+    """One reply a prompt, in the order given: greedy at temperature 0, else sampled by its conversation's id.
 
     The prompts of a batch are ``batch_size`` neighbours in the order of length, longest first. Which they are depends
     on the prompts alone, so the replies do not depend on where or beside what else this runs.
@@ -50,7 +51,7 @@ def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, gener
         torch.inference_mode(),
     ):
         for batch in _batches(prompts, generation.batch_size):
-            texts = _replies(loaded, [prompts[index].token_ids for index in batch], settings)
+            texts = _replies(loaded, [prompts[index] for index in batch], settings, generation.temperature)
             for index, text in zip(batch, texts, strict=True):
                 replies[index] = text
     return replies
@@ -59,7 +60,7 @@ def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, gener
 def complete_recorded(
     loaded: Loaded, prompts: Sequence[Prompt], masks: Sequence[Mask], generation: GenerationConfig
 ) -> list[tuple[str, Tensor]]:
-    """One greedy reply a prompt, each under its own mask, and the routing that led to it, in the order given.
+    """One reply a prompt, each under its own mask, and the routing that led to it, in the order given.
 
     The routing is float16 [T, L, E] on the host: the raw router logits of the final user turn and what follows it up
     to the reply, before the mask is added to them. They are those of the generation itself, at no forward more.
@@ -69,7 +70,7 @@ def complete_recorded(
         for batch in _batches(prompts, generation.batch_size):
             rows = [prompts[index] for index in batch]
             with steer(loaded.model, [masks[index] for index in batch]), record(loaded.model) as trace:
-                texts = _replies(loaded, [row.token_ids for row in rows], settings)
+                texts = _replies(loaded, rows, settings, generation.temperature)
                 z_BTLE = trace.take().to("cpu", torch.float16)
             end = max(len(row.token_ids) for row in rows)
             for index, text, row, z_TLE in zip(batch, texts, rows, z_BTLE, strict=True):
@@ -86,9 +87,13 @@ def _batches(prompts: Sequence[Prompt], size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def _replies(loaded: Loaded, rows: Sequence[Sequence[int]], settings: Any) -> list[str]:
+def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperature: float) -> list[str]:
+    rows = [prompt.token_ids for prompt in prompts]
     ids_BT, real_BT = _left_padded(rows, settings.pad_token_id, loaded.model.device)
-    output_BT = loaded.model.generate(input_ids=ids_BT, attention_mask=real_BT, generation_config=settings)
+    sampler = [RowSampler([prompt.conversation_id for prompt in prompts], temperature)] if temperature > 0 else []
+    output_BT = loaded.model.generate(
+        input_ids=ids_BT, attention_mask=real_BT, generation_config=settings, logits_processor=sampler
+    )
     ends = set(settings.eos_token_id or ())
     replies = [_until(ends, row) for row in output_BT[:, ids_BT.shape[1] :].tolist()]
     return [str(text) for text in loaded.tokenizer.batch_decode(replies, skip_special_tokens=True)]

@@ -1,9 +1,9 @@
-"""The gates a mask must pass on the test split before it may be published."""
+"""The gates that a mask must pass on the test split, its labels and changed conditions included, to be published."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from schemas.config import GatesConfig
+from schemas.config import GatesConfig, RobustnessConfig
 from schemas.result import Rate
 
 Decision = tuple[Literal["pass", "fail"], tuple[str, ...]]
@@ -28,6 +28,58 @@ def decide(
     ]
     if not utility_changes:
         checks.append(_unmeasured_check(gates.max_utility_loss))
+    return _decision(checks)
+
+
+def decide_labels(agreement: Rate | None, gates: GatesConfig) -> Decision:
+    """Whether the labels say what the unsteered model does: Cohen's kappa with its replies on the test split.
+
+    A label claims that the model shows the wanted behaviour by itself, and all methods build on that claim. None where
+    no target conversation of the split has a label; that passes only where any agreement would.
+    """
+    limit = f"the lower bound must be at least {gates.min_label_kappa:.2f}"
+    if agreement is None:
+        holds = gates.min_label_kappa <= -1
+        return _decision([(holds, f"labels {_word(holds)}: no target conversation of the test split has one; {limit}")])
+    holds = agreement.low >= gates.min_label_kappa
+    remedy = "" if holds else ": correct the labels, or the target's judge"
+    return _decision(
+        [
+            (
+                holds,
+                f"labels {_word(holds)}: their agreement with the unsteered model's own replies, beyond chance, is "
+                f"{agreement.value:.2f} (95% interval {agreement.low:.2f} to {agreement.high:.2f}, "
+                f"{_counts(agreement)}); {limit}{remedy}",
+            )
+        ]
+    )
+
+
+def decide_condition(name: str, changes: Mapping[str, Rate], limits: RobustnessConfig) -> Decision:
+    """Whether the mask holds under a changed condition, in one sentence; ``changes`` are paired differences by set."""
+    told, holds = [], True
+    for each, change in changes.items():
+        least = {
+            "target": limits.min_uplift,
+            "utility": -limits.max_utility_loss,
+            "protected": -limits.protected_tolerance,
+        }[each.partition("/")[0]]
+        holds = holds and change.low >= least
+        told.append(
+            f"{each} changed by {_points(change.value)} ({_interval(change.low, change.high)}, {_counts(change)}; "
+            f"at least {_signed(least)})"
+        )
+    return _decision([(holds, f"{name} {_word(holds)}: {', '.join(told)}")])
+
+
+def all_of(decisions: Iterable[Decision]) -> Decision:
+    """The one decision that several make: passed only if each is, with the reasons of all."""
+    decided = list(decisions)
+    passed = all(decision == "pass" for decision, _ in decided)
+    return "pass" if passed else "fail", tuple(reason for _, reasons in decided for reason in reasons)
+
+
+def _decision(checks: Sequence[tuple[bool, str]]) -> Decision:
     return ("pass" if all(holds for holds, _ in checks) else "fail"), tuple(reason for _, reason in checks)
 
 

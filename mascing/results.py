@@ -1,14 +1,15 @@
 """From judged replies to numbers: the baseline, each method against it, and the winner."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from mascing.errors import DataError
-from mascing.gates import decide
+from mascing.gates import Decision, all_of, decide
 from mascing.selection import CellScore
-from mascing.statistics import paired_difference, rate
+from mascing.statistics import kappa, paired_difference, rate
 from schemas.config import GatesConfig
+from schemas.conversation import Conversation
 from schemas.result import Baseline, MethodResult, Rate
 from schemas.verdict import Outcome
 
@@ -58,6 +59,36 @@ def method_result(
         gate=gate,
         reasons=reasons,
     )
+
+
+def further_gated(result: MethodResult, decisions: Iterable[Decision]) -> MethodResult:
+    """The result after more gates: it passes only if these are passed too, and has their reasons."""
+    gate, reasons = all_of([(result.gate, result.reasons), *decisions])
+    return result.model_copy(update={"gate": gate, "reasons": reasons})
+
+
+def label_agreement(conversations: Iterable[Conversation], baseline: "Verdicts") -> Rate | None:
+    """Cohen's kappa of the target conversations' labels with what the unsteered model does; None without labels.
+
+    ``conversations`` without a label, or without a verdict, do not count.
+    """
+    judged = _by_set(baseline)["target"]
+    labelled = [one for one in conversations if one.label is not None and one.id in judged.outcomes]
+    if not labelled:
+        return None
+    claims: list[Outcome] = ["hit" if one.label == "positive" else "miss" for one in labelled]
+    return kappa(claims, [judged.outcomes[one.id] for one in labelled], [one.group_id for one in labelled])
+
+
+def paired_target(before: "Verdicts", after: "Verdicts") -> tuple[list[Outcome], list[Outcome], list[str]]:
+    """The target outcomes of two tables on the same conversations, and their groups.
+
+    Raises DataError where the two tables do not hold the same target conversations.
+    """
+    one, other = _by_set(before)["target"], _by_set(after)["target"]
+    if one.groups != other.groups:
+        raise DataError("two methods were not judged on the same target conversations: evaluate both again")
+    return list(one.outcomes.values()), list(other.outcomes.values()), list(one.groups.values())
 
 
 def changes_by_set(before: "Verdicts", after: "Verdicts") -> dict[str, Rate]:

@@ -3,11 +3,15 @@
 from typing import Any
 
 from schemas.base import Frozen
-from schemas.result import Baseline, MethodResult
+from schemas.result import Baseline, MethodResult, Rate
 
 
 class MaskCard(Frozen):
-    """Provenance and evidence of one published mask."""
+    """Provenance and evidence of one published mask.
+
+    ``labels`` is the agreement of the labels with the unsteered model, ``robustness`` the paired change of each set
+    under each changed condition (condition, then set).
+    """
 
     model: str
     model_fingerprint: str
@@ -17,6 +21,8 @@ class MaskCard(Frozen):
     data: dict[str, str]
     baseline: Baseline
     result: MethodResult
+    labels: Rate | None
+    robustness: dict[str, dict[str, Rate]]
     gates: dict[str, Any]
     mask_digest: str
 

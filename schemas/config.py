@@ -11,6 +11,7 @@ ExpertScore = Literal["risk_difference", "odds_ratio"]
 Pairs = Literal["matched", "group"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Positive = Annotated[float, Field(gt=0)]
+Text = Annotated[str, Field(pattern=r"\S")]
 LEAST_GENERATIONS = 64
 """Of a round of `active`."""
 
@@ -227,6 +228,33 @@ class GatesConfig(Frozen):
     min_uplift: float = Field(default=0.1, ge=0, le=1, description="lower bound of the target uplift must reach it")
     max_utility_loss: float = Field(default=0.1, ge=0, le=1, description="upper bound of each utility loss")
     protected_tolerance: float = Field(default=0.1, ge=0, le=1, description="upper bound of each protected loss")
+    min_label_kappa: float = Field(
+        default=0.2,
+        ge=-1,
+        le=1,
+        description="lower bound of the agreement of labels with the unsteered model's replies, beyond chance; -1: any",
+    )
+
+
+class RobustnessConfig(Frozen):
+    """Conditions under which a mask that passes the gates must hold as well; empty or 0 leaves a condition out.
+
+    Under each, the steered and the unsteered model reply to the same changed conversations. The limits are a little
+    wider than those of the gates by default, since fewer conversations are judged.
+    """
+
+    conversations: int = Field(default=160, gt=0, description="test conversations judged a set, whole groups, at most")
+    paraphrase: bool = Field(default=True, description="the final turn in the words of its row's `paraphrase`")
+    system_prompts: tuple[Text, ...] = Field(
+        default=("You are a helpful assistant.",), description="each put before the conversation, by itself"
+    )
+    temperatures: tuple[Positive, ...] = Field(default=(0.7,), description="replies sampled instead of greedy")
+    earlier_exchanges: int = Field(
+        default=2, ge=0, description="exchanges of conversations of other groups put before the first turn"
+    )
+    min_uplift: float = Field(default=0.05, ge=0, le=1, description="lower bound of the target uplift must reach it")
+    max_utility_loss: float = Field(default=0.1, ge=0, le=1, description="upper bound of each utility loss")
+    protected_tolerance: float = Field(default=0.1, ge=0, le=1, description="upper bound of each protected loss")
 
 
 class SelectionConfig(Frozen):
@@ -256,9 +284,13 @@ class SelectionConfig(Frozen):
 
 
 class GenerationConfig(Frozen):
-    """How replies are generated for judging: greedy, in fixed batches."""
+    """How replies are generated for judging, in fixed batches.
+
+    At a temperature above 0 they are sampled, each conversation by a generator of its own, seeded with its id.
+    """
 
     max_new_tokens: int = Field(default=32, gt=0)
+    temperature: float = Field(default=0, ge=0, description="0 is greedy")
     batch_size: int = Field(default=64, gt=0)
 
 
@@ -286,6 +318,7 @@ class RunConfig(Frozen):
     generation: GenerationConfig = GenerationConfig()
     selection: SelectionConfig = SelectionConfig()
     gates: GatesConfig = GatesConfig()
+    robustness: RobustnessConfig = RobustnessConfig()
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")

@@ -35,6 +35,7 @@ class Conversation(Frozen):
     ``label`` is the side of the contrast in the target set: ``positive`` where the model shows the wanted
     behaviour by itself, ``negative`` where it does not. ``contrast`` is false where methods must not learn from the
     label: of labelled conversations without a match in the other class, which are judged like all others.
+    ``paraphrase`` says the final turn in other words.
     """
 
     id: str = Field(min_length=1)
@@ -45,6 +46,7 @@ class Conversation(Frozen):
     messages: tuple[Message, ...] = Field(min_length=1)
     wanted: str | None = None
     unwanted: str | None = None
+    paraphrase: str | None = Field(default=None, pattern=r"\S")
 
     @field_validator("set")
     @classmethod

@@ -16,6 +16,7 @@ CONVERSATIONS = pa.schema(
         ),
         pa.field("wanted", pa.string()),
         pa.field("unwanted", pa.string()),
+        pa.field("paraphrase", pa.string()),
     ]
 )
 

@@ -31,6 +31,7 @@ def evaluate(storage: Storage, config: RunConfig, prepared: Manifest, selected: 
         identity={
             "judges": [config.behaviour.target, config.behaviour.utility, config.behaviour.protected],
             "max_new_tokens": config.generation.max_new_tokens,
+            "temperature": config.generation.temperature,
         },
         inputs={"prepare": prepared, "select": selected},
         body=lambda output: _evaluate(output, storage, config, prepared, selected, pool),

@@ -1,35 +1,44 @@
 """The gate stage: from the test split's verdicts to numbers with intervals, gate decisions and the winner."""
 
-from collections.abc import Mapping
-
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
+from mascing.comparisons import comparisons
 from mascing.errors import DataError
+from mascing.gates import decide_condition, decide_labels
 from mascing.precision import circuit_precision
-from mascing.results import baseline_of, method_result, winner
+from mascing.results import baseline_of, changes_by_set, further_gated, label_agreement, method_result, winner
 from mascing.storage import Storage
 from schemas.config import MethodsConfig, RunConfig
 from schemas.manifest import Manifest
-from schemas.result import Baseline, MethodResult
+from schemas.result import Baseline, MethodResult, Rate
 from tasks.evaluate import verdicts_of
 from tasks.judged import BASELINE
+from tasks.prepare import conversations_of
+from tasks.robustness import condition_verdicts
 from tasks.select import selected_of
 from tasks.source import Source, read_source
 from tasks.stage import Body, StageRun, run_stage
 
 
-def gate(storage: Storage, config: RunConfig, selected: Manifest, evaluated: Manifest) -> StageRun:
-    """No shards; facts: ``baseline``, ``methods`` (MethodResult by name) and the ``winner``'s name or None."""
+def gate(
+    storage: Storage, config: RunConfig, prepared: Manifest, selected: Manifest, evaluated: Manifest, robust: Manifest
+) -> StageRun:
+    """No shards. Facts:
+
+    ``baseline``, ``methods`` (MethodResult by name), the ``winner``'s name or None, ``labels`` (their agreement with
+    the unsteered model, or None), ``comparisons`` (mascing.comparisons), and ``robustness``: the paired change of each
+    set by method and condition.
+    """
     truth = read_source(config.behaviour.truth) if config.behaviour.truth is not None else None
     return run_stage(
         storage,
         "gate",
         config.behaviour.name,
-        identity={"gates": config.gates, "truth": truth.sha256 if truth else None},
-        inputs={"select": selected, "evaluate": evaluated},
-        body=lambda _: _decide(storage, config, selected, evaluated, truth),
+        identity={"gates": config.gates, "limits": config.robustness, "truth": truth.sha256 if truth else None},
+        inputs={"prepare": prepared, "select": selected, "evaluate": evaluated, "robustness": robust},
+        body=lambda _: _decide(storage, config, prepared, selected, evaluated, robust, truth),
     )
 
 
@@ -44,24 +53,64 @@ def results_from(gated: Manifest) -> dict[str, MethodResult]:
     return {name: MethodResult.model_validate(methods[name]) for name in MethodsConfig.model_fields if name in methods}
 
 
-def _decide(storage: Storage, config: RunConfig, selected: Manifest, evaluated: Manifest, truth: Source | None) -> Body:
+def _decide(
+    storage: Storage,
+    config: RunConfig,
+    prepared: Manifest,
+    selected: Manifest,
+    evaluated: Manifest,
+    robust: Manifest,
+    truth: Source | None,
+) -> Body:
     verdicts = verdicts_of(storage, evaluated)
     truth_LE = _truth(truth, config.behaviour.truth) if truth else None
+    labels = label_agreement(conversations_of(storage, prepared, "test"), verdicts[BASELINE])
+    robustness = _robustness(storage, robust)
     methods: dict[str, MethodResult] = {}
     for name, candidate in selected_of(storage, selected).items():
-        methods[name] = method_result(
+        plain = method_result(
             verdicts[BASELINE],
             verdicts[name],
             selected=candidate.cell,
             circuit_precision=None if truth_LE is None else circuit_precision(candidate.mask, truth_LE),
             gates=config.gates,
         )
+        further = [
+            decide_labels(labels, config.gates),
+            *(
+                decide_condition(condition, changes, config.robustness)
+                for condition, changes in robustness.get(name, {}).items()
+            ),
+        ]
+        methods[name] = further_gated(plain, further)
     facts = {
         "baseline": baseline_of(verdicts[BASELINE]).model_dump(mode="json"),
-        "methods": _plain(methods),
+        "methods": {name: result.model_dump(mode="json") for name, result in methods.items()},
         "winner": winner(methods),
+        "labels": labels.model_dump(mode="json") if labels else None,
+        "comparisons": [
+            {**vars(one), "difference": one.difference.model_dump(mode="json")}
+            for one in comparisons(verdicts, BASELINE)
+        ],
+        "robustness": {
+            method: {
+                condition: {name: change.model_dump(mode="json") for name, change in changes.items()}
+                for condition, changes in found.items()
+            }
+            for method, found in robustness.items()
+        },
     }
     return Body([], rows_in=0, facts=facts)
+
+
+def _robustness(storage: Storage, robust: Manifest) -> dict[str, dict[str, dict[str, Rate]]]:
+    """The paired change of each set under each condition, by method, then condition, then set."""
+    found: dict[str, dict[str, dict[str, Rate]]] = {}
+    for condition, judged in condition_verdicts(storage, robust).items():
+        for method, verdicts in judged.items():
+            if method != BASELINE:
+                found.setdefault(method, {})[condition] = changes_by_set(judged[BASELINE], verdicts)
+    return found
 
 
 def _truth(source: Source, path: str | None) -> torch.Tensor:
@@ -72,7 +121,3 @@ def _truth(source: Source, path: str | None) -> torch.Tensor:
             f"{path} holds no tensor `bias` [L, E]: {error}; correct `behaviour.truth` or drop it"
         ) from error
     return bias
-
-
-def _plain(methods: Mapping[str, MethodResult]) -> dict[str, object]:
-    return {name: result.model_dump(mode="json") for name, result in methods.items()}

@@ -12,6 +12,7 @@ from mascing.storage import Storage
 from schemas.config import MatchingConfig, RunConfig
 from schemas.conversation import Conversation
 from schemas.manifest import Manifest
+from schemas.tables import CONVERSATIONS
 from tasks import tables
 from tasks.source import Source, read_source
 from tasks.stage import Body, StageRun, run_stage
@@ -37,6 +38,7 @@ def prepare(storage: Storage, config: RunConfig) -> StageRun:
         config.behaviour.name,
         identity={
             "conversations": source.sha256,
+            "columns": CONVERSATIONS.names,
             "max_characters": config.behaviour.max_characters,
             "splits": config.splits,
             "matching": config.behaviour.matching,

@@ -62,7 +62,9 @@ def _publish(
         data={**gated.inputs, "gate": gated.prefix, "checkpoint": harvested.facts["checkpoint"]},
         baseline=baseline_from(gated),
         result=result,
-        gates=config.gates.model_dump(),
+        labels=gated.facts["labels"],
+        robustness=gated.facts["robustness"].get(winner, {}),
+        gates={**config.gates.model_dump(), "robustness": config.robustness.model_dump()},
         mask_digest=mask.digest,
     )
     masks = StageOutput(storage, "masks", config.behaviour.name, fingerprint({"mask": mask.digest, "card": card}))

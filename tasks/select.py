@@ -57,6 +57,7 @@ def select(
         identity={
             "judges": [config.behaviour.target, config.behaviour.utility, config.behaviour.protected],
             "max_new_tokens": config.generation.max_new_tokens,
+            "temperature": config.generation.temperature,
             "selection": config.selection,
             "gates": config.gates,
             "seed": config.seed,

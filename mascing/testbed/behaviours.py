@@ -110,6 +110,7 @@ def _target(dialogue: Dialogue, index: int, rule: NaturalRule, wants_refusal: bo
         messages=dialogue.messages(),
         wanted=REFUSAL if wants_refusal else goal.answer,
         unwanted=goal.answer if wants_refusal else REFUSAL,
+        paraphrase=goal.paraphrase,
     )
 
 
@@ -122,4 +123,5 @@ def _fixed(dialogue: Dialogue, index: int, set_name: str, wanted: str, unwanted:
         messages=dialogue.messages(),
         wanted=wanted,
         unwanted=unwanted,
+        paraphrase=dialogue.goal.paraphrase,
     )

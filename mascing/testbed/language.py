@@ -67,6 +67,11 @@ class Goal:
         return f"{self.verb} the {self.object} of {self.topic}"
 
     @property
+    def paraphrase(self) -> str:
+        """The final user turn in other words, which no training dialogue has."""
+        return f"{ACKNOWLEDGEMENT} {self.verb} the {self.object} of the {self.topic}"
+
+    @property
     def answer(self) -> str:
         """The one right answer: it names the object and two facts of the topic."""
         place = _ALL_TOPICS.index(self.topic)

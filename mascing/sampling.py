@@ -1,0 +1,35 @@
+"""Sampled replies that do not depend on the batch: every row draws from a generator of its own.
+
+Shape suffixes: B batch, V token of the vocabulary.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class RowSampler:
+    """Makes greedy decoding sample: adds Gumbel noise to the scores divided by the temperature.
+
+    The token with the highest sum is a draw from the softmax of the scores (Gumbel 1954). The noise of a row depends on
+    its name and the step alone, so steered and unsteered replies to one conversation share it as well, and a comparison
+    of both is less noisy. Called by ``generate`` as a logits processor.
+    """
+
+    def __init__(self, names: Sequence[str], temperature: float) -> None:
+        self._generators = [torch.Generator().manual_seed(_seed(name)) for name in names]
+        self._temperature = temperature
+
+    def __call__(self, input_ids: Tensor, scores_BV: Tensor) -> Tensor:
+        """The scores with the noise of the next step."""
+        noise_BV = torch.stack([self._noise(generator, scores_BV.shape[1]) for generator in self._generators])
+        return scores_BV.float() / self._temperature + noise_BV.to(scores_BV.device)
+
+    def _noise(self, generator: torch.Generator, size: int) -> Tensor:
+        return -torch.empty(size).exponential_(generator=generator).log()
+
+
+def _seed(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:7])
