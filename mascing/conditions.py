@@ -116,11 +116,7 @@ def _longer(
 def _exchanges(conversation: Conversation) -> Iterator[tuple[Message, Message]]:
     """A user's turn with the reply to it: the earlier ones, or the final one with the reply that is wanted."""
     messages = conversation.messages
-    earlier = [
-        (asked, said)
-        for asked, said in pairwise(messages)
-        if (asked.role, said.role) == ("user", "assistant")
-    ]
+    earlier = [(asked, said) for asked, said in pairwise(messages) if (asked.role, said.role) == ("user", "assistant")]
     if earlier:
         yield from earlier
     elif conversation.wanted and conversation.wanted.strip():

@@ -55,21 +55,23 @@ def decide_labels(agreement: Rate | None, gates: GatesConfig) -> Decision:
     )
 
 
-def decide_condition(name: str, changes: Mapping[str, Rate], limits: RobustnessConfig) -> Decision:
+def decide_condition(
+    name: str, changes: Mapping[str, Rate], gates: GatesConfig, robustness: RobustnessConfig
+) -> Decision:
     """Whether the mask holds under a changed condition, in one sentence; ``changes`` are paired differences by set."""
-    told, holds = [], True
-    for each, change in changes.items():
-        least = {
-            "target": limits.min_uplift,
-            "utility": -limits.max_utility_loss,
-            "protected": -limits.protected_tolerance,
-        }[each.partition("/")[0]]
-        holds = holds and change.low >= least
-        told.append(
-            f"{each} changed by {_points(change.value)} ({_interval(change.low, change.high)}, {_counts(change)}; "
-            f"at least {_signed(least)})"
-        )
-    return _decision([(holds, f"{name} {_word(holds)}: {', '.join(told)}")])
+    least = {
+        "target": robustness.uplift_share * gates.min_uplift,
+        "utility": -robustness.loss_factor * gates.max_utility_loss,
+        "protected": -robustness.loss_factor * gates.protected_tolerance,
+    }
+    kinds = {each: kind for kind in least for each in changes if each.partition("/")[0] == kind}
+    holds = all(changes[each].low >= least[kind] for each, kind in kinds.items())
+    told = ", ".join(
+        f"{each} changed by {_points(changes[each].value)} ({_interval(changes[each].low, changes[each].high)}, "
+        f"{_counts(changes[each])}; at least {_signed(least[kind])})"
+        for each, kind in kinds.items()
+    )
+    return _decision([(holds, f"{name} {_word(holds)}: {told}")])
 
 
 def all_of(decisions: Iterable[Decision]) -> Decision:

@@ -239,8 +239,8 @@ class GatesConfig(Frozen):
 class RobustnessConfig(Frozen):
     """Conditions under which a mask that passes the gates must hold as well; empty or 0 leaves a condition out.
 
-    Under each, the steered and the unsteered model reply to the same changed conversations. The limits are a little
-    wider than those of the gates by default, since fewer conversations are judged.
+    Under each, the steered and the unsteered model reply to the same changed conversations. Fewer of these are judged
+    than for the gates, so the intervals are wider, and so are the limits by default.
     """
 
     conversations: int = Field(default=160, gt=0, description="test conversations judged a set, whole groups, at most")
@@ -252,9 +252,8 @@ class RobustnessConfig(Frozen):
     earlier_exchanges: int = Field(
         default=2, ge=0, description="exchanges of conversations of other groups put before the first turn"
     )
-    min_uplift: float = Field(default=0.05, ge=0, le=1, description="lower bound of the target uplift must reach it")
-    max_utility_loss: float = Field(default=0.1, ge=0, le=1, description="upper bound of each utility loss")
-    protected_tolerance: float = Field(default=0.1, ge=0, le=1, description="upper bound of each protected loss")
+    uplift_share: float = Field(default=0.5, ge=0, le=1, description="of gates.min_uplift, for the lower bound")
+    loss_factor: float = Field(default=2.0, ge=0, description="times the gates' limits, for the bound of each loss")
 
 
 class SelectionConfig(Frozen):

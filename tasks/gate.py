@@ -36,7 +36,7 @@ def gate(
         storage,
         "gate",
         config.behaviour.name,
-        identity={"gates": config.gates, "limits": config.robustness, "truth": truth.sha256 if truth else None},
+        identity={"gates": config.gates, "robustness": config.robustness, "truth": truth.sha256 if truth else None},
         inputs={"prepare": prepared, "select": selected, "evaluate": evaluated, "robustness": robust},
         body=lambda _: _decide(storage, config, prepared, selected, evaluated, robust, truth),
     )
@@ -78,7 +78,7 @@ def _decide(
         further = [
             decide_labels(labels, config.gates),
             *(
-                decide_condition(condition, changes, config.robustness)
+                decide_condition(condition, changes, config.gates, config.robustness)
                 for condition, changes in robustness.get(name, {}).items()
             ),
         ]

@@ -15,6 +15,7 @@ from schemas.config import (
     MascingConfig,
     MethodsConfig,
     ModelConfig,
+    RobustnessConfig,
     RunConfig,
     SelectionConfig,
     SteerMoEConfig,
@@ -46,6 +47,7 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
         selection=SelectionConfig(sparsify=False),
         # Few conversations leave wide intervals; with these gates a mask that works is published all the same.
         gates=GatesConfig(min_uplift=0, max_utility_loss=0.5, protected_tolerance=0.5),
+        robustness=RobustnessConfig(conversations=24, system_prompts=(), earlier_exchanges=0),
         compute=ComputeConfig(workers=workers),
     )
 

@@ -27,7 +27,7 @@ from schemas.config import RunConfig
 from schemas.result import Result
 from tasks.stage import Body, StageRun, run_stage
 
-STAGES = ["prepare", "harvest", "train", "optimise", "select", "evaluate", "gate", "publish"]
+STAGES = ["prepare", "harvest", "train", "optimise", "select", "evaluate", "robustness", "gate", "publish"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,6 +110,10 @@ def test_the_winner_is_published_with_its_card(first: tuple[Storage, str]) -> No
     assert card.mask_digest == mask.digest
     assert card.method == result.published
     assert card.result == result.methods[result.published]
+    assert list(card.robustness) == ["paraphrase", "temperature 0.7"]
+    assert any(reason.startswith("paraphrase passes") for reason in card.result.reasons)
+    assert card.labels is not None
+    assert card.labels.low > 0.2
 
 
 def test_a_second_run_does_no_work_and_says_so(first: tuple[Storage, str], config: RunConfig) -> None:

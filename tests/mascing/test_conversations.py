@@ -27,6 +27,7 @@ GOOD = row(id="good")
 
 def test_rows_are_read_in_order_with_all_their_fields() -> None:
     full = row(id="full", set="utility/short-answers", label="positive", wanted="yes", unwanted="no",
+               paraphrase="bread, please",
                messages=[{"role": "system", "content": "be brief"}, USER, ASSISTANT, USER])  # fmt: skip
     conversations, quarantined = parse_conversations([GOOD, "", full, "  \r"], max_characters=1000)
     assert [conversation.id for conversation in conversations] == ["good", "full"]

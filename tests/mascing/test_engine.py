@@ -13,6 +13,7 @@ from mascing.errors import DataError
 from mascing.mask import Mask
 from mascing.models import Loaded
 from mascing.routers import inspect_routers
+from mascing.sampling import RowSampler
 from mascing.steering import steer
 from schemas.config import GenerationConfig
 from schemas.conversation import Conversation
@@ -128,3 +129,26 @@ def test_a_prompt_beyond_the_context_loses_its_oldest_turns(loaded: Loaded) -> N
 
 def test_no_conversations_give_no_replies(loaded: Loaded) -> None:
     assert generate(loaded, [], None, GENERATION) == []
+
+
+SAMPLED = GENERATION.model_copy(update={"temperature": 1.0})
+
+
+def test_sampled_replies_do_not_depend_on_the_batch(loaded: Loaded, mask: Mask) -> None:
+    together = generate(loaded, CONVERSATIONS, mask, SAMPLED)
+    assert together == generate(loaded, CONVERSATIONS, mask, SAMPLED.model_copy(update={"batch_size": 7}))
+    assert together[::-1] == generate(loaded, CONVERSATIONS[::-1], mask, SAMPLED)
+    assert together != generate(loaded, CONVERSATIONS, mask, GENERATION)
+
+
+def test_low_temperatures_are_nearly_greedy(loaded: Loaded) -> None:
+    greedy = generate(loaded, CONVERSATIONS, None, GENERATION)
+    assert generate(loaded, CONVERSATIONS, None, GENERATION.model_copy(update={"temperature": 1e-4})) == greedy
+
+
+def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:
+    scores_BV = torch.tensor([[0.0, 1.0, 2.0]]).expand(4000, 3)
+    sampler = RowSampler([f"c{i}" for i in range(4000)], temperature=2.0)
+    drawn_B = sampler(torch.zeros(4000, 1), scores_BV).argmax(1)
+    shares_V = drawn_B.bincount() / 4000
+    assert torch.allclose(shares_V, (scores_BV[0] / 2).softmax(0), atol=0.03)

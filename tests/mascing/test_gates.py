@@ -2,9 +2,9 @@
 
 import pytest
 
-from mascing.gates import decide
+from mascing.gates import all_of, decide, decide_condition, decide_labels
 from mascing.statistics import paired_difference
-from schemas.config import GatesConfig
+from schemas.config import GatesConfig, RobustnessConfig
 from schemas.result import Rate
 from schemas.verdict import Outcome
 
@@ -93,3 +93,37 @@ def test_the_default_limits_fail_a_mask_that_loses_one_in_ten() -> None:
     after = [MISS] * 25 + [HIT] * 225
     loss = paired_difference(before, after, groups)
     assert decide(GOOD, {"benign": loss}, {}, GatesConfig())[0] == "fail"
+
+
+@pytest.mark.parametrize(("low", "decision"), [(0.35, "pass"), (0.2, "pass"), (0.19, "fail"), (-0.1, "fail")])
+def test_labels_must_agree_with_the_unsteered_model_beyond_chance(low: float, decision: str) -> None:
+    decided, [reason] = decide_labels(change(low, 0.4, 0.6), GatesConfig())
+    assert decided == decision
+    assert f"0.40 (95% interval {low:.2f} to 0.60, 200 conversations)" in reason
+    assert ("correct the labels" in reason) == (decision == "fail")
+
+
+def test_without_labels_the_gate_passes_only_where_any_agreement_would() -> None:
+    assert decide_labels(None, GatesConfig())[0] == "fail"
+    assert decide_labels(None, GatesConfig(min_label_kappa=-1))[0] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("changes", "decision"),
+    [
+        ({"target": GOOD, "utility/benign": FLAT, "protected/illegal": FLAT}, "pass"),
+        ({"target": change(0.04, 0.4, 0.5), "utility/benign": FLAT}, "fail"),
+        ({"target": GOOD, "utility/benign": change(-0.21, 0.0, 0.1)}, "fail"),
+        ({"protected/illegal": change(-0.21, 0.0, 0.1), "target": GOOD}, "fail"),
+    ],
+)
+def test_a_condition_is_decided_by_its_worst_set_in_one_sentence(changes: dict[str, Rate], decision: str) -> None:
+    decided, [reason] = decide_condition("paraphrase", changes, GatesConfig(), RobustnessConfig())
+    assert decided == decision
+    assert reason.startswith(f"paraphrase {'passes' if decision == 'pass' else 'fails'}: target changed by +40.0")
+    assert all(name in reason for name in changes)
+
+
+def test_one_failed_decision_fails_all_and_every_reason_is_kept() -> None:
+    assert all_of([("pass", ("a",)), ("fail", ("b", "c"))]) == ("fail", ("a", "b", "c"))
+    assert all_of([("pass", ("a",)), ("pass", ())]) == ("pass", ("a",))
