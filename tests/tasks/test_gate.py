@@ -17,7 +17,7 @@ from mascing.splits import split_of
 from mascing.stages import StageOutput
 from mascing.storage import Storage
 from mascing.testbed import behaviour_config, conversations
-from schemas.config import ModelConfig, RunConfig, SplitConfig
+from schemas.config import GatesConfig, ModelConfig, RunConfig, SplitConfig
 from schemas.conversation import Conversation
 from schemas.manifest import Manifest
 from schemas.tables import VERDICTS
@@ -39,11 +39,17 @@ def by_itself(one: Conversation) -> bool:
     return one.label != "negative"
 
 
-def run(folder: Path, rows: Sequence[Conversation], methods: Mapping[str, Hits]) -> tuple[Manifest, Manifest]:
-    """The robustness and gate stages on verdicts made by hand; their pool is never started."""
+def run(
+    folder: Path, rows: Sequence[Conversation], methods: Mapping[str, Hits], min_uplift: float = 0.1
+) -> tuple[Manifest, Manifest]:
+    """The robustness and gate stages on verdicts made by hand; the pool is not started where no mask passes."""
     storage = Storage.open(str(folder))
     whole = behaviour_config(BEHAVIOUR, str(folder))
-    config = RunConfig(model=ModelConfig(path="unread"), behaviour=whole.model_copy(update={"truth": None}))
+    config = RunConfig(
+        model=ModelConfig(path="unread"),
+        behaviour=whole.model_copy(update={"truth": None}),
+        gates=GatesConfig(min_uplift=min_uplift),
+    )
     prepared = _stage(storage, "prepare", {"conversations-test.parquet": tables.to_bytes(to_table(rows))})
     picks = [
         Candidate(name, {"alpha": 1.0}, Mask.from_bias(torch.ones(2, 4), SPEC))
@@ -125,7 +131,7 @@ def test_every_method_is_compared_with_baseline_and_control(tmp_path: Path) -> N
         "gradient": lambda one: by_itself(one) or one.id in mended,
         "random": by_itself,
     }
-    _, gated = run(tmp_path, TEST, methods)
+    _, gated = run(tmp_path, TEST, methods, min_uplift=1)
     compared = {(one["method"], one["against"]): one for one in gated.facts["comparisons"]}
     assert list(compared) == [("gradient", "baseline"), ("random", "baseline"), ("gradient", "random")]
     targets = sum(one.set == "target" for one in TEST)
