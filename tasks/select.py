@@ -33,8 +33,8 @@ from tasks.stage import Body, StageRun, run_stage, steps
 SELECTED = "selected.safetensors"
 VERDICTS = "verdicts-dev.parquet"
 
-# Shuffles of the best mask, of which the median is the control. Of 40 shuffles of a planted testbed's mask 5 moved the
-# target by themselves.
+# Shuffles of the best mask, of which the median is the control. Shuffles of a sparse mask do nothing, but those of a
+# testbed's 16 forced experts raised the target by anything from 0 to 25 points.
 _SHUFFLES = 5
 
 # Share of dev that is read beforehand: likelihoods differ between masks long before verdicts do.

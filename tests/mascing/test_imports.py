@@ -19,6 +19,7 @@ CORE: Final = [
     "mascing.circuits.mascing",
     "mascing.circuits.random",
     "mascing.circuits.steermoe",
+    "mascing.composition",
     "mascing.mask",
     "mascing.models",
     "mascing.recording",
