@@ -9,7 +9,7 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtri
+from scipy.special import ndtri, stdtrit
 
 from mascing.errors import DataError
 from mascing.statistics.clustering import PRIOR_CORRELATION
@@ -134,7 +134,15 @@ def _design_effect(placed: _Placed) -> float:
     if speaking == 0 or placed.n_groups == 1:
         return prior
     estimate = _covariance(placed, placed) / _variance(placed.area, len(placed.above_P), len(placed.below_N))
+    if estimate > 1 and mean_size > 1:
+        estimate *= _widening(placed.n_groups)
     return ((speaking - 1) * max(estimate, _LEAST_EFFECT) + max(estimate, prior)) / speaking
+
+
+def _widening(n_groups: int) -> float:
+    """The square of Student's over the normal quantile: a variance from few groups is unsure."""
+    confidence = (1 + CONFIDENCE) / 2
+    return float(stdtrit(max(1, n_groups - 2), confidence) / ndtri(confidence)) ** 2
 
 
 def _covariance(a: _Placed, b: _Placed) -> float:
