@@ -1,10 +1,12 @@
 """The figures behind the benchmarks that no busy machine can change, and the one with a bound in milliseconds."""
 
 from random_moe import mixed_prompts, n_tokens
+from search import case, searched
 from steering import deep_router_stack, mask_times
 from ways_of_recording import BATCH_TOKENS, USUAL_BATCH
 
 from mascing.batching import length_sorted_batches
+from schemas.config import MascingConfig
 
 
 def padded(lengths: list[int], batches: list[list[int]]) -> int:
@@ -25,3 +27,10 @@ def test_recording_computes_little_padding_where_the_usual_way_computes_half() -
 def test_a_mask_of_94_layers_by_512_experts_is_swapped_within_20_ms() -> None:
     _, swaps = mask_times(deep_router_stack(), turns=5)
     assert min(swaps) < 20  # the quickest of them: what else runs here only ever adds
+
+
+def test_the_benchmarked_search_lowers_the_objective_on_traces_it_did_not_see() -> None:
+    one, config = case(16, lengths=(4, 12)), MascingConfig(lambdas=(0.0, 1e-3))
+    S_CLE = searched(one, config)
+    found, unsteered = (one.objectives(S, config.lambdas) for S in (S_CLE, 0 * S_CLE))
+    assert all(low < high / 2 for low, high in zip(found, unsteered, strict=True))
