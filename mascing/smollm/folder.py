@@ -23,11 +23,12 @@ from schemas.config import (
     MethodsConfig,
     ModelConfig,
     RunConfig,
+    SelectionConfig,
     SteerMoEConfig,
 )
 from schemas.conversation import Conversation
 
-EXPERTS, TOP_K = 32, 24
+EXPERTS, TOP_K = 32, 28
 GENERATION = GenerationConfig(max_new_tokens=12, batch_size=64)
 
 Progress = Callable[[str, int, int], None]
@@ -74,10 +75,12 @@ def run_config(folder: Path, seed: int) -> RunConfig:
         seed=seed,
         harvest=HarvestConfig(batch_tokens=2048),
         methods=MethodsConfig(
-            mascing=MascingConfig(spans=("question+prompt",), lambdas=(1e-4, 1e-3), alphas=(1.0, 2.0, 4.0)),
-            steermoe=SteerMoEConfig(n_activated=(0, 30), n_deactivated=(0, 15, 30, 60)),
-            gradient=GradientConfig(steps=20, batch_size=8, l1=(1e-3,), alphas=(1.0, 2.0)),
+            mascing=MascingConfig(spans=("question+prompt",), lambdas=(1e-4, 1e-3), alphas=(1.0, 3.0)),
+            steermoe=SteerMoEConfig(n_activated=(0, 30), n_deactivated=(30, 60)),
+            gradient=GradientConfig(steps=20, batch_size=4, l1=(1e-3,), alphas=(1.0, 2.0)),
         ),
+        # So few candidates on so few conversations are judged in less time than it takes to foretell how they will do.
+        selection=SelectionConfig(mode="full"),
         generation=GENERATION,
     )
 
