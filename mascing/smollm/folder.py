@@ -22,9 +22,11 @@ from schemas.config import (
     MascingConfig,
     MethodsConfig,
     ModelConfig,
+    RobustnessConfig,
     RunConfig,
     SelectionConfig,
     SteerMoEConfig,
+    SurrogateConfig,
 )
 from schemas.conversation import Conversation
 
@@ -56,7 +58,7 @@ def build(
     dense.tokenizer.save_pretrained(folder / "model")
     _write_perplexities(folder, dense, model, n_experts, top_k)
     _write_conversations(folder, made, seed)
-    config = run_config(folder, seed).model_dump(mode="json", exclude_none=True)
+    config = run_config(folder, seed).model_dump(mode="json")
     (folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
@@ -74,13 +76,17 @@ def run_config(folder: Path, seed: int) -> RunConfig:
         ),
         seed=seed,
         harvest=HarvestConfig(batch_tokens=2048),
+        # What explains the labels is reported; whether a mask causes the reply is judged in any case.
+        surrogate=SurrogateConfig(allow_confounded=True),
         methods=MethodsConfig(
             mascing=MascingConfig(spans=("question+prompt",), lambdas=(1e-4, 1e-3), alphas=(1.0, 3.0)),
             steermoe=SteerMoEConfig(n_activated=(0, 30), n_deactivated=(30, 60)),
             gradient=GradientConfig(steps=20, batch_size=4, l1=(1e-3,), alphas=(1.0, 2.0)),
+            active=None,
         ),
-        # So few candidates on so few conversations are judged in less time than it takes to foretell how they will do.
-        selection=SelectionConfig(mode="full"),
+        # What costs many replies is left out: they take half a second each on one core.
+        selection=SelectionConfig(mode="full", sparsify=False),
+        robustness=RobustnessConfig(paraphrase=False, system_prompts=(), temperatures=(), earlier_exchanges=0),
         generation=GENERATION,
     )
 
