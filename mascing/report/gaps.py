@@ -23,6 +23,8 @@ def gaps(evidence: Evidence) -> list[str]:
         found.append("The grids on the dev split: the run left no selection.")
     if not evidence.facts("train"):
         found.append("Surrogates: none was trained; only the mascing method uses them.")
+    if not evidence.facts("gate").get("robustness"):
+        found.append("Changed conditions: no mask passed the gates as it is, so none was judged under them.")
     if not evidence.replies:
         found.append("Replies, paired changes and the plots of utility against uplift: the run left no verdicts.")
     return found

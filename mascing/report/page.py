@@ -22,8 +22,10 @@ from mascing.report.headline import headline, shown_method
 from mascing.report.maps import map_figures
 from mascing.report.provenance import provenance_tables
 from mascing.report.rates import rate_figures
+from mascing.report.robustness import robustness_figure
 from mascing.report.roc import roc_figure
 from mascing.report.samples import draw_samples, movement_table
+from mascing.report.significance import significance_table
 from mascing.report.surrogates import auc_figure, calibration_figure, doubts, surrogates_table
 from mascing.report.tradeoff import tradeoff_figures
 from mascing.report.wording import cell_text, in_order
@@ -34,6 +36,7 @@ _SECTIONS = (
     ("evidence", "Methods", "comparison"),
     ("tradeoff", "Utility against uplift", "tradeoffs"),
     ("gates", "Gates", "methods"),
+    ("robustness", "Robustness", "robustness"),
     ("masks", "Masks", "maps"),
     ("grids", "Dev search", "grids"),
     ("surrogates", "Surrogates", "surrogates"),
@@ -57,6 +60,7 @@ def render(evidence: Evidence) -> str:
 
 def _parts(evidence: Evidence) -> dict[str, Any]:
     result, gates = evidence.result, evidence.config.gates
+    gated, robust = evidence.facts("gate"), evidence.config.robustness
     changes = paired_changes(evidence.replies)
     shown = shown_method(result)
     before, after = (evidence.replies.get(name, {}) for name in ("baseline", shown or ""))
@@ -69,6 +73,9 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
         "headline": headline(result, changes),
         "comparison": comparison_table(result, changes),
         "rates": rate_figures(result),
+        "significance": significance_table(gated),
+        "robustness": robustness_figure(result, gated, robust.uplift_share * gates.min_uplift),
+        "left_out": evidence.facts("robustness").get("left_out", {}),
         "tradeoffs": tradeoff_figures(result, changes, gates),
         "gates": gates,
         "methods": [

@@ -13,9 +13,10 @@ from safetensors.torch import save
 
 from mascing.circuits.candidates import Candidate, to_bytes
 from mascing.circuits.random import shuffled
+from mascing.comparisons import comparisons
 from mascing.conversations import Quarantined, quarantine_table, to_table
 from mascing.mask import Mask
-from mascing.results import baseline_of, method_result, winner
+from mascing.results import baseline_of, changes_by_set, method_result, winner
 from mascing.routers import RouterSpec
 from mascing.stages import StageOutput
 from mascing.storage import Storage
@@ -202,6 +203,7 @@ def _stages(
             f"verdicts-{method}.parquet": (_parquet(pa.Table.from_pylist(rows, schema=VERDICTS)), len(rows))
             for method, rows in verdicts.items()
         },
+        "robustness": {},
         "gate": {},
         "masks": {"card.json": (json.dumps({"mask_digest": "d" * 64, "data": {"checkpoint": "c" * 64}}).encode(), 0)}
         if result.published
@@ -215,9 +217,23 @@ def _stages(
         "harvest": {"spec": SPEC.to_json(), "sigma": SIGMA, "tokens": 5120, "positive": 80, "negative": 80},
         "train": {span: _card(span) for span in spans},
         "select": _search(searched),
-        "gate": {"winner": result.published},
+        "robustness": {"left_out": {"paraphrase": "no conversation of target has a paraphrase"}},
+        "gate": {"winner": result.published, **_evidence(verdicts, result)},
     }
     return {stage: _commit(storage, stage, shards, facts.get(stage, {})) for stage, shards in files.items()}
+
+
+def _evidence(verdicts: Mapping[str, list[dict[str, str]]], result: Result) -> dict[str, Any]:
+    """Tests of every method, and what the masks that pass keep of their effect under two conditions."""
+    passing = [name for name, method in result.methods.items() if method.gate == "pass" and name != "random"]
+    changes = {name: changes_by_set(verdicts["baseline"], verdicts[name]) for name in passing}
+    plain = {name: {each: rate.model_dump() for each, rate in found.items()} for name, found in changes.items()}
+    return {
+        "comparisons": [
+            {**vars(one), "difference": one.difference.model_dump()} for one in comparisons(verdicts, "baseline")
+        ],
+        "robustness": {name: {"temperature 0.7": found, "system prompt": found} for name, found in plain.items()},
+    }
 
 
 def _commit(storage: Storage, stage: str, files: Mapping[str, tuple[bytes, int]], facts: Mapping[str, Any]) -> Manifest:

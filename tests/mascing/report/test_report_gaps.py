@@ -81,6 +81,8 @@ def test_when_nothing_passes_the_page_says_so_and_follows_the_strongest(storage:
     header = page.all("header")[0].words()
     assert "No mask was published: none passed every gate. The strongest, gradient, falls short." in header
     assert "Below: the gradient mask" in page.at("replies").words()
+    assert "robustness" not in [section.attributes["id"] for section in page.all("section")]
+    assert "none was judged under them" in page.at("provenance").words()
 
 
 @pytest.mark.parametrize(

@@ -260,3 +260,26 @@ def test_the_page_needs_no_server_to_know_its_files() -> None:
     for name in ("page.html.jinja", "page.css", "page.js"):
         assert (files(mascing.report) / name).is_file()
     assert HITS.keys() >= {"baseline", "random"}
+
+
+def test_masks_that_pass_are_shown_under_each_changed_condition(page: Page, result: Result) -> None:
+    section = page.at("robustness")
+    spec = page.figures["uplift-conditions"]
+    passing = [name for name, method in result.methods.items() if method.gate == "pass" and name != "random"]
+    assert {trace["name"] for trace in spec["data"]} == set(passing)
+    [trace] = [one for one in spec["data"] if one["name"] == "gradient"]
+    assert trace["y"] == ["as it is", "system prompt", "temperature 0.7"]
+    uplift = result.methods["gradient"].uplift
+    assert trace["x"][0] == pytest.approx(100 * uplift.value)
+    assert trace["error_x"]["arrayminus"][1] == pytest.approx(100 * (uplift.value - uplift.low))
+    assert "Not judged: paraphrase, because no conversation of target has a paraphrase" in section.words()
+
+
+def test_every_method_is_tested_against_baseline_and_control(page: Page) -> None:
+    rows = page.table("Target rate against the unsteered model and the random control")
+    assert rows[0][-3:] == ["McNemar p", "Clustered p", "Holm-adjusted p"]
+    assert {(row[0], row[1]) for row in rows[1:]} == {
+        *((method, "baseline") for method in ("mascing", "steermoe", "gradient", "random")),
+        *((method, "random") for method in ("mascing", "steermoe", "gradient")),
+    }
+    assert next(row for row in rows if row[:2] == ["gradient", "random"])[-1] == "< 0.0001"
