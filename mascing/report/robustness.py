@@ -34,10 +34,7 @@ def robustness_figure(result: Result, gated: Mapping[str, Any], least: float) ->
         "the lower bound must reach.",
         alt=f"Uplift under each condition with 95% interval: {told}.",
         spec=to_spec(
-            [
-                _intervals(method, {AS_IT_IS: result.methods[method].uplift} | _targets(changes[method]))
-                for method in methods
-            ],
+            [_intervals(method, result.methods[method].uplift, changes[method]) for method in methods],
             {"title": "uplift, points", "zeroline": True},
             {"title": "", "autorange": "reversed", "type": "category", "showgrid": False},
             height=150 + (1 + len(names)) * (18 + 14 * len(methods)),
