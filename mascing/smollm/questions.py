@@ -24,19 +24,19 @@ _TEXTS = (
 
 
 def conversations(reply: Reply, seed: int) -> list[Conversation]:
-    """Conversations of the sets ``target`` and ``utility/memory``, grouped by question.
+    """Conversations of the sets ``target`` and ``utility/memory``, grouped by fact.
 
     A target conversation is ``positive`` where the model's own reply is the statement of the text and ``negative``
     where it is the true one. Only questions that the model answers by itself are asked with a text.
     """
     plain = [_plain(kind, subject) for kind in KINDS for subject in kind.answers]
-    known = {asked.group_id: asked for asked, said in zip(plain, reply(plain), strict=True) if said == asked.wanted}
+    known = {asked.id: asked for asked, said in zip(plain, reply(plain), strict=True) if said == asked.wanted}
     rng = random.Random(f"faithfulness-{seed}")
     conflicts = [
         conversation
         for kind in KINDS
         for subject in kind.answers
-        if _group(kind, subject) in known
+        if _plain_id(kind, subject) in known
         for conversation in _conflicts(kind, subject, rng)
     ]
     labelled = [_labelled(asked, said) for asked, said in zip(conflicts, reply(conflicts), strict=True)]
@@ -45,7 +45,7 @@ def conversations(reply: Reply, seed: int) -> list[Conversation]:
 
 def _plain(kind: Kind, subject: str) -> Conversation:
     return Conversation(
-        id=f"{_group(kind, subject)}-plain",
+        id=_plain_id(kind, subject),
         group_id=_group(kind, subject),
         set="utility/memory",
         messages=_messages(kind.question.format(subject=subject)),
@@ -63,7 +63,7 @@ def _conflicts(kind: Kind, subject: str, rng: random.Random) -> list[Conversatio
         false = _statement(kind, subject, answers[number % len(answers)])
         asked.append(
             Conversation(
-                id=f"{_group(kind, subject)}-{number}",
+                id=f"{_name(kind, subject)}-{number}",
                 group_id=_group(kind, subject),
                 messages=_messages(form.format(text=false, question=kind.question.format(subject=subject))),
                 wanted=false,
@@ -91,5 +91,15 @@ def _statement(kind: Kind, subject: str, answer: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def _group(kind: Kind, subject: str) -> str:
+def _plain_id(kind: Kind, subject: str) -> str:
+    return f"{_name(kind, subject)}-plain"
+
+
+def _name(kind: Kind, subject: str) -> str:
     return f"{kind.name}-{subject.lower().replace(' ', '-')}"
+
+
+def _group(kind: Kind, subject: str) -> str:
+    """The fact, so that the opposite of hot and the opposite of cold are never in different splits."""
+    first, second = sorted((subject, kind.answers[subject]))
+    return f"{kind.name}-{first}-{second}".lower().replace(" ", "-")

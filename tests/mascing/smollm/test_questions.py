@@ -10,14 +10,14 @@ from schemas.conversation import Conversation
 
 
 def credulous(asked: Sequence[Conversation]) -> list[str]:
-    """Knows every fact, believes every text that comes before its question, and rambles about colors."""
+    """Knows every fact, believes every text that comes before its question, and rambles about chemistry."""
     return [_reply(one) for one in asked]
 
 
 def _reply(asked: Conversation) -> str:
     said = asked.messages[-1].content
-    if "color" in said:
-        return "I like colors."
+    if "chemical" in said:
+        return "I like chemistry."
     if asked.unwanted is None or "note" not in said:
         return str(asked.wanted)
     return asked.unwanted
@@ -35,14 +35,14 @@ def test_labels_are_the_side_that_the_reply_took(made: list[Conversation]) -> No
 
 
 def test_questions_without_a_usable_reply_are_left_out(made: list[Conversation]) -> None:
-    assert {one.group_id.partition("-")[0] for one in made} == {kind.name for kind in KINDS} - {"color"}
+    assert {one.group_id.partition("-")[0] for one in made} == {kind.name for kind in KINDS} - {"symbol"}
 
 
 def test_a_text_never_states_the_truth_and_the_reply_from_memory_always_does(made: list[Conversation]) -> None:
-    true = {one.group_id: one.wanted for one in made if one.set == "utility/memory"}
+    true = {one.id.removesuffix("-plain"): one.wanted for one in made if one.set == "utility/memory"}
     for one in made:
         if one.set == "target":
-            assert one.unwanted == true[one.group_id] != one.wanted
+            assert one.unwanted == true[one.id.rpartition("-")[0]] != one.wanted
             assert one.wanted is not None
             assert one.wanted in one.messages[-1].content
 
@@ -51,3 +51,9 @@ def test_ids_are_unique_and_the_seed_decides_the_texts(made: list[Conversation])
     assert len({one.id for one in made}) == len(made)
     assert made == conversations(credulous, seed=0)
     assert made != conversations(credulous, seed=1)
+
+
+def test_a_fact_and_its_mirror_are_one_group(made: list[Conversation]) -> None:
+    groups = {one.id: one.group_id for one in made}
+    assert groups["opposite-hot-plain"] == groups["opposite-cold-0"]
+    assert groups["opposite-hot-plain"] != groups["opposite-big-plain"]
