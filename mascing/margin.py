@@ -7,7 +7,7 @@ tells which masks are worth one.
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from math import exp, tanh
+from math import ceil, exp, tanh
 from statistics import fmean
 
 import torch
@@ -79,7 +79,9 @@ _PRICES = (0.0, 0.25, 1.0, 4.0)
 
 
 def contenders(rates: Sequence[Mapping[str, float]], keep: int) -> list[int]:
-    """The ``keep`` most promising of one method's cells, given their forced rates; in the order of the grid.
+    """The most promising of one method's cells, given their forced rates; in the order of the grid.
+
+    At most ``keep`` and no more than a quarter of the grid, but two.
 
     What a loss elsewhere is worth is for judged replies to say. So cells are taken in turn that are best when a lost
     point costs nothing, a quarter of a point of the target, a point, and so on: this walks along the trade-off from the
@@ -88,7 +90,7 @@ def contenders(rates: Sequence[Mapping[str, float]], keep: int) -> list[int]:
     if not all("target" in one for one in rates):
         return list(range(len(rates)))
     chosen: list[int] = []
-    while len(chosen) < min(keep, len(rates)):
+    while len(chosen) < min(keep, max(2, ceil(len(rates) / 4)), len(rates)):
         price = _PRICES[len(chosen) % len(_PRICES)]
         rest = [cell for cell in range(len(rates)) if cell not in chosen]
         chosen.append(max(rest, key=lambda cell: rates[cell]["target"] - price * worst_loss(rates[cell])))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 from mascing.circuits.candidates import Candidate
 from mascing.margin import Forced, contenders, forced, forced_batches, forced_rates, worst_loss
@@ -37,7 +36,11 @@ def foretell(
     baseline, *steered = [values for values, _ in read]
     rates = [forced_rates(baseline, values) for values in steered]
     everyone = enter_all(candidates).entrants
-    left = {method: _contenders(rates, cells, config.selection.keep) for method, cells in everyone.items()}
+    keep = config.selection.keep
+    left = {
+        method: [cells[index] for index in contenders([rates[cell] for cell in cells], keep)]
+        for method, cells in everyone.items()
+    }
     losses = {number: worst_loss(one) for number, one in enumerate(rates)}
     return Foretold(rates, left, losses, sum(tokens for _, tokens in read))
 
@@ -48,12 +51,6 @@ def enter_all(candidates: Sequence[Candidate]) -> Foretold:
     for number, candidate in enumerate(candidates):
         entrants.setdefault(candidate.method, []).append(number)
     return Foretold([{} for _ in candidates], entrants, {}, 0)
-
-
-def _contenders(rates: Sequence[Mapping[str, float]], cells: Sequence[int], most: int) -> list[int]:
-    """At most ``most`` cells and no more than a quarter of the grid, but two."""
-    kept = contenders([rates[cell] for cell in cells], min(most, max(2, ceil(len(cells) / 4))))
-    return [cells[index] for index in kept]
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,13 @@ def test_rates_are_the_chance_of_the_wanted_reply_and_what_is_left_of_the_likeli
 
 
 def test_the_strongest_and_the_careful_cells_are_promising() -> None:
-    grid = [(0.5, 0.0), (0.6, 0.01), (0.8, 0.02), (0.9, 0.3), (0.95, 0.9), (0.55, 0.5)]
+    grid = [(0.5, 0.0), (0.6, 0.01), (0.8, 0.02), (0.9, 0.3), (0.95, 0.9), (0.55, 0.5), *[(0.5, 0.0)] * 6]
     rates = [{"target": target, "utility/benign": 1 - loss} for target, loss in grid]
     assert contenders(rates, 3) == [2, 3, 4]
-    assert contenders(rates, 9) == [0, 1, 2, 3, 4, 5]
+    assert contenders(rates, 9) == [2, 3, 4]
+    assert contenders(rates, 2) == [3, 4]
+    assert contenders(rates[:4], 9) == [2, 3]
+    assert contenders(rates[:1], 9) == [0]
 
 
 def test_without_margins_every_cell_is_promising() -> None:
