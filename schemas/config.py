@@ -118,7 +118,9 @@ class MascingConfig(Frozen):
     learning_rate: Positive = Field(default=0.05, description="of the exact mode")
     lambdas: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1e-5, 1e-4, 1e-3), min_length=1)
     alphas: tuple[Positive, ...] = Field(default=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), min_length=1)
-    threshold: float = Field(default=0.1, ge=0)
+    thresholds: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        default=(0.1,), min_length=1, description="entries of S up to this size become 0, for each cell"
+    )
 
 
 class SteerMoEConfig(Frozen):

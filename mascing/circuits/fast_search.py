@@ -45,7 +45,7 @@ def fast_search(
     fit, held_out = (statistics_of(part) for part in _parts(sample))
     fitted, judged, whole = (_Objective(members, part, sigma) for part in (fit, held_out, fit + held_out))
     shape, total = sample.z.shape[1:], EVALUATIONS + REFINEMENTS
-    searches = [_Search(weight, shape, config.threshold) for weight in config.lambdas]
+    searches = [_Search(weight, shape, min(config.thresholds)) for weight in config.lambdas]
     for evaluation in range(1, EVALUATIONS + 1):
         running = [search for search in searches if search.patience > 0]
         if running:

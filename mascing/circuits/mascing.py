@@ -6,6 +6,7 @@ Shape suffixes: C lambda (one search each), L MoE layer, E expert.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -33,10 +34,11 @@ def candidates(
     seed: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Candidate]:
-    """One candidate a cell of spans x lambdas x alphas: the bias ``alpha * sigma[:, None] * S``.
+    """One candidate a cell of spans x lambdas x thresholds x alphas: the bias ``alpha * sigma[:, None] * S``.
 
     ``traces`` is the whole training split (all spans); ``sigma`` [L] is the calibrated spread of each layer's logits.
-    Alphas only scale the S of their lambda. ``progress(done, total)`` counts the steps of all spans.
+    Thresholds and alphas only cut and scale the S of their lambda. ``progress(done, total)`` counts the steps of all
+    spans.
     """
     found = []
     for turn, span in enumerate(config.spans):
@@ -47,11 +49,10 @@ def candidates(
 
         S_CLE = search(surrogates[span], traces.span(span), sigma, config, seed, report)
         for weight, S_LE in zip(config.lambdas, S_CLE, strict=True):
-            for alpha in config.alphas:
-                cell = {"span": span, "lambda": weight, "alpha": alpha}
-                mask = Mask.from_bias(
-                    alpha * sigma[:, None] * S_LE, spec, {"method": NAME, "mode": config.mode, **cell}
-                )
+            for threshold, alpha in product(config.thresholds, config.alphas):
+                cell = {"span": span, "lambda": weight, "threshold": threshold, "alpha": alpha}
+                bias_LE = alpha * sigma[:, None] * _without_small(S_LE, threshold)
+                mask = Mask.from_bias(bias_LE, spec, {"method": NAME, "mode": config.mode, **cell})
                 found.append(Candidate(NAME, cell, mask))
     return found
 
@@ -64,7 +65,7 @@ def search(
     seed: int,
     report: Callable[[int, int], None],
 ) -> Tensor:
-    """The thresholded steering matrices of all lambdas, float32 [C, L, E] in units of sigma.
+    """The steering matrices of all lambdas, cut at the least threshold, float32 [C, L, E] in units of sigma.
 
     Minimises ``mean BCE(f(z + sigma * S), positive) + lambda * |S|_1`` over the negative traces, those whose
     behaviour is to change, and over the ``members`` f of the ensemble. ``report(done, total)`` counts steps. Raises
@@ -74,4 +75,8 @@ def search(
     if not any(len(part) for part in negatives.parts()):
         raise DataError("no negative traces: nothing in the training split needs steering")
     found_CLE = _MODES[config.mode](members, negatives, sigma, config, seed, report)
-    return torch.where(found_CLE.abs() > config.threshold, found_CLE, 0.0)
+    return _without_small(found_CLE, min(config.thresholds))
+
+
+def _without_small(S: Tensor, threshold: float) -> Tensor:
+    return torch.where(S.abs() > threshold, S, 0.0)

@@ -16,7 +16,7 @@ _AXES = {
     "active": ("alpha", "l1"),
 }
 # What else tells one of a method's grids from another.
-_APART = ("span", "score")
+_APART = ("span", "score", "threshold")
 # Squares of a higher rate, in percent, are too dark (on a dark page too light) for text in the colour of ink.
 _DARK_FROM = 65
 

@@ -45,7 +45,7 @@ def surrogate_logits_of(member: Surrogate, traces: TraceSet, delta_LE: Tensor) -
 
 
 def test_the_exact_mode_is_the_published_search_loss_by_loss(data: TraceSet, surrogate: Surrogate) -> None:
-    config = MascingConfig(mode="exact", search_epochs=4, lambdas=(0.0, 0.01), threshold=0.0)
+    config = MascingConfig(mode="exact", search_epochs=4, lambdas=(0.0, 0.01), thresholds=(0.0,))
     negatives = data.labelled(0)
     walked = list(epochs([surrogate], negatives, data.sigma(), config, 5))
     for place, weight in enumerate(config.lambdas):
@@ -108,7 +108,7 @@ def test_the_surrogate_is_won_over_and_finds_the_telling_expert(
 def test_a_larger_lambda_leaves_fewer_experts_and_small_entries_are_zeroed(
     data: TraceSet, surrogate: Surrogate
 ) -> None:
-    config = MascingConfig(lambdas=(0.0, 0.03), threshold=0.1)
+    config = MascingConfig(lambdas=(0.0, 0.03), thresholds=(0.1,))
     free, sparse = search([surrogate], data, data.sigma(), config, 0, quiet)
     assert sparse.count_nonzero() < free.count_nonzero()
     for S_LE in (free, sparse):
@@ -117,21 +117,28 @@ def test_a_larger_lambda_leaves_fewer_experts_and_small_entries_are_zeroed(
 
 def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrogate: Surrogate) -> None:
     spans: tuple[Span, ...] = ("question", "question+prompt")
-    config = MascingConfig(spans=spans, lambdas=(0.0, 0.01), alphas=(0.5, 2.0))
+    config = MascingConfig(spans=spans, lambdas=(0.0, 0.01), thresholds=(0.1, 0.3), alphas=(0.5, 2.0))
     found = candidates({span: [surrogate] for span in spans}, data, SPEC, data.sigma(), config, 0)
     assert [tuple(candidate.cell.values()) for candidate in found] == [
-        (span, weight, alpha) for span in spans for weight in (0.0, 0.01) for alpha in (0.5, 2.0)
+        (span, weight, threshold, alpha)
+        for span in spans
+        for weight in (0.0, 0.01)
+        for threshold in (0.1, 0.3)
+        for alpha in (0.5, 2.0)
     ]
     (_, S_LE) = search([surrogate], data.span("question"), data.sigma(), config, 0, quiet)
-    bias = found[3].mask.bias
-    assert bias is not None
-    assert torch.allclose(bias, 2.0 * data.sigma()[:, None] * S_LE)
-    assert found[3].method == "mascing"
-    assert found[3].mask.provenance == {
+    weak, strong = found[5].mask.bias, found[7].mask.bias
+    assert weak is not None
+    assert strong is not None
+    assert torch.allclose(weak, 2.0 * data.sigma()[:, None] * S_LE)
+    assert torch.allclose(strong, torch.where(S_LE.abs() > 0.3, weak, 0.0))
+    assert found[7].method == "mascing"
+    assert found[7].mask.provenance == {
         "method": "mascing",
         "mode": "fast",
         "span": "question",
         "lambda": 0.01,
+        "threshold": 0.3,
         "alpha": 2.0,
     }
 
