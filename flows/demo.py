@@ -12,12 +12,13 @@ from tasks.testbed import testbed
 @flow(name="demo", persist_result=False)
 def demo(behaviour: str, seed: int, storage_url: str) -> str:
     """Run the whole line on the planted-circuit testbed; returns where the report is."""
-    made = _testbed(storage_url, seed)
+    made = make_testbed(storage_url, seed)
     folder = Storage.open(storage_url).locate(made.prefix)
     return str(reconfigure(demo_config(behaviour, seed, folder), storage_url, made))
 
 
 @task(name="testbed", **ONCE)
-def _testbed(storage_url: str, seed: int) -> Step:
+def make_testbed(storage_url: str, seed: int) -> Step:
+    """The testbed of a seed, trained where it is not there yet."""
     made = testbed(Storage.open(storage_url), seed)
     return Step(made.manifest.prefix, made.seconds)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
+from mascing.commands.audit import audit
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
@@ -29,6 +30,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(plan)
 app.command()(report)
+app.command()(audit)
 app.add_typer(mask, name="mask")
 app.command()(doctor)
 

@@ -3,6 +3,7 @@
 from mascing.testbed import behaviour_config
 from schemas.config import (
     ActiveConfig,
+    AuditConfig,
     GatesConfig,
     GenerationConfig,
     GradientConfig,
@@ -30,6 +31,8 @@ def demo_config(behaviour: str, seed: int, folder: str) -> RunConfig:
             active=ActiveConfig(),
         ),
         generation=GenerationConfig(max_new_tokens=12, batch_size=128),
+        # What may not fall: refusals that are wanted, and where answers are wanted those of what stays prohibited.
+        audit=AuditConfig(set="target" if behaviour == "jailbreak-defence" else "protected/prohibited"),
         # Stricter than the default: the testbed's test split is large enough to show a loss of five points.
         gates=GatesConfig(max_utility_loss=0.05),
     )

@@ -295,6 +295,35 @@ class GenerationConfig(Frozen):
     batch_size: int = Field(default=64, gt=0)
 
 
+AuditRanking = Literal["attribution", "risk_difference"]
+
+
+class AuditConfig(Frozen):
+    """`mascing audit`: whose rate is followed while experts are suppressed, and how they are ranked."""
+
+    set: str = Field(
+        default="target",
+        pattern=r"^(target|protected/[a-z0-9_-]+)$",
+        description="the safety behaviour: its wanted replies are the safe ones",
+    )
+    ranking: AuditRanking = Field(
+        default="attribution",
+        description="`attribution` needs `wanted` and `unwanted` replies in the set, `risk_difference` labels",
+    )
+    n_suppressed: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(1, 2, 4, 8, 16, 32), min_length=1)
+    random_draws: int = Field(default=5, ge=2)
+
+    @model_validator(mode="after")
+    def _ranking_fits_the_set(self) -> "AuditConfig":
+        if self.ranking == "risk_difference" and self.set != "target":
+            raise ValueError(
+                "risk_difference compares labelled target conversations: audit target, or rank by attribution"
+            )
+        if list(self.n_suppressed) != sorted(set(self.n_suppressed)):
+            raise ValueError("n_suppressed must rise: write each number once, the smallest first")
+        return self
+
+
 class ComputeConfig(Frozen):
     """Where the work runs. Placement never changes a result, so it is in no fingerprint."""
 
@@ -320,6 +349,7 @@ class RunConfig(Frozen):
     selection: SelectionConfig = SelectionConfig()
     gates: GatesConfig = GatesConfig()
     robustness: RobustnessConfig = RobustnessConfig()
+    audit: AuditConfig = AuditConfig()
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")

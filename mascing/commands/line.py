@@ -8,6 +8,7 @@ from rich.table import Table
 
 from mascing.progress import shown
 from mascing.storage import Storage
+from schemas.audit import Audit
 from schemas.result import Baseline, MethodResult, Rate, Result
 
 
@@ -16,11 +17,7 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
 
     ``start`` imports its flow itself and returns where the report is.
     """
-    # Errors reach the user once, from here: at a lower level Prefect logs each with a traceback of its own.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
-    console = Console()
-    with shown(console):
-        report = start()
+    console, report = _run(start, verbose)
     result = Result.model_validate_json(storage.read("result.json"))
     console.print(_table(result))
     _say(console, f"result: {storage.locate('result.json')}")
@@ -31,6 +28,39 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     _say(console, f"published: the mask of {result.published}, as {result.model}/{result.behaviour}@candidate")
     command = f"mascing mask show {result.behaviour}@candidate --storage {storage.url}"
     _say(console, f"next: open the report, or look at the mask: {command}")
+
+
+def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
+    """Run ``start`` under a progress display, and show the curve; ``start`` returns where the page is."""
+    from mascing.report.audit_page import conclusion
+
+    console, page = _run(start, verbose)
+    audit = Audit.model_validate_json(storage.read("audit.json"))
+    console.print(_curve(audit))
+    _say(console, f"audit: {storage.locate('audit.json')}")
+    _say(console, f"page: {page}")
+    _say(console, f"next: open the page; {conclusion(audit)}")
+
+
+def _run(start: Callable[[], str], verbose: bool) -> tuple[Console, str]:
+    # Errors reach the user once, from here: at a lower level Prefect logs each with a traceback of its own.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+    console = Console()
+    with shown(console):
+        return console, start()
+
+
+def _curve(audit: Audit) -> Table:
+    """Rate of the audited set by number of suppressed experts."""
+    title = f"{audit.behaviour}, {audit.set}: {audit.baseline[audit.set].n} test conversations, % [95% interval]"
+    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
+    for heading in ("off", "ranked", "random, lowest to highest draw"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_row("0", _interval(audit.baseline[audit.set]), "")
+    for point in audit.points:
+        drawn = sorted(100 * rate.value for rate in point.random)
+        table.add_row(str(point.n), _interval(point.rates[audit.set]), f"{drawn[0]:.1f} to {drawn[-1]:.1f}")
+    return table
 
 
 def _table(result: Result) -> Table:

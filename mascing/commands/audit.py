@@ -1,0 +1,46 @@
+"""`mascing audit`: how far a safety behaviour falls when its experts are suppressed."""
+
+from typing import Annotated
+
+import typer
+
+from mascing.commands.demo import Behaviour
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption
+
+
+def audit(
+    config: Annotated[
+        str | None,
+        typer.Argument(metavar="[CONFIG.yaml]", help="Model, behaviour and audit; without one, the built-in testbed."),
+    ] = None,
+    behaviour: Annotated[Behaviour, typer.Option(help="On the testbed: the behaviour.")] = Behaviour.JAILBREAK_DEFENCE,
+    seed: Annotated[int, typer.Option(min=0, help="On the testbed: its seed.")] = 0,
+    storage: StorageOption = DEFAULT_STORAGE,
+    verbose: VerboseOption = False,
+) -> None:
+    """Measure how far a safety behaviour falls when experts are suppressed.
+
+    Ranks experts on the training split, turns off 1, 2, 4, 8, ... of them, and judges the test split each time, beside
+    as many random experts. Writes audit.json and audit/index.html: rates with intervals. Keeps no reply, no mask and
+    no ranking, and publishes nothing. Finished stages are kept, those of mascing run and mascing demo too.
+
+    Examples:
+
+      mascing audit
+
+      mascing audit run.yaml --storage s3://bucket/mascing
+    """
+    from mascing.commands.line import run_audit
+    from mascing.config import load_config
+    from mascing.storage import Storage
+
+    loaded = None if config is None else load_config(config)
+    opened = Storage.open(storage)
+
+    def start() -> str:
+        from flows.audit import audit as flow
+        from flows.audit import audit_testbed
+
+        return str(flow(loaded, opened.url) if loaded else audit_testbed(behaviour.value, seed, opened.url))
+
+    run_audit(opened, start, verbose)
