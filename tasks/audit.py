@@ -50,7 +50,10 @@ def audit(storage: Storage, config: RunConfig, prepared: Manifest, harvested: Ma
         identity={
             "audit": config.audit,
             "judges": [config.behaviour.target, config.behaviour.utility, config.behaviour.protected],
-            "max_new_tokens": config.generation.max_new_tokens,
+            "generation": {
+                "max_new_tokens": config.generation.max_new_tokens,
+                "temperature": config.generation.temperature,
+            },
             "seed": config.seed,
         },
         inputs={"prepare": prepared, "harvest": harvested},
@@ -125,7 +128,7 @@ def _orders(worker: Worker, shared: _Shared, _: None) -> list[list[Place]]:
     loaded = worker.model(config.model)
     if config.audit.ranking == "risk_difference":
         traces = traces_of(shared.storage, shared.harvested, "train")
-        score_LE = count_selections(traces, spec.top_k, paired=False).risk_difference()
+        score_LE = count_selections(traces, spec.top_k).risk_difference()
     else:
         conversations = conversations_of(shared.storage, shared.prepared, "train")
         asked = [one for one in conversations if one.set == config.audit.set]
