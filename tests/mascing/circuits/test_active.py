@@ -1,4 +1,4 @@
-"""The search by trials: it finds what acts, not what goes along, and never spends more than its budget."""
+"""The search by trials: it finds what acts, spares what other replies need, and spends no more than its budget."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ SIGMA = torch.ones(2)
 SIGN, CAUSE, TOOL = (0, 1), (1, 2), (1, 5)
 """Experts: the first two are liked where the behaviour shows, and only the second brings it about; the replies of
 benign conversations need the third as it is."""
-QUICK = ActiveConfig(budget=400, rounds=2, members=1, steps=60, l1=(0.02,), alphas=(1.0,))
+QUICK = ActiveConfig(budget=600, rounds=3, members=1, steps=60, l1=(0.02,), alphas=(1.0,))
 
 
 def asked(number: int, of: str, label: str | None) -> Conversation:
@@ -95,11 +95,12 @@ def bias_of(found: Found) -> Tensor:
     return candidate.mask.bias
 
 
-def test_trials_tell_the_cause_from_what_goes_along_with_it() -> None:
-    bias_LE = bias_of(search()[0])
+def test_trials_find_what_acts_and_spare_what_other_replies_need() -> None:
+    found, _ = search()
+    bias_LE = bias_of(found)
     assert bias_LE[CAUSE] > 1
-    assert bias_LE[CAUSE] > bias_LE[SIGN] + 1
     assert abs(bias_LE[TOOL]) < 1
+    assert found.rounds[-1].changed > found.rounds[0].changed + 0.1
 
 
 @pytest.mark.parametrize(("budget", "rounds"), [(200, 3), (64, 1)])
