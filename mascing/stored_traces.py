@@ -9,8 +9,11 @@ from mascing.trace_shards import decode
 from mascing.traces import TraceSet
 from schemas.config import Span
 
-WINDOW_BYTES = 64 * 2**20
-"""Stored bytes that are in memory together, or one shard where it is larger. What fits as a whole is read once."""
+WINDOW_BYTES = 32 * 2**20
+"""Stored bytes of a window, or one shard where it is larger; two windows are in memory while one follows the other.
+
+What fits as a whole is read once.
+"""
 
 
 @dataclass(frozen=True)
