@@ -1,18 +1,8 @@
 """What `mascing demo` runs: the testbed's model and conversations, with grids that a small machine does in minutes."""
 
 from mascing.testbed import behaviour_config
-from schemas.config import (
-    ActiveConfig,
-    AuditConfig,
-    GatesConfig,
-    GenerationConfig,
-    GradientConfig,
-    MascingConfig,
-    MethodsConfig,
-    ModelConfig,
-    RunConfig,
-    SteerMoEConfig,
-)
+from schemas.config import AuditConfig, GatesConfig, GenerationConfig, ModelConfig, RunConfig
+from schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
 
 
 def demo_config(behaviour: str, seed: int, folder: str) -> RunConfig:

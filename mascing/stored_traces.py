@@ -7,7 +7,7 @@ import torch
 
 from mascing.trace_shards import decode
 from mascing.traces import TraceSet
-from schemas.config import Span
+from schemas.methods import Span
 
 WINDOW_BYTES = 32 * 2**20
 """Stored bytes of a window, or one shard where it is larger; two windows are in memory while one follows the other.

@@ -10,8 +10,9 @@ from mascing.gates import decide_condition, decide_labels
 from mascing.precision import circuit_precision
 from mascing.results import baseline_of, changes_by_set, further_gated, label_agreement, method_result, winner
 from mascing.storage import Storage
-from schemas.config import MethodsConfig, RunConfig
+from schemas.config import RunConfig
 from schemas.manifest import Manifest
+from schemas.methods import MethodsConfig
 from schemas.result import Baseline, MethodResult, Rate
 from tasks.evaluate import verdicts_of
 from tasks.judged import BASELINE

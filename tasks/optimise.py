@@ -11,8 +11,9 @@ from mascing.progress import Event, tell
 from mascing.stages import StageOutput, read_shard
 from mascing.storage import Storage
 from mascing.trials import LocalEngine
-from schemas.config import MethodsConfig, RunConfig
+from schemas.config import RunConfig
 from schemas.manifest import Manifest
+from schemas.methods import MethodsConfig
 from tasks.actors import Pool, Worker
 from tasks.harvest import sigma_of, spec_of, traces_of
 from tasks.prepare import contrast_of, conversations_of

@@ -14,9 +14,10 @@ from mascing.surrogate import Surrogate, from_bytes, score, to_bytes, train_surr
 from mascing.surrogate_card import surrogate_card
 from mascing.traces import token_counts
 from mascing.trivial_predictors import trivial_scores
-from schemas.config import RunConfig, Span
+from schemas.config import RunConfig
 from schemas.conversation import Conversation
 from schemas.manifest import Manifest
+from schemas.methods import Span
 from schemas.surrogate_card import SurrogateCard
 from tasks.actors import Pool, Worker
 from tasks.harvest import traces_of

@@ -5,22 +5,18 @@ from pathlib import Path
 
 from mascing.testbed import behaviour_config
 from schemas.config import (
-    ActiveConfig,
     BehaviourConfig,
     ComputeConfig,
     GatesConfig,
     GenerationConfig,
-    GradientConfig,
     HarvestConfig,
-    MascingConfig,
-    MethodsConfig,
     ModelConfig,
     RobustnessConfig,
     RunConfig,
     SelectionConfig,
-    SteerMoEConfig,
     SurrogateConfig,
 )
+from schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
 
 BEHAVIOUR = "jailbreak-defence"
 _GROUPS = {"target": 40, "utility/benign": 20, "protected/prohibited": 20}

@@ -22,8 +22,8 @@ from mascing.routers import RouterSpec
 from mascing.surrogate import untrained
 from mascing.traces import Traces
 from mascing.trials import Engine, Trial
-from schemas.config import ActiveConfig, Span
 from schemas.conversation import Conversation
+from schemas.methods import ActiveConfig, Span
 
 NAME = "active"
 SPAN: Span = "question+prompt"

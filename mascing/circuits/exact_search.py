@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mascing.surrogate import Surrogate
 from mascing.traces import Traces, TraceSet, shuffled_batches
-from schemas.config import MascingConfig
+from schemas.methods import MascingConfig
 
 BATCH = 16
 """Negative traces a step, as in the published scripts."""

@@ -15,7 +15,7 @@ from mascing.circuits.folded_surrogate import FoldedSurrogate, Statistics, stati
 from mascing.circuits.orthant_descent import OrthantDescent
 from mascing.surrogate import Surrogate
 from mascing.traces import Traces, TraceSet, random_sample
-from schemas.config import MascingConfig
+from schemas.methods import MascingConfig
 
 SAMPLES, TOKENS = 96, 6144
 """The sample is as small as this allows, both counted; for it, all negative traces are read once."""

@@ -16,8 +16,8 @@ from mascing.circuits.straight_through import StraightThrough
 from mascing.mask import Mask
 from mascing.models import Loaded
 from mascing.routers import RouterSpec
-from schemas.config import GradientConfig
 from schemas.conversation import Conversation
+from schemas.methods import GradientConfig
 
 NAME = "gradient"
 MARGIN = 4.0

@@ -19,7 +19,7 @@ from mascing.mask import Mask
 from mascing.routers import RouterSpec
 from mascing.surrogate import Surrogate
 from mascing.traces import Traces
-from schemas.config import MascingConfig, Span
+from schemas.methods import MascingConfig, Span
 
 NAME = "mascing"
 _MODES = {"fast": fast_search, "exact": exact_search}

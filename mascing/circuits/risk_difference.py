@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mascing.errors import DataError
 from mascing.traces import Traces, TraceSet
-from schemas.config import ExpertScore, Pairs
+from schemas.methods import ExpertScore, Pairs
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mascing.circuits.risk_difference import Selections, count_selections
 from mascing.mask import Mask
 from mascing.routers import RouterSpec
 from mascing.traces import Traces
-from schemas.config import SteerMoEConfig
+from schemas.methods import SteerMoEConfig
 
 NAME = "steermoe"
 

@@ -16,19 +16,16 @@ from mascing.smollm.writing import prose, written
 from schemas.config import (
     BehaviourConfig,
     GenerationConfig,
-    GradientConfig,
     HarvestConfig,
     JudgeConfig,
-    MascingConfig,
-    MethodsConfig,
     ModelConfig,
     RobustnessConfig,
     RunConfig,
     SelectionConfig,
-    SteerMoEConfig,
     SurrogateConfig,
 )
 from schemas.conversation import Conversation
+from schemas.methods import GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
 
 EXPERTS, TOP_K = 32, 28
 GENERATION = GenerationConfig(max_new_tokens=12, batch_size=64)

@@ -32,8 +32,9 @@ from mascing.splits import split_of
 from mascing.testbed import build
 from mascing.trace_shards import decode, encode
 from mascing.trials import LocalEngine
-from schemas.config import ActiveConfig, RunConfig
+from schemas.config import RunConfig
 from schemas.conversation import Conversation
+from schemas.methods import ActiveConfig
 
 
 def main() -> None:

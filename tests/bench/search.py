@@ -23,7 +23,7 @@ from mascing.circuits.mascing import search
 from mascing.stored_traces import StoredTraces
 from mascing.surrogate import Surrogate, train_surrogate
 from mascing.traces import TraceSet
-from schemas.config import MascingConfig
+from schemas.methods import MascingConfig
 
 EPOCHS = 100
 ROWS = 256

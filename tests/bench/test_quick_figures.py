@@ -6,7 +6,7 @@ from steering import deep_router_stack, mask_times
 from ways_of_recording import BATCH_TOKENS, USUAL_BATCH
 
 from mascing.batching import length_sorted_batches
-from schemas.config import MascingConfig
+from schemas.methods import MascingConfig
 
 
 def padded(lengths: list[int], batches: list[list[int]]) -> int:

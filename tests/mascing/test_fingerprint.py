@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mascing.fingerprint import fingerprint
-from schemas.config import GradientConfig, SplitConfig
+from schemas.config import SplitConfig
+from schemas.methods import GradientConfig
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

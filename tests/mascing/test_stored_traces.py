@@ -9,7 +9,7 @@ from mascing.stored_traces import StoredTraces
 from mascing.surrogate import score, to_bytes, train_surrogate
 from mascing.trace_shards import encode
 from mascing.traces import SampleTrace, Traces, TraceSet, labels_of, random_sample, shuffled_batches
-from schemas.config import MascingConfig
+from schemas.methods import MascingConfig
 
 
 @pytest.fixture(scope="module")

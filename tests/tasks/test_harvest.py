@@ -5,15 +5,8 @@ import pytest
 
 from mascing.errors import DataError
 from mascing.storage import Storage
-from schemas.config import (
-    BehaviourConfig,
-    JudgeConfig,
-    MascingConfig,
-    MethodsConfig,
-    ModelConfig,
-    RunConfig,
-    SteerMoEConfig,
-)
+from schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from schemas.methods import MascingConfig, MethodsConfig, SteerMoEConfig
 from tasks.actors import Pool
 from tasks.harvest import harvest
 from tasks.prepare import prepare

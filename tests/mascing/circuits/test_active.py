@@ -22,8 +22,9 @@ from mascing.testbed import behaviour_config
 from mascing.trace_shards import decode, encode
 from mascing.traces import SampleTrace, TraceSet
 from mascing.trials import LocalEngine, Trial
-from schemas.config import ActiveConfig, BehaviourConfig, GenerationConfig, ModelConfig
+from schemas.config import BehaviourConfig, GenerationConfig, ModelConfig
 from schemas.conversation import Conversation, Message
+from schemas.methods import ActiveConfig
 
 SPEC = RouterSpec("made-up", (0, 1), 8, 2, "softmax")
 SIGMA = torch.ones(2)

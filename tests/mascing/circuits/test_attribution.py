@@ -11,7 +11,7 @@ from mascing.circuits.straight_through import StraightThrough
 from mascing.errors import DataError
 from mascing.models import Loaded
 from mascing.routers import inspect_routers
-from schemas.config import GradientConfig
+from schemas.methods import GradientConfig
 
 SIGMA = torch.tensor([1.0, 2.0, 0.5])
 ASKED = [

@@ -13,8 +13,8 @@ from mascing.errors import DataError
 from mascing.models import Loaded
 from mascing.routers import RouterSpec, inspect_routers
 from mascing.steering import steer
-from schemas.config import GradientConfig
 from schemas.conversation import Conversation
+from schemas.methods import GradientConfig
 
 QUICK = GradientConfig(steps=15, batch_size=4, learning_rate=0.1, l1=(1e-3,), alphas=(1.0,))
 SIGMA = torch.tensor([1.0, 1.0, 1.0])

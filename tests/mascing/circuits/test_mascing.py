@@ -11,7 +11,7 @@ from mascing.circuits.mascing import candidates, search
 from mascing.errors import DataError
 from mascing.surrogate import Surrogate, score, train_surrogate
 from mascing.traces import TraceSet
-from schemas.config import MascingConfig, Span
+from schemas.methods import MascingConfig, Span
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from made_traces import traces
 from mascing.circuits.risk_difference import Selections, count_selections
 from mascing.errors import DataError
 from mascing.traces import Traces, TraceSet
-from schemas.config import Pairs
+from schemas.methods import Pairs
 
 
 @st.composite

@@ -10,7 +10,7 @@ from mascing.circuits.candidates import Candidate
 from mascing.circuits.risk_difference import count_selections
 from mascing.circuits.steermoe import candidates, strongest_experts
 from mascing.traces import TraceSet
-from schemas.config import ExpertScore, Span, SteerMoEConfig
+from schemas.methods import ExpertScore, Span, SteerMoEConfig
 
 
 def test_the_telling_expert_is_activated_first() -> None:
