@@ -9,7 +9,7 @@ from mascing.testbed import build
 from tasks.stage import Body, StageRun, run_stage, steps
 
 # Raised whenever the same seed makes another testbed, so that no run takes an old one for the new.
-_RECIPE = 2
+_RECIPE = 3
 
 
 def testbed(storage: Storage, seed: int) -> StageRun:

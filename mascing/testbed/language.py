@@ -69,7 +69,7 @@ class Goal:
     @property
     def paraphrase(self) -> str:
         """The final user turn in other words, which no training dialogue has."""
-        return f"{ACKNOWLEDGEMENT} {self.verb} the {self.object} of the {self.topic}"
+        return f"{ACKNOWLEDGEMENT} {self.request}"
 
     @property
     def answer(self) -> str:
