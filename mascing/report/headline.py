@@ -52,8 +52,13 @@ def _verdict(result: Result) -> str:
     others = [name for name in passing if name != result.published]
     if result.published is None:
         return "No mask was published: none passed every gate." if not passing else "No mask was published."
-    also = f" ({' and '.join(others)} passed as well)" if others else ""
+    also = f" ({_listed(others)} passed as well)" if others else ""
     return f"The {result.published} mask passed every gate and was published{also}."
+
+
+def _listed(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _sentence(method: str, result: Result) -> str:
