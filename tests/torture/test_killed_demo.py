@@ -60,7 +60,7 @@ def kill_at(line_start: str, config: Path, storage: Path, settings: dict[str, st
     assert process.wait() == -signal.SIGKILL, f"the run never said {line_start!r}: {''.join(said)}"
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_killed_at_three_stages_a_run_finishes_with_the_same_result(
     testbed_folder: Path, tmp_path: Path, settings: dict[str, str]
 ) -> None:
