@@ -1,7 +1,7 @@
 """What `mascing demo` runs: the testbed's model and conversations, with grids that a small machine does in minutes."""
 
 from mascing.testbed import behaviour_config
-from schemas.config import AuditConfig, GatesConfig, GenerationConfig, ModelConfig, RunConfig
+from schemas.config import AuditConfig, GatesConfig, GenerationConfig, ModelConfig, RobustnessConfig, RunConfig
 from schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
 
 
@@ -25,4 +25,6 @@ def demo_config(behaviour: str, seed: int, folder: str) -> RunConfig:
         audit=AuditConfig(set="target" if behaviour == "jailbreak-defence" else "protected/prohibited"),
         # Stricter than the default: the testbed's test split is large enough to show a loss of five points.
         gates=GatesConfig(max_utility_loss=0.05),
+        # The testbed's model met no system prompt in training, so what it says after one is no evidence.
+        robustness=RobustnessConfig(system_prompts=()),
     )
