@@ -18,7 +18,7 @@ SHARDS = {f"traces-{n:05d}.parquet": b"%d" % n * 1000 for n in range(3)}
 @pytest.mark.parametrize("nth", [1, 3, 4])
 def test_a_killed_writer_leaves_no_half_stage_and_the_next_one_finishes(tmp_path: Path, call: str, nth: int) -> None:
     storage = Storage.open(str(tmp_path))
-    writer = multiprocessing.get_context("fork").Process(target=write_and_die, args=(storage, call, nth))
+    writer = multiprocessing.get_context("spawn").Process(target=write_and_die, args=(storage, call, nth))
     writer.start()
     writer.join()
     assert writer.exitcode == -signal.SIGKILL
@@ -32,7 +32,7 @@ def test_a_killed_writer_leaves_no_half_stage_and_the_next_one_finishes(tmp_path
 def test_a_lock_held_by_a_killed_writer_is_free_again(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     storage.swap("channel", b"one", None)
-    writer = multiprocessing.get_context("fork").Process(target=swap_and_die, args=(storage,))
+    writer = multiprocessing.get_context("spawn").Process(target=swap_and_die, args=(storage,))
     writer.start()
     writer.join()
     assert writer.exitcode == -signal.SIGKILL
