@@ -80,7 +80,7 @@ class ActiveConfig(Frozen):
     """
 
     budget: int = Field(default=1500, gt=0, description="generations, at most; shared out evenly over the rounds")
-    rounds: int = Field(default=3, gt=0)
+    rounds: int = Field(default=6, gt=0, description="many small ones learn more than a few large ones")
     members: int = Field(default=3, gt=0, description="surrogates of the ensemble; each proposes a mask a round")
     steps: int = Field(default=100, gt=0, description="steps of each fit of a surrogate and of each search through it")
     l1: tuple[Annotated[float, Field(ge=0)], ...] = Field(
