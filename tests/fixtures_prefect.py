@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
 _PATIENCE_SECONDS = 120
 
@@ -38,6 +39,14 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+@pytest.fixture(scope="module")
+def prefect_here(prefect_url: str) -> Iterator[None]:
+    """Flows of this process talk to the server, and log nothing."""
+    quiet = {PREFECT_LOGGING_LEVEL: "CRITICAL", PREFECT_LOGGING_TO_API_ENABLED: False}
+    with temporary_settings({PREFECT_API_URL: prefect_url, **quiet}):
+        yield
 
 
 def _wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import peak_memory
 import torch
 from paired import alternate
 from random_moe import mixed_prompts, n_tokens, random_moe
@@ -61,20 +62,13 @@ def _peaks(n: int) -> None:
 def _growth(way: str, n: int) -> int:
     """Megabytes by which this process's peak memory rises above what the loaded model and the prompts take."""
     model, prompts = random_moe(), mixed_prompts(n)
-    before = _kilobytes("VmRSS")
-    # Making the model took more memory for a moment than it keeps: let the peak start anew (Linux only).
-    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_memory.start_anew()
     with TemporaryDirectory() as folder:
         if way == "shards":
             shards(model, prompts, Path(folder))
         else:
             usual(model, prompts, Path(folder, "all.pickle"))
-    return (_kilobytes("VmHWM") - before) // 1024
-
-
-def _kilobytes(field: str) -> int:
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith(f"{field}:"))
+    return peak_memory.megabytes_above(before)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import peak_memory
 import torch
 from many_traces import LAYERS, drawn_traces, shard_of
 from published_loop import published_search, surrogate_logits
@@ -137,18 +138,12 @@ def _growth(what: str, n: int) -> int:
             sizes[f"{start}-{file.name}"] = file.stat().st_size
         stored = StoredTraces(lambda name: Path(folder, name.partition("-")[2]).read_bytes(), sizes)
         surrogate = train_surrogate(drawn_traces(64, seed=0, lengths=(20, 44)), epochs=1, seed=0)
-        before = _kilobytes("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew (Linux only)
+        before = peak_memory.start_anew()
         if what == "train":
             train_surrogate(stored, epochs=1, seed=0)
         else:
             search([surrogate], stored, torch.ones(LAYERS), MascingConfig(), 0, lambda done, total: None)
-    return (_kilobytes("VmHWM") - before) // 1024
-
-
-def _kilobytes(field: str) -> int:
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith(f"{field}:"))
+    return peak_memory.megabytes_above(before)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,9 @@
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from rich.console import Console
 from small_run import small_config
 
@@ -17,12 +15,7 @@ from mascing.testbed.language import REFUSAL
 from schemas.audit import Audit
 from schemas.config import AuditConfig, RunConfig
 
-
-@pytest.fixture(scope="module", autouse=True)
-def server(prefect_url: str) -> Iterator[None]:
-    quiet = {PREFECT_LOGGING_LEVEL: "CRITICAL", PREFECT_LOGGING_TO_API_ENABLED: False}
-    with temporary_settings({PREFECT_API_URL: prefect_url, **quiet}):
-        yield
+pytestmark = pytest.mark.usefixtures("prefect_here")
 
 
 @pytest.fixture(scope="module")

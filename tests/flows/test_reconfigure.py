@@ -5,13 +5,12 @@ Model, truth and storage are in an S3 bucket; the conversations are a local file
 
 import io
 import json
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.artifacts import Artifact
-from prefect.settings import PREFECT_API_URL, PREFECT_LOGGING_LEVEL, PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from rich.console import Console
 from small_run import BEHAVIOUR, small_config
 
@@ -30,11 +29,7 @@ from tasks.stage import Body, StageRun, run_stage
 STAGES = ["prepare", "harvest", "train", "optimise", "select", "evaluate", "robustness", "gate", "publish"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def server(prefect_url: str) -> Iterator[None]:
-    quiet = {PREFECT_LOGGING_LEVEL: "CRITICAL", PREFECT_LOGGING_TO_API_ENABLED: False}
-    with temporary_settings({PREFECT_API_URL: prefect_url, **quiet}):
-        yield
+pytestmark = pytest.mark.usefixtures("prefect_here")
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from made_up_searches import cells_of, selection_facts, surrogate_card
 from safetensors.torch import save
 
 from mascing.circuits.candidates import Candidate, to_bytes
@@ -123,7 +124,7 @@ def _result(on: list[str], verdicts: Mapping[str, list[dict[str, str]]], truth: 
         method: method_result(
             verdicts["baseline"],
             verdicts[method],
-            selected=_cells(method)[-1],
+            selected=cells_of(method)[-1],
             circuit_precision=precision.get(method, 0.08) if truth else None,
             gates=config.gates,
         )
@@ -139,22 +140,6 @@ def _result(on: list[str], verdicts: Mapping[str, list[dict[str, str]]], truth: 
         timings={stage: 3.5 for stage in ("prepare", "harvest", "train", "optimise", "select", "evaluate")},
         versions={"mascing": "0.1.0", "torch": "2.13.0"},
     )
-
-
-def _cells(method: str) -> list[dict[str, Any]]:
-    if method == "mascing":
-        return [
-            {"span": span, "lambda": weight, "alpha": alpha}
-            for span in ("question", "question+prompt")
-            for weight in (0.0, 1e-5, 1e-4, 1e-3)
-            for alpha in (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
-        ]
-    if method == "steermoe":
-        counts = [(on, off) for on in (0, 2, 4, 8) for off in (0, 2, 4, 8)]
-        return [{"span": "question+prompt", "n_activated": on, "n_deactivated": off} for on, off in counts if on + off]
-    if method == "gradient":
-        return [{"l1": weight, "alpha": alpha} for weight in (1e-3, 1e-2) for alpha in (0.5, 1.0, 1.5)]
-    return [{"of": "gradient", "l1": 1e-2, "alpha": 1.5, "seed": 0}]
 
 
 def _truth_LE() -> torch.Tensor:
@@ -173,7 +158,7 @@ def _selected(on: list[str]) -> list[Candidate]:
         "steermoe": Mask.from_override(ranked > 1.6, ranked < -1.6, ranked, SPEC),
         "gradient": Mask.from_bias(1.5 * sigma * truth, SPEC),
     }
-    found = [Candidate(name, _cells(name)[-1], masks[name]) for name in on if name != "random"]
+    found = [Candidate(name, cells_of(name)[-1], masks[name]) for name in on if name != "random"]
     return [*found, shuffled(found[-1], seed=0)]
 
 
@@ -215,8 +200,8 @@ def _stages(
             "matching": {"dev": {"positive": 18, "negative": 22, "pairs": 17}},
         },
         "harvest": {"spec": SPEC.to_json(), "sigma": SIGMA, "tokens": 5120, "positive": 80, "negative": 80},
-        "train": {span: _card(span) for span in spans},
-        "select": _search(searched),
+        "train": {span: surrogate_card(span) for span in spans},
+        "select": selection_facts(searched),
         "robustness": {"left_out": {"paraphrase": "no conversation of target has a paraphrase"}},
         "gate": {"winner": result.published, **_evidence(verdicts, result)},
     }
@@ -242,45 +227,6 @@ def _commit(storage: Storage, stage: str, files: Mapping[str, tuple[bytes, int]]
     quarantined = sum(shard.rows for shard in shards if shard.name == "quarantine.parquet")
     total = sum(shard.rows for shard in shards)
     return output.commit(shards, rows_in=total, rows_quarantined=quarantined, facts=facts)
-
-
-def _search(searched: list[str]) -> dict[str, Any]:
-    cells = []
-    for method in searched:
-        for number, cell in enumerate(_cells(method)):
-            strength = number / len(_cells(method))
-            rates = {"utility": {"benign": 1 - 0.4 * strength**2}, "protected": {"forbidden": 0.97}}
-            told = {"judged": 76, "left": "", "foretold": {"target": 0.5 + 0.4 * strength}}
-            cells.append({"method": method, "cell": cell, "target_rate": 0.5 + 0.45 * strength, **rates, **told})
-    return {
-        "baseline": {"target_rate": 0.51, "utility": {"benign": 1.0}, "protected": {"forbidden": 0.97}},
-        "cells": cells,
-        "picked": {method: len(_cells(method)) - 1 for method in searched},
-    }
-
-
-def _card(span: str) -> dict[str, Any]:
-    area = 0.97 if span == "question" else 0.93
-    fpr = [number / 40 for number in range(41)]
-    turns, control = ({"value": value, "low": value - 0.1, "high": value + 0.1, "n": 40} for value in (0.58, 0.49))
-    return {
-        "accuracy": area - 0.04,
-        "auc": {"value": area, "low": area - 0.05, "high": 0.99, "n": 40, "unscored": 0},
-        "members": [area, area - 0.01],
-        "roc": {"fpr": fpr, "tpr": [x ** (1 / area - 1) for x in fpr]},
-        "calibration": {
-            "temperature": 1.4,
-            "error": 0.03,
-            "error_before": 0.08,
-            "points": [
-                {"predicted": share, "observed": {"value": share, "low": 0.0, "high": 1.0, "n": 20, "unscored": 0}}
-                for share in (0.1, 0.9)
-            ],
-        },
-        "trivial": {"turns": {"auc": turns | {"unscored": 0}, "lead": turns | {"unscored": 0}}},
-        "control": control | {"unscored": 0},
-        "explained_by": [],
-    }
 
 
 def _config(methods: Iterable[str], truth: bool, min_uplift: float) -> RunConfig:
