@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -110,6 +112,7 @@ class Pool:
             return
         if not ray.is_initialized():
             _connect(self._compute)
+            _interrupt_on_sigterm()
             self._owns_ray = True
         actor = ray.remote(Worker).options(
             num_cpus=self._compute.num_cpus,
@@ -119,6 +122,16 @@ class Pool:
             runtime_env={"env_vars": _ONE_THREAD},
         )
         self._workers = [actor.remote() for _ in range(self._compute.workers)]
+
+
+def _interrupt_on_sigterm() -> None:
+    """SIGTERM stops a run as Ctrl-C does, with all that it started.
+
+    The handlers that Ray and Prefect put in place do not: the one ends this process on the spot, the other raises what
+    Ray's calls cannot pass on.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _connect(compute: ComputeConfig) -> None:

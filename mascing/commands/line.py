@@ -1,8 +1,11 @@
 """Run a flow for somebody at a command line: its progress, and what came out."""
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -10,6 +13,8 @@ from mascing.progress import shown
 from mascing.storage import Storage
 from schemas.audit import Audit
 from schemas.result import Baseline, MethodResult, Rate, Result
+
+_STOPPED = 130  # as a shell reports a program that Ctrl-C ended
 
 
 def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
@@ -46,8 +51,24 @@ def _run(start: Callable[[], str], verbose: bool) -> tuple[Console, str]:
     # Errors reach the user once, from here: at a lower level Prefect logs each with a traceback of its own.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     console = Console()
-    with shown(console):
+    with _stoppable(console), shown(console):
         return console, start()
+
+
+@contextmanager
+def _stoppable(console: Console) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block alike: with all that it started, and a word on how to go on.
+
+    By default SIGTERM ends this process alone, and leaves the servers of Prefect and Ray behind.
+    """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(console, "stopped: finished stages are kept; the same command goes on from there")
+        raise typer.Exit(_STOPPED) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _curve(audit: Audit) -> Table:
