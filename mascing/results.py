@@ -114,13 +114,19 @@ def cell_score(cell: Mapping[str, Any], verdicts: "Verdicts") -> CellScore:
     )
 
 
-def winner(methods: Mapping[str, MethodResult]) -> str | None:
+def winner(methods: Mapping[str, MethodResult], entries: Mapping[str, int]) -> str | None:
     """The method to publish: of those that pass their gates, the highest lower bound of uplift; never the control.
 
-    Equal bounds are decided by the uplift itself, then by name. None where nothing passes.
+    Equal bounds are decided by the uplift itself, then by the fewest ``entries`` of the mask, then by name. None where
+    nothing passes.
     """
+
+    def merit(name: str) -> tuple[float, float, int]:
+        uplift = methods[name].uplift
+        return uplift.low, uplift.value, -entries[name]
+
     passing = [name for name, result in sorted(methods.items()) if result.gate == "pass" and name != CONTROL]
-    return max(passing, key=lambda name: (methods[name].uplift.low, methods[name].uplift.value), default=None)
+    return max(passing, key=merit, default=None)
 
 
 @dataclass(frozen=True)

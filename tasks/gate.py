@@ -68,7 +68,8 @@ def _decide(
     labels = label_agreement(conversations_of(storage, prepared, "test"), verdicts[BASELINE])
     robustness = _robustness(storage, robust)
     methods: dict[str, MethodResult] = {}
-    for name, candidate in selected_of(storage, selected).items():
+    picks = selected_of(storage, selected)
+    for name, candidate in picks.items():
         plain = method_result(
             verdicts[BASELINE],
             verdicts[name],
@@ -87,7 +88,7 @@ def _decide(
     facts = {
         "baseline": baseline_of(verdicts[BASELINE]).model_dump(mode="json"),
         "methods": {name: result.model_dump(mode="json") for name, result in methods.items()},
-        "winner": winner(methods),
+        "winner": winner(methods, {name: candidate.mask.entries for name, candidate in picks.items()}),
         "labels": labels.model_dump(mode="json") if labels else None,
         "comparisons": [
             {**vars(one), "difference": one.difference.model_dump(mode="json")}

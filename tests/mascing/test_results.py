@@ -123,6 +123,9 @@ def method(low: float, value: float = 0.5, gate: str = "pass") -> MethodResult:
     )
 
 
+ENTRIES = {"mascing": 8, "steermoe": 5, "gradient": 8, "random": 5}
+
+
 @pytest.mark.parametrize(
     ("methods", "expected"),
     [
@@ -133,10 +136,11 @@ def method(low: float, value: float = 0.5, gate: str = "pass") -> MethodResult:
         ({"mascing": method(0.2, gate="fail")}, None),
         ({}, None),
         ({"steermoe": method(0.2, 0.4), "gradient": method(0.2, 0.3)}, "steermoe"),
-        ({"steermoe": method(0.2), "gradient": method(0.2)}, "gradient"),
+        ({"steermoe": method(0.2), "gradient": method(0.2)}, "steermoe"),
+        ({"mascing": method(0.2), "gradient": method(0.2)}, "gradient"),
     ],
 )
 def test_the_winner_has_the_surest_uplift_and_passed_its_gates(
     methods: dict[str, MethodResult], expected: str | None
 ) -> None:
-    assert winner(methods) == expected
+    assert winner(methods, ENTRIES) == expected

@@ -136,7 +136,7 @@ def _result(on: list[str], verdicts: Mapping[str, list[dict[str, str]]], truth: 
         splits=SplitSizes(train=190, dev=76, test=sum(SETS.values())),
         baseline=baseline_of(verdicts["baseline"]),
         methods=methods,
-        published=winner(methods),
+        published=winner(methods, dict.fromkeys(methods, 1)),
         timings={stage: 3.5 for stage in ("prepare", "harvest", "train", "optimise", "select", "evaluate")},
         versions={"mascing": "0.1.0", "torch": "2.13.0"},
     )

@@ -59,4 +59,4 @@ def test_the_best_of_many_random_masks_on_a_small_dev_split_is_not_published(tes
     assert baseline_of(before).target_rate.value == pytest.approx(0.5, abs=0.1)
     assert result.gate == "fail"
     assert any(reason.startswith("target fails") for reason in result.reasons)
-    assert winner({"gradient": result}) is None
+    assert winner({"gradient": result}, {"gradient": 1}) is None
