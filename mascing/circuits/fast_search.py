@@ -1,31 +1,32 @@
-"""The paper's objective by quasi-Newton steps on a sample of the negative traces, all lambdas side by side.
+"""The paper's objective by quasi-Newton steps on samples of the negative traces, all lambdas side by side.
 
-A third of the sample is held out, to tell by the thresholded S when a search has got what there is; in the end the
-whole sample has a say.
+First on a few traces, of which a third is held out to tell by the thresholded S when a search has got what there is;
+then, from there, on many.
 Shape suffixes: M member of the ensemble, C lambda (one search each), N sample, L MoE layer, E expert.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from mascing.circuits.folded_surrogate import FoldedSurrogate, Statistics, statistics_of
+from mascing.circuits.folded_surrogate import FoldedSurrogate, statistics_of
 from mascing.circuits.orthant_descent import OrthantDescent
 from mascing.surrogate import Surrogate
 from mascing.traces import Traces, TraceSet, random_sample
 from schemas.methods import MascingConfig
 
-SAMPLES, TOKENS = 96, 6144
-"""The sample is as small as this allows, both counted; for it, all negative traces are read once."""
-EVALUATIONS = 24
+FEW, MANY = (48, 3072), (192, 12288)
+"""Traces and tokens of the samples, which are as small as this allows, both counted."""
+EVALUATIONS, REFINEMENTS = 48, 24
+"""At most, on the few and on the many."""
 CHECK_EVERY = 6
 WORTH = 1e-4, 0.01
-"""A held-out objective that falls by less, absolute and as a share, is no reason to make S any larger."""
+"""A judged objective that falls by less, absolute and as a share, is no reason to make S any larger."""
 PATIENCE = 2
-REFINEMENTS = 8
-"""Evaluations on the whole sample in the end, from where the held-out part was best."""
+LAGGING = 0.8
+"""A search goes on from another's point where its own objective there is less than this share of what it has got."""
 
 
 def fast_search(
@@ -41,26 +42,32 @@ def fast_search(
     Minimises what `exact_search` minimises, from S = 0. ``report(done, total)`` counts evaluations of the objective
     with its gradient.
     """
-    sample = random_sample(negatives, SAMPLES, TOKENS, torch.Generator().manual_seed(seed))
-    fit, held_out = (statistics_of(part) for part in _parts(sample))
-    fitted, judged, whole = (_Objective(members, part, sigma) for part in (fit, held_out, fit + held_out))
-    shape, total = sample.z.shape[1:], EVALUATIONS + REFINEMENTS
-    searches = [_Search(weight, shape, min(config.thresholds)) for weight in config.lambdas]
-    for evaluation in range(1, EVALUATIONS + 1):
-        running = [search for search in searches if search.patience > 0]
-        if running:
-            _step(running, fitted)
-        if running and evaluation % CHECK_EVERY == 0:
-            _check(running, judged)
-        report(evaluation, total)
+    many = random_sample(negatives, *MANY, torch.Generator().manual_seed(seed))
+    few = random_sample(many, *FEW, torch.Generator().manual_seed(seed))
+    fit, held_out, whole = (_Objective(members, part, sigma) for part in (*_parts(few), many))
+    searches = [_Search(weight, many.z.shape[1:], min(config.thresholds)) for weight in config.lambdas]
+    total = EVALUATIONS + REFINEMENTS
+    for done in _descend(searches, EVALUATIONS, fit, held_out):
+        report(done, total)
     for search in searches:
         search.refine()
     _check(searches, whole)
-    for evaluation in range(1, REFINEMENTS + 1):
-        _step(searches, whole)
-        report(EVALUATIONS + evaluation, total)
-    _check(searches, whole)
+    for done in _descend(searches, REFINEMENTS, whole, whole):
+        report(EVALUATIONS + done, total)
     return torch.stack([search.best_LE for search in searches])
+
+
+def _descend(
+    searches: Sequence["_Search"], evaluations: int, objective: "_Objective", judged: "_Objective"
+) -> Iterator[int]:
+    """Evaluate ``objective`` for every search that still gains by ``judged``; yields the number of evaluations done."""
+    for evaluation in range(1, evaluations + 1):
+        running = [search for search in searches if search.patience > 0]
+        if running:
+            _step(running, objective)
+            if evaluation % CHECK_EVERY == 0:
+                _check(running, judged)
+        yield evaluation
 
 
 def _step(searches: Sequence["_Search"], objective: "_Objective") -> None:
@@ -70,9 +77,16 @@ def _step(searches: Sequence["_Search"], objective: "_Objective") -> None:
 
 
 def _check(searches: Sequence["_Search"], objective: "_Objective") -> None:
-    points_CLE = torch.stack([search.point_LE for search in searches])
-    for search, point_LE, loss in zip(searches, points_CLE, objective(points_CLE).tolist(), strict=True):
-        search.check(point_LE, loss)
+    """Judge every search where it stands; one that lags goes on from where another stands."""
+    points = [search.point_LE for search in searches]
+    losses = objective(torch.stack(points)).tolist()
+    for own, search in enumerate(searches):
+        values = [search.objective(point_LE, loss) for point_LE, loss in zip(points, losses, strict=True)]
+        best = min(range(len(values)), key=values.__getitem__)
+        if values[best] < LAGGING * values[own]:
+            search.descent.restart(points[best].flatten())
+            own = best
+        search.check(points[own], values[own])
 
 
 class _Search:
@@ -81,7 +95,7 @@ class _Search:
     def __init__(self, weight: float, shape: torch.Size, threshold: float) -> None:
         self.descent = OrthantDescent(torch.zeros(shape.numel()), weight)
         self.best_LE, self.patience = torch.zeros(shape), PATIENCE
-        self._objective, self._weight, self._threshold = float("inf"), weight, threshold
+        self._least, self._weight, self._threshold = float("inf"), weight, threshold
 
     @property
     def trial_LE(self) -> Tensor:
@@ -92,23 +106,27 @@ class _Search:
         point_LE = self.descent.point.view(self.best_LE.shape)
         return torch.where(point_LE.abs() > self._threshold, point_LE, 0.0)
 
-    def check(self, point_LE: Tensor, loss: float) -> None:
-        objective = loss + self._weight * float(point_LE.abs().sum())
-        if objective < self._objective - max(WORTH[0], WORTH[1] * objective):
-            self.best_LE, self._objective, self.patience = point_LE, objective, PATIENCE
+    def objective(self, point_LE: Tensor, loss: float) -> float:
+        return loss + self._weight * float(point_LE.abs().sum())
+
+    def check(self, point_LE: Tensor, value: float) -> None:
+        """Keep ``point_LE`` if its objective is worth it; otherwise patience runs out."""
+        if value < self._least - max(WORTH[0], WORTH[1] * value):
+            self.best_LE, self._least, self.patience = point_LE, value, PATIENCE
         else:
             self.patience -= 1
 
     def refine(self) -> None:
         """Go on from the best point. Without the many entries that are too small to count, the rest moves freely."""
         self.descent.restart(self.best_LE.flatten())
-        self._objective = float("inf")
+        self._least = float("inf")
 
 
 class _Objective:
     """Mean BCE towards the positive class over samples and members, as a function of S."""
 
-    def __init__(self, members: Sequence[Surrogate], statistics: Sequence[Statistics], sigma: Tensor) -> None:
+    def __init__(self, members: Sequence[Surrogate], traces: TraceSet, sigma: Tensor) -> None:
+        statistics = statistics_of(traces)
         self._members = [FoldedSurrogate(member, statistics) for member in members]
         self._sigma_L1 = sigma[:, None]
 

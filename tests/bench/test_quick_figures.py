@@ -30,7 +30,7 @@ def test_a_mask_of_94_layers_by_512_experts_is_swapped_within_20_ms() -> None:
 
 
 def test_the_benchmarked_search_lowers_the_objective_on_traces_it_did_not_see() -> None:
-    one, config = case(16, lengths=(4, 12)), MascingConfig(lambdas=(0.0, 1e-3))
+    one, config = case(16, 0, lengths=(4, 12)), MascingConfig(lambdas=(0.0, 1e-3))
     S_CLE = searched(one, config)
     found, unsteered = (one.objectives(S, config.lambdas) for S in (S_CLE, 0 * S_CLE))
     assert all(low < high / 2 for low, high in zip(found, unsteered, strict=True))
