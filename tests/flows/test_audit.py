@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,15 @@ def test_the_page_shows_the_curve_and_loads_nothing(storage: Storage, found: Aud
     assert curve["y"][-1] == pytest.approx(100 * last.value)
     assert f"{100 * last.value:.1f}% [{100 * last.low:.1f}, {100 * last.high:.1f}] with 16 of 64 experts off" in html
     assert "default-src 'none'" in html
+
+
+def test_experts_ranked_by_what_goes_along_with_the_behaviour_lower_it_too(
+    config: RunConfig, storage: Storage, tmp_path: Path
+) -> None:
+    settings = AuditConfig(ranking="risk_difference", n_suppressed=(16,), random_draws=2)
+    copy = Storage.open(str(shutil.copytree(storage.locate(""), tmp_path / "copy")))
+    with shown(Console(file=io.StringIO())):
+        audit(config.model_copy(update={"audit": settings}), copy.url)
+    found = Audit.model_validate_json(copy.read("audit.json"))
+    assert found.ranking == "risk_difference"
+    assert found.points[0].changes[found.set].high < -0.1
