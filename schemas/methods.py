@@ -87,7 +87,7 @@ class ActiveConfig(Frozen):
         default=(0.02, 0.05), min_length=1, description="weights of |S|_1; rounds propose with the first"
     )
     alphas: tuple[Positive, ...] = Field(
-        default=(0.75, 1.0, 1.5), min_length=1, description="strengths: root mean square of a mask's entries in sigmas"
+        default=(1.0, 2.0, 3.0), min_length=1, description="strengths: root mean square of a mask's entries in sigmas"
     )
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mascing.circuits.candidates import Candidate
-from mascing.circuits.lessons import Lesson, learn, search, some, unit, unsteered
+from mascing.circuits.lessons import Lesson, learn, noise, search, some, unit, unsteered
 from mascing.ensemble import member_seeds
 from mascing.errors import DataError
 from mascing.mask import Mask
@@ -99,7 +99,10 @@ def candidates(
         learn(members, lessons, config.steps, generator)
         # With one member, that one and all of them propose the same.
         proposing = [members, *([one] for one in members)] if len(members) > 1 else [members]
-        proposals = [search(ones, lessons, sigma, config.l1[0], config.steps, generator) for ones in proposing]
+        proposals = [
+            search(ones, lessons, sigma, config.l1[0], config.steps, generator, noise(spec, generator))
+            for ones in proposing
+        ]
         drawn = _drawn(to_change, to_keep, config.generations_of(number), generator)
         tried = [_varied(proposals, successes, generator) for _ in drawn]
         masks = [Mask.from_bias(sigma[:, None] * S_LE, spec) for S_LE in tried]
@@ -110,9 +113,11 @@ def candidates(
         if progress is not None:
             progress(number + 1, config.rounds)
     learn(members, lessons, config.steps, generator)
+    # From where trials succeeded: elsewhere the surrogates know less, and a search may win over them alone.
+    start_LE = unit(torch.stack(successes).mean(dim=0)) if successes else noise(spec, generator)
     found = []
     for l1 in config.l1:
-        S_LE = search(members, lessons, sigma, l1, config.steps, generator)
+        S_LE = search(members, lessons, sigma, l1, config.steps, generator, start_LE)
         for alpha in config.alphas:
             cell = {"l1": l1, "alpha": alpha}
             mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": NAME, **cell})

@@ -78,14 +78,15 @@ def search(
     l1: float,
     steps: int,
     generator: torch.Generator,
+    start_LE: Tensor,
 ) -> Tensor:
     """S [L, E] of root mean square 1 over its non-zero entries: the members expect a hit wherever one is wanted.
 
-    Minimises ``mean BCE(f(z + sigma * S), hit) + l1 * |S|_1``. The logits are those recorded under earlier proposals,
-    without these: the deeper layers' are those that a mask of this kind brings about.
+    Minimises ``mean BCE(f(z + sigma * S), hit) + l1 * |S|_1`` from ``start_LE``. The logits are those recorded under
+    earlier proposals, without these: the deeper layers' are those that a mask of this kind brings about.
     """
     wanted = [lesson for lesson in lessons if lesson.wanted]
-    S_LE = (0.01 * torch.randn(lessons[0].bias_LE.shape, generator=generator)).requires_grad_()
+    S_LE = start_LE.clone().requires_grad_()
     optimizer = torch.optim.Adam([S_LE], lr=SEARCH_RATE)
     for _ in range(steps):
         z_NTLE, mask_NT = _padded(some(wanted, BATCH, generator))
@@ -96,6 +97,11 @@ def search(
         (loss + l1 * S_LE.abs().sum()).backward()
         optimizer.step()
     return unit(torch.where(S_LE.detach().abs() > THRESHOLD, S_LE.detach(), 0.0))
+
+
+def noise(spec: RouterSpec, generator: torch.Generator) -> Tensor:
+    """A start [L, E] for `search` where nothing is known yet."""
+    return 0.01 * torch.randn(spec.n_layers, spec.n_experts, generator=generator)
 
 
 def some(items: Sequence[T], n: int, generator: torch.Generator) -> list[T]:

@@ -148,7 +148,7 @@ def test_a_planted_circuit_is_found_without_a_gradient(testbed_folder: Path) -> 
     kept = [one for one in conversations if one.set != "target"]
     spec, generation = inspect_routers(loaded.model), GenerationConfig(max_new_tokens=8, batch_size=128)
     traces = decode([encode(harvest(loaded, target[:400], 4096), spec)])
-    sigma, config = traces.sigma(), QUICK.model_copy(update={"alphas": (1.5,)})
+    sigma, config = traces.sigma(), QUICK.model_copy(update={"alphas": (3.0,)})
     engine = LocalEngine(loaded, behaviour, generation)
     [found] = active.candidates(engine, traces, [*target[:400], *kept[:400]], spec, sigma, config, 0).candidates
     held_out = [*[one for one in target[400:] if one.label == "negative"][:60], *kept[-60:]]
