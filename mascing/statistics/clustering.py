@@ -14,13 +14,12 @@ from mascing.errors import DataError
 Floats = NDArray[np.float64]
 Members = NDArray[np.intp]
 
-# Within-group correlation that is assumed where the data cannot tell, and the groups that the assumption counts for. It
-# matters where nearly all outcomes are equal (a rate near 0 or 1, a mask that changes next to nothing), and where the
-# estimate alone would claim independence. These, and the freedom added to that of the groups that speak, were chosen
-# by simulation on beta-binomial groups: tests/bench/interval_coverage.py.
+# Within-group correlation that is assumed where the data cannot tell, and the groups that tell too little. It matters
+# where nearly all outcomes are equal (a rate near 0 or 1, a mask that changes next to nothing). Chosen by simulation on
+# beta-binomial groups, tests/bench/interval_coverage.py. If the assumption ended with the third group that speaks,
+# coverage would be nearer to 95% still, but a loss in a third group would then narrow an interval, and help a mask.
 PRIOR_CORRELATION = 0.2
 PRIOR_GROUPS = 2
-EXTRA_FREEDOM = 3
 
 
 def members_of(groups: Sequence[str], n: int) -> Members:
@@ -41,9 +40,9 @@ def group_sums(values_RN: Floats, members_N: Members) -> Floats:
 def design_effect(values_RN: Floats, members_N: Members) -> Floats:
     """How many times the clustered variance of the mean is that of independent conversations; at least 1. [R]
 
-    The linearised estimate, widened where few groups speak, and drawn towards the prior's with the weight of
-    PRIOR_GROUPS of the groups that speak: those that hold anything but one common value (of -1, 0 and 1). What is drawn
-    in is never below the estimate: a speaking group can show that outcomes cluster, hardly that they do not.
+    The linearised estimate, widened where few groups speak: those that hold anything but one common value (of -1, 0 and
+    1). Where no more than PRIOR_GROUPS do, the prior's instead if that is more: two groups can show that outcomes
+    cluster, hardly that they do not. From there on its weight falls with the power 1.5 of the groups that speak.
     """
     n, sizes_G = len(members_N), np.bincount(members_N)
     if len(sizes_G) == n:
@@ -54,9 +53,9 @@ def design_effect(values_RN: Floats, members_N: Members) -> Floats:
         return np.full(len(values_RN), prior)
     speaking_R = _speaking(values_RN, members_N)
     estimate_R = _widened(_estimate(values_RN, members_N), speaking_R, mean_size, len(sizes_G))
-    heard_R = np.maximum(speaking_R - 1, 0)
-    weighed_R = (heard_R * estimate_R + PRIOR_GROUPS * np.maximum(estimate_R, prior)) / (heard_R + PRIOR_GROUPS)
-    return np.where(speaking_R > 0, weighed_R, prior)
+    weight_R = (PRIOR_GROUPS / np.maximum(speaking_R, PRIOR_GROUPS)) ** 1.5
+    drawn_R: Floats = (1 - weight_R) * estimate_R + weight_R * np.maximum(estimate_R, prior)
+    return drawn_R
 
 
 def _speaking(values_RN: Floats, members_N: Members) -> NDArray[np.intp]:
@@ -82,7 +81,7 @@ def _widened(estimate_R: Floats, speaking_R: NDArray[np.intp], mean_size: float,
 
     In proportion to the root of the correlation found: without any, conversations count and not groups.
     """
-    freedom_R = np.minimum(speaking_R + EXTRA_FREEDOM, n_groups - 1)
+    freedom_R = np.clip(speaking_R, 1, n_groups - 1)
     student_R = np.square(stdtrit(freedom_R, 0.975) / ndtri(0.975))
     correlation_R = np.clip((estimate_R - 1) / (mean_size - 1), 0, 1)
     widened_R: Floats = estimate_R * (1 + np.sqrt(correlation_R) * (student_R - 1))

@@ -1,13 +1,16 @@
 """How often the 95% intervals hold the truth on clustered data, as the tables of docs/statistics.md.
 
-Groups are beta-binomial (rates) or Dirichlet-multinomial (paired differences) with the correlation named. A full table
-takes a few minutes on one core:
+Groups are beta-binomial (rates) or Dirichlet-multinomial (paired differences) with the correlation named. Compared with
+the same intervals told the true design effect. All tables take a few minutes on one core:
 
     python tests/bench/interval_coverage.py --repeats 5000
 """
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,7 @@ GROUPS = ((1, 0.0), (2, 0.2), (2, 0.5), (5, 0.05), (5, 0.2), (5, 0.5), (10, 0.05
 RATES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 # Share of conversations that a mask gains and loses.
 CHANGES = ((0.05, 0.0), (0.05, 0.05), (0.1, 0.02), (0.2, 0.05), (0.3, 0.3), (0.5, 0.02), (0.8, 0.1))
+LEAST, MOST = 93, 97
 _AT_ONCE = 2_000_000
 
 
@@ -35,8 +39,9 @@ def rate_coverage(n: int, size: int, correlation: float, truth: float, repeats: 
     return inside / repeats
 
 
-def change_coverage(n: int, size: int, correlation: float, gain: float, loss: float, repeats: int) -> float:
-    """Share of simulated samples whose Tango interval holds the true paired difference."""
+def change_coverage(n: int, size: int, correlation: float, change: tuple[float, float], repeats: int) -> float:
+    """Share of simulated samples whose Tango interval holds the true paired difference, gain less loss."""
+    gain, loss = change
     inside = 0
     members_N = np.repeat(np.arange(n // size), size)
     for kind_RN in _kinds((gain, loss, 1 - gain - loss), n, size, correlation, repeats):
@@ -61,37 +66,76 @@ def _kinds(
         yield (rng.random((drawn, n, 1)) > limits_RNK[..., :-1]).sum(-1)
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of interval: what its truths are, and how often it holds one of them for n, group size and correlation."""
+
+    name: str
+    truths: tuple[Any, ...]
+    coverage: Callable[[int, int, float, Any, int], float]
+
+
+KINDS = (
+    Kind("rate", RATES, rate_coverage),
+    Kind("paired difference", CHANGES, change_coverage),
+)
+
+
+def table(kind: Kind, repeats: int) -> Floats:
+    """Coverage in percent by n, groups and truth."""
+    return 100 * np.array(
+        [[[kind.coverage(n, *groups, truth, repeats) for truth in kind.truths] for groups in GROUPS] for n in NS]
+    )
+
+
+def told(kind: Kind, repeats: int) -> Floats:
+    """The same of an interval that need not estimate the design effect, because it is told the true one."""
+
+    def coverage(n: int, size: int, correlation: float, truth: Any, repeats: int) -> float:
+        effect = 1 + (size - 1) * correlation
+        with patch("mascing.statistics.score.design_effect", lambda values_RN, _: np.full(len(values_RN), effect)):
+            return kind.coverage(n, size, correlation, truth, repeats)
+
+    return table(Kind(kind.name, kind.truths, coverage), repeats)
+
+
+def summary(name: str, cells: Floats) -> Iterator[str]:
+    """A line for each n."""
+    for n, of_n in zip(NS, cells, strict=True):
+        low, high = (of_n < LEAST).sum(), (of_n > MOST).sum()
+        yield (
+            f"| {name} | {n} | {of_n.mean():.1f}% | {of_n.size} | {of_n.size - low - high} "
+            f"| {low} (least {of_n.min():.1f}) | {high} (most {of_n.max():.1f}) |"
+        )
+
+
+def rows(cells: Floats) -> Iterator[str]:
+    """A line for each n and kind of groups, cells outside in bold."""
+    for n, of_n in zip(NS, cells, strict=True):
+        for (size, correlation), values in zip(GROUPS, of_n, strict=True):
+            shown = [f"{one:.1f}" if LEAST <= one <= MOST else f"**{one:.1f}**" for one in values]
+            yield f"| {n} | {size} | {correlation:g} | {' | '.join(shown)} |"
+
+
 def main() -> None:
-    """Print both tables as markdown, and how many cells are outside 93 to 97."""
+    """Print the tables as markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5000)
     repeats = parser.parse_args().repeats
-    outside: list[float] = []
+    found = [(kind, table(kind, repeats).round(1)) for kind in KINDS]
+    print("| interval | n | mean | cells | within 93 to 97% | below 93% | above 97% |")
+    print("|---|---|---|---|---|---|---|")
+    for kind, cells in found:
+        print(*summary(kind.name, cells), sep="\n")
+        print(*summary(f"{kind.name}, told the truth", told(kind, repeats).round(1)), sep="\n")
+    for kind, cells in found:
+        print("\n| n | group size | correlation |", *(f" {_shown(one)} |" for one in kind.truths), sep="")
+        print("|" + "---|" * (3 + len(kind.truths)))
+        print(*rows(cells), sep="\n")
 
-    def cell(coverage: float) -> str:
-        percent = round(100 * coverage, 1)
-        if not 93 <= percent <= 97:
-            outside.append(percent)
-            return f"**{percent:.1f}**"
-        return f"{percent:.1f}"
 
-    def table(columns: list[str], row: Callable[[int, int, float], list[float]]) -> None:
-        print(f"| n | group size | correlation | {' | '.join(columns)} |")
-        print("|" + "---|" * (3 + len(columns)))
-        for n in NS:
-            for size, correlation in GROUPS:
-                cells = " | ".join(map(cell, row(n, size, correlation)))
-                print(f"| {n} | {size} | {correlation:g} | {cells} |", flush=True)
-        print()
-
-    table([f"{rate:g}" for rate in RATES], lambda n, m, rho: [rate_coverage(n, m, rho, p, repeats) for p in RATES])
-    table(
-        [f"{gain:g} / {loss:g}" for gain, loss in CHANGES],
-        lambda n, m, rho: [change_coverage(n, m, rho, gain, loss, repeats) for gain, loss in CHANGES],
-    )
-    low, high = sum(one < 93 for one in outside), sum(one > 97 for one in outside)
-    total = len(NS) * len(GROUPS) * (len(RATES) + len(CHANGES))
-    print(f"{total} cells: {low} below 93% (least {min(outside, default=0)}), {high} above 97%; {repeats} repeats each")
+def _shown(truth: Any) -> str:
+    return " / ".join(f"{share:g}" for share in truth) if isinstance(truth, tuple) else f"{truth:g}"
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def test_the_rate_is_inside_its_interval_as_often_as_promised(
 def test_the_paired_difference_is_inside_its_interval_as_often_as_promised(
     n: int, size: int, correlation: float, gain: float, loss: float
 ) -> None:
-    assert LEAST <= change_coverage(n, size, correlation, gain, loss, REPEATS) <= MOST
+    assert LEAST <= change_coverage(n, size, correlation, (gain, loss), REPEATS) <= MOST
 
 
 def test_what_is_simulated_is_what_is_reported() -> None:

@@ -1,5 +1,6 @@
 """Rates and paired differences: against known results, and properties that must hold for any data."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, cast
@@ -105,6 +106,19 @@ def test_a_few_losses_are_never_less_doubt_than_none(size: int, lost: int) -> No
     before = repeat(hit=240)
     assert paired_difference(before, after, groups).low < paired_difference(before, before, groups).low
     assert rate(after, groups).low < rate(before, groups).low
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 5])
+def test_one_more_loss_in_another_group_is_never_less_doubt(size: int) -> None:
+    groups = [f"g{i // size}" for i in range(240)]
+    before = repeat(hit=240)
+    afters: list[list[Outcome]] = [
+        ["miss" if i < 40 * lost and i % 40 == 0 else "hit" for i in range(240)] for lost in range(7)
+    ]
+    assert [after.count("miss") for after in afters] == [0, 1, 2, 3, 4, 5, 6]
+    for fewer, more in itertools.pairwise(afters):
+        assert paired_difference(before, more, groups).low < paired_difference(before, fewer, groups).low
+        assert rate(more, groups).low < rate(fewer, groups).low
 
 
 def test_losses_in_one_group_are_worth_less_than_losses_in_many() -> None:
