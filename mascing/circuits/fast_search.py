@@ -17,12 +17,12 @@ from mascing.surrogate import Surrogate
 from mascing.traces import Traces, TraceSet, random_sample
 from schemas.methods import MascingConfig
 
-FEW, MANY = (48, 3072), (192, 12288)
+FEW, MANY = (48, 3072), (256, 16384)
 """Traces and tokens of the samples, which are as small as this allows, both counted."""
-EVALUATIONS, REFINEMENTS = 48, 24
+EVALUATIONS, REFINEMENTS = 48, 36
 """At most, on the few and on the many."""
 CHECK_EVERY = 6
-WORTH = 1e-4, 0.01
+WORTH = 3e-4, 0.01
 """A judged objective that falls by less, absolute and as a share, is no reason to make S any larger."""
 PATIENCE = 2
 LAGGING = 0.8
