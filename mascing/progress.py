@@ -23,7 +23,8 @@ _LINES_A_STAGE = 10
 class Event:
     """Where a stage stands: ``done`` of ``total`` steps while it runs, ``seconds`` once it is done.
 
-    A ``note`` says in ``text`` what a stage found out about its own work, such as its cost.
+    ``text`` names the part of the work that ``done`` and ``total`` count, where a stage has several, and is what a
+    ``note`` says that a stage found out about its own work, such as its cost.
     """
 
     stage: str
@@ -33,11 +34,16 @@ class Event:
     seconds: float = 0.0
     text: str = ""
 
+    @property
+    def work(self) -> str:
+        """What is counted."""
+        return f"{self.stage}: {self.text}" if self.text else self.stage
+
     def __str__(self) -> str:
         if self.status == "note":
             return f"{self.stage}: {self.text}"
         if self.status == "step":
-            return f"{self.stage}: {self.done}/{self.total}"
+            return f"{self.work}: {self.done}/{self.total}"
         if self.status == "done":
             return f"{self.stage}: done in {self.seconds:.1f} s"
         return f"{self.stage}: {self.status}"
@@ -66,7 +72,7 @@ def shown(console: "Console") -> Iterator[None]:
 
 
 class _LineHandler(logging.Handler):
-    """One line an event, and at most ten for the steps of a stage."""
+    """One line an event, and at most ten for the steps of a stage or of a part of it."""
 
     def __init__(self, console: "Console") -> None:
         super().__init__()
@@ -98,7 +104,8 @@ class _BarHandler(logging.Handler):
         if event.status == "started":
             self._bars[event.stage] = self._progress.add_task(event.stage, total=None)
         elif event.status == "step":
-            self._progress.update(self._bars[event.stage], completed=event.done, total=event.total)
+            bar = self._bars[event.stage]
+            self._progress.update(bar, description=event.work, completed=event.done, total=event.total)
         else:
             if event.stage in self._bars and event.status != "note":
                 self._progress.remove_task(self._bars.pop(event.stage))

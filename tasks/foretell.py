@@ -32,7 +32,7 @@ def foretell(
     masks: list[Mask | None] = [None, *(candidate.mask for candidate in candidates)]
     items = [masks[start : start + _MASKS] for start in range(0, len(masks), _MASKS)]
     shared = _Shared(config, tuple(conversations))
-    read = [one for part in pool.map(_read, shared, items, steps("select")) for one in part]
+    read = [one for part in pool.map(_read, shared, items, steps("select", "reading")) for one in part]
     baseline, *steered = [values for values, _ in read]
     rates = [forced_rates(baseline, values) for values in steered]
     everyone = enter_all(candidates).entrants

@@ -88,7 +88,7 @@ def _select(
 
     def judge(cells: Sequence[Cell], block: Sequence[Conversation]) -> list[list[Row]]:
         masks = [(BASELINE, None) if cell is None else (everyone[cell].method, everyone[cell].mask) for cell in cells]
-        return judged_on_pool(pool, config, block, masks, steps("select"))
+        return judged_on_pool(pool, config, block, masks, steps("select", f"racing on {len(block)} conversations"))
 
     [sample, *_] = blocks_of(conversations, (_READ,), config.seed)
     hopes = foretell(pool, config, sample, everyone) if selection.mode == "racing" else enter_all(everyone)
@@ -100,7 +100,8 @@ def _select(
     best = _best(baseline, picks, config)
     shuffles = [random.shuffled(best, config.seed + number) for number in range(_SHUFFLES)]
     targets = [one for one in blocks[0] if one.set == "target"]
-    shuffled = judged_on_pool(pool, config, targets, [(one.method, one.mask) for one in shuffles], steps("select"))
+    masks = [(one.method, one.mask) for one in shuffles]
+    shuffled = judged_on_pool(pool, config, targets, masks, steps("select", "control"))
     verdicts = _table(run, everyone, shuffled)
     cost = {
         "replies": sum(map(len, run.verdicts.values())),

@@ -43,15 +43,17 @@ def pruned(
 
     def judge(method: str, masks: Sequence[Mask | None], asked: Sequence[Conversation]) -> list[list[Row]]:
         named = [(method, mask) for mask in masks]
-        return judged_on_pool(pool, config, asked, named, steps("select"), at_once=1)
+        return judged_on_pool(pool, config, asked, named, lambda done, total: None, at_once=1)
 
     def completed(method: str, mask: Mask | None, rows: Rows) -> Rows:
         rest = conversations[len(rows) :]
         return [*rows, *judge(method, [mask], rest)[0]] if rest else rows
 
     baseline = completed(BASELINE, None, baseline)
+    told = steps("select", "pruning")
     left, facts = [], {}
-    for pick in picks:
+    for number, pick in enumerate(picks):
+        told(number, len(picks))
         method, mask = pick.candidate.method, pick.candidate.mask
         full = completed(method, mask, pick.rows)
         found = sparsify(mask, strength(mask, sigma_L), baseline, full, partial(judge, method), blocks, config.gates)
@@ -64,4 +66,5 @@ def pruned(
             "target_rate": [cell_score({}, rows).target_rate for rows in (full, found.rows)],
             "replies": found.replies + len(full) - len(pick.rows),
         }
+    told(len(picks), len(picks))
     return baseline, left, facts

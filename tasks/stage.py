@@ -65,9 +65,9 @@ def run_stage(
     return StageRun(manifest, seconds, reused)
 
 
-def steps(stage: str) -> Callable[[int, int], None]:
-    """A callback that tells how many of a stage's steps are done."""
-    return lambda done, total: tell(Event(stage, "step", done=done, total=total))
+def steps(stage: str, text: str = "") -> Callable[[int, int], None]:
+    """A callback that tells how many steps of a stage, or of the part of it that ``text`` names, are done."""
+    return lambda done, total: tell(Event(stage, "step", done=done, total=total, text=text))
 
 
 def _fingerprint(stage: str, identity: Mapping[str, Any], prefixes: Mapping[str, str]) -> str:

@@ -21,6 +21,11 @@ def test_a_log_has_a_line_for_each_turn_of_a_stage() -> None:
     assert text == "harvest: started\nharvest: 1/2\nharvest: done in 3.2 s\n"
 
 
+def test_the_parts_of_a_stage_are_named() -> None:
+    text = told([Event("select", "step", 1, 2, text="pruning"), Event("select", "step", 2, 2, text="pruning")])
+    assert text == "select: pruning: 1/2\nselect: pruning: 2/2\n"
+
+
 def test_finished_work_is_said_to_be_done_already() -> None:
     assert told([Event("train", "already done", seconds=0.01)]) == "train: already done\n"
 

@@ -18,7 +18,7 @@ from small_run import small_config
 
 # Beginnings of lines of the run's log: SIGKILL as soon as one is read. Between a stage's commit and the next stage,
 # while candidates are judged, and while replies are.
-KILL_AT = ["prepare: done", "select: 1/", "evaluate: 1/"]
+KILL_AT = ["prepare: done", "select: reading: 1/", "evaluate: 1/"]
 KEPT = [f"{stage}: already done" for stage in ("prepare", "harvest", "train", "optimise", "select")]
 
 
