@@ -22,6 +22,9 @@ from tasks.train import surrogates_of
 
 ATTRIBUTION = "attribution.safetensors"
 
+# So that no worker starts a long search when the others have nothing left to do.
+_LONGEST_FIRST = (active.NAME, mascing.NAME, gradient.NAME, attribution.NAME, steermoe.NAME)
+
 
 def optimise(
     storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, trained: Manifest, *, pool: Pool
@@ -96,12 +99,14 @@ def _optimise(
     if gradient.NAME in searches:
         searches.append(attribution.NAME)
     shared = _Shared(config, storage, prepared, harvested, trained)
-    found = pool.map(_search, shared, searches, steps("optimise"))
-    shards = [output.put(one.shard, one.data, one.rows) for one in found]
-    for one in found:
+    in_turn = sorted(searches, key=_LONGEST_FIRST.index)
+    done = dict(zip(in_turn, pool.map(_search, shared, in_turn, steps("optimise")), strict=True))
+    found = {name: done[name] for name in searches}
+    shards = [output.put(one.shard, one.data, one.rows) for one in found.values()]
+    for one in found.values():
         if one.told:
             tell(Event("optimise", "note", text=one.told))
-    facts = {name: one.facts for name, one in zip(searches, found, strict=True) if one.facts}
+    facts = {name: one.facts for name, one in found.items() if one.facts}
     return Body(shards, rows_in=sum(shard.rows for shard in shards), facts=facts)
 
 
