@@ -116,6 +116,7 @@ def find_routers(model: nn.Module) -> list[Router]:
     routers = [_router(model, name, module) for name, module in _recorded(model)]
     if not routers:
         raise ModelError(f"{family} has no routers that transformers records as router_logits: it cannot be steered")
+    _refuse_offloaded(routers)
     return routers
 
 
@@ -217,6 +218,16 @@ def _refuse_quantised(model: nn.Module) -> None:
     ]
     if names:
         raise ModelError(_quantised_message(names))
+
+
+def _refuse_offloaded(routers: list[Router]) -> None:
+    """Refuse routers that accelerate keeps elsewhere and loads for each forward: there is nothing to tap in between."""
+    away = [router.name for router in routers if router.weight.is_meta]
+    if away:
+        raise ModelError(
+            f"{len(away)} of {len(routers)} routers are offloaded to CPU or disk (first {away[0]}), so their logits "
+            "cannot be tapped: load the model on more GPUs, in a smaller dtype, or quantised except for the routers"
+        )
 
 
 def _quantised_message(names: list[str]) -> str:

@@ -3,11 +3,13 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from tiny_olmoe import tiny_olmoe
 from torch import nn
 from transformers import DogeConfig, DogeForCausalLM, LlamaConfig, LlamaForCausalLM, OlmoeForCausalLM
 
 from mascing.errors import ModelError
+from mascing.recording import record
 from mascing.routers import RouterSpec, inspect_routers
 
 
@@ -96,3 +98,12 @@ def test_routers_that_quantisation_replaced_are_refused_with_the_way_out(
         model.model.layers[layer].mlp.gate = Linear4bit()
     with pytest.raises(ModelError, match=r'llm_int8_skip_modules=\["gate", "lm_head"\]'):
         inspect_routers(model)
+
+
+def test_offloaded_routers_are_refused_with_the_way_out(model: OlmoeForCausalLM, tmp_path: Path) -> None:
+    places = {"model.embed_tokens": "cpu", "model.layers.0": "cpu", "model.layers.1": "disk", "model.layers.2": "cpu"}
+    places |= {"model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
+    dispatch_model(model, places, main_device="cpu", offload_dir=tmp_path)
+    for use in (inspect_routers, record):
+        with pytest.raises(ModelError, match=r"1 of 3 routers are offloaded .*layers\.1.* load the model on more GPUs"):
+            use(model)

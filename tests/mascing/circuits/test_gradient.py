@@ -1,7 +1,9 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from olmoe_folder import conversation, loaded
 from torch import Tensor
 
@@ -150,6 +152,29 @@ def test_conversations_without_both_replies_do_not_count(tiny: Loaded, spec: Rou
     assert mixed[0].mask.digest == candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=0)[0].mask.digest
     with pytest.raises(DataError, match="`wanted` and an `unwanted`"):
         candidates(tiny, spec, extra, BENIGN, SIGMA, config, seed=0)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_model_spread_over_devices_gets_the_same_masks(
+    tiny: Loaded, spec: RouterSpec, tmp_path: Path, recompute: bool
+) -> None:
+    config, spread = QUICK.model_copy(update={"steps": 3}), loaded()
+    # One device is all there is; a head that is loaded from disk for each forward is elsewhere than the rest too.
+    places = {"model": "cpu", "lm_head": "disk"}
+    dispatch_model(spread.model, places, main_device="cpu", offload_dir=tmp_path, force_hooks=True)
+    assert spread.model.lm_head.weight.is_meta
+    (whole,) = candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=0)
+    (found,) = candidates(spread, spec, CONTRAST, BENIGN, SIGMA, config, seed=0, recompute=recompute)
+    assert bias_of(whole).any()
+    assert torch.allclose(bias_of(found), bias_of(whole), rtol=1e-4)
+
+
+def test_a_model_in_bfloat16_finds_a_mask_that_works_in_it(spec: RouterSpec) -> None:
+    half = Loaded(loaded().model.to(torch.bfloat16), loaded().tokenizer)
+    (found,) = candidates(half, spec, CONTRAST, [], SIGMA, QUICK, seed=0)
+    before = margins(half)
+    with steer(half.model, found.mask):
+        assert (margins(half) - before).mean() > 0.5
 
 
 def test_progress_counts_steps_over_all_searches(tiny: Loaded, spec: RouterSpec) -> None:
