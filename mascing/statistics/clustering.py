@@ -79,10 +79,12 @@ def _estimate(values_RN: Floats, members_N: Members) -> Floats:
 def _widened(estimate_R: Floats, speaking_R: NDArray[np.intp], mean_size: float, n_groups: int) -> Floats:
     """The estimate times the square of Student's over the normal quantile: a variance from few groups is unsure.
 
-    In proportion to the root of the correlation found: without any, conversations count and not groups.
+    In proportion to the root of the correlation found: without any, conversations count and not groups. Never beyond
+    what groups of equal outcomes have: then every group is one sure observation, and nothing is estimated.
     """
     freedom_R = np.clip(speaking_R, 1, n_groups - 1)
     student_R = np.square(stdtrit(freedom_R, 0.975) / ndtri(0.975))
     correlation_R = np.clip((estimate_R - 1) / (mean_size - 1), 0, 1)
-    widened_R: Floats = estimate_R * (1 + np.sqrt(correlation_R) * (student_R - 1))
-    return widened_R
+    widened_R = estimate_R * (1 + np.sqrt(correlation_R) * (student_R - 1))
+    capped_R: Floats = np.minimum(widened_R, np.maximum(estimate_R, mean_size))
+    return capped_R

@@ -121,6 +121,17 @@ def test_one_more_loss_in_another_group_is_never_less_doubt(size: int) -> None:
         assert rate(more, groups).low < rate(fewer, groups).low
 
 
+@pytest.mark.parametrize("hits", [0, 1, 4, 20])
+def test_groups_of_equal_outcomes_count_nearly_as_one_conversation_each(hits: int) -> None:
+    groups = [f"g{i // 4}" for i in range(80)]
+    outcomes: list[Outcome] = ["hit" if i < 4 * hits else "miss" for i in range(80)]
+    alone = rate(outcomes[::4], groups[::4])
+    together = rate(outcomes, groups)
+    if 0 < hits < 20:
+        assert together.high == pytest.approx(alone.high, abs=0.02)
+    assert together.high <= alone.high + 0.02
+
+
 def test_losses_in_one_group_are_worth_less_than_losses_in_many() -> None:
     groups = [f"g{i // 6}" for i in range(240)]
     before = repeat(hit=240)
