@@ -36,12 +36,12 @@ class Event:
 
     @property
     def work(self) -> str:
-        """What is counted."""
+        """The stage, and the part of it or the finding that ``text`` tells."""
         return f"{self.stage}: {self.text}" if self.text else self.stage
 
     def __str__(self) -> str:
         if self.status == "note":
-            return f"{self.stage}: {self.text}"
+            return self.work
         if self.status == "step":
             return f"{self.work}: {self.done}/{self.total}"
         if self.status == "done":
