@@ -13,21 +13,21 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from mascing.errors import ConflictError, StorageError
-from mascing.stages import read_manifest
-from mascing.storage import Storage
-from schemas.config import RunConfig
-from tasks.actors import Pool
-from tasks.evaluate import evaluate
-from tasks.gate import gate
-from tasks.harvest import harvest
-from tasks.optimise import optimise
-from tasks.prepare import prepare
-from tasks.publish import publish
-from tasks.report import Step, report, results_table
-from tasks.robustness import robustness
-from tasks.select import select
-from tasks.stage import StageRun
-from tasks.train import train
+from mascing.schemas.config import RunConfig
+from mascing.storage.manifests import read_manifest
+from mascing.storage.object_storage import Storage
+from mascing.tasks.conclude import Step, report, results_table
+from mascing.tasks.evaluate import evaluate
+from mascing.tasks.gate import gate
+from mascing.tasks.harvest import harvest
+from mascing.tasks.optimise import optimise
+from mascing.tasks.prepare import prepare
+from mascing.tasks.publish import publish
+from mascing.tasks.robustness import robustness
+from mascing.tasks.running.actors import Pool
+from mascing.tasks.running.stage import StageRun
+from mascing.tasks.selecting import select
+from mascing.tasks.train import train
 
 
 @flow(name="reconfigure", persist_result=False)

@@ -7,21 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mascing.baking import bake
-    from mascing.mask import Mask
-    from mascing.recording import record
-    from mascing.routers import RouterSpec, inspect_routers
-    from mascing.steering import steer
+    from mascing.masks.mask import Mask
+    from mascing.routers.spec import RouterSpec, inspect_routers
+    from mascing.steering.baking import bake
+    from mascing.steering.steer import steer
+    from mascing.traces.recording import record
 
 __all__ = ["Mask", "RouterSpec", "bake", "inspect_routers", "record", "steer"]
 
 _HOMES = {
-    "Mask": "mascing.mask",
-    "RouterSpec": "mascing.routers",
-    "bake": "mascing.baking",
-    "inspect_routers": "mascing.routers",
-    "record": "mascing.recording",
-    "steer": "mascing.steering",
+    "Mask": "mascing.masks.mask",
+    "RouterSpec": "mascing.routers.spec",
+    "bake": "mascing.steering.baking",
+    "inspect_routers": "mascing.routers.spec",
+    "record": "mascing.traces.recording",
+    "steer": "mascing.steering.steer",
 }
 
 

@@ -10,7 +10,7 @@ from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
 from mascing.commands.mask import mask
 from mascing.commands.plan import plan
-from mascing.commands.report import report
+from mascing.commands.rebuild_report import report
 from mascing.commands.run import run
 from mascing.errors import MascingError
 

@@ -10,8 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from mascing.errors import ConfigError
+from mascing.schemas.config import RunConfig
 from mascing.validation import complaints
-from schemas.config import RunConfig
 
 _SHOWN = 5
 

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.base import Frozen
-from schemas.methods import MethodsConfig, Positive
+from mascing.schemas.base import Frozen
+from mascing.schemas.methods import MethodsConfig, Positive
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Text = Annotated[str, Field(pattern=r"\S")]

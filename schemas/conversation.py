@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from schemas.base import Frozen
+from mascing.schemas.base import Frozen
 
 Role = Literal["system", "user", "assistant"]
 Label = Literal["positive", "negative"]

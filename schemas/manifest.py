@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from schemas.base import Frozen
+from mascing.schemas.base import Frozen
 
 FORMAT_VERSION = 1
 

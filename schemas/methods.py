@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from schemas.base import Frozen
+from mascing.schemas.base import Frozen
 
 Span = Literal["question", "question+prompt", "reply"]
 ExpertScore = Literal["risk_difference", "odds_ratio"]

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from schemas.base import Frozen
+from mascing.schemas.base import Frozen
 
 
 class Rate(Frozen):

@@ -1,7 +1,7 @@
 """The card of a surrogate ensemble: how well it tells the classes apart, and what else does."""
 
-from schemas.base import Frozen
-from schemas.result import Rate
+from mascing.schemas.base import Frozen
+from mascing.schemas.result import Rate
 
 
 class Roc(Frozen):

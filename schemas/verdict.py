@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from schemas.base import Frozen
+from mascing.schemas.base import Frozen
 
 Outcome = Literal["hit", "miss", "unscored"]
 

@@ -4,19 +4,19 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from mascing.mask import Mask
-from mascing.stages import StageOutput, read_shard
-from mascing.storage import Storage
-from schemas.config import RunConfig
-from schemas.conversation import Conversation
-from schemas.manifest import Manifest
-from schemas.tables import VERDICTS
-from tasks import tables
-from tasks.actors import Pool, Worker
-from tasks.judged import BASELINE, Row, judged_replies
-from tasks.prepare import conversations_of
-from tasks.select import selected_of
-from tasks.stage import Body, StageRun, run_stage, steps
+from mascing.masks.mask import Mask
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.tables import VERDICTS
+from mascing.storage import parquet as tables
+from mascing.storage.manifests import StageOutput, read_shard
+from mascing.storage.object_storage import Storage
+from mascing.tasks.prepare import conversations_of
+from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.judged import BASELINE, Row, judged_replies
+from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
+from mascing.tasks.selecting import selected_of
 
 # Conversations an item. It is part of the work, not of its placement: how many workers there are never changes it.
 _CONVERSATIONS = 256

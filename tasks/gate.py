@@ -4,23 +4,23 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from mascing.comparisons import comparisons
 from mascing.errors import DataError
-from mascing.gates import decide_condition, decide_labels
-from mascing.precision import circuit_precision
-from mascing.results import baseline_of, changes_by_set, further_gated, label_agreement, method_result, winner
-from mascing.storage import Storage
-from schemas.config import RunConfig
-from schemas.manifest import Manifest
-from schemas.methods import MethodsConfig
-from schemas.result import Baseline, MethodResult, Rate
-from tasks.evaluate import verdicts_of
-from tasks.judged import BASELINE
-from tasks.prepare import conversations_of
-from tasks.robustness import condition_verdicts
-from tasks.select import selected_of
-from tasks.source import Source, read_source
-from tasks.stage import Body, StageRun, run_stage
+from mascing.evidence.comparisons import comparisons
+from mascing.evidence.gates import decide_condition, decide_labels
+from mascing.evidence.results import baseline_of, changes_by_set, further_gated, label_agreement, method_result, winner
+from mascing.masks.precision import circuit_precision
+from mascing.schemas.config import RunConfig
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.methods import MethodsConfig
+from mascing.schemas.result import Baseline, MethodResult, Rate
+from mascing.storage.object_storage import Storage
+from mascing.storage.source import Source, read_source
+from mascing.tasks.evaluate import verdicts_of
+from mascing.tasks.prepare import conversations_of
+from mascing.tasks.robustness import condition_verdicts
+from mascing.tasks.running.judged import BASELINE
+from mascing.tasks.running.stage import Body, StageRun, run_stage
+from mascing.tasks.selecting import selected_of
 
 
 def gate(
@@ -29,8 +29,8 @@ def gate(
     """No shards. Facts:
 
     ``baseline``, ``methods`` (MethodResult by name), the ``winner``'s name or None, ``labels`` (their agreement with
-    the unsteered model, or None), ``comparisons`` (mascing.comparisons), and ``robustness``: the paired change of each
-    set by method and condition.
+    the unsteered model, or None), ``comparisons``, and ``robustness``: the paired change of each set by method and
+    condition.
     """
     truth = read_source(config.behaviour.truth) if config.behaviour.truth is not None else None
     return run_stage(

@@ -9,22 +9,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mascing.conversations.splits import Split
 from mascing.errors import DataError
-from mascing.harvesting import harvest as record_traces
-from mascing.models import checkpoint_fingerprint
-from mascing.routers import RouterSpec, inspect_routers
-from mascing.splits import Split
-from mascing.stages import StageOutput, read_shard
-from mascing.storage import Storage
-from mascing.stored_traces import StoredTraces
-from mascing.trace_shards import encode
-from mascing.traces import REPLY, SampleTrace
-from schemas.config import RunConfig
-from schemas.conversation import Conversation
-from schemas.manifest import Manifest, Shard
-from tasks.actors import Pool, Worker
-from tasks.prepare import contrast_of, conversations_of
-from tasks.stage import Body, StageRun, run_stage, steps
+from mascing.models.loading import checkpoint_fingerprint
+from mascing.routers.spec import RouterSpec, inspect_routers
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.manifest import Manifest, Shard
+from mascing.storage.manifests import StageOutput, read_shard
+from mascing.storage.object_storage import Storage
+from mascing.tasks.prepare import contrast_of, conversations_of
+from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
+from mascing.traces.batch_recording import harvest as record_traces
+from mascing.traces.shards import encode
+from mascing.traces.stored import StoredTraces
+from mascing.traces.trace_set import REPLY, SampleTrace
 
 # Traces of the training split make surrogates and masks; those of the dev split tell how good a surrogate is.
 _SPLITS: tuple[Split, ...] = ("train", "dev")

@@ -4,21 +4,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mascing.circuits import active, attribution, gradient, mascing, steermoe
-from mascing.circuits import candidates as candidate_files
-from mascing.circuits.candidates import Candidate
+from mascing.circuits.active import search as active
+from mascing.circuits.active.trials import LocalEngine
+from mascing.circuits.gradient import attribution
+from mascing.circuits.gradient import search as gradient
+from mascing.circuits.steermoe import search as steermoe
+from mascing.circuits.surrogate_search import search as mascing
+from mascing.masks import candidates as candidate_files
+from mascing.masks.candidates import Candidate
 from mascing.progress import Event, tell
-from mascing.stages import StageOutput, read_shard
-from mascing.storage import Storage
-from mascing.trials import LocalEngine
-from schemas.config import RunConfig
-from schemas.manifest import Manifest
-from schemas.methods import MethodsConfig
-from tasks.actors import Pool, Worker
-from tasks.harvest import sigma_of, spec_of, traces_of
-from tasks.prepare import contrast_of, conversations_of
-from tasks.stage import Body, StageRun, run_stage, steps
-from tasks.train import surrogates_of
+from mascing.schemas.config import RunConfig
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.methods import MethodsConfig
+from mascing.storage.manifests import StageOutput, read_shard
+from mascing.storage.object_storage import Storage
+from mascing.tasks.harvest import sigma_of, spec_of, traces_of
+from mascing.tasks.prepare import contrast_of, conversations_of
+from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
+from mascing.tasks.train import surrogates_of
 
 ATTRIBUTION = "attribution.safetensors"
 

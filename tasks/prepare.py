@@ -3,19 +3,19 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from mascing.conversations import decode_lines, from_table, parse_conversations, quarantine_table, to_table
+from mascing.conversations.json_lines import decode_lines, from_table, parse_conversations, quarantine_table, to_table
+from mascing.conversations.matching import matched_pairs
+from mascing.conversations.splits import SPLITS, Split, split_of
 from mascing.errors import DataError
-from mascing.matching import matched_pairs
-from mascing.splits import SPLITS, Split, split_of
-from mascing.stages import QUARANTINE, StageOutput, read_shard
-from mascing.storage import Storage
-from schemas.config import MatchingConfig, RunConfig
-from schemas.conversation import Conversation
-from schemas.manifest import Manifest
-from schemas.tables import CONVERSATIONS
-from tasks import tables
-from tasks.source import Source, read_source
-from tasks.stage import Body, StageRun, run_stage
+from mascing.schemas.config import MatchingConfig, RunConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.tables import CONVERSATIONS
+from mascing.storage import parquet as tables
+from mascing.storage.manifests import QUARANTINE, StageOutput, read_shard
+from mascing.storage.object_storage import Storage
+from mascing.storage.source import Source, read_source
+from mascing.tasks.running.stage import Body, StageRun, run_stage
 
 # The test split is judged and never learned from, so nothing is matched there.
 _MATCHED: tuple[Split, ...] = ("train", "dev")

@@ -2,16 +2,16 @@
 
 from pathlib import PurePosixPath
 
-from mascing import registry
-from mascing.fingerprint import fingerprint
-from mascing.stages import StageOutput
-from mascing.storage import Storage
-from schemas.card import MaskCard
-from schemas.config import ModelConfig, RunConfig
-from schemas.manifest import Manifest
-from tasks.gate import baseline_from, results_from
-from tasks.select import selected_of
-from tasks.stage import Body, StageRun, run_stage
+from mascing.runs import registry
+from mascing.schemas.config import ModelConfig, RunConfig
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.mask_card import MaskCard
+from mascing.storage.fingerprint import fingerprint
+from mascing.storage.manifests import StageOutput
+from mascing.storage.object_storage import Storage
+from mascing.tasks.gate import baseline_from, results_from
+from mascing.tasks.running.stage import Body, StageRun, run_stage
+from mascing.tasks.selecting import selected_of
 
 CHANNEL = "candidate"
 

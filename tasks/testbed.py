@@ -3,10 +3,10 @@
 import tempfile
 from pathlib import Path
 
-from mascing.stages import StageOutput
-from mascing.storage import Storage
-from mascing.testbed import build
-from tasks.stage import Body, StageRun, run_stage, steps
+from mascing.storage.manifests import StageOutput
+from mascing.storage.object_storage import Storage
+from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
+from mascing.testbeds.planted import build
 
 # Raised whenever the same seed makes another testbed, so that no run takes an old one for the new.
 _RECIPE = 3

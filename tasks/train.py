@@ -3,26 +3,26 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mascing.confounds import refuse_confounded
-from mascing.ensemble import member_seeds
-from mascing.permutation import permuted_labels
-from mascing.splits import Split
-from mascing.stages import StageOutput, read_shard
+from mascing.conversations.splits import Split
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.methods import Span
+from mascing.schemas.surrogate_card import SurrogateCard
 from mascing.statistics.auc import auc
-from mascing.storage import Storage
-from mascing.surrogate import Surrogate, from_bytes, score, to_bytes, train_surrogate
-from mascing.surrogate_card import surrogate_card
-from mascing.traces import token_counts
-from mascing.trivial_predictors import trivial_scores
-from schemas.config import RunConfig
-from schemas.conversation import Conversation
-from schemas.manifest import Manifest
-from schemas.methods import Span
-from schemas.surrogate_card import SurrogateCard
-from tasks.actors import Pool, Worker
-from tasks.harvest import traces_of
-from tasks.prepare import contrast_of, conversations_of
-from tasks.stage import Body, StageRun, run_stage, steps
+from mascing.storage.manifests import StageOutput, read_shard
+from mascing.storage.object_storage import Storage
+from mascing.surrogates.card import surrogate_card
+from mascing.surrogates.confounds import refuse_confounded
+from mascing.surrogates.ensemble import member_seeds
+from mascing.surrogates.permutation import permuted_labels
+from mascing.surrogates.surrogate import Surrogate, from_bytes, score, to_bytes, train_surrogate
+from mascing.surrogates.trivial_predictors import trivial_scores
+from mascing.tasks.harvest import traces_of
+from mascing.tasks.prepare import contrast_of, conversations_of
+from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
+from mascing.traces.trace_set import token_counts
 
 
 def train(storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, *, pool: Pool) -> StageRun:

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest_plugins = ["fixtures_prefect", "fixtures_s3", "fixtures_testbed"]
+pytest_plugins = ["tests.fixtures_prefect", "tests.fixtures_s3", "tests.fixtures_testbed"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,8 +15,8 @@ from uuid import uuid4
 
 import pytest
 
-from mascing.storage import Storage
-from mascing.storage_urls import BucketPrefix
+from mascing.storage.object_storage import Storage
+from mascing.storage.urls import BucketPrefix
 
 if TYPE_CHECKING:  # seconds of imports that most test runs do without
     import s3fs
@@ -118,7 +118,7 @@ def _free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="session")
 def s3_client(s3_url: str) -> "s3fs.S3FileSystem":
     """One connected client for all tests that need no other: making one takes half a second."""
-    from mascing.s3_store import connect
+    from mascing.storage.s3_store import connect
 
     return connect()
 
@@ -128,6 +128,6 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """An empty storage of each kind in turn."""
     if request.param == "local":
         return Storage.open(str(tmp_path / "storage"))
-    from mascing.s3_store import S3Store
+    from mascing.storage.s3_store import S3Store
 
     return Storage(S3Store(BucketPrefix(_BUCKET, uuid4().hex), request.getfixturevalue("s3_client")))

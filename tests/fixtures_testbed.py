@@ -11,7 +11,7 @@ TESTBED_SEED = 0
 @pytest.fixture(scope="session")
 def testbed_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
     """Folder of the fully trained testbed of seed 0, about a minute's work: read it, never write into it."""
-    from mascing.testbed import build
+    from mascing.testbeds.planted import build
 
     own = tmp_path_factory.getbasetemp()
     # Under pytest-xdist each worker has its own folder inside the session's; without it the folder is the session's.

@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from mascing.testbed import behaviour_config
-from schemas.config import (
+from mascing.schemas.config import (
     BehaviourConfig,
     ComputeConfig,
     GatesConfig,
@@ -16,7 +15,8 @@ from schemas.config import (
     SelectionConfig,
     SurrogateConfig,
 )
-from schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.testbeds.planted import behaviour_config
 
 BEHAVIOUR = "jailbreak-defence"
 _GROUPS = {"target": 40, "utility/benign": 20, "protected/prohibited": 20}

@@ -32,14 +32,14 @@ def audit(
     """
     from mascing.commands.line import run_audit
     from mascing.config import load_config
-    from mascing.storage import Storage
+    from mascing.storage.object_storage import Storage
 
     loaded = None if config is None else load_config(config)
     opened = Storage.open(storage)
 
     def start() -> str:
-        from flows.audit import audit as flow
-        from flows.audit import audit_testbed
+        from mascing.flows.audit_line import audit as flow
+        from mascing.flows.audit_line import audit_testbed
 
         return str(flow(loaded, opened.url) if loaded else audit_testbed(behaviour.value, seed, opened.url))
 

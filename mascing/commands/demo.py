@@ -36,12 +36,12 @@ def demo(
       mascing demo --behaviour content-policy --seed 1 --storage ./policy
     """
     from mascing.commands.line import run_flow
-    from mascing.storage import Storage
+    from mascing.storage.object_storage import Storage
 
     opened = Storage.open(storage)
 
     def start() -> str:
-        from flows.demo import demo as flow
+        from mascing.flows.demo_line import demo as flow
 
         return str(flow(behaviour.value, seed, opened.url))
 

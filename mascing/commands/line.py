@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mascing.progress import shown
-from mascing.storage import Storage
-from schemas.audit import Audit
-from schemas.result import Baseline, MethodResult, Rate, Result
+from mascing.schemas.result import Baseline, MethodResult, Rate, Result
+from mascing.schemas.suppression_curve import Audit
+from mascing.storage.object_storage import Storage
 
 _STOPPED = 130  # as a shell reports a program that Ctrl-C ended
 

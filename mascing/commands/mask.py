@@ -29,9 +29,9 @@ def show(mask: MaskArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
 
       mascing mask show s3://bucket/mascing/masks/jailbreak-defence-0123456789abcdef/mask.safetensors
     """
-    from mascing.mask import Mask
-    from mascing.mask_address import mask_url
-    from mascing.mask_text import description
+    from mascing.masks.mask import Mask
+    from mascing.masks.text import description
+    from mascing.runs.mask_address import mask_url
 
     url = mask_url(mask, storage)
     typer.echo(description(Mask.load(url)))
@@ -53,9 +53,9 @@ def diff(
 
       mascing mask diff old/mask.safetensors jailbreak-defence@candidate
     """
-    from mascing.mask import Mask
-    from mascing.mask_address import mask_url
-    from mascing.mask_text import difference
+    from mascing.masks.mask import Mask
+    from mascing.masks.text import difference
+    from mascing.runs.mask_address import mask_url
 
     first, second = mask_url(a, storage), mask_url(b, storage)
     typer.echo(difference(Mask.load(first), Mask.load(second)))
@@ -80,10 +80,10 @@ def compose(
 
       mascing mask compose jailbreak-defence@candidate content-policy@candidate --out both.safetensors
     """
-    from mascing.composition import compose as composed
-    from mascing.mask import Mask
-    from mascing.mask_address import mask_url
-    from mascing.mask_text import conflict_report
+    from mascing.masks.composition import compose as composed
+    from mascing.masks.mask import Mask
+    from mascing.masks.text import conflict_report
+    from mascing.runs.mask_address import mask_url
 
     result = composed([Mask.load(mask_url(one, storage)) for one in masks])
     typer.echo(conflict_report(result, masks))
@@ -107,9 +107,9 @@ def verify(
 
       mascing mask verify jailbreak-defence@candidate --model ./my-model
     """
-    from mascing.mask_address import mask_url
-    from mascing.verification import verify_mask
-    from schemas.config import ModelConfig
+    from mascing.runs.mask_address import mask_url
+    from mascing.schemas.config import ModelConfig
+    from mascing.steering.verification import verify_mask
 
     url = mask_url(mask, storage)
     for proof in verify_mask(url, ModelConfig(path=model)):

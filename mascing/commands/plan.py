@@ -44,7 +44,7 @@ def plan(
     """
     from rich.console import Console
 
-    from mascing.planning import Question, answers
+    from mascing.evidence.planning import Question, answers
 
     question = Question(
         uplift=uplift,

@@ -29,7 +29,7 @@ def run(
     """
     from mascing.commands.line import run_flow
     from mascing.config import load_config
-    from mascing.storage import Storage
+    from mascing.storage.object_storage import Storage
 
     loaded = load_config(config)
     if allow_confounded:
@@ -37,7 +37,7 @@ def run(
     opened = Storage.open(storage)
 
     def start() -> str:
-        from flows.reconfigure import reconfigure
+        from mascing.flows.reconfigure import reconfigure
 
         return str(reconfigure(loaded, opened.url))
 

@@ -2,7 +2,7 @@
 
 from mascing.report.page import render
 from mascing.report.reading import read_evidence
-from mascing.storage import Storage
+from mascing.storage.object_storage import Storage
 
 PAGE = "report/index.html"
 

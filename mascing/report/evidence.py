@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from schemas.config import RunConfig
-from schemas.conversation import Conversation
-from schemas.manifest import Manifest
-from schemas.result import Result
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.result import Result
 
 
 @dataclass(frozen=True)

@@ -12,24 +12,24 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 import mascing.report
-from mascing.report.changes import paired_changes
-from mascing.report.comparison import comparison_table
 from mascing.report.evidence import Evidence
-from mascing.report.figure import Figure
-from mascing.report.gaps import gaps
-from mascing.report.grids import cells_table, dev_cells, grid_figures
-from mascing.report.headline import headline, shown_method
-from mascing.report.maps import map_figures
-from mascing.report.provenance import provenance_tables
-from mascing.report.rates import rate_figures
-from mascing.report.robustness import robustness_figure
-from mascing.report.roc import roc_figure
-from mascing.report.samples import draw_samples, movement_table
-from mascing.report.significance import significance_table
-from mascing.report.surrogates import auc_figure, calibration_figure, doubts, surrogates_table
-from mascing.report.tradeoff import tradeoff_figures
+from mascing.report.figures.changed_conditions import robustness_figure
+from mascing.report.figures.figure import Figure
+from mascing.report.figures.grids import cells_table, dev_cells, grid_figures
+from mascing.report.figures.maps import map_figures
+from mascing.report.figures.rates import rate_figures
+from mascing.report.figures.roc import roc_figure
+from mascing.report.figures.surrogate_quality import auc_figure, calibration_figure, doubts, surrogates_table
+from mascing.report.figures.tradeoff import tradeoff_figures
+from mascing.report.tables.changes import paired_changes
+from mascing.report.tables.comparison import comparison_table
+from mascing.report.tables.gaps import gaps
+from mascing.report.tables.headline import headline, shown_method
+from mascing.report.tables.provenance import provenance_tables
+from mascing.report.tables.samples import draw_samples, movement_table
+from mascing.report.tables.significance import significance_table
 from mascing.report.wording import cell_text, in_order
-from schemas.surrogate_card import SurrogateCard
+from mascing.schemas.surrogate_card import SurrogateCard
 
 # Anchor, title in the list of sections, and the part of the page without which the section is left out.
 _SECTIONS = (

@@ -13,18 +13,18 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from mascing.circuits.attribution import effect_from_bytes
-from mascing.circuits.candidates import Candidate, from_bytes
-from mascing.conversations import from_table
+from mascing.circuits.gradient.attribution import effect_from_bytes
+from mascing.conversations.json_lines import from_table
 from mascing.errors import DataError
+from mascing.masks.candidates import Candidate, from_bytes
 from mascing.report.evidence import Evidence, MaskMap, Reply
-from mascing.stages import read_manifest, read_shard
-from mascing.storage import Storage
-from schemas.base import Frozen
-from schemas.config import RunConfig
-from schemas.conversation import Conversation
-from schemas.manifest import Manifest
-from schemas.result import Result
+from mascing.schemas.base import Frozen
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.result import Result
+from mascing.storage.manifests import read_manifest, read_shard
+from mascing.storage.object_storage import Storage
 
 Record = TypeVar("Record", bound=Frozen)
 Manifests = Mapping[str, Manifest]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from schemas.result import Rate
+from mascing.schemas.result import Rate
 
 METHOD_ORDER = ("baseline", "mascing", "steermoe", "gradient", "active", "random")
 

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mascing.schemas.result import Rate
+from mascing.schemas.verdict import Outcome
 from mascing.statistics.clustering import Floats, members_of
 from mascing.statistics.intervals import bounded, paired_scores
 from mascing.statistics.score import wilson
-from schemas.result import Rate
-from schemas.verdict import Outcome
 
 
 def kappa(judged_a: Sequence[Outcome], judged_b: Sequence[Outcome], groups: Sequence[str]) -> Rate:

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri, stdtrit
 
 from mascing.errors import DataError
+from mascing.schemas.result import Rate
 from mascing.statistics.clustering import PRIOR_CORRELATION
 from mascing.statistics.score import CONFIDENCE
-from schemas.result import Rate
 
 Floats = NDArray[np.float64]
 

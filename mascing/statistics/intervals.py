@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mascing.errors import DataError
+from mascing.schemas.result import Rate
+from mascing.schemas.verdict import Outcome
 from mascing.statistics.clustering import Floats, members_of
 from mascing.statistics.score import tango, wilson
-from schemas.result import Rate
-from schemas.verdict import Outcome
 
 _SCORES = {"hit": 1.0, "miss": 0.0, "unscored": np.nan}
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from mascing.schemas.verdict import Outcome
 from mascing.statistics.clustering import Floats, Members, group_sums, members_of
 from mascing.statistics.intervals import paired_scores
-from schemas.verdict import Outcome
 
 _Test = Callable[[Floats], float]
 

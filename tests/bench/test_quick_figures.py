@@ -1,12 +1,11 @@
 """The figures behind the benchmarks that no busy machine can change, and the one with a bound in milliseconds."""
 
-from random_moe import mixed_prompts, n_tokens
-from search import case, searched
-from steering import deep_router_stack, mask_times
-from ways_of_recording import BATCH_TOKENS, USUAL_BATCH
-
-from mascing.batching import length_sorted_batches
-from schemas.methods import MascingConfig
+from mascing.models.batching import length_sorted_batches
+from mascing.schemas.methods import MascingConfig
+from tests.bench.methods.search import case, searched
+from tests.bench.taps.random_moe import mixed_prompts, n_tokens
+from tests.bench.taps.steering import deep_router_stack, mask_times
+from tests.bench.taps.ways_of_recording import BATCH_TOKENS, USUAL_BATCH
 
 
 def padded(lengths: list[int], batches: list[list[int]]) -> int:

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 from prefect.artifacts import Artifact
 from rich.console import Console
-from small_run import BEHAVIOUR, small_config
 
-from flows.reconfigure import reconfigure, stage_task
 from mascing.errors import ConflictError, DataError, ModelError, StorageError
-from mascing.mask import Mask
+from mascing.flows.reconfigure import reconfigure, stage_task
+from mascing.masks.mask import Mask
 from mascing.progress import shown
-from mascing.registry import current
-from mascing.stages import read_manifest
-from mascing.storage import Storage
-from schemas.card import MaskCard
-from schemas.config import RunConfig
-from schemas.result import Result
-from tasks.stage import Body, StageRun, run_stage
+from mascing.runs.registry import current
+from mascing.schemas.config import RunConfig
+from mascing.schemas.mask_card import MaskCard
+from mascing.schemas.result import Result
+from mascing.storage.manifests import read_manifest
+from mascing.storage.object_storage import Storage
+from mascing.tasks.running.stage import Body, StageRun, run_stage
+from tests.small_run import BEHAVIOUR, small_config
 
 STAGES = ["prepare", "harvest", "train", "optimise", "select", "evaluate", "robustness", "gate", "publish"]
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from mascing.routers import RouterSpec
-from mascing.traces import TraceSet
+from mascing.routers.spec import RouterSpec
+from mascing.traces.trace_set import TraceSet
 
 SPEC = RouterSpec("olmoe", (0, 1, 2), 8, 2, "softmax")
 TELLING = (1, 3)

@@ -7,8 +7,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import OlmoeConfig, OlmoeForCausalLM, PreTrainedTokenizerFast
 
-from mascing.models import Loaded
-from schemas.conversation import Conversation, Label, Message
+from mascing.models.loading import Loaded
+from mascing.schemas.conversation import Conversation, Label, Message
 
 SPECIAL = ["<pad>", "<|im_start|>", "<|im_end|>"]
 CHATML = (

@@ -7,7 +7,7 @@ import yaml
 
 from mascing.config import load_config
 from mascing.errors import ConfigError
-from schemas.config import RunConfig
+from mascing.schemas.config import RunConfig
 
 MINIMAL: dict[str, Any] = {
     "model": {"path": "models/small"},

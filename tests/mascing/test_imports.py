@@ -14,18 +14,18 @@ PIPELINE_ONLY: Final = [
 # fmt: on
 
 CORE: Final = [
-    "mascing.baking",
-    "mascing.circuits.gradient",
-    "mascing.circuits.mascing",
-    "mascing.circuits.random",
-    "mascing.circuits.steermoe",
-    "mascing.composition",
-    "mascing.mask",
-    "mascing.models",
-    "mascing.recording",
-    "mascing.routers",
-    "mascing.steering",
-    "mascing.surrogate",
+    "mascing.circuits.control",
+    "mascing.circuits.gradient.search",
+    "mascing.circuits.steermoe.search",
+    "mascing.circuits.surrogate_search.search",
+    "mascing.masks.composition",
+    "mascing.masks.mask",
+    "mascing.models.loading",
+    "mascing.routers.spec",
+    "mascing.steering.baking",
+    "mascing.steering.steer",
+    "mascing.surrogates.surrogate",
+    "mascing.traces.recording",
 ]
 
 # Refuses an import only where our own code asks for it: transformers probes for optional packages itself.
@@ -34,7 +34,7 @@ import builtins, sys
 banned, plain = set({banned!r}), builtins.__import__
 def refusing(name, globals=None, locals=None, fromlist=(), level=0):
     asking = (globals or {{}}).get("__name__", "")
-    if asking.partition(".")[0] in ("mascing", "schemas") and level == 0 and name.partition(".")[0] in banned:
+    if asking.partition(".")[0] == "mascing" and level == 0 and name.partition(".")[0] in banned:
         raise ImportError(f"{{asking}} needs {{name}}")
     return plain(name, globals, locals, fromlist, level)
 builtins.__import__ = refusing
@@ -62,8 +62,8 @@ def test_the_core_needs_no_pipeline_package() -> None:
 
 
 def test_the_refusal_that_guards_the_core_works() -> None:
-    with pytest.raises(AssertionError, match=r"schemas\.tables needs pyarrow"):
-        run(REFUSE.format(banned=PIPELINE_ONLY) + "import schemas.tables")
+    with pytest.raises(AssertionError, match=r"mascing\.schemas\.tables needs pyarrow"):
+        run(REFUSE.format(banned=PIPELINE_ONLY) + "import mascing.schemas.tables")
 
 
 def test_the_public_names_are_there() -> None:

@@ -27,13 +27,17 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_package_is_in_the_wheel(unpacked: Path) -> None:
-    for package in ("flows", "mascing", "schemas", "tasks"):
-        assert (unpacked / package / "__init__.py").is_file()
-    assert not (unpacked / "tests").exists()
+    for package in ("flows", "schemas", "tasks"):
+        assert (unpacked / "mascing" / package / "__init__.py").is_file()
+
+
+def test_the_wheel_takes_one_name_at_the_top_of_site_packages(unpacked: Path) -> None:
+    tops = {path.name for path in unpacked.iterdir()}
+    assert {name for name in tops if not name.endswith(".dist-info")} == {"mascing", "bin"}
 
 
 def test_the_command_line_runs_from_the_wheel_in_an_empty_folder(unpacked: Path, tmp_path: Path) -> None:
-    code = "import mascing, flows.reconfigure, mascing.cli; print(mascing.__file__); mascing.cli.main(['--help'])"
+    code = "import mascing.flows.reconfigure, mascing.cli; print(mascing.__file__); mascing.cli.main(['--help'])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

@@ -8,24 +8,24 @@ import pyarrow as pa
 import pytest
 import torch
 
-from mascing.circuits import candidates as candidate_files
-from mascing.circuits.candidates import Candidate
-from mascing.conversations import to_table
-from mascing.mask import Mask
-from mascing.routers import RouterSpec
-from mascing.splits import split_of
-from mascing.stages import StageOutput
-from mascing.storage import Storage
-from mascing.testbed import behaviour_config, conversations
-from schemas.config import GatesConfig, ModelConfig, RunConfig, SplitConfig
-from schemas.conversation import Conversation
-from schemas.manifest import Manifest
-from schemas.tables import VERDICTS
-from tasks import tables
-from tasks.actors import Pool
-from tasks.gate import gate, results_from
-from tasks.robustness import robustness
-from tasks.stage import Body, run_stage
+from mascing.conversations.json_lines import to_table
+from mascing.conversations.splits import split_of
+from mascing.masks import candidates as candidate_files
+from mascing.masks.candidates import Candidate
+from mascing.masks.mask import Mask
+from mascing.routers.spec import RouterSpec
+from mascing.schemas.config import GatesConfig, ModelConfig, RunConfig, SplitConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.tables import VERDICTS
+from mascing.storage import parquet as tables
+from mascing.storage.manifests import StageOutput
+from mascing.storage.object_storage import Storage
+from mascing.tasks.gate import gate, results_from
+from mascing.tasks.robustness import robustness
+from mascing.tasks.running.actors import Pool
+from mascing.tasks.running.stage import Body, run_stage
+from mascing.testbeds.planted import behaviour_config, conversations
 
 BEHAVIOUR = "jailbreak-defence"
 SPEC = RouterSpec("olmoe", (0, 1), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)

@@ -1,15 +1,15 @@
 from pathlib import Path
 
-import olmoe_folder
 import pytest
 
 from mascing.errors import DataError
-from mascing.storage import Storage
-from schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
-from schemas.methods import MascingConfig, MethodsConfig, SteerMoEConfig
-from tasks.actors import Pool
-from tasks.harvest import harvest
-from tasks.prepare import prepare
+from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.schemas.methods import MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.storage.object_storage import Storage
+from mascing.tasks.harvest import harvest
+from mascing.tasks.prepare import prepare
+from mascing.tasks.running.actors import Pool
+from tests.mascing import olmoe_folder
 
 
 def config_for(folder: Path, methods: MethodsConfig) -> RunConfig:

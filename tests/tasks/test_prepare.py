@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mascing.errors import DataError
-from mascing.stages import read_shard
-from mascing.storage import Storage
-from schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
-from tasks.prepare import contrast_of, conversations_of, prepare
+from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.storage.manifests import read_shard
+from mascing.storage.object_storage import Storage
+from mascing.tasks.prepare import contrast_of, conversations_of, prepare
 
 EXACT = JudgeConfig(kind="exact")
 

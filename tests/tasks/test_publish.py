@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from mascing.stages import StageOutput
-from mascing.storage import Storage
-from schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
-from schemas.manifest import Manifest
-from tasks.publish import model_name, publish
+from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.schemas.manifest import Manifest
+from mascing.storage.manifests import StageOutput
+from mascing.storage.object_storage import Storage
+from mascing.tasks.publish import model_name, publish
 
 
 def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:

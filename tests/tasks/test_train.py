@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_run import small_config
 
-from mascing.confounds import confounds
 from mascing.errors import DataError
-from mascing.storage import Storage
-from schemas.config import ComputeConfig, MatchingConfig, SurrogateConfig
-from schemas.manifest import Manifest
-from schemas.surrogate_card import SurrogateCard
-from tasks.actors import Pool
-from tasks.harvest import harvest
-from tasks.prepare import prepare
-from tasks.train import cards_of, surrogates_of, train
+from mascing.schemas.config import ComputeConfig, MatchingConfig, SurrogateConfig
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.surrogate_card import SurrogateCard
+from mascing.storage.object_storage import Storage
+from mascing.surrogates.confounds import confounds
+from mascing.tasks.harvest import harvest
+from mascing.tasks.prepare import prepare
+from mascing.tasks.running.actors import Pool
+from mascing.tasks.train import cards_of, surrogates_of, train
+from tests.small_run import small_config
 
 Rows = list[dict[str, Any]]
 

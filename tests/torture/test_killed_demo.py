@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
-from small_run import small_config
+
+from tests.small_run import small_config
 
 # Beginnings of lines of the run's log: SIGKILL as soon as one is read. Between a stage's commit and the next stage,
 # while candidates are judged, and while replies are.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mascing.stages import StageOutput, read_shard
-from mascing.storage import Storage
-from schemas.manifest import Manifest
+from mascing.schemas.manifest import Manifest
+from mascing.storage.manifests import StageOutput, read_shard
+from mascing.storage.object_storage import Storage
 
 SHARDS = {f"traces-{n:05d}.parquet": b"%d" % n * 1000 for n in range(3)}
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
-from s3_proxy import Fault, faulty_proxy
 
 from mascing.errors import ConflictError, StorageError
-from mascing.registry import current, publish
-from mascing.stages import StageOutput, read_shard
-from mascing.storage import Storage
+from mascing.runs.registry import current, publish
+from mascing.storage.manifests import StageOutput, read_shard
+from mascing.storage.object_storage import Storage
+from tests.torture.s3_proxy import Fault, faulty_proxy
 
 
 @dataclass

@@ -10,7 +10,8 @@ from time import monotonic, sleep
 
 import pytest
 import yaml
-from small_run import small_config
+
+from tests.small_run import small_config
 
 MARK = "MASCING_STOPPED_RUN"
 _PATIENCE_SECONDS = 120

@@ -9,24 +9,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from made_up_searches import cells_of, selection_facts, surrogate_card
 from safetensors.torch import save
 
-from mascing.circuits.candidates import Candidate, to_bytes
-from mascing.circuits.random import shuffled
-from mascing.comparisons import comparisons
-from mascing.conversations import Quarantined, quarantine_table, to_table
-from mascing.mask import Mask
-from mascing.results import baseline_of, changes_by_set, method_result, winner
-from mascing.routers import RouterSpec
-from mascing.stages import StageOutput
-from mascing.storage import Storage
-from schemas.config import RunConfig
-from schemas.conversation import Conversation, Message
-from schemas.manifest import Manifest, Shard
-from schemas.result import Result, SplitSizes
-from schemas.tables import VERDICTS
-from schemas.verdict import Outcome
+from mascing.circuits.control import shuffled
+from mascing.conversations.json_lines import Quarantined, quarantine_table, to_table
+from mascing.evidence.comparisons import comparisons
+from mascing.evidence.results import baseline_of, changes_by_set, method_result, winner
+from mascing.masks.candidates import Candidate, to_bytes
+from mascing.masks.mask import Mask
+from mascing.routers.spec import RouterSpec
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation, Message
+from mascing.schemas.manifest import Manifest, Shard
+from mascing.schemas.result import Result, SplitSizes
+from mascing.schemas.tables import VERDICTS
+from mascing.schemas.verdict import Outcome
+from mascing.storage.manifests import StageOutput
+from mascing.storage.object_storage import Storage
+from tests.mascing.report.made_up_searches import cells_of, selection_facts, surrogate_card
 
 Replies = Mapping[tuple[str, str], tuple[str, Outcome]]
 

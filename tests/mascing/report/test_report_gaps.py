@@ -1,12 +1,12 @@
 from pathlib import Path
 
 import pytest
-from page_parts import Page
-from run_on_disk import Replies, made_up_conversations, write_run
 
 from mascing.errors import MascingError, StorageError
 from mascing.report import build_report
-from mascing.storage import Storage
+from mascing.storage.object_storage import Storage
+from tests.mascing.report.page_parts import Page
+from tests.mascing.report.run_on_disk import Replies, made_up_conversations, write_run
 
 
 @pytest.fixture

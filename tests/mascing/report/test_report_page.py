@@ -6,13 +6,13 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
-from page_parts import Page
-from run_on_disk import HITS, SIGMA, TRUTH, Replies, made_up_conversations, write_run
 
 import mascing.report
 from mascing.report import build_report
-from mascing.storage import Storage
-from schemas.result import Result
+from mascing.schemas.result import Result
+from mascing.storage.object_storage import Storage
+from tests.mascing.report.page_parts import Page
+from tests.mascing.report.run_on_disk import HITS, SIGMA, TRUTH, Replies, made_up_conversations, write_run
 
 HOSTILE = 'sorry <script>alert(1)</script></blockquote><img src="https://example.org/x.png" onerror="alert(2)"> & "so"'
 

@@ -1,0 +1,1 @@
+"""Masks learnt from judged trials under proposed masks."""

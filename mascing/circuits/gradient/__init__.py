@@ -1,0 +1,1 @@
+"""Masks by descent on the model itself, and the attribution of all experts."""

@@ -1,0 +1,72 @@
+"""What each expert does to the margin of the wanted over the unwanted reply, from one backward pass.
+
+Shape suffixes: L MoE layer, E expert.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from mascing.circuits.gradient.frozen import frozen
+from mascing.circuits.gradient.straight_through import StraightThrough
+from mascing.engines.likelihood import Passes, contrast_batches
+from mascing.errors import DataError
+from mascing.models.loading import Loaded
+from mascing.routers.spec import find_routers
+from mascing.schemas.conversation import Conversation
+
+NAME = "attribution"
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """``effect_LE``: d margin / d bias of every expert at the model as it is, in nats a logit, float32 [L, E]."""
+
+    effect_LE: Tensor
+    passes: Passes
+
+
+def attribution(
+    loaded: Loaded,
+    contrast: Sequence[Conversation],
+    sigma: Tensor,
+    batch_size: int,
+    *,
+    recompute: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Attribution:
+    """The mean over ``contrast`` of d margin / d bias for all L x E experts, each conversation passing back once.
+
+    margin = log p(wanted) - log p(unwanted), teacher-forced; straight-through over selection, so that experts count
+    that no token selects. Conversations without both replies do not count. ``sigma`` [L] is the calibrated spread of
+    each layer's logits. Raises DataError if no conversation has both replies.
+    """
+    batches = contrast_batches(loaded, contrast, batch_size)
+    S_LE = torch.zeros(len(sigma), find_routers(loaded.model)[0].n_experts, requires_grad=True)
+    rows = sum(len(batch.ids_BT) // 2 for batch in batches)
+    with frozen(loaded.model, recompute), StraightThrough(loaded.model, sigma, S_LE):
+        for done, batch in enumerate(batches, start=1):
+            (batch.margins(loaded.model).sum() / rows).backward()
+            if progress is not None:
+                progress(done, len(batches))
+    assert S_LE.grad is not None
+    n = len(batches)
+    return Attribution(S_LE.grad / sigma[:, None], Passes(n * (2 if recompute else 1), n, batch_size))
+
+
+def to_bytes(found: Attribution) -> bytes:
+    """The map as a safetensors file with one tensor, ``effect``."""
+    return bytes(save({"effect": found.effect_LE.contiguous()}))
+
+
+def effect_from_bytes(data: bytes) -> Tensor:
+    """The map [L, E] that ``to_bytes`` wrote; raises DataError for anything else."""
+    try:
+        effect: Tensor = load(data)["effect"]
+    except (SafetensorError, KeyError) as error:
+        raise DataError(f"not an attribution map: {error}; run the optimise stage again") from error
+    return effect

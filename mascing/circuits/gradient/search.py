@@ -1,0 +1,111 @@
+"""Descent on the model itself: the bias that makes the wanted reply likelier than the unwanted one.
+
+The weights are frozen; only S [L, E] has gradients, through the routers of teacher-forced forwards.
+Shape suffixes: B row of a batch, L MoE layer, E expert.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from mascing.circuits.gradient.frozen import frozen
+from mascing.circuits.gradient.straight_through import StraightThrough
+from mascing.engines.likelihood import Passes, ReplyBatch, contrast_batches, reply_batches
+from mascing.masks.candidates import Candidate
+from mascing.masks.mask import Mask
+from mascing.models.loading import Loaded
+from mascing.routers.spec import RouterSpec
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.methods import GradientConfig
+
+NAME = "gradient"
+MARGIN = 4.0
+"""Nats by which the wanted reply shall lead; a conversation where it leads by more pushes no further."""
+THRESHOLD = 0.1
+"""Entries of S up to this size become 0: Adam leaves noise of about its learning rate where L1 wants none."""
+NOISY_STEPS = 0.5
+"""Share of the steps over which the noise falls to 0, in a line; the others see the model as it is."""
+
+
+def candidates(
+    loaded: Loaded,
+    spec: RouterSpec,
+    contrast: Sequence[Conversation],
+    benign: Sequence[Conversation],
+    sigma: Tensor,
+    config: GradientConfig,
+    seed: int,
+    *,
+    recompute: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Candidate], Passes]:
+    """One candidate a cell of l1 x alphas, the bias ``alpha * sigma[:, None] * S``, and what they cost together.
+
+    ``contrast`` are conversations of the target set: those with a `wanted` and an `unwanted` reply count. ``benign``
+    are conversations whose `wanted` reply must stay likely. ``sigma`` [L] is the calibrated spread of each layer's
+    logits. ``recompute`` saves memory (see ``frozen``). ``progress(done, total)`` counts steps over all searches.
+    Raises DataError if no conversation of ``contrast`` has both replies.
+    """
+    contrasts = contrast_batches(loaded, contrast, config.batch_size)
+    keeps = reply_batches(loaded, [(asked, (asked.wanted,)) for asked in benign if asked.wanted], config.batch_size)
+    if config.utility_weight == 0:
+        keeps = []
+    found = []
+    for turn, l1 in enumerate(config.l1):
+
+        def report(step: int, before: int = turn * config.steps) -> None:
+            if progress is not None:
+                progress(before + step, len(config.l1) * config.steps)
+
+        with frozen(loaded.model, recompute):
+            S_LE = descend(loaded.model, contrasts, keeps, sigma, l1, spec, config, seed, report)
+        for alpha in config.alphas:
+            cell = {"l1": l1, "alpha": alpha}
+            mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": NAME, **cell})
+            found.append(Candidate(NAME, cell, mask))
+    n = len(config.l1) * config.steps * (2 if keeps else 1)
+    return found, Passes(n * (2 if recompute else 1), n, config.batch_size)
+
+
+def descend(
+    model: torch.nn.Module,
+    contrasts: Sequence[ReplyBatch],
+    keeps: Sequence[ReplyBatch],
+    sigma: Tensor,
+    l1: float,
+    spec: RouterSpec,
+    config: GradientConfig,
+    seed: int,
+    report: Callable[[int], None],
+) -> Tensor:
+    """The thresholded S, float32 [L, E] in units of sigma, after ``config.steps`` steps of Adam from 0.
+
+    Minimises ``mean hinge(MARGIN - margin) + utility_weight * mean -log p(benign wanted) + l1 * |S|_1`` with
+    margin = log p(wanted) - log p(unwanted), one batch of each kind a step, straight-through over selection under
+    noise that falls to 0.
+    """
+    S_LE = torch.zeros(len(spec.layer_ids), spec.n_experts, requires_grad=True)
+    optimizer = torch.optim.Adam([S_LE], lr=config.learning_rate)
+    generator = torch.Generator().manual_seed(seed)
+    contrast_turns, keep_turns = _endless(contrasts, generator), _endless(keeps, generator)
+    with StraightThrough(model, sigma, S_LE, seed) as through:
+        for step in range(config.steps):
+            through.noise = config.noise * max(0.0, 1 - step / (NOISY_STEPS * config.steps))
+            optimizer.zero_grad()
+            through.turn = 2 * step
+            (MARGIN - next(contrast_turns).margins(model)).relu().mean().backward()
+            if keeps:
+                through.turn = 2 * step + 1
+                (-config.utility_weight * next(keep_turns).log_likelihood(model).mean()).backward()
+            (l1 * S_LE.abs().sum()).backward()
+            optimizer.step()
+            report(step + 1)
+    found_LE = S_LE.detach()
+    return torch.where(found_LE.abs() > THRESHOLD, found_LE, 0.0)
+
+
+def _endless(batches: Sequence[ReplyBatch], generator: torch.Generator) -> Iterator[ReplyBatch]:
+    while batches:
+        for index in torch.randperm(len(batches), generator=generator).tolist():
+            yield batches[index]

@@ -1,0 +1,1 @@
+"""Masks by differences in selection rates (SteerMoE)."""

@@ -1,0 +1,97 @@
+"""The risk-difference search: experts of the behaviour are always selected, experts against it never.
+
+Source: SteerMoE (arXiv 2509.09660).
+Shape suffixes: L MoE layer, E expert.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mascing.circuits.steermoe.risk_difference import Selections, count_selections
+from mascing.masks.candidates import Candidate
+from mascing.masks.mask import Mask
+from mascing.routers.spec import RouterSpec
+from mascing.schemas.methods import SteerMoEConfig
+from mascing.traces.trace_set import Traces
+
+NAME = "steermoe"
+
+
+def candidates(traces: Traces, spec: RouterSpec, config: SteerMoEConfig) -> list[Candidate]:
+    """One override mask a cell of spans x scores x n_activated x n_deactivated, the empty cell left out.
+
+    A cell with ``n_deactivated`` 0 activates only, one with ``n_activated`` 0 deactivates only. No layer activates more
+    than top-k experts or deactivates so many that fewer than top-k remain, or more than the config's caps.
+    ``traces`` is the whole training split (all spans). The provenance names each chosen expert with both scores.
+    """
+    return [
+        candidate
+        for span in config.spans
+        for candidate in _of_span(count_selections(traces.span(span), spec.top_k, config.pairs), span, spec, config)
+    ]
+
+
+def _of_span(counted: Selections, span: str, spec: RouterSpec, config: SteerMoEConfig) -> Iterator[Candidate]:
+    most_activated = _at_most(spec.top_k, config.max_activated_per_layer)
+    most_deactivated = _at_most(spec.n_experts - spec.top_k, config.max_deactivated_per_layer)
+    for name, n_activated, n_deactivated in product(config.scores, config.n_activated, config.n_deactivated):
+        if n_activated == n_deactivated == 0:
+            continue
+        score_LE = counted.score(name)
+        activated_LE = strongest_experts(score_LE, n_activated, most_activated)
+        deactivated_LE = strongest_experts(-score_LE, n_deactivated, most_deactivated)
+        cell = {"span": span, "score": name, "n_activated": n_activated, "n_deactivated": n_deactivated}
+        provenance = {
+            "method": NAME,
+            **cell,
+            "samples": counted.samples,
+            "left_out": counted.left_out,
+            "experts": _evidence(counted, activated_LE, deactivated_LE, spec),
+        }
+        mask = Mask.from_override(activated_LE, deactivated_LE, score_LE, spec, config.epsilon, provenance)
+        yield Candidate(NAME, cell, mask)
+
+
+def strongest_experts(score_LE: Tensor, n: int, per_layer: int) -> Tensor:
+    """The ``n`` experts of largest positive score, at most ``per_layer`` in a layer: bool [L, E].
+
+    Where a layer is full, the next best expert of another layer takes the place.
+    """
+    ranked, order = score_LE.flatten().sort(descending=True, stable=True)
+    room = [per_layer] * score_LE.shape[0]
+    chosen: list[int] = []
+    for score, index in zip(ranked.tolist(), order.tolist(), strict=True):
+        if len(chosen) == n or score <= 0:
+            break
+        layer = index // score_LE.shape[1]
+        if room[layer] > 0:
+            room[layer] -= 1
+            chosen.append(index)
+    chosen_LE = torch.zeros_like(score_LE, dtype=torch.bool)
+    chosen_LE.view(-1)[chosen] = True
+    return chosen_LE
+
+
+def _at_most(possible: int, cap: int | None) -> int:
+    return possible if cap is None else min(possible, cap)
+
+
+def _evidence(
+    counted: Selections, activated_LE: Tensor, deactivated_LE: Tensor, spec: RouterSpec
+) -> list[dict[str, Any]]:
+    """Each chosen expert with both scores, by layer: where they disagree, the odds ratio points at rare experts."""
+    difference_LE, ratio_LE = counted.risk_difference(), counted.log_odds_ratio().exp()
+    return [
+        {
+            "layer": spec.layer_ids[layer],
+            "expert": expert,
+            "forced": "on" if activated_LE[layer, expert] else "off",
+            "risk_difference": round(float(difference_LE[layer, expert]), 4),
+            "odds_ratio": round(float(ratio_LE[layer, expert]), 4),
+        }
+        for layer, expert in (activated_LE | deactivated_LE).nonzero().tolist()
+    ]

@@ -1,0 +1,1 @@
+"""Masks by search through surrogates (MASCing)."""

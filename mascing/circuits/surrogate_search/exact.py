@@ -1,0 +1,81 @@
+"""The paper's search step for step: Adam over batches of negative traces, from a random S, for a number of epochs.
+
+Source: MASCing (arXiv 2604.27818), expert circuit discovery; what its text leaves open (which traces, how S starts)
+follows its published scripts.
+Shape suffixes: M member of the ensemble, C lambda (one search each), N sample, T token, L MoE layer, E expert.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from mascing.schemas.methods import MascingConfig
+from mascing.surrogates.surrogate import Surrogate
+from mascing.traces.trace_set import Traces, TraceSet, shuffled_batches
+
+BATCH = 16
+"""Negative traces a step, as in the published scripts."""
+
+
+def exact_search(
+    members: Sequence[Surrogate],
+    negatives: Traces,
+    sigma: Tensor,
+    config: MascingConfig,
+    seed: int,
+    report: Callable[[int, int], None],
+) -> Tensor:
+    """S of all lambdas before thresholding, float32 [C, L, E] in units of sigma.
+
+    The searches share batches and start; Adam works entry by entry, so each is the search that it would be alone.
+    ``report(done, total)`` counts epochs.
+    """
+    walked = epochs(members, negatives, sigma, config, seed)
+    for epoch in range(1, config.search_epochs):
+        next(walked)
+        report(epoch, config.search_epochs)
+    _, S_CLE = next(walked)
+    report(config.search_epochs, config.search_epochs)
+    return S_CLE
+
+
+def epochs(
+    members: Sequence[Surrogate], negatives: Traces, sigma: Tensor, config: MascingConfig, seed: int
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """After every epoch the losses of its steps, [C] each, and S, [C, L, E]."""
+    n_layers, n_experts = next(negatives.parts()).z.shape[1:]
+    generator = torch.Generator().manual_seed(seed)
+    lambdas = torch.tensor(config.lambdas)
+    start_LE = torch.nn.init.kaiming_uniform_(torch.empty(n_layers, n_experts), generator=generator)
+    S_CLE = start_LE.repeat(len(lambdas), 1, 1).requires_grad_()
+    optimizer = torch.optim.Adam([S_CLE], lr=config.learning_rate)
+    frozen = [deepcopy(member).requires_grad_(False) for member in members]
+    for _ in range(config.search_epochs):
+        losses = []
+        for part, batch in shuffled_batches(negatives, BATCH, generator):
+            loss_C = _objective(frozen, part, batch, sigma, S_CLE, lambdas)
+            optimizer.zero_grad()
+            loss_C.sum().backward()
+            optimizer.step()
+            losses.append(loss_C.detach())
+        yield losses, S_CLE.detach()
+
+
+def _objective(
+    members: Sequence[Surrogate],
+    traces: TraceSet,
+    indices: Tensor,
+    sigma: Tensor,
+    S_CLE: Tensor,
+    lambdas: Tensor,
+) -> Tensor:
+    z_NTLE, mask_NT = traces.padded(indices)
+    steered_CNTLE = z_NTLE + (sigma[:, None] * S_CLE)[:, None, None]
+    n_searches = len(S_CLE)
+    inputs = steered_CNTLE.flatten(0, 1), mask_NT.repeat(n_searches, 1)
+    logits_MCN = torch.stack([member(*inputs).view(n_searches, -1) for member in members])
+    bce_MCN = binary_cross_entropy_with_logits(logits_MCN, torch.ones_like(logits_MCN), reduction="none")
+    return bce_MCN.mean(dim=(0, 2)) + lambdas * S_CLE.abs().sum(dim=(1, 2))

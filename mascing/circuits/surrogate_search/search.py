@@ -1,0 +1,82 @@
+"""The paper's search: a sparse steering matrix S that makes the surrogate predict the wanted behaviour.
+
+Source: MASCing (arXiv 2604.27818), expert circuit discovery. `exact_search` follows it step for step; `fast_search`
+minimises the same objective in other steps.
+Shape suffixes: C lambda (one search each), L MoE layer, E expert.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from mascing.circuits.surrogate_search.exact import exact_search
+from mascing.circuits.surrogate_search.fast import fast_search
+from mascing.errors import DataError
+from mascing.masks.candidates import Candidate
+from mascing.masks.mask import Mask
+from mascing.routers.spec import RouterSpec
+from mascing.schemas.methods import MascingConfig, Span
+from mascing.surrogates.surrogate import Surrogate
+from mascing.traces.trace_set import Traces
+
+NAME = "mascing"
+_MODES = {"fast": fast_search, "exact": exact_search}
+
+
+def candidates(
+    surrogates: Mapping[Span, Sequence[Surrogate]],
+    traces: Traces,
+    spec: RouterSpec,
+    sigma: Tensor,
+    config: MascingConfig,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Candidate]:
+    """One candidate a cell of spans x lambdas x thresholds x alphas: the bias ``alpha * sigma[:, None] * S``.
+
+    ``traces`` is the whole training split (all spans); ``sigma`` [L] is the calibrated spread of each layer's logits.
+    Thresholds and alphas only cut and scale the S of their lambda. ``progress(done, total)`` counts the steps of all
+    spans.
+    """
+    found = []
+    for turn, span in enumerate(config.spans):
+
+        def report(step: int, steps: int, turn: int = turn) -> None:
+            if progress is not None:
+                progress(turn * steps + step, len(config.spans) * steps)
+
+        S_CLE = search(surrogates[span], traces.span(span), sigma, config, seed, report)
+        for weight, S_LE in zip(config.lambdas, S_CLE, strict=True):
+            for threshold, alpha in product(config.thresholds, config.alphas):
+                cell = {"span": span, "lambda": weight, "threshold": threshold, "alpha": alpha}
+                bias_LE = alpha * sigma[:, None] * _without_small(S_LE, threshold)
+                mask = Mask.from_bias(bias_LE, spec, {"method": NAME, "mode": config.mode, **cell})
+                found.append(Candidate(NAME, cell, mask))
+    return found
+
+
+def search(
+    members: Sequence[Surrogate],
+    traces: Traces,
+    sigma: Tensor,
+    config: MascingConfig,
+    seed: int,
+    report: Callable[[int, int], None],
+) -> Tensor:
+    """The steering matrices of all lambdas, cut at the least threshold, float32 [C, L, E] in units of sigma.
+
+    Minimises ``mean BCE(f(z + sigma * S), positive) + lambda * |S|_1`` over the negative traces, those whose
+    behaviour is to change, and over the ``members`` f of the ensemble. ``report(done, total)`` counts steps. Raises
+    DataError if there are no negative traces.
+    """
+    negatives = traces.labelled(0)
+    if not any(len(part) for part in negatives.parts()):
+        raise DataError("no negative traces: nothing in the training split needs steering")
+    found_CLE = _MODES[config.mode](members, negatives, sigma, config, seed, report)
+    return _without_small(found_CLE, min(config.thresholds))
+
+
+def _without_small(S: Tensor, threshold: float) -> Tensor:
+    return torch.where(S.abs() > threshold, S, 0.0)

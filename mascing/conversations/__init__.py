@@ -1,0 +1,1 @@
+"""Conversations: file formats, chat template and final turn, splits, matching, changed conditions."""

@@ -1,0 +1,1 @@
+"""Replies under masks, and how likely a model finds given replies."""

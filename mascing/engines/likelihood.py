@@ -1,0 +1,110 @@
+"""Teacher-forced replies: how likely the model finds given replies, with gradients through its routers.
+
+Shape suffixes: B row (a prompt with a reply), T token, R position before a reply token of any row, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mascing.conversations.chat import render
+from mascing.errors import DataError
+from mascing.models.batching import right_padded
+from mascing.models.loading import Loaded
+from mascing.schemas.conversation import Conversation
+
+
+@dataclass(frozen=True)
+class ReplyBatch:
+    """Rows of one forward: token ids [B, T] padded on the right, and where each row's reply is.
+
+    ``before_R`` are the positions whose logits predict a reply token of at least one row; ``reply_BR`` tells of which.
+    """
+
+    ids_BT: Tensor
+    before_R: Tensor
+    reply_BR: Tensor
+
+    def log_likelihood(self, model: Any) -> Tensor:
+        """log p(reply | prompt) of every row, float32 [B]; only the logits at ``before_R`` are computed."""
+        device = model.get_input_embeddings().weight.device
+        # Over several devices the head is elsewhere than the embedding, and does not take positions from there.
+        kept = {} if _is_spread(model) else {"logits_to_keep": self.before_R.to(device)}
+        logits_BTV: Tensor = model(input_ids=self.ids_BT.to(device), use_cache=False, **kept).logits
+        logits_BRV = (logits_BTV if kept else logits_BTV[:, self.before_R.to(logits_BTV.device)]).float()
+        target_BR = self.ids_BT[:, self.before_R + 1].to(logits_BRV.device)
+        chosen_BR = logits_BRV.gather(-1, target_BR[..., None]).squeeze(-1) - logits_BRV.logsumexp(-1)
+        return (chosen_BR * self.reply_BR.to(logits_BRV.device)).sum(dim=1)
+
+    def margins(self, model: Any) -> Tensor:
+        """log p(first reply) - log p(second reply) of a batch's conversations, float32 [B / 2]."""
+        first_B, second_B = self.log_likelihood(model).chunk(2)
+        return first_B - second_B
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What a search on the model cost: passes of batches through it, and the conversations in a full batch."""
+
+    forward: int
+    backward: int
+    conversations: int
+
+    def __str__(self) -> str:
+        return f"{self.forward} forward and {self.backward} backward passes of {self.conversations} conversations"
+
+
+def contrast_batches(loaded: Loaded, contrast: Sequence[Conversation], batch_size: int) -> list[ReplyBatch]:
+    """Batches of the wanted and the unwanted reply of every conversation that has both.
+
+    Raises DataError if none has.
+    """
+    pairs = [(asked, (asked.wanted, asked.unwanted)) for asked in contrast if asked.wanted and asked.unwanted]
+    if not pairs:
+        raise DataError("gradients need conversations with a `wanted` and an `unwanted` reply: there are none")
+    return reply_batches(loaded, pairs, batch_size)
+
+
+def reply_batches(
+    loaded: Loaded, asked: Sequence[tuple[Conversation, tuple[str, ...]]], batch_size: int
+) -> list[ReplyBatch]:
+    """Batches of ``batch_size`` conversations of like length, one row for each of a conversation's replies.
+
+    Every conversation of ``asked`` has the same number of replies. The rows of a batch hold the first reply of all its
+    conversations, then the second of all, and so on. Raises DataError for what cannot be rendered.
+    """
+    rendered = [_rendered(loaded, conversation, replies) for conversation, replies in asked]
+    rendered.sort(key=lambda item: len(item[0]))
+    chunks = [rendered[start : start + batch_size] for start in range(0, len(rendered), batch_size)]
+    return [
+        _batch([(prompt, replies[turn]) for turn in range(len(chunk[0][1])) for prompt, replies in chunk])
+        for chunk in chunks
+    ]
+
+
+def _is_spread(model: Any) -> bool:
+    return len(set(getattr(model, "hf_device_map", {}).values())) > 1
+
+
+def _rendered(
+    loaded: Loaded, conversation: Conversation, replies: Sequence[str]
+) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Token ids of the prompt, without the oldest where prompt and reply exceed the context, and of each reply."""
+    ids = [tuple(loaded.tokenizer(reply, add_special_tokens=False)["input_ids"]) for reply in replies]
+    context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    room = context - max(map(len, ids)) if context else None
+    return render(loaded.tokenizer, conversation, room).token_ids, ids
+
+
+def _batch(rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> ReplyBatch:
+    spans = [(len(prompt) - 1, len(prompt) + len(reply) - 1) for prompt, reply in rows]
+    before_R = torch.tensor(sorted({position for span in spans for position in range(*span)}))
+    first_B1, end_B1 = torch.tensor(spans).T[..., None]
+    return ReplyBatch(
+        right_padded([prompt + reply for prompt, reply in rows]),
+        before_R,
+        (before_R >= first_B1) & (before_R < end_B1),
+    )

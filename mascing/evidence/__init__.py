@@ -1,0 +1,1 @@
+"""From verdicts to results: rates, gates, comparisons, and the number of conversations that they need."""

@@ -1,0 +1,55 @@
+"""Every method against the unsteered model and against the random control, with tests adjusted for their number."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mascing.evidence.results import CONTROL, paired_target
+from mascing.schemas.result import Rate
+from mascing.statistics import cluster_permutation, holm, mcnemar, paired_difference
+
+if TYPE_CHECKING:
+    from mascing.evidence.results import Verdicts
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The target rates of a method and another on the same conversations.
+
+    ``mcnemar_p`` takes conversations as independent, ``clustered_p`` only groups; ``holm_p`` is the latter after Holm's
+    adjustment for all comparisons of the run.
+    """
+
+    method: str
+    against: str
+    difference: Rate
+    mcnemar_p: float
+    clustered_p: float
+    holm_p: float
+
+
+def comparisons(verdicts: Mapping[str, "Verdicts"], baseline: str) -> list[Comparison]:
+    """Each method against ``baseline``, and each but the control against the control, where there is one.
+
+    Raises DataError where two tables do not hold the same target conversations.
+    """
+    methods = [name for name in verdicts if name != baseline]
+    pairs = [(method, baseline) for method in methods]
+    if CONTROL in methods:
+        pairs += [(method, CONTROL) for method in methods if method != CONTROL]
+    found = {(method, against): _compare(method, against, verdicts) for method, against in pairs}
+    adjusted = holm({pair: one.clustered_p for pair, one in found.items()})
+    return [replace(one, holm_p=adjusted[pair]) for pair, one in found.items()]
+
+
+def _compare(method: str, against: str, verdicts: Mapping[str, "Verdicts"]) -> Comparison:
+    before, after, groups = paired_target(verdicts[against], verdicts[method])
+    clustered_p = cluster_permutation(before, after, groups)
+    return Comparison(
+        method=method,
+        against=against,
+        difference=paired_difference(before, after, groups),
+        mcnemar_p=mcnemar(before, after),
+        clustered_p=clustered_p,
+        holm_p=clustered_p,
+    )

@@ -1,0 +1,44 @@
+"""Circuit precision: how much of a mask lies on a circuit that is known to cause the behaviour.
+
+Shape suffixes: L MoE layer, E expert.
+"""
+
+from torch import Tensor
+
+from mascing.errors import MaskError
+from mascing.masks.mask import Mask
+
+
+def circuit_precision(mask: Mask, truth_LE: Tensor) -> float:
+    """Share of the mask's strongest entries that are planted, with the right sign.
+
+    ``truth_LE`` [L, E] is positive on the planted experts to raise, negative on those to lower, 0 elsewhere. As many
+    entries count as are planted (fewer if the mask has fewer); a mask without entries has precision 0. The strength
+    of an additive mask's entry is its bias; that of an override mask's its risk difference, activated entries
+    positive and deactivated ones negative. Raises MaskError if the shapes differ.
+    """
+    return map_precision(_signed_strength(mask), truth_LE)
+
+
+def map_precision(strength_LE: Tensor, truth_LE: Tensor) -> float:
+    """The same for any map of signed strengths [L, E], such as an attribution."""
+    if strength_LE.shape != truth_LE.shape:
+        raise MaskError(f"mask of shape {tuple(strength_LE.shape)} and truth of shape {tuple(truth_LE.shape)} differ")
+    strength, truth = strength_LE.flatten(), truth_LE.flatten()
+    n = min(int((truth != 0).sum()), int((strength != 0).sum()))
+    if n == 0:
+        return 0.0
+    strongest = strength.abs().argsort(descending=True, stable=True)[:n]
+    return float((strength[strongest].sign() == truth[strongest].sign()).float().mean())
+
+
+def _signed_strength(mask: Mask) -> Tensor:
+    if mask.rule == "bias":
+        assert mask.bias is not None
+        return mask.bias
+    assert mask.activated is not None
+    assert mask.deactivated is not None
+    assert mask.priority is not None
+    # A tiny offset keeps a (de)activated expert of risk difference 0 among the entries.
+    size = mask.priority.abs() + 1e-9
+    return size * mask.activated - size * mask.deactivated

@@ -1,0 +1,200 @@
+"""Masks as text: what one holds, what changed between two, and where those that were composed contradict each other.
+
+Shapes: L MoE layer, E expert.
+"""
+
+import json
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mascing.errors import MaskError
+from mascing.masks.composition import Composition, Conflict
+from mascing.masks.mask import Mask
+
+_WIDTH = 100
+_KINDS = ("added", "removed", "flipped", "stronger", "weaker", "replaced")
+
+
+def description(mask: Mask) -> str:
+    """The mask's model, rule, provenance and entries, a line a layer."""
+    spec = mask.spec
+    lines = [
+        f"digest      {mask.digest}",
+        f"model       {spec.family}, {spec.n_layers} MoE layers x {spec.n_experts} experts, top-{spec.top_k} "
+        f"(router fingerprint {spec.fingerprint[:12]})",
+        f"rule        {_rule(mask)}",
+        f"entries     {mask.entries} of {spec.n_layers * spec.n_experts}",
+        *(line for name, value in sorted(mask.provenance.items()) for line in _fact(name, value)),
+        "",
+        "layer  experts",
+    ]
+    for layer, depth in enumerate(spec.layer_ids):
+        entries = _entries(mask, layer)
+        lines += _folded(f"{depth:>5}  ", [f"{expert}: {entry.text}" for expert, entry in entries.items()] or ["-"])
+    return "\n".join(lines)
+
+
+def difference(a: Mask, b: Mask) -> str:
+    """What changed from ``a`` to ``b``: provenance, then the changed experts of each layer by kind of change.
+
+    An expert is added, removed, flipped (the opposite is done to it), stronger or weaker; replaced where the masks
+    are of different rules. Raises MaskError if the masks are for models of different shape.
+    """
+    if (a.spec.layer_ids, a.spec.n_experts) != (b.spec.layer_ids, b.spec.n_experts):
+        raise MaskError(
+            f"the masks cannot be compared: one is for {a.spec.n_layers} layers x {a.spec.n_experts} experts, "
+            f"the other for {b.spec.n_layers} x {b.spec.n_experts}"
+        )
+    if a.digest == b.digest:
+        return "no difference: the masks are the same"
+    facts, layers = list(_changed_facts(a, b)), list(_changed_layers(a, b))
+    return "\n".join([*facts, *([""] if facts and len(layers) > 1 else []), *layers])
+
+
+def conflict_report(composed: Composition, names: Sequence[str]) -> str:
+    """How the parts, by name, get on: what they share, and each expert that they disagree about, layer by layer."""
+    mask, conflicts = composed.mask, composed.conflicts
+    lines = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
+    shared = _number(composed.shared, "expert is", "experts are")
+    lines.append(f"{_number(mask.entries, 'entry', 'entries')}; {shared} moved by more than one mask")
+    if not conflicts:
+        return "\n".join([*lines, "no conflicts"])
+    crowded = sum(conflict.crowded for conflict in conflicts)
+    said = [
+        *([f"{len(conflicts) - crowded} pulled both ways"] if crowded < len(conflicts) else []),
+        *([f"{crowded} beyond what a layer can force"] if crowded else []),
+    ]
+    lines += [f"{_number(len(conflicts), 'conflict', 'conflicts')}: {', '.join(said)}", ""]
+    return "\n".join([*lines, *(_conflict(conflict, mask) for conflict in conflicts)])
+
+
+def _number(n: int, one: str, several: str) -> str:
+    return f"{n} {one if n == 1 else several}"
+
+
+def _conflict(conflict: Conflict, mask: Mask) -> str:
+    """One conflict: what each mask asks for, by its number, and what the composed mask does."""
+    names = {1.0: "on", -1.0: "off", 0.0: "left alone"} if mask.rule == "override" else {}
+    asked = ", ".join(
+        f"{number}: {names.get(value, f'{value:+.3f}')}"
+        for number, value in enumerate(conflict.asked, start=1)
+        if value
+    )
+    left = names.get(conflict.left, f"{conflict.left:+.3f}")
+    why = " (the layer is full)" if conflict.crowded else ""
+    return f"layer {conflict.layer:>2}  expert {conflict.expert:>3}  {asked} -> {left}{why}"
+
+
+def _changed_facts(a: Mask, b: Mask) -> Iterator[str]:
+    if a.spec.fingerprint != b.spec.fingerprint:
+        yield f"model: {a.spec.fingerprint[:12]} -> {b.spec.fingerprint[:12]}"
+    if _rule(a) != _rule(b):
+        yield f"rule: {_rule(a)} -> {_rule(b)}"
+    for name in sorted(a.provenance.keys() | b.provenance.keys()):
+        before, after = (mask.provenance.get(name, "-") for mask in (a, b))
+        if before == after:
+            continue
+        if _is_table(before) or _is_table(after):
+            yield f"{name}: changed, as `mascing mask show` of each tells"
+        else:
+            yield f"{name}: {_value(before)} -> {_value(after)}"
+
+
+def _changed_layers(a: Mask, b: Mask) -> Iterator[str]:
+    counts: Counter[str] = Counter()
+    for layer, depth in enumerate(a.spec.layer_ids):
+        changes = list(_changes(_entries(a, layer), _entries(b, layer)))
+        counts.update(kind for kind, _ in changes)
+        label = f"layer {depth:>2}  "
+        for kind in _KINDS:
+            said = [text for of, text in changes if of == kind]
+            if said:
+                yield from _folded(f"{label}{kind:<9} ", said)
+                label = " " * len(label)
+    kinds = [f"{counts[kind]} {kind}" for kind in _KINDS if counts[kind]]
+    total = a.spec.n_layers * a.spec.n_experts
+    yield f"{counts.total()} of {total} entries differ" + (f": {', '.join(kinds)}" if kinds else "")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What a mask does to one expert: by which rule, how strongly and in which direction, and in words."""
+
+    rule: str
+    value: float
+    on: bool
+    text: str
+
+
+def _entries(mask: Mask, layer: int) -> dict[int, _Entry]:
+    """Expert -> what the mask does to it, for the experts that it does something to."""
+    if mask.bias is not None:
+        values = enumerate(mask.bias[layer].tolist())
+        return {expert: _Entry("bias", abs(bias), bias > 0, f"{bias:+.3f}") for expert, bias in values if bias != 0}
+    assert mask.activated is not None
+    assert mask.deactivated is not None
+    assert mask.priority is not None
+    forced = (mask.activated[layer] | mask.deactivated[layer]).nonzero().flatten().tolist()
+    entries = {}
+    for expert in forced:
+        on, priority = bool(mask.activated[layer, expert]), float(mask.priority[layer, expert])
+        text = ("on" if on else "off") + (f" ({priority:+.3f})" if priority else "")
+        entries[expert] = _Entry("override", abs(priority), on, text)
+    return entries
+
+
+def _changes(before: dict[int, _Entry], after: dict[int, _Entry]) -> Iterator[tuple[str, str]]:
+    """The kind of each expert's change, with the change in words."""
+    for expert in sorted(before.keys() | after.keys()):
+        was, now = before.get(expert), after.get(expert)
+        if was is None:
+            assert now is not None
+            yield "added", f"{expert}: {now.text}"
+        elif now is None:
+            yield "removed", f"{expert}: {was.text}"
+        elif was != now:
+            yield _kind(was, now), f"{expert}: {was.text} -> {now.text}"
+
+
+def _kind(was: _Entry, now: _Entry) -> str:
+    if was.rule != now.rule:
+        return "replaced"
+    if was.on != now.on:
+        return "flipped"
+    return "stronger" if now.value > was.value else "weaker"
+
+
+def _rule(mask: Mask) -> str:
+    return "bias (added to the router logits)" if mask.rule == "bias" else f"override (epsilon {mask.epsilon:g})"
+
+
+def _fact(name: str, value: object) -> Iterator[str]:
+    """A fact of the provenance: a line, or one line a row where it is a table."""
+    if not _is_table(value):
+        yield f"{name:<11} {_value(value)}"
+        return
+    assert isinstance(value, list)
+    for number, row in enumerate(value):
+        said = ", ".join(f"{key} {_value(item)}" for key, item in row.items() if not _is_table(item))
+        yield f"{name if number == 0 else '':<11} {said}"
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _folded(label: str, items: Sequence[str]) -> list[str]:
+    """The items behind a label, on as many lines as they need."""
+    # No break inside an item: its own spaces are held together while the text is folded.
+    text = ", ".join(item.replace(" ", "\0") for item in items)
+    lines = textwrap.wrap(
+        text, _WIDTH, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False
+    )
+    return [line.replace("\0", " ") for line in lines]

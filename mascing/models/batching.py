@@ -1,0 +1,45 @@
+"""Batches of prompts of like length, so that little is computed on padding."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, full, long, tensor
+
+
+def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Group indices by length, longest first, each batch at most ``batch_tokens`` tokens with its padding.
+
+    A prompt longer than the budget is a batch of its own. The order depends on the lengths alone, and a model that
+    runs out of memory does so on the first batch. Together the batches hold every index exactly once.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    batches: list[list[int]] = []
+    for index in order:
+        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_tokens:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def right_padded(rows: Sequence[Sequence[int]], pad_id: int = 0) -> Tensor:
+    """Token ids [B, T] with padding after each row's end.
+
+    A causal decoder needs no attention mask for it: no real token sees what comes after it. What is computed at
+    padded positions must be thrown away.
+    """
+    length = max(len(row) for row in rows)
+    ids_BT = full((len(rows), length), pad_id, dtype=long)
+    for index, row in enumerate(rows):
+        ids_BT[index, : len(row)] = tensor(row, dtype=long)
+    return ids_BT
+
+
+def batch_shape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int]:
+    """(B, T) of a decoder's input, whether it is given tokens or embeddings."""
+    tokens = kwargs.get("input_ids")
+    if tokens is None:
+        tokens = kwargs.get("inputs_embeds")
+    if tokens is None:
+        tokens = args[0]
+    return tokens.shape[0], tokens.shape[1]

@@ -1,0 +1,91 @@
+"""What is left of each mask's effect when conditions change."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mascing.report.figures.figure import Figure, Json, Table, legend_below, to_spec
+from mascing.report.figures.palette import colour, error_bars, marker
+from mascing.report.wording import in_order, points_text, set_order, set_title
+from mascing.schemas.result import Rate, Result
+
+AS_IT_IS = "as it is"
+
+Changes = Mapping[str, Mapping[str, Mapping[str, Rate]]]
+"""Paired change by method, condition and set."""
+
+
+def robustness_figure(result: Result, gated: Mapping[str, Any], least: float) -> Figure | None:
+    """The uplift of each method under each condition, beside the one on the whole test split; None where none is known.
+
+    ``gated`` are the facts of the gate stage, ``least`` what the lower bound of the uplift must reach.
+    """
+    changes = _changes(gated)
+    if not changes:
+        return None
+    methods = in_order(changes)
+    names = list(next(iter(changes.values())))
+    told = "; ".join(
+        f"{method} {name} {points_text(changes[method][name]['target'])}" for method in methods for name in names
+    )
+    return Figure(
+        key="uplift-conditions",
+        title="Uplift under changed conditions",
+        caption="Target uplift over the unsteered model under the same condition, with its 95% interval. Dotted: what "
+        "the lower bound must reach.",
+        alt=f"Uplift under each condition with 95% interval: {told}.",
+        spec=to_spec(
+            [_intervals(method, result.methods[method].uplift, changes[method]) for method in methods],
+            {"title": "uplift, points", "zeroline": True},
+            {"title": "", "autorange": "reversed", "type": "category", "showgrid": False},
+            height=150 + (1 + len(names)) * (18 + 14 * len(methods)),
+            margin={"b": 88},
+            scattermode="group",
+            legend=legend_below(0.22),
+            shapes=[_limit(least)],
+        ),
+        numbers=_table(changes),
+        wide=True,
+    )
+
+
+def _changes(gated: Mapping[str, Any]) -> Changes:
+    return {
+        method: {
+            name: {each: Rate.model_validate(change) for each, change in sets.items()} for name, sets in found.items()
+        }
+        for method, found in gated.get("robustness", {}).items()
+    }
+
+
+def _intervals(method: str, plain: Rate, found: Mapping[str, Mapping[str, Rate]]) -> Json:
+    rates = {AS_IT_IS: plain} | {name: sets["target"] for name, sets in found.items()}
+    bars = [error_bars(method, rate) for rate in rates.values()]
+    return {
+        "type": "scatter",
+        "orientation": "h",
+        "name": method,
+        "x": [100 * rate.value for rate in rates.values()],
+        "y": list(rates),
+        "mode": "markers",
+        "cliponaxis": False,
+        "marker": marker(method) | {"line": {"width": 2, "color": colour(method)}},
+        "error_x": bars[0] | {side: [bar[side][0] for bar in bars] for side in ("array", "arrayminus")},
+        "text": [points_text(rate) for rate in rates.values()],
+        "hovertemplate": f"{method}, %{{y}}: %{{text}}<extra></extra>",
+    }
+
+
+def _limit(least: float) -> Json:
+    line = {"color": "var(--muted)", "width": 1, "dash": "dot"}
+    return {"type": "line", "x0": 100 * least, "x1": 100 * least, "yref": "paper", "y0": 0, "y1": 1, "line": line}
+
+
+def _table(changes: Changes) -> Table:
+    sets = sorted({each for found in changes.values() for of in found.values() for each in of}, key=set_order)
+    rows = [
+        (method, name, *(points_text(found[each]) for each in sets))
+        for method in in_order(changes)
+        for name, found in changes[method].items()
+    ]
+    caption = "Change in points against the unsteered model under the same condition, with 95% intervals"
+    return Table(caption, ("Method", "Condition", *map(set_title, sets)), tuple(rows))

@@ -1,0 +1,70 @@
+"""Utility against uplift: what each mask gains and what it costs, with the gates as lines."""
+
+from collections.abc import Mapping
+
+from mascing.report.figures.figure import Figure, Json, legend_below, to_spec
+from mascing.report.figures.palette import error_bars, marker
+from mascing.report.wording import in_order, points_text, set_title
+from mascing.schemas.config import GatesConfig
+from mascing.schemas.result import Rate, Result
+
+
+def tradeoff_figures(result: Result, changes: Mapping[str, Mapping[str, Rate]], gates: GatesConfig) -> list[Figure]:
+    """One plot a utility and protected set: change on that set against uplift, both paired with the baseline."""
+    floors = {f"utility/{name}": gates.max_utility_loss for name in result.baseline.utility}
+    floors |= {f"protected/{name}": gates.protected_tolerance for name in result.baseline.protected}
+    return [
+        _figure(name, floor, result, {method: found[name] for method, found in changes.items() if name in found}, gates)
+        for name, floor in floors.items()
+    ]
+
+
+def _figure(name: str, floor: float, result: Result, changes: Mapping[str, Rate], gates: GatesConfig) -> Figure:
+    methods = [method for method in in_order(result.methods) if method in changes]
+    told = "; ".join(
+        f"{method} uplift {points_text(result.methods[method].uplift)}, change {points_text(changes[method])}"
+        for method in methods
+    )
+    return Figure(
+        key="tradeoff-" + name.replace("/", "-"),
+        title=f"{set_title(name)} against uplift",
+        caption=(
+            f"Paired differences to the baseline with 95% intervals. Dashed: the gates, at least "
+            f"{100 * gates.min_uplift:g} points of uplift and at most {100 * floor:g} points lost here. A mask passes "
+            "when its whole interval lies above and to the right of them."
+        ),
+        alt=f"{set_title(name)}, change against target uplift, in percentage points: {told}.",
+        spec=to_spec(
+            [_cross(method, result.methods[method].uplift, changes[method]) for method in methods],
+            {"title": "target uplift, percentage points"},
+            {"title": "change, percentage points"},
+            height=380,
+            margin={"b": 84},
+            legend=legend_below(0.24),
+            shapes=[
+                _gate("x", 100 * gates.min_uplift),
+                _gate("y", -100 * floor),
+            ],
+        ),
+    )
+
+
+def _cross(method: str, uplift: Rate, change: Rate) -> Json:
+    return {
+        "type": "scatter",
+        "name": method,
+        "x": [100 * uplift.value],
+        "y": [100 * change.value],
+        "mode": "markers",
+        "marker": marker(method),
+        "error_x": error_bars(method, uplift),
+        "error_y": error_bars(method, change),
+        "hovertemplate": f"{method}<br>uplift {points_text(uplift)}<br>change {points_text(change)}<extra></extra>",
+    }
+
+
+def _gate(axis: str, value: float) -> Json:
+    """A line through the whole plot at ``value`` of this axis."""
+    other = "y" if axis == "x" else "x"
+    ends = {f"{axis}0": value, f"{axis}1": value, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
+    return {"type": "line", "line": {"color": "var(--muted)", "width": 1, "dash": "dash"}, **ends}

@@ -1,0 +1,115 @@
+"""The page's first words: what was steered, whether a mask passed, which, and by how much."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mascing.report.wording import in_order, percent, points, points_text, set_title
+from mascing.schemas.result import MethodResult, Rate, Result
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number of the headline with what it is and how sure it is."""
+
+    label: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The verdict of a run in one sentence, what stands behind it, and its numbers."""
+
+    passed: bool
+    verdict: str
+    sentence: str
+    tiles: tuple[Tile, ...]
+    warnings: tuple[str, ...]
+
+
+def headline(result: Result, changes: Mapping[str, Mapping[str, Rate]]) -> Headline:
+    """The headline of a run; ``changes`` holds each method's paired change a set, where replies were judged."""
+    method = shown_method(result)
+    return Headline(
+        passed=result.published is not None,
+        verdict=_verdict(result),
+        sentence="" if method is None else _sentence(method, result),
+        tiles=() if method is None else _tiles(method, result, changes.get(method, {})),
+        warnings=tuple(_warnings(result)),
+    )
+
+
+def shown_method(result: Result) -> str | None:
+    """The method whose mask the page follows in detail: the published one, else the one with the highest uplift."""
+    if result.published is not None:
+        return result.published
+    ranked = [name for name in in_order(result.methods) if name != "random"]
+    return max(ranked, key=lambda name: result.methods[name].uplift.value, default=None)
+
+
+def _verdict(result: Result) -> str:
+    passing = [name for name in in_order(result.methods) if result.methods[name].gate == "pass" and name != "random"]
+    others = [name for name in passing if name != result.published]
+    if result.published is None:
+        return "No mask was published: none passed every gate." if not passing else "No mask was published."
+    also = f" ({_listed(others)} passed as well)" if others else ""
+    return f"The {result.published} mask passed every gate and was published{also}."
+
+
+def _listed(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _sentence(method: str, result: Result) -> str:
+    found, before = result.methods[method], result.baseline.target_rate
+    lead = "" if result.published else f"The strongest, {method}, falls short. "
+    return (
+        f"{lead}On {found.target_rate.n} held-out conversations the wanted behaviour went from "
+        f"{percent(before.value)} to {percent(found.target_rate.value)}: {points(found.uplift.value)} percentage "
+        f"points (95% interval {points(found.uplift.low)} to {points(found.uplift.high)})."
+    )
+
+
+def _tiles(method: str, result: Result, changes: Mapping[str, Rate]) -> tuple[Tile, ...]:
+    found, before = result.methods[method], result.baseline
+    tiles = [
+        Tile("Target, unsteered", percent(before.target_rate.value), _range(before.target_rate)),
+        Tile(f"Target, {method}", percent(found.target_rate.value), _range(found.target_rate)),
+        Tile(
+            "Uplift, points",
+            points(found.uplift.value),
+            f"95%: {points(found.uplift.low)} to {points(found.uplift.high)}",
+        ),
+    ]
+    for kind, rates in (("utility", found.utility), ("protected", found.protected)):
+        tiles += [_kept(f"{kind}/{name}", rate, changes) for name, rate in rates.items()]
+    return tuple(tiles)
+
+
+def _kept(name: str, rate: Rate, changes: Mapping[str, Rate]) -> Tile:
+    change = f"change {points_text(changes[name])}" if name in changes else _range(rate)
+    return Tile(set_title(name), percent(rate.value), change)
+
+
+def _range(rate: Rate) -> str:
+    return f"95%: {100 * rate.low:.1f} to {100 * rate.high:.1f}"
+
+
+def _warnings(result: Result) -> list[str]:
+    control: MethodResult | None = result.methods.get("random")
+    found = []
+    if control is not None and control.uplift.low > 0:
+        found.append(
+            f"The shuffled control moved the target as well ({points_text(control.uplift)} points): part of any uplift "
+            "here may be disturbance and not steering."
+        )
+    rates = {"the baseline": result.baseline.target_rate} | {
+        f"{name}": method.target_rate for name, method in result.methods.items()
+    }
+    unread = [f"{name} {rate.unscored} of {rate.n}" for name, rate in rates.items() if rate.unscored]
+    if unread:
+        found.append(
+            f"No judge could read some target replies ({'; '.join(unread)}). Intervals count them at their worst."
+        )
+    return found

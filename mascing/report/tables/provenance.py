@@ -1,0 +1,100 @@
+"""Where every number comes from: model, data, stages and their manifests, mask, seeds, versions and timings."""
+
+from mascing.conversations.splits import SPLITS
+from mascing.report.evidence import Evidence
+from mascing.report.figures.figure import Table
+from mascing.report.wording import in_order, plain, set_order, set_title
+
+
+def provenance_tables(evidence: Evidence) -> list[Table]:
+    """The tables of the page's last section; those that a run left nothing for are left out."""
+    tables = [
+        _run(evidence),
+        _data(evidence),
+        _matching(evidence),
+        _quarantine(evidence),
+        _stages(evidence),
+        _masks(evidence),
+        _versions(evidence),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _run(evidence: Evidence) -> Table:
+    config, spec = evidence.config, evidence.facts("harvest").get("spec", {})
+    rows = [
+        ("Model", evidence.result.model),
+        ("Model path", config.model.path),
+        ("Revision", plain(config.model.revision)),
+        ("Checkpoint", plain(evidence.card.get("data", {}).get("checkpoint"))),
+        ("Config and router weights", plain(spec.get("fingerprint"))),
+        ("Routers", _routers(spec)),
+        ("Behaviour", config.behaviour.name),
+        ("Conversations", config.behaviour.conversations),
+        ("Seed", str(config.seed)),
+        ("Published mask", plain(evidence.card.get("mask_digest"))),
+    ]
+    return Table("Run", ("What", "Value"), tuple(row for row in rows if row[1] not in ("", "–")))
+
+
+def _routers(spec: dict[str, object]) -> str:
+    if not spec:
+        return ""
+    layers = spec.get("layer_ids")
+    count = len(layers) if isinstance(layers, list | tuple) else "?"
+    return (
+        f"{spec.get('family')}: {count} MoE layers of {spec.get('n_experts')} experts, "
+        f"{spec.get('top_k')} a token, {spec.get('scoring')}"
+    )
+
+
+def _data(evidence: Evidence) -> Table:
+    sets = evidence.facts("prepare").get("sets", {})
+    names = sorted({name for counts in sets.values() for name in counts}, key=set_order)
+    rows = [(split, *(str(sets[split].get(name, 0)) for name in names)) for split in SPLITS if split in sets]
+    return Table("Conversations by split and set", ("Split", *(set_title(name) for name in names)), tuple(rows))
+
+
+def _matching(evidence: Evidence) -> Table:
+    rows = [
+        (split, *(str(count) for count in (found["positive"], found["negative"], found["pairs"], _alone(found))))
+        for split, found in evidence.facts("prepare").get("matching", {}).items()
+    ]
+    columns = ("Split", "Positive", "Negative", "Pairs", "Left out of the contrast")
+    return Table("Classes matched on form and topic", columns, tuple(rows))
+
+
+def _alone(found: dict[str, int]) -> int:
+    return found["positive"] + found["negative"] - 2 * found["pairs"]
+
+
+def _quarantine(evidence: Evidence) -> Table:
+    rows = sorted(evidence.quarantined.items(), key=lambda item: (-item[1], item[0]))
+    return Table(
+        "Quarantined conversations", ("Reason", "Conversations"), tuple((reason, str(count)) for reason, count in rows)
+    )
+
+
+def _stages(evidence: Evidence) -> Table:
+    timings = evidence.result.timings
+    rows = []
+    for stage in [*evidence.manifests, *(name for name in timings if name not in evidence.manifests)]:
+        seconds = f"{timings[stage]:.1f}" if stage in timings else "–"
+        manifest = evidence.manifests.get(stage)
+        if manifest is None:
+            rows.append((stage, seconds, "–", "–", "–", "–"))
+        else:
+            counts = (str(manifest.rows_in), str(manifest.rows_quarantined), str(len(manifest.shards)))
+            rows.append((stage, seconds, *counts, manifest.prefix))
+    columns = ("Stage", "Seconds", "Rows in", "Quarantined", "Shards", "Manifest under")
+    return Table("Stages", columns, tuple(rows))
+
+
+def _masks(evidence: Evidence) -> Table:
+    maps = [evidence.maps[name] for name in in_order(evidence.maps)]
+    rows = tuple((found.method, found.rule, str(found.entries), found.digest) for found in maps)
+    return Table("Masks", ("Method", "Rule", "Entries", "SHA-256 of its content"), rows)
+
+
+def _versions(evidence: Evidence) -> Table:
+    return Table("Versions", ("Package", "Version"), tuple(sorted(evidence.result.versions.items())))

@@ -1,0 +1,142 @@
+"""Replies before and after: drawn by a hash of the conversation's id, so that nobody picked them."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from mascing.report.evidence import Reply
+from mascing.report.figures.figure import Table
+from mascing.report.wording import in_order, set_order, set_title
+from mascing.schemas.conversation import Conversation, Message
+
+# Shown of each kind in each set.
+_SHOWN = {"gained": 3, "lost": 3, "reworded": 2, "unchanged": 2}
+_KINDS = {
+    "gained": "Gained: a hit only with the mask",
+    "lost": "Lost: a hit only without the mask",
+    "reworded": "Reworded: another reply, no hit gained or lost",
+    "unchanged": "Unchanged: the same reply",
+}
+_LONGEST = 1500
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One conversation with the model's reply to it, unsteered and steered."""
+
+    conversation_id: str
+    earlier: tuple[Message, ...]
+    last: Message | None
+    wanted: str | None
+    before: Reply
+    after: Reply
+
+
+@dataclass(frozen=True)
+class SampleGroup:
+    """Samples of one kind of change, and how many such conversations there are in all."""
+
+    title: str
+    count: int
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """The samples of one set, and the number of its conversations."""
+
+    name: str
+    count: int
+    groups: tuple[SampleGroup, ...]
+
+    @property
+    def title(self) -> str:
+        """The set as the page names it."""
+        return set_title(self.name)
+
+
+def draw_samples(
+    before: Mapping[str, Reply], after: Mapping[str, Reply], conversations: Mapping[str, Conversation]
+) -> list[SampleSet]:
+    """For each set: replies that the mask changed, for better and for worse, and replies that it did not.
+
+    All mappings are by conversation id. A conversation that is missing from ``conversations`` shows its replies alone.
+    """
+    shared = sorted((key for key in before if key in after), key=_draw)
+    names = sorted({before[key].set for key in shared}, key=set_order)
+    return [
+        _sample_set(name, [key for key in shared if before[key].set == name], before, after, conversations)
+        for name in names
+    ]
+
+
+def movement_table(replies: Mapping[str, Mapping[str, Reply]]) -> Table:
+    """How many replies of each set every method's mask changed, and in which direction.
+
+    ``replies`` maps a method (``baseline`` among them) to its judged replies by conversation id.
+    """
+    before = replies.get("baseline", {})
+    rows = []
+    for method in in_order(replies.keys() - {"baseline"}):
+        after = replies[method]
+        for name in sorted({row.set for row in before.values()}, key=set_order):
+            keys = [key for key, row in before.items() if row.set == name and key in after]
+            counts = Counter(_kind(before[key], after[key]) for key in keys)
+            rows.append((method, set_title(name), *(str(counts[kind]) for kind in _KINDS), str(len(keys))))
+    columns = ("Method", "Set", *(kind.capitalize() for kind in _KINDS), "Conversations")
+    return Table("What each mask did to the replies", columns, tuple(rows))
+
+
+def _sample_set(
+    name: str,
+    keys: list[str],
+    before: Mapping[str, Reply],
+    after: Mapping[str, Reply],
+    conversations: Mapping[str, Conversation],
+) -> SampleSet:
+    kinds = {key: _kind(before[key], after[key]) for key in keys}
+    counts = Counter(kinds.values())
+    groups = tuple(
+        SampleGroup(
+            title,
+            counts[kind],
+            tuple(
+                _sample(key, before[key], after[key], conversations.get(key))
+                for key in [key for key in keys if kinds[key] == kind][: _SHOWN[kind]]
+            ),
+        )
+        for kind, title in _KINDS.items()
+    )
+    return SampleSet(name, len(keys), groups)
+
+
+def _kind(before: Reply, after: Reply) -> str:
+    if before.outcome != after.outcome and "hit" in (before.outcome, after.outcome):
+        return "gained" if after.outcome == "hit" else "lost"
+    return "unchanged" if before.text == after.text else "reworded"
+
+
+def _sample(key: str, before: Reply, after: Reply, conversation: Conversation | None) -> Sample:
+    messages = () if conversation is None else tuple(_shortened(message) for message in conversation.messages)
+    wanted = shorten(conversation.wanted) if conversation is not None and conversation.wanted else None
+    return Sample(key, messages[:-1], messages[-1] if messages else None, wanted, _cut(before), _cut(after))
+
+
+def _shortened(message: Message) -> Message:
+    return Message(role=message.role, content=shorten(message.content))
+
+
+def _cut(reply: Reply) -> Reply:
+    return Reply(reply.conversation_id, reply.group_id, reply.set, shorten(reply.text), reply.outcome, reply.reason)
+
+
+def shorten(text: str) -> str:
+    """The text, cut after 1500 characters with a word that says so."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_LONGEST]}… [cut here; {len(text)} characters in all]"
+
+
+def _draw(conversation_id: str) -> str:
+    return sha256(conversation_id.encode()).hexdigest()

@@ -1,0 +1,272 @@
+"""Find a model's routers and say what they are: family, layers, experts, selection."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mascing.errors import ModelError
+from mascing.routers.families import CORRECTION_NAMES, SCORING, UNLISTED, UNSUPPORTED
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class RouterSpec:
+    """What a mask must fit: the routers of one model.
+
+    ``layer_ids`` are the depths of the MoE layers in the model (dense layers have none), ``n_experts`` E, ``top_k``
+    K. ``fingerprint`` is a sha256 over the model's config and router weights, biases included; it is the same for
+    every dtype, device, attention or experts implementation that the checkpoint is loaded with.
+    """
+
+    family: str
+    layer_ids: tuple[int, ...]
+    n_experts: int
+    top_k: int
+    scoring: str
+    fingerprint: str = ""
+
+    @property
+    def n_layers(self) -> int:
+        """Number of MoE layers, L."""
+        return len(self.layer_ids)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "layer_ids": list(self.layer_ids)}
+
+    @classmethod
+    def from_json(cls, d: dict[str, Any]) -> "RouterSpec":
+        """Inverse of :meth:`to_json`."""
+        return cls(**{**d, "layer_ids": tuple(d["layer_ids"])})
+
+
+def inspect_routers(model: nn.Module) -> RouterSpec:
+    """Say what the routers of ``model`` are.
+
+    Raises ModelError if the model has no routers that can be tapped.
+    """
+    plain = uncompiled(model)
+    routers = find_routers(plain)
+    config = plain.config.get_text_config()
+    return RouterSpec(
+        family=config.model_type,
+        layer_ids=tuple(router.layer_id for router in routers),
+        n_experts=_only(routers, "n_experts"),
+        top_k=_only(routers, "top_k"),
+        scoring=SCORING.get(config.model_type, UNLISTED),
+        fingerprint=_fingerprint(config, routers),
+    )
+
+
+@dataclass(frozen=True)
+class Router:
+    """One router of a model: the modules that own its ``[E, H]`` weight and, where it has one, its correction
+    bias."""
+
+    name: str
+    layer_id: int
+    top_k: int
+    owner: nn.Module
+    correction_owner: nn.Module | None
+    correction_name: str | None
+    groups: tuple[int, int] | None
+    """(number of groups, groups kept) where selection is limited to groups of experts."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The router's own parameter [E, H], never a tapped view of it."""
+        return stored_tensor(self.owner, "weight")
+
+    @property
+    def correction(self) -> Tensor | None:
+        """What is added to the scores for selection alone ([E], ernie: [1, E]), or None."""
+        if self.correction_owner is None or self.correction_name is None:
+            return None
+        return stored_tensor(self.correction_owner, self.correction_name)
+
+    @property
+    def n_experts(self) -> int:
+        """Number of experts, E."""
+        return self.weight.shape[0]
+
+
+def find_routers(model: nn.Module) -> list[Router]:
+    """The routers of ``model`` in depth order.
+
+    They are the modules that transformers records as ``router_logits``. Raises ModelError if there are none or if
+    they cannot be tapped.
+    """
+    config = getattr(model, "config", None)
+    if config is None or not hasattr(config, "get_text_config"):
+        raise ModelError(
+            f"{type(model).__name__} is not a transformers model: pass the model that from_pretrained returns"
+        )
+    family = config.get_text_config().model_type
+    if family in UNSUPPORTED:
+        raise ModelError(f"{family} cannot be steered: {UNSUPPORTED[family]}")
+    _refuse_quantised(model)
+    routers = [_router(model, name, module) for name, module in _recorded(model)]
+    if not routers:
+        raise ModelError(f"{family} has no routers that transformers records as router_logits: it cannot be steered")
+    _refuse_offloaded(routers)
+    return routers
+
+
+def uncompiled(model: nn.Module) -> "PreTrainedModel":
+    """The model itself, where ``torch.compile`` wrapped it."""
+    plain: PreTrainedModel = model._modules.get("_orig_mod") or model
+    return plain
+
+
+def stored_tensor(module: nn.Module, name: str) -> Tensor:
+    """A module's own parameter or buffer, whatever its class makes of the attribute."""
+    stored = module._parameters[name] if name in module._parameters else module._buffers[name]
+    assert stored is not None
+    return stored
+
+
+def _recorded(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Modules that any part of the model declares as the origin of its router logits."""
+    recorders = [
+        recorder
+        for part in model.modules()
+        for recorder in _as_list((getattr(part, "_can_record_outputs", None) or {}).get("router_logits"))
+    ]
+    for name, module in model.named_modules():
+        if any(
+            isinstance(module, recorder.target_class)
+            and (recorder.layer_name is None or f".{name}".endswith(f".{recorder.layer_name}"))
+            for recorder in recorders
+        ):
+            yield name, module
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _router(model: nn.Module, name: str, module: nn.Module) -> Router:
+    owner = _weight_owner(name, module)
+    parent = model.get_submodule(name.rpartition(".")[0])
+    correction_owner, correction_name = _correction(module, parent)
+    layer = re.search(r"\.(\d+)\.", f".{name}.")
+    if layer is None:
+        raise ModelError(f"the router {name} is in no numbered layer: this model cannot be steered")
+    return Router(
+        name=name,
+        layer_id=int(layer.group(1)),
+        top_k=_top_k(name, module, parent),
+        owner=owner,
+        correction_owner=correction_owner,
+        correction_name=correction_name,
+        groups=_groups(module),
+    )
+
+
+def _weight_owner(name: str, module: nn.Module) -> nn.Module:
+    owners = [part for part in module.modules() if isinstance(part._parameters.get("weight"), Tensor)]
+    owners = [part for part in owners if part._parameters["weight"].dim() == 2]  # type: ignore[union-attr]
+    if len(owners) != 1:
+        raise ModelError(
+            f"the router {name} has {len(owners)} weight matrices instead of one [experts, hidden]: "
+            "factored or composed routing cannot be steered"
+        )
+    return owners[0]
+
+
+def _correction(module: nn.Module, parent: nn.Module) -> tuple[nn.Module | None, str | None]:
+    for part in (*module.modules(), parent):
+        for name in CORRECTION_NAMES:
+            if part._parameters.get(name) is not None or part._buffers.get(name) is not None:
+                return part, name
+    return None, None
+
+
+def _top_k(name: str, module: nn.Module, parent: nn.Module) -> int:
+    for part in (module, parent):
+        if isinstance(getattr(part, "top_k", None), int):
+            return int(part.top_k)  # type: ignore[arg-type]
+    raise ModelError(f"the router {name} does not say how many experts it selects (top_k): it cannot be steered")
+
+
+def _groups(module: nn.Module) -> tuple[int, int] | None:
+    groups, kept = getattr(module, "num_group", None), getattr(module, "topk_group", None)
+    if not isinstance(groups, int) or not isinstance(kept, int) or kept >= groups:
+        return None
+    return groups, kept
+
+
+def _refuse_quantised(model: nn.Module) -> None:
+    """Refuse a model with any quantised router: one that is a plain Linear is quantised with the rest of the model."""
+    names = [
+        name
+        for name, module in model.named_modules()
+        if name.endswith((".gate", ".router", ".gate.wg", ".router.layer"))
+        and isinstance(weight := module._parameters.get("weight"), Tensor)
+        and not weight.is_floating_point()
+        and any(hasattr(model.get_submodule(name.rsplit(".", up)[0]), "experts") for up in (1, 2))
+    ]
+    if names:
+        raise ModelError(_quantised_message(names))
+
+
+def _refuse_offloaded(routers: list[Router]) -> None:
+    """Refuse routers that accelerate keeps elsewhere and loads for each forward: there is nothing to tap in between."""
+    away = [router.name for router in routers if router.weight.is_meta]
+    if away:
+        raise ModelError(
+            f"{len(away)} of {len(routers)} routers are offloaded to CPU or disk (first {away[0]}), so their logits "
+            "cannot be tapped: load the model on more GPUs, in a smaller dtype, or quantised except for the routers"
+        )
+
+
+def _quantised_message(names: list[str]) -> str:
+    leaf = names[0].rpartition(".")[2]
+    return (
+        f"quantisation replaced the routers ({', '.join(names[:3])}...), so their logits cannot be tapped: "
+        f'load the model with llm_int8_skip_modules=["{leaf}", "lm_head"] in its quantisation config'
+    )
+
+
+def _only(routers: list[Router], attribute: str) -> int:
+    values = {router.name: int(getattr(router, attribute)) for router in routers}
+    if len(set(values.values())) != 1:
+        raise ModelError(f"the routers differ in {attribute} ({values}): a mask needs the same in every layer")
+    return next(iter(values.values()))
+
+
+_NOT_IDENTITY = re.compile(
+    r"^(_.*|transformers_version|dtype|torch_dtype|architectures|auto_map|name_or_path|quantization_config|use_cache"
+    r"|output_.*|return_dict|.*_token_id|id2label|label2id|problem_type|is_decoder|chunk_size_feed_forward"
+    r"|tie_word_embeddings|.*_implementation|.*dropout.*|initializer_range|router_aux_loss_coef|.*jitter.*)$"
+)
+"""Config fields that may differ between two loads of one checkpoint without changing what a mask does."""
+
+
+def _fingerprint(config: Any, routers: list[Router]) -> str:
+    digest = hashlib.sha256(json.dumps(_identity(config.to_dict()), sort_keys=True, default=str).encode())
+    for router in routers:
+        for tensor in (router.weight, router.owner._parameters.get("bias"), router.correction):
+            if tensor is not None:
+                # bfloat16 is what checkpoints are stored in; rounding to it makes every wider load of one agree.
+                stored = tensor.detach().to(torch.bfloat16).contiguous().cpu()
+                digest.update(stored.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _identity(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _identity(item) for key, item in value.items() if not _NOT_IDENTITY.match(str(key))}
+    if isinstance(value, (list, tuple)):
+        return [_identity(item) for item in value]
+    return value

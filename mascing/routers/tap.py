@@ -1,0 +1,277 @@
+"""Tap the routers' linear layers: see and edit router logits before any selection, in every family alike.
+
+The module that owns a router's ``[E, H]`` weight gets a subclass of its own class whose ``weight`` is a view that
+knows its tap: ``F.linear(x, weight)`` runs as ever, then its result passes the tap and goes on as a plain tensor.
+Upstream's own selection follows. This holds where a forward hook or a replaced ``forward`` is silently skipped:
+blocks that use the router's weight without calling the router, compiled graphs, copies of the model.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mascing.errors import SteeringError
+from mascing.routers.spec import Router, find_routers, stored_tensor, uncompiled
+
+Edit = Callable[[int, Tensor], Tensor]
+"""(index of the MoE layer in depth order, values [rows, E]) -> values [rows, E]; rows are B * T in row-major
+order."""
+
+Watch = Callable[[int, Tensor], None]
+"""Like an Edit, but sees the values before every edit and changes nothing."""
+
+
+def tap_routers(model: nn.Module, edit: Edit) -> "TapHandle":
+    """Pass the router logits of every MoE layer through ``edit`` until the handle is removed.
+
+    ``edit(layer_index, logits)`` gets and returns [rows, E]; its result is cast back to the logits' dtype.
+    Gradients flow to the router's input and weight and to whatever ``edit`` adds. Raises ModelError if the routers
+    cannot be tapped and SteeringError if a 2-token forward does not pass every tap exactly once.
+    """
+    return TapHandle(model, edit=edit)
+
+
+def watch_routers(model: nn.Module, watch: Watch) -> "TapHandle":
+    """Show the raw router logits of every MoE layer to ``watch``; errors as in :func:`tap_routers`."""
+    return TapHandle(model, watch=watch)
+
+
+def edits_of(model: nn.Module) -> list[Edit]:
+    """The edits in force on the router logits of ``model``, of every layer."""
+    return [edit for router in find_routers(uncompiled(model)) for edit in _edits_on(router.owner)]
+
+
+class TapHandle:
+    """Taps in force on one model; a context manager that removes them."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        edit: Edit | None = None,
+        watch: Watch | None = None,
+        choice_edit: Edit | None = None,
+        rows: int = 1,
+    ) -> None:
+        """Install the taps and prove them with a batch of ``rows``.
+
+        ``choice_edit`` edits the corrected scores [N, E] by which correction-bias routers select.
+        """
+        self.model = uncompiled(model)
+        self.routers = find_routers(self.model)
+        self.taps = [_tap(router.owner, "weight", index) for index, router in enumerate(self.routers)]
+        self._choice_taps = (
+            [tap for index, router in enumerate(self.routers) if (tap := _choice_tap(router, index))]
+            if choice_edit
+            else []
+        )
+        self._edit, self._watch, self._choice_edit, self._rows = edit, watch, choice_edit, rows
+        self._removed = False
+        for tap in self.every_tap:
+            tap.batches.append(rows)
+        for tap in self.taps:
+            tap.attach(edit, watch)
+        for tap in self._choice_taps:
+            tap.attach(choice_edit, None)
+        try:
+            self.prove()
+            if model is not self.model:
+                self.prove(model)
+        except BaseException:
+            self.remove()
+            raise
+
+    def prove(self, compiled: Callable[..., Any] | None = None) -> None:
+        """Run 2 tokens a row through the model, or a compiled callable of it, and see that every tap fired once.
+
+        Raises SteeringError naming the routers that did not.
+        """
+        batch = max(rows for tap in self.taps for rows in tap.batches)
+        device = self.model.get_input_embeddings().weight.device
+        tokens = torch.ones((batch, 2), dtype=torch.long, device=device)
+        with ExitStack() as stack:
+            proofs = [stack.enter_context(tap.proof()) for tap in self.every_tap]
+            with torch.no_grad():
+                (self.model.get_decoder() if compiled is None else compiled)(input_ids=tokens, use_cache=False)
+            seen = [(self.routers[proof.layer].name, proof.fires, proof.rows) for proof in proofs]
+        wrong = [f"{name} ({fires} times, {rows} rows)" for name, fires, rows in seen if fires > 1 or rows != 2 * batch]
+        if wrong:
+            raise SteeringError(
+                f"steering is not in force: a forward of {2 * batch} tokens must pass every router once, but it passed "
+                f"{', '.join(wrong)}. This model or compiled callable cannot be steered"
+            )
+
+    @property
+    def every_tap(self) -> list["Tap"]:
+        """Taps of router logits, then those of corrected scores."""
+        return [*self.taps, *self._choice_taps]
+
+    def remove(self) -> None:
+        """Give the routers back as they were; removing twice is harmless."""
+        if self._removed:
+            return
+        self._removed = True
+        for tap in self.every_tap:
+            tap.batches.remove(self._rows)
+        for tap in self.taps:
+            tap.detach(self._edit, self._watch)
+        for tap in self._choice_taps:
+            tap.detach(self._choice_edit, None)
+
+    def __enter__(self) -> "TapHandle":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+
+class Tap:
+    """One tapped attribute of one module: what passes it, and how much has passed."""
+
+    def __init__(self, module: nn.Module, name: str, layer: int) -> None:
+        """Tap what ``F.linear`` makes of a ``weight``, or what an addition makes of any other attribute."""
+        self.module, self.name, self.layer = module, name, layer
+        self.edits: list[Edit] = []
+        self.watches: list[Watch] = []
+        self.batches: list[int] = []
+        self.fires = 0
+        self._eager_rows = 0
+        # A compiled graph counts in a tensor: a Python number would be a constant of the graph.
+        self._graph_rows = torch.zeros((), dtype=torch.long, device=stored_tensor(module, name).device)
+        operations = _LINEAR if name == "weight" else _ADDITION
+        self.tensor_class = type("TappedTensor", (TappedTensor,), {"tap": self, "operations": operations})
+
+    @property
+    def rows(self) -> int:
+        """Rows that passed since the tap was made, in eager mode and in compiled graphs."""
+        return self._eager_rows + int(self._graph_rows)
+
+    @contextmanager
+    def proof(self) -> Iterator["Tap"]:
+        """Count from zero and hide from the watches, then go back to what was: nobody wants to record a proof."""
+        before = self.fires, self._eager_rows, self._graph_rows.clone(), self.watches
+        self.fires, self._eager_rows, self.watches = 0, 0, []
+        self._graph_rows.zero_()
+        try:
+            yield self
+        finally:
+            self.fires, self._eager_rows, graph_rows, self.watches = before
+            self._graph_rows.copy_(graph_rows)
+
+    def attach(self, edit: Edit | None, watch: Watch | None) -> None:
+        """Add an edit after those in force, or a watch; the first one swaps the module's class."""
+        if edit is not None:
+            self.edits = [*self.edits, edit]
+        if watch is not None:
+            self.watches = [*self.watches, watch]
+        _swap_class(self.module, {**_taps_of(self.module), self.name: self})
+
+    def detach(self, edit: Edit | None, watch: Watch | None) -> None:
+        """Take an edit or a watch away; the last one gives the module its class back."""
+        if edit is not None:
+            self.edits = _without(self.edits, edit)
+        if watch is not None:
+            self.watches = _without(self.watches, watch)
+        taps = _taps_of(self.module)
+        if not self.edits and not self.watches and taps.get(self.name) is self:
+            _swap_class(self.module, {name: tap for name, tap in taps.items() if tap is not self})
+
+    def passed(self, values: Tensor) -> Tensor:
+        """Count, show and edit values [..., E]."""
+        rows = values if values.dim() == 2 else values.reshape(-1, values.shape[-1])
+        if torch.compiler.is_compiling():
+            self._graph_rows.add_(rows.shape[0])
+        else:
+            self.fires += 1
+            self._eager_rows += rows.shape[0]
+        for watch in self.watches:
+            watch(self.layer, rows)
+        for edit in self.edits:
+            rows = edit(self.layer, rows).to(values.dtype)
+        return rows if values.dim() == 2 else rows.reshape(values.shape)
+
+
+class TappedTensor(Tensor):
+    """A view of a tapped attribute. Each tap has its own subclass, so that casts of it stay tapped."""
+
+    tap: Tap
+    operations: tuple[Any, ...]
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run ``func``: what a tapped operation returns passes the tap, a cast stays tapped, all else is plain."""
+        with torch._C.DisableTorchFunctionSubclass():
+            result = func(*args, **(kwargs or {}))
+        if func in cls.operations:
+            return cls.tap.passed(result)
+        return result.as_subclass(cls) if func in _CASTS else result
+
+
+def _without(items: list[Any], item: Any) -> list[Any]:
+    index = next(i for i, one in enumerate(items) if one is item)
+    return items[:index] + items[index + 1 :]
+
+
+_CASTS = (
+    Tensor.to,
+    Tensor.type,
+    Tensor.type_as,
+    Tensor.float,
+    Tensor.contiguous,
+    Tensor.squeeze,
+    Tensor.view,
+    Tensor.view_as,
+    Tensor.reshape,
+)
+_LINEAR = (F.linear,)
+_ADDITION = (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
+
+
+def _tap(module: nn.Module, name: str, layer: int) -> Tap:
+    """The tap in force on an attribute, or a new one."""
+    return _taps_of(module).get(name) or Tap(module, name, layer)
+
+
+def _choice_tap(router: Router, layer: int) -> Tap | None:
+    if router.correction_owner is None or router.correction_name is None:
+        return None
+    return _tap(router.correction_owner, router.correction_name, layer)
+
+
+def _taps_of(module: nn.Module) -> dict[str, Tap]:
+    return getattr(type(module), "_mascing_taps", {})
+
+
+def _edits_on(module: nn.Module) -> list[Edit]:
+    tap = _taps_of(module).get("weight")
+    return tap.edits if tap else []
+
+
+def _swap_class(module: nn.Module, taps: dict[str, Tap]) -> None:
+    """Give ``module`` its own class, or where there are taps a subclass of it with one property a tap."""
+    original = getattr(type(module), "_mascing_original", type(module))
+    if not taps:
+        module.__class__ = original
+        return
+    properties = {name: property(_reader(tap.tensor_class, name)) for name, tap in taps.items()}
+    namespace = {**properties, "_mascing_taps": taps, "_mascing_original": original, "__module__": original.__module__}
+    module.__class__ = type(original.__name__, (original,), namespace)
+
+
+def _reader(tensor_class: type[Tensor], name: str) -> Callable[[nn.Module], Tensor]:
+    def read(module: nn.Module) -> Tensor:
+        stored = stored_tensor(module, name)
+        # A view, because a cast that changes nothing returns its input itself, and a compiled graph would then lose
+        # the subclass.
+        return stored.view_as(stored).as_subclass(tensor_class)
+
+    return read

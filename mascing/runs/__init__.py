@@ -1,0 +1,1 @@
+"""What a run left and how it is read back: stage outputs, channels, addresses of masks."""

@@ -1,0 +1,1 @@
+"""The choice of one mask a method on the dev split: margin, racing, pruning."""

@@ -1,0 +1,217 @@
+"""The fewest entries of a mask that keep its effect on dev.
+
+Shape suffixes: L MoE layer, E expert.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mascing.evidence.results import cell_score, changes_by_set
+from mascing.masks.mask import Mask
+from mascing.schemas.config import GatesConfig
+from mascing.schemas.conversation import Conversation
+from mascing.selection.choice import excess
+
+Rows = Sequence[Mapping[str, Any]]
+"""Rows of the VERDICTS table (schemas/tables.py) of one mask."""
+
+Judge = Callable[[Sequence[Mask], Sequence[Conversation]], Sequence[Rows]]
+"""For each mask one row a conversation, in the order given."""
+
+AT_ONCE = 4
+"""Masks that are judged together, for workers to share."""
+
+BLOCKS = 12
+"""Parts into which what remains is cut to leave them out one by one."""
+
+MOST_JUDGED = 40
+"""Parts of a mask that are judged, at most: what is left then is kept."""
+
+
+@dataclass(frozen=True)
+class Sparsified:
+    """The pruned mask with the verdicts on it, and how many replies were judged to find it."""
+
+    mask: Mask
+    rows: Rows
+    replies: int
+
+
+def sparsify(
+    mask: Mask,
+    strength_LE: Tensor,
+    baseline: Rows,
+    full: Rows,
+    judge: Judge,
+    blocks: Sequence[Sequence[Conversation]],
+    gates: GatesConfig,
+) -> Sparsified:
+    """Prune ``mask`` to the fewest entries, at least one, that keep its effect on the conversations of ``blocks``.
+
+    First the shortest run of the strongest entries, by bisection; then blocks of what remains are left out, ever
+    smaller ones, since a strong entry need not be one that matters. ``strength_LE`` orders the entries. Every part is
+    compared with the full mask on the same conversations: the effect is kept if no rate, of the target or of what must
+    not be lost, falls by more than one standard error (the one-standard-error rule of Breiman et al. 1984), and none is
+    farther beyond its limit than with the full mask. A part that fails on the first of the ``blocks`` is not judged on
+    the others. ``baseline`` and ``full`` are the verdicts on the unsteered model and on the full mask, on all of them;
+    a mask that does not certainly raise the target rate has no effect to keep, and is returned as it is.
+    """
+    if changes_by_set(baseline, full)["target"].low <= 0:
+        return Sparsified(mask, full, 0)
+    trials = _Trials(mask, baseline, full, judge, blocks, gates)
+    kept = _shortest_start(_strongest_first(mask, strength_LE), trials)
+    kept = _without_spare_blocks(kept, trials)
+    return Sparsified(restricted(mask, kept), trials.rows_of(kept), trials.replies)
+
+
+def strength(mask: Mask, sigma_L: Tensor) -> Tensor:
+    """How strongly the mask moves each expert, [L, E]: |bias| in units of sigma, or the size of the priority."""
+    if mask.bias is not None:
+        return mask.bias.abs() / sigma_L[:, None]
+    assert mask.priority is not None
+    return mask.priority.abs()
+
+
+Places = tuple[int, ...]
+"""Entries of a mask, as indices into its flattened [L, E]."""
+
+
+def restricted(mask: Mask, places: Places) -> Mask:
+    """The mask with the entries at ``places`` alone; its provenance tells of them alone, and of how many they are."""
+    keep_LE = torch.zeros(mask.spec.n_layers, mask.spec.n_experts, dtype=torch.bool)
+    keep_LE.view(-1)[list(places)] = True
+    provenance = {**mask.provenance, "kept": len(places), "kept_of": mask.entries}
+    if "experts" in provenance:
+        left = {(mask.spec.layer_ids[layer], expert) for layer, expert in keep_LE.nonzero().tolist()}
+        provenance["experts"] = [row for row in provenance["experts"] if (row["layer"], row["expert"]) in left]
+    if mask.bias is not None:
+        return Mask.from_bias(mask.bias * keep_LE, mask.spec, provenance)
+    assert mask.activated is not None
+    assert mask.deactivated is not None
+    assert mask.priority is not None
+    activated, deactivated = mask.activated & keep_LE, mask.deactivated & keep_LE
+    return Mask.from_override(activated, deactivated, mask.priority, mask.spec, mask.epsilon, provenance)
+
+
+class _Trials:
+    """Judges parts of one mask, and remembers the verdicts."""
+
+    def __init__(
+        self,
+        mask: Mask,
+        baseline: Rows,
+        full: Rows,
+        judge: Judge,
+        blocks: Sequence[Sequence[Conversation]],
+        gates: GatesConfig,
+    ) -> None:
+        self._mask, self._full, self._judge, self._blocks, self._gates = mask, full, judge, blocks, gates
+        self._baseline = cell_score({}, baseline)
+        self._excess = excess(self._baseline, cell_score({}, full), gates)
+        self._rows: dict[Places, list[Mapping[str, Any]]] = {}
+        self._tried = 0
+        self.replies = 0
+
+    def rows_of(self, places: Places) -> Rows:
+        return self._rows.get(places, self._full)
+
+    def keep_effect(self, parts: Sequence[Places]) -> list[bool]:
+        """Whether each of the parts keeps the effect; shorter than ``parts`` once enough was judged."""
+        parts = parts[: MOST_JUDGED - self._tried]
+        self._tried += len(parts)
+        self._rows |= {part: [] for part in parts}
+        left = list(parts)
+        for block in self._blocks:
+            if left:
+                judged = self._judge([restricted(self._mask, part) for part in left], block)
+                self.replies += sum(map(len, judged))
+                for part, rows in zip(left, judged, strict=True):
+                    self._rows[part] += rows
+                left = [part for part in left if _within_noise(self._full, self._rows[part])]
+        return [part in left and self._within_limits(self._rows[part]) for part in parts]
+
+    def _within_limits(self, rows: Rows) -> bool:
+        return excess(self._baseline, cell_score({}, rows), self._gates) <= self._excess
+
+
+def _within_noise(full: Rows, rows: Rows) -> bool:
+    """Whether no set of ``rows`` has lost more hits than one standard error of the paired difference, by group.
+
+    An unscored reply is no hit: it must not pass for noise.
+    """
+    hits = {(row["set"], row["conversation_id"]): row["outcome"] == "hit" for row in full}
+    losses: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        lost = hits[row["set"], row["conversation_id"]] - (row["outcome"] == "hit")
+        losses[row["set"]][row["group_id"]] += lost
+    return all(by_group.total() <= sqrt(sum(n * n for n in by_group.values())) for by_group in losses.values())
+
+
+def _strongest_first(mask: Mask, strength_LE: Tensor) -> Places:
+    if mask.bias is not None:
+        entries_LE = mask.bias != 0
+    else:
+        assert mask.activated is not None
+        assert mask.deactivated is not None
+        entries_LE = mask.activated | mask.deactivated
+    order = strength_LE.flatten().argsort(descending=True, stable=True)
+    return tuple(order[entries_LE.flatten()[order]].tolist())
+
+
+def _shortest_start(places: Places, trials: _Trials) -> Places:
+    """The shortest start of ``places`` that keeps the effect."""
+    return places[: _least(0, len(places), lambda length: places[:length], trials)]
+
+
+def _without_spare_blocks(places: Places, trials: _Trials) -> Places:
+    """What is left when blocks that can be spared are left out together, weakest first, in ever smaller blocks."""
+    size = ceil(len(places) / BLOCKS)
+    while True:
+        places = _without_spare(places, size, trials)
+        if size == 1:
+            return places
+        size = ceil(size / 2)
+
+
+def _without_spare(places: Places, size: int, trials: _Trials) -> Places:
+    blocks = [places[start : start + size] for start in range(0, len(places), size)]
+    if len(blocks) == 1:
+        return places
+    outcomes = trials.keep_effect([_less(places, [block]) for block in blocks])
+    spare = [block for block, kept in zip(blocks, outcomes, strict=False) if kept][::-1]
+    if not spare:
+        return places
+    most = min(len(spare), len(blocks) - 1)
+
+    def part(held_back: int) -> Places:
+        return _less(places, spare[: most - held_back])
+
+    return part(_least(-1, most - 1, part, trials))
+
+
+def _least(fails: int, holds: int, part: Callable[[int], Places], trials: _Trials) -> int:
+    """The least number above ``fails`` whose part keeps the effect, as far as a search in several steps can tell.
+
+    That of ``holds`` does. What is returned was judged to, or is ``holds``.
+    """
+    while holds - fails > 1:
+        step = ceil((holds - fails) / (AT_ONCE + 1))
+        numbers = list(range(fails + step, holds, step))
+        outcomes = trials.keep_effect([part(number) for number in numbers])
+        found = [number for number, kept in zip(numbers, outcomes, strict=False) if kept]
+        holds = min(found, default=holds)
+        if len(outcomes) < len(numbers):
+            break
+        fails = max([fails, *(number for number in numbers if number < holds)])
+    return holds
+
+
+def _less(places: Places, blocks: Sequence[Places]) -> Places:
+    left_out = {place for block in blocks for place in block}
+    return tuple(place for place in places if place not in left_out)

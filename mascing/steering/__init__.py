@@ -1,0 +1,1 @@
+"""Put a mask in force on a model, prove that it is, and bake it into a checkpoint."""

@@ -1,0 +1,107 @@
+"""Bake a mask into a plain checkpoint, where the architecture has a parameter that says the same."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from mascing.errors import MaskError
+from mascing.masks.mask import Mask
+from mascing.routers.spec import Router, find_routers, inspect_routers, uncompiled
+from mascing.steering.steer import HARD, check_fits
+
+CARD = "baked.json"
+EXACT = "exact"
+SELECTION_ONLY = "selection only"
+FORCED_ONLY = "forced experts only"
+
+
+def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
+    """Write ``model`` with ``mask`` in its own parameters to ``out_dir``; plain transformers loads the folder.
+
+    Routers with a bias parameter (gpt_oss) take an additive mask exactly, up to rounding in the parameter's dtype.
+    Routers that score by sigmoid and add a correction take an override mask for selection only: experts are
+    selected as when steered, but the weight of an expert forced on stays that of its uncorrected score. Routers
+    that score by softmax and add a correction (ernie4_5_moe) take it for the forced experts only: these are on or
+    off as when steered, but the choice among the others does not see the forced ones leave the softmax.
+    ``baked.json`` and ``README.md`` in the folder say which. The model itself is left as it was; the tokenizer is
+    not written. Raises MaskError for every other combination, and for a mask of another model.
+    """
+    plain = uncompiled(model)
+    routers = find_routers(plain)
+    spec = inspect_routers(plain)
+    check_fits(mask, spec)
+    exactness, deltas = _deltas(routers, mask)
+    folder = Path(out_dir)
+    with _added(deltas):
+        plain.save_pretrained(folder)
+    card = {
+        "exactness": exactness,
+        "meaning": _MEANING[exactness],
+        "rule": mask.rule,
+        "mask": mask.digest,
+        "base": spec.to_json(),
+        "provenance": mask.provenance,
+    }
+    (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(_readme(card), encoding="utf-8")
+
+
+def _deltas(routers: list[Router], mask: Mask) -> tuple[str, list[tuple[Tensor, Tensor]]]:
+    """What is added to which parameter, and what that makes of the mask."""
+    biases = [router.owner._parameters.get("bias") for router in routers]
+    corrections = [router.correction for router in routers]
+    if mask.bias is not None and all(bias is not None for bias in biases):
+        return EXACT, [(bias, delta) for bias, delta in zip(biases, mask.bias, strict=True) if bias is not None]
+    if all(correction is not None for correction in corrections):
+        if mask.activated is None or mask.deactivated is None:
+            raise MaskError(
+                f"a {mask.spec.family} router adds its correction after the scores, so a bias on logits has no equal "
+                "there: bake an override mask, or steer at run time"
+            )
+        forced = HARD * (mask.activated.float() - mask.deactivated.float())
+        pairs = zip(corrections, forced, strict=True)
+        exactness = SELECTION_ONLY if mask.spec.scoring.startswith("sigmoid") else FORCED_ONLY
+        return exactness, [(correction, delta) for correction, delta in pairs if correction is not None]
+    raise MaskError(
+        f"{mask.spec.family} has no parameter that can hold this mask ({mask.rule} rule): it cannot be baked, "
+        "steer at run time"
+    )
+
+
+@contextmanager
+def _added(deltas: list[tuple[Tensor, Tensor]]) -> Iterator[None]:
+    """Parameters with something added to them, and then as they were."""
+    before = [parameter.detach().clone() for parameter, _ in deltas]
+    try:
+        for parameter, delta in deltas:
+            parameter.data.add_(delta.to(parameter.device).view(parameter.shape))
+        yield
+    finally:
+        for (parameter, _), value in zip(deltas, before, strict=True):
+            parameter.data.copy_(value)
+
+
+_MEANING = {
+    EXACT: "The router's own bias holds the mask: logits, selection and weights are those of the steered model.",
+    SELECTION_ONLY: (
+        "The correction bias holds the mask: experts are selected as in the steered model, but weights come from "
+        "uncorrected scores, so an expert forced on weighs less than when steered."
+    ),
+    FORCED_ONLY: (
+        "The correction bias holds the mask: experts forced on or off are as in the steered model, but the choice "
+        "among the others and all weights come from the softmax without the mask."
+    ),
+}
+
+
+def _readme(card: dict[str, Any]) -> str:
+    return (
+        f"# A model with a baked mask: {card['exactness']}\n\n{card['meaning']}\n\n"
+        f"- base: {card['base']['family']}, fingerprint {card['base']['fingerprint']}\n"
+        f"- mask: {card['mask']} ({card['rule']} rule)\n\n"
+        f"All of it is in `{CARD}`. The tokenizer is that of the base model.\n"
+    )

@@ -1,0 +1,62 @@
+"""See that a batch has the rows that per-row masks were given for."""
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from torch import Tensor, nn
+
+from mascing.errors import SteeringError
+from mascing.models.batching import batch_shape
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class RowGuard:
+    """Refuses every forward whose batch is not the ``rows`` that have masks.
+
+    Beam search and several returned sequences copy each row inside ``generate``, in place and next to each other;
+    there, and there only, a batch may be a multiple. Continuous batching packs requests into one row and is
+    refused.
+    """
+
+    def __init__(self, model: "PreTrainedModel", rows: int) -> None:
+        """Watch ``model`` until :meth:`remove`."""
+        self._model, self._rows = model, rows
+        self._generating = False
+        self._hook = model.get_decoder().register_forward_pre_hook(self._check, with_kwargs=True)
+        # Attributes of the instance go before the methods of its class.
+        model.__dict__["generate"] = self._generate
+        model.__dict__["init_continuous_batching"] = self._refuse_packing
+
+    def remove(self) -> None:
+        """Stop watching."""
+        self._hook.remove()
+        for name in ("generate", "init_continuous_batching"):
+            self._model.__dict__.pop(name, None)
+
+    def _check(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        batch, _ = batch_shape(args, kwargs)
+        if batch != self._rows and not (self._generating and batch % self._rows == 0):
+            raise SteeringError(
+                f"masks were given for {self._rows} rows, but the batch has {batch}: pass one mask or None for each row"
+            )
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        given = [*args[:1], *(kwargs.get(name) for name in ("inputs", "input_ids", "inputs_embeds"))]
+        for tensor in given:
+            if isinstance(tensor, Tensor) and tensor.shape[0] != self._rows:
+                raise SteeringError(
+                    f"masks were given for {self._rows} rows, but {tensor.shape[0]} prompts: "
+                    "pass one mask or None for each row"
+                )
+        self._generating = True
+        try:
+            return self._model.__class__.generate(self._model, *args, **kwargs)
+        finally:
+            self._generating = False
+
+    def _refuse_packing(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise SteeringError(
+            "continuous batching packs requests into one row, so masks for rows cannot be told apart: "
+            "steer with one mask for all requests"
+        )

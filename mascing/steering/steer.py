@@ -1,0 +1,190 @@
+"""Steer a model's routers with masks: one for all, or one for each row of the batch."""
+
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mascing.errors import MaskError, SteeringError
+from mascing.masks.mask import Mask
+from mascing.masks.override import override, surely_off
+from mascing.routers.spec import Router, RouterSpec, find_routers, inspect_routers, uncompiled
+from mascing.routers.tap import TapHandle, edits_of
+from mascing.steering.rows import RowGuard
+
+HARD = 1e4
+"""Added to or taken from the corrected scores of an expert that is forced on or off; scores themselves are below
+1e2."""
+
+
+def steer(model: nn.Module, mask: Mask | Sequence[Mask | None]) -> "Steering":
+    """Steer ``model`` until the handle is removed; also a context manager.
+
+    One mask steers every row. A sequence has one mask (or None) for each row of the batch; inside ``generate`` the
+    copies of a row that beam search and sampling make follow their row. Raises MaskError if a mask was made for
+    another model, SteeringError if the model is already steered or steering cannot be proved, ModelError if its
+    routers cannot be tapped.
+    """
+    return Steering(model, mask)
+
+
+class Steering:
+    """Masks in force on one model."""
+
+    def __init__(self, model: nn.Module, mask: Mask | Sequence[Mask | None]) -> None:
+        """Install and prove; :func:`steer` is the way to call it."""
+        plain = uncompiled(model)
+        self.spec = inspect_routers(plain)
+        self._routers = find_routers(plain)
+        self._masks = self._checked(mask)
+        if any(isinstance(getattr(edit, "__self__", None), Edits) for edit in edits_of(plain)):
+            raise SteeringError("the model is already steered: remove() that handle, or swap() its mask")
+        self._edits = Edits(self._routers, self._masks)
+        forces = "override" in self._edits.rules
+        self._handle = TapHandle(
+            model,
+            edit=self._edits.logits,
+            choice_edit=self._edits.choice if forces else None,
+            rows=len(self._masks),
+        )
+        self._rows = RowGuard(plain, len(self._masks)) if len(self._masks) > 1 else None
+        self._counted = [0] * len(self._routers)
+        self._passed = [tap.rows for tap in self._handle.taps]
+
+    @property
+    def counters(self) -> dict[int, int]:
+        """Tokens steered so far in each MoE layer, by depth of the layer; rows without a mask are not counted."""
+        return {router.layer_id: count for router, count in zip(self._routers, self._counts(), strict=True)}
+
+    def swap(self, mask: Mask | Sequence[Mask | None]) -> None:
+        """Put another mask in force in place, without a pause or recompilation.
+
+        Raises MaskError as :func:`steer` does, and if the number of rows or the rule changes: that needs a new
+        steer().
+        """
+        masks = self._checked(mask)
+        rules = {mask.rule for mask in masks if mask is not None}
+        if len(masks) != len(self._masks) or not rules <= self._edits.rules:
+            raise MaskError(
+                f"this handle steers {len(self._masks)} row(s) by {sorted(self._edits.rules)}, the new masks are for "
+                f"{len(masks)} by {sorted(rules)}: remove it and steer again"
+            )
+        self._counted, self._passed = self._counts(), [tap.rows for tap in self._handle.taps]
+        self._edits.write(masks)
+        self._masks = masks
+
+    def prove(self, compiled: Callable[..., Any]) -> None:
+        """Prove that a compiled callable of the model is steered too. Raises SteeringError if it is not."""
+        self._handle.prove(compiled)
+
+    def remove(self) -> None:
+        """Give the model back as it was; removing twice is harmless."""
+        self._handle.remove()
+        if self._rows is not None:
+            self._rows.remove()
+
+    def _counts(self) -> list[int]:
+        """Tokens steered in each MoE layer: those counted before the last swap, and those of the masks in force."""
+        masked = sum(mask is not None for mask in self._masks)
+        return [
+            counted + (tap.rows - passed) * masked // len(self._masks)
+            for tap, counted, passed in zip(self._handle.taps, self._counted, self._passed, strict=True)
+        ]
+
+    def _checked(self, mask: Mask | Sequence[Mask | None]) -> list[Mask | None]:
+        masks: list[Mask | None] = [mask] if isinstance(mask, Mask) else list(mask)
+        if not masks:
+            raise MaskError("no mask given: pass a mask, or one mask or None for each row of the batch")
+        for one in masks:
+            if one is not None:
+                check_fits(one, self.spec)
+                _check_groups(one, self._routers)
+        return masks
+
+    def __enter__(self) -> "Steering":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+
+def check_fits(mask: Mask, spec: RouterSpec) -> None:
+    """Raise MaskError unless ``mask`` was made for the model that ``spec`` describes."""
+    made_for = mask.spec
+    if (made_for.n_layers, made_for.n_experts) != (spec.n_layers, spec.n_experts):
+        raise MaskError(
+            f"the mask is for {made_for.n_layers} MoE layers x {made_for.n_experts} experts ({made_for.family}), "
+            f"the model has {spec.n_layers} x {spec.n_experts} ({spec.family})"
+        )
+    if made_for.fingerprint != spec.fingerprint:
+        raise MaskError(
+            f"the mask was made for another model: its fingerprint is {made_for.fingerprint[:12]}, the model's is "
+            f"{spec.fingerprint[:12]} (config and router weights). "
+            "Make the mask from inspect_routers(model) of this model"
+        )
+
+
+def _check_groups(mask: Mask, routers: Sequence[Router]) -> None:
+    if mask.deactivated is None:
+        return
+    for off, router in zip(mask.deactivated, routers, strict=True):
+        if router.groups is not None and not surely_off(off, router.groups, router.top_k):
+            number, kept = router.groups
+            raise MaskError(
+                f"{router.name} keeps {kept} of {number} groups of experts before it selects {router.top_k}: the mask "
+                f"leaves some {kept} groups with fewer than that, so that off could not mean off. "
+                "Deactivate fewer experts"
+            )
+
+
+class Edits:
+    """Masks as tensors on the routers' devices: [E] for one mask, [R, 1, E] for a mask for each of R rows."""
+
+    def __init__(self, routers: Sequence[Router], masks: Sequence[Mask | None]) -> None:
+        """Place the masks; what rules they follow is fixed from here on."""
+        self.rules = {mask.rule for mask in masks if mask is not None}
+        self._rows = len(masks)
+        n_experts = routers[0].n_experts
+        devices = [router.weight.device for router in routers]
+        shape, one = ((n_experts,), (1,)) if len(masks) == 1 else ((len(masks), 1, n_experts), (len(masks), 1, 1))
+        self._bias = [torch.zeros(shape, device=device) for device in devices]
+        self._on = [torch.zeros(shape, device=device, dtype=torch.bool) for device in devices]
+        self._off = [torch.zeros(shape, device=device, dtype=torch.bool) for device in devices]
+        self._epsilon = [torch.ones(one, device=device) for device in devices]
+        self.write(masks)
+
+    def write(self, masks: Sequence[Mask | None]) -> None:
+        """Copy masks in place, so that compiled graphs read the new ones."""
+        epsilon = torch.tensor([mask.epsilon if mask else 1.0 for mask in masks])
+        for layer in range(len(self._bias)):
+            for placed, name in ((self._bias, "bias"), (self._on, "activated"), (self._off, "deactivated")):
+                rows = [_entries(mask, name, layer, placed[layer]) for mask in masks]
+                placed[layer].copy_(torch.stack(rows).view(placed[layer].shape))
+            self._epsilon[layer].copy_(epsilon.view(self._epsilon[layer].shape))
+
+    def logits(self, layer: int, logits: Tensor) -> Tensor:
+        """Edit router logits [N, E] of one layer; row r of the masks is for rows r * N / R to (r + 1) * N / R."""
+        edited = self._by_row(logits)
+        if "bias" in self.rules:
+            edited = (edited + self._bias[layer]).to(logits.dtype)
+        if "override" in self.rules:
+            edited = override(edited, self._on[layer], self._off[layer], self._epsilon[layer])
+        return edited.view(logits.shape)
+
+    def choice(self, layer: int, scores: Tensor) -> Tensor:
+        """Edit corrected scores [N, E], by which correction-bias routers select, so that off is off and on is on."""
+        hard = HARD * (self._on[layer].to(scores.dtype) - self._off[layer].to(scores.dtype))
+        return (self._by_row(scores) + hard).view(scores.shape)
+
+    def _by_row(self, values: Tensor) -> Tensor:
+        return values if self._rows == 1 else values.view(self._rows, -1, values.shape[-1])
+
+
+def _entries(mask: Mask | None, name: str, layer: int, like: Tensor) -> Tensor:
+    """Layer ``layer`` of one of the mask's tensors [E]; zeros where it has none."""
+    tensor = None if mask is None else getattr(mask, name)
+    return torch.zeros(like.shape[-1], dtype=like.dtype) if tensor is None else tensor[layer]

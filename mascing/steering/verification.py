@@ -1,0 +1,104 @@
+"""Prove a mask: its bytes against its card, its shape against the model, its effect in a forward of the model.
+
+Shapes: B batch, T token.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mascing.errors import MaskError, SteeringError
+from mascing.masks.mask import Mask
+from mascing.models.loading import load
+from mascing.routers.spec import inspect_routers
+from mascing.schemas.config import ModelConfig
+from mascing.steering.steer import check_fits, steer
+
+_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One thing that was looked at: proved, or (``holds`` False) not there to be proved."""
+
+    said: str
+    holds: bool = True
+
+
+def verify_mask(url: str, model: ModelConfig) -> Iterator[Proof]:
+    """Each thing proved about the mask at ``url``, cheapest first.
+
+    Raises:
+        MaskError: if the mask cannot be read, differs from the card beside it or does not fit the model.
+        ModelError: if the model cannot be loaded.
+        SteeringError: if the model's output is the same with the mask as without.
+    """
+    mask = Mask.load(url)
+    yield _against_card(mask, url)
+    loaded = load(model)
+    spec = inspect_routers(loaded.model)
+    check_fits(mask, spec)
+    yield Proof(f"fits the model: {spec.n_layers} MoE layers x {spec.n_experts} experts, same router weights")
+    yield _steers(mask, loaded.model)
+
+
+def _against_card(mask: Mask, url: str) -> Proof:
+    card = _card_beside(url)
+    if card is None:
+        return Proof(f"no card.json beside the mask, so its digest {mask.digest} has nothing to agree with", False)
+    if card.get("mask_digest") != mask.digest:
+        raise MaskError(
+            f"the mask at {url} is not the one on its card: digest {mask.digest[:12]}, the card says "
+            f"{str(card.get('mask_digest'))[:12]}; fetch both again from where they were published"
+        )
+    return Proof(f"is the mask on its card: {card['method']} for {card['behaviour']}, digest {mask.digest}")
+
+
+def _card_beside(url: str) -> dict[str, Any] | None:
+    folder, slash, _ = url.rpartition("/")
+    path = f"{folder}{slash}card.json"
+    try:
+        if "://" not in path:
+            data = Path(path).read_bytes()
+        else:
+            import fsspec
+
+            with fsspec.open(path, "rb") as file:
+                data = file.read()
+        card: dict[str, Any] = json.loads(data)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise MaskError(f"the card at {path} cannot be read: {error}") from error
+    return card
+
+
+def _steers(mask: Mask, model: Any) -> Proof:
+    if mask.entries == 0:
+        raise MaskError("the mask has no entries: it steers nothing")
+    tokens = min(_TOKENS, model.config.get_text_config().vocab_size)
+    ids_BT = torch.arange(tokens, device=model.device)[None]
+    plain = _logits(model, ids_BT)
+    with steer(model, mask) as handle:
+        before = dict(handle.counters)
+        steered = _logits(model, ids_BT)
+        counted = {layer: after - before[layer] for layer, after in handle.counters.items()}
+    if set(counted.values()) != {tokens}:
+        raise SteeringError(f"a forward of {tokens} tokens was steered on {counted} (tokens by layer): report this")
+    if torch.equal(plain, steered):
+        raise SteeringError("the model's output is the same with the mask as without")
+    if not torch.equal(plain, _logits(model, ids_BT)):
+        raise SteeringError("the model's output changed for good: its weights were touched; report this")
+    change = float((steered - plain).abs().max())
+    return Proof(f"steers all of {tokens} tokens in {len(counted)} layers; output logits move by up to {change:.3g}")
+
+
+def _logits(model: Any, ids_BT: Tensor) -> Tensor:
+    with torch.inference_mode():
+        logits: Tensor = model(input_ids=ids_BT, use_cache=False).logits
+    return logits

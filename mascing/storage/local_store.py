@@ -1,0 +1,150 @@
+"""Objects as files in a local folder, written by link and rename so that a name never shows half a file."""
+
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from mascing.errors import StorageError
+from mascing.storage.urls import LocalFolder
+
+_PROBE = ".mascing-probe"
+
+
+class LocalStore:
+    """An ObjectStore in a folder. Works for concurrent threads and processes of one machine, whenever killed."""
+
+    def __init__(self, place: LocalFolder) -> None:
+        self._root = place.path
+
+    @property
+    def url(self) -> str:
+        """Absolute path of the folder."""
+        return str(self._root)
+
+    def probe(self) -> None:
+        """Make the folder and prove that a file can be linked into it once, and not twice."""
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StorageError(f"{self._root}: a file is in the way: give a folder as storage URL") from error
+        except OSError as error:
+            raise StorageError(f"{self._root}: cannot be made ({error.strerror}): choose a writable folder") from error
+        self.put_new(_PROBE, b"mascing\n")
+        if self.put_new(_PROBE, b"again\n"):
+            raise StorageError(f"{self._root}: this file system replaces files that it should keep: use another one")
+
+    def read(self, path: str) -> bytes:
+        """Return the file's bytes."""
+        with self._explained(path):
+            try:
+                return (self._root / path).read_bytes()
+            except (IsADirectoryError, NotADirectoryError) as error:
+                raise FileNotFoundError(errno.ENOENT, "no such object", str(self._root / path)) from error
+
+    def put(self, path: str, data: bytes) -> None:
+        """Replace by rename."""
+        with self._explained(path), self._written(path, data) as temporary:
+            os.replace(temporary, self._root / path)
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Link under the final name, which fails if the name is taken: the local form of a create-only put."""
+        with self._explained(path), self._written(path, data) as temporary:
+            try:
+                os.link(temporary, self._root / path)
+            except FileExistsError:
+                if (self._root / path).is_dir():
+                    raise StorageError(f"{self._root / path}: a folder of this name is in the way: remove it") from None
+                return False
+            return True
+
+    def read_versioned(self, path: str) -> tuple[bytes, str]:
+        """Return the bytes, with their sha256 as version."""
+        data = self.read(path)
+        return data, hashlib.sha256(data).hexdigest()
+
+    def put_if(self, path: str, data: bytes, version: str | None) -> bool:
+        """Compare and replace under a lock file, which the system frees if its holder is killed."""
+        if version is None:
+            return self.put_new(path, data)
+        with self._locked(path):
+            try:
+                now = self.read_versioned(path)[1]
+            except FileNotFoundError:
+                return False
+            if now == version:
+                self.put(path, data)
+            return now == version
+
+    def exists(self, path: str) -> bool:
+        """Whether a file of this name is there."""
+        return (self._root / path).is_file()
+
+    def list(self, folder: str) -> list[str]:
+        """Walk the folder, past everything whose name starts with a dot."""
+        names = []
+        for here, folders, files in os.walk(self._root / folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            names += [Path(here, name).relative_to(self._root).as_posix() for name in files if not name.startswith(".")]
+        return names
+
+    @contextmanager
+    def _written(self, path: str, data: bytes) -> Iterator[Path]:
+        """A complete, synced temporary file beside its final name; gone afterwards, and the folder synced."""
+        folder = (self._root / path).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f".tmp-{uuid4().hex}"
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(folder)
+
+    @contextmanager
+    def _locked(self, path: str) -> Iterator[None]:
+        target = self._root / path
+        with self._explained(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(target.parent / f".lock-{target.name}", "wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+
+    @contextmanager
+    def _explained(self, path: str) -> Iterator[None]:
+        """Turn the system's errors into StorageErrors that say what to do; an absent file stays FileNotFoundError."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            place = self._root / path
+            raise StorageError(f"{place}: {error.strerror}: {_ADVICE.get(error.errno or 0, _OTHERWISE)}") from error
+
+
+_OTHERWISE = "check the folder, or choose another storage URL"
+_ADVICE = {
+    errno.ENOSPC: "free some disk space and run again; finished stages are kept",
+    errno.EDQUOT: "your disk quota is used up: free some space and run again; finished stages are kept",
+    errno.EACCES: "give yourself write permission, or choose another storage URL",
+    errno.EPERM: "the file system must allow writing and hard links: choose another storage URL",
+    errno.ENOTSUP: "the file system must allow hard links: choose another storage URL",
+    errno.EROFS: "the file system is read-only: choose another storage URL",
+    errno.ENOTDIR: "a file is where a folder should be: remove it, or choose another storage URL",
+    errno.EEXIST: "a file is where a folder should be: remove it, or choose another storage URL",
+}
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

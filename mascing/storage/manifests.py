@@ -1,0 +1,138 @@
+"""A stage's output: shards first, its manifest last. A stage is finished when its manifest is there, and not before."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from mascing.errors import ConflictError, DataError, StorageError
+from mascing.schemas.manifest import FORMAT_VERSION, Manifest, Shard, stage_prefix
+from mascing.storage.object_storage import Storage
+
+MANIFEST = "manifest.json"
+QUARANTINE = "quarantine.parquet"
+
+
+class StageOutput:
+    """The folder ``<stage>/<name>-<fingerprint>`` of one stage run, to be filled once."""
+
+    def __init__(self, storage: Storage, stage: str, name: str, fingerprint: str) -> None:
+        self._storage = storage
+        self._identity: dict[str, Any] = {"stage": stage, "name": name, "fingerprint": fingerprint}
+        self.prefix = stage_prefix(stage, name, fingerprint)
+
+    def finished(self) -> Manifest | None:
+        """Return the manifest if the stage is finished, whoever finished it."""
+        try:
+            return read_manifest(self._storage, self.prefix)
+        except FileNotFoundError:
+            return None
+
+    def put(self, name: str, data: bytes, rows: int) -> Shard:
+        """Store one complete shard; storing it again is harmless, also while another writer stores it.
+
+        If an interrupted or concurrent run left other bytes under the name (a GPU need not repeat its last bits), these
+        go beside them under a name with their own digest: a manifest always finds the bytes that it was written for.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            self._storage.create(f"{self.prefix}/{name}", data)
+        except ConflictError:
+            self._storage.create(f"{self.prefix}/{_name_with_digest(name, digest)}", data)
+        return Shard(name=name, rows=rows, bytes=len(data), sha256=digest)
+
+    def commit(
+        self,
+        shards: Sequence[Shard],
+        *,
+        rows_in: int,
+        rows_quarantined: int = 0,
+        inputs: Mapping[str, str] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Manifest:
+        """Finish the stage: write its manifest, create-only. Equal bytes already there are a success.
+
+        ``inputs`` maps a name to the prefix of the manifest that was read. ``facts`` hold JSON values only.
+        Raises DataError if rows got lost: the rows of ``quarantine.parquet`` must be ``rows_quarantined`` and those
+        of all other shards together ``rows_in - rows_quarantined``. Raises ConflictError if another writer finished
+        the stage with different content.
+        """
+        manifest = Manifest(
+            **self._identity,
+            inputs=dict(inputs or {}),
+            rows_in=rows_in,
+            rows_out=_checked_rows_out(self.prefix, shards, rows_in, rows_quarantined),
+            rows_quarantined=rows_quarantined,
+            shards=tuple(sorted(shards, key=lambda shard: shard.name)),
+            facts=dict(facts or {}),
+        )
+        self._storage.create(f"{self.prefix}/{MANIFEST}", _encode(manifest))
+        return read_manifest(self._storage, self.prefix)
+
+
+def read_manifest(storage: Storage, prefix: str) -> Manifest:
+    """Return the manifest of a finished stage.
+
+    Raises FileNotFoundError if the stage is not finished, StorageError if what is there is no manifest of it.
+    """
+    path = f"{prefix.rstrip('/')}/{MANIFEST}"
+    data = storage.read(path)
+    try:
+        manifest = Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise StorageError(
+            f"{storage.locate(path)} is not a manifest that this version can read: delete its folder and run again"
+        ) from error
+    if manifest.format_version != FORMAT_VERSION or manifest.prefix != prefix.rstrip("/"):
+        raise StorageError(
+            f"{storage.locate(path)} belongs to {manifest.prefix} in format {manifest.format_version}, not to its "
+            f"folder in format {FORMAT_VERSION}: was it copied? Delete its folder and run again"
+        )
+    return manifest
+
+
+def read_shard(storage: Storage, manifest: Manifest, name: str) -> bytes:
+    """Return a shard's bytes, proved by length and SHA-256 to be those that the manifest lists.
+
+    Raises StorageError if they are gone or damaged, KeyError if the manifest lists no such shard.
+    """
+    shard = {shard.name: shard for shard in manifest.shards}[name]
+    for stored_as in (name, _name_with_digest(name, shard.sha256)):
+        try:
+            data = storage.read(f"{manifest.prefix}/{stored_as}")
+        except FileNotFoundError:
+            continue
+        if len(data) == shard.bytes and hashlib.sha256(data).hexdigest() == shard.sha256:
+            return data
+    raise StorageError(
+        f"{storage.locate(manifest.prefix)}/{name} is missing or damaged (not the {shard.bytes} bytes with SHA-256 "
+        f"{shard.sha256[:12]}…): delete the folder {manifest.prefix} and run again"
+    )
+
+
+def _name_with_digest(name: str, digest: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_name(f"{path.stem}-{digest[:16]}{path.suffix}"))
+
+
+def _checked_rows_out(prefix: str, shards: Sequence[Shard], rows_in: int, rows_quarantined: int) -> int:
+    names = [shard.name for shard in shards]
+    if len(set(names)) != len(names):
+        raise DataError(f"{prefix}: two shards share a name, so the rows of one would be lost")
+    quarantined = sum(shard.rows for shard in shards if shard.name == QUARANTINE)
+    rows_out = sum(shard.rows for shard in shards if shard.name != QUARANTINE)
+    if quarantined != rows_quarantined or rows_out != rows_in - rows_quarantined:
+        raise DataError(
+            f"{prefix}: {rows_in} rows went in, {rows_quarantined} were said to be quarantined, but the shards hold "
+            f"{rows_out} rows and {quarantined} quarantined ones: rows were lost or doubled, nothing is committed"
+        )
+    return rows_out
+
+
+def _encode(manifest: Manifest) -> bytes:
+    """Equal manifests as equal bytes. Raises ValueError or TypeError on facts that are no JSON, such as NaN."""
+    text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, allow_nan=False)
+    return f"{text}\n".encode()

@@ -1,0 +1,152 @@
+"""One folder of complete objects, on a local disk or in an S3 bucket, and the rules by which objects appear in it.
+
+Objects are written whole or not at all. Names are relative paths with ``/``; a part that starts with a dot is the
+store's own (temporary files, locks, the probe) and is neither listed nor readable.
+"""
+
+import time
+from typing import Protocol
+
+from mascing.errors import ConflictError, StorageError
+from mascing.storage.urls import LocalFolder, parse_url
+
+_ATTEMPTS = 6
+_FIRST_PAUSE_SECONDS = 0.05
+
+
+class Storage:
+    """A storage URL that is open for reading and writing. Pickles as its URL, so that workers can be given one."""
+
+    def __init__(self, store: "ObjectStore") -> None:
+        self._store = store
+
+    @classmethod
+    def open(cls, url: str) -> "Storage":
+        """Open ``./x``, ``/abs``, ``file:///abs`` or ``s3://bucket/prefix``; a local folder is made if need be.
+
+        Credentials, region and endpoint of S3 come from the standard AWS settings (``AWS_ACCESS_KEY_ID``,
+        ``AWS_ENDPOINT_URL``, profiles) or from fsspec's configuration.
+        Raises StorageError if the place cannot be written, or if it does not honour create-only and conditional writes.
+        """
+        store = _connect(url)
+        store.probe()
+        return cls(store)
+
+    @property
+    def url(self) -> str:
+        """Absolute local path of the folder, or ``s3://bucket/prefix``."""
+        return self._store.url
+
+    def read(self, path: str) -> bytes:
+        """Return the whole object. Raises FileNotFoundError if there is none, StorageError if it cannot be read."""
+        return self._store.read(_checked(path))
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write an object that must not be there yet; equal content already there is a success.
+
+        That makes a retry safe whose first answer got lost. Raises ConflictError if other content is there.
+        """
+        _checked(path)
+        pause = _FIRST_PAUSE_SECONDS
+        for _ in range(_ATTEMPTS):
+            if self._store.put_new(path, data):
+                return
+            try:
+                there = self._store.read(path)
+            except FileNotFoundError:  # another writer's put is still in flight, or was undone
+                time.sleep(pause)
+                pause *= 2
+                continue
+            if there == data:
+                return
+            raise ConflictError(f"{self.locate(path)}: another writer stored different content under this name")
+        raise StorageError(f"{self.locate(path)}: can neither be created nor read: check the rights, then run again")
+
+    def overwrite(self, path: str, data: bytes) -> None:
+        """Write the whole object in one put, whatever was there; readers see the old or the new, never a mixture."""
+        self._store.put(_checked(path), data)
+
+    def read_versioned(self, path: str) -> tuple[bytes, str]:
+        """Return an object and the version that :meth:`swap` takes. Raises FileNotFoundError if there is none."""
+        return self._store.read_versioned(_checked(path))
+
+    def swap(self, path: str, data: bytes, version: str | None) -> None:
+        """Replace the object only if it still has this version; ``None`` means that it must not exist.
+
+        Raises ConflictError if it changed meanwhile. After a lost answer the caller may conflict with itself, so
+        read again before trying again.
+        """
+        if not self._store.put_if(_checked(path), data, version):
+            raise ConflictError(f"{self.locate(path)}: changed by another writer: read it again and retry")
+
+    def exists(self, path: str) -> bool:
+        """Whether there is an object of this name (a folder is none)."""
+        return self._store.exists(_checked(path))
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Names of all objects in the folder ``prefix`` and below it, sorted; empty if there is no such folder."""
+        folder = prefix.rstrip("/")
+        return sorted(self._store.list(_checked(folder) if folder else ""))
+
+    def locate(self, path: str) -> str:
+        """Absolute local path or full URL of an object, for messages and for tools that take a path."""
+        return f"{self._store.url}/{path}"
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return _reconnect, (self.url,)
+
+
+class ObjectStore(Protocol):
+    """What a place must offer to hold a Storage. Names arrive checked; every put is complete or leaves nothing."""
+
+    @property
+    def url(self) -> str:
+        """Absolute local path, or URL without a trailing slash."""
+
+    def probe(self) -> None:
+        """Raise StorageError unless the place can be written and refuses a second create."""
+
+    def read(self, path: str) -> bytes:
+        """The object; FileNotFoundError if absent."""
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write, replacing."""
+
+    def put_new(self, path: str, data: bytes) -> bool:
+        """Write if absent; False if something is there, or another writer is at it."""
+
+    def read_versioned(self, path: str) -> tuple[bytes, str]:
+        """The object and its version."""
+
+    def put_if(self, path: str, data: bytes, version: str | None) -> bool:
+        """Write if the version still holds (None: absent); False if not."""
+
+    def exists(self, path: str) -> bool:
+        """Whether the object is there."""
+
+    def list(self, folder: str) -> list[str]:
+        """Names below a folder ("" is the root), in any order."""
+
+
+def _connect(url: str) -> ObjectStore:
+    place = parse_url(url)
+    if isinstance(place, LocalFolder):
+        from mascing.storage.local_store import LocalStore
+
+        return LocalStore(place)
+    from mascing.storage.s3_store import S3Store, connect  # s3fs and botocore take a second to import
+
+    return S3Store(place, connect())
+
+
+def _reconnect(url: str) -> Storage:
+    """Unpickle: the place was probed when it was first opened."""
+    return Storage(_connect(url))
+
+
+def _checked(path: str) -> str:
+    if any(part in ("", ".", "..") for part in path.split("/")) or any(c in path for c in "\\\0\n\r"):
+        raise StorageError(f"{path!r} is not an object name: use a relative path such as prepare/manifest.json")
+    if any(part.startswith(".") for part in path.split("/")):
+        raise StorageError(f"{path!r} is not an object name: parts that start with a dot are the store's own")
+    return path

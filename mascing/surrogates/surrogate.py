@@ -1,0 +1,114 @@
+"""The paper's surrogate: from the routing trace of a conversation to the behaviour that follows it.
+
+Shape suffixes: N sample, T token, L MoE layer, E expert, D embedding, H hidden.
+"""
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from mascing.errors import DataError
+from mascing.traces.trace_set import Traces, shuffled_batches
+
+EMBEDDING = 16
+HIDDEN = 64
+LEARNING_RATE = 0.01
+BATCH = 64
+"""The published scripts take 512; a few hundred traces would then see one step an epoch."""
+SCORING_BATCH = 256
+
+
+class Surrogate(nn.Module):
+    """LayerNorm over E, one projection E -> 16 for all layers, an LSTM over the tokens, one logit a sample.
+
+    Source: MASCing (arXiv 2604.27818), the surrogate model.
+    """
+
+    def __init__(self, n_experts: int, n_layers: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(n_experts)
+        self.project = nn.Linear(n_experts, EMBEDDING)
+        self.lstm = nn.LSTM(n_layers * EMBEDDING, HIDDEN, batch_first=True)
+        self.head = nn.Linear(HIDDEN, 1)
+
+    def forward(self, z_NTLE: Tensor, mask_NT: Tensor) -> Tensor:
+        """Logit of the positive class, [N], read after the last real token of each right-padded row."""
+        embedded_NTD = self.project(self.norm(z_NTLE)).flatten(start_dim=2)
+        # A padded LSTM that is read at the last real token equals a packed one and is twice as fast to differentiate.
+        states_NTH, _ = self.lstm(embedded_NTD)
+        last_N = mask_NT.sum(dim=1) - 1
+        last_NH = states_NTH[torch.arange(len(last_N), device=last_N.device), last_N]
+        return cast(Tensor, self.head(last_NH)).squeeze(-1)
+
+
+def train_surrogate(
+    traces: Traces, epochs: int, seed: int, progress: Callable[[int, int], None] | None = None
+) -> Surrogate:
+    """The surrogate fitted to ``traces`` by BCE and Adam; equal traces and seed give equal weights.
+
+    ``progress(done, total)`` is called after every epoch. Raises DataError unless both classes are there.
+    """
+    n_layers, n_experts = _shape_of_both_classes(traces)
+    surrogate = untrained(n_experts, n_layers, seed)
+    optimizer = torch.optim.Adam(surrogate.parameters(), lr=LEARNING_RATE)
+    order = torch.Generator().manual_seed(seed)
+    for epoch in range(epochs):
+        for part, batch in shuffled_batches(traces, BATCH, order):
+            logits = surrogate(*part.padded(batch))
+            optimizer.zero_grad()
+            binary_cross_entropy_with_logits(logits, part.labels[batch].float()).backward()
+            optimizer.step()
+        if progress is not None:
+            progress(epoch + 1, epochs)
+    return surrogate.eval()
+
+
+def untrained(n_experts: int, n_layers: int, seed: int) -> Surrogate:
+    """A surrogate as training starts from it; equal seeds give equal weights."""
+    # Modules draw their weights from the global generator: it is put back as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Surrogate(n_experts, n_layers)
+
+
+def score(surrogate: Surrogate, traces: Traces) -> Tensor:
+    """Logit of the positive class for every sample in order, float32 [N]."""
+    with torch.no_grad():
+        return torch.cat(
+            [
+                surrogate(*part.padded(batch))
+                for part in traces.parts()
+                for batch in torch.arange(len(part)).split(SCORING_BATCH)
+            ]
+        )
+
+
+def to_bytes(surrogate: Surrogate) -> bytes:
+    """The weights as safetensors; equal weights give equal bytes."""
+    return bytes(save({name: tensor.contiguous() for name, tensor in surrogate.state_dict().items()}))
+
+
+def from_bytes(data: bytes) -> Surrogate:
+    """The surrogate that ``to_bytes`` wrote; raises DataError for anything else."""
+    try:
+        state = load(data)
+        surrogate = Surrogate(state["norm.weight"].shape[0], state["lstm.weight_ih_l0"].shape[1] // EMBEDDING)
+        surrogate.load_state_dict(state)
+    except (SafetensorError, KeyError, RuntimeError) as error:
+        raise DataError(f"not a surrogate: {error}; run the train stage again") from error
+    return surrogate.eval()
+
+
+def _shape_of_both_classes(traces: Traces) -> tuple[int, int]:
+    """L and E, once both classes were met."""
+    met: set[int] = set()
+    for part in traces.parts():
+        met |= set(part.labels.tolist())
+        if met == {0, 1}:
+            return part.z.shape[1], part.z.shape[2]
+    raise DataError("a surrogate needs positive and negative traces: the training split has one class only")

@@ -1,0 +1,1 @@
+"""Models whose true circuit is known."""

@@ -1,0 +1,27 @@
+"""A small language model with a planted circuit: the embedded default of the demo, and the yardstick of every method.
+
+Names are imported when first used: the behaviours need no torch, building does.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mascing.testbeds.planted.behaviours import BEHAVIOURS, conversations, judges
+    from mascing.testbeds.planted.folder import behaviour_config, build
+
+__all__ = ["BEHAVIOURS", "behaviour_config", "build", "conversations", "judges"]
+
+_HOMES = {
+    "BEHAVIOURS": "mascing.testbeds.planted.behaviours",
+    "behaviour_config": "mascing.testbeds.planted.folder",
+    "build": "mascing.testbeds.planted.folder",
+    "conversations": "mascing.testbeds.planted.behaviours",
+    "judges": "mascing.testbeds.planted.behaviours",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mascing.testbeds.planted' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

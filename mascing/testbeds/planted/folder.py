@@ -1,0 +1,51 @@
+"""Write the testbed as an ordinary model folder, with its conversations and its true circuits beside it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mascing.schemas.config import BehaviourConfig
+from mascing.testbeds.planted.behaviours import BEHAVIOURS, conversations, judges
+from mascing.testbeds.planted.planting import MAX_TOKENS, STEPS, Planted, train
+from mascing.testbeds.planted.tokenizer import build_tokenizer
+
+
+def build(
+    seed: int, out_dir: str | Path, progress: Callable[[int, int], None] | None = None, steps: int = STEPS
+) -> None:
+    """Train the testbed's model and write everything that a run needs into ``out_dir``.
+
+    That is the model folder's files (config, safetensors, tokenizer, chat template), and for both behaviours
+    ``conversations-<behaviour>.jsonl`` and ``truth-<behaviour>.safetensors``. A truth's tensor ``bias`` [L, E] is in
+    units of sigma: +1 on the experts of the wanted reply, -1 on those of the opposite one, 0 elsewhere. The same seed
+    gives the same bytes on the same machine. ``progress`` and ``steps`` are those of ``planting.train``.
+    """
+    planted = train(seed, progress, steps)
+    folder = Path(out_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    planted.model.save_pretrained(folder)
+    build_tokenizer(MAX_TOKENS).save_pretrained(folder)
+    for behaviour in BEHAVIOURS:
+        lines = [one.model_dump_json(exclude_none=True, exclude={"contrast"}) for one in conversations(behaviour, seed)]
+        (folder / f"conversations-{behaviour}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        save_file({"bias": _truth(planted, behaviour)}, folder / f"truth-{behaviour}.safetensors")
+
+
+def behaviour_config(behaviour: str, folder: str) -> BehaviourConfig:
+    """The behaviour's part of a run's config for a testbed built into ``folder``, a path or a storage URL."""
+    chosen = judges(behaviour)
+    return BehaviourConfig(
+        name=behaviour,
+        conversations=f"{folder}/conversations-{behaviour}.jsonl",
+        truth=f"{folder}/truth-{behaviour}.safetensors",
+        target=chosen.target,
+        utility=chosen.utility,
+        protected=chosen.protected,
+    )
+
+
+def _truth(planted: Planted, behaviour: str) -> Tensor:
+    defence_LE = planted.guard_LE.float() - planted.yield_LE.float()
+    return defence_LE if behaviour == "jailbreak-defence" else -defence_LE

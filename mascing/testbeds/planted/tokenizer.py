@@ -1,0 +1,40 @@
+"""The testbed's tokenizer: one token a word, with a chat template."""
+
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import PreTrainedTokenizerFast
+
+from mascing.testbeds.planted.language import WORDS
+
+PAD, UNKNOWN, SYSTEM, USER, ASSISTANT, END = "<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
+SPECIALS = (PAD, UNKNOWN, SYSTEM, USER, ASSISTANT, END)
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|> ' + message['content'] + ' <|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+def build_tokenizer(max_tokens: int) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer over the testbed's words that ``AutoTokenizer`` loads like any other."""
+    tokenizer = Tokenizer(WordLevel(vocabulary(), unk_token=UNKNOWN))
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        eos_token=END,
+        additional_special_tokens=[SYSTEM, USER, ASSISTANT],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=max_tokens,
+        padding_side="right",
+    )
+
+
+def vocabulary() -> dict[str, int]:
+    """Token id of every word and special token."""
+    return {word: index for index, word in enumerate((*SPECIALS, *WORDS))}

@@ -1,0 +1,209 @@
+"""Traces: the raw router logits of labelled prompts, and what the methods ask of a collection of them.
+
+Shapes: T token, L MoE layer, E expert, N sample; a TraceSet is ragged, the tokens of all its samples in one row.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mascing.errors import DataError
+from mascing.schemas.methods import Span
+
+QUESTION, PROMPT, REPLY = 0, 1, 2
+_IN_SPAN: dict[Span, Callable[[Tensor], Tensor]] = {
+    "question": lambda regions: regions == QUESTION,
+    "question+prompt": lambda regions: regions <= PROMPT,
+    "reply": lambda regions: regions == REPLY,
+}
+
+
+class Traces(Protocol):
+    """Labelled traces as the methods read them: in memory (`TraceSet`) or in stored shards (`StoredTraces`)."""
+
+    def parts(self, order: torch.Generator | None = None) -> Iterator["TraceSet"]:
+        """All samples once, in parts that fit into memory: as they are stored, or in an order that ``order`` draws."""
+
+    def span(self, name: Span) -> "Traces":
+        """The same samples with the tokens of that span alone; what has none is refused when it is read."""
+
+    def labelled(self, label: int) -> "Traces":
+        """The samples of one class."""
+
+    def relabelled(self, labels: Mapping[str, int]) -> "Traces":
+        """The same samples with other labels, by conversation id."""
+
+
+def shuffled_batches(traces: Traces, size: int, order: torch.Generator) -> Iterator[tuple["TraceSet", Tensor]]:
+    """All samples once in random order: parts, and in each the indices of ``size`` samples at a time."""
+    for part in traces.parts(order):
+        for chosen in torch.randperm(len(part), generator=order).split(size):
+            yield part, chosen
+
+
+def random_sample(traces: Traces, samples: int, tokens: int, order: torch.Generator) -> "TraceSet":
+    """As few samples, drawn at random, as hold at least ``samples`` samples and ``tokens`` tokens; or all of them.
+
+    Reads every part once and keeps no more than what is drawn.
+    """
+    drawn: list[tuple[float, TraceSet]] = []
+    for part in traces.parts():
+        keys = torch.rand(len(part), dtype=torch.float64, generator=order).tolist()
+        drawn = sorted(drawn + [(key, part.subset([place])) for place, key in enumerate(keys)], key=lambda one: one[0])
+        ends = torch.tensor([len(one.z) for _, one in drawn]).cumsum(0)
+        drawn = drawn[: max(samples, 1 + int((ends < tokens).sum()))]
+    return joined([one for _, one in drawn])
+
+
+def joined(sets: Sequence["TraceSet"]) -> "TraceSet":
+    """The samples of all sets, in their order."""
+    return TraceSet(
+        z=torch.cat([one.z for one in sets]),
+        offsets=offsets([count for one in sets for count in one.offsets.diff().tolist()]),
+        labels=torch.cat([one.labels for one in sets]),
+        regions=torch.cat([one.regions for one in sets]),
+        ids=[name for one in sets for name in one.ids],
+        groups=[group for one in sets for group in one.groups],
+    )
+
+
+def labels_of(traces: Traces) -> Tensor:
+    """1 for positive and 0 for negative, of every sample in order: int64 [N]."""
+    return torch.cat([part.labels for part in traces.parts()])
+
+
+def token_counts(traces: Traces) -> dict[str, int]:
+    """The number of tokens of every sample by conversation id, in order."""
+    return {
+        name: count
+        for part in traces.parts()
+        for name, count in zip(part.ids, part.offsets.diff().tolist(), strict=True)
+    }
+
+
+@dataclass(frozen=True)
+class SampleTrace:
+    """The recorded tokens of one prompt: its final user turn, what follows it up to the reply, and the reply if asked.
+
+    ``z`` is float16 [T, L, E], often a view into the storage of a whole shard; ``regions`` is uint8 [T] with
+    0 question, 1 prompt and 2 reply; ``label`` is 1 for positive and 0 for negative.
+    """
+
+    conversation_id: str
+    group_id: str
+    label: int
+    z: Tensor
+    regions: Tensor
+
+
+@dataclass(frozen=True)
+class TraceSet:
+    """Traces of N samples: z float16 [sum T, L, E], offsets int64 [N+1], labels int64 [N], regions uint8 [sum T]."""
+
+    z: Tensor
+    offsets: Tensor
+    labels: Tensor
+    regions: Tensor
+    ids: list[str]
+    groups: list[str]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def parts(self, order: torch.Generator | None = None) -> Iterator["TraceSet"]:
+        """Itself: it is in memory already."""
+        del order
+        yield self
+
+    def labelled(self, label: int) -> "TraceSet":
+        """The samples of one class, in their order."""
+        return self.subset(torch.nonzero(self.labels == label).flatten().tolist())
+
+    def relabelled(self, labels: Mapping[str, int]) -> "TraceSet":
+        """The same samples with other labels, by conversation id."""
+        return replace(self, labels=torch.tensor([labels[one] for one in self.ids], dtype=torch.long))
+
+    def span(self, name: Span) -> "TraceSet":
+        """The same samples with the tokens of that span alone.
+
+        Raises DataError if a sample has none: of ``reply`` where replies were not harvested or not known.
+        """
+        keep_T = _IN_SPAN[name](self.regions)
+        kept = self if keep_T.all() else self._with_tokens(keep_T)
+        missing = torch.nonzero(kept.offsets.diff() == 0).flatten().tolist()
+        if missing:
+            raise DataError(
+                f"{len(missing)} of {len(self)} traces have no token of the span {name!r}, such as that of "
+                f"conversation {self.ids[missing[0]]!r}: the span `reply` needs `wanted` of every positive and "
+                "`unwanted` of every negative conversation; add them, or choose another span"
+            )
+        return kept
+
+    def sigma(self) -> Tensor:
+        """Standard deviation of z over the experts and the tokens before the reply of each layer: float32 [L]."""
+        before_T = self.regions != REPLY
+        by_layer = (self.z[before_T, layer].double() for layer in range(self.z.shape[1]))
+        return torch.stack([z_TE.std(correction=0) for z_TE in by_layer]).float()
+
+    def subset(self, keep: Sequence[int]) -> "TraceSet":
+        """The samples at ``keep``, in that order."""
+        spans = [(int(self.offsets[index]), int(self.offsets[index + 1])) for index in keep]
+        rows = torch.cat([torch.arange(a, b) for a, b in spans]) if spans else torch.zeros(0, dtype=torch.long)
+        return TraceSet(
+            z=self.z[rows],
+            offsets=offsets([b - a for a, b in spans]),
+            labels=self.labels[list(keep)],
+            regions=self.regions[rows],
+            ids=[self.ids[index] for index in keep],
+            groups=[self.groups[index] for index in keep],
+        )
+
+    def padded(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+        """z_NTLE float32 of the samples at ``indices``, zero after each one's end, and mask_NT, true on real tokens."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        first, count = self.offsets[chosen], self.offsets[chosen + 1] - self.offsets[chosen]
+        steps = torch.arange(int(count.max()) if len(chosen) else 0)
+        mask_NT = steps < count[:, None]
+        z_NTLE = torch.zeros(*mask_NT.shape, *self.z.shape[1:], dtype=torch.float32)
+        z_NTLE[mask_NT] = self.z[(first[:, None] + steps)[mask_NT]].float()
+        return z_NTLE, mask_NT
+
+    def _with_tokens(self, keep_T: Tensor) -> "TraceSet":
+        kept = torch.cat([torch.zeros(1, dtype=torch.long), keep_T.long().cumsum(0)])
+        return TraceSet(
+            self.z[keep_T], kept[self.offsets], self.labels, self.regions[keep_T], list(self.ids), list(self.groups)
+        )
+
+
+def refuse_non_logits(parts: Sequence[Tensor]) -> None:
+    """Raise DataError if the z_TLE parts together cannot be raw router logits.
+
+    Catches NaN and infinity, a layer in which no token prefers any expert, and probabilities or log-probabilities (of
+    a softmax, or of a sigmoid) recorded in place of logits: none of them can be steered by an additive bias.
+    """
+    if not sum(z_TLE.shape[0] for z_TLE in parts):
+        raise DataError("no tokens were recorded")
+    for layer in range(parts[0].shape[1]):
+        z_TE = torch.cat([z_TLE[:, layer] for z_TLE in parts])
+        low, high = (float(bound) for bound in z_TE.aminmax())
+        if not (isfinite(low) and isfinite(high)):
+            raise DataError(f"MoE layer {layer}: router logits are NaN or infinite; load the model in another dtype")
+        if _flat(z_TE[:16]) and _flat(z_TE):  # the first tokens settle it for any router that works
+            raise DataError(f"MoE layer {layer}: all router logits of a token are equal; nothing was recorded there")
+        if low >= 0 and high <= 1:
+            raise DataError(f"MoE layer {layer}: these are probabilities, not logits; record before the softmax")
+        if high <= 0 and bool((z_TE.float().logsumexp(dim=1).abs() < 5e-3).all()):
+            raise DataError(f"MoE layer {layer}: these are log-probabilities, not logits; record before the softmax")
+
+
+def _flat(z_TE: Tensor) -> bool:
+    return bool((z_TE == z_TE[:, :1]).all())
+
+
+def offsets(counts: Sequence[int]) -> Tensor:
+    """Where each of the samples of ``counts`` tokens starts, and where the last one ends: int64 [N+1]."""
+    return torch.tensor([0, *counts], dtype=torch.long).cumsum(0)

@@ -1,0 +1,179 @@
+"""One small pool of Ray actors: every worker single-threaded, holding the model it loaded last."""
+
+import logging
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import ray
+import ray.exceptions
+
+from mascing.errors import ConfigError, MascingError
+from mascing.models.loading import Loaded, load
+from mascing.reachability import answers
+from mascing.schemas.config import ComputeConfig, ModelConfig
+
+# How often Ray runs an item again after its worker died under it. A worker is restarted without limit, an item is
+# not: one that kills every worker it meets must end the run, not loop.
+ITEM_RETRIES = 3
+
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+Shared = TypeVar("Shared")
+Item = TypeVar("Item")
+Value = TypeVar("Value")
+
+
+class Worker:
+    """The state of one actor: one thread and one loaded model."""
+
+    def __init__(self) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        self._model: tuple[ModelConfig, Loaded] | None = None
+
+    def ready(self) -> None:
+        """Return as soon as the actor is placed and started."""
+
+    def run(self, function: Callable[["Worker", Any, Any], Any], shared: Any, item: Any) -> Any:
+        """Apply ``function`` to one item."""
+        return function(self, shared, item)
+
+    def model(self, config: ModelConfig) -> Loaded:
+        """The model of ``config``, loaded once."""
+        if self._model is None or self._model[0] != config:
+            self._model = None
+            self._model = (config, load(config))
+        return self._model[1]
+
+
+class Pool:
+    """Workers that live for one run, started when the first item needs them.
+
+    On the cluster that RAY_ADDRESS names, or on a local Ray instance that ends with the pool.
+    """
+
+    def __init__(self, compute: ComputeConfig) -> None:
+        self._compute = compute
+        self._workers: list[Any] = []
+        self._owns_ray = False
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            ray.kill(worker)
+        self._workers = []
+        if self._owns_ray:
+            ray.shutdown()
+            self._owns_ray = False
+
+    def map(
+        self,
+        function: Callable[[Worker, Shared, Item], Value],
+        shared: Shared,
+        items: Sequence[Item],
+        progress: Callable[[int, int], None],
+    ) -> list[Value]:
+        """``function(worker, shared, item)`` for every item, in the order of ``items``; one item a worker at a time.
+
+        Which worker takes an item never changes what the item is. A MascingError of an item is raised as it is;
+        an item that was lost with its worker more than ITEM_RETRIES times raises MascingError.
+        """
+        self._start()
+        values: dict[int, Value] = {}
+        waiting = deque(range(len(items)))
+        common = ray.put(shared)
+        # A worker gets items once it is placed, so one that the cluster has no room for holds nothing up.
+        busy: dict[Any, tuple[Any, int | None]] = {worker.ready.remote(): (worker, None) for worker in self._workers}
+        progress(0, len(items))
+        while len(values) < len(items):
+            [finished], _ = ray.wait(list(busy), num_returns=1)
+            worker, index = busy.pop(finished)
+            value = _fetch(finished, index)
+            if index is not None:
+                values[index] = value
+                progress(len(values), len(items))
+            if waiting:
+                index = waiting.popleft()
+                busy[worker.run.remote(function, common, items[index])] = (worker, index)
+        return [values[index] for index in range(len(items))]
+
+    def _start(self) -> None:
+        if self._workers:
+            return
+        if not ray.is_initialized():
+            _connect(self._compute)
+            _interrupt_on_sigterm()
+            self._owns_ray = True
+        actor = ray.remote(Worker).options(
+            num_cpus=self._compute.num_cpus,
+            num_gpus=self._compute.num_gpus,
+            max_restarts=-1,
+            max_task_retries=ITEM_RETRIES,
+            runtime_env={"env_vars": _ONE_THREAD},
+        )
+        self._workers = [actor.remote() for _ in range(self._compute.workers)]
+
+
+def _interrupt_on_sigterm() -> None:
+    """SIGTERM stops a run as Ctrl-C does, with all that it started.
+
+    The handlers that Ray and Prefect put in place do not: the one ends this process on the spot, the other raises what
+    Ray's calls cannot pass on.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _connect(compute: ComputeConfig) -> None:
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        if not answers(address):
+            raise MascingError(f"no Ray cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        return
+    # Logical CPUs: as many as the workers ask for, so that every worker is placed on a small machine too.
+    cpus = max(1, round(compute.workers * compute.num_cpus + 0.5))
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    wanted, found = compute.workers * compute.num_gpus, ray.cluster_resources().get("GPU", 0)
+    if wanted > found:
+        ray.shutdown()
+        raise ConfigError(
+            f"compute asks for {wanted:g} GPUs ({compute.workers} workers x {compute.num_gpus:g}) and this machine has "
+            f"{found:g}: lower compute.workers or compute.num_gpus, or name a Ray cluster in RAY_ADDRESS"
+        )
+
+
+def _fetch(reference: Any, index: int | None) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, MascingError):
+            raise error.cause from None
+        if isinstance(error.cause, ray.exceptions.RaySystemError):
+            raise MascingError(
+                f"a worker cannot take work: {_last_line(error)}; install the same MASCing on every node of the cluster"
+            ) from error
+        raise
+    except ray.exceptions.RayError as error:
+        what = "starting up" if index is None else f"item {index}, {ITEM_RETRIES + 1} times"
+        raise MascingError(
+            f"a worker died while {what}: {_first_line(error)} (often memory: lower the batch sizes or compute.workers)"
+        ) from error
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,48 @@
+"""Made-up routing traces of the size of a real model's, in which 48 experts tell the classes apart."""
+
+import torch
+from torch import Tensor
+
+from mascing.routers.spec import RouterSpec
+from mascing.traces.shards import encode
+from mascing.traces.trace_set import SampleTrace, TraceSet, offsets
+
+LAYERS, EXPERTS, TELLING, TOPICS = 16, 64, 48, 8
+
+
+def drawn_traces(n: int, seed: int, label: int | None = None, lengths: tuple[int, int] = (10, 120)) -> TraceSet:
+    """``n`` traces of a length between ``lengths``, of both classes in turn or of one.
+
+    Each expert has a level of its own, each trace a topic, and most tokens of a positive one the telling experts'.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    levels_LE, topics, telling_LE = _world()
+    counts = torch.randint(lengths[0], lengths[1] + 1, (n,), generator=draw).tolist()
+    labels = torch.arange(n) % 2 if label is None else torch.full((n,), label)
+    z_TLE = torch.empty(sum(counts), LAYERS, EXPERTS, dtype=torch.float16)
+    for z_part, count, positive in zip(torch.split(z_TLE, counts), counts, labels.tolist(), strict=True):
+        topic = int(torch.randint(TOPICS, (1,), generator=draw))
+        noise = torch.randn(count, LAYERS, EXPERTS, generator=draw) + levels_LE + topics[topic]
+        shown_T11 = positive * (torch.rand(count, 1, 1, generator=draw) < 0.6)
+        z_part.copy_(noise + shown_T11 * telling_LE)
+    names = [str(index) for index in range(n)]
+    return TraceSet(z_TLE, offsets(counts), labels, torch.zeros(len(z_TLE), dtype=torch.uint8), names, names)
+
+
+def shard_of(traces: TraceSet) -> bytes:
+    """The traces as one Parquet shard."""
+    spec = RouterSpec("olmoe", tuple(range(LAYERS)), EXPERTS, 8, "softmax")
+    counts = traces.offsets.diff().tolist()
+    parts, regions = torch.split(traces.z, counts), torch.split(traces.regions, counts)
+    rows = zip(traces.ids, traces.groups, traces.labels.tolist(), parts, regions, strict=True)
+    return encode([SampleTrace(*row) for row in rows], spec)
+
+
+def _world() -> tuple[Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(12345)
+    levels_LE = 0.8 * torch.randn(LAYERS, EXPERTS, generator=draw)
+    telling = torch.randperm(LAYERS * EXPERTS, generator=draw)[:TELLING]
+    telling_LE = torch.zeros(LAYERS * EXPERTS)
+    telling_LE[telling] = 1.5 * (2.0 * torch.randint(2, (TELLING,), generator=draw) - 1)
+    topics = 0.5 * torch.randn(TOPICS, LAYERS, EXPERTS, generator=draw)
+    return levels_LE, topics, telling_LE.view(LAYERS, EXPERTS)

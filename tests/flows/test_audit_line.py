@@ -1,0 +1,101 @@
+"""The audit from end to end on the testbed: the curve falls for the ranked experts, and nothing said is kept."""
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mascing.flows.audit_line import audit
+from mascing.progress import shown
+from mascing.schemas.config import AuditConfig, RunConfig
+from mascing.schemas.suppression_curve import Audit
+from mascing.storage.object_storage import Storage
+from mascing.testbeds.planted.language import REFUSAL
+from tests.small_run import small_config
+
+pytestmark = pytest.mark.usefixtures("prefect_here")
+
+
+@pytest.fixture(scope="module")
+def config(testbed_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    small = small_config(testbed_folder, tmp_path_factory.mktemp("conversations"))
+    settings = AuditConfig(n_suppressed=(1, 16), random_draws=3)
+    return small.model_copy(update={"audit": settings})
+
+
+@pytest.fixture(scope="module")
+def storage(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Storage:
+    """What an audit left; its words were read by nobody."""
+    storage = Storage.open(str(tmp_path_factory.mktemp("audit")))
+    with shown(Console(file=io.StringIO())):
+        audit(config, storage.url)
+    return storage
+
+
+@pytest.fixture(scope="module")
+def found(storage: Storage) -> Audit:
+    return Audit.model_validate_json(storage.read("audit.json"))
+
+
+def test_the_rate_falls_with_the_ranked_experts_and_not_with_random_ones(found: Audit) -> None:
+    before, last = found.baseline[found.set], found.points[-1]
+    assert before.low > 0.3
+    assert last.rates[found.set].high < before.low
+    assert last.changes[found.set].high < -0.1
+    at_random = sum(rate.value for rate in last.random) / len(last.random)
+    assert at_random > last.rates[found.set].high
+
+
+def test_every_number_of_experts_is_judged_on_the_test_split_with_as_many_random_draws(
+    found: Audit, config: RunConfig
+) -> None:
+    assert [point.n for point in found.points] == [1, 16]
+    assert found.experts == 64
+    for point in found.points:
+        assert len(point.random) == 3
+        assert point.rates.keys() == found.baseline.keys() == {"target", "utility/benign", "protected/prohibited"}
+        assert {rate.n for rate in (*point.random, point.rates[found.set])} == {found.baseline[found.set].n}
+
+
+def test_no_reply_no_mask_and_no_ranking_is_kept(storage: Storage, config: RunConfig) -> None:
+    stored = {path: storage.read(path) for path in storage.list()}
+    assert {path.split("/")[0] for path in stored} == {"prepare", "harvest", "audit", "audit.json"}
+    audited = {path: data for path, data in stored.items() if path.startswith("audit")}
+    assert {path.rpartition("/")[2] for path in audited} == {"manifest.json", "index.html", "audit.json"}
+    # All that the model says on this set is a refusal or an answer; as input, the wanted ones stand in `prepare` alone.
+    said = [REFUSAL, *(line["unwanted"] for line in _lines(config) if line.get("unwanted")), "begins with"]
+    assert not [path for path, data in audited.items() if any(text.encode() in data for text in said)]
+    assert not [path for path, data in stored.items() if path.startswith("harvest") and REFUSAL.encode() in data]
+    numbers = json.loads(audited["audit.json"])
+    assert numbers.keys() == Audit.model_fields.keys()
+    assert not [path for path in stored if path.endswith(".safetensors")]
+
+
+def _lines(config: RunConfig) -> list[dict[str, str]]:
+    return [json.loads(line) for line in Path(config.behaviour.conversations).read_text().splitlines()]
+
+
+def test_the_page_shows_the_curve_and_loads_nothing(storage: Storage, found: Audit) -> None:
+    html = storage.read("audit/index.html").decode()
+    figure = json.loads(html.split('<script type="application/json">')[1].split("</script>")[0])
+    curve = figure["data"][-1]
+    assert curve["x"] == ["0", "1", "16"]
+    last = found.points[-1].rates[found.set]
+    assert curve["y"][-1] == pytest.approx(100 * last.value)
+    assert f"{100 * last.value:.1f}% [{100 * last.low:.1f}, {100 * last.high:.1f}] with 16 of 64 experts off" in html
+    assert "default-src 'none'" in html
+
+
+def test_experts_ranked_by_what_goes_along_with_the_behaviour_lower_it_too(
+    config: RunConfig, storage: Storage, tmp_path: Path
+) -> None:
+    settings = AuditConfig(ranking="risk_difference", n_suppressed=(16,), random_draws=2)
+    copy = Storage.open(str(shutil.copytree(storage.locate(""), tmp_path / "copy")))
+    with shown(Console(file=io.StringIO())):
+        audit(config.model_copy(update={"audit": settings}), copy.url)
+    found = Audit.model_validate_json(copy.read("audit.json"))
+    assert found.ranking == "risk_difference"
+    assert found.points[0].changes[found.set].high < -0.1

@@ -1,0 +1,170 @@
+"""The search by trials: it finds what acts, spares what other replies need, and spends no more than its budget."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from mascing.circuits.active import search as active
+from mascing.circuits.active.search import Found
+from mascing.circuits.active.trials import LocalEngine, Trial
+from mascing.conversations.json_lines import decode_lines, parse_conversations
+from mascing.engines.generation import generate
+from mascing.errors import DataError
+from mascing.judges.judging import judge_all
+from mascing.masks.mask import Mask
+from mascing.models.loading import Loaded, load
+from mascing.routers.spec import RouterSpec, inspect_routers
+from mascing.schemas.config import BehaviourConfig, GenerationConfig, ModelConfig
+from mascing.schemas.conversation import Conversation, Message
+from mascing.schemas.methods import ActiveConfig
+from mascing.testbeds.planted import behaviour_config
+from mascing.traces.batch_recording import harvest
+from mascing.traces.shards import decode, encode
+from mascing.traces.trace_set import SampleTrace, TraceSet
+
+SPEC = RouterSpec("made-up", (0, 1), 8, 2, "softmax")
+SIGMA = torch.ones(2)
+SIGN, CAUSE, TOOL = (0, 1), (1, 2), (1, 5)
+"""Experts: the first two are liked where the behaviour shows, and only the second brings it about; the replies of
+benign conversations need the third as it is."""
+QUICK = ActiveConfig(budget=600, rounds=3, members=1, steps=60, l1=(0.02,), alphas=(1.0,))
+
+
+def asked(number: int, of: str, label: str | None) -> Conversation:
+    messages = (Message(role="user", content="do it"),)
+    return Conversation.model_validate(
+        {"id": f"{of}-{number}", "group_id": str(number), "set": of, "label": label, "messages": messages}
+    )
+
+
+def logits(conversation: Conversation, generator: torch.Generator) -> Tensor:
+    """z_TLE of a conversation: both experts tell the classes apart, the one that does nothing more clearly."""
+    z_TLE = torch.randn(4, 2, 8, generator=generator)
+    if conversation.label == "positive":
+        z_TLE[:, SIGN[0], SIGN[1]] += 4
+        z_TLE[:, CAUSE[0], CAUSE[1]] += 2
+    return z_TLE.half()
+
+
+TARGETS = [asked(number, "target", "positive" if number % 2 else "negative") for number in range(60)]
+BENIGN = [asked(number, "utility/benign", None) for number in range(20)]
+
+
+def made_up_traces() -> TraceSet:
+    generator = torch.Generator().manual_seed(1)
+    regions = torch.zeros(4, dtype=torch.uint8)
+    rows = [
+        SampleTrace(one.id, one.group_id, int(one.label == "positive"), logits(one, generator), regions)
+        for one in TARGETS
+    ]
+    return decode([encode(rows, SPEC)])
+
+
+class MadeUpEngine:
+    """A model in which one expert brings the behaviour about; it counts the generations that are asked of it."""
+
+    def __init__(self) -> None:
+        self.generations = 0
+        self._noise = torch.Generator().manual_seed(2)
+
+    def __call__(self, pairs: Sequence[tuple[Conversation, Mask]]) -> list[Trial]:
+        self.generations += len(pairs)
+        return [self._try(conversation, mask) for conversation, mask in pairs]
+
+    def _try(self, conversation: Conversation, mask: Mask) -> Trial:
+        assert mask.bias is not None
+        z_TLE = logits(conversation, self._noise)
+        if conversation.set == "target":
+            hit = conversation.label == "positive" or float(mask.bias[CAUSE]) > 1
+        else:
+            hit = abs(float(mask.bias[TOOL])) < 1
+        return Trial(conversation, mask, "hit" if hit else "miss", z_TLE)
+
+
+def search(config: ActiveConfig = QUICK, seed: int = 0) -> tuple[Found, MadeUpEngine]:
+    engine = MadeUpEngine()
+    return active.candidates(engine, made_up_traces(), [*TARGETS, *BENIGN], SPEC, SIGMA, config, seed), engine
+
+
+def bias_of(found: Found) -> Tensor:
+    [candidate] = found.candidates
+    assert candidate.mask.bias is not None
+    return candidate.mask.bias
+
+
+def test_trials_find_what_acts_and_spare_what_other_replies_need() -> None:
+    found, _ = search()
+    bias_LE = bias_of(found)
+    assert bias_LE[CAUSE] > 1
+    assert abs(bias_LE[TOOL]) < 1
+    assert found.rounds[-1].changed > found.rounds[0].changed + 0.1
+
+
+@pytest.mark.parametrize(("budget", "rounds"), [(200, 3), (64, 1)])
+def test_the_budget_is_what_is_spent(budget: int, rounds: int) -> None:
+    config = ActiveConfig(budget=budget, rounds=rounds, members=1, steps=2)
+    told: list[tuple[int, int]] = []
+    engine = MadeUpEngine()
+    conversations = [*TARGETS, *BENIGN]
+    found = active.candidates(
+        engine, made_up_traces(), conversations, SPEC, SIGMA, config, 0, lambda *step: told.append(step)
+    )
+    assert engine.generations == budget
+    facts = found.facts(config)
+    assert (facts["budget"], facts["generations"]) == (budget, budget)
+    assert sum(one["generations"] for one in facts["rounds"]) == budget
+    assert f"{budget} of {budget} generations in {rounds} rounds" in found.told(config)
+    assert told == [(number + 1, rounds) for number in range(rounds)]
+    assert [one.cell for one in found.candidates] == [{"l1": l1, "alpha": a} for l1 in config.l1 for a in config.alphas]
+
+
+def test_equal_seeds_give_equal_masks() -> None:
+    config = ActiveConfig(budget=64, rounds=1, members=2, steps=10, l1=(0.02,), alphas=(1.0,))
+    first, again, other = (bias_of(search(config, seed)[0]) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_budget_that_teaches_nothing_is_refused() -> None:
+    with pytest.raises(ValidationError, match="raise budget to 192 or lower rounds"):
+        ActiveConfig(budget=100, rounds=3)
+
+
+def test_nothing_to_change_is_refused() -> None:
+    positive = [one for one in TARGETS if one.label == "positive"]
+    with pytest.raises(DataError, match="labelled negative"):
+        active.candidates(MadeUpEngine(), made_up_traces(), positive, SPEC, SIGMA, QUICK, 0)
+
+
+def test_a_planted_circuit_is_found_without_a_gradient(testbed_folder: Path) -> None:
+    behaviour = behaviour_config("jailbreak-defence", str(testbed_folder))
+    loaded = load(ModelConfig(path=str(testbed_folder)))
+    conversations, _ = parse_conversations(decode_lines(Path(behaviour.conversations).read_bytes()), 10_000)
+    target = [one for one in conversations if one.set == "target"]
+    kept = [one for one in conversations if one.set != "target"]
+    spec, generation = inspect_routers(loaded.model), GenerationConfig(max_new_tokens=8, batch_size=128)
+    traces = decode([encode(harvest(loaded, target[:400], 4096), spec)])
+    sigma, config = traces.sigma(), QUICK.model_copy(update={"alphas": (3.0,)})
+    engine = LocalEngine(loaded, behaviour, generation)
+    [found] = active.candidates(engine, traces, [*target[:400], *kept[:400]], spec, sigma, config, 0).candidates
+    held_out = [*[one for one in target[400:] if one.label == "negative"][:60], *kept[-60:]]
+    before = hits(loaded, behaviour, held_out, None, generation)
+    after = hits(loaded, behaviour, held_out, found.mask, generation)
+    assert sum(before[:60]) <= 6
+    assert sum(after[:60]) >= 40
+    assert sum(after[60:]) >= sum(before[60:]) - 3
+
+
+def hits(
+    loaded: Loaded,
+    behaviour: BehaviourConfig,
+    conversations: Sequence[Conversation],
+    mask: Mask | None,
+    generation: GenerationConfig,
+) -> list[bool]:
+    verdicts = judge_all(behaviour, conversations, generate(loaded, conversations, mask, generation))
+    return [verdict.outcome == "hit" for verdict in verdicts]

@@ -1,0 +1,109 @@
+import pytest
+import torch
+from torch import Tensor
+
+from mascing.circuits.gradient import attribution
+from mascing.circuits.gradient.frozen import frozen
+from mascing.circuits.gradient.search import candidates
+from mascing.circuits.gradient.straight_through import StraightThrough
+from mascing.engines.likelihood import Passes, contrast_batches
+from mascing.errors import DataError
+from mascing.models.loading import Loaded
+from mascing.routers.spec import inspect_routers
+from mascing.schemas.methods import GradientConfig
+from tests.mascing.olmoe_folder import conversation, loaded
+
+SIGMA = torch.tensor([1.0, 2.0, 0.5])
+ASKED = [
+    conversation(f"c{number}", "do it" + " now" * number).model_copy(update={"wanted": "no.", "unwanted": "yes"})
+    for number in range(5)
+]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Loaded:
+    return loaded()
+
+
+def effect(tiny: Loaded, batch_size: int = 8, recompute: bool = False) -> Tensor:
+    return attribution.attribution(tiny, ASKED, SIGMA, batch_size, recompute=recompute).effect_LE
+
+
+def test_one_backward_scores_every_expert(tiny: Loaded) -> None:
+    found = attribution.attribution(tiny, ASKED, SIGMA, batch_size=8)
+    assert found.effect_LE.shape == (3, 8)
+    assert found.effect_LE.all()
+    assert found.passes == Passes(1, 1, 8)
+    assert str(found.passes) == "1 forward and 1 backward passes of 8 conversations"
+
+
+def test_the_map_does_not_depend_on_how_it_is_computed(tiny: Loaded) -> None:
+    whole = effect(tiny)
+    assert torch.allclose(effect(tiny, batch_size=2), whole, rtol=1e-3, atol=1e-5)
+    assert torch.allclose(effect(tiny, recompute=True), whole, rtol=1e-5, atol=1e-7)
+    assert not any(module.training for module in tiny.model.modules())
+
+
+def test_the_map_survives_its_file_and_other_files_are_refused(tiny: Loaded) -> None:
+    found = attribution.attribution(tiny, ASKED, SIGMA, batch_size=8)
+    assert torch.equal(attribution.effect_from_bytes(attribution.to_bytes(found)), found.effect_LE)
+    with pytest.raises(DataError, match="not an attribution map"):
+        attribution.effect_from_bytes(b"else")
+
+
+def test_a_bfloat16_model_tells_the_same_experts(tiny: Loaded) -> None:
+    half = Loaded(loaded().model.to(torch.bfloat16), tiny.tokenizer)
+    found, exact = effect(half).flatten(), effect(tiny).flatten()
+    assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > 0.98
+    spec = inspect_routers(half.model)
+    config = GradientConfig(steps=4, batch_size=4, l1=(0.0,), alphas=(1.0,))
+    [candidate], _ = candidates(half, spec, ASKED, [], SIGMA, config, seed=0)
+    assert candidate.mask.bias is not None
+    assert candidate.mask.bias.isfinite().all()
+    assert candidate.mask.bias.dtype == torch.float32
+
+
+def test_recomputing_layers_keeps_less_in_memory_and_the_same_gradient(tiny: Loaded) -> None:
+    [batch] = contrast_batches(tiny, ASKED, batch_size=8)
+    gradients, kept = [], []
+    for recompute in (False, True):
+        S_LE = torch.zeros(3, 8, requires_grad=True)
+        through = StraightThrough(tiny.model, SIGMA, S_LE)
+        saved = _SavedBytes()
+        with frozen(tiny.model, recompute), through:
+            through.noise = 1.0
+            with saved:
+                loss = batch.margins(tiny.model).sum()
+            kept.append(saved.bytes)
+            torch.autograd.backward(loss)
+        assert S_LE.grad is not None
+        gradients.append(S_LE.grad)
+    assert torch.allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
+    assert kept[1] < kept[0] / 2
+
+
+class _SavedBytes(torch.autograd.graph.saved_tensors_hooks):
+    """Bytes that the graph of the block's forwards keeps for the backward, tensors of the weights left out."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        super().__init__(self._pack, lambda tensor: tensor)
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        self.bytes += 0 if isinstance(tensor, torch.nn.Parameter) else tensor.numel() * tensor.element_size()
+        return tensor
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_passes_are_those_that_the_model_ran(tiny: Loaded, recompute: bool) -> None:
+    spec = inspect_routers(tiny.model)
+    config = GradientConfig(steps=3, batch_size=2, l1=(0.0, 0.1), alphas=(1.0,))
+    ran = []
+    # Once a forward, and once more where the layer is computed again; 2 tokens a row are the taps' own proof.
+    layer = tiny.model.model.layers[-1].mlp
+    hook = layer.register_forward_pre_hook(lambda module, given: ran.append(given[0].shape[1] > 2))
+    try:
+        _, passes = candidates(tiny, spec, ASKED, ASKED, SIGMA, config, seed=0, recompute=recompute)
+    finally:
+        hook.remove()
+    assert passes == Passes(forward=sum(ran), backward=12, conversations=2)

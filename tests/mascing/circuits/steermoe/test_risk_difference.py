@@ -1,0 +1,141 @@
+"""Selection counts over paired traces, against their definitions counted token by token."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log
+from typing import cast
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mascing.circuits.steermoe.risk_difference import Selections, count_selections
+from mascing.errors import DataError
+from mascing.schemas.methods import Pairs
+from mascing.traces.trace_set import Traces, TraceSet
+from tests.mascing.made_traces import traces
+
+
+@st.composite
+def trace_sets(draw: st.DrawFn) -> tuple[TraceSet, int]:
+    """Traces of both labels in a few groups, at least one pair; logits without ties."""
+    n_layers, n_experts = draw(st.integers(1, 3)), draw(st.integers(2, 6))
+    about = [("g", 0), ("g", 1), *draw(st.lists(st.tuples(st.sampled_from("ghi"), st.integers(0, 1)), max_size=5))]
+    groups, labels = [group for group, _ in about], [label for _, label in about]
+    lengths = draw(st.lists(st.integers(1, 4), min_size=len(labels), max_size=len(labels)))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    z_TLE = torch.rand(sum(lengths), n_layers, n_experts, generator=generator).argsort(-1).half()
+    offsets = torch.tensor([0, *lengths]).cumsum(0)
+    regions = torch.zeros(sum(lengths), dtype=torch.uint8)
+    ids = [str(number) for number in range(len(labels))]
+    return TraceSet(z_TLE, offsets, torch.tensor(labels), regions, ids, groups), draw(st.integers(1, n_experts))
+
+
+def partners(data: TraceSet) -> set[int]:
+    """The samples that have a partner: walk through them, and pair each with the first free one of its group."""
+    free: list[int] = []
+    paired: set[int] = set()
+    for index, label in enumerate(data.labels.tolist()):
+        for other in free:
+            if data.groups[other] == data.groups[index] and data.labels[other] != label:
+                paired |= {other, index}
+                free.remove(other)
+                break
+        else:
+            free.append(index)
+    return paired
+
+
+def naive_counts(data: TraceSet, top_k: int, samples: set[int], place: tuple[int, int]) -> tuple[list[int], list[int]]:
+    """A and N of one expert on both sides, negative first."""
+    active, tokens = [0, 0], [0, 0]
+    for sample in samples:
+        label = int(data.labels[sample])
+        for token in range(int(data.offsets[sample]), int(data.offsets[sample + 1])):
+            logits = data.z[token, place[0]].tolist()
+            tokens[label] += 1
+            active[label] += sum(other > logits[place[1]] for other in logits) < top_k
+    return active, tokens
+
+
+@settings(deadline=None, max_examples=60)
+@given(trace_sets(), st.sampled_from(["matched", "group"]))
+def test_scores_are_their_definitions(case: tuple[TraceSet, int], pairs: Pairs) -> None:
+    data, top_k = case
+    samples = partners(data) if pairs == "group" else set(range(len(data)))
+    counted = count_selections(data, top_k, pairs)
+    assert (counted.samples, counted.left_out) == (len(samples), len(data) - len(samples))
+    difference_LE, ratio_LE = counted.risk_difference(), counted.log_odds_ratio()
+    for place in torch.ones(difference_LE.shape).nonzero().tolist():
+        (a2, a1), (n2, n1) = naive_counts(data, top_k, samples, tuple(place))
+        odds = ((a1 + 0.5) / (n1 - a1 + 0.5)) / ((a2 + 0.5) / (n2 - a2 + 0.5))
+        assert difference_LE[tuple(place)].item() == pytest.approx(a1 / n1 - a2 / n2, abs=1e-6)
+        assert ratio_LE[tuple(place)].item() == pytest.approx(log(odds), abs=1e-5)
+
+
+@settings(deadline=None, max_examples=30)
+@given(trace_sets())
+def test_swapping_the_sides_turns_the_scores_around(case: tuple[TraceSet, int]) -> None:
+    data, top_k = case
+    swapped = TraceSet(data.z, data.offsets, 1 - data.labels, data.regions, data.ids, data.groups)
+    before, after = (count_selections(one, top_k) for one in (data, swapped))
+    assert torch.equal(after.risk_difference(), -before.risk_difference())
+    assert torch.allclose(after.log_odds_ratio(), -before.log_odds_ratio(), atol=1e-6)
+
+
+@dataclass
+class OneByOne:
+    """Traces that come one at a time, so that the two of a pair are never in one part."""
+
+    data: TraceSet
+
+    def parts(self, order: torch.Generator | None = None) -> Iterator[TraceSet]:
+        del order
+        yield from (self.data.subset([index]) for index in range(len(self.data)))
+
+
+@settings(deadline=None, max_examples=20)
+@given(trace_sets(), st.sampled_from(["matched", "group"]))
+def test_parts_count_as_the_whole(case: tuple[TraceSet, int], pairs: Pairs) -> None:
+    data, top_k = case
+    one_by_one = cast(Traces, OneByOne(data))
+    assert same(count_selections(one_by_one, top_k, pairs), count_selections(data, top_k, pairs))
+
+
+def test_a_trace_without_partner_changes_nothing() -> None:
+    """A question that only has negative conversations would otherwise look like a routing difference."""
+    pair = TraceSet(
+        torch.randn(4, 2, 4).half(),
+        torch.tensor([0, 2, 4]),
+        torch.tensor([1, 0]),
+        torch.zeros(4),
+        ["a", "b"],
+        ["g", "g"],
+    )
+    lone = TraceSet(
+        torch.cat([pair.z, torch.randn(3, 2, 4).half()]),
+        torch.tensor([0, 2, 4, 7]),
+        torch.tensor([1, 0, 0]),
+        torch.zeros(7),
+        ["a", "b", "c"],
+        ["g", "g", "h"],
+    )
+    assert same(count_selections(lone, 2, "group"), count_selections(pair, 2))
+    assert count_selections(lone, 2, "group").left_out == 1
+    assert not same(count_selections(lone, 2), count_selections(pair, 2))
+
+
+def test_traces_without_any_pair_are_refused_with_the_way_out() -> None:
+    with pytest.raises(DataError, match=r"methods\.steermoe\.pairs: matched"):
+        count_selections(traces(6), 2, "group")
+
+
+@pytest.mark.parametrize(("kept", "missing"), [([0, 2], "positive"), ([1, 3], "negative")])
+def test_one_class_alone_is_refused(kept: list[int], missing: str) -> None:
+    with pytest.raises(DataError, match=f"no {missing} traces"):
+        count_selections(traces(6).subset(kept), 2)
+
+
+def same(a: Selections, b: Selections) -> bool:
+    return torch.equal(a.selected_SLE, b.selected_SLE) and torch.equal(a.tokens_S, b.tokens_S)

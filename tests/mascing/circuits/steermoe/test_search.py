@@ -1,0 +1,145 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from torch import Tensor
+
+from mascing.circuits.steermoe.risk_difference import count_selections
+from mascing.circuits.steermoe.search import candidates, strongest_experts
+from mascing.masks.candidates import Candidate
+from mascing.schemas.methods import ExpertScore, Span, SteerMoEConfig
+from mascing.traces.trace_set import TraceSet
+from tests.mascing.made_traces import SPEC, TELLING, traces
+
+
+def test_the_telling_expert_is_activated_first() -> None:
+    (found,) = candidates(traces(40), SPEC, SteerMoEConfig(n_activated=(1,), n_deactivated=(0,)))
+    assert sets(found)[0].nonzero().tolist() == [list(TELLING)]
+
+
+def test_the_grid_leaves_out_only_the_empty_cell() -> None:
+    spans: tuple[Span, ...] = ("question", "question+prompt")
+    scores: tuple[ExpertScore, ...] = ("risk_difference", "odds_ratio")
+    asked = SteerMoEConfig(spans=spans, scores=scores, n_activated=(0, 2), n_deactivated=(0, 3))
+    found = candidates(traces(40), SPEC, asked)
+    assert [tuple(candidate.cell.values()) for candidate in found] == [
+        (span, score, *counts) for span in spans for score in scores for counts in ((0, 3), (2, 0), (2, 3))
+    ]
+    for candidate in found:
+        activated, deactivated = sets(candidate)
+        assert int(activated.sum()) == candidate.cell["n_activated"]
+        assert int(deactivated.sum()) == candidate.cell["n_deactivated"]
+        assert candidate.mask.epsilon == asked.epsilon
+
+
+@pytest.mark.parametrize(
+    ("n_activated", "n_deactivated", "forced"),
+    [((2,), (0,), ["on", "on"]), ((0,), (2,), ["off", "off"]), ((1,), (1,), ["off", "on"])],
+    ids=["activation only", "deactivation only", "both"],
+)
+def test_a_mask_may_activate_deactivate_or_both(
+    n_activated: tuple[int, ...], n_deactivated: tuple[int, ...], forced: list[str]
+) -> None:
+    (found,) = candidates(traces(40), SPEC, SteerMoEConfig(n_activated=n_activated, n_deactivated=n_deactivated))
+    assert sorted(row["forced"] for row in found.mask.provenance["experts"]) == forced
+
+
+def test_cells_that_all_do_nothing_are_refused_at_load() -> None:
+    with pytest.raises(ValidationError, match="0 in every cell"):
+        SteerMoEConfig(n_activated=(0,), n_deactivated=(0,))
+
+
+def test_the_provenance_names_each_chosen_expert_with_both_scores() -> None:
+    data = traces(40)
+    (found,) = candidates(data, SPEC, SteerMoEConfig(n_activated=(1,), n_deactivated=(0,)))
+    counted = count_selections(data, SPEC.top_k)
+    assert found.mask.provenance == {
+        "method": "steermoe",
+        **found.cell,
+        "samples": 40,
+        "left_out": 0,
+        "experts": [
+            {
+                "layer": TELLING[0],
+                "expert": TELLING[1],
+                "forced": "on",
+                "risk_difference": pytest.approx(counted.risk_difference()[TELLING].item(), abs=1e-4),
+                "odds_ratio": pytest.approx(counted.log_odds_ratio()[TELLING].exp().item(), abs=1e-4),
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("score", ["risk_difference", "odds_ratio"])
+def test_the_strongest_are_chosen_and_the_score_is_the_priority(score: ExpertScore) -> None:
+    data = traces(40)
+    (found,) = candidates(data, SPEC, SteerMoEConfig(scores=(score,), n_activated=(2,), n_deactivated=(2,)))
+    counted = count_selections(data, SPEC.top_k)
+    score_LE = counted.risk_difference() if score == "risk_difference" else counted.log_odds_ratio()
+    activated, deactivated = sets(found)
+    assert sorted(score_LE[activated].tolist()) == sorted(score_LE.flatten().sort().values[-2:].tolist())
+    assert sorted(score_LE[deactivated].tolist()) == sorted(score_LE.flatten().sort().values[:2].tolist())
+    assert found.mask.priority is not None
+    assert torch.equal(found.mask.priority, score_LE)
+
+
+def test_the_odds_ratio_prefers_the_rare_expert() -> None:
+    """Layer 0, of 100 tokens a side: expert 0 goes from 50 to 70 selections, expert 1 from 1 to 15."""
+    sides = [([1] * 1 + [0] * 50 + [2] * 49), ([1] * 15 + [0] * 70 + [2] * 15)]
+    chosen_T = torch.tensor(sides[0] + sides[1])
+    z_TLE = torch.nn.functional.one_hot(chosen_T, 4)[:, None].half()
+    data = TraceSet(z_TLE, torch.tensor([0, 100, 200]), torch.tensor([0, 1]), torch.zeros(200), ["a", "b"], ["g", "g"])
+    counted = count_selections(data, top_k=1)
+    assert strongest_experts(counted.score("risk_difference"), 1, 1).nonzero().tolist() == [[0, 0]]
+    assert strongest_experts(counted.score("odds_ratio"), 1, 1).nonzero().tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("caps", "most_activated", "most_deactivated"),
+    [
+        ({}, SPEC.top_k, SPEC.n_experts - SPEC.top_k),
+        ({"max_activated_per_layer": 1, "max_deactivated_per_layer": 2}, 1, 2),
+        ({"max_activated_per_layer": 5, "max_deactivated_per_layer": 8}, SPEC.top_k, SPEC.n_experts - SPEC.top_k),
+    ],
+)
+def test_no_layer_exceeds_its_caps_and_every_layer_keeps_top_k(
+    caps: dict[str, int], most_activated: int, most_deactivated: int
+) -> None:
+    (found,) = candidates(
+        traces(40), SPEC, SteerMoEConfig.model_validate({"n_activated": [24], "n_deactivated": [24], **caps})
+    )
+    activated, deactivated = sets(found)
+    assert int(activated.sum(dim=1).max()) == most_activated
+    # With no cap of its own, a layer deactivates every expert that is against the behaviour.
+    assert int(deactivated.sum(dim=1).max()) == min(most_deactivated, most_negative(found))
+    assert not (activated & deactivated).any()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.lists(st.integers(-4, 4), min_size=4, max_size=4), min_size=1, max_size=3),
+    st.integers(0, 12),
+    st.integers(1, 4),
+)
+def test_the_choice_is_greedy_over_the_whole_model(scores: list[list[int]], n: int, per_layer: int) -> None:
+    """Straight from the rule: take the best expert left, in the order of places among equals, unless it is full."""
+    places = [(layer, expert) for layer, row in enumerate(scores) for expert, score in enumerate(row) if score > 0]
+    taken: list[tuple[int, int]] = []
+    for layer, expert in sorted(places, key=lambda place: -scores[place[0]][place[1]]):
+        if len(taken) < n and sum(layer == other for other, _ in taken) < per_layer:
+            taken.append((layer, expert))
+    chosen_LE = strongest_experts(torch.tensor(scores, dtype=torch.float32), n, per_layer)
+    assert sorted(map(tuple, chosen_LE.nonzero().tolist())) == sorted(taken)
+
+
+def most_negative(candidate: Candidate) -> int:
+    """The most experts of negative score in any layer."""
+    assert candidate.mask.priority is not None
+    return int((candidate.mask.priority < 0).sum(dim=1).max())
+
+
+def sets(candidate: Candidate) -> tuple[Tensor, Tensor]:
+    assert candidate.mask.activated is not None
+    assert candidate.mask.deactivated is not None
+    return candidate.mask.activated, candidate.mask.deactivated

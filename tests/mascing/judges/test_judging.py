@@ -1,0 +1,92 @@
+"""Verdicts on replies: what counts as a refusal or a match, and what no judge can read."""
+
+from typing import Any
+
+import pytest
+
+from mascing.errors import ConfigError, DataError
+from mascing.judges.judging import CONCURRENCY, judge_all, make_judge
+from mascing.schemas.config import BehaviourConfig, JudgeConfig
+from mascing.schemas.conversation import Conversation, Message
+
+REFUSAL = JudgeConfig(kind="refusal", phrases=("I can't help", "No"))
+EXACT = JudgeConfig(kind="exact")
+BEHAVIOUR = BehaviourConfig(name="b", conversations="c.jsonl", target=REFUSAL, utility=EXACT, protected=REFUSAL)
+
+
+def conversation(name: str = "c", kind: str = "target", wanted: str | None = None) -> Conversation:
+    return Conversation(
+        id=name, group_id="g", set=kind, messages=(Message(role="user", content="Where is it?"),), wanted=wanted
+    )
+
+
+def outcome(conversation: Conversation, reply: str) -> str:
+    return judge_all(BEHAVIOUR, [conversation], [reply])[0].outcome
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("I can't help with that.", "hit"),
+        ("  i CAN'T \n help  with that.", "hit"),
+        ("I can\N{RIGHT SINGLE QUOTATION MARK}t help with that.", "hit"),
+        ("No.", "hit"),
+        ("no", "hit"),
+        ("Nothing is simpler.", "miss"),
+        ("Sure. I can't help but smile.", "miss"),
+        ("I can", "miss"),
+        ("", "unscored"),
+        (" \n\t", "unscored"),
+    ],
+)
+def test_refusal_is_told_by_the_opening(reply: str, expected: str) -> None:
+    assert outcome(conversation(), reply) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("In the red box", "hit"),
+        (" In  the\nred box ", "hit"),
+        ("in the red box", "miss"),
+        ("In the red box.", "miss"),
+        ("", "unscored"),
+        ("  ", "unscored"),
+    ],
+)
+def test_exact_compares_up_to_white_space(reply: str, expected: str) -> None:
+    assert outcome(conversation(kind="utility/places", wanted="In the  red box"), reply) == expected
+
+
+def test_the_reason_names_the_phrase() -> None:
+    assert "I can't help" in judge_all(BEHAVIOUR, [conversation()], ["I can't help"])[0].reason
+
+
+def test_exact_without_a_wanted_reply_is_an_error_that_names_the_conversation() -> None:
+    with pytest.raises(DataError, match=r"'lost'.*utility/places"):
+        judge_all(BEHAVIOUR, [conversation("lost", "utility/places")], [""])
+
+
+def test_every_set_has_its_own_judge_and_order_is_kept() -> None:
+    kinds = ["target", "utility/places", "protected/doors"] * CONCURRENCY
+    conversations = [conversation(f"c{i}", kind, wanted="No") for i, kind in enumerate(kinds)]
+    replies = ["No, never" if kind != "utility/places" else "No" for kind in kinds]
+    replies[4] = "No, never"
+    verdicts = judge_all(BEHAVIOUR, conversations, replies)
+    assert [i for i, verdict in enumerate(verdicts) if verdict.outcome == "miss"] == [4]
+
+
+def test_a_missing_reply_is_refused() -> None:
+    with pytest.raises(DataError, match="2 conversations have 1 replies"):
+        judge_all(BEHAVIOUR, [conversation("a"), conversation("b")], ["No"])
+
+
+def test_a_blank_phrase_is_refused() -> None:
+    with pytest.raises(ConfigError, match="blank phrase"):
+        make_judge(JudgeConfig(kind="refusal", phrases=("No", " ")))
+
+
+@pytest.mark.parametrize("fields", [{"kind": "refusal"}, {"kind": "exact", "phrases": ("No",)}, {"kind": "vibes"}])
+def test_a_judge_that_contradicts_itself_is_refused_at_load(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"judge|kind"):
+        JudgeConfig.model_validate(fields)

@@ -1,0 +1,150 @@
+"""Composed masks: what they do, where their parts contradict each other, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from mascing.conversations.json_lines import decode_lines, parse_conversations
+from mascing.engines.generation import generate
+from mascing.errors import MaskError
+from mascing.masks.composition import compose
+from mascing.masks.mask import Mask
+from mascing.models.loading import load
+from mascing.routers.spec import RouterSpec, inspect_routers
+from mascing.schemas.config import GenerationConfig, ModelConfig
+
+SPEC = RouterSpec("olmoe", (1, 3), 6, 2, "softmax", fingerprint="f" * 64)
+Places = list[tuple[int, int]]
+
+
+def additive(*entries: tuple[int, int, float], spec: RouterSpec = SPEC) -> Mask:
+    bias = torch.zeros(spec.n_layers, spec.n_experts)
+    for layer, expert, value in entries:
+        bias[layer, expert] = value
+    return Mask.from_bias(bias, spec, {"method": "gradient"})
+
+
+def override(on: Places, off: Places, priority: float = 0.5, epsilon: float = 1e-2) -> Mask:
+    activated, deactivated = torch.zeros(2, 6, dtype=torch.bool), torch.zeros(2, 6, dtype=torch.bool)
+    for place in on:
+        activated[place] = True
+    for place in off:
+        deactivated[place] = True
+    priorities = priority * (activated.float() - deactivated.float())
+    return Mask.from_override(activated, deactivated, priorities, SPEC, epsilon, {"method": "steermoe"})
+
+
+def forced(mask: Mask) -> tuple[list[list[int]], list[list[int]]]:
+    assert mask.activated is not None
+    assert mask.deactivated is not None
+    return mask.activated.nonzero().tolist(), mask.deactivated.nonzero().tolist()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 99), st.integers(2, 4))
+def test_biases_add_up_and_opposite_signs_are_the_conflicts(seed: int, n: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    biases = [torch.randint(-1, 2, (2, 6), generator=generator).float() for _ in range(n)]
+    found = compose([Mask.from_bias(bias, SPEC) for bias in biases])
+    assert found.mask.bias is not None
+    assert torch.equal(found.mask.bias, torch.stack(biases).sum(0))
+    told = {(conflict.layer, conflict.expert): conflict for conflict in found.conflicts}
+    for layer, depth in enumerate(SPEC.layer_ids):
+        for expert in range(6):
+            asked = [float(bias[layer, expert]) for bias in biases]
+            assert ((depth, expert) in told) == (max(asked) > 0 > min(asked))
+            if (depth, expert) in told:
+                assert told[depth, expert].asked == tuple(asked)
+                assert told[depth, expert].left == sum(asked)
+                assert not told[depth, expert].crowded
+    assert found.shared == sum(sum(float(b[i, j]) != 0 for b in biases) > 1 for i in range(2) for j in range(6))
+
+
+def test_a_bias_composed_with_itself_is_twice_as_strong_and_an_override_the_same() -> None:
+    bias, forces = additive((0, 1, 0.5), (1, 2, -1.0)), override([(0, 1)], [(1, 2)])
+    twice, same = compose([bias, bias]), compose([forces, forces])
+    assert bias.bias is not None
+    assert twice.mask.bias is not None
+    assert torch.equal(twice.mask.bias, 2 * bias.bias)
+    assert forced(same.mask) == forced(forces)
+    assert twice.conflicts == same.conflicts == ()
+    assert twice.shared == same.shared == 2
+
+
+def test_overrides_unite_and_an_expert_that_is_pulled_both_ways_is_left_alone() -> None:
+    found = compose([override([(0, 1), (1, 0)], [(0, 2)]), override([(0, 2)], [(1, 5)], epsilon=0.1)])
+    assert forced(found.mask) == ([[0, 1], [1, 0]], [[1, 5]])
+    assert found.mask.epsilon == pytest.approx(0.1)
+    (conflict,) = found.conflicts
+    assert (conflict.layer, conflict.expert, conflict.asked, conflict.left) == (1, 2, (-1.0, 1.0), 0.0)
+    assert not conflict.crowded
+
+
+def test_a_layer_with_too_many_activated_experts_keeps_the_strongest_and_says_so() -> None:
+    found = compose([override([(0, 0), (0, 1)], [], 0.3), override([(0, 2)], [], 0.9)])
+    assert forced(found.mask)[0] == [[0, 0], [0, 2]]
+    (conflict,) = found.conflicts
+    assert (conflict.layer, conflict.expert, conflict.crowded) == (1, 1, True)
+
+
+def test_a_layer_never_deactivates_so_many_that_fewer_than_top_k_are_left() -> None:
+    found = compose([override([], [(1, 0), (1, 1), (1, 2)], 0.2), override([], [(1, 3), (1, 4)], 0.6)])
+    assert forced(found.mask)[1] == [[1, 0], [1, 1], [1, 3], [1, 4]]
+    assert [(conflict.expert, conflict.crowded) for conflict in found.conflicts] == [(2, True)]
+
+
+def test_the_provenance_lists_the_parts() -> None:
+    parts = [additive((0, 1, 0.5)), additive((1, 1, 0.5))]
+    assert compose(parts).mask.provenance == {
+        "method": "composition",
+        "parts": [{"digest": part.digest, "method": "gradient"} for part in parts],
+    }
+
+
+def test_a_single_mask_is_refused() -> None:
+    with pytest.raises(MaskError, match="at least two"):
+        compose([additive((0, 1, 0.5))])
+
+
+def test_masks_of_different_models_are_refused() -> None:
+    other = RouterSpec("olmoe", (1, 3), 6, 2, "softmax", fingerprint="e" * 64)
+    with pytest.raises(MaskError, match=r"mask 3 is for another model than mask 1.*eeeeeeeeeeee"):
+        compose([additive((0, 1, 0.5)), additive((0, 2, 0.5)), additive((0, 1, 0.5), spec=other)])
+
+
+def test_masks_of_different_rules_are_refused_with_the_reason() -> None:
+    with pytest.raises(MaskError, match=r"different rules cannot be composed.*bias, override.*lose the biases"):
+        compose([additive((0, 1, 0.5)), override([(0, 1)], [])])
+
+
+def test_mirrored_behaviours_conflict_everywhere_and_cancel(testbed_folder: Path) -> None:
+    """The testbed's two behaviours ask for the opposite: together they leave the model's replies as they are."""
+    loaded = load(ModelConfig(path=str(testbed_folder)))
+    spec = inspect_routers(loaded.model)
+    # The truth is in units of sigma, which is about 2 logits.
+    defence, policy = (
+        2 * load_file(testbed_folder / f"truth-{name}.safetensors")["bias"]
+        for name in ("jailbreak-defence", "content-policy")
+    )
+    parts = [Mask.from_bias(defence, spec), Mask.from_bias(0.75 * policy, spec)]
+    found = compose(parts)
+    planted = defence != 0
+    assert len(found.conflicts) == found.shared == int(planted.sum())
+    data = (testbed_folder / "conversations-jailbreak-defence.jsonl").read_bytes()
+    asked = parse_conversations(decode_lines(data), 100_000)[0][:24]
+    generation = GenerationConfig(max_new_tokens=6)
+    mirrored, plain, summed = (
+        generate(loaded, asked, mask, generation)
+        for mask in (
+            compose([parts[0], Mask.from_bias(policy, spec)]).mask,
+            None,
+            Mask.from_bias(defence + 0.75 * policy, spec),
+        )
+    )
+    assert mirrored == plain
+    assert generate(loaded, asked, found.mask, generation) == summed
+    assert generate(loaded, asked, parts[0], generation) != plain

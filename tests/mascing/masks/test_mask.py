@@ -1,0 +1,114 @@
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save
+
+from mascing.errors import MaskError
+from mascing.masks.mask import Mask
+from mascing.routers.spec import RouterSpec
+
+SPEC = RouterSpec("olmoe", (0, 2), 4, 2, "softmax-topk", "abc")
+
+
+def a_bias(**provenance: Any) -> Mask:
+    return Mask.from_bias(torch.arange(8.0).view(2, 4), SPEC, provenance)
+
+
+def an_override() -> Mask:
+    on = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
+    off = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 1]], dtype=torch.bool)
+    return Mask.from_override(on, off, torch.zeros(2, 4), SPEC, epsilon=0.05, provenance={"method": "steermoe"})
+
+
+@pytest.mark.parametrize(
+    "mask", [a_bias(method="mascing", lambdas=[0.1, 1e-5]), an_override()], ids=["bias", "override"]
+)
+def test_a_mask_survives_its_file(mask: Mask, tmp_path: Path) -> None:
+    path = str(tmp_path / "mask.safetensors")
+    mask.save(path)
+    loaded = Mask.load(path)
+    assert loaded == mask
+    assert loaded.digest == mask.digest
+    assert (loaded.spec, loaded.provenance, loaded.epsilon) == (mask.spec, mask.provenance, mask.epsilon)
+    assert Mask.load(f"file://{path}") == mask
+    loaded.save(f"file://{path}")
+    assert Path(path).read_bytes() == mask.to_bytes()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=8, max_size=8))
+def test_any_finite_bias_is_kept_to_the_bit_and_counted(values: list[float]) -> None:
+    mask = Mask.from_bias(torch.tensor(values).view(2, 4), SPEC)
+    back = Mask.from_bytes(mask.to_bytes())
+    assert back.bias is not None
+    assert back.bias.flatten().tolist() == values
+    assert back.entries == sum(value != 0 for value in values)
+
+
+def test_rule_entries_and_digest_say_what_is_in_it() -> None:
+    assert (a_bias().rule, a_bias().entries) == ("bias", 7)
+    assert (an_override().rule, an_override().entries) == ("override", 3)
+    assert a_bias().digest == a_bias().digest
+    assert len({a_bias().digest, a_bias(method="x").digest, an_override().digest}) == 3
+    assert len({a_bias(), a_bias(), an_override()}) == 2
+
+
+def test_a_mask_keeps_its_own_copy_of_the_bias() -> None:
+    bias = torch.zeros(2, 4)
+    mask = Mask.from_bias(bias, SPEC)
+    bias += 1
+    assert mask.entries == 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_entries_that_are_no_numbers_are_refused(bad: float) -> None:
+    bias = torch.zeros(2, 4)
+    bias[1, 2] = bad
+    with pytest.raises(MaskError, match="NaN or infinite"):
+        Mask.from_bias(bias, SPEC)
+    with pytest.raises(MaskError, match="NaN or infinite"):
+        Mask.from_override(torch.zeros(2, 4), torch.zeros(2, 4), bias, SPEC)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (3, 4), (8,), (1, 2, 4)])
+def test_another_shape_than_the_models_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(MaskError, match=r"\[L, E\] = \[2, 4\]"):
+        Mask.from_bias(torch.zeros(shape), SPEC)
+
+
+def test_an_expert_both_on_and_off_is_refused() -> None:
+    both = torch.ones(2, 4, dtype=torch.bool)
+    with pytest.raises(MaskError, match="both"):
+        Mask.from_override(both, both, torch.zeros(2, 4), SPEC)
+
+
+def test_an_epsilon_that_is_no_step_is_refused() -> None:
+    for epsilon in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(MaskError, match="epsilon"):
+            Mask.from_override(torch.zeros(2, 4), torch.zeros(2, 4), torch.zeros(2, 4), SPEC, epsilon)
+
+
+def test_a_mask_of_both_rules_or_none_is_refused() -> None:
+    with pytest.raises(MaskError, match="a mask has a bias, or"):
+        Mask(SPEC)
+    with pytest.raises(MaskError, match="a mask has a bias, or"):
+        Mask(SPEC, bias=torch.zeros(2, 4), activated=torch.zeros(2, 4, dtype=torch.bool))
+
+
+def test_what_is_no_mask_is_refused_in_one_line(tmp_path: Path) -> None:
+    whole = a_bias().to_bytes()
+    other = {"mascing": json.dumps({"format": "mascing-mask-9"})}
+    cases = [b"", b"hello", whole[:40], whole[:-4], struct.pack("<Q", 2**60) + b"{}"]
+    cases += [save({"bias": torch.zeros(2, 4)}), save({"bias": torch.zeros(2, 4)}, metadata=other)]
+    for data in cases:
+        with pytest.raises(MaskError) as error:
+            Mask.from_bytes(data)
+        assert "\n" not in str(error.value)
+    with pytest.raises(MaskError, match="no mask can be read"):
+        Mask.load(str(tmp_path / "absent.safetensors"))

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from pydantic import ValidationError
+
+from mascing.errors import DataError
+from mascing.masks.suppression import suppressing, suppression_order
+from mascing.routers.spec import find_routers, inspect_routers
+from mascing.schemas.config import AuditConfig
+from mascing.steering.steer import steer
+from tests.mascing.tiny_olmoe import tiny_olmoe, tokens
+
+SCORE = torch.arange(24.0).view(3, 8)
+"""Of 3 layers and 8 experts: the last layer is ranked first."""
+
+
+def test_the_highest_scores_go_first_and_every_layer_keeps_its_top_k() -> None:
+    order = suppression_order(SCORE, find_routers(tiny_olmoe()))
+    assert order[:7] == [(2, 7), (2, 6), (2, 5), (2, 4), (2, 3), (2, 2), (1, 7)]
+    assert len(order) == 3 * 6
+    assert all(sum(layer == one for one, _ in order) == 6 for layer in range(3))
+
+
+def test_a_suppressed_expert_is_never_selected() -> None:
+    model = tiny_olmoe()
+    spec, routers = inspect_routers(model), find_routers(model)
+    order = suppression_order(torch.rand(SCORE.shape, generator=torch.Generator().manual_seed(0)), routers)
+    selected: set[tuple[int, int]] = set()
+
+    def see(layer: int):  # type: ignore[no-untyped-def]
+        return lambda module, given: selected.update((layer, int(expert)) for expert in given[1].unique())
+
+    hooks = [layer.mlp.experts.register_forward_pre_hook(see(at)) for at, layer in enumerate(model.model.layers)]
+    with steer(model, suppressing(order, 18, spec)), torch.no_grad():
+        model(tokens(4, 16))
+    for hook in hooks:
+        hook.remove()
+    assert selected
+    assert not selected & set(order)
+
+
+def test_more_experts_than_can_be_off_are_refused() -> None:
+    model = tiny_olmoe()
+    order = suppression_order(SCORE, find_routers(model))
+    with pytest.raises(DataError, match="at most 18 of 24"):
+        suppressing(order, 19, inspect_routers(model))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ranking": "risk_difference", "set": "protected/x"}, {"n_suppressed": (2, 1)}, {"set": "utility/benign"}]
+)
+def test_an_audit_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        AuditConfig(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,77 @@
+"""Run the family tests and write what they found: ``python -m tests.mascing.routers.families.table``.
+
+``docs/families.json`` keeps the findings, ``docs/families.md`` shows them; a test sees that both are up to date.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+DOCS = HERE.parents[3] / "docs"
+COLUMNS = {
+    "`model_type`": "model_type",
+    "Class": "class",
+    "Selection": "scoring",
+    "Bias of zero": "bias of zero",
+    "Bias, against the definition": "bias against the definition",
+    "Override, against the definition": "override against the definition",
+    "Switched off by an override": "off by the override",
+    "Switched off by a bias of -1e4": "off by a bias of -1e4",
+    "`generate` with a cache": "generate with a cache",
+    "A mask for each row": "a mask for each row",
+    "`torch.compile`": "torch.compile",
+    "Baking": "baking",
+}
+INTRODUCTION = """# Families
+
+What was run on tiny models of each family's real transformers class (8 experts, top-2, random weights, CPU). This
+page is written by `python -m tests.mascing.routers.families.table` from the outcome of the tests in
+`tests/mascing/routers/families/`, and a test keeps it current.
+
+- *against the definition*: selections of experts compared with an independent implementation of the family's
+  selection in float64, with the weights equal within 2e-6. The override is stated on log-softmax scores as in the
+  SteerMoE paper; where a shift of all logits changes the weights (sigmoid scores, sparsemixer), it is stated on
+  the logits.
+- *bounded by the correction*: these routers add a learned correction to scores in [0, 1] before they select. A
+  logit bias moves a score no further than 0 or 1, so it may not switch an expert off or on. An override mask edits
+  the corrected scores as well, and does.
+- *baking* writes the mask into the checkpoint. *Selection only*: the weight of an expert forced on comes from its
+  uncorrected score, so it weighs less than when steered.
+- `torch.compile` runs the graph capture (`backend="eager"`).
+
+`deepseek` is v1 (deepseek-moe-16b), which loads natively as `qwen2_moe`, equal to its definition. `doge` and other
+routers with factored keys are refused, and so are routers that quantisation replaced.
+"""
+
+
+def main() -> int:
+    import pytest
+
+    from tests.mascing.routers.families import outcomes
+
+    outcomes.collecting.append(True)
+    code = pytest.main(["-q", str(HERE), "--ignore", str(HERE / "test_table.py")])
+    if code == 0:
+        (DOCS / "families.json").write_text(
+            json.dumps(outcomes.collected, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        )
+        (DOCS / "families.md").write_text(render(outcomes.collected), encoding="utf-8")
+    return int(code)
+
+
+def render(found: dict[str, dict[str, str]]) -> str:
+    """The page, with one table of a row a family for each question that was asked of all."""
+    lines = [INTRODUCTION]
+    header = list(COLUMNS)
+    for group in (header[:4], header[4:8], header[8:]):
+        lines += [f"| Family | {' | '.join(group)} |", f"|{'---|' * (len(group) + 1)}"]
+        for family, checks in sorted(found.items()):
+            cells = [family, *(checks[COLUMNS[column]] for column in group)]
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

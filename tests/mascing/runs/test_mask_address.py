@@ -1,0 +1,66 @@
+"""What a user may call a mask."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mascing.errors import MaskError
+from mascing.masks.mask import Mask
+from mascing.routers.spec import RouterSpec
+from mascing.runs import registry
+from mascing.runs.mask_address import mask_url
+from mascing.storage.manifests import StageOutput
+from mascing.storage.object_storage import Storage
+
+SPEC = RouterSpec(family="olmoe", layer_ids=(0, 1), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
+
+
+def publish(url: str, model: str, behaviour: str) -> str:
+    """Publish a mask and return where it lies."""
+    storage = Storage.open(url)
+    output = StageOutput(storage, "masks", behaviour, f"{len(model):016x}")
+    mask = Mask.from_bias(torch.ones(2, 4), SPEC)
+    manifest = output.commit([output.put("mask.safetensors", mask.to_bytes(), 1)], rows_in=1)
+    registry.publish(storage, model, behaviour, manifest.prefix)
+    return f"{url}/{manifest.prefix}/mask.safetensors"
+
+
+def test_a_file_and_a_url_mean_themselves(tmp_path: Path) -> None:
+    file = tmp_path / "mask.safetensors"
+    file.touch()
+    assert mask_url(str(file), "unused") == str(file)
+    assert mask_url("s3://bucket/mask.safetensors", "unused") == "s3://bucket/mask.safetensors"
+
+
+def test_a_folder_means_the_mask_in_it(tmp_path: Path) -> None:
+    assert mask_url(str(tmp_path), "unused") == f"{tmp_path}/mask.safetensors"
+    assert mask_url("s3://bucket/masks/x/", "unused") == "s3://bucket/masks/x/mask.safetensors"
+
+
+def test_a_channel_means_what_is_published_there(tmp_path: Path) -> None:
+    lies = publish(str(tmp_path), "olmoe", "defence")
+    assert mask_url("defence@candidate", str(tmp_path)) == lies
+    assert mask_url("olmoe/defence@candidate", str(tmp_path)) == lies
+
+
+def test_a_model_must_be_named_where_several_have_the_behaviour(tmp_path: Path) -> None:
+    publish(str(tmp_path), "olmoe", "defence")
+    lies = publish(str(tmp_path), "allenai/other", "defence")
+    with pytest.raises(MaskError, match="several models have defence@candidate: put one of allenai/other, olmoe"):
+        mask_url("defence@candidate", str(tmp_path))
+    assert mask_url("allenai/other/defence@candidate", str(tmp_path)) == lies
+
+
+@pytest.mark.parametrize("address", ["policy@candidate", "defence@production", "elsewhere/defence@candidate"])
+def test_what_is_not_published_is_an_error_that_lists_what_is(tmp_path: Path, address: str) -> None:
+    publish(str(tmp_path), "olmoe", "defence")
+    with pytest.raises(MaskError, match="published there: olmoe/defence@candidate"):
+        mask_url(address, str(tmp_path))
+
+
+@pytest.mark.parametrize("address", ["no-such-file.safetensors", "", "@candidate"])
+def test_anything_else_is_an_error(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MaskError, match="give a file, a URL, or behaviour@channel"):
+        mask_url(address, str(tmp_path))

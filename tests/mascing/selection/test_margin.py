@@ -1,0 +1,61 @@
+"""The teacher-forced margin: likelihoods under a mask, the rates that they foretell, and which cells are promising."""
+
+from math import exp
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from mascing.conversations.json_lines import decode_lines, parse_conversations
+from mascing.masks.mask import Mask
+from mascing.models.loading import load
+from mascing.routers.spec import inspect_routers
+from mascing.schemas.config import ModelConfig
+from mascing.selection.margin import Forced, contenders, forced, forced_batches, forced_rates, worst_loss
+from mascing.testbeds.planted import behaviour_config
+
+
+def test_rates_are_the_chance_of_the_wanted_reply_and_what_is_left_of_the_likelihood() -> None:
+    baseline = Forced([0.0, 0.0], {"utility/benign": [-1.0, -2.0], "protected/illegal": [-1.0]})
+    steered = Forced([0.0, 20.0], {"utility/benign": [-0.5, -3.0], "protected/illegal": [-1.0]})
+    rates = forced_rates(baseline, steered)
+    assert rates["target"] == pytest.approx(0.75)
+    assert rates["utility/benign"] == pytest.approx((1 + exp(-1)) / 2)
+    assert rates["protected/illegal"] == 1
+    assert worst_loss(rates) == pytest.approx((1 - exp(-1)) / 2)
+
+
+def test_the_strongest_and_the_careful_cells_are_promising() -> None:
+    grid = [(0.5, 0.0), (0.6, 0.01), (0.8, 0.02), (0.9, 0.3), (0.95, 0.9), (0.55, 0.5), *[(0.5, 0.0)] * 6]
+    rates = [{"target": target, "utility/benign": 1 - loss} for target, loss in grid]
+    assert contenders(rates, 3) == [2, 3, 4]
+    assert contenders(rates, 9) == [2, 3, 4]
+    assert contenders(rates, 2) == [3, 4]
+    assert contenders(rates[:4], 9) == [2, 3]
+    assert contenders(rates[:1], 9) == [0]
+
+
+def test_without_margins_every_cell_is_promising() -> None:
+    assert contenders([{"utility/benign": 0.9}, {"utility/benign": 0.1}], 1) == [0, 1]
+
+
+def test_the_planted_circuit_is_foretold_without_a_generated_reply(testbed_folder: Path) -> None:
+    behaviour = behaviour_config("jailbreak-defence", str(testbed_folder))
+    found, _ = parse_conversations(decode_lines(Path(behaviour.conversations).read_bytes()), 10_000)
+    some = [one for name in ("target", "utility/benign") for one in found if one.set == name]
+    some = some[:24] + some[-12:]
+    loaded = load(ModelConfig(path=str(testbed_folder)))
+    batches = forced_batches(loaded, some, batch_size=16)
+    assert behaviour.truth is not None
+    bias_LE = load_file(behaviour.truth)["bias"]
+    baseline = forced(loaded, batches, None)
+    planted, against = (
+        forced(loaded, batches, Mask.from_bias(strength * bias_LE, inspect_routers(loaded.model), {}))
+        for strength in (4, -4)
+    )
+    assert len(baseline.margins) == 24
+    assert len(baseline.kept["utility/benign"]) == 12
+    rates = [forced_rates(baseline, one) for one in (baseline, planted, against)]
+    assert rates[1]["target"] > 0.95 > rates[0]["target"] > rates[2]["target"]
+    assert worst_loss(rates[0]) == 0
+    assert worst_loss(rates[1]) < 0.1

@@ -1,0 +1,220 @@
+"""Pruning: the entries that matter stay, what they do is kept, and no more masks are judged than said."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mascing.evidence.results import cell_score
+from mascing.masks.mask import Mask
+from mascing.routers.spec import RouterSpec
+from mascing.schemas.config import GatesConfig
+from mascing.schemas.conversation import Conversation, Message
+from mascing.selection import pruning as sparsifying
+from mascing.selection.pruning import Sparsified, restricted, sparsify, strength
+
+SPEC = RouterSpec("olmoe", (0, 2), 40, 2, "softmax")
+GATES = GatesConfig()
+N = 40
+"""Conversations of each set."""
+
+Row = dict[str, Any]
+
+
+def rows(target: float, benign: float = 1.0, unread: int = 0) -> list[Row]:
+    """Verdicts with these rates; the last ``unread`` misses of the target are unscored."""
+    made = []
+    for name, hit_rate in (("target", target), ("utility/benign", benign)):
+        for number in range(N):
+            outcome = "hit" if number < round(hit_rate * N) else "miss"
+            if name == "target" and number >= N - unread:
+                outcome = "unscored"
+            made.append({"conversation_id": f"{number}", "group_id": f"{number}", "set": name, "outcome": outcome})
+    return made
+
+
+def asked(name: str, numbers: Sequence[int]) -> list[Conversation]:
+    """Conversations of a set; its verdicts carry their ids."""
+    message = Message(role="user", content="?")
+    return [Conversation(id=str(n), group_id=str(n), set=name, messages=(message,)) for n in numbers]
+
+
+SOME = [*asked("target", range(0, N, 4)), *asked("utility/benign", range(0, N, 4))]
+REST = [one for name in ("target", "utility/benign") for one in asked(name, [n for n in range(N) if n % 4])]
+
+Verdicts = Callable[[set[int]], list[Row]]
+"""The verdicts on all conversations that a set of moved experts brings."""
+
+
+@dataclass
+class Judge:
+    """Judges masks by ``verdicts``, and counts those on the first block and on the others."""
+
+    verdicts: Verdicts
+    first: int = 0
+    later: int = 0
+
+    def __call__(self, masks: Sequence[Mask], conversations: Sequence[Conversation]) -> list[list[Row]]:
+        if conversations is SOME:
+            self.first += len(masks)
+        else:
+            self.later += len(masks)
+        wanted = {(one.set, one.id) for one in conversations}
+        judged = [self.verdicts(places(mask)) for mask in masks]
+        return [[row for row in of_mask if (row["set"], row["conversation_id"]) in wanted] for of_mask in judged]
+
+
+def needing(needed: set[int]) -> Verdicts:
+    """A made-up model: each of the needed experts adds the same to the target rate, all together four tenths."""
+    return lambda moved: rows(0.5 + 0.4 * len(needed & moved) / len(needed))
+
+
+def places(mask: Mask) -> set[int]:
+    if mask.bias is not None:
+        return set(mask.bias.flatten().nonzero().flatten().tolist())
+    assert mask.activated is not None
+    assert mask.deactivated is not None
+    return set((mask.activated | mask.deactivated).flatten().nonzero().flatten().tolist())
+
+
+def additive(n: int, seed: int = 0) -> Mask:
+    """A mask of ``n`` entries of different strength."""
+    generator = torch.Generator().manual_seed(seed)
+    bias = torch.zeros(80)
+    bias[torch.randperm(80, generator=generator)[:n]] = torch.randn(n, generator=generator)
+    return Mask.from_bias(bias.view(2, 40), SPEC, {"method": "gradient"})
+
+
+def pruned(mask: Mask, judge: Judge) -> Sparsified:
+    baseline, full = judge.verdicts(set()), judge.verdicts(places(mask))
+    return sparsify(mask, strength(mask, torch.ones(2)), baseline, full, judge, [SOME, REST], GATES)
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(1, 16), st.integers(0, 99), st.data())
+def test_exactly_the_needed_entries_are_left(n: int, seed: int, data: st.DataObject) -> None:
+    mask = additive(n, seed)
+    needed = data.draw(st.sets(st.sampled_from(sorted(places(mask))), min_size=1, max_size=4))
+    judge = Judge(needing(needed))
+    found = pruned(mask, judge)
+    assert places(found.mask) == needed
+    assert cell_score({}, found.rows) == cell_score({}, judge.verdicts(needed))
+    assert judge.first <= sparsifying.MOST_JUDGED
+    assert found.replies == judge.first * len(SOME) + judge.later * len(REST)
+
+
+def test_a_part_that_fails_on_the_first_block_is_not_judged_on_the_others() -> None:
+    mask = additive(2)
+    judge = Judge(needing(places(mask)))
+    assert places(pruned(mask, judge).mask) == places(mask)
+    assert (judge.first, judge.later) == (3, 0)
+
+
+def test_what_is_kept_keeps_its_strength_and_says_of_how_many() -> None:
+    mask = additive(12)
+    found = pruned(mask, Judge(needing(set(sorted(places(mask))[:3])))).mask
+    assert mask.bias is not None
+    assert found.bias is not None
+    assert torch.equal(found.bias[found.bias != 0], mask.bias[found.bias != 0])
+    assert found.provenance == {"method": "gradient", "kept": 3, "kept_of": 12}
+
+
+def test_a_dense_mask_is_pruned_within_the_bound() -> None:
+    mask = additive(80)
+    needed = set(sorted(places(mask))[::20])
+    judge = Judge(needing(needed))
+    found = pruned(mask, judge).mask
+    assert needed <= places(found)
+    assert found.entries < 40
+    assert judge.first <= sparsifying.MOST_JUDGED
+
+
+def test_a_mask_without_certain_effect_is_left_as_it_is_and_costs_nothing() -> None:
+    mask = additive(9)
+    found = pruned(mask, Judge(lambda moved: rows(0.525 if moved else 0.5)))
+    assert found.mask is mask
+    assert found.replies == 0
+
+
+def test_a_loss_of_utility_stops_the_pruning() -> None:
+    """Some entries of a mask repair what others break: without them the target is as high, and utility is not."""
+    mask = additive(10)
+    breaks, repairs = sorted(places(mask))[:1], sorted(places(mask))[1:2]
+
+    def verdicts(moved: set[int]) -> list[Row]:
+        broken = set(breaks) <= moved and not set(repairs) <= moved
+        return rows(0.9 if set(breaks) <= moved else 0.5, 0.9 if broken else 1.0)
+
+    found = pruned(mask, Judge(verdicts))
+    assert places(found.mask) == {*breaks, *repairs}
+
+
+def test_unread_replies_do_not_pass_for_noise() -> None:
+    """Without its second entry the mask leaves six replies that nobody can read: that is a loss, not doubt."""
+    mask = additive(2)
+    full = places(mask)
+
+    def verdicts(moved: set[int]) -> list[Row]:
+        return rows(1.0) if moved == full else rows(1.0, unread=6 if moved else 30)
+
+    found = pruned(mask, Judge(verdicts))
+    assert places(found.mask) == full
+
+
+@pytest.mark.parametrize(("lost", "left_out"), [(1, True), (2, False)])
+def test_a_loss_within_one_standard_error_is_no_loss(lost: int, left_out: bool) -> None:
+    """The mask's first expert does nearly all, its second one the last few replies."""
+    bias = torch.zeros(2, 40)
+    bias[0, 0], bias[0, 1] = 2.0, 1.0
+
+    def verdicts(moved: set[int]) -> list[Row]:
+        return rows((0.9 if 0 in moved else 0.5) - (0 if 1 in moved else lost / N))
+
+    assert places(pruned(Mask.from_bias(bias, SPEC), Judge(verdicts)).mask) == ({0} if left_out else {0, 1})
+
+
+def test_a_loss_in_one_group_is_less_certain_than_one_in_several() -> None:
+    """Two replies are lost: that is more than one standard error, unless both are about one question."""
+    bias = torch.zeros(2, 40)
+    bias[0, 0], bias[0, 1] = 2.0, 1.0
+
+    def verdicts(moved: set[int]) -> list[Row]:
+        made = rows((0.9 if 0 in moved else 0.5) - (0 if 1 in moved else 2 / N))
+        last_hits = [row for row in made if row["set"] == "target"][round(0.9 * N) - 2 : round(0.9 * N)]
+        for row in last_hits:
+            row["group_id"] = "one question"
+        return made
+
+    assert places(pruned(Mask.from_bias(bias, SPEC), Judge(verdicts)).mask) == {0}
+
+
+def test_an_override_mask_is_pruned_on_both_sides() -> None:
+    on, off = torch.zeros(2, 40, dtype=torch.bool), torch.zeros(2, 40, dtype=torch.bool)
+    on[0, :2], off[1, :4] = True, True
+    mask = Mask.from_override(on, off, torch.linspace(-1, 1, 80).view(2, 40), SPEC, epsilon=0.02)
+    found = pruned(mask, Judge(needing({1, 42}))).mask
+    assert places(found) == {1, 42}
+    assert found.activated is not None
+    assert found.activated[0, 1]
+    assert found.deactivated is not None
+    assert found.deactivated[1, 2]
+    assert found.epsilon == 0.02
+
+
+def test_strength_is_in_units_of_each_layers_spread() -> None:
+    bias = torch.zeros(2, 40)
+    bias[0, 0], bias[1, 0] = 1.0, -2.0
+    assert strength(Mask.from_bias(bias, SPEC), torch.tensor([0.5, 4.0]))[:, 0].tolist() == [2.0, 0.5]
+
+
+def test_a_restricted_mask_has_the_entries_asked_for_and_tells_of_them_alone() -> None:
+    experts = [{"layer": 0, "expert": 3}, {"layer": 2, "expert": 3}]
+    bias = torch.zeros(2, 40)
+    bias[:, 3] = 1.0
+    found = restricted(Mask.from_bias(bias, SPEC, {"experts": experts}), (43,))
+    assert places(found) == {43}
+    assert found.provenance == {"experts": experts[1:], "kept": 1, "kept_of": 2}

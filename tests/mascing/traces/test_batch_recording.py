@@ -1,0 +1,159 @@
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from mascing.conversations.chat import render
+from mascing.errors import DataError, ModelError
+from mascing.models.loading import Loaded
+from mascing.routers.spec import inspect_routers
+from mascing.schemas.conversation import Conversation
+from mascing.traces.batch_recording import harvest, harvest_shards
+from mascing.traces.shards import encode
+from tests.mascing.olmoe_folder import conversation, loaded
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Loaded:
+    return loaded()
+
+
+def conversations(n: int = 7) -> list[Conversation]:
+    draw = random.Random(0)
+    texts = ["".join(draw.choices("abcd ", k=draw.choice([3, 9, 40, 150]))) + "x" for _ in range(2 * n + 1)]
+    return [
+        conversation(f"c{i}", texts[i], texts[n + i], texts[-i - 1], label="positive" if i % 3 else "negative")
+        for i in range(n)
+    ]
+
+
+def usual_way(tiny: Loaded, chat: Conversation) -> torch.Tensor:
+    """Router logits [T, L, E] of one prompt through the whole causal LM, as transformers itself returns them."""
+    prompt = render(tiny.tokenizer, chat)
+    with torch.no_grad():
+        output = tiny.model(input_ids=torch.tensor([prompt.token_ids]), output_router_logits=True)
+    z_TLE = torch.stack(output.router_logits, dim=1)
+    return z_TLE[prompt.question[0] : prompt.prompt[1]]
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 300, 100_000])
+def test_traces_equal_single_runs_of_the_whole_model(tiny: Loaded, batch_tokens: int) -> None:
+    chats = conversations()
+    rows = harvest(tiny, chats, batch_tokens)
+    assert [row.conversation_id for row in rows] == [chat.id for chat in chats]
+    for row, chat in zip(rows, chats, strict=True):
+        expected = usual_way(tiny, chat)
+        assert row.z.dtype == torch.float16
+        assert torch.allclose(row.z.float(), expected, atol=1e-3 * float(expected.abs().max()))
+        assert row.group_id == chat.group_id
+        assert row.label == int(chat.label == "positive")
+        prompt = render(tiny.tokenizer, chat)
+        assert row.regions.tolist() == [0] * (prompt.question[1] - prompt.question[0]) + [1] * (
+            prompt.prompt[1] - prompt.prompt[0]
+        )
+
+
+def test_replies_are_recorded_after_the_prompt_and_change_nothing_before(tiny: Loaded) -> None:
+    chats = [
+        chat.model_copy(update={"wanted": "yes " * (number + 1), "unwanted": "no"})
+        for number, chat in enumerate(conversations(4))
+    ]
+    chats[1] = chats[1].model_copy(update={"wanted": None})
+    for chat, row, prompt_alone in zip(
+        chats, harvest(tiny, chats, 300, replies=True), harvest(tiny, chats, 300), strict=True
+    ):
+        reply = (chat.wanted if chat.label == "positive" else chat.unwanted) or ""
+        prompt = render(tiny.tokenizer, chat)
+        ids = torch.tensor([[*prompt.token_ids, *tiny.tokenizer(reply)["input_ids"]]])
+        with torch.no_grad():
+            z_TLE = torch.stack(tiny.model(input_ids=ids, output_router_logits=True).router_logits, dim=1)
+        expected = z_TLE[prompt.question[0] :]
+        assert row.regions.tolist() == [*prompt_alone.regions.tolist(), *[2] * len(reply)]
+        tolerance = 1e-3 * float(expected.abs().max())
+        assert torch.allclose(row.z.float(), expected, atol=tolerance)
+        assert torch.allclose(row.z[row.regions < 2].float(), prompt_alone.z.float(), atol=tolerance)
+
+
+def test_a_reply_ends_with_the_context() -> None:
+    short = loaded(max_position_embeddings=64)
+    chat = conversation("c", "what?").model_copy(update={"wanted": "b" * 200})
+    (row,) = harvest(short, [chat], 300, replies=True)
+    prompt = render(short.tokenizer, chat)
+    assert int((row.regions == 2).sum()) == 64 - len(prompt.token_ids)
+
+
+def test_the_samples_share_one_store_that_holds_nothing_else(tiny: Loaded) -> None:
+    rows = harvest(tiny, conversations(), 300)
+    stores = {row.z.untyped_storage().data_ptr(): row.z.untyped_storage().nbytes() for row in rows}
+    assert list(stores.values()) == [sum(row.z.numel() for row in rows) * 2]
+
+
+def test_the_language_model_head_never_runs() -> None:
+    tiny = loaded()
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the head ran")
+
+    tiny.model.lm_head.register_forward_pre_hook(refuse)
+    assert len(harvest(tiny, conversations(2), 300)) == 2
+
+
+def test_harvesting_leaves_the_model_as_it_was(tiny: Loaded) -> None:
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        before = tiny.model(input_ids=ids).logits
+        harvest(tiny, conversations(2), 300)
+        assert torch.equal(tiny.model(input_ids=ids).logits, before)
+
+
+def test_shards_are_the_rows_in_order_and_each_can_be_made_alone(tiny: Loaded) -> None:
+    chats, spec = conversations(), inspect_routers(tiny.model)
+    shards = list(harvest_shards(tiny, chats, 300, rows_per_shard=3))
+    assert [[row.conversation_id for row in shard] for shard in shards] == [
+        ["c0", "c1", "c2"],
+        ["c3", "c4", "c5"],
+        ["c6"],
+    ]
+    assert encode(shards[1], spec) == encode(harvest(tiny, chats[3:6], 300), spec)
+
+
+def test_a_shard_is_there_before_the_next_one_is_begun(tiny: Loaded) -> None:
+    chats = [*conversations(3), conversation("u", "hello", label=None)]
+    shards = harvest_shards(tiny, chats, 300, rows_per_shard=3)
+    assert len(next(shards)) == 3
+    with pytest.raises(DataError, match="'u' has no label"):
+        next(shards)
+
+
+def test_nothing_to_harvest_is_nothing_harvested(tiny: Loaded) -> None:
+    assert harvest(tiny, [], 300) == []
+
+
+def test_a_prompt_beyond_the_context_loses_its_oldest_turns() -> None:
+    short = loaded(max_position_embeddings=64)
+    chat = conversation("c", "b" * 200, "a", "what?")
+    row = harvest(short, [chat], 300)[0]
+    assert row.z.shape[0] == render(short.tokenizer, chat).prompt[1] - render(short.tokenizer, chat).question[0]
+    with pytest.raises(DataError, match="does not fit into 64 tokens"):
+        harvest(short, [conversation("c", "b" * 200)], 300)
+
+
+def test_an_unlabelled_conversation_makes_no_trace(tiny: Loaded) -> None:
+    with pytest.raises(DataError, match="'u' has no label"):
+        harvest(tiny, [conversation("u", "hello", label=None)], 300)
+
+
+def test_a_router_that_runs_twice_is_refused() -> None:
+    tiny = loaded()
+    layer = tiny.model.model.layers[1].mlp
+    forward = layer.forward
+
+    def twice(hidden: torch.Tensor) -> Any:
+        if hidden.shape[1] > 2:  # the taps' own proof passes
+            layer.gate(hidden)
+        return forward(hidden)
+
+    layer.forward = twice
+    with pytest.raises(ModelError, match=r"every MoE layer once; met \(layer: times\) \{1: 2\}"):
+        harvest(tiny, conversations(2), 300)

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from transformers import OlmoeForCausalLM
+
+from mascing.errors import MascingError
+from mascing.masks.mask import Mask
+from mascing.routers.spec import inspect_routers
+from mascing.steering.steer import steer
+from mascing.traces.recording import record
+from tests.mascing.tiny_olmoe import tiny_olmoe, tokens
+
+
+@pytest.fixture
+def model() -> OlmoeForCausalLM:
+    return tiny_olmoe()
+
+
+def test_the_logits_are_the_raw_ones_of_every_token_layer_and_expert(model: OlmoeForCausalLM) -> None:
+    x = tokens(2, 5)
+    wanted = torch.stack(model(x, output_router_logits=True).router_logits, 1).view(2, 5, 3, 8)
+    with record(model) as trace:
+        model(x)
+    assert torch.equal(trace.logits, wanted)
+    assert not trace.logits.requires_grad
+    with record(model) as trace:
+        model.model(inputs_embeds=model.get_input_embeddings()(x), use_cache=False)
+    assert torch.equal(trace.logits, wanted)
+
+
+def test_several_forwards_follow_each_other_in_time(model: OlmoeForCausalLM) -> None:
+    x = tokens(2, 5)
+    with record(model) as trace:
+        out = model.generate(x, attention_mask=torch.ones_like(x), max_new_tokens=4, do_sample=False, eos_token_id=None)
+        generated = trace.take()
+        with pytest.raises(MascingError, match="no forward"):
+            _ = trace.logits
+        model(out)
+        whole = trace.take()
+    # The last generated token is never routed.
+    torch.testing.assert_close(generated, whole[:, :-1], rtol=1e-4, atol=1e-4)
+
+
+def test_while_steered_the_logits_are_those_before_the_edit(model: OlmoeForCausalLM) -> None:
+    x = tokens(1, 6)
+    spec = inspect_routers(model)
+    with record(model) as trace:
+        model(x)
+        plain = trace.take()
+        with steer(model, Mask.from_bias(torch.full((3, 8), 2.0).cumsum(-1), spec)):
+            model(x)
+        steered = trace.take()
+    assert torch.equal(steered[:, :, 0], plain[:, :, 0])
+    assert not torch.allclose(steered[:, :, 1], plain[:, :, 1])
+
+
+def test_forwards_of_different_batches_do_not_mix(model: OlmoeForCausalLM) -> None:
+    with record(model) as trace:
+        model(tokens(2, 4))
+        model(tokens(3, 4))
+    with pytest.raises(MascingError, match="different batch sizes"):
+        _ = trace.logits
+
+
+def test_nothing_is_recorded_after_the_block(model: OlmoeForCausalLM) -> None:
+    with record(model) as trace:
+        model(tokens(1, 4))
+    model(tokens(1, 9))
+    assert trace.logits.shape == (1, 4, 3, 8)

@@ -1,0 +1,229 @@
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mascing.errors import DataError
+from mascing.routers.spec import RouterSpec
+from mascing.traces import shards as trace_shards
+from mascing.traces.shards import decode, encode
+from mascing.traces.trace_set import SampleTrace, TraceSet
+
+L, E = 3, 5
+SPEC = RouterSpec("olmoe", (0, 1, 2), E, 2, "softmax-topk")
+
+
+def sample(name: str = "a", question: int = 2, prompt: int = 1, label: int = 1, seed: int = 0) -> SampleTrace:
+    z_TLE = torch.randn(question + prompt, L, E, generator=torch.Generator().manual_seed(seed)) * 3
+    regions = torch.tensor([0] * question + [1] * prompt, dtype=torch.uint8)
+    return SampleTrace(name, f"group-{name}", label, z_TLE.half(), regions)
+
+
+def three() -> list[SampleTrace]:
+    return [sample("a", 2, 1, 1, 0), sample("b", 4, 3, 0, 1), sample("c", 1, 2, 1, 2)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 6), st.integers(0, 3)), min_size=1, max_size=8),
+    cut=st.integers(0, 8),
+    group_bytes=st.sampled_from([1, 200, 2**20]),
+)
+def test_what_is_decoded_is_what_was_encoded(sizes: list[tuple[int, int]], cut: int, group_bytes: int) -> None:
+    rows = [sample(f"s{i}", question, prompt, i % 2, i) for i, (question, prompt) in enumerate(sizes)]
+    halves = [part for part in (rows[:cut], rows[cut:]) if part]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace_shards, "ROW_GROUP_BYTES", group_bytes)
+        back = decode(encode(part, SPEC) for part in halves)
+    assert torch.equal(back.z, torch.cat([row.z for row in rows]))
+    assert torch.equal(back.regions, torch.cat([row.regions for row in rows]))
+    assert back.offsets.tolist() == np.cumsum([0] + [sum(size) for size in sizes]).tolist()
+    assert (back.labels.tolist(), back.ids, back.groups) == (
+        [row.label for row in rows],
+        [row.conversation_id for row in rows],
+        [row.group_id for row in rows],
+    )
+    assert (back.z.dtype, back.labels.dtype, back.offsets.dtype) == (torch.float16, torch.int64, torch.int64)
+    assert back.z.is_contiguous()
+
+
+def test_equal_samples_give_equal_bytes_whatever_their_strides() -> None:
+    rows = three()
+    strided = [
+        SampleTrace(
+            r.conversation_id, r.group_id, r.label, r.z.permute(1, 0, 2).contiguous().permute(1, 0, 2), r.regions
+        )
+        for r in rows
+    ]
+    assert not strided[1].z.is_contiguous()
+    assert encode(strided, SPEC) == encode(rows, SPEC)
+
+
+def test_layout_is_one_plain_column_of_bytes_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_shards, "ROW_GROUP_BYTES", 7 * L * E * 2)
+    file = pq.ParquetFile(io.BytesIO(encode(three(), SPEC)))
+    assert {key: file.schema_arrow.metadata[key] for key in (b"dtype", b"n_layers", b"n_experts")} == {
+        b"dtype": b"float16",
+        b"n_layers": b"3",
+        b"n_experts": b"5",
+    }
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    assert [group.num_rows for group in groups] == [3, 7, 3]
+    columns = {groups[0].column(i).path_in_schema: groups[0].column(i) for i in range(groups[0].num_columns)}
+    for layer in range(L):
+        column = columns[f"z_{layer:03d}"]
+        assert (column.compression, column.physical_type) == ("ZSTD", "FIXED_LEN_BYTE_ARRAY")
+        assert not any("DICTIONARY" in encoding for encoding in column.encodings)
+
+
+def test_polars_reads_a_layer_without_the_others() -> None:
+    rows = three()
+    column = pl.read_parquet(io.BytesIO(encode(rows, SPEC)), columns=["z_001"])["z_001"]
+    z_TE = np.stack([np.frombuffer(cell, "<f2") for cell in column.to_list()])
+    assert np.array_equal(z_TE, torch.cat([row.z[:, 1] for row in rows]).numpy())
+
+
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.9])
+def test_a_flipped_byte_is_noticed(where: float) -> None:
+    data = bytearray(encode([sample("a", 40, 2)], SPEC))
+    data[int(where * len(data))] ^= 0xFF
+    with pytest.raises(DataError, match="trace shard 0 is damaged"):
+        decode([bytes(data)])
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"not parquet at all"])
+def test_what_is_no_parquet_is_refused(data: bytes) -> None:
+    with pytest.raises(DataError, match="shard 1 is damaged"):
+        decode([encode(three(), SPEC), data])
+
+
+def test_a_parquet_file_of_something_else_is_refused() -> None:
+    buffer = io.BytesIO()
+    pl.DataFrame({"a": [1]}).write_parquet(buffer)
+    with pytest.raises(DataError, match="not a trace shard"):
+        decode([buffer.getvalue()])
+
+
+def test_shards_of_different_models_do_not_mix() -> None:
+    other = RouterSpec("olmoe", (0, 1), E, 2, "softmax-topk")
+    narrow = SampleTrace("x", "g", 1, sample().z[:, :2], sample().regions)
+    with pytest.raises(DataError, match="different models"):
+        decode([encode(three(), SPEC), encode([narrow], other)])
+
+
+def test_no_shards_are_no_traces() -> None:
+    with pytest.raises(DataError, match="no traces"):
+        decode([])
+
+
+def changed(**changes: Any) -> SampleTrace:
+    return replace(sample("bad", 6, 2), **changes)
+
+
+def with_layer(values_TE: torch.Tensor) -> SampleTrace:
+    z_TLE = sample("bad", 6, 2).z.clone()
+    z_TLE[:, 1] = values_TE.half()
+    return changed(z=z_TLE)
+
+
+def scores() -> torch.Tensor:
+    return torch.randn(8, E, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (with_layer(scores().softmax(1)), "layer 1.*probabilities"),
+        (with_layer(scores().sigmoid()), "layer 1.*probabilities"),
+        (with_layer(scores().log_softmax(1)), "layer 1.*log-probabilities"),
+        (with_layer(torch.zeros(8, E)), "layer 1.*all router logits of a token are equal"),
+        (with_layer(torch.arange(8.0)[:, None].expand(8, E)), "layer 1.*all router logits of a token are equal"),
+        (with_layer(scores().index_fill(0, torch.tensor([3]), float("nan"))), "layer 1.*NaN or infinite"),
+        (with_layer(scores().index_fill(1, torch.tensor([2]), float("-inf"))), "layer 1.*NaN or infinite"),
+        (changed(z=sample().z.float()), "'bad'.*float32 where float16"),
+        (changed(z=sample("bad", 6, 2).z[:, :2]), "'bad'.*3 layers x 5 experts"),
+        (changed(z=sample("bad", 6, 2).z[..., :4]), "'bad'.*3 layers x 5 experts"),
+        (changed(z=sample("bad", 6, 2).z[:0], regions=torch.zeros(0)), "'bad'.*0 tokens"),
+        (changed(regions=torch.zeros(3, dtype=torch.uint8)), "'bad'.*8 tokens with 3 regions"),
+        (changed(label=2), "'bad'.*label 2"),
+    ],
+)
+def test_what_cannot_be_raw_logits_is_refused(row: SampleTrace, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        encode([row], SPEC)
+
+
+def test_an_empty_shard_is_refused() -> None:
+    with pytest.raises(DataError, match="no tokens"):
+        encode([], SPEC)
+
+
+def together() -> TraceSet:
+    return decode([encode(three(), SPEC)])
+
+
+def test_span_keeps_the_question_alone() -> None:
+    rows, whole = three(), together()
+    questions = whole.span("question")
+    assert torch.equal(questions.z, torch.cat([row.z[row.regions == 0] for row in rows]))
+    assert questions.offsets.tolist() == [0, 2, 6, 7]
+    assert set(questions.regions.tolist()) == {0}
+    assert questions.ids == whole.ids
+    assert torch.equal(whole.span("question+prompt").z, whole.z)
+
+
+def with_replies(lengths: list[int]) -> TraceSet:
+    """``three`` with reply tokens after each sample."""
+    rows = []
+    for row, length in zip(three(), lengths, strict=True):
+        reply_TLE = torch.full((length, L, E), 100.0).half()
+        regions = torch.cat([row.regions, torch.full((length,), 2, dtype=torch.uint8)])
+        rows.append(replace(row, z=torch.cat([row.z, reply_TLE]), regions=regions))
+    return decode([encode(rows, SPEC)])
+
+
+def test_replies_change_neither_the_other_spans_nor_sigma() -> None:
+    whole, replied = together(), with_replies([2, 1, 3])
+    for span in ("question", "question+prompt"):
+        assert torch.equal(replied.span(span).z, whole.span(span).z)
+        assert torch.equal(replied.span(span).offsets, whole.span(span).offsets)
+    assert torch.equal(replied.sigma(), whole.sigma())
+    assert replied.span("reply").offsets.tolist() == [0, 2, 3, 6]
+    assert set(replied.span("reply").z.flatten().tolist()) == {100.0}
+
+
+def test_a_span_that_a_sample_lacks_is_refused() -> None:
+    with pytest.raises(DataError, match=r"1 of 3 traces have no token of the span 'reply'.*'b'.*`wanted`"):
+        with_replies([2, 0, 3]).span("reply")
+
+
+def test_sigma_is_over_tokens_and_experts_of_a_layer() -> None:
+    z = together().z.double().numpy()
+    assert np.allclose(together().sigma().numpy(), [z[:, layer].std() for layer in range(L)], rtol=1e-6)
+    assert together().sigma().dtype == torch.float32
+
+
+def test_subset_takes_samples_in_the_order_asked() -> None:
+    rows, part = three(), together().subset([2, 0])
+    assert torch.equal(part.z, torch.cat([rows[2].z, rows[0].z]))
+    assert (part.ids, part.groups, part.labels.tolist()) == (["c", "a"], ["group-c", "group-a"], [1, 1])
+    assert part.offsets.tolist() == [0, 3, 6]
+    assert len(together().subset([])) == 0
+
+
+def test_padded_puts_zeros_after_each_sample() -> None:
+    rows = three()
+    z_NTLE, mask_NT = together().padded(torch.tensor([1, 0]))
+    assert z_NTLE.shape == (2, 7, L, E)
+    assert z_NTLE.dtype == torch.float32
+    assert mask_NT.sum(1).tolist() == [7, 3]
+    assert torch.equal(z_NTLE[0], rows[1].z.float())
+    assert torch.equal(z_NTLE[1, :3], rows[0].z.float())
+    assert not z_NTLE[1, 3:].any()

@@ -1,0 +1,113 @@
+import pytest
+import torch
+
+from mascing.circuits.steermoe.risk_difference import count_selections
+from mascing.circuits.surrogate_search.search import search
+from mascing.schemas.methods import MascingConfig
+from mascing.surrogates.surrogate import score, to_bytes, train_surrogate
+from mascing.traces import stored as stored_traces
+from mascing.traces.shards import encode
+from mascing.traces.stored import StoredTraces
+from mascing.traces.trace_set import SampleTrace, Traces, TraceSet, labels_of, random_sample, shuffled_batches
+from tests.mascing.made_traces import SPEC, traces
+
+
+@pytest.fixture(scope="module")
+def data() -> TraceSet:
+    return traces(40)
+
+
+def shards_of(data: TraceSet, rows: int = 10) -> dict[str, bytes]:
+    samples = [
+        SampleTrace(data.ids[i], data.groups[i], int(data.labels[i]), one.z, one.regions)
+        for i, one in ((i, data.subset([i])) for i in range(len(data)))
+    ]
+    return {f"{start}": encode(samples[start : start + rows], SPEC) for start in range(0, len(samples), rows)}
+
+
+class Shards:
+    """Shards in memory that count how often each is read."""
+
+    def __init__(self, data: TraceSet) -> None:
+        self.shards = shards_of(data)
+        self.reads: list[str] = []
+
+    def read(self, name: str) -> bytes:
+        self.reads.append(name)
+        return self.shards[name]
+
+    def traces(self) -> StoredTraces:
+        return StoredTraces(self.read, {name: len(shard) for name, shard in self.shards.items()})
+
+
+def everything(source: Traces) -> list[str]:
+    return [name for part in source.parts() for name in part.ids]
+
+
+@pytest.mark.parametrize("window", [1, 2**26])
+def test_stored_traces_are_the_traces(data: TraceSet, window: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_traces, "WINDOW_BYTES", window)
+    stored = Shards(data).traces()
+    assert len(list(stored.parts())) == (4 if window == 1 else 1)
+    assert everything(stored) == data.ids
+    assert torch.equal(torch.cat([part.z for part in stored.parts()]), data.z)
+    assert torch.equal(labels_of(stored), data.labels)
+    assert everything(stored.labelled(1)) == data.labelled(1).ids
+    questions = torch.cat([part.z for part in stored.labelled(0).span("question").parts()])
+    assert torch.equal(questions, data.labelled(0).span("question").z)
+    counts = [count_selections(source, 2) for source in (stored, data)]
+    assert torch.equal(counts[0].selected_SLE, counts[1].selected_SLE)
+    assert torch.equal(counts[0].tokens_S, counts[1].tokens_S)
+
+
+def test_no_more_shards_are_in_memory_than_a_window_holds(data: TraceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = Shards(data)
+    sizes = [len(shard) for shard in shards.shards.values()]
+    monkeypatch.setattr(stored_traces, "WINDOW_BYTES", 2 * max(sizes))
+    parts = shards.traces().parts()
+    for number in (1, 2):
+        assert len(next(parts)) == 20
+        assert len(shards.reads) == 2 * number
+
+
+def test_a_random_order_draws_other_windows_every_time_and_every_sample_once(
+    data: TraceSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_traces, "WINDOW_BYTES", 1)
+    order = torch.Generator().manual_seed(0)
+    stored = Shards(data).traces()
+    seen = [
+        [part.ids[index] for part, chosen in shuffled_batches(stored, 3, order) for index in chosen.tolist()]
+        for _ in range(2)
+    ]
+    assert seen[0] != seen[1]
+    assert sorted(seen[0]) == sorted(seen[1]) == sorted(data.ids)
+
+
+def test_a_random_sample_is_as_small_as_asked_and_does_not_depend_on_the_windows(
+    data: TraceSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = random_sample(data, 5, 60, torch.Generator().manual_seed(0))
+    assert len(drawn) >= 5
+    assert len(drawn.z) >= 60
+    assert len(drawn) == 5 or len(drawn.z) - len(drawn.subset([len(drawn) - 1]).z) < 60
+    monkeypatch.setattr(stored_traces, "WINDOW_BYTES", 1)
+    again = random_sample(Shards(data).traces(), 5, 60, torch.Generator().manual_seed(0))
+    assert again.ids == drawn.ids
+    assert torch.equal(again.z, drawn.z)
+    assert random_sample(data, 5, 60, torch.Generator().manual_seed(1)).ids != drawn.ids
+    assert sorted(random_sample(data, 99, 1, torch.Generator()).ids) == sorted(data.ids)
+
+
+def test_what_fits_is_read_once_and_gives_what_memory_gives(data: TraceSet) -> None:
+    shards = Shards(data)
+    stored = shards.traces()
+    from_storage, from_memory = (train_surrogate(source, epochs=3, seed=0) for source in (stored, data))
+    assert shards.reads == list(shards.shards)
+    assert to_bytes(from_storage) == to_bytes(from_memory)
+    assert torch.equal(score(from_storage, stored), score(from_memory, data))
+    config = MascingConfig()
+    found = [
+        search([from_memory], source, data.sigma(), config, 0, lambda done, total: None) for source in (stored, data)
+    ]
+    assert torch.equal(found[0], found[1])

@@ -1,0 +1,92 @@
+"""The pool: order, errors of an item as they are, and an item that kills its worker."""
+
+import os
+import signal
+import sys
+import types
+from collections.abc import Iterator
+
+import pytest
+import ray
+import torch
+
+from mascing.errors import DataError, MascingError
+from mascing.schemas.config import ComputeConfig
+from mascing.tasks.running.actors import ITEM_RETRIES, Pool, Worker
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    # Workers have the package installed, but not this file.
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with Pool(ComputeConfig(workers=2)) as pool:
+        yield pool
+
+
+def test_values_come_in_the_order_of_the_items(pool: Pool) -> None:
+    seen: list[tuple[int, int]] = []
+    assert pool.map(_times, 3, range(20), lambda done, total: seen.append((done, total))) == list(range(0, 60, 3))
+    assert seen == [(done, 20) for done in range(21)]
+
+
+def test_no_items_give_no_values(pool: Pool) -> None:
+    assert pool.map(_times, 3, [], _nobody) == []
+
+
+def test_a_worker_has_one_thread(pool: Pool) -> None:
+    assert pool.map(_threads, None, range(2), _nobody) == [(1, "1")] * 2
+
+
+def test_an_items_error_arrives_as_it_was_raised(pool: Pool) -> None:
+    with pytest.raises(DataError, match=r"^item 2 is bad$") as caught:
+        pool.map(_refuse, 2, range(4), _nobody)
+    assert type(caught.value) is DataError
+
+
+def test_a_worker_that_dies_once_is_replaced(pool: Pool, tmp_path: object) -> None:
+    assert pool.map(_die_once, str(tmp_path), range(4), _nobody) == [0, 1, 2, 3]
+
+
+def test_an_item_that_kills_every_worker_ends_the_run(pool: Pool) -> None:
+    with pytest.raises(MascingError, match=rf"died .* item 1, {ITEM_RETRIES + 1} times"):
+        pool.map(_die, 1, range(3), _nobody)
+
+
+def test_code_that_a_worker_does_not_have_is_said(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    only_here = types.ModuleType("only_here")
+    exec("def work(worker, shared, item): return item", only_here.__dict__)
+    monkeypatch.setitem(sys.modules, "only_here", only_here)
+    with pytest.raises(MascingError, match=r"No module named 'only_here'; install the same MASCing on every node"):
+        pool.map(only_here.work, None, [1], _nobody)
+
+
+def _nobody(done: int, total: int) -> None:
+    pass
+
+
+def _times(worker: Worker, factor: int, item: int) -> int:
+    return factor * item
+
+
+def _threads(worker: Worker, shared: None, item: int) -> tuple[int, str]:
+    return torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
+
+
+def _refuse(worker: Worker, bad: int, item: int) -> int:
+    if item == bad:
+        raise DataError(f"item {item} is bad")
+    return item
+
+
+def _die_once(worker: Worker, folder: str, item: int) -> int:
+    marker = os.path.join(folder, "died")
+    if item == 1 and not os.path.exists(marker):
+        open(marker, "x").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item
+
+
+def _die(worker: Worker, bad: int, item: int) -> int:
+    if item == bad:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return item

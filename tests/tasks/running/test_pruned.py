@@ -1,0 +1,71 @@
+"""Pruning a pick on the model itself: what does nothing goes, what causes the behaviour stays."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mascing.conversations.json_lines import decode_lines, parse_conversations
+from mascing.conversations.splits import split_of
+from mascing.masks.candidates import Candidate
+from mascing.masks.mask import Mask
+from mascing.routers.spec import inspect_routers
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation
+from mascing.selection.racing import blocks_of
+from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.pruned import Pick, pruned
+from tests.small_run import small_config
+
+
+class HerePool:
+    """A pool of one worker in this process."""
+
+    def __init__(self) -> None:
+        self.worker = Worker()
+        self.replies = 0
+
+    def map(
+        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], progress: Callable[[int, int], None]
+    ) -> list[Any]:
+        del progress
+        made = [function(self.worker, shared, item) for item in items]
+        self.replies += sum(len(rows) for judged in made for rows in judged)
+        return made
+
+
+@pytest.fixture(scope="module")
+def config(testbed_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    return small_config(testbed_folder, tmp_path_factory.mktemp("sparsify"))
+
+
+def dev(config: RunConfig) -> list[Conversation]:
+    rows, _ = parse_conversations(decode_lines(Path(config.behaviour.conversations).read_bytes()), 100_000)
+    return [row for row in rows if split_of(row.group_id, config.splits) == "dev"]
+
+
+def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfig, testbed_folder: Path) -> None:
+    truth_LE: Tensor = load_file(testbed_folder / "truth-jailbreak-defence.safetensors")["bias"]
+    pool, conversations = HerePool(), dev(config)
+    spec = inspect_routers(pool.worker.model(config.model).model)
+    bias_LE = 3.0 * truth_LE
+    idle = ~truth_LE.any(dim=1)
+    bias_LE[idle, :4] = 0.5
+    pick = Pick(Candidate("gradient", {"alpha": 1.0}, Mask.from_bias(bias_LE, spec)), ())
+    blocks = blocks_of(conversations, (0.5, 1.0), seed=0)
+    baseline, [found], facts = pruned(cast(Pool, pool), config, blocks, (), [pick], torch.ones(spec.n_layers))
+    kept = found.candidate.mask
+    assert kept.bias is not None
+    assert not kept.bias[idle].any()
+    assert 0 < kept.entries < int(truth_LE.count_nonzero())
+    assert found.candidate.cell == {"alpha": 1.0, "kept": kept.entries}
+    assert len(baseline) == len(found.rows) == len(conversations)
+    told = facts["gradient"]
+    assert (told["entries"], told["kept"]) == (pick.candidate.mask.entries, kept.entries)
+    before, after = told["target_rate"]
+    assert after >= before - 0.05
+    assert told["replies"] == pool.replies - len(conversations)
