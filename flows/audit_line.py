@@ -2,16 +2,16 @@
 
 from prefect import flow, task
 
-from mascing.flows.demo_line import make_testbed
-from mascing.flows.reconfigure import ONCE, stage_task
+from mascing.flows.stage_tasks import ONCE, stage_task
 from mascing.schemas.config import RunConfig
-from mascing.storage.manifests import read_manifest
+from mascing.schemas.finished import Audited
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
 from mascing.tasks.prepare import prepare
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.suppress import audit as audit_stage
 from mascing.tasks.suppress import write_audit
+from mascing.tasks.testbed import testbed
 from mascing.testbeds.planted.demo_config import demo_config
 
 
@@ -19,21 +19,20 @@ from mascing.testbeds.planted.demo_config import demo_config
 def audit(config: RunConfig, storage_url: str) -> str:
     """Follow the rate of the audited set while experts are suppressed; returns where the page is."""
     with Pool(config.compute) as pool:
-        prepared = stage_task(prepare)(storage_url, config, [])
-        harvested = stage_task(harvest)(storage_url, config, [prepared.prefix], pool=pool)
-        audited = stage_task(audit_stage)(storage_url, config, [prepared.prefix, harvested.prefix], pool=pool)
-    return str(_page(storage_url, audited.prefix))
+        prepared = stage_task(prepare)(storage_url, config).manifest
+        harvested = stage_task(harvest)(storage_url, config, prepared, pool=pool).manifest
+        audited = stage_task(audit_stage)(storage_url, config, prepared, harvested, pool=pool).manifest
+    return str(_page(storage_url, audited))
 
 
 @flow(name="audit-testbed", persist_result=False)
 def audit_testbed(behaviour: str, seed: int, storage_url: str) -> str:
     """The same on the planted-circuit testbed, which is trained first where it is not there yet."""
-    made = make_testbed(storage_url, seed)
-    folder = Storage.open(storage_url).locate(made.prefix)
+    built = stage_task(testbed)(storage_url, seed)
+    folder = Storage.open(storage_url).locate(built.manifest.prefix)
     return str(audit(demo_config(behaviour, seed, folder), storage_url))
 
 
 @task(name="audit-page", **ONCE)
-def _page(storage_url: str, prefix: str) -> str:
-    storage = Storage.open(storage_url)
-    return write_audit(storage, read_manifest(storage, prefix))
+def _page(storage_url: str, audited: Audited) -> str:
+    return write_audit(Storage.open(storage_url), audited)

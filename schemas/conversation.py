@@ -9,6 +9,7 @@ from mascing.schemas.base import Frozen
 
 Role = Literal["system", "user", "assistant"]
 Label = Literal["positive", "negative"]
+Split = Literal["train", "dev", "test"]
 
 SET_PATTERN = re.compile(r"^(target|utility/[a-z0-9_-]+|protected/[a-z0-9_-]+)$")
 

@@ -1,12 +1,10 @@
 """What a finished stage left: its shards, its counts and its facts. Written last, never changed."""
 
-from typing import Any
-
 from pydantic import Field, model_validator
 
 from mascing.schemas.base import Frozen
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class Shard(Frozen):
@@ -18,8 +16,21 @@ class Shard(Frozen):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class Facts(Frozen):
+    """What a stage found out beside its shards; each stage has a model of its own in schemas/facts.py.
+
+    ``version`` is the version of the stage's recipe. It is raised whenever the stage would leave other content for the
+    same inputs, so that an upgraded installation does the work again.
+    """
+
+    version: int
+
+
 class Manifest(Frozen):
-    """The one commit point of a stage. Equal inputs give equal bytes: no clock, host or worker count in it."""
+    """The one commit point of a stage. Equal inputs give equal bytes: no clock, host or worker count in it.
+
+    The manifest of each stage is a class of its own in schemas/finished.py, with the type of its facts.
+    """
 
     stage: str
     name: str
@@ -30,12 +41,25 @@ class Manifest(Frozen):
     rows_out: int = Field(ge=0)
     rows_quarantined: int = Field(ge=0)
     shards: tuple[Shard, ...]
-    facts: dict[str, Any] = Field(default_factory=dict, description="small stage-specific results, JSON values only")
+    facts: Facts
 
     @property
     def prefix(self) -> str:
         """Folder of the stage's files under the storage URL."""
         return stage_prefix(self.stage, self.name, self.fingerprint)
+
+    @classmethod
+    def stage_name(cls) -> str:
+        """The stage whose manifest this class is."""
+        return str(cls.model_fields["stage"].default)
+
+    @classmethod
+    def recipe_version(cls) -> int:
+        """The version of the recipe that this installation follows."""
+        facts = cls.model_fields["facts"].annotation
+        assert isinstance(facts, type)
+        assert issubclass(facts, Facts)
+        return int(facts.model_fields["version"].default)
 
     @model_validator(mode="after")
     def _counts_add_up(self) -> "Manifest":

@@ -1,6 +1,6 @@
 """The card beside a published mask: where it comes from and what it was measured to do."""
 
-from typing import Any
+from pydantic import JsonValue
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.result import Baseline, MethodResult, Rate
@@ -17,13 +17,13 @@ class MaskCard(Frozen):
     model_fingerprint: str
     behaviour: str
     method: str
-    selected: dict[str, Any]
+    selected: dict[str, JsonValue]
     data: dict[str, str]
     baseline: Baseline
     result: MethodResult
     labels: Rate | None
     robustness: dict[str, dict[str, Rate]]
-    gates: dict[str, Any]
+    gates: dict[str, JsonValue]
     mask_digest: str
 
 

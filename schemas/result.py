@@ -37,6 +37,21 @@ class Baseline(Frozen):
     protected: dict[str, Rate]
 
 
+class Comparison(Frozen):
+    """The target rates of a method and another on the same conversations.
+
+    ``mcnemar_p`` takes conversations as independent, ``clustered_p`` only groups; ``holm_p`` is the latter after Holm's
+    adjustment for all comparisons of the run.
+    """
+
+    method: str
+    against: str
+    difference: Rate
+    mcnemar_p: float
+    clustered_p: float
+    holm_p: float
+
+
 class MethodResult(Frozen):
     """One method's selected mask on the test split. `uplift` is paired with the baseline."""
 

@@ -1,59 +1,64 @@
 """The last step of a run: `result.json`, `run.yaml`, `report/inputs.json` and the page made of them."""
 
-import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import metadata
 
 import yaml
 
+from mascing.models.checkpoints import model_name
 from mascing.progress import Event, tell
 from mascing.report import build_report
+from mascing.runs.finished_run import RUN_INPUTS, RunInputs
 from mascing.schemas.config import RunConfig
-from mascing.schemas.result import Rate, Result, SplitSizes
-from mascing.storage.manifests import read_manifest
+from mascing.schemas.finished import RunStages
+from mascing.schemas.result import MethodResult, Rate, Result
 from mascing.storage.object_storage import Storage
-from mascing.tasks.gate import baseline_from, results_from
-from mascing.tasks.publish import model_name
 
 _PACKAGES = ("mascing", "torch", "transformers", "ray", "prefect", "pyarrow")
 
 
-@dataclass(frozen=True)
-class Step:
-    """A finished stage of a run: the prefix of its manifest, and the seconds that it took this time."""
-
-    prefix: str
-    seconds: float
-
-
-def report(storage: Storage, config: RunConfig, done: Mapping[str, Step]) -> str:
+def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> str:
     """Write what the run leaves for people; returns where the page is.
 
-    These files are of the latest run under the storage URL, and equal for equal runs up to the timings.
+    ``seconds`` are those that each stage took this time. These files are of the latest run under the storage URL, and
+    equal for equal runs up to the timings.
     """
-    manifests = {stage: read_manifest(storage, step.prefix) for stage, step in done.items()}
-    sizes, gated = manifests["prepare"].facts, manifests["gate"]
-    result = Result(
-        model=model_name(config.model),
-        behaviour=config.behaviour.name,
-        splits=SplitSizes(train=sizes["train"], dev=sizes["dev"], test=sizes["test"]),
-        baseline=baseline_from(gated),
-        methods=results_from(gated),
-        published=gated.facts["winner"],
-        timings={stage: round(step.seconds, 3) for stage, step in done.items()},
-        versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
-    )
-    stages = {stage: step.prefix for stage, step in done.items()}
-    masks = manifests["publish"].facts["masks"]
-    inputs = {"run_config": config.model_dump(mode="json"), "stages": stages | ({"masks": masks} if masks else {})}
+    inputs = RunInputs(run_config=config, stages=_prefixes(stages))
     storage.overwrite("run.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
-    storage.overwrite("report/inputs.json", f"{json.dumps(inputs, indent=1)}\n".encode())
+    storage.overwrite(RUN_INPUTS, f"{inputs.model_dump_json(indent=1)}\n".encode())
+    result = _result(config, stages, seconds)
     storage.overwrite("result.json", f"{result.model_dump_json(indent=1)}\n".encode())
     page = build_report(storage)
     tell(Event("report", "written"))
     return page
+
+
+def _prefixes(stages: RunStages) -> dict[str, str]:
+    prefixes = {stage: manifest.prefix for stage, manifest in stages.by_name.items()}
+    if stages.publish and stages.publish.facts.masks:
+        prefixes["masks"] = stages.publish.facts.masks
+    return prefixes
+
+
+def _result(config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> Result:
+    if stages.prepare is None or stages.gate is None:
+        raise ValueError("a run has a result once its stages prepare and gate are finished")
+    return Result(
+        model=model_name(config.model),
+        behaviour=config.behaviour.name,
+        splits=stages.prepare.facts.splits,
+        baseline=stages.gate.facts.baseline,
+        methods=_in_order(config, stages.gate.facts.methods),
+        published=stages.gate.facts.winner,
+        timings={stage: round(spent, 3) for stage, spent in seconds.items()},
+        versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+    )
+
+
+def _in_order(config: RunConfig, methods: Mapping[str, MethodResult]) -> dict[str, MethodResult]:
+    """The methods in the order of the config; the control comes last."""
+    return {name: methods[name] for name in type(config.methods).model_fields if name in methods}
 
 
 def results_table(storage: Storage) -> str:

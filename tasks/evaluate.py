@@ -5,47 +5,40 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from mascing.masks.mask import Mask
+from mascing.runs.files import verdicts_file
+from mascing.runs.readers import conversations_of, selected_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.manifest import Manifest
+from mascing.schemas.facts import EvaluateFacts
+from mascing.schemas.finished import Evaluated, Prepared, Selected
 from mascing.schemas.tables import VERDICTS
-from mascing.storage import parquet as tables
-from mascing.storage.manifests import StageOutput, read_shard
+from mascing.storage import parquet
+from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.prepare import conversations_of
 from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.judged import BASELINE, Row, judged_replies
-from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
-from mascing.tasks.selecting import selected_of
+from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 
 # Conversations an item. It is part of the work, not of its placement: how many workers there are never changes it.
 _CONVERSATIONS = 256
 
 
-def evaluate(storage: Storage, config: RunConfig, prepared: Manifest, selected: Manifest, *, pool: Pool) -> StageRun:
+def evaluate(
+    storage: Storage, config: RunConfig, prepared: Prepared, selected: Selected, *, pool: Pool
+) -> Finished[Evaluated]:
     """``verdicts-<method>.parquet`` for each method and for `baseline`; a row is a judged reply."""
     return run_stage(
         storage,
-        "evaluate",
-        config.behaviour.name,
-        identity={
-            "judges": [config.behaviour.target, config.behaviour.utility, config.behaviour.protected],
-            "max_new_tokens": config.generation.max_new_tokens,
-            "temperature": config.generation.temperature,
-        },
-        inputs={"prepare": prepared, "select": selected},
-        body=lambda output: _evaluate(output, storage, config, prepared, selected, pool),
+        recipe(config, prepared, selected),
+        lambda output: _evaluate(output, storage, config, prepared, selected, pool),
     )
 
 
-def verdicts_of(storage: Storage, evaluated: Manifest) -> dict[str, pa.Table]:
-    """The VERDICTS table of each method and of `baseline`, in the order of the test split."""
-    return {
-        shard.name.removeprefix("verdicts-").removesuffix(".parquet"): tables.from_bytes(
-            read_shard(storage, evaluated, shard.name)
-        )
-        for shard in evaluated.shards
-    }
+def recipe(config: RunConfig, prepared: Placed, selected: Placed) -> Recipe[Evaluated]:
+    """What identifies the verdicts."""
+    inputs = {"prepare": prepared, "select": selected}
+    return Recipe(Evaluated, config.behaviour.name, judged_replies_identity(config), inputs)
 
 
 @dataclass(frozen=True)
@@ -56,7 +49,12 @@ class _Item:
 
 
 def _evaluate(
-    output: StageOutput, storage: Storage, config: RunConfig, prepared: Manifest, selected: Manifest, pool: Pool
+    output: StageOutput[Evaluated],
+    storage: Storage,
+    config: RunConfig,
+    prepared: Prepared,
+    selected: Selected,
+    pool: Pool,
 ) -> Body:
     conversations = conversations_of(storage, prepared, "test")
     masks: dict[str, Mask | None] = {BASELINE: None}
@@ -66,19 +64,14 @@ def _evaluate(
         for method, mask in masks.items()
         for start in range(0, len(conversations), _CONVERSATIONS)
     ]
-    made = pool.map(_judge, config, items, steps("evaluate"))
     rows: dict[str, list[Row]] = {method: [] for method in masks}
-    for item, judged in zip(items, made, strict=True):
+    for item, judged in zip(items, pool.map(_judge, config, items, steps("evaluate")), strict=True):
         rows[item.method] += judged
     shards = [
-        output.put(
-            f"verdicts-{method}.parquet",
-            tables.to_bytes(pa.Table.from_pylist(judged, schema=VERDICTS)),
-            len(judged),
-        )
+        output.put(verdicts_file(method), parquet.to_bytes(pa.Table.from_pylist(judged, schema=VERDICTS)), len(judged))
         for method, judged in rows.items()
     ]
-    return Body(shards, rows_in=len(masks) * len(conversations))
+    return Body(shards, EvaluateFacts(methods=tuple(masks)), rows_in=len(masks) * len(conversations))
 
 
 def _judge(worker: Worker, config: RunConfig, item: _Item) -> list[Row]:

@@ -1,125 +1,126 @@
 """The gate stage: from the test split's verdicts to numbers with intervals, gate decisions and the winner."""
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from mascing.errors import DataError
+import pyarrow as pa
+from torch import Tensor
+
 from mascing.evidence.comparisons import comparisons
 from mascing.evidence.gates import decide_condition, decide_labels
-from mascing.evidence.results import baseline_of, changes_by_set, further_gated, label_agreement, method_result, winner
+from mascing.evidence.results import (
+    baseline_of,
+    changes_by_set,
+    further_gated,
+    label_agreement,
+    method_result,
+    winner,
+)
+from mascing.masks.candidates import Candidate
 from mascing.masks.precision import circuit_precision
+from mascing.runs.readers import condition_verdicts, conversations_of, selected_of, truth_from, verdicts_of
 from mascing.schemas.config import RunConfig
-from mascing.schemas.manifest import Manifest
-from mascing.schemas.methods import MethodsConfig
-from mascing.schemas.result import Baseline, MethodResult, Rate
+from mascing.schemas.facts import GateFacts
+from mascing.schemas.finished import Evaluated, Gated, Prepared, RobustnessTested, Selected
+from mascing.schemas.result import MethodResult, Rate
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_source
-from mascing.tasks.evaluate import verdicts_of
-from mascing.tasks.prepare import conversations_of
-from mascing.tasks.robustness import condition_verdicts
 from mascing.tasks.running.judged import BASELINE
-from mascing.tasks.running.stage import Body, StageRun, run_stage
-from mascing.tasks.selecting import selected_of
+from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage
+
+Changes = Mapping[str, Mapping[str, Rate]]
+"""The paired change of each set, by condition."""
 
 
 def gate(
-    storage: Storage, config: RunConfig, prepared: Manifest, selected: Manifest, evaluated: Manifest, robust: Manifest
-) -> StageRun:
-    """No shards. Facts:
-
-    ``baseline``, ``methods`` (MethodResult by name), the ``winner``'s name or None, ``labels`` (their agreement with
-    the unsteered model, or None), ``comparisons``, and ``robustness``: the paired change of each set by method and
-    condition.
-    """
+    storage: Storage,
+    config: RunConfig,
+    prepared: Prepared,
+    selected: Selected,
+    evaluated: Evaluated,
+    tested: RobustnessTested,
+) -> Finished[Gated]:
+    """No shards: the decisions are the stage's facts."""
     truth = read_source(config.behaviour.truth) if config.behaviour.truth is not None else None
-    return run_stage(
-        storage,
-        "gate",
-        config.behaviour.name,
-        identity={"gates": config.gates, "robustness": config.robustness, "truth": truth.sha256 if truth else None},
-        inputs={"prepare": prepared, "select": selected, "evaluate": evaluated, "robustness": robust},
-        body=lambda _: _decide(storage, config, prepared, selected, evaluated, robust, truth),
+
+    def body(_: object) -> Body:
+        evidence = _Evidence(
+            config=config,
+            picks=selected_of(storage, selected),
+            verdicts=verdicts_of(storage, evaluated),
+            labels=label_agreement(
+                conversations_of(storage, prepared, "test"), verdicts_of(storage, evaluated)[BASELINE]
+            ),
+            robustness=_robustness(storage, tested),
+            truth_LE=truth_from(truth.data, config.behaviour.truth) if truth else None,
+        )
+        return Body([], _decide(evidence), rows_in=0)
+
+    return run_stage(storage, recipe(config, truth, prepared, selected, evaluated, tested), body)
+
+
+def recipe(
+    config: RunConfig, truth: Source | None, prepared: Placed, selected: Placed, evaluated: Placed, tested: Placed
+) -> Recipe[Gated]:
+    """What identifies the decisions; how the conditions are made identifies the stage that judged them."""
+    identity = {
+        "gates": config.gates,
+        "robustness": [config.robustness.uplift_share, config.robustness.loss_factor],
+        "truth": truth.sha256 if truth else None,
+    }
+    inputs = {"prepare": prepared, "select": selected, "evaluate": evaluated, "robustness": tested}
+    return Recipe(Gated, config.behaviour.name, identity, inputs)
+
+
+@dataclass(frozen=True)
+class _Evidence:
+    """What decisions are made from; ``verdicts``, ``picks`` and ``robustness`` are by method."""
+
+    config: RunConfig
+    picks: Mapping[str, Candidate]
+    verdicts: Mapping[str, pa.Table]
+    labels: Rate | None
+    robustness: Mapping[str, Changes]
+    truth_LE: Tensor | None
+
+
+def _decide(evidence: _Evidence) -> GateFacts:
+    methods = {method: _result(evidence, method) for method in evidence.picks}
+    return GateFacts(
+        baseline=baseline_of(evidence.verdicts[BASELINE]),
+        methods=methods,
+        winner=winner(methods, {method: candidate.mask.entries for method, candidate in evidence.picks.items()}),
+        labels=evidence.labels,
+        comparisons=tuple(comparisons(evidence.verdicts, BASELINE)),
+        robustness={
+            method: {condition: dict(sets) for condition, sets in changes.items()}
+            for method, changes in evidence.robustness.items()
+        },
     )
 
 
-def baseline_from(gated: Manifest) -> Baseline:
-    """The unsteered model on the test split."""
-    return Baseline.model_validate(gated.facts["baseline"])
+def _result(evidence: _Evidence, method: str) -> MethodResult:
+    """One method on the test split, held to all gates: of its rates, of the labels, of each changed condition."""
+    gates, candidate, truth_LE = evidence.config.gates, evidence.picks[method], evidence.truth_LE
+    plain = method_result(
+        evidence.verdicts[BASELINE],
+        evidence.verdicts[method],
+        selected=candidate.cell,
+        circuit_precision=None if truth_LE is None else circuit_precision(candidate.mask, truth_LE),
+        gates=gates,
+    )
+    conditions = [
+        decide_condition(condition, changes, gates, evidence.config.robustness)
+        for condition, changes in evidence.robustness.get(method, {}).items()
+    ]
+    return further_gated(plain, [decide_labels(evidence.labels, gates), *conditions])
 
 
-def results_from(gated: Manifest) -> dict[str, MethodResult]:
-    """Each method on the test split, in the order of the config; the control comes last."""
-    methods = gated.facts["methods"]
-    return {name: MethodResult.model_validate(methods[name]) for name in MethodsConfig.model_fields if name in methods}
-
-
-def _decide(
-    storage: Storage,
-    config: RunConfig,
-    prepared: Manifest,
-    selected: Manifest,
-    evaluated: Manifest,
-    robust: Manifest,
-    truth: Source | None,
-) -> Body:
-    verdicts = verdicts_of(storage, evaluated)
-    truth_LE = _truth(truth, config.behaviour.truth) if truth else None
-    labels = label_agreement(conversations_of(storage, prepared, "test"), verdicts[BASELINE])
-    robustness = _robustness(storage, robust)
-    methods: dict[str, MethodResult] = {}
-    picks = selected_of(storage, selected)
-    for name, candidate in picks.items():
-        plain = method_result(
-            verdicts[BASELINE],
-            verdicts[name],
-            selected=candidate.cell,
-            circuit_precision=None if truth_LE is None else circuit_precision(candidate.mask, truth_LE),
-            gates=config.gates,
-        )
-        further = [
-            decide_labels(labels, config.gates),
-            *(
-                decide_condition(condition, changes, config.gates, config.robustness)
-                for condition, changes in robustness.get(name, {}).items()
-            ),
-        ]
-        methods[name] = further_gated(plain, further)
-    facts = {
-        "baseline": baseline_of(verdicts[BASELINE]).model_dump(mode="json"),
-        "methods": {name: result.model_dump(mode="json") for name, result in methods.items()},
-        "winner": winner(methods, {name: candidate.mask.entries for name, candidate in picks.items()}),
-        "labels": labels.model_dump(mode="json") if labels else None,
-        "comparisons": [
-            {**vars(one), "difference": one.difference.model_dump(mode="json")}
-            for one in comparisons(verdicts, BASELINE)
-        ],
-        "robustness": {
-            method: {
-                condition: {name: change.model_dump(mode="json") for name, change in changes.items()}
-                for condition, changes in found.items()
-            }
-            for method, found in robustness.items()
-        },
-    }
-    return Body([], rows_in=0, facts=facts)
-
-
-def _robustness(storage: Storage, robust: Manifest) -> dict[str, dict[str, dict[str, Rate]]]:
+def _robustness(storage: Storage, tested: RobustnessTested) -> dict[str, dict[str, dict[str, Rate]]]:
     """The paired change of each set under each condition, by method, then condition, then set."""
-    found: dict[str, dict[str, dict[str, Rate]]] = {}
-    for condition, judged in condition_verdicts(storage, robust).items():
+    changes: dict[str, dict[str, dict[str, Rate]]] = {}
+    for condition, judged in condition_verdicts(storage, tested).items():
         for method, verdicts in judged.items():
             if method != BASELINE:
-                found.setdefault(method, {})[condition] = changes_by_set(judged[BASELINE], verdicts)
-    return found
-
-
-def _truth(source: Source, path: str | None) -> torch.Tensor:
-    try:
-        bias: torch.Tensor = load(source.data)["bias"]
-    except (SafetensorError, KeyError) as error:
-        raise DataError(
-            f"{path} holds no tensor `bias` [L, E]: {error}; correct `behaviour.truth` or drop it"
-        ) from error
-    return bias
+                changes.setdefault(method, {})[condition] = changes_by_set(judged[BASELINE], verdicts)
+    return changes

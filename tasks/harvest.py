@@ -4,87 +4,73 @@ Shapes: T token, L MoE layer, E expert.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
-from mascing.conversations.splits import Split
 from mascing.errors import DataError
-from mascing.models.loading import checkpoint_fingerprint
+from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.routers.spec import RouterSpec, inspect_routers
+from mascing.runs.files import traces_prefix
+from mascing.runs.readers import contrast_of, conversations_of
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
-from mascing.schemas.manifest import Manifest, Shard
-from mascing.storage.manifests import StageOutput, read_shard
+from mascing.schemas.conversation import Conversation, Split
+from mascing.schemas.facts import HarvestFacts, RouterFacts
+from mascing.schemas.finished import Harvested, Prepared
+from mascing.schemas.manifest import Shard
+from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.prepare import contrast_of, conversations_of
 from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
+from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 from mascing.traces.batch_recording import harvest as record_traces
 from mascing.traces.shards import encode
-from mascing.traces.stored import StoredTraces
 from mascing.traces.trace_set import REPLY, SampleTrace
 
 # Traces of the training split make surrogates and masks; those of the dev split tell how good a surrogate is.
 _SPLITS: tuple[Split, ...] = ("train", "dev")
 
 
-def harvest(storage: Storage, config: RunConfig, prepared: Manifest, *, pool: Pool) -> StageRun:
-    """``traces-00000.parquet`` ... of the training split and ``traces-dev-00000.parquet`` ... of the dev split.
-
-    Facts: the router ``spec``, ``sigma`` [L] of the training split, its ``tokens``, ``positive`` and ``negative``
-    counts, and the ``checkpoint`` that everything downstream is identified by.
-    """
+def harvest(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool) -> Finished[Harvested]:
+    """``traces-train-00000.parquet`` ... and ``traces-dev-00000.parquet`` ..."""
     checkpoint = checkpoint_fingerprint(config.model)
     return run_stage(
         storage,
-        "harvest",
-        config.behaviour.name,
-        identity={
-            "checkpoint": checkpoint,
-            "dtype": config.model.dtype,
-            "attn_implementation": config.model.attn_implementation,
-            "rows_per_shard": config.harvest.rows_per_shard,
-            "replies": _replies(config),
-        },
-        inputs={"prepare": prepared},
-        body=lambda output: _harvest(output, storage, config, prepared, pool, checkpoint),
+        recipe(config, checkpoint, prepared),
+        lambda output: _harvest(output, storage, config, prepared, pool, checkpoint),
     )
 
 
-def spec_of(harvested: Manifest) -> RouterSpec:
-    """The routers of the harvested model."""
-    return RouterSpec.from_json(harvested.facts["spec"])
-
-
-def traces_of(storage: Storage, harvested: Manifest, split: Split) -> StoredTraces:
-    """The traces of a split, in the order of its conversations, read when they are needed."""
-    sizes = {shard.name: shard.bytes for shard in harvested.shards if _split_of(shard.name) == split}
-    return StoredTraces(lambda name: read_shard(storage, harvested, name), sizes)
-
-
-def sigma_of(harvested: Manifest) -> Tensor:
-    """The calibrated spread of each layer's logits over the training split, float32 [L]."""
-    return torch.tensor(harvested.facts["sigma"])
+def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Harvested]:
+    """What identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
+    identity = {
+        "checkpoint": checkpoint,
+        "dtype": config.model.dtype,
+        "attn_implementation": config.model.attn_implementation,
+        "rows_per_shard": config.harvest.rows_per_shard,
+        "replies": _replies(config),
+    }
+    return Recipe(Harvested, config.behaviour.name, identity, {"prepare": prepared})
 
 
 @dataclass(frozen=True)
 class _Shared:
     config: RunConfig
-    output: StageOutput
+    output: StageOutput[Harvested]
 
 
 @dataclass(frozen=True)
 class _Item:
+    split: Split
     shard: str
     conversations: tuple[Conversation, ...]
 
 
 @dataclass(frozen=True)
-class _Harvested:
+class _Recorded:
     """A stored shard, and of its logits what the stage's facts are made of; ``mean`` and ``spread`` are [L]."""
 
+    split: Split
     shard: Shard
     spec: RouterSpec
     positive: int
@@ -94,28 +80,26 @@ class _Harvested:
 
 
 def _harvest(
-    output: StageOutput, storage: Storage, config: RunConfig, prepared: Manifest, pool: Pool, checkpoint: str
+    output: StageOutput[Harvested], storage: Storage, config: RunConfig, prepared: Prepared, pool: Pool, checkpoint: str
 ) -> Body:
-    items: list[_Item] = []
-    for split in _SPLITS:
-        contrast = contrast_of(conversations_of(storage, prepared, split))
-        if _replies(config):
-            _refuse_unknown_replies(split, contrast)
-        items += _items(split, contrast, config.harvest.rows_per_shard)
-    made = pool.map(_harvest_shard, _Shared(config, output), items, steps("harvest"))
-    train = [one for one in made if _split_of(one.shard.name) == "train"]
-    positive = sum(one.positive for one in train)
+    items = _items(storage, config, prepared)
+    recorded = pool.map(_record_shard, _Shared(config, output), items, steps("harvest"))
     return Body(
-        [one.shard for one in made],
+        [part.shard for part in recorded],
+        _facts([part for part in recorded if part.split == "train"], checkpoint),
         rows_in=sum(len(item.conversations) for item in items),
-        facts={
-            "checkpoint": checkpoint,
-            "spec": made[0].spec.to_json(),
-            "sigma": _sigma(train).tolist(),
-            "tokens": sum(one.tokens for one in train),
-            "positive": positive,
-            "negative": sum(one.shard.rows for one in train) - positive,
-        },
+    )
+
+
+def _facts(train: Sequence[_Recorded], checkpoint: str) -> HarvestFacts:
+    positive = sum(part.positive for part in train)
+    return HarvestFacts(
+        checkpoint=checkpoint,
+        spec=RouterFacts(**asdict(train[0].spec)),
+        sigma=tuple(_sigma(train).tolist()),
+        tokens=sum(part.tokens for part in train),
+        positive=positive,
+        negative=sum(part.shard.rows for part in train) - positive,
     )
 
 
@@ -123,9 +107,23 @@ def _replies(config: RunConfig) -> bool:
     return "reply" in config.methods.spans
 
 
+def _items(storage: Storage, config: RunConfig, prepared: Prepared) -> list[_Item]:
+    items: list[_Item] = []
+    size = config.harvest.rows_per_shard
+    for split in _SPLITS:
+        contrast = contrast_of(conversations_of(storage, prepared, split))
+        if _replies(config):
+            _refuse_unknown_replies(split, contrast)
+        items += [
+            _Item(split, f"{traces_prefix(split)}{number:05d}.parquet", tuple(contrast[start : start + size]))
+            for number, start in enumerate(range(0, len(contrast), size))
+        ]
+    return items
+
+
 def _refuse_unknown_replies(split: Split, contrast: Sequence[Conversation]) -> None:
     """Say before the model runs what `TraceSet.span` would say after it."""
-    unknown = [one for one in contrast if not one.own_reply]
+    unknown = [conversation for conversation in contrast if not conversation.own_reply]
     if unknown:
         raise DataError(
             f"{len(unknown)} of {len(contrast)} labelled target conversations in the {split} split, such as "
@@ -134,27 +132,15 @@ def _refuse_unknown_replies(split: Split, contrast: Sequence[Conversation]) -> N
         )
 
 
-def _items(split: Split, conversations: Sequence[Conversation], rows_per_shard: int) -> list[_Item]:
-    name = "traces" if split == "train" else f"traces-{split}"
-    return [
-        _Item(f"{name}-{number:05d}.parquet", tuple(conversations[start : start + rows_per_shard]))
-        for number, start in enumerate(range(0, len(conversations), rows_per_shard))
-    ]
-
-
-def _split_of(shard_name: str) -> Split:
-    return "dev" if shard_name.startswith("traces-dev-") else "train"
-
-
-def _harvest_shard(worker: Worker, shared: _Shared, item: _Item) -> _Harvested:
+def _record_shard(worker: Worker, shared: _Shared, item: _Item) -> _Recorded:
     loaded = worker.model(shared.config.model)
     spec = inspect_routers(loaded.model)
     samples = record_traces(loaded, item.conversations, shared.config.harvest.batch_tokens, _replies(shared.config))
     shard = shared.output.put(item.shard, encode(samples, spec), len(samples))
     mean, spread = _moments(samples, spec.n_layers)
-    positive = sum(one.label for one in samples)
-    tokens = sum(int((one.regions != REPLY).sum()) for one in samples)
-    return _Harvested(shard, spec, positive, tokens, mean, spread)
+    positive = sum(sample.label for sample in samples)
+    tokens = sum(int((sample.regions != REPLY).sum()) for sample in samples)
+    return _Recorded(item.split, shard, spec, positive, tokens, mean, spread)
 
 
 def _moments(samples: Sequence[SampleTrace], n_layers: int) -> tuple[Tensor, Tensor]:
@@ -166,7 +152,7 @@ def _moments(samples: Sequence[SampleTrace], n_layers: int) -> tuple[Tensor, Ten
     return mean, spread
 
 
-def _sigma(parts: Sequence[_Harvested]) -> Tensor:
+def _sigma(parts: Sequence[_Recorded]) -> Tensor:
     """Standard deviation over experts and tokens before the reply, float32 [L], from the shards' moments in order.
 
     What TraceSet.sigma is of all traces, without holding them at once.

@@ -1,116 +1,136 @@
 """The prepare stage: read the conversations, quarantine what cannot be used, split by group, match the classes."""
 
 from collections import Counter
-from collections.abc import Iterable
+from dataclasses import dataclass
 
-from mascing.conversations.json_lines import decode_lines, from_table, parse_conversations, quarantine_table, to_table
+from mascing.conversations.json_lines import (
+    Quarantined,
+    decode_lines,
+    parse_conversations,
+    quarantine_table,
+    to_table,
+)
 from mascing.conversations.matching import matched_pairs
-from mascing.conversations.splits import SPLITS, Split, split_of
+from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
+from mascing.runs.files import conversations_file
+from mascing.runs.readers import contrast_of
 from mascing.schemas.config import MatchingConfig, RunConfig
-from mascing.schemas.conversation import Conversation
-from mascing.schemas.manifest import Manifest
+from mascing.schemas.conversation import Conversation, Split
+from mascing.schemas.facts import MatchedCounts, PrepareFacts
+from mascing.schemas.finished import Prepared
+from mascing.schemas.manifest import Shard
+from mascing.schemas.result import SplitSizes
 from mascing.schemas.tables import CONVERSATIONS
-from mascing.storage import parquet as tables
-from mascing.storage.manifests import QUARANTINE, StageOutput, read_shard
+from mascing.storage import parquet
+from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_source
-from mascing.tasks.running.stage import Body, StageRun, run_stage
+from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
 
 # The test split is judged and never learned from, so nothing is matched there.
 _MATCHED: tuple[Split, ...] = ("train", "dev")
 
+Splits = dict[Split, list[Conversation]]
 
-def prepare(storage: Storage, config: RunConfig) -> StageRun:
+
+def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     """``conversations-{train,dev,test}.parquet`` and ``quarantine.parquet``.
 
-    Facts: how many conversations each split has, how many of each set, and how many pairs the two classes of train
-    and dev were matched to. What has no match is no part of the contrast; it stays in its split.
+    What has no match in the other class is no part of the contrast; it stays in its split.
 
     Raises:
         DataError: if the file cannot be read, a split has no target conversation, or a side of the contrast is
             missing, or without any match, where the methods learn (train) or are compared (dev).
     """
     source = read_source(config.behaviour.conversations)
-    return run_stage(
-        storage,
-        "prepare",
-        config.behaviour.name,
-        identity={
-            "conversations": source.sha256,
-            "columns": CONVERSATIONS.names,
-            "max_characters": config.behaviour.max_characters,
-            "splits": config.splits,
-            "matching": config.behaviour.matching,
-        },
-        inputs={},
-        body=lambda output: _split(output, config, source),
-    )
+    return run_stage(storage, recipe(config, source), lambda output: _prepare(output, config, source))
 
 
-def conversations_of(storage: Storage, prepared: Manifest, split: Split) -> list[Conversation]:
-    """The conversations of one split, in the order of the source."""
-    return from_table(tables.from_bytes(read_shard(storage, prepared, _shard_name(split))))
+def recipe(config: RunConfig, source: Source) -> Recipe[Prepared]:
+    """What identifies the prepared conversations."""
+    identity = {
+        "conversations": source.sha256,
+        "columns": CONVERSATIONS.names,
+        "max_characters": config.behaviour.max_characters,
+        "splits": config.splits,
+        "matching": config.behaviour.matching,
+    }
+    return Recipe(Prepared, config.behaviour.name, identity)
 
 
-def contrast_of(conversations: Iterable[Conversation]) -> list[Conversation]:
-    """The labelled and matched target conversations: the two sides that the methods learn from."""
-    return [one for one in conversations if one.set == "target" and one.label is not None and one.contrast]
-
-
-def _split(output: StageOutput, config: RunConfig, source: Source) -> Body:
+def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
     conversations, quarantined = parse_conversations(decode_lines(source.data), config.behaviour.max_characters)
-    splits: dict[Split, list[Conversation]] = {split: [] for split in SPLITS}
+    splits = _split(conversations, config)
+    matched = _match(splits, config.behaviour.matching) if config.behaviour.matching else _Matched(splits, {})
+    shards = [
+        output.put(conversations_file(split), parquet.to_bytes(to_table(rows)), len(rows))
+        for split, rows in matched.splits.items()
+    ]
+    shards.append(_put_quarantine(output, quarantined))
+    facts = PrepareFacts(
+        splits=SplitSizes(**{split: len(rows) for split, rows in splits.items()}),
+        sets={split: _set_sizes(rows) for split, rows in splits.items()},
+        matching=matched.counts,
+    )
+    return Body(shards, facts, rows_in=len(conversations) + len(quarantined), rows_quarantined=len(quarantined))
+
+
+def _put_quarantine(output: StageOutput[Prepared], quarantined: list[Quarantined]) -> Shard:
+    return output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantined)), len(quarantined))
+
+
+def _set_sizes(rows: list[Conversation]) -> dict[str, int]:
+    return dict(sorted(Counter(row.set for row in rows).items()))
+
+
+def _split(conversations: list[Conversation], config: RunConfig) -> Splits:
+    splits: Splits = {split: [] for split in SPLITS}
     for conversation in conversations:
         splits[split_of(conversation.group_id, config.splits)].append(conversation)
     for split, rows in splits.items():
         _check_split(split, rows, config.behaviour.conversations)
-    matching: dict[str, dict[str, int]] = {}
-    if config.behaviour.matching:
-        for split in _MATCHED:
-            splits[split], matching[split] = _matched(split, splits[split], config.behaviour.matching)
-    shards = [
-        output.put(_shard_name(split), tables.to_bytes(to_table(rows)), len(rows)) for split, rows in splits.items()
-    ]
-    shards.append(output.put(QUARANTINE, tables.to_bytes(quarantine_table(quarantined)), len(quarantined)))
-    sets = {split: dict(sorted(Counter(one.set for one in rows).items())) for split, rows in splits.items()}
-    return Body(
-        shards,
-        rows_in=len(conversations) + len(quarantined),
-        rows_quarantined=len(quarantined),
-        facts={**{split: len(rows) for split, rows in splits.items()}, "sets": sets, "matching": matching},
-    )
+    return splits
 
 
-def _matched(
+@dataclass(frozen=True)
+class _Matched:
+    """The splits, what has no match out of the contrast, and how many of each class found one."""
+
+    splits: Splits
+    counts: dict[Split, MatchedCounts]
+
+
+def _match(splits: Splits, config: MatchingConfig) -> _Matched:
+    matched = {split: _match_split(split, splits[split], config) for split in _MATCHED}
+    rows = {split: rows for split, (rows, _) in matched.items()}
+    return _Matched({**splits, **rows}, {split: counts for split, (_, counts) in matched.items()})
+
+
+def _match_split(
     split: Split, rows: list[Conversation], config: MatchingConfig
-) -> tuple[list[Conversation], dict[str, int]]:
-    """The rows, those without a match out of the contrast, and how many of each class found one."""
+) -> tuple[list[Conversation], MatchedCounts]:
     contrast = contrast_of(rows)
     try:
         pairs = matched_pairs(contrast, config)
     except DataError as error:
         raise DataError(f"the {split} split: {error}") from error
-    alone = {one.id for one in contrast} - {name for pair in pairs for name in pair}
-    positive = sum(one.label == "positive" for one in contrast)
-    counts = {"positive": positive, "negative": len(contrast) - positive, "pairs": len(pairs)}
-    return [one.model_copy(update={"contrast": False}) if one.id in alone else one for one in rows], counts
+    alone = {row.id for row in contrast} - {name for pair in pairs for name in pair}
+    positive = sum(row.label == "positive" for row in contrast)
+    counts = MatchedCounts(positive=positive, negative=len(contrast) - positive, pairs=len(pairs))
+    return [row.model_copy(update={"contrast": False}) if row.id in alone else row for row in rows], counts
 
 
 def _check_split(split: Split, rows: list[Conversation], path: str) -> None:
-    if not any(one.set == "target" for one in rows):
+    if not any(row.set == "target" for row in rows):
         raise DataError(
             f"the {split} split of {path} has no conversation of set `target`: add conversations of more groups, or "
             f"give `splits.{split}` a larger share"
         )
-    labels = {one.label for one in contrast_of(rows)}
+    labels = {row.label for row in contrast_of(rows)}
     missing = [label for label in ("positive", "negative") if label not in labels]
     if split != "test" and missing:
         raise DataError(
             f"the {split} split of {path} has no target conversation labelled {' or '.join(missing)}: the methods "
             "learn from both sides; label more conversations, of more groups"
         )
-
-
-def _shard_name(split: Split) -> str:
-    return f"conversations-{split}.parquet"

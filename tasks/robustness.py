@@ -11,94 +11,97 @@ from mascing.errors import DataError
 from mascing.evidence.gates import decide_labels
 from mascing.evidence.results import CONTROL, label_agreement, method_result
 from mascing.masks.mask import Mask
+from mascing.runs.files import condition_file
+from mascing.runs.readers import conversations_of, selected_of, verdicts_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.manifest import Manifest
+from mascing.schemas.facts import RobustnessFacts
+from mascing.schemas.finished import Evaluated, Prepared, RobustnessTested, Selected
 from mascing.schemas.tables import VERDICTS
-from mascing.storage import parquet as tables
-from mascing.storage.manifests import StageOutput, read_shard
+from mascing.storage import parquet
+from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.evaluate import verdicts_of
-from mascing.tasks.prepare import conversations_of
 from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.judged import BASELINE, Row, judged_replies
-from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
-from mascing.tasks.selecting import selected_of
+from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 
 
 def robustness(
-    storage: Storage, config: RunConfig, prepared: Manifest, selected: Manifest, evaluated: Manifest, *, pool: Pool
-) -> StageRun:
+    storage: Storage, config: RunConfig, prepared: Prepared, selected: Selected, evaluated: Evaluated, *, pool: Pool
+) -> Finished[RobustnessTested]:
     """``condition-<number>-<method>.parquet`` for `baseline` and each method that passes the plain gates.
 
-    Facts: the ``conditions`` in order of their numbers, the ``methods`` judged, and ``left_out``: why a condition was
-    not judged, by its name. Nothing is judged where no method passes: then there are no conditions.
+    Nothing is judged where no method passes: then there are no conditions.
     """
-    return run_stage(
-        storage,
-        "robustness",
-        config.behaviour.name,
-        identity={
-            "judges": [config.behaviour.target, config.behaviour.utility, config.behaviour.protected],
-            "max_new_tokens": config.generation.max_new_tokens,
-            "temperature": config.generation.temperature,
-            "gates": config.gates,
-            "robustness": config.robustness,
-        },
-        inputs={"prepare": prepared, "select": selected, "evaluate": evaluated},
-        body=lambda output: _judge_all(output, storage, config, prepared, selected, evaluated, pool),
-    )
+
+    def body(output: StageOutput[RobustnessTested]) -> Body:
+        conversations = conversations_of(storage, prepared, "test")
+        picks = {method: candidate.mask for method, candidate in selected_of(storage, selected).items()}
+        passing = _passing(config, conversations, verdicts_of(storage, evaluated), list(picks))
+        return _judge_all(output, config, conversations, {method: picks[method] for method in passing}, pool)
+
+    return run_stage(storage, recipe(config, prepared, selected, evaluated), body)
 
 
-def condition_verdicts(storage: Storage, judged: Manifest) -> dict[str, dict[str, pa.Table]]:
-    """The VERDICTS tables by condition, then by method (`baseline` among them)."""
-    return {
-        name: {
-            method: tables.from_bytes(read_shard(storage, judged, _shard_name(number, method)))
-            for method in judged.facts["methods"]
-        }
-        for number, name in enumerate(judged.facts["conditions"])
+def recipe(config: RunConfig, prepared: Placed, selected: Placed, evaluated: Placed) -> Recipe[RobustnessTested]:
+    """What identifies the verdicts under changed conditions: the gates decide whose mask is judged at all."""
+    identity = {
+        **judged_replies_identity(config),
+        "gates": config.gates,
+        "conditions": config.robustness.model_dump(exclude={"uplift_share", "loss_factor"}),
     }
+    inputs = {"prepare": prepared, "select": selected, "evaluate": evaluated}
+    return Recipe(RobustnessTested, config.behaviour.name, identity, inputs)
 
 
 @dataclass(frozen=True)
 class _Item:
+    number: int
     condition: Condition
     method: str
     mask: Mask | None
 
 
 def _judge_all(
-    output: StageOutput,
-    storage: Storage,
+    output: StageOutput[RobustnessTested],
     config: RunConfig,
-    prepared: Manifest,
-    selected: Manifest,
-    evaluated: Manifest,
+    conversations: Sequence[Conversation],
+    passing: Mapping[str, Mask],
     pool: Pool,
 ) -> Body:
-    conversations = conversations_of(storage, prepared, "test")
-    picks = {name: candidate.mask for name, candidate in selected_of(storage, selected).items()}
-    passing = _passing(config, conversations, verdicts_of(storage, evaluated), list(picks))
     asked = conditions(config.robustness, conversations, config.generation) if passing else []
-    left_out = {one.name: one.left_out for one in asked if one.left_out is not None}
-    possible = [one for one in asked if one.left_out is None]
-    refusals = pool.map(_refusal, config, possible, _silent) if possible else []
-    left_out |= {one.name: said for one, said in zip(possible, refusals, strict=True) if said is not None}
-    judged = [one for one, said in zip(possible, refusals, strict=True) if said is None]
-    masks: dict[str, Mask | None] = {BASELINE: None, **{name: picks[name] for name in passing}} if judged else {}
-    items = [_Item(condition, method, mask) for condition in judged for method, mask in masks.items()]
-    made = pool.map(_judge, config, items, steps("robustness")) if items else []
+    possible, left_out = _possible(asked, config, pool)
+    masks: dict[str, Mask | None] = {BASELINE: None, **passing} if possible else {}
+    items = [
+        _Item(number, condition, method, mask)
+        for number, condition in enumerate(possible)
+        for method, mask in masks.items()
+    ]
+    verdicts = pool.map(_judge, config, items, steps("robustness")) if items else []
     shards = [
         output.put(
-            _shard_name(judged.index(item.condition), item.method),
-            tables.to_bytes(pa.Table.from_pylist(rows, schema=VERDICTS)),
+            condition_file(item.number, item.method),
+            parquet.to_bytes(pa.Table.from_pylist(rows, schema=VERDICTS)),
             len(rows),
         )
-        for item, rows in zip(items, made, strict=True)
+        for item, rows in zip(items, verdicts, strict=True)
     ]
-    facts = {"conditions": [one.name for one in judged], "methods": list(masks), "left_out": left_out}
-    return Body(shards, rows_in=sum(len(item.condition.conversations) for item in items), facts=facts)
+    facts = RobustnessFacts(
+        conditions=tuple(condition.name for condition in possible), methods=tuple(masks), left_out=left_out
+    )
+    return Body(shards, facts, rows_in=sum(len(item.condition.conversations) for item in items))
+
+
+def _possible(asked: Sequence[Condition], config: RunConfig, pool: Pool) -> tuple[list[Condition], dict[str, str]]:
+    """The conditions that the data and the model's chat template allow, and why each other one is left out."""
+    left_out = {condition.name: condition.left_out for condition in asked if condition.left_out is not None}
+    allowed = [condition for condition in asked if condition.left_out is None]
+    refusals = pool.map(_refusal, config, allowed, _silent) if allowed else []
+    left_out |= {
+        condition.name: reason for condition, reason in zip(allowed, refusals, strict=True) if reason is not None
+    }
+    return [condition for condition in allowed if condition.name not in left_out], left_out
 
 
 def _passing(
@@ -109,11 +112,11 @@ def _passing(
     if labels == "fail":
         return []
     return [
-        name
-        for name in methods
-        if name != CONTROL
+        method
+        for method in methods
+        if method != CONTROL
         and method_result(
-            verdicts[BASELINE], verdicts[name], selected={}, circuit_precision=None, gates=config.gates
+            verdicts[BASELINE], verdicts[method], selected={}, circuit_precision=None, gates=config.gates
         ).gate
         == "pass"
     ]
@@ -136,7 +139,3 @@ def _judge(worker: Worker, config: RunConfig, item: _Item) -> list[Row]:
 
 def _silent(done: int, total: int) -> None:
     """No progress: a moment's work before the work."""
-
-
-def _shard_name(number: int, method: str) -> str:
-    return f"condition-{number}-{method}.parquet"

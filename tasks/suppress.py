@@ -16,22 +16,23 @@ from mascing.errors import DataError
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.masks.suppression import Place, suppressing, suppression_order
+from mascing.models.checkpoints import model_name
 from mascing.progress import Event, tell
 from mascing.report.audit_page import audit_page
 from mascing.routers.spec import find_routers
+from mascing.runs.readers import conversations_of, sigma_of, spec_of, traces_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.manifest import Manifest
+from mascing.schemas.facts import AuditFacts
+from mascing.schemas.finished import Audited, Harvested, Prepared
 from mascing.schemas.result import Rate
 from mascing.schemas.suppression_curve import Audit, AuditPoint
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
 from mascing.storage.object_storage import Storage
-from mascing.tasks.harvest import sigma_of, spec_of, traces_of
-from mascing.tasks.prepare import conversations_of
-from mascing.tasks.publish import model_name
 from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
+from mascing.tasks.running.identity import judged_replies_identity
+from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 
 PAGE = "audit/index.html"
 
@@ -41,35 +42,34 @@ Outcomes = dict[str, Outcome]
 """By conversation id."""
 
 
-def audit(storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, *, pool: Pool) -> StageRun:
-    """No shards; facts: ``audit``, the curve (schemas/audit.py)."""
+def audit(
+    storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, *, pool: Pool
+) -> Finished[Audited]:
+    """No shards: the curve is the stage's facts."""
+    shared = _Shared(config, storage, prepared, harvested)
     return run_stage(
         storage,
-        "audit",
-        config.behaviour.name,
-        identity={
-            "audit": config.audit,
-            "judges": [config.behaviour.target, config.behaviour.utility, config.behaviour.protected],
-            "generation": {
-                "max_new_tokens": config.generation.max_new_tokens,
-                "temperature": config.generation.temperature,
-            },
-            "seed": config.seed,
-        },
-        inputs={"prepare": prepared, "harvest": harvested},
-        body=lambda _: Body(
-            [],
-            rows_in=0,
-            facts={"audit": _audit(storage, config, prepared, harvested, pool).model_dump(mode="json")},
-        ),
+        recipe(config, prepared, harvested),
+        lambda _: Body([], AuditFacts(audit=_audit(shared, pool)), rows_in=0),
     )
 
 
-def write_audit(storage: Storage, audited: Manifest) -> str:
+def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Audited]:
+    """What identifies the curve, which bears the model's name."""
+    identity = {
+        **judged_replies_identity(config),
+        "audit": config.audit,
+        "model": model_name(config.model),
+        "seed": config.seed,
+    }
+    return Recipe(Audited, config.behaviour.name, identity, {"prepare": prepared, "harvest": harvested})
+
+
+def write_audit(storage: Storage, audited: Audited) -> str:
     """Write `audit.json` and the page of it; returns where the page is."""
-    found = Audit.model_validate(audited.facts["audit"])
-    storage.overwrite("audit.json", f"{found.model_dump_json(indent=1)}\n".encode())
-    storage.overwrite(PAGE, audit_page(found).encode())
+    curve = audited.facts.audit
+    storage.overwrite("audit.json", f"{curve.model_dump_json(indent=1)}\n".encode())
+    storage.overwrite(PAGE, audit_page(curve).encode())
     tell(Event("audit", "written"))
     return storage.locate(PAGE)
 
@@ -78,8 +78,8 @@ def write_audit(storage: Storage, audited: Manifest) -> str:
 class _Shared:
     config: RunConfig
     storage: Storage
-    prepared: Manifest
-    harvested: Manifest
+    prepared: Prepared
+    harvested: Harvested
 
 
 @dataclass(frozen=True)
@@ -88,29 +88,16 @@ class _Item:
     conversations: tuple[Conversation, ...]
 
 
-def _audit(storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, pool: Pool) -> Audit:
-    shared, settings = _Shared(config, storage, prepared, harvested), config.audit
+def _audit(shared: _Shared, pool: Pool) -> Audit:
+    config, settings, spec = shared.config, shared.config.audit, spec_of(shared.harvested)
     [[ranked, *drawn]] = pool.map(_orders, shared, [None], lambda done, total: None)
-    everyone = tuple(conversations_of(storage, prepared, "test"))
-    audited = tuple(one for one in everyone if one.set == settings.set)
-    if not audited:
-        raise DataError(f"the test split has no conversation of {settings.set}: correct audit.set, or add some")
-    spec = spec_of(harvested)
-    items = [_Item(None, everyone)]
-    items += [_Item(suppressing(ranked, n, spec), everyone) for n in settings.n_suppressed]
-    items += [_Item(suppressing(order, n, spec), audited) for n in settings.n_suppressed for order in drawn]
-    baseline, *judged = pool.map(_judge, config, items, steps("audit"))
-    n_points, points = len(settings.n_suppressed), []
-    for turn, n in enumerate(settings.n_suppressed):
-        at_random = judged[n_points + turn * len(drawn) : n_points + (turn + 1) * len(drawn)]
-        points.append(
-            AuditPoint(
-                n=n,
-                rates=_rates(everyone, judged[turn]),
-                changes=_changes(everyone, baseline, judged[turn]),
-                random=tuple(_rates(audited, outcomes)[settings.set] for outcomes in at_random),
-            )
-        )
+    everyone, audited = _asked(shared)
+    in_order = [_Item(suppressing(ranked, n, spec), everyone) for n in settings.n_suppressed]
+    at_random = [_Item(suppressing(order, n, spec), audited) for n in settings.n_suppressed for order in drawn]
+    judged = iter(pool.map(_judge, config, [_Item(None, everyone), *in_order, *at_random], steps("audit")))
+    baseline = next(judged)
+    ranked_outcomes = [next(judged) for _ in in_order]
+    random_outcomes = [[next(judged) for _ in drawn] for _ in settings.n_suppressed]
     return Audit(
         model=model_name(config.model),
         behaviour=config.behaviour.name,
@@ -118,8 +105,26 @@ def _audit(storage: Storage, config: RunConfig, prepared: Manifest, harvested: M
         ranking=settings.ranking,
         experts=spec.n_layers * spec.n_experts,
         baseline=_rates(everyone, baseline),
-        points=tuple(points),
+        points=tuple(
+            AuditPoint(
+                n=n,
+                rates=_rates(everyone, outcomes),
+                changes=_changes(everyone, baseline, outcomes),
+                random=tuple(_rates(audited, draw)[settings.set] for draw in draws),
+            )
+            for n, outcomes, draws in zip(settings.n_suppressed, ranked_outcomes, random_outcomes, strict=True)
+        ),
     )
+
+
+def _asked(shared: _Shared) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
+    """The test split, and of it the audited set."""
+    everyone = tuple(conversations_of(shared.storage, shared.prepared, "test"))
+    name = shared.config.audit.set
+    audited = tuple(conversation for conversation in everyone if conversation.set == name)
+    if not audited:
+        raise DataError(f"the test split has no conversation of {name}: correct audit.set, or add some")
+    return everyone, audited
 
 
 def _orders(worker: Worker, shared: _Shared, _: None) -> list[list[Place]]:

@@ -3,28 +3,25 @@
 import tempfile
 from pathlib import Path
 
+from mascing.schemas.facts import TestbedFacts
+from mascing.schemas.finished import TestbedBuilt
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
+from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage, steps
 from mascing.testbeds.planted import build
 
-# Raised whenever the same seed makes another testbed, so that no run takes an old one for the new.
-_RECIPE = 3
 
-
-def testbed(storage: Storage, seed: int) -> StageRun:
+def testbed(storage: Storage, seed: int) -> Finished[TestbedBuilt]:
     """The model folder, conversations and truth files of ``seed``, each file one shard."""
-    return run_stage(
-        storage,
-        "testbed",
-        f"olmoe-seed{seed}",
-        identity={"seed": seed, "recipe": _RECIPE},
-        inputs={},
-        body=lambda output: _build(output, seed),
-    )
+    return run_stage(storage, recipe(seed), lambda output: _build(output, seed))
 
 
-def _build(output: StageOutput, seed: int) -> Body:
+def recipe(seed: int) -> Recipe[TestbedBuilt]:
+    """What identifies a testbed."""
+    return Recipe(TestbedBuilt, f"olmoe-seed{seed}", {"seed": seed})
+
+
+def _build(output: StageOutput[TestbedBuilt], seed: int) -> Body:
     with tempfile.TemporaryDirectory(prefix="mascing-testbed-") as folder:
         build(seed, folder, progress=steps("testbed"))
         shards = [
@@ -32,7 +29,7 @@ def _build(output: StageOutput, seed: int) -> Body:
             for path in sorted(Path(folder).iterdir())
             if path.is_file()
         ]
-    return Body(shards, rows_in=sum(shard.rows for shard in shards))
+    return Body(shards, TestbedFacts(), rows_in=sum(shard.rows for shard in shards))
 
 
 def _rows(path: Path) -> int:

@@ -3,73 +3,64 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mascing.conversations.splits import Split
+from mascing.runs.files import surrogate_prefix
+from mascing.runs.readers import contrast_of, conversations_of, traces_of
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
-from mascing.schemas.manifest import Manifest
+from mascing.schemas.conversation import Conversation, Split
+from mascing.schemas.facts import TrainFacts
+from mascing.schemas.finished import Harvested, Prepared, Trained
 from mascing.schemas.methods import Span
 from mascing.schemas.surrogate_card import SurrogateCard
 from mascing.statistics.auc import auc
-from mascing.storage.manifests import StageOutput, read_shard
+from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.card import surrogate_card
 from mascing.surrogates.confounds import refuse_confounded
 from mascing.surrogates.ensemble import member_seeds
 from mascing.surrogates.permutation import permuted_labels
-from mascing.surrogates.surrogate import Surrogate, from_bytes, score, to_bytes, train_surrogate
+from mascing.surrogates.surrogate import from_bytes, score, to_bytes, train_surrogate
 from mascing.surrogates.trivial_predictors import trivial_scores
-from mascing.tasks.harvest import traces_of
-from mascing.tasks.prepare import contrast_of, conversations_of
 from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.stage import Body, StageRun, run_stage, steps
+from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 from mascing.traces.trace_set import token_counts
 
 
-def train(storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, *, pool: Pool) -> StageRun:
-    """``surrogate-<span>-<number>.safetensors`` for each span of the `mascing` method; facts: each ensemble's card.
+def train(
+    storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, *, pool: Pool
+) -> Finished[Trained]:
+    """``surrogate-<span>-<number>.safetensors`` for each span of the `mascing` method.
 
     Nothing is trained where that method is left out. Raises DataError where the form of the conversations explains a
     surrogate, unless the configuration allows it; the stage itself is finished all the same, so that a run that allows
     it goes on from here.
     """
-    made = run_stage(
+    finished = run_stage(
         storage,
-        "train",
-        config.behaviour.name,
-        identity={
-            "spans": _spans(config),
-            "members": config.surrogate.members,
-            "epochs": config.surrogate.epochs,
-            "seed": config.seed,
-        },
-        inputs={"prepare": prepared, "harvest": harvested},
-        body=lambda output: _train(output, _Shared(config, storage, prepared, harvested), pool),
+        recipe(config, prepared, harvested),
+        lambda output: _train(output, _Shared(config, storage, prepared, harvested), pool),
     )
     if not config.surrogate.allow_confounded:
-        refuse_confounded(cards_of(made.manifest))
-    return made
+        refuse_confounded(finished.manifest.facts.cards)
+    return finished
 
 
-def surrogates_of(storage: Storage, trained: Manifest, spans: tuple[Span, ...]) -> dict[Span, list[Surrogate]]:
-    """The members of each span's ensemble."""
-    names = [shard.name for shard in trained.shards]
-    return {
-        span: [from_bytes(read_shard(storage, trained, name)) for name in names if name.startswith(_prefix(span))]
-        for span in spans
+def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Trained]:
+    """What identifies the surrogates."""
+    identity = {
+        "spans": _spans(config),
+        "members": config.surrogate.members,
+        "epochs": config.surrogate.epochs,
+        "seed": config.seed,
     }
-
-
-def cards_of(trained: Manifest) -> dict[str, SurrogateCard]:
-    """The card of each span's ensemble."""
-    return {span: SurrogateCard.model_validate(card) for span, card in trained.facts.items()}
+    return Recipe(Trained, config.behaviour.name, identity, {"prepare": prepared, "harvest": harvested})
 
 
 @dataclass(frozen=True)
 class _Shared:
     config: RunConfig
     storage: Storage
-    prepared: Manifest
-    harvested: Manifest
+    prepared: Prepared
+    harvested: Harvested
 
     def contrast(self, split: Split) -> list[Conversation]:
         return contrast_of(conversations_of(self.storage, self.prepared, split))
@@ -95,10 +86,10 @@ def _spans(config: RunConfig) -> tuple[Span, ...]:
     return config.methods.mascing.spans if config.methods.mascing else ()
 
 
-def _train(output: StageOutput, shared: _Shared, pool: Pool) -> Body:
+def _train(output: StageOutput[Trained], shared: _Shared, pool: Pool) -> Body:
     spans, seed = _spans(shared.config), shared.config.seed
     if not spans:
-        return Body([], rows_in=0)
+        return Body([], TrainFacts(), rows_in=0)
     seeds = member_seeds(seed, shared.config.surrogate.members)
     fits = [fit for span in spans for fit in [*(_Fit(span, one) for one in seeds), _Fit(span, seed, control=True)]]
     n_steps = len(fits) + len(spans)
@@ -106,12 +97,12 @@ def _train(output: StageOutput, shared: _Shared, pool: Pool) -> Body:
     ensembles = [_Ensemble(span, [next(fitted) for _ in seeds], next(fitted)) for span in spans]
     cards = pool.map(_card, shared, ensembles, _part(len(fits), n_steps))
     shards = [
-        output.put(f"{_prefix(ensemble.span)}{number:02d}.safetensors", data, rows=1)
+        output.put(f"{surrogate_prefix(ensemble.span)}{number:02d}.safetensors", data, rows=1)
         for ensemble in ensembles
         for number, data in enumerate(ensemble.members)
     ]
-    facts = {str(span): card.model_dump(mode="json") for span, card in zip(spans, cards, strict=True)}
-    return Body(shards, rows_in=len(shards), facts=facts)
+    facts = TrainFacts(cards={str(span): card for span, card in zip(spans, cards, strict=True)})
+    return Body(shards, facts, rows_in=len(shards))
 
 
 def _part(before: int, total: int) -> Callable[[int, int], None]:
@@ -149,8 +140,3 @@ def _permuted(contrast: Sequence[Conversation], seed: int) -> dict[str, int]:
     labels = [int(one.label == "positive") for one in contrast]
     permuted = permuted_labels(labels, [one.group_id for one in contrast], seed)
     return {one.id: label for one, label in zip(contrast, permuted, strict=True)}
-
-
-def _prefix(span: Span) -> str:
-    # No span's name begins another one followed by a dash.
-    return f"surrogate-{span}-"

@@ -1,11 +1,10 @@
 """Which split a group belongs to: a stable function of its name alone."""
 
 import hashlib
-from typing import Literal
 
 from mascing.schemas.config import SplitConfig
+from mascing.schemas.conversation import Split
 
-Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 

@@ -1,31 +1,14 @@
 """Every method against the unsteered model and against the random control, with tests adjusted for their number."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mascing.evidence.results import CONTROL, paired_target
-from mascing.schemas.result import Rate
+from mascing.schemas.result import Comparison
 from mascing.statistics import cluster_permutation, holm, mcnemar, paired_difference
 
 if TYPE_CHECKING:
     from mascing.evidence.results import Verdicts
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The target rates of a method and another on the same conversations.
-
-    ``mcnemar_p`` takes conversations as independent, ``clustered_p`` only groups; ``holm_p`` is the latter after Holm's
-    adjustment for all comparisons of the run.
-    """
-
-    method: str
-    against: str
-    difference: Rate
-    mcnemar_p: float
-    clustered_p: float
-    holm_p: float
 
 
 def comparisons(verdicts: Mapping[str, "Verdicts"], baseline: str) -> list[Comparison]:
@@ -39,7 +22,7 @@ def comparisons(verdicts: Mapping[str, "Verdicts"], baseline: str) -> list[Compa
         pairs += [(method, CONTROL) for method in methods if method != CONTROL]
     found = {(method, against): _compare(method, against, verdicts) for method, against in pairs}
     adjusted = holm({pair: one.clustered_p for pair, one in found.items()})
-    return [replace(one, holm_p=adjusted[pair]) for pair, one in found.items()]
+    return [one.model_copy(update={"holm_p": adjusted[pair]}) for pair, one in found.items()]
 
 
 def _compare(method: str, against: str, verdicts: Mapping[str, "Verdicts"]) -> Comparison:

@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -24,6 +24,13 @@ def checkpoint_fingerprint(config: ModelConfig) -> str:
     if _is_url(config.path) or _is_folder(config.path):
         return _content_digest(config.path)
     return _hub_commit(config)
+
+
+def model_name(config: ModelConfig) -> str:
+    """The name that results and channels know a model by: a hub id as it is, a folder or URL by its last part."""
+    path = config.path.rstrip("/")
+    is_place = "://" in path or path.startswith((".", "/", "~")) or path.count("/") > 1
+    return PurePosixPath(path).name if is_place else path
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.manifest import Manifest
+from mascing.schemas.finished import RunStages
 from mascing.schemas.result import Result
 
 
@@ -37,23 +37,22 @@ class MaskMap:
 class Evidence:
     """What is known of a run. Parts that a run did not leave are empty.
 
-    ``manifests`` and ``prefixes`` are by stage, ``maps`` and ``replies`` by method (replies then by conversation id),
-    ``attribution`` is the margin's change by each expert, in nats a standard deviation of its layer's logits.
-    ``quarantined`` counts conversations by reason, ``layer_ids`` are the model's own numbers of its MoE layers.
+    ``maps`` and ``replies`` are by method (replies then by conversation id), ``attribution`` is the margin's change by
+    each expert, in nats a standard deviation of its layer's logits. ``quarantined`` counts conversations by reason.
     """
 
     result: Result
     config: RunConfig
-    manifests: Mapping[str, Manifest]
+    stages: RunStages
     maps: Mapping[str, MaskMap] = field(default_factory=dict)
     truth: Sequence[Sequence[float]] | None = None
     attribution: Sequence[Sequence[float]] | None = None
-    layer_ids: Sequence[int] = ()
     conversations: Mapping[str, Conversation] = field(default_factory=dict)
     replies: Mapping[str, Mapping[str, Reply]] = field(default_factory=dict)
     quarantined: Mapping[str, int] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
 
-    def facts(self, stage: str) -> dict[str, Any]:
-        """The facts of a stage's manifest; empty where the run left no such stage."""
-        return self.manifests[stage].facts if stage in self.manifests else {}
+    @property
+    def layer_ids(self) -> Sequence[int]:
+        """The model's own numbers of its MoE layers."""
+        return self.stages.harvest.facts.spec.layer_ids if self.stages.harvest else ()

@@ -15,7 +15,7 @@ import mascing.report
 from mascing.report.evidence import Evidence
 from mascing.report.figures.changed_conditions import robustness_figure
 from mascing.report.figures.figure import Figure
-from mascing.report.figures.grids import cells_table, dev_cells, grid_figures
+from mascing.report.figures.grids import cells_table, grid_cells, grid_figures
 from mascing.report.figures.maps import map_figures
 from mascing.report.figures.rates import rate_figures
 from mascing.report.figures.roc import roc_figure
@@ -29,7 +29,6 @@ from mascing.report.tables.provenance import provenance_tables
 from mascing.report.tables.samples import draw_samples, movement_table
 from mascing.report.tables.significance import significance_table
 from mascing.report.wording import cell_text, in_order
-from mascing.schemas.surrogate_card import SurrogateCard
 
 # Anchor, title in the list of sections, and the part of the page without which the section is left out.
 _SECTIONS = (
@@ -60,22 +59,25 @@ def render(evidence: Evidence) -> str:
 
 def _parts(evidence: Evidence) -> dict[str, Any]:
     result, gates = evidence.result, evidence.config.gates
-    gated, robust = evidence.facts("gate"), evidence.config.robustness
+    stages, robust = evidence.stages, evidence.config.robustness
+    gated = stages.gate.facts if stages.gate else None
     changes = paired_changes(evidence.replies)
     shown = shown_method(result)
     before, after = (evidence.replies.get(name, {}) for name in ("baseline", shown or ""))
     samples = draw_samples(before, after, evidence.conversations)
-    selected = evidence.facts("select")
-    cells = dev_cells(selected)
-    cards = {span: SurrogateCard.model_validate(card) for span, card in evidence.facts("train").items()}
+    selected = stages.select.facts if stages.select else None
+    cells = grid_cells(selected) if selected else []
+    cards = stages.train.facts.cards if stages.train else {}
     return {
         "result": result,
         "headline": headline(result, changes),
         "comparison": comparison_table(result, changes),
         "rates": rate_figures(result),
-        "significance": significance_table(gated),
-        "robustness": robustness_figure(result, gated, robust.uplift_share * gates.min_uplift),
-        "left_out": evidence.facts("robustness").get("left_out", {}),
+        "significance": significance_table(gated.comparisons if gated else ()),
+        "robustness": robustness_figure(
+            result, gated.robustness if gated else {}, robust.uplift_share * gates.min_uplift
+        ),
+        "left_out": stages.robustness.facts.left_out if stages.robustness else {},
         "tradeoffs": tradeoff_figures(result, changes, gates),
         "gates": gates,
         "methods": [
@@ -83,7 +85,7 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
         ],
         "maps": _maps(evidence),
         "has_truth": evidence.truth is not None,
-        "grids": grid_figures(cells, _flat(selected.get("baseline", {}))),
+        "grids": grid_figures(cells, selected.baseline.by_set) if selected else {},
         "cells": cells_table(cells),
         "surrogates": [roc_figure(cards), auc_figure(cards), calibration_figure(cards)] if cards else [],
         "surrogate_numbers": surrogates_table(cards),
@@ -110,13 +112,6 @@ def _maps(evidence: Evidence) -> list[Figure]:
 def _template() -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_file("page.html.jinja"))
-
-
-def _flat(baseline: dict[str, Any]) -> dict[str, float]:
-    rates = {"target": baseline["target_rate"]} if "target_rate" in baseline else {}
-    for kind in ("utility", "protected"):
-        rates |= {f"{kind}/{name}": rate for name, rate in baseline.get(kind, {}).items()}
-    return rates
 
 
 def _file(name: str) -> str:

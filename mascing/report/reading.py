@@ -1,40 +1,36 @@
 """Reading a run from storage: `result.json`, `report/inputs.json`, and the manifests and shards behind them."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load
+from torch import Tensor
 
-from mascing.circuits.gradient.attribution import effect_from_bytes
-from mascing.conversations.json_lines import from_table
 from mascing.errors import DataError
-from mascing.masks.candidates import Candidate, from_bytes
+from mascing.masks.candidates import Candidate
 from mascing.report.evidence import Evidence, MaskMap, Reply
+from mascing.runs.files import CARD, truth_file
+from mascing.runs.finished_run import RUN_INPUTS, RunInputs, stages_at
+from mascing.runs.readers import (
+    attribution_of,
+    conversations_of,
+    quarantined_of,
+    selected_of,
+    sigma_of,
+    truth_from,
+    verdicts_of,
+)
 from mascing.schemas.base import Frozen
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
-from mascing.schemas.manifest import Manifest
+from mascing.schemas.finished import RunStages
 from mascing.schemas.result import Result
-from mascing.storage.manifests import read_manifest, read_shard
+from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
+from mascing.storage.source import read_source
 
 Record = TypeVar("Record", bound=Frozen)
-Manifests = Mapping[str, Manifest]
-
-
-class ReportInputs(Frozen):
-    """`report/inputs.json`: the configuration of the run, and the prefix of each stage's manifest."""
-
-    run_config: RunConfig
-    stages: dict[str, str]
+Map = list[list[float]]
 
 
 def read_evidence(storage: Storage) -> Evidence:
@@ -44,20 +40,21 @@ def read_evidence(storage: Storage) -> Evidence:
     manifest lists is gone or damaged.
     """
     result = _record(storage, "result.json", Result)
-    inputs = _record(storage, "report/inputs.json", ReportInputs)
-    manifests = {stage: _manifest(storage, prefix) for stage, prefix in inputs.stages.items()}
+    inputs = _record(storage, RUN_INPUTS, RunInputs)
+    stages = stages_at(storage, inputs.stages)
+    prepared = stages.prepare
+    conversations = conversations_of(storage, prepared, "test") if prepared else []
     return Evidence(
         result=result,
         config=inputs.run_config,
-        manifests=manifests,
-        maps=_maps(storage, manifests),
-        truth=_truth(storage, manifests, inputs.run_config),
-        attribution=_attribution(storage, manifests),
-        layer_ids=_facts(manifests, "harvest").get("spec", {}).get("layer_ids", ()),
-        conversations=_conversations(storage, manifests),
-        replies=_replies(storage, manifests),
-        quarantined=_quarantined(storage, manifests),
-        card=_card(storage, manifests),
+        stages=stages,
+        maps=_maps(storage, stages),
+        truth=_truth(storage, stages, inputs.run_config),
+        attribution=_attribution(storage, stages),
+        conversations={conversation.id: conversation for conversation in conversations},
+        replies=_replies(storage, stages),
+        quarantined=quarantined_of(storage, prepared) if prepared else {},
+        card=_card(storage, stages),
     )
 
 
@@ -78,39 +75,14 @@ def _record(storage: Storage, path: str, schema: type[Record]) -> Record:
         ) from error
 
 
-def _manifest(storage: Storage, prefix: str) -> Manifest:
-    try:
-        return read_manifest(storage, prefix)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{storage.locate(prefix)} holds no manifest any more: run again, finished stages are not repeated"
-        ) from error
-
-
-def _facts(manifests: Manifests, stage: str) -> dict[str, Any]:
-    return manifests[stage].facts if stage in manifests else {}
-
-
-def _shard(storage: Storage, manifests: Manifests, stage: str, name: str) -> bytes | None:
-    manifest = manifests.get(stage)
-    if manifest is None or all(shard.name != name for shard in manifest.shards):
-        return None
-    return read_shard(storage, manifest, name)
-
-
-def _rows(data: bytes) -> pa.Table:
-    return pq.read_table(pa.BufferReader(data))
-
-
-def _maps(storage: Storage, manifests: Manifests) -> dict[str, MaskMap]:
-    data = _shard(storage, manifests, "select", "selected.safetensors")
-    sigma = _facts(manifests, "harvest").get("sigma")
-    if data is None or sigma is None:
+def _maps(storage: Storage, stages: RunStages) -> dict[str, MaskMap]:
+    if stages.select is None or stages.harvest is None:
         return {}
-    return {candidate.method: _map(candidate, torch.tensor(sigma)) for candidate in from_bytes(data)}
+    sigma_L = sigma_of(stages.harvest)
+    return {method: _map(candidate, sigma_L) for method, candidate in selected_of(storage, stages.select).items()}
 
 
-def _map(candidate: Candidate, sigma_L: torch.Tensor) -> MaskMap:
+def _map(candidate: Candidate, sigma_L: Tensor) -> MaskMap:
     mask = candidate.mask
     if mask.bias is not None:
         values_LE = mask.bias / sigma_L[:, None]
@@ -121,66 +93,49 @@ def _map(candidate: Candidate, sigma_L: torch.Tensor) -> MaskMap:
     return MaskMap(candidate.method, mask.rule, values_LE.tolist(), mask.entries, mask.digest)
 
 
-def _attribution(storage: Storage, manifests: Manifests) -> list[list[float]] | None:
-    data = _shard(storage, manifests, "optimise", "attribution.safetensors")
-    sigma = _facts(manifests, "harvest").get("sigma")
-    if data is None or sigma is None:
+def _attribution(storage: Storage, stages: RunStages) -> Map | None:
+    """In nats a standard deviation of each layer's logits."""
+    if stages.optimise is None or stages.harvest is None:
         return None
-    nats: list[list[float]] = (effect_from_bytes(data) * torch.tensor(sigma)[:, None]).tolist()
+    effect_LE = attribution_of(storage, stages.optimise)
+    if effect_LE is None:
+        return None
+    nats: Map = (effect_LE * sigma_of(stages.harvest)[:, None]).tolist()
     return nats
 
 
-def _truth(storage: Storage, manifests: Manifests, config: RunConfig) -> list[list[float]] | None:
+def _truth(storage: Storage, stages: RunStages, config: RunConfig) -> Map | None:
     """The planted circuit: from the testbed stage of a demo, else from the file that the configuration names."""
-    behaviour = config.behaviour
-    if behaviour.truth is None:
+    path = config.behaviour.truth
+    if path is None:
         return None
-    data = _shard(storage, manifests, "testbed", f"truth-{behaviour.name}.safetensors")
-    if data is None:
-        data = _file(behaviour.truth)
-    if data is None:
-        return None
-    try:
-        truth: list[list[float]] = load(data)["bias"].tolist()
-    except (SafetensorError, KeyError) as error:
-        raise DataError(f"{behaviour.truth} holds no tensor `bias` [L, E]: {error}") from error
+    if stages.testbed is not None:
+        data = read_shard(storage, stages.testbed, truth_file(config.behaviour.name))
+    else:
+        try:
+            data = read_source(path).data
+        except DataError:  # a page can be written again without it, and says so
+            return None
+    truth: Map = truth_from(data, path).tolist()
     return truth
 
 
-def _file(url: str) -> bytes | None:
-    """What a local path or a URL that fsspec knows holds; None where it cannot be read any more."""
-    try:
-        if "://" not in url:
-            return Path(url).expanduser().read_bytes()
-        import fsspec
-
-        with fsspec.open(url, "rb") as file:
-            data: bytes = file.read()
-            return data
-    except (OSError, ValueError, ImportError):
-        return None
+def _replies(storage: Storage, stages: RunStages) -> dict[str, dict[str, Reply]]:
+    if stages.evaluate is None:
+        return {}
+    return {
+        method: {
+            row["conversation_id"]: Reply(text=row.pop("reply"), **_without(row, "method"))
+            for row in verdicts.to_pylist()
+        }
+        for method, verdicts in verdicts_of(storage, stages.evaluate).items()
+    }
 
 
-def _conversations(storage: Storage, manifests: Manifests) -> dict[str, Conversation]:
-    data = _shard(storage, manifests, "prepare", "conversations-test.parquet")
-    return {} if data is None else {conversation.id: conversation for conversation in from_table(_rows(data))}
+def _without(row: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != key}
 
 
-def _replies(storage: Storage, manifests: Manifests) -> dict[str, dict[str, Reply]]:
-    found: dict[str, dict[str, Reply]] = {}
-    for shard in manifests["evaluate"].shards if "evaluate" in manifests else ():
-        for row in _rows(read_shard(storage, manifests["evaluate"], shard.name)).to_pylist():
-            method, text = row.pop("method"), row.pop("reply")
-            found.setdefault(method, {})[row["conversation_id"]] = Reply(text=text, **row)
-    return found
-
-
-def _quarantined(storage: Storage, manifests: Manifests) -> dict[str, int]:
-    data = _shard(storage, manifests, "prepare", "quarantine.parquet")
-    return {} if data is None else dict(Counter(_rows(data).column("reason").to_pylist()))
-
-
-def _card(storage: Storage, manifests: Manifests) -> dict[str, Any]:
-    data = _shard(storage, manifests, "masks", "card.json")
-    card: dict[str, Any] = {} if data is None else json.loads(data)
+def _card(storage: Storage, stages: RunStages) -> dict[str, Any]:
+    card: dict[str, Any] = json.loads(read_shard(storage, stages.masks, CARD)) if stages.masks else {}
     return card

@@ -6,6 +6,7 @@ import time
 from pydantic import ValidationError
 
 from mascing.errors import ConflictError, StorageError
+from mascing.schemas.finished import MaskStored
 from mascing.schemas.mask_card import Channel
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
@@ -21,7 +22,7 @@ def publish(storage: Storage, model: str, behaviour: str, mask_prefix: str, chan
     lost from the history. Raises StorageError if no mask is committed there.
     """
     try:
-        read_manifest(storage, mask_prefix)
+        read_manifest(storage, mask_prefix, MaskStored)
     except FileNotFoundError as error:
         raise StorageError(f"{storage.locate(mask_prefix)} holds no finished mask: nothing to publish") from error
     path = _path(model, behaviour, channel)

@@ -4,30 +4,33 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
 from mascing.errors import ConflictError, DataError, StorageError
-from mascing.schemas.manifest import FORMAT_VERSION, Manifest, Shard, stage_prefix
+from mascing.schemas.manifest import FORMAT_VERSION, Facts, Manifest, Shard, stage_prefix
 from mascing.storage.object_storage import Storage
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.parquet"
 
 
-class StageOutput:
-    """The folder ``<stage>/<name>-<fingerprint>`` of one stage run, to be filled once."""
+M = TypeVar("M", bound=Manifest)
 
-    def __init__(self, storage: Storage, stage: str, name: str, fingerprint: str) -> None:
-        self._storage = storage
-        self._identity: dict[str, Any] = {"stage": stage, "name": name, "fingerprint": fingerprint}
-        self.prefix = stage_prefix(stage, name, fingerprint)
 
-    def finished(self) -> Manifest | None:
+class StageOutput(Generic[M]):
+    """The folder ``<stage>/<name>-<fingerprint>`` of one stage run, to be filled once and closed with an ``M``."""
+
+    def __init__(self, storage: Storage, leaves: type[M], name: str, fingerprint: str) -> None:
+        self._storage, self._leaves = storage, leaves
+        self._name, self._fingerprint = name, fingerprint
+        self.prefix = stage_prefix(leaves.stage_name(), name, fingerprint)
+
+    def finished(self) -> M | None:
         """Return the manifest if the stage is finished, whoever finished it."""
         try:
-            return read_manifest(self._storage, self.prefix)
+            return read_manifest(self._storage, self.prefix, self._leaves)
         except FileNotFoundError:
             return None
 
@@ -47,41 +50,43 @@ class StageOutput:
     def commit(
         self,
         shards: Sequence[Shard],
+        facts: Facts,
         *,
         rows_in: int,
         rows_quarantined: int = 0,
         inputs: Mapping[str, str] | None = None,
-        facts: Mapping[str, Any] | None = None,
-    ) -> Manifest:
+    ) -> M:
         """Finish the stage: write its manifest, create-only. Equal bytes already there are a success.
 
-        ``inputs`` maps a name to the prefix of the manifest that was read. ``facts`` hold JSON values only.
+        ``inputs`` maps a name to the prefix of the manifest that was read.
         Raises DataError if rows got lost: the rows of ``quarantine.parquet`` must be ``rows_quarantined`` and those
         of all other shards together ``rows_in - rows_quarantined``. Raises ConflictError if another writer finished
         the stage with different content.
         """
-        manifest = Manifest(
-            **self._identity,
+        manifest = self._leaves(
+            stage=self._leaves.stage_name(),
+            name=self._name,
+            fingerprint=self._fingerprint,
             inputs=dict(inputs or {}),
             rows_in=rows_in,
             rows_out=_checked_rows_out(self.prefix, shards, rows_in, rows_quarantined),
             rows_quarantined=rows_quarantined,
             shards=tuple(sorted(shards, key=lambda shard: shard.name)),
-            facts=dict(facts or {}),
+            facts=facts,
         )
         self._storage.create(f"{self.prefix}/{MANIFEST}", _encode(manifest))
-        return read_manifest(self._storage, self.prefix)
+        return read_manifest(self._storage, self.prefix, self._leaves)
 
 
-def read_manifest(storage: Storage, prefix: str) -> Manifest:
-    """Return the manifest of a finished stage.
+def read_manifest(storage: Storage, prefix: str, leaves: type[M]) -> M:
+    """Return the manifest of a finished stage, its facts checked.
 
-    Raises FileNotFoundError if the stage is not finished, StorageError if what is there is no manifest of it.
+    Raises FileNotFoundError if the stage is not finished, StorageError if what is there is no ``leaves`` of it.
     """
     path = f"{prefix.rstrip('/')}/{MANIFEST}"
     data = storage.read(path)
     try:
-        manifest = Manifest.model_validate_json(data)
+        manifest = leaves.model_validate_json(data)
     except ValidationError as error:
         raise StorageError(
             f"{storage.locate(path)} is not a manifest that this version can read: delete its folder and run again"
@@ -133,6 +138,6 @@ def _checked_rows_out(prefix: str, shards: Sequence[Shard], rows_in: int, rows_q
 
 
 def _encode(manifest: Manifest) -> bytes:
-    """Equal manifests as equal bytes. Raises ValueError or TypeError on facts that are no JSON, such as NaN."""
-    text = json.dumps(manifest.model_dump(), indent=1, sort_keys=True, allow_nan=False)
+    """Equal manifests as equal bytes. Raises ValueError on NaN or infinity, which are no JSON."""
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
     return f"{text}\n".encode()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
@@ -12,6 +11,7 @@ from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.facts import PrunedPick
 from mascing.selection.pruning import Rows, sparsify, strength
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.judged import BASELINE, Row, judged_on_pool
@@ -33,7 +33,7 @@ def pruned(
     baseline: Rows,
     picks: Sequence[Pick],
     sigma_L: Tensor,
-) -> tuple[Rows, list[Pick], dict[str, dict[str, Any]]]:
+) -> tuple[Rows, list[Pick], dict[str, PrunedPick]]:
     """The verdicts on the unsteered model, each pick with the entries that it needs, and facts of each by method.
 
     ``baseline`` and the picks' verdicts are those on the conversations of ``blocks``, all or the first of them; those
@@ -51,7 +51,8 @@ def pruned(
 
     baseline = completed(BASELINE, None, baseline)
     told = steps("select", "pruning")
-    left, facts = [], {}
+    left: list[Pick] = []
+    facts: dict[str, PrunedPick] = {}
     for number, pick in enumerate(picks):
         told(number, len(picks))
         method, mask = pick.candidate.method, pick.candidate.mask
@@ -60,11 +61,11 @@ def pruned(
         left.append(
             Pick(Candidate(method, {**pick.candidate.cell, "kept": found.mask.entries}, found.mask), found.rows)
         )
-        facts[method] = {
-            "entries": mask.entries,
-            "kept": found.mask.entries,
-            "target_rate": [cell_score({}, rows).target_rate for rows in (full, found.rows)],
-            "replies": found.replies + len(full) - len(pick.rows),
-        }
+        facts[method] = PrunedPick(
+            entries=mask.entries,
+            kept=found.mask.entries,
+            target_rate=(cell_score({}, full).target_rate, cell_score({}, found.rows).target_rate),
+            replies=found.replies + len(full) - len(pick.rows),
+        )
     told(len(picks), len(picks))
     return baseline, left, facts

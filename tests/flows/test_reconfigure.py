@@ -5,7 +5,7 @@ Model, truth and storage are in an S3 bucket; the conversations are a local file
 
 import io
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,18 @@ from prefect.artifacts import Artifact
 from rich.console import Console
 
 from mascing.errors import ConflictError, DataError, ModelError, StorageError
-from mascing.flows.reconfigure import reconfigure, stage_task
+from mascing.flows.reconfigure import reconfigure
+from mascing.flows.stage_tasks import stage_task
 from mascing.masks.mask import Mask
 from mascing.progress import shown
+from mascing.runs.finished_run import stages_at
 from mascing.runs.registry import current
 from mascing.schemas.config import RunConfig
 from mascing.schemas.mask_card import MaskCard
 from mascing.schemas.result import Result
-from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.stage import Body, StageRun, run_stage
+from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
+from tests.mascing.storage.noted_stage import Noted, NotedFacts
 from tests.small_run import BEHAVIOUR, small_config
 
 STAGES = ["prepare", "harvest", "train", "optimise", "select", "evaluate", "robustness", "gate", "publish"]
@@ -89,8 +91,8 @@ def test_the_run_leaves_what_the_report_reads(first: tuple[Storage, str], config
     inputs = json.loads(storage.read("report/inputs.json"))
     assert RunConfig.model_validate(inputs["run_config"]) == config
     assert list(inputs["stages"]) == [*STAGES, "masks"]
-    for prefix in inputs["stages"].values():
-        assert read_manifest(storage, prefix).prefix == prefix
+    stages = stages_at(storage, inputs["stages"])
+    assert {stage: manifest.prefix for stage, manifest in stages.by_name.items()} == inputs["stages"]
     assert storage.read("report/index.html").lstrip().startswith(b"<!doctype html>")
 
 
@@ -153,15 +155,16 @@ def calls_of(config: RunConfig, storage: Storage, error: Exception, times: int) 
     """How often a stage is called that raises ``error`` in its first ``times`` calls."""
     calls = []
 
-    def troubled(storage: Storage, config: RunConfig) -> StageRun:
+    def troubled(storage: Storage, config: RunConfig) -> Finished[Noted]:
         calls.append(1)
         if len(calls) <= times:
             raise error
-        return run_stage(storage, "prepare", "x", identity={}, inputs={}, body=lambda _: Body([], rows_in=0))
+        return run_stage(storage, Recipe(Noted, "x", {}), lambda _: Body([], NotedFacts(), rows_in=0))
 
-    step: Callable[..., Any] = stage_task(troubled).with_options(retry_delay_seconds=0)
+    task: Any = stage_task(troubled)
+    step = task.with_options(retry_delay_seconds=0)
     try:
-        step(storage.url, config, [])
+        step(storage.url, config)
     except type(error):
         assert times >= len(calls)
     return len(calls)

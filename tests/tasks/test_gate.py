@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pytest
@@ -16,20 +17,25 @@ from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.config import GatesConfig, ModelConfig, RunConfig, SplitConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.manifest import Manifest
+from mascing.schemas.facts import EvaluateFacts, PrepareFacts
+from mascing.schemas.finished import Evaluated, Gated, Prepared, RobustnessTested, Selected
+from mascing.schemas.manifest import Facts, Manifest
+from mascing.schemas.result import SplitSizes
 from mascing.schemas.tables import VERDICTS
 from mascing.storage import parquet as tables
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.gate import gate, results_from
+from mascing.tasks.gate import gate
 from mascing.tasks.robustness import robustness
 from mascing.tasks.running.actors import Pool
-from mascing.tasks.running.stage import Body, run_stage
 from mascing.testbeds.planted import behaviour_config, conversations
+from tests.mascing.report.made_up_searches import selection_facts
 
 BEHAVIOUR = "jailbreak-defence"
 SPEC = RouterSpec("olmoe", (0, 1), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
 TEST = [one for one in conversations(BEHAVIOUR, 0) if split_of(one.group_id, SplitConfig()) == "test"]
+
+M = TypeVar("M", bound=Manifest)
 
 Hits = Callable[[Conversation], bool]
 
@@ -41,7 +47,7 @@ def by_itself(one: Conversation) -> bool:
 
 def run(
     folder: Path, rows: Sequence[Conversation], methods: Mapping[str, Hits], min_uplift: float = 0.1
-) -> tuple[Manifest, Manifest]:
+) -> tuple[RobustnessTested, Gated]:
     """The robustness and gate stages on verdicts made by hand; the pool is not started where no mask passes."""
     storage = Storage.open(str(folder))
     whole = behaviour_config(BEHAVIOUR, str(folder))
@@ -50,27 +56,30 @@ def run(
         behaviour=whole.model_copy(update={"truth": None}),
         gates=GatesConfig(min_uplift=min_uplift),
     )
-    prepared = _stage(storage, "prepare", {"conversations-test.parquet": tables.to_bytes(to_table(rows))})
+    sizes = SplitSizes(train=0, dev=0, test=len(rows))
+    prepared = _stage(
+        storage,
+        Prepared,
+        {"conversations-test.parquet": tables.to_bytes(to_table(rows))},
+        PrepareFacts(splits=sizes, sets={}, matching={}),
+    )
     picks = [
         Candidate(name, {"alpha": 1.0}, Mask.from_bias(torch.ones(2, 4), SPEC))
         for name in methods
         if name != "baseline"
     ]
-    selected = _stage(storage, "select", {"selected.safetensors": candidate_files.to_bytes(picks)})
-    evaluated = _stage(
-        storage, "evaluate", {f"verdicts-{name}.parquet": _verdicts(name, rows, hits) for name, hits in methods.items()}
-    )
+    selected = _stage(storage, Selected, {"selected.safetensors": candidate_files.to_bytes(picks)}, selection_facts([]))
+    verdicts = {f"verdicts-{name}.parquet": _verdicts(name, rows, hits) for name, hits in methods.items()}
+    evaluated = _stage(storage, Evaluated, verdicts, EvaluateFacts(methods=tuple(methods)))
     with Pool(config.compute) as pool:
         robust = robustness(storage, config, prepared, selected, evaluated, pool=pool).manifest
     return robust, gate(storage, config, prepared, selected, evaluated, robust).manifest
 
 
-def _stage(storage: Storage, name: str, files: Mapping[str, bytes]) -> Manifest:
-    def body(output: StageOutput) -> Body:
-        shards = [output.put(file, data, 1) for file, data in files.items()]
-        return Body(shards, rows_in=len(files))
-
-    return run_stage(storage, name, BEHAVIOUR, identity={"files": sorted(files)}, inputs={}, body=body).manifest
+def _stage(storage: Storage, leaves: type[M], files: Mapping[str, bytes], facts: Facts) -> M:
+    output = StageOutput(storage, leaves, BEHAVIOUR, "0" * 16)
+    shards = [output.put(file, data, 1) for file, data in files.items()]
+    return output.commit(shards, facts, rows_in=len(files))
 
 
 def _verdicts(method: str, rows: Sequence[Conversation], hits: Hits) -> bytes:
@@ -100,13 +109,14 @@ def test_with_permuted_labels_nothing_is_published_and_the_reason_says_so(tmp_pa
     truth = {one.id: by_itself(one) for one in TEST}
     methods: dict[str, Hits] = {"baseline": lambda one: truth[one.id], "gradient": lambda one: True}
     robust, gated = run(tmp_path, permuted(TEST), methods)
-    assert gated.facts["winner"] is None
-    result = results_from(gated)["gradient"]
+    assert gated.facts.winner is None
+    result = gated.facts.methods["gradient"]
     failing = [reason for reason in result.reasons if " fails: " in reason]
     assert len(failing) == 1
     assert failing[0].startswith("labels fails: their agreement with the unsteered model's own replies, beyond chance")
-    assert abs(gated.facts["labels"]["value"]) < 0.2
-    assert robust.facts["conditions"] == []  # no conversation is judged for a mask that cannot be published
+    assert gated.facts.labels is not None
+    assert abs(gated.facts.labels.value) < 0.2
+    assert robust.facts.conditions == ()  # no conversation is judged for a mask that cannot be published
 
 
 @pytest.mark.parametrize("kept", [0.5, 1.0])
@@ -118,8 +128,8 @@ def test_a_mask_that_won_on_dev_and_does_nothing_on_test_is_not_published(tmp_pa
         "gradient": lambda one: by_itself(one) if one.set != "target" or drawn[one.id] < kept else not by_itself(one),
     }
     _, gated = run(tmp_path, TEST, methods)
-    assert gated.facts["winner"] is None
-    result = results_from(gated)["gradient"]
+    assert gated.facts.winner is None
+    result = gated.facts.methods["gradient"]
     assert [reason.partition(":")[0] for reason in result.reasons if " fails: " in reason] == ["target fails"]
     assert any(reason.startswith("labels passes") for reason in result.reasons)
 
@@ -132,11 +142,11 @@ def test_every_method_is_compared_with_baseline_and_control(tmp_path: Path) -> N
         "random": by_itself,
     }
     _, gated = run(tmp_path, TEST, methods, min_uplift=1)
-    compared = {(one["method"], one["against"]): one for one in gated.facts["comparisons"]}
+    compared = {(one.method, one.against): one for one in gated.facts.comparisons}
     assert list(compared) == [("gradient", "baseline"), ("random", "baseline"), ("gradient", "random")]
     targets = sum(one.set == "target" for one in TEST)
     against = compared["gradient", "random"]
-    assert against["difference"]["value"] == pytest.approx(len(mended) / targets)
-    assert against["mcnemar_p"] == pytest.approx(2 * 0.5 ** len(mended))
-    assert against["holm_p"] == pytest.approx(3 * against["clustered_p"])
-    assert compared["random", "baseline"]["mcnemar_p"] == compared["random", "baseline"]["holm_p"] == 1
+    assert against.difference.value == pytest.approx(len(mended) / targets)
+    assert against.mcnemar_p == pytest.approx(2 * 0.5 ** len(mended))
+    assert against.holm_p == pytest.approx(3 * against.clustered_p)
+    assert compared["random", "baseline"].mcnemar_p == compared["random", "baseline"].holm_p == 1

@@ -7,11 +7,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
+from mascing.runs.readers import contrast_of, conversations_of
 from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.schemas.conversation import Split
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
-from mascing.tasks.prepare import contrast_of, conversations_of, prepare
+from mascing.tasks.prepare import prepare
 
 EXACT = JudgeConfig(kind="exact")
 
@@ -45,12 +48,12 @@ def written(folder: Path, lines: list[str]) -> RunConfig:
 
 def test_every_row_is_in_one_split_and_no_group_in_two(tmp_path: Path, storage: Storage) -> None:
     made = prepare(storage, written(tmp_path, [row(number) for number in range(200)])).manifest
-    splits = [conversations_of(storage, made, split) for split in ("train", "dev", "test")]
+    splits = [conversations_of(storage, made, split) for split in SPLITS]
     assert sorted(one.id for rows in splits for one in rows) == sorted(f"c{number}" for number in range(200))
     groups = [{one.group_id for one in rows} for rows in splits]
     assert sum(len(names) for names in groups) == 100
-    assert made.facts["train"] + made.facts["dev"] + made.facts["test"] == 200
-    assert made.facts["sets"]["train"] == {"target": made.facts["train"]}
+    assert sum(made.facts.splits.model_dump().values()) == 200
+    assert made.facts.sets["train"] == {"target": made.facts.splits.train}
 
 
 def test_unusable_rows_are_kept_aside_with_the_reason(tmp_path: Path, storage: Storage) -> None:
@@ -90,19 +93,20 @@ def test_what_has_no_match_is_kept_and_judged_but_not_learned_from(tmp_path: Pat
     config = written(tmp_path, lines)
     made = prepare(storage, config).manifest
     assert (made.rows_in, made.rows_out, made.rows_quarantined) == (200, 200, 0)
-    for split in ("train", "dev"):
-        kept, counts = conversations_of(storage, made, split), made.facts["matching"][split]
+    learned: tuple[Split, ...] = ("train", "dev")
+    for split in learned:
+        kept, counts = conversations_of(storage, made, split), made.facts.matching[split]
         contrast = contrast_of(kept)
-        assert counts["positive"] + counts["negative"] == len(kept) == made.facts[split]
+        assert counts.positive + counts.negative == len(kept) == getattr(made.facts.splits, split)
         assert {one.turns for one in contrast} == {1}
         labels = [one.label for one in contrast]
-        assert labels.count("positive") == labels.count("negative") == counts["pairs"] < counts["negative"]
+        assert labels.count("positive") == labels.count("negative") == counts.pairs < counts.negative
     test = conversations_of(storage, made, "test")
     assert contrast_of(test) == test
     unmatched = config.behaviour.model_copy(update={"matching": None})
     free = prepare(storage, config.model_copy(update={"behaviour": unmatched})).manifest
-    assert free.facts["matching"] == {}
-    assert len(contrast_of(conversations_of(storage, free, "train"))) == free.facts["train"]
+    assert free.facts.matching == {}
+    assert len(contrast_of(conversations_of(storage, free, "train"))) == free.facts.splits.train
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,20 @@
 """Publication: nothing where no method passed, and the name that a model goes by."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TypeVar
 
 import pytest
 
+from mascing.models.checkpoints import model_name
 from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.schemas.facts import PublishFacts
+from mascing.schemas.finished import Gated, Harvested, Prepared, Selected
 from mascing.schemas.manifest import Manifest
-from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.publish import model_name, publish
+from mascing.tasks.publish import publish
+
+M = TypeVar("M", bound=Manifest)
 
 
 def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:
@@ -17,11 +23,15 @@ def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:
     behaviour = BehaviourConfig(name="policy", conversations="x", target=exact, utility=exact, protected=exact)
     config = RunConfig(model=ModelConfig(path="./model"), behaviour=behaviour)
 
-    def finished(stage: str) -> Manifest:
-        return StageOutput(storage, stage, "policy", "0" * 16).commit([], rows_in=0, facts={"winner": None})
+    def finished(leaves: type[M], **facts: object) -> M:
+        """A stage without shards; of its facts only what matters here is valid."""
+        return leaves.model_construct(
+            stage=leaves.stage_name(), name="policy", fingerprint="0" * 16, facts=SimpleNamespace(**facts)
+        )
 
-    made = publish(storage, config, *(finished(stage) for stage in ("prepare", "harvest", "select", "gate")))
-    assert made.manifest.facts == {"winner": None, "masks": None}
+    inputs = finished(Prepared), finished(Harvested), finished(Selected), finished(Gated, winner=None)
+    published = publish(storage, config, *inputs).manifest
+    assert published.facts == PublishFacts(winner=None, masks=None)
     assert storage.list("masks") == []
     assert storage.list("registry") == []
 

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from mascing.errors import DataError
+from mascing.runs.readers import surrogates_of
 from mascing.schemas.config import ComputeConfig, MatchingConfig, SurrogateConfig
-from mascing.schemas.manifest import Manifest
+from mascing.schemas.finished import Trained
 from mascing.schemas.surrogate_card import SurrogateCard
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.confounds import confounds
 from mascing.tasks.harvest import harvest
 from mascing.tasks.prepare import prepare
 from mascing.tasks.running.actors import Pool
-from mascing.tasks.train import cards_of, surrogates_of, train
+from mascing.tasks.train import train
 from tests.small_run import small_config
 
 Rows = list[dict[str, Any]]
@@ -30,10 +31,10 @@ def pool() -> Iterator[Pool]:
 
 
 @pytest.fixture
-def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., tuple[Storage, Manifest]]:
+def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., tuple[Storage, Trained]]:
     """The train stage, after prepare and harvest, of the conversations as ``change`` leaves them."""
 
-    def run(change: Callable[[Rows], Rows], matching: Any = None, **surrogate: Any) -> tuple[Storage, Manifest]:
+    def run(change: Callable[[Rows], Rows], matching: Any = None, **surrogate: Any) -> tuple[Storage, Trained]:
         config = small_config(testbed_folder, tmp_path)
         path = Path(config.behaviour.conversations)
         rows = change([json.loads(line) for line in path.read_text().splitlines()])
@@ -70,7 +71,7 @@ def covers(card: SurrogateCard) -> bool:
 
 
 def test_classes_that_differ_in_form_stop_the_flow_unless_it_is_allowed(
-    trained: Callable[..., tuple[Storage, Manifest]],
+    trained: Callable[..., tuple[Storage, Trained]],
 ) -> None:
     with pytest.raises(DataError) as refused:
         trained(multi_turn_against_single_turn)
@@ -79,20 +80,20 @@ def test_classes_that_differ_in_form_stop_the_flow_unless_it_is_allowed(
     assert "the surrogate of span question+prompt " in said
     assert "--allow-confounded" in said
     storage, made = trained(multi_turn_against_single_turn, allow_confounded=True)
-    assert set(cards_of(made)["question+prompt"].explained_by) >= {"turns", "length"}
+    assert set(made.facts.cards["question+prompt"].explained_by) >= {"turns", "length"}
     assert len(surrogates_of(storage, made, ("question+prompt",))["question+prompt"]) == 2
     with pytest.raises(DataError, match="form explains the surrogate"):
         trained(multi_turn_against_single_turn)  # also where the stage is done already
 
 
-def test_matching_refuses_them_before_anything_is_harvested(trained: Callable[..., tuple[Storage, Manifest]]) -> None:
+def test_matching_refuses_them_before_anything_is_harvested(trained: Callable[..., tuple[Storage, Trained]]) -> None:
     with pytest.raises(DataError, match="no positive conversation has a negative one that is alike in turns, length"):
         trained(multi_turn_against_single_turn, matching=MatchingConfig())
 
 
-def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..., tuple[Storage, Manifest]]) -> None:
+def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..., tuple[Storage, Trained]]) -> None:
     _, made = trained(lambda rows: rows, matching=MatchingConfig())
-    card = cards_of(made)["question+prompt"]
+    card = made.facts.cards["question+prompt"]
     assert card.auc.low > 0.7
     assert [card.trivial[name].auc.value for name in ("turns", "length", "tokens")] == [0.5] * 3
     assert card.trivial["words"].auc.value < card.auc.value
@@ -100,6 +101,6 @@ def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..
     assert confounds(card) == []
 
 
-def test_permuted_labels_are_not_learned(trained: Callable[..., tuple[Storage, Manifest]]) -> None:
+def test_permuted_labels_are_not_learned(trained: Callable[..., tuple[Storage, Trained]]) -> None:
     _, made = trained(labels_at_random, matching=MatchingConfig())
-    assert all(covers(card) for card in cards_of(made).values())
+    assert all(covers(card) for card in made.facts.cards.values())

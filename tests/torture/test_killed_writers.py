@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mascing.schemas.manifest import Manifest
 from mascing.storage.manifests import StageOutput, read_shard
 from mascing.storage.object_storage import Storage
+from tests.mascing.storage.noted_stage import Noted, NotedFacts
 
 SHARDS = {f"traces-{n:05d}.parquet": b"%d" % n * 1000 for n in range(3)}
 
@@ -42,10 +42,10 @@ def test_a_lock_held_by_a_killed_writer_is_free_again(tmp_path: Path) -> None:
     assert storage.read("channel") == b"three"
 
 
-def write(storage: Storage) -> Manifest:
-    output = StageOutput(storage, "harvest", "small", "0" * 16)
+def write(storage: Storage) -> Noted:
+    output = StageOutput(storage, Noted, "small", "0" * 16)
     shards = [output.put(name, data, rows=1) for name, data in SHARDS.items()]
-    return output.commit(shards, rows_in=len(SHARDS))
+    return output.commit(shards, NotedFacts(), rows_in=len(SHARDS))
 
 
 def write_and_die(storage: Storage, call: str, nth: int) -> None:

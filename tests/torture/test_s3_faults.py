@@ -9,8 +9,11 @@ import pytest
 
 from mascing.errors import ConflictError, StorageError
 from mascing.runs.registry import current, publish
+from mascing.schemas.facts import MaskFacts
+from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import StageOutput, read_shard
 from mascing.storage.object_storage import Storage
+from tests.mascing.storage.noted_stage import Noted, NotedFacts
 from tests.torture.s3_proxy import Fault, faulty_proxy
 
 
@@ -79,10 +82,10 @@ def test_a_create_over_another_writers_different_object_is_a_conflict_whatever_i
 
 
 def test_a_stage_whose_commit_answer_is_lost_is_finished_once(storage: Storage, faults: Faults) -> None:
-    output = StageOutput(storage, "harvest", uuid4().hex, "0" * 16)
+    output = StageOutput(storage, Noted, uuid4().hex, "0" * 16)
     shard = output.put("shard", b"x" * 100_000, rows=1)
     faults.expect("PUT", "manifest.json", "lose the answer")
-    manifest = output.commit([shard], rows_in=1)
+    manifest = output.commit([shard], NotedFacts(), rows_in=1)
     assert faults.times == 0
     assert output.finished() == manifest
     assert read_shard(storage, manifest, "shard") == b"x" * 100_000
@@ -91,8 +94,8 @@ def test_a_stage_whose_commit_answer_is_lost_is_finished_once(storage: Storage, 
 def test_a_publication_whose_answer_is_lost_is_in_the_history_once(storage: Storage, faults: Faults) -> None:
     prefixes = []
     for name in ("first", "second"):
-        output = StageOutput(storage, "masks", name, "0" * 16)
-        output.commit([output.put("mask", name.encode(), rows=1)], rows_in=1)
+        output = StageOutput(storage, MaskStored, name, "0" * 16)
+        output.commit([output.put("mask", name.encode(), rows=1)], MaskFacts(), rows_in=1)
         prefixes.append(output.prefix)
     for prefix in prefixes:
         faults.expect("PUT", "candidate.json", "lose the answer")
@@ -104,8 +107,8 @@ def test_a_publication_whose_answer_is_lost_is_in_the_history_once(storage: Stor
 
 
 def test_a_flipped_bit_is_noticed(storage: Storage, faults: Faults) -> None:
-    output = StageOutput(storage, "harvest", uuid4().hex, "0" * 16)
-    manifest = output.commit([output.put("shard", b"x" * 1000, rows=1)], rows_in=1)
+    output = StageOutput(storage, Noted, uuid4().hex, "0" * 16)
+    manifest = output.commit([output.put("shard", b"x" * 1000, rows=1)], NotedFacts(), rows_in=1)
     faults.expect("GET", "shard", "flip a bit", times=20)
     with pytest.raises(StorageError):
         read_shard(storage, manifest, "shard")

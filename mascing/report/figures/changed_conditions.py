@@ -1,7 +1,6 @@
 """What is left of each mask's effect when conditions change."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from mascing.report.figures.figure import Figure, Json, Table, legend_below, to_spec
 from mascing.report.figures.palette import colour, error_bars, marker
@@ -14,12 +13,11 @@ Changes = Mapping[str, Mapping[str, Mapping[str, Rate]]]
 """Paired change by method, condition and set."""
 
 
-def robustness_figure(result: Result, gated: Mapping[str, Any], least: float) -> Figure | None:
+def robustness_figure(result: Result, changes: Changes, least: float) -> Figure | None:
     """The uplift of each method under each condition, beside the one on the whole test split; None where none is known.
 
-    ``gated`` are the facts of the gate stage, ``least`` what the lower bound of the uplift must reach.
+    ``least`` is what the lower bound of the uplift must reach.
     """
-    changes = _changes(gated)
     if not changes:
         return None
     methods = in_order(changes)
@@ -46,15 +44,6 @@ def robustness_figure(result: Result, gated: Mapping[str, Any], least: float) ->
         numbers=_table(changes),
         wide=True,
     )
-
-
-def _changes(gated: Mapping[str, Any]) -> Changes:
-    return {
-        method: {
-            name: {each: Rate.model_validate(change) for each, change in sets.items()} for name, sets in found.items()
-        }
-        for method, found in gated.get("robustness", {}).items()
-    }
 
 
 def _intervals(method: str, plain: Rate, found: Mapping[str, Mapping[str, Rate]]) -> Json:

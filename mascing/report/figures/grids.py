@@ -1,12 +1,13 @@
 """The grids that were searched: every cell's rate on the dev split, and which cell was picked there."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mascing.report.figures.figure import Figure, Json, Table, to_spec
 from mascing.report.figures.palette import SEQUENTIAL
 from mascing.report.wording import cell_text, in_order, percent, plain, set_title
+from mascing.schemas.facts import DevCell, SelectFacts
 
 # The two numbers that span a method's grid: horizontal, vertical.
 _AXES = {
@@ -21,57 +22,35 @@ _APART = ("span", "score", "threshold")
 _DARK_FROM = 65
 
 
-@dataclass(frozen=True)
-class DevCell:
-    """One candidate mask on the dev split: its hyper-parameters, and its rates on the ``judged`` conversations.
+class GridCell(DevCell):
+    """A candidate on dev, and whether it was picked."""
 
-    Without any (``left`` is then "margin") it has no rates; ``foretold`` are those that the prefill foretells, by set.
-    ``left`` says when and why it left the race; empty for what was picked.
-    """
-
-    method: str
-    cell: Mapping[str, Any]
-    target_rate: float | None
-    utility: Mapping[str, float]
-    protected: Mapping[str, float]
-    judged: int
-    left: str
-    foretold: Mapping[str, float]
+    cell: dict[str, Any]
     picked: bool
 
-    @property
-    def rates(self) -> dict[str, float]:
-        """Every judged rate of the cell by set name, the target first."""
-        if self.target_rate is None:
-            return {}
-        utility = {f"utility/{name}": value for name, value in self.utility.items()}
-        protected = {f"protected/{name}": value for name, value in self.protected.items()}
-        return {"target": self.target_rate, **utility, **protected}
 
-
-def dev_cells(selected: Mapping[str, Any]) -> list[DevCell]:
-    """The cells in the facts of the select stage, in the order of the search."""
-    picked = set(selected.get("picked", {}).items())
-    counts: dict[str, int] = {}
+def grid_cells(selected: SelectFacts) -> list[GridCell]:
+    """The cells of the select stage, in the order of the search."""
+    picked = set(selected.picked.items())
+    counts: Counter[str] = Counter()
     cells = []
-    for cell in selected.get("cells", []):
-        number = counts.get(cell["method"], 0)
-        counts[cell["method"]] = number + 1
-        cells.append(DevCell(**cell, picked=(cell["method"], number) in picked))
+    for cell in selected.cells:
+        cells.append(GridCell(**cell.model_dump(), picked=(cell.method, counts[cell.method]) in picked))
+        counts[cell.method] += 1
     return cells
 
 
-def cells_table(cells: Sequence[DevCell]) -> Table:
+def cells_table(cells: Sequence[GridCell]) -> Table:
     """Every candidate with its rates on dev, on how many conversations, what the prefill foretold and why it left."""
     sets = _sets(cells)
     told = list(dict.fromkeys(name for name in sets for cell in cells if name in cell.foretold))
     rows = [
         (
             cell.method,
-            cell_text(dict(cell.cell)),
+            cell_text(cell.cell),
             *(_rate(cell.foretold, name) for name in told),
             str(cell.judged),
-            *(_rate(cell.rates, name) for name in sets),
+            *(_rate(cell.by_set, name) for name in sets),
             "picked" if cell.picked else cell.left,
         )
         for method in in_order({cell.method for cell in cells})
@@ -83,20 +62,20 @@ def cells_table(cells: Sequence[DevCell]) -> Table:
     return Table("Rates on the dev split", columns, tuple(rows))
 
 
-def _sets(cells: Sequence[DevCell]) -> list[str]:
-    return list(dict.fromkeys(name for cell in cells for name in cell.rates))
+def _sets(cells: Sequence[GridCell]) -> list[str]:
+    return list(dict.fromkeys(name for cell in cells for name in cell.by_set))
 
 
 def _rate(rates: Mapping[str, float], name: str) -> str:
     return percent(rates[name]) if name in rates else "–"
 
 
-def grid_figures(cells: Sequence[DevCell], baseline: Mapping[str, float]) -> dict[str, list[Figure]]:
+def grid_figures(cells: Sequence[GridCell], baseline: Mapping[str, float]) -> dict[str, list[Figure]]:
     """Heatmaps, one a set, by the title of their grid: one grid a method, or one a span and score where it has several.
 
     ``baseline`` holds the unsteered dev rate of each set by name (``target``, ``utility/...``).
     """
-    grids: dict[tuple[str, ...], list[DevCell]] = {}
+    grids: dict[tuple[str, ...], list[GridCell]] = {}
     for method in in_order(_AXES):
         for cell in cells:
             if cell.method == method:
@@ -109,24 +88,24 @@ def grid_figures(cells: Sequence[DevCell], baseline: Mapping[str, float]) -> dic
     }
 
 
-def _figure(grid: tuple[str, ...], name: str, cells: Sequence[DevCell], baseline: Mapping[str, float]) -> Figure:
+def _figure(grid: tuple[str, ...], name: str, cells: Sequence[GridCell], baseline: Mapping[str, float]) -> Figure:
     method, *apart = grid
     axes = _AXES[method]
     across, down = (sorted({cell.cell[axis] for cell in cells}) for axis in axes)
     z: list[list[float | None]] = [[None] * len(across) for _ in down]
-    judged = [cell for cell in cells if name in cell.rates]
+    judged = [cell for cell in cells if name in cell.by_set]
     for cell in judged:
-        z[down.index(cell.cell[axes[1]])][across.index(cell.cell[axes[0]])] = 100 * cell.rates[name]
+        z[down.index(cell.cell[axes[1]])][across.index(cell.cell[axes[0]])] = 100 * cell.by_set[name]
     picked = next((cell for cell in cells if cell.picked), None)
-    best = max(judged, key=lambda cell: cell.rates[name])
+    best = max(judged, key=lambda cell: cell.by_set[name])
     return Figure(
         key="-".join(["grid", method, *(part.split()[-1].replace("+", "-") for part in apart), name.replace("/", "-")]),
         title=set_title(name),
         caption=_caption(name, baseline, picked, empty=len(judged) < len(cells)),
         alt=(
             f"Grid of {axes[1]} by {axes[0]} for {', '.join(grid)}: {set_title(name)} on dev in percent, highest "
-            f"{percent(best.rates[name])} at {axes[0]} {plain(best.cell[axes[0]])}, {axes[1]} "
-            f"{plain(best.cell[axes[1]])}" + (f"; picked cell {percent(picked.rates[name])}." if picked else ".")
+            f"{percent(best.by_set[name])} at {axes[0]} {plain(best.cell[axes[0]])}, {axes[1]} "
+            f"{plain(best.cell[axes[1]])}" + (f"; picked cell {percent(picked.by_set[name])}." if picked else ".")
         ),
         spec=to_spec(
             [_squares(z), _values(z)],
@@ -190,7 +169,7 @@ def _outline(column: int, row: int) -> Json:
     }
 
 
-def _caption(name: str, baseline: Mapping[str, float], picked: DevCell | None, empty: bool) -> str:
+def _caption(name: str, baseline: Mapping[str, float], picked: GridCell | None, empty: bool) -> str:
     unsteered = f"Unsteered: {percent(baseline[name])}. " if name in baseline else ""
     where = "Outlined: the picked cell." if picked else "The picked cell is elsewhere."
     left_out = " Empty: not judged, the prefill foretold less of it." if empty else ""

@@ -4,6 +4,7 @@ from mascing.conversations.splits import SPLITS
 from mascing.report.evidence import Evidence
 from mascing.report.figures.figure import Table
 from mascing.report.wording import in_order, plain, set_order, set_title
+from mascing.schemas.facts import RouterFacts
 
 
 def provenance_tables(evidence: Evidence) -> list[Table]:
@@ -21,14 +22,15 @@ def provenance_tables(evidence: Evidence) -> list[Table]:
 
 
 def _run(evidence: Evidence) -> Table:
-    config, spec = evidence.config, evidence.facts("harvest").get("spec", {})
+    config = evidence.config
+    spec = evidence.stages.harvest.facts.spec if evidence.stages.harvest else None
     rows = [
         ("Model", evidence.result.model),
         ("Model path", config.model.path),
         ("Revision", plain(config.model.revision)),
         ("Checkpoint", plain(evidence.card.get("data", {}).get("checkpoint"))),
-        ("Config and router weights", plain(spec.get("fingerprint"))),
-        ("Routers", _routers(spec)),
+        ("Config and router weights", spec.fingerprint if spec else ""),
+        ("Routers", _routers(spec) if spec else ""),
         ("Behaviour", config.behaviour.name),
         ("Conversations", config.behaviour.conversations),
         ("Seed", str(config.seed)),
@@ -37,35 +39,28 @@ def _run(evidence: Evidence) -> Table:
     return Table("Run", ("What", "Value"), tuple(row for row in rows if row[1] not in ("", "–")))
 
 
-def _routers(spec: dict[str, object]) -> str:
-    if not spec:
-        return ""
-    layers = spec.get("layer_ids")
-    count = len(layers) if isinstance(layers, list | tuple) else "?"
+def _routers(spec: RouterFacts) -> str:
     return (
-        f"{spec.get('family')}: {count} MoE layers of {spec.get('n_experts')} experts, "
-        f"{spec.get('top_k')} a token, {spec.get('scoring')}"
+        f"{spec.family}: {len(spec.layer_ids)} MoE layers of {spec.n_experts} experts, "
+        f"{spec.top_k} a token, {spec.scoring}"
     )
 
 
 def _data(evidence: Evidence) -> Table:
-    sets = evidence.facts("prepare").get("sets", {})
+    sets = evidence.stages.prepare.facts.sets if evidence.stages.prepare else {}
     names = sorted({name for counts in sets.values() for name in counts}, key=set_order)
     rows = [(split, *(str(sets[split].get(name, 0)) for name in names)) for split in SPLITS if split in sets]
     return Table("Conversations by split and set", ("Split", *(set_title(name) for name in names)), tuple(rows))
 
 
 def _matching(evidence: Evidence) -> Table:
+    matching = evidence.stages.prepare.facts.matching if evidence.stages.prepare else {}
     rows = [
-        (split, *(str(count) for count in (found["positive"], found["negative"], found["pairs"], _alone(found))))
-        for split, found in evidence.facts("prepare").get("matching", {}).items()
+        (split, str(counts.positive), str(counts.negative), str(counts.pairs), str(counts.unmatched))
+        for split, counts in matching.items()
     ]
     columns = ("Split", "Positive", "Negative", "Pairs", "Left out of the contrast")
     return Table("Classes matched on form and topic", columns, tuple(rows))
-
-
-def _alone(found: dict[str, int]) -> int:
-    return found["positive"] + found["negative"] - 2 * found["pairs"]
 
 
 def _quarantine(evidence: Evidence) -> Table:
@@ -76,11 +71,11 @@ def _quarantine(evidence: Evidence) -> Table:
 
 
 def _stages(evidence: Evidence) -> Table:
-    timings = evidence.result.timings
+    timings, manifests = evidence.result.timings, evidence.stages.by_name
     rows = []
-    for stage in [*evidence.manifests, *(name for name in timings if name not in evidence.manifests)]:
+    for stage in [*manifests, *(name for name in timings if name not in manifests)]:
         seconds = f"{timings[stage]:.1f}" if stage in timings else "–"
-        manifest = evidence.manifests.get(stage)
+        manifest = manifests.get(stage)
         if manifest is None:
             rows.append((stage, seconds, "–", "–", "–", "–"))
         else:

@@ -1,29 +1,27 @@
 """The table of tests: could a method's target rate be that of the baseline, or of the random control, by chance?"""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 from mascing.report.figures.figure import Table
 from mascing.report.wording import in_order, points_text
-from mascing.schemas.result import Rate
+from mascing.schemas.result import Comparison
 
 _LEAST_SHOWN = 1e-4
 
 
-def significance_table(gated: Mapping[str, Any]) -> Table | None:
-    """One row a comparison of ``gated``, the facts of the gate stage; None where it made none."""
-    made = gated.get("comparisons", [])
-    if not made:
+def significance_table(comparisons: Sequence[Comparison]) -> Table | None:
+    """One row a comparison; None where there is none."""
+    if not comparisons:
         return None
-    order = in_order({one["method"] for one in made})
+    order = in_order({comparison.method for comparison in comparisons})
     rows = [
         (
-            one["method"],
-            one["against"],
-            points_text(Rate.model_validate(one["difference"])),
-            *(_p(one[name]) for name in ("mcnemar_p", "clustered_p", "holm_p")),
+            comparison.method,
+            comparison.against,
+            points_text(comparison.difference),
+            *(_p(value) for value in (comparison.mcnemar_p, comparison.clustered_p, comparison.holm_p)),
         )
-        for one in sorted(made, key=lambda one: (order.index(one["method"]), one["against"]))
+        for comparison in sorted(comparisons, key=lambda row: (order.index(row.method), row.against))
     ]
     columns = ("Method", "Against", "Target, points", "McNemar p", "Clustered p", "Holm-adjusted p")
     return Table("Target rate against the unsteered model and the random control", columns, tuple(rows))

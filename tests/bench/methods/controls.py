@@ -9,19 +9,18 @@ from collections.abc import Sequence
 import torch
 
 from mascing.circuits.control import NAME, shuffled
-from mascing.conversations.json_lines import from_table
 from mascing.engines.generation import complete, prompts_of
 from mascing.evidence.results import method_result
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded, load
-from mascing.report.reading import ReportInputs
+from mascing.runs.finished_run import RunInputs
+from mascing.runs.readers import conversations_of, selected_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.storage import parquet as tables
-from mascing.storage.manifests import read_manifest, read_shard
+from mascing.schemas.finished import Prepared, Selected
+from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
-from mascing.tasks.selecting import selected_of
 
 
 def main() -> None:
@@ -32,14 +31,13 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     storage = Storage.open(arguments.storage)
-    inputs = ReportInputs.model_validate_json(storage.read("report/inputs.json"))
-    manifests = {stage: read_manifest(storage, prefix) for stage, prefix in inputs.stages.items()}
+    inputs = RunInputs.model_validate_json(storage.read("report/inputs.json"))
     config = inputs.run_config
-    data = read_shard(storage, manifests["prepare"], "conversations-test.parquet")
-    conversations = from_table(tables.from_bytes(data))
+    conversations = conversations_of(storage, read_manifest(storage, inputs.stages["prepare"], Prepared), "test")
     loaded = load(config.model)
     baseline = judged(loaded, config, conversations, None)
-    for method, candidate in selected_of(storage, manifests["select"]).items():
+    selected = read_manifest(storage, inputs.stages["select"], Selected)
+    for method, candidate in selected_of(storage, selected).items():
         if method == NAME:
             continue
         results = [

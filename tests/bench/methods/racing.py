@@ -16,32 +16,30 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from mascing.conversations.splits import Split
 from mascing.engines.generation import complete, prompts_of
 from mascing.evidence.results import changes_by_set
 from mascing.judges.judging import judge_all
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.models.loading import load
-from mascing.report.reading import ReportInputs
+from mascing.runs.finished_run import RunInputs
+from mascing.runs.readers import candidates_of, conversations_of
 from mascing.schemas.config import RunConfig, SelectionConfig
-from mascing.schemas.conversation import Conversation, Message
+from mascing.schemas.conversation import Conversation, Message, Split
+from mascing.schemas.finished import Optimised, Prepared
 from mascing.selection.margin import Forced, contenders, forced, forced_batches, forced_rates, worst_loss
 from mascing.selection.racing import Cell, Rows, blocks_of, race
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
-from mascing.tasks.optimise import candidates_of, methods_of
-from mascing.tasks.prepare import conversations_of
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 READ = 0.25
 SPLITS: tuple[Split, ...] = ("dev", "test")
 
 
-def grid(storage: Storage, inputs: ReportInputs) -> list[Candidate]:
+def grid(storage: Storage, inputs: RunInputs) -> list[Candidate]:
     """The candidates of a run, mascing's at eight alphas: its masks at alpha 1, scaled."""
-    optimised = read_manifest(storage, inputs.stages["optimise"])
-    found = [one for method in methods_of(optimised) for one in candidates_of(storage, optimised, method)]
+    found = candidates_of(storage, read_manifest(storage, inputs.stages["optimise"], Optimised))
     cells = [one for one in found if one.method in ("steermoe", "gradient")]
     for one in found:
         if one.method == "mascing" and one.cell["alpha"] == 1 and one.cell["span"] == "question+prompt":
@@ -54,11 +52,11 @@ def grid(storage: Storage, inputs: ReportInputs) -> list[Candidate]:
 
 def judged(storage: Storage) -> dict[str, Any]:
     """Everything that replays need: verdicts of every cell on dev and test, likelihoods by cell and group of dev."""
-    inputs = ReportInputs.model_validate_json(storage.read("report/inputs.json"))
+    inputs = RunInputs.model_validate_json(storage.read("report/inputs.json"))
     config = inputs.run_config
     cells, loaded = grid(storage, inputs), load(config.model)
     masks = [None, *(one.mask for one in cells)]
-    prepared = read_manifest(storage, inputs.stages["prepare"])
+    prepared = read_manifest(storage, inputs.stages["prepare"], Prepared)
     stored: dict[str, Any] = {"methods": [one.method for one in cells], "config": config.model_dump(mode="json")}
     for split in SPLITS:
         asked = conversations_of(storage, prepared, split)

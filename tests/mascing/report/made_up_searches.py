@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from mascing.schemas.facts import SelectFacts
+from mascing.schemas.surrogate_card import SurrogateCard
+
 
 def cells_of(method: str) -> list[dict[str, Any]]:
     if method == "mascing":
@@ -19,7 +22,7 @@ def cells_of(method: str) -> list[dict[str, Any]]:
     return [{"of": "gradient", "l1": 1e-2, "alpha": 1.5, "seed": 0}]
 
 
-def selection_facts(searched: list[str]) -> dict[str, Any]:
+def selection_facts(searched: list[str]) -> SelectFacts:
     cells = []
     for method in searched:
         for number, cell in enumerate(cells_of(method)):
@@ -27,18 +30,28 @@ def selection_facts(searched: list[str]) -> dict[str, Any]:
             rates = {"utility": {"benign": 1 - 0.4 * strength**2}, "protected": {"forbidden": 0.97}}
             told = {"judged": 76, "left": "", "foretold": {"target": 0.5 + 0.4 * strength}}
             cells.append({"method": method, "cell": cell, "target_rate": 0.5 + 0.45 * strength, **rates, **told})
-    return {
-        "baseline": {"target_rate": 0.51, "utility": {"benign": 1.0}, "protected": {"forbidden": 0.97}},
-        "cells": cells,
-        "picked": {method: len(cells_of(method)) - 1 for method in searched},
-    }
+    return SelectFacts.model_validate(
+        {
+            "baseline": {"target_rate": 0.51, "utility": {"benign": 1.0}, "protected": {"forbidden": 0.97}},
+            "cells": cells,
+            "picked": {method: len(cells_of(method)) - 1 for method in searched},
+            "sparsified": {},
+            "cost": {
+                "replies": 4000,
+                "replies_of_full_grid": 9000,
+                "replies_of_control": 300,
+                "replies_of_pruning": 0,
+                "prefill_tokens": 10_000,
+            },
+        }
+    )
 
 
-def surrogate_card(span: str) -> dict[str, Any]:
+def surrogate_card(span: str) -> SurrogateCard:
     area = 0.97 if span == "question" else 0.93
     fpr = [number / 40 for number in range(41)]
     turns, control = ({"value": value, "low": value - 0.1, "high": value + 0.1, "n": 40} for value in (0.58, 0.49))
-    return {
+    card = {
         "accuracy": area - 0.04,
         "auc": {"value": area, "low": area - 0.05, "high": 0.99, "n": 40, "unscored": 0},
         "members": [area, area - 0.01],
@@ -56,3 +69,4 @@ def surrogate_card(span: str) -> dict[str, Any]:
         "control": control | {"unscored": 0},
         "explained_by": [],
     }
+    return SurrogateCard.model_validate(card)

@@ -4,7 +4,7 @@ import io
 import json
 import random
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import asdict
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +20,21 @@ from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Message
-from mascing.schemas.manifest import Manifest, Shard
+from mascing.schemas.facts import (
+    EvaluateFacts,
+    GateFacts,
+    HarvestFacts,
+    MaskFacts,
+    MatchedCounts,
+    OptimiseFacts,
+    PrepareFacts,
+    RobustnessFacts,
+    RouterFacts,
+    TestbedFacts,
+    TrainFacts,
+)
+from mascing.schemas.finished import MANIFESTS
+from mascing.schemas.manifest import Facts, Manifest, Shard
 from mascing.schemas.result import Result, SplitSizes
 from mascing.schemas.tables import VERDICTS
 from mascing.schemas.verdict import Outcome
@@ -194,39 +208,59 @@ def _stages(
         if result.published
         else {},
     }
-    facts: dict[str, dict[str, Any]] = {
-        "prepare": {
-            "sets": {"test": SETS, "dev": {"target": 40, "utility/benign": 20, "protected/forbidden": 16}},
-            "matching": {"dev": {"positive": 18, "negative": 22, "pairs": 17}},
-        },
-        "harvest": {"spec": SPEC.to_json(), "sigma": SIGMA, "tokens": 5120, "positive": 80, "negative": 80},
-        "train": {span: surrogate_card(span) for span in spans},
+    facts: dict[str, Facts] = {
+        "testbed": TestbedFacts(),
+        "prepare": PrepareFacts(
+            splits=result.splits,
+            sets={"test": SETS, "dev": {"target": 40, "utility/benign": 20, "protected/forbidden": 16}},
+            matching={"dev": MatchedCounts(positive=18, negative=22, pairs=17)},
+        ),
+        "harvest": HarvestFacts(
+            checkpoint="c" * 64,
+            spec=RouterFacts(**asdict(SPEC)),
+            sigma=tuple(SIGMA),
+            tokens=5120,
+            positive=80,
+            negative=80,
+        ),
+        "train": TrainFacts(cards={span: surrogate_card(span) for span in spans}),
+        "optimise": OptimiseFacts(candidates={method: len(cells_of(method)) for method in searched}),
         "select": selection_facts(searched),
-        "robustness": {"left_out": {"paraphrase": "no conversation of target has a paraphrase"}},
-        "gate": {"winner": result.published, **_evidence(verdicts, result)},
+        "evaluate": EvaluateFacts(methods=tuple(verdicts)),
+        "robustness": RobustnessFacts(
+            conditions=(), methods=(), left_out={"paraphrase": "no conversation of target has a paraphrase"}
+        ),
+        "gate": _gate_facts(verdicts, result),
+        "masks": MaskFacts(),
     }
-    return {stage: _commit(storage, stage, shards, facts.get(stage, {})) for stage, shards in files.items()}
+    left_none = [stage for stage, shards in files.items() if not shards and stage in ("testbed", "masks")]
+    return {
+        stage: _commit(storage, stage, shards, facts[stage])
+        for stage, shards in files.items()
+        if stage not in left_none
+    }
 
 
-def _evidence(verdicts: Mapping[str, list[dict[str, str]]], result: Result) -> dict[str, Any]:
+def _gate_facts(verdicts: Mapping[str, list[dict[str, str]]], result: Result) -> GateFacts:
     """Tests of every method, and what the masks that pass keep of their effect under two conditions."""
     passing = [name for name, method in result.methods.items() if method.gate == "pass" and name != "random"]
     changes = {name: changes_by_set(verdicts["baseline"], verdicts[name]) for name in passing}
-    plain = {name: {each: rate.model_dump() for each, rate in found.items()} for name, found in changes.items()}
-    return {
-        "comparisons": [
-            {**vars(one), "difference": one.difference.model_dump()} for one in comparisons(verdicts, "baseline")
-        ],
-        "robustness": {name: {"temperature 0.7": found, "system prompt": found} for name, found in plain.items()},
-    }
+    return GateFacts(
+        baseline=result.baseline,
+        methods=result.methods,
+        winner=result.published,
+        labels=None,
+        comparisons=tuple(comparisons(verdicts, "baseline")),
+        robustness={name: {"temperature 0.7": sets, "system prompt": sets} for name, sets in changes.items()},
+    )
 
 
-def _commit(storage: Storage, stage: str, files: Mapping[str, tuple[bytes, int]], facts: Mapping[str, Any]) -> Manifest:
-    output = StageOutput(storage, stage, "jailbreak-defence", "0123456789abcdef")
+def _commit(storage: Storage, stage: str, files: Mapping[str, tuple[bytes, int]], facts: Facts) -> Manifest:
+    output = StageOutput(storage, MANIFESTS[stage], "jailbreak-defence", "0123456789abcdef")
     shards: list[Shard] = [output.put(name, data, rows) for name, (data, rows) in files.items()]
     quarantined = sum(shard.rows for shard in shards if shard.name == "quarantine.parquet")
     total = sum(shard.rows for shard in shards)
-    return output.commit(shards, rows_in=total, rows_quarantined=quarantined, facts=facts)
+    return output.commit(shards, facts, rows_in=total, rows_quarantined=quarantined)
 
 
 def _config(methods: Iterable[str], truth: bool, min_uplift: float) -> RunConfig:

@@ -10,6 +10,8 @@ from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.runs import registry
 from mascing.runs.mask_address import mask_url
+from mascing.schemas.facts import MaskFacts
+from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 
@@ -19,9 +21,9 @@ SPEC = RouterSpec(family="olmoe", layer_ids=(0, 1), n_experts=4, top_k=2, scorin
 def publish(url: str, model: str, behaviour: str) -> str:
     """Publish a mask and return where it lies."""
     storage = Storage.open(url)
-    output = StageOutput(storage, "masks", behaviour, f"{len(model):016x}")
+    output = StageOutput(storage, MaskStored, behaviour, f"{len(model):016x}")
     mask = Mask.from_bias(torch.ones(2, 4), SPEC)
-    manifest = output.commit([output.put("mask.safetensors", mask.to_bytes(), 1)], rows_in=1)
+    manifest = output.commit([output.put("mask.safetensors", mask.to_bytes(), 1)], MaskFacts(), rows_in=1)
     registry.publish(storage, model, behaviour, manifest.prefix)
     return f"{url}/{manifest.prefix}/mask.safetensors"
 

@@ -4,13 +4,15 @@ import pytest
 
 from mascing.errors import StorageError
 from mascing.runs.registry import current, publish
+from mascing.schemas.facts import MaskFacts
+from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 
 
 def mask(storage: Storage, name: str) -> str:
-    output = StageOutput(storage, "masks", name, "0" * 16)
-    output.commit([output.put("mask.safetensors", name.encode(), rows=1)], rows_in=1)
+    output = StageOutput(storage, MaskStored, name, "0" * 16)
+    output.commit([output.put("mask.safetensors", name.encode(), rows=1)], MaskFacts(), rows_in=1)
     return output.prefix
 
 
@@ -56,7 +58,7 @@ def test_a_model_given_as_a_path_gets_one_folder(storage: Storage) -> None:
 
 
 def test_a_mask_that_was_not_committed_is_not_published(storage: Storage) -> None:
-    output = StageOutput(storage, "masks", "half", "0" * 16)
+    output = StageOutput(storage, MaskStored, "half", "0" * 16)
     output.put("mask.safetensors", b"x", rows=1)
     with pytest.raises(StorageError, match="holds no finished mask"):
         publish(storage, "m", "policy", output.prefix)

@@ -10,34 +10,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mascing.errors import ConflictError, DataError, StorageError
-from mascing.schemas.manifest import Manifest, Shard
+from mascing.schemas.manifest import Shard
 from mascing.storage.local_store import LocalStore
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
 from mascing.storage.urls import LocalFolder
+from tests.mascing.storage.noted_stage import Noted, NotedFacts
 
 FINGERPRINT = "0123456789abcdef"
 NAMES = ("traces-00000.parquet", "traces-00001.parquet", "deeper/map.json")
 PROPERTY = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 
-def output_of(storage: Storage) -> StageOutput:
-    return StageOutput(storage, "harvest", "small", FINGERPRINT)
+def output_of(storage: Storage) -> StageOutput[Noted]:
+    return StageOutput(storage, Noted, "small", FINGERPRINT)
 
 
-def run_stage(storage: Storage, content: str = "x") -> Manifest:
+def run_stage(storage: Storage, content: str = "x") -> Noted:
     """What a stage does: nothing if it is finished, else all shards and then the manifest."""
     output = output_of(storage)
     finished = output.finished()
     if finished is not None:
         return finished
     shards = [output.put(name, f"{name} {content}".encode(), rows=2) for name in NAMES]
-    return output.commit(shards, rows_in=6, inputs={"prepare": "prepare/x-1"}, facts={"content": content})
+    return output.commit(shards, NotedFacts(content=content), rows_in=6, inputs={"prepare": "prepare/x-1"})
 
 
-def assert_readable(storage: Storage, manifest: Manifest) -> None:
+def assert_readable(storage: Storage, manifest: Noted) -> None:
     for name in NAMES:
-        assert read_shard(storage, manifest, name) == f"{name} {manifest.facts['content']}".encode()
+        assert read_shard(storage, manifest, name) == f"{name} {manifest.facts.content}".encode()
 
 
 def test_a_stage_is_finished_when_its_manifest_is_there(storage: Storage) -> None:
@@ -46,12 +47,13 @@ def test_a_stage_is_finished_when_its_manifest_is_there(storage: Storage) -> Non
     shard = output.put("traces-00000.parquet", b"rows", rows=3)
     assert output.finished() is None
     with pytest.raises(FileNotFoundError):
-        read_manifest(storage, output.prefix)
-    manifest = output.commit([shard], rows_in=3, inputs={"prepare": "prepare/x-1"}, facts={"sigma": [1.5]})
-    assert output.finished() == read_manifest(storage, "harvest/small-0123456789abcdef") == manifest
+        read_manifest(storage, output.prefix, Noted)
+    facts = NotedFacts(sigma={"layer": 1.5})
+    manifest = output.commit([shard], facts, rows_in=3, inputs={"prepare": "prepare/x-1"})
+    assert output.finished() == read_manifest(storage, "harvest/small-0123456789abcdef", Noted) == manifest
     assert read_shard(storage, manifest, "traces-00000.parquet") == b"rows"
     assert (manifest.rows_in, manifest.rows_out, manifest.inputs, manifest.facts) == (
-        3, 3, {"prepare": "prepare/x-1"}, {"sigma": [1.5]},
+        3, 3, {"prepare": "prepare/x-1"}, facts,
     )  # fmt: skip
 
 
@@ -66,15 +68,15 @@ def test_committing_equal_content_twice_is_a_success(storage: Storage) -> None:
     one, other = output_of(storage), output_of(storage)
     for output in (one, other):
         shards = [output.put(name, name.encode(), rows=1) for name in ("b", "a")]
-        output.commit(shards if output is one else shards[::-1], rows_in=2)
+        output.commit(shards if output is one else shards[::-1], NotedFacts(), rows_in=2)
     assert one.finished() == other.finished()
 
 
 def test_committing_different_content_is_a_conflict(storage: Storage) -> None:
     output = output_of(storage)
-    first = output.commit([output.put("a", b"one", rows=1)], rows_in=1)
+    first = output.commit([output.put("a", b"one", rows=1)], NotedFacts(), rows_in=1)
     with pytest.raises(ConflictError):
-        output.commit([output.put("a", b"two", rows=1)], rows_in=1)
+        output.commit([output.put("a", b"two", rows=1)], NotedFacts(), rows_in=1)
     assert output.finished() == first
     assert read_shard(storage, first, "a") == b"one"
 
@@ -87,10 +89,10 @@ def test_bytes_of_an_interrupted_run_do_not_stand_in_the_way(storage: Storage) -
 
 def test_equal_manifests_are_equal_bytes(tmp_path: Path) -> None:
     texts = []
-    for folder, facts in (("a", {"x": 1, "y": [0.1]}), ("b", {"y": [0.1], "x": 1})):
+    for folder, sigma in (("a", {"x": 1.0, "y": 0.1}), ("b", {"y": 0.1, "x": 1.0})):
         storage = Storage.open(str(tmp_path / folder))
         output = output_of(storage)
-        output.commit([output.put("s", b"x", rows=1)], rows_in=1, facts=facts)
+        output.commit([output.put("s", b"x", rows=1)], NotedFacts(sigma=sigma), rows_in=1)
         texts.append(storage.read(f"{output.prefix}/manifest.json"))
     assert texts[0] == texts[1]
 
@@ -106,7 +108,7 @@ def test_lost_or_doubled_rows_are_never_committed(
     shards = [output.put("conversations.parquet", b"x", rows=rows)]
     shards += [output.put("quarantine.parquet", b"y", rows=quarantined_rows)] if quarantined_rows else []
     with pytest.raises(DataError, match="rows were lost or doubled, nothing is committed"):
-        output.commit(shards, rows_in=rows_in, rows_quarantined=rows_quarantined)
+        output.commit(shards, NotedFacts(), rows_in=rows_in, rows_quarantined=rows_quarantined)
     assert output.finished() is None
 
 
@@ -117,20 +119,20 @@ def test_quarantined_rows_are_counted(tmp_path: Path) -> None:
         output.put("b.parquet", b"y", 2),
         output.put("quarantine.parquet", b"", 1),
     ]
-    manifest = output.commit(shards, rows_in=6, rows_quarantined=1)
+    manifest = output.commit(shards, NotedFacts(), rows_in=6, rows_quarantined=1)
     assert (manifest.rows_in, manifest.rows_out, manifest.rows_quarantined) == (6, 5, 1)
 
 
 def test_two_shards_of_one_name_are_refused(tmp_path: Path) -> None:
     output = output_of(Storage.open(str(tmp_path)))
     with pytest.raises(DataError, match="two shards share a name"):
-        output.commit([output.put("a", b"x", 1), output.put("a", b"y", 1)], rows_in=2)
+        output.commit([output.put("a", b"x", 1), output.put("a", b"y", 1)], NotedFacts(), rows_in=2)
 
 
 def test_facts_that_are_no_json_are_refused(tmp_path: Path) -> None:
     output = output_of(Storage.open(str(tmp_path)))
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        output.commit([], rows_in=0, facts={"sigma": [float("nan")]})
+    with pytest.raises(ValueError, match="finite number"):
+        output.commit([], NotedFacts(sigma={"layer": float("nan")}), rows_in=0)
     assert output.finished() is None
 
 
@@ -140,7 +142,7 @@ def test_a_damaged_shard_is_never_read(storage: Storage, damage: str) -> None:
     shards = [output.put("a", b"the right bytes", rows=1)]
     if damage == "gone":
         shards[0] = Shard(**shards[0].model_dump() | {"name": "b"})
-    manifest = output.commit(shards, rows_in=1)
+    manifest = output.commit(shards, NotedFacts(), rows_in=1)
     stored = {"truncated": b"the right", "flipped": b"the rigHt bytes", "longer": b"the right bytes\0"}
     if damage in stored:
         storage.overwrite(f"{manifest.prefix}/a", stored[damage])
@@ -161,6 +163,12 @@ def test_an_unknown_shard_is_a_key_error(tmp_path: Path) -> None:
         (lambda text: "[]", "is not a manifest that this version can read"),
         (lambda text: json.dumps(json.loads(text) | {"rows_out": 99}), "is not a manifest that this version can read"),
         (lambda text: json.dumps(json.loads(text) | {"new_field": 1}), "is not a manifest that this version can read"),
+        (lambda text: with_facts(text, {"version": 2}), "is not a manifest that this version can read"),
+        (lambda text: with_facts(text, {"version": 1, "sigma": 3}), "is not a manifest that this version can read"),
+        (
+            lambda text: json.dumps(json.loads(text) | {"stage": "x"}),
+            "is not a manifest that this version can read",
+        ),
         (lambda text: json.dumps(json.loads(text) | {"fingerprint": "f" * 16}), "was it copied"),
         (lambda text: json.dumps(json.loads(text) | {"format_version": 99}), "in format 99, not to its folder"),
     ],
@@ -171,6 +179,10 @@ def test_what_is_no_manifest_of_the_stage_is_refused(tmp_path: Path, change: Cal
     storage.overwrite(path, change(storage.read(path).decode()).encode())
     with pytest.raises(StorageError, match=said):
         output_of(storage).finished()
+
+
+def with_facts(text: str, facts: dict[str, Any]) -> str:
+    return json.dumps(json.loads(text) | {"facts": facts})
 
 
 class Killed(BaseException):
@@ -236,10 +248,10 @@ def test_of_two_writers_at_once_one_manifest_stands_and_its_shards_are_its_own(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         storage = Storage.open(folder)
-        others: list[Manifest] = []
+        others: list[Noted] = []
         hooked = HookedStore(folder, operation, after, lambda: others.append(run_stage(storage, theirs)))
         outcome = outcome_of(lambda: run_stage(Storage(hooked), mine))
-        standing = read_manifest(storage, output_of(storage).prefix)
+        standing = read_manifest(storage, output_of(storage).prefix, Noted)
         assert_readable(storage, standing)
         assert all(other == standing for other in others)
         if mine == theirs or not isinstance(outcome, ConflictError):

@@ -65,7 +65,7 @@ def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfi
     assert found.candidate.cell == {"alpha": 1.0, "kept": kept.entries}
     assert len(baseline) == len(found.rows) == len(conversations)
     told = facts["gradient"]
-    assert (told["entries"], told["kept"]) == (pick.candidate.mask.entries, kept.entries)
-    before, after = told["target_rate"]
+    assert (told.entries, told.kept) == (pick.candidate.mask.entries, kept.entries)
+    before, after = told.target_rate
     assert after >= before - 0.05
-    assert told["replies"] == pool.replies - len(conversations)
+    assert told.replies == pool.replies - len(conversations)

@@ -1,14 +1,28 @@
 """The stage mechanism: finished work is found again, anything that determines the content makes other work."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from mascing.errors import DataError
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.stage import Body, StageRun, run_stage
+from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
+from tests.mascing.storage.noted_stage import Noted, NotedFacts
+
+RECIPE = Recipe(Noted, "demo", {"seed": 0})
+Work = Callable[[StageOutput[Noted]], Body]
+
+
+class SecondFacts(NotedFacts):
+    version: Literal[2] = 2  # type: ignore[assignment]
+
+
+class SecondNoted(Noted):
+    facts: SecondFacts
 
 
 @pytest.fixture
@@ -16,21 +30,23 @@ def storage(tmp_path: Path) -> Storage:
     return Storage.open(str(tmp_path))
 
 
-def run(storage: Storage, calls: list[str], **changes: Any) -> StageRun:
-    def body(output: StageOutput) -> Body:
+def run(
+    storage: Storage, calls: list[str], recipe: Recipe[Noted] = RECIPE, body: Work | None = None
+) -> Finished[Noted]:
+    def work(output: StageOutput[Noted]) -> Body:
         calls.append(output.prefix)
-        return Body([output.put("rows.txt", b"a\nb\n", 2)], rows_in=2, facts={"letters": "ab"})
+        return Body([output.put("rows.txt", b"a\nb\n", 2)], NotedFacts(content="ab"), rows_in=2)
 
-    settings: dict[str, Any] = {"identity": {"seed": 0}, "inputs": {}, "body": body}
-    return run_stage(storage, "prepare", "demo", **(settings | changes))
+    return run_stage(storage, recipe, body or work)
 
 
 def test_a_stage_leaves_its_shards_and_its_manifest(storage: Storage) -> None:
-    made = run(storage, [])
-    assert not made.reused
-    assert read_manifest(storage, made.manifest.prefix) == made.manifest
-    assert read_shard(storage, made.manifest, "rows.txt") == b"a\nb\n"
-    assert made.manifest.facts == {"letters": "ab"}
+    finished = run(storage, [])
+    assert not finished.reused
+    assert finished.manifest.prefix == RECIPE.prefix
+    assert read_manifest(storage, RECIPE.prefix, Noted) == finished.manifest
+    assert read_shard(storage, finished.manifest, "rows.txt") == b"a\nb\n"
+    assert finished.manifest.facts == NotedFacts(content="ab")
 
 
 def test_finished_work_is_not_done_again(storage: Storage) -> None:
@@ -44,22 +60,35 @@ def test_finished_work_is_not_done_again(storage: Storage) -> None:
 def test_another_identity_is_other_work(storage: Storage) -> None:
     calls: list[str] = []
     run(storage, calls)
-    run(storage, calls, identity={"seed": 1})
+    run(storage, calls, replace(RECIPE, identity={"seed": 1}))
     assert len(set(calls)) == 2
 
 
 def test_another_input_is_other_work(storage: Storage) -> None:
     calls: list[str] = []
     first = run(storage, calls)
-    second = run(storage, calls, inputs={"before": first.manifest})
+    second = run(storage, calls, replace(RECIPE, inputs={"before": first.manifest}))
     assert len(set(calls)) == 2
     assert second.manifest.inputs == {"before": first.manifest.prefix}
+
+
+def test_another_version_of_the_recipe_is_other_work(storage: Storage) -> None:
+    upgraded: Recipe[Noted] = replace(RECIPE, leaves=SecondNoted)
+    assert upgraded.prefix != RECIPE.prefix
+    run(storage, [])
+
+    def body(output: StageOutput[Any]) -> Body:
+        return Body([], SecondFacts(), rows_in=0)
+
+    finished = run(storage, [], upgraded, body)
+    assert not finished.reused
+    assert isinstance(finished.manifest, SecondNoted)
 
 
 def test_work_that_was_cut_off_before_its_commit_is_done_again(storage: Storage) -> None:
     calls: list[str] = []
 
-    def cut_off(output: StageOutput) -> Body:
+    def cut_off(output: StageOutput[Noted]) -> Body:
         output.put("rows.txt", b"a\nb\n", 2)
         raise KeyboardInterrupt
 
@@ -70,8 +99,8 @@ def test_work_that_was_cut_off_before_its_commit_is_done_again(storage: Storage)
 
 
 def test_lost_rows_are_never_committed(storage: Storage) -> None:
-    def lossy(output: StageOutput) -> Body:
-        return Body([output.put("rows.txt", b"a\n", 1)], rows_in=2)
+    def lossy(output: StageOutput[Noted]) -> Body:
+        return Body([output.put("rows.txt", b"a\n", 1)], NotedFacts(), rows_in=2)
 
     with pytest.raises(DataError, match="rows were lost"):
         run(storage, [], body=lossy)
@@ -80,4 +109,4 @@ def test_lost_rows_are_never_committed(storage: Storage) -> None:
 
 def test_what_has_no_stable_fingerprint_is_refused(storage: Storage) -> None:
     with pytest.raises(TypeError, match="fingerprint"):
-        run(storage, [], identity={"model": object()})
+        run(storage, [], replace(RECIPE, identity={"model": object()}))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mascing.conversations.conditions import sample
-from mascing.conversations.splits import Split, split_of
+from mascing.conversations.splits import split_of
 from mascing.engines.generation import complete, prompts_of
 from mascing.evidence.results import baseline_of, cell_score, method_result, winner
 from mascing.judges.judging import judge_all
@@ -14,6 +14,7 @@ from mascing.masks.mask import Mask
 from mascing.models.loading import load
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import GatesConfig, GenerationConfig, ModelConfig, SplitConfig
+from mascing.schemas.conversation import Split
 from mascing.selection.choice import choose
 from mascing.testbeds.planted import behaviour_config, conversations
 

@@ -1,0 +1,45 @@
+"""Names of the files in the stages' outputs, one place for those who write and those who read them."""
+
+from mascing.schemas.conversation import Split
+from mascing.schemas.methods import Span
+
+ATTRIBUTION = "attribution.safetensors"
+SELECTED = "selected.safetensors"
+DEV_VERDICTS = "verdicts-dev.parquet"
+MASK = "mask.safetensors"
+CARD = "card.json"
+
+
+def conversations_file(split: Split) -> str:
+    """The conversations of a split."""
+    return f"conversations-{split}.parquet"
+
+
+def traces_prefix(split: Split) -> str:
+    """What the names of a split's trace shards begin with."""
+    return f"traces-{split}-"
+
+
+def surrogate_prefix(span: Span) -> str:
+    """What the names of a span's surrogates begin with; no span's name begins another one followed by a dash."""
+    return f"surrogate-{span}-"
+
+
+def candidates_file(method: str) -> str:
+    """All candidate masks of a method."""
+    return f"candidates-{method}.safetensors"
+
+
+def verdicts_file(method: str) -> str:
+    """The verdicts on a method's pick, or on the baseline, over the test split."""
+    return f"verdicts-{method}.parquet"
+
+
+def condition_file(number: int, method: str) -> str:
+    """The verdicts on a method under a changed condition."""
+    return f"condition-{number}-{method}.parquet"
+
+
+def truth_file(behaviour: str) -> str:
+    """The known circuit of a testbed's behaviour."""
+    return f"truth-{behaviour}.safetensors"

@@ -1,0 +1,157 @@
+"""What the stages of a run left, as the values that whoever comes after works with.
+
+Shapes: L MoE layer, E expert.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+import pyarrow as pa
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from mascing.conversations.json_lines import from_table
+from mascing.errors import DataError
+from mascing.masks import candidates as candidate_files
+from mascing.masks.candidates import Candidate
+from mascing.routers.spec import RouterSpec
+from mascing.runs.files import (
+    ATTRIBUTION,
+    DEV_VERDICTS,
+    SELECTED,
+    candidates_file,
+    condition_file,
+    conversations_file,
+    surrogate_prefix,
+    traces_prefix,
+    verdicts_file,
+)
+from mascing.schemas.conversation import Conversation, Split
+from mascing.schemas.finished import (
+    Evaluated,
+    Harvested,
+    Optimised,
+    Prepared,
+    RobustnessTested,
+    Selected,
+    Trained,
+)
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.methods import Span
+from mascing.storage import parquet
+from mascing.storage.manifests import QUARANTINE, read_shard
+from mascing.storage.object_storage import Storage
+from mascing.surrogates import surrogate
+from mascing.surrogates.surrogate import Surrogate
+from mascing.traces.stored import StoredTraces
+
+
+def conversations_of(storage: Storage, prepared: Prepared, split: Split) -> list[Conversation]:
+    """The conversations of one split, in the order of the source."""
+    return from_table(_table(storage, prepared, conversations_file(split)))
+
+
+def contrast_of(conversations: Iterable[Conversation]) -> list[Conversation]:
+    """The labelled and matched target conversations: the two sides that the methods learn from."""
+    return [
+        conversation
+        for conversation in conversations
+        if conversation.set == "target" and conversation.label is not None and conversation.contrast
+    ]
+
+
+def quarantined_of(storage: Storage, prepared: Prepared) -> dict[str, int]:
+    """How many rows were quarantined, by reason."""
+    return dict(Counter(_table(storage, prepared, QUARANTINE).column("reason").to_pylist()))
+
+
+def spec_of(harvested: Harvested) -> RouterSpec:
+    """The routers of the harvested model."""
+    return RouterSpec(**harvested.facts.spec.model_dump())
+
+
+def sigma_of(harvested: Harvested) -> Tensor:
+    """The calibrated spread of each layer's logits over the training split, float32 [L]."""
+    return torch.tensor(harvested.facts.sigma)
+
+
+def traces_of(storage: Storage, harvested: Harvested, split: Split) -> StoredTraces:
+    """The traces of a split, in the order of its conversations, read when they are needed."""
+    prefix = traces_prefix(split)
+    sizes = {shard.name: shard.bytes for shard in harvested.shards if shard.name.startswith(prefix)}
+    return StoredTraces(lambda name: read_shard(storage, harvested, name), sizes)
+
+
+def surrogates_of(storage: Storage, trained: Trained, spans: Iterable[Span]) -> dict[Span, list[Surrogate]]:
+    """The members of each span's ensemble."""
+    return {
+        span: [
+            surrogate.from_bytes(read_shard(storage, trained, shard.name))
+            for shard in trained.shards
+            if shard.name.startswith(surrogate_prefix(span))
+        ]
+        for span in spans
+    }
+
+
+def candidates_of(storage: Storage, optimised: Optimised) -> list[Candidate]:
+    """All candidates of all methods, each method's in the order of its grid."""
+    return [
+        candidate
+        for method in optimised.facts.candidates
+        for candidate in candidate_files.from_bytes(read_shard(storage, optimised, candidates_file(method)))
+    ]
+
+
+def attribution_of(storage: Storage, optimised: Optimised) -> Tensor | None:
+    """The effect of every expert on the margin, in nats a logit, float32 [L, E]; None where none was computed."""
+    if not _has(optimised, ATTRIBUTION):
+        return None
+    return _tensor(read_shard(storage, optimised, ATTRIBUTION), "effect", ATTRIBUTION)
+
+
+def selected_of(storage: Storage, selected: Selected) -> dict[str, Candidate]:
+    """The selected candidate of each method, the control included."""
+    stored = candidate_files.from_bytes(read_shard(storage, selected, SELECTED))
+    return {candidate.method: candidate for candidate in stored}
+
+
+def dev_verdicts_of(storage: Storage, selected: Selected) -> pa.Table:
+    """What selection judged on dev, as DEV_VERDICTS (schemas/tables.py)."""
+    return _table(storage, selected, DEV_VERDICTS)
+
+
+def verdicts_of(storage: Storage, evaluated: Evaluated) -> dict[str, pa.Table]:
+    """The VERDICTS table of each method and of `baseline`, in the order of the test split."""
+    return {method: _table(storage, evaluated, verdicts_file(method)) for method in evaluated.facts.methods}
+
+
+def condition_verdicts(storage: Storage, tested: RobustnessTested) -> dict[str, dict[str, pa.Table]]:
+    """The VERDICTS tables by condition, then by method (`baseline` among them)."""
+    return {
+        condition: {method: _table(storage, tested, condition_file(number, method)) for method in tested.facts.methods}
+        for number, condition in enumerate(tested.facts.conditions)
+    }
+
+
+def truth_from(data: bytes, path: str | None) -> Tensor:
+    """The known circuit [L, E] in the bytes of ``behaviour.truth``; DataError if they hold none."""
+    return _tensor(data, "bias", f"{path}, which `behaviour.truth` names: correct it or drop it")
+
+
+def _table(storage: Storage, manifest: Manifest, name: str) -> pa.Table:
+    return parquet.from_bytes(read_shard(storage, manifest, name))
+
+
+def _has(manifest: Manifest, name: str) -> bool:
+    return any(shard.name == name for shard in manifest.shards)
+
+
+def _tensor(data: bytes, name: str, where: str) -> Tensor:
+    try:
+        tensor: Tensor = load(data)[name]
+    except (SafetensorError, KeyError) as error:
+        raise DataError(f"no tensor `{name}` [L, E] ({error}) in {where}") from error
+    return tensor

@@ -1,0 +1,196 @@
+"""The facts of each stage: small results that its manifest carries, checked whenever it is read.
+
+``version`` is the version of the stage's recipe (see Facts). Raise it in the same commit that changes what the stage
+leaves for the same inputs; tests/tasks/test_recipe_versions.py fails otherwise.
+"""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from mascing.schemas.base import Frozen
+from mascing.schemas.conversation import Split
+from mascing.schemas.manifest import Facts
+from mascing.schemas.result import Baseline, Comparison, MethodResult, Rate, SplitSizes
+from mascing.schemas.search_cost import SearchCost
+from mascing.schemas.suppression_curve import Audit
+from mascing.schemas.surrogate_card import SurrogateCard
+
+
+class TestbedFacts(Facts):
+    """Nothing but the recipe's version."""
+
+    __test__ = False  # no test class, whatever pytest makes of its name
+    version: Literal[3] = 3
+
+
+class MatchedCounts(Frozen):
+    """The conversations of either class in a split, and the pairs that they were matched to."""
+
+    positive: int
+    negative: int
+    pairs: int
+
+    @property
+    def unmatched(self) -> int:
+        """Conversations without a partner, which are no part of the contrast."""
+        return self.positive + self.negative - 2 * self.pairs
+
+
+class PrepareFacts(Facts):
+    """Conversations by split, then by set; ``matching`` by split, empty where the classes were left as they are."""
+
+    version: Literal[1] = 1
+    splits: SplitSizes
+    sets: dict[Split, dict[str, int]]
+    matching: dict[Split, MatchedCounts]
+
+
+class RouterFacts(Frozen):
+    """The routers of the harvested model: the fields of RouterSpec (mascing/routers/spec.py)."""
+
+    family: str
+    layer_ids: tuple[int, ...]
+    n_experts: int
+    top_k: int
+    scoring: str
+    fingerprint: str
+
+
+class HarvestFacts(Facts):
+    """``checkpoint`` identifies weights and tokenizer; ``sigma`` [L], ``tokens`` and classes are of the train split."""
+
+    version: Literal[1] = 1
+    checkpoint: str
+    spec: RouterFacts
+    sigma: tuple[float, ...]
+    tokens: int
+    positive: int
+    negative: int
+
+
+class TrainFacts(Facts):
+    """The card of each span's ensemble."""
+
+    version: Literal[1] = 1
+    cards: dict[str, SurrogateCard] = Field(default_factory=dict)
+
+
+class OptimiseFacts(Facts):
+    """Candidates by method, and what each search cost; one that is free of passes and trials is missing."""
+
+    version: Literal[1] = 1
+    candidates: dict[str, int]
+    costs: dict[str, SearchCost] = Field(default_factory=dict)
+
+
+class DevRates(Frozen):
+    """Shares of hits on the dev conversations that were judged; no target rate where none was."""
+
+    target_rate: float | None = None
+    utility: dict[str, float] = Field(default_factory=dict)
+    protected: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def by_set(self) -> dict[str, float]:
+        """Every rate by the name of its set, the target first; empty where nothing was judged."""
+        if self.target_rate is None:
+            return {}
+        utility = {f"utility/{name}": rate for name, rate in self.utility.items()}
+        protected = {f"protected/{name}": rate for name, rate in self.protected.items()}
+        return {"target": self.target_rate, **utility, **protected}
+
+
+class DevCell(DevRates):
+    """A candidate on dev: its cell, what the prefill foretold, on how many conversations it was judged.
+
+    ``left`` says when and why it left the race ("margin" before it was judged); empty for what was picked.
+    """
+
+    method: str
+    cell: dict[str, JsonValue]
+    foretold: dict[str, float]
+    judged: int
+    left: str
+
+
+class PrunedPick(Frozen):
+    """Entries of a pick before and after pruning, the dev target rate of both, and the replies that it took."""
+
+    entries: int
+    kept: int
+    target_rate: tuple[float, float]
+    replies: int
+
+
+class SelectionCost(Frozen):
+    """Replies that were judged for each part of the selection, those of the full grid, and tokens read beforehand."""
+
+    replies: int
+    replies_of_full_grid: int
+    replies_of_control: int
+    replies_of_pruning: int
+    prefill_tokens: int
+
+
+class SelectFacts(Facts):
+    """The race on dev: ``picked`` is the number of each method's pick among its own cells."""
+
+    version: Literal[1] = 1
+    baseline: DevRates
+    cells: tuple[DevCell, ...]
+    picked: dict[str, int]
+    sparsified: dict[str, PrunedPick]
+    cost: SelectionCost
+
+
+class EvaluateFacts(Facts):
+    """The methods whose picks were judged, `baseline` among them."""
+
+    version: Literal[1] = 1
+    methods: tuple[str, ...]
+
+
+class RobustnessFacts(Facts):
+    """``conditions`` in the order of their numbers, the ``methods`` judged, why a condition was ``left_out``."""
+
+    version: Literal[1] = 1
+    conditions: tuple[str, ...]
+    methods: tuple[str, ...]
+    left_out: dict[str, str]
+
+
+class GateFacts(Facts):
+    """Results and decisions on the test split.
+
+    ``labels`` is their agreement with the unsteered model; ``robustness`` the paired change by method, condition, set.
+    """
+
+    version: Literal[1] = 1
+    baseline: Baseline
+    methods: dict[str, MethodResult]
+    winner: str | None
+    labels: Rate | None
+    comparisons: tuple[Comparison, ...]
+    robustness: dict[str, dict[str, dict[str, Rate]]]
+
+
+class PublishFacts(Facts):
+    """The published method and the prefix of its mask; None where no method passed."""
+
+    version: Literal[1] = 1
+    winner: str | None
+    masks: str | None
+
+
+class MaskFacts(Facts):
+    """Nothing but the recipe's version."""
+
+    version: Literal[1] = 1
+
+
+class AuditFacts(Facts):
+    """The curve of the audit."""
+
+    version: Literal[1] = 1
+    audit: Audit

@@ -1,0 +1,147 @@
+"""The manifest of each stage with the type of its facts: what stages hand on to one another."""
+
+from typing import Literal
+
+from mascing.schemas.base import Frozen
+from mascing.schemas.facts import (
+    AuditFacts,
+    EvaluateFacts,
+    GateFacts,
+    HarvestFacts,
+    MaskFacts,
+    OptimiseFacts,
+    PrepareFacts,
+    PublishFacts,
+    RobustnessFacts,
+    SelectFacts,
+    TestbedFacts,
+    TrainFacts,
+)
+from mascing.schemas.manifest import Manifest
+
+
+class TestbedBuilt(Manifest):
+    """A testbed: the files of its model, conversations and truth."""
+
+    __test__ = False  # no test class, whatever pytest makes of its name
+    stage: Literal["testbed"] = "testbed"
+    facts: TestbedFacts
+
+
+class Prepared(Manifest):
+    """Conversations by split."""
+
+    stage: Literal["prepare"] = "prepare"
+    facts: PrepareFacts
+
+
+class Harvested(Manifest):
+    """Traces of the labelled contrast."""
+
+    stage: Literal["harvest"] = "harvest"
+    facts: HarvestFacts
+
+
+class Trained(Manifest):
+    """Ensembles of surrogates."""
+
+    stage: Literal["train"] = "train"
+    facts: TrainFacts
+
+
+class Optimised(Manifest):
+    """Candidate masks."""
+
+    stage: Literal["optimise"] = "optimise"
+    facts: OptimiseFacts
+
+
+class Selected(Manifest):
+    """One mask a method."""
+
+    stage: Literal["select"] = "select"
+    facts: SelectFacts
+
+
+class Evaluated(Manifest):
+    """Verdicts on the test split."""
+
+    stage: Literal["evaluate"] = "evaluate"
+    facts: EvaluateFacts
+
+
+class RobustnessTested(Manifest):
+    """Verdicts under changed conditions."""
+
+    stage: Literal["robustness"] = "robustness"
+    facts: RobustnessFacts
+
+
+class Gated(Manifest):
+    """Results, decisions and the winner."""
+
+    stage: Literal["gate"] = "gate"
+    facts: GateFacts
+
+
+class Published(Manifest):
+    """What was published."""
+
+    stage: Literal["publish"] = "publish"
+    facts: PublishFacts
+
+
+class MaskStored(Manifest):
+    """A published mask with its card."""
+
+    stage: Literal["masks"] = "masks"
+    facts: MaskFacts
+
+
+class Audited(Manifest):
+    """The curve of an audit."""
+
+    stage: Literal["audit"] = "audit"
+    facts: AuditFacts
+
+
+class RunStages(Frozen):
+    """The stages that a run finished, by name; None where it left none of that name."""
+
+    testbed: TestbedBuilt | None = None
+    prepare: Prepared | None = None
+    harvest: Harvested | None = None
+    train: Trained | None = None
+    optimise: Optimised | None = None
+    select: Selected | None = None
+    evaluate: Evaluated | None = None
+    robustness: RobustnessTested | None = None
+    gate: Gated | None = None
+    publish: Published | None = None
+    masks: MaskStored | None = None
+
+    @property
+    def by_name(self) -> dict[str, Manifest]:
+        """The manifests that there are, in the order of the line."""
+        manifests = ((stage, getattr(self, stage)) for stage in type(self).model_fields)
+        return {stage: manifest for stage, manifest in manifests if manifest is not None}
+
+
+MANIFESTS: dict[str, type[Manifest]] = {
+    kind.stage_name(): kind
+    for kind in (
+        TestbedBuilt,
+        Prepared,
+        Harvested,
+        Trained,
+        Optimised,
+        Selected,
+        Evaluated,
+        RobustnessTested,
+        Gated,
+        Published,
+        MaskStored,
+        Audited,
+    )
+}
+"""The class of each stage's manifest by the stage's name."""
