@@ -1,0 +1,172 @@
+"""Every field of the configuration is walked: it changes the prefix of exactly those stages whose content it can change.
+
+A field changes the stages that read it, and through their prefixes all stages that read theirs.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.storage.source import Source
+from mascing.tasks import (
+    evaluate,
+    gate,
+    harvest,
+    optimise,
+    prepare,
+    publish,
+    robustness,
+    selecting,
+    suppress,
+    train,
+)
+from mascing.tasks.running.stage import Recipe
+
+ALL = "prepare harvest train optimise select evaluate robustness gate publish audit"
+JUDGED = "optimise select evaluate robustness audit"
+PLACEMENT = ""
+
+# The stages that read a field, or all fields below it. Nothing reads what only places the work.
+READ_BY = {
+    "model.path": "harvest publish audit",
+    "model.revision": "harvest",
+    "model.dtype": "harvest",
+    "model.attn_implementation": "harvest",
+    "model.device": PLACEMENT,
+    "model.trust_remote_code": PLACEMENT,
+    "behaviour.name": ALL,
+    "behaviour.conversations": "prepare",
+    "behaviour.max_characters": "prepare",
+    "behaviour.matching": "prepare",
+    "behaviour.target": JUDGED,
+    "behaviour.utility": JUDGED,
+    "behaviour.protected": JUDGED,
+    "behaviour.truth": "gate",
+    "seed": "train optimise select audit",
+    "splits": "prepare",
+    "harvest.rows_per_shard": "harvest",
+    "harvest.batch_tokens": PLACEMENT,
+    "surrogate.members": "train",
+    "surrogate.epochs": "train",
+    "surrogate.allow_confounded": PLACEMENT,  # what stops a run changes nothing of what it leaves
+    "methods": "optimise",
+    "methods.mascing.spans": "train optimise",
+    "generation.max_new_tokens": JUDGED,
+    "generation.temperature": JUDGED,
+    "generation.batch_size": PLACEMENT,
+    "selection": "select",
+    "gates": "robustness gate",
+    "gates.max_utility_loss": "select robustness gate",
+    "gates.protected_tolerance": "select robustness gate",
+    "robustness": "robustness",
+    "robustness.uplift_share": "gate",
+    "robustness.loss_factor": "gate",
+    "audit": "audit",
+    "compute": PLACEMENT,
+}
+
+JUDGE = JudgeConfig(kind="refusal", phrases=("sorry", "no"))
+CONFIG = RunConfig(
+    model=ModelConfig(path="org/model", revision="main", attn_implementation="eager"),
+    behaviour=BehaviourConfig(
+        name="policy", conversations="rows.jsonl", target=JUDGE, utility=JUDGE, protected=JUDGE, truth="truth"
+    ),
+)
+
+
+def recipes(config: RunConfig) -> dict[str, Recipe[Any]]:
+    """The recipe of each stage. Paths stand for what lies there: other paths, other content."""
+    model, behaviour = config.model, config.behaviour
+    rows, checkpoint = Source(behaviour.conversations.encode()), f"{model.path}@{model.revision}"
+    prepared = prepare.recipe(config, rows)
+    harvested = harvest.recipe(config, checkpoint, prepared)
+    trained = train.recipe(config, prepared, harvested)
+    optimised = optimise.recipe(config, prepared, harvested, trained)
+    selected = selecting.recipe(config, prepared, harvested, optimised)
+    evaluated = evaluate.recipe(config, prepared, selected)
+    tested = robustness.recipe(config, prepared, selected, evaluated)
+    truth = Source(behaviour.truth.encode()) if behaviour.truth is not None else None
+    gated = gate.recipe(config, truth, prepared, selected, evaluated, tested)
+    published = publish.recipe(config, prepared, harvested, selected, gated)
+    audited = suppress.recipe(config, prepared, harvested)
+    stages: tuple[Recipe[Any], ...] = (
+        prepared, harvested, trained, optimised, selected, evaluated, tested, gated, published, audited,
+    )  # fmt: skip
+    return {recipe.leaves.stage_name(): recipe for recipe in stages}
+
+
+def leaves(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The path of every field that is no model itself."""
+    for name in (*type(model).model_fields, *(model.model_extra or {})):
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def changed(model: Any, path: tuple[str, ...]) -> Any:
+    """The model with another value at ``path``, whether that value would be accepted or not."""
+    name, *rest = path
+    value = getattr(model, name)
+    return model.model_copy(update={name: changed(value, tuple(rest)) if rest else another(value)})
+
+
+def another(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, tuple):
+        return value[:-1] if len(value) > 1 else value * 2
+    return f"{value}-changed" if isinstance(value, str) else 3
+
+
+def read_by(path: tuple[str, ...]) -> set[str]:
+    """The stages of the most specific entry of the table."""
+    for length in range(len(path), 0, -1):
+        if ".".join(path[:length]) in READ_BY:
+            return set(READ_BY[".".join(path[:length])].split())
+    pytest.fail(f"{'.'.join(path)} is a new field: say in READ_BY which stages read it")
+
+
+def downstream(stages: set[str], recipes: dict[str, Recipe[Any]]) -> set[str]:
+    """These stages and all that read what they leave, directly or not; ``recipes`` come in the order of the line."""
+    reached = set(stages)
+    for stage, recipe in recipes.items():
+        if reached & recipe.inputs.keys():
+            reached.add(stage)
+    return reached
+
+
+@pytest.mark.parametrize("path", list(leaves(CONFIG)), ids=".".join)
+def test_a_field_changes_the_stages_whose_content_it_can_change_and_no_other(path: tuple[str, ...]) -> None:
+    before, after = recipes(CONFIG), recipes(changed(CONFIG, path))
+    moved = {stage for stage in before if before[stage].prefix != after[stage].prefix}
+    assert moved == downstream(read_by(path), before)
+
+
+def test_every_entry_of_the_table_is_a_field() -> None:
+    paths = {".".join(path[:length]) for path in leaves(CONFIG) for length in range(1, len(path) + 1)}
+    assert READ_BY.keys() <= paths
+
+
+def test_replies_are_harvested_where_a_span_needs_them() -> None:
+    reply = CONFIG.methods.model_copy(
+        update={
+            "steermoe": CONFIG.methods.steermoe and CONFIG.methods.steermoe.model_copy(update={"spans": ("reply",)})
+        }
+    )
+    before, after = recipes(CONFIG), recipes(CONFIG.model_copy(update={"methods": reply}))
+    assert before["prepare"].prefix == after["prepare"].prefix
+    assert before["harvest"].prefix != after["harvest"].prefix
+
+
+def test_without_trials_judges_and_generation_change_no_candidates() -> None:
+    untried = CONFIG.model_copy(update={"methods": CONFIG.methods.model_copy(update={"active": None})})
+    before, after = recipes(untried), recipes(changed(untried, ("generation", "temperature")))
+    assert before["optimise"].prefix == after["optimise"].prefix
+    assert before["select"].prefix != after["select"].prefix
