@@ -3,6 +3,7 @@
 from prefect import flow, task
 
 from mascing.flows.stage_tasks import ONCE, stage_task
+from mascing.models.checkpoints import pinned
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Audited
 from mascing.storage.object_storage import Storage
@@ -20,6 +21,7 @@ def audit(config: RunConfig, storage_url: str) -> str:
     """Follow the rate of the audited set while experts are suppressed; returns where the page is."""
     with Pool(config.compute) as pool:
         prepared = stage_task(prepare)(storage_url, config).manifest
+        config = config.model_copy(update={"model": pinned(config.model)})
         harvested = stage_task(harvest)(storage_url, config, prepared, pool=pool).manifest
         audited = stage_task(audit_stage)(storage_url, config, prepared, harvested, pool=pool).manifest
     return str(_page(storage_url, audited))

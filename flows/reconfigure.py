@@ -11,6 +11,7 @@ from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
 from mascing.flows.stage_tasks import ONCE, stage_task
+from mascing.models.checkpoints import pinned
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages, TestbedBuilt
 from mascing.schemas.manifest import Manifest
@@ -45,6 +46,7 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBu
 
     with Pool(config.compute) as pool:
         prepared = noted(stage_task(prepare)(storage_url, config))
+        config = config.model_copy(update={"model": pinned(config.model)})
         harvested = noted(stage_task(harvest)(storage_url, config, prepared, pool=pool))
         trained = noted(stage_task(train)(storage_url, config, prepared, harvested, pool=pool))
         optimised = noted(stage_task(optimise)(storage_url, config, prepared, harvested, trained, pool=pool))

@@ -26,6 +26,17 @@ def checkpoint_fingerprint(config: ModelConfig) -> str:
     return _hub_commit(config)
 
 
+def pinned(config: ModelConfig) -> ModelConfig:
+    """The config with a hub revision resolved to its commit, so that everybody who is given it loads the same weights.
+
+    A revision such as ``main`` can move while a run is under way. A folder or a storage URL is returned as it is. Raises
+    ModelError where there is no such model.
+    """
+    if _is_url(config.path) or _is_folder(config.path):
+        return config
+    return config.model_copy(update={"revision": _hub_commit(config)})
+
+
 def model_name(config: ModelConfig) -> str:
     """The name that results and channels know a model by: a hub id as it is, a folder or URL by its last part."""
     path = config.path.rstrip("/")

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 from prefect.artifacts import Artifact
 from rich.console import Console
@@ -20,10 +21,12 @@ from mascing.masks.mask import Mask
 from mascing.progress import shown
 from mascing.runs.finished_run import stages_at
 from mascing.runs.registry import current
-from mascing.schemas.config import RunConfig
+from mascing.schemas.config import ModelConfig, RunConfig
+from mascing.schemas.finished import Harvested, Prepared
 from mascing.schemas.mask_card import MaskCard
 from mascing.schemas.result import Result
 from mascing.storage.object_storage import Storage
+from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
 from tests.mascing.storage.noted_stage import Noted, NotedFacts
 from tests.small_run import BEHAVIOUR, small_config
@@ -149,6 +152,30 @@ def test_a_model_that_cannot_be_read_ends_the_run_and_keeps_what_is_finished(con
     with pytest.raises(ModelError, match="does not exist"):
         run(broken, storage)
     assert [path.split("/")[0] for path in storage.list() if path.endswith("manifest.json")] == ["prepare"]
+
+
+def test_every_stage_is_given_the_commit_that_a_revision_meant_at_the_start(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "c" * 40
+    cached = tmp_path / "models--someone--tiny"
+    (cached / "snapshots" / commit).mkdir(parents=True)
+    (cached / "snapshots" / commit / "config.json").write_text("{}")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    revisions = []
+
+    def harvest(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool) -> Finished[Harvested]:
+        revisions.append(config.model.revision)
+        raise DataError("enough seen")
+
+    monkeypatch.setattr("mascing.flows.reconfigure.harvest", harvest)
+    hub = config.model_copy(update={"model": ModelConfig(path="someone/tiny")})
+    with pytest.raises(DataError, match="enough seen"):
+        reconfigure(hub, str(tmp_path / "storage"))
+    assert revisions == [commit]
 
 
 def calls_of(config: RunConfig, storage: Storage, error: Exception, times: int) -> int:

@@ -1,4 +1,4 @@
-"""Every field of the configuration is walked: it changes the prefix of exactly those stages whose content it can change.
+"""Every field of the configuration changes the prefix of exactly those stages whose content it can change.
 
 A field changes the stages that read it, and through their prefixes all stages that read theirs.
 """
@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.schemas.methods import SteerMoEConfig
 from mascing.storage.source import Source
 from mascing.tasks import (
     evaluate,
@@ -155,12 +156,8 @@ def test_every_entry_of_the_table_is_a_field() -> None:
 
 
 def test_replies_are_harvested_where_a_span_needs_them() -> None:
-    reply = CONFIG.methods.model_copy(
-        update={
-            "steermoe": CONFIG.methods.steermoe and CONFIG.methods.steermoe.model_copy(update={"spans": ("reply",)})
-        }
-    )
-    before, after = recipes(CONFIG), recipes(CONFIG.model_copy(update={"methods": reply}))
+    methods = CONFIG.methods.model_copy(update={"steermoe": SteerMoEConfig(spans=("reply",))})
+    before, after = recipes(CONFIG), recipes(CONFIG.model_copy(update={"methods": methods}))
     assert before["prepare"].prefix == after["prepare"].prefix
     assert before["harvest"].prefix != after["harvest"].prefix
 

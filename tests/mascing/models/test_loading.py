@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 from mascing.errors import ModelError
+from mascing.models.checkpoints import pinned
 from mascing.models.loading import checkpoint_fingerprint, load
 from mascing.schemas.config import ModelConfig
 from tests.mascing.olmoe_folder import save, tokenizer
@@ -86,6 +87,7 @@ def test_a_hub_id_loads_from_its_revision(folder: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     hub = config("someone/tiny", revision="v2")
+    assert pinned(hub).revision == COMMIT
     assert torch.equal(logits(load(hub).model), logits(load(config(folder)).model))
     assert checkpoint_fingerprint(hub) == COMMIT
     with pytest.raises(
@@ -94,6 +96,29 @@ def test_a_hub_id_loads_from_its_revision(folder: Path, tmp_path: Path, monkeypa
         load(config("someone/tiny", revision="v3"))
     with pytest.raises(ModelError, match="someone/other is no folder here"):
         checkpoint_fingerprint(config("someone/other"))
+
+
+def test_a_pinned_revision_stays_when_its_name_moves_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = tmp_path / "models--someone--tiny"
+    shutil.copytree(folder, stored / "snapshots" / COMMIT)
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    before = pinned(config("someone/tiny"))
+    later = "b" * 40
+    shutil.copytree(folder, stored / "snapshots" / later)
+    (stored / "refs" / "main").write_text(later)
+    assert checkpoint_fingerprint(config("someone/tiny")) == later
+    assert checkpoint_fingerprint(before) == before.revision == COMMIT
+    (stored / "snapshots" / later / "model.safetensors").unlink()
+    load(before)
+
+
+def test_a_folder_has_no_revision_to_pin(folder: Path) -> None:
+    assert pinned(config(folder)) == config(folder)
 
 
 def test_the_fingerprint_follows_contents_not_places(folder: Path, copy: Path) -> None:
