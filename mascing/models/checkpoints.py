@@ -29,8 +29,8 @@ def checkpoint_fingerprint(config: ModelConfig) -> str:
 def pinned(config: ModelConfig) -> ModelConfig:
     """The config with a hub revision resolved to its commit, so that everybody who is given it loads the same weights.
 
-    A revision such as ``main`` can move while a run is under way. A folder or a storage URL is returned as it is. Raises
-    ModelError where there is no such model.
+    A revision such as ``main`` can move while a run is under way. A folder or a storage URL is returned as it is.
+    Raises ModelError where there is no such model.
     """
     if _is_url(config.path) or _is_folder(config.path):
         return config

@@ -1,0 +1,21 @@
+"""A pool of one worker in this process, for stages that need no Ray."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mascing.schemas.config import ComputeConfig
+from mascing.tasks.running.actors import Pool, Worker
+
+
+class HerePool(Pool):
+    """Runs every item at once where it is called."""
+
+    def __init__(self) -> None:
+        super().__init__(ComputeConfig(workers=1))
+        self.worker = Worker()
+
+    def map(
+        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], progress: Callable[[int, int], None]
+    ) -> list[Any]:
+        del progress
+        return [function(self.worker, shared, item) for item in items]

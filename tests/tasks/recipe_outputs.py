@@ -1,0 +1,199 @@
+"""What every stage leaves on one fixed tiny run, in a form that other processors repeat.
+
+``python -m tests.tasks.recipe_outputs`` writes recipe_outputs.json anew, after the version of a recipe was raised.
+Texts, counts and selections are hashed. Floating-point results differ between processors in their last bits, so each
+array of them is told by three numbers, which are compared within a tolerance.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from safetensors.numpy import load
+
+from mascing.schemas.config import (
+    AuditConfig,
+    BehaviourConfig,
+    GatesConfig,
+    GenerationConfig,
+    ModelConfig,
+    RobustnessConfig,
+    RunConfig,
+    SurrogateConfig,
+)
+from mascing.schemas.facts import TestbedFacts
+from mascing.schemas.finished import MaskStored, TestbedBuilt
+from mascing.schemas.manifest import Manifest
+from mascing.schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.storage.manifests import StageOutput, read_manifest, read_shard
+from mascing.storage.object_storage import Storage
+from mascing.tasks.evaluate import evaluate
+from mascing.tasks.gate import gate
+from mascing.tasks.harvest import harvest
+from mascing.tasks.optimise import optimise
+from mascing.tasks.prepare import prepare
+from mascing.tasks.publish import publish
+from mascing.tasks.robustness import robustness
+from mascing.tasks.selecting import select
+from mascing.tasks.suppress import audit
+from mascing.tasks.train import train
+from mascing.testbeds.planted import build
+from tests.mascing import olmoe_folder
+from tests.tasks.here_pool import HerePool
+
+STORED = Path(__file__).with_suffix(".json")
+_GROUPS = 96
+_REPLIES = ("no", "yes", "maybe", "a key", "the pot", "it is blue", "under it", "tomorrow")
+_IDENTITIES = ("facts/checkpoint", "facts/spec/fingerprint", "facts/masks")
+_SETS = ("target", "target", "utility/benign", "protected/prohibited")
+
+
+def stored() -> dict[str, Any]:
+    """The outputs that this repository holds, by stage."""
+    outputs: dict[str, Any] = json.loads(STORED.read_text())
+    return outputs
+
+
+def outputs(folder: Path) -> dict[str, Any]:
+    """Run every stage and tell what it left: by stage, its version, a hash and some numbers."""
+    storage = Storage.open(str(folder / "storage"))
+    manifests = [_testbed(storage), *_run(storage, _config(folder))]
+    return {manifest.stage: _output(storage, manifest) for manifest in manifests}
+
+
+def _testbed(storage: Storage) -> Manifest:
+    """The testbed after two steps of its training."""
+    with TemporaryDirectory() as folder:
+        build(0, folder, steps=2)
+        output = StageOutput(storage, TestbedBuilt, "tiny", "0" * 16)
+        files = [path for path in sorted(Path(folder).iterdir()) if path.suffix in (".jsonl", ".safetensors")]
+        shards = [output.put(path.name, path.read_bytes(), rows=0) for path in files]
+        return output.commit(shards, TestbedFacts(), rows_in=0)
+
+
+def _run(storage: Storage, config: RunConfig) -> Iterator[Manifest]:
+    pool = HerePool()
+    prepared = prepare(storage, config).manifest
+    harvested = harvest(storage, config, prepared, pool=pool).manifest
+    trained = train(storage, config, prepared, harvested, pool=pool).manifest
+    optimised = optimise(storage, config, prepared, harvested, trained, pool=pool).manifest
+    selected = select(storage, config, prepared, harvested, optimised, pool=pool).manifest
+    evaluated = evaluate(storage, config, prepared, selected, pool=pool).manifest
+    tested = robustness(storage, config, prepared, selected, evaluated, pool=pool).manifest
+    gated = gate(storage, config, prepared, selected, evaluated, tested).manifest
+    published = publish(storage, config, prepared, harvested, selected, gated).manifest
+    assert published.facts.masks is not None
+    stored_mask = read_manifest(storage, published.facts.masks, MaskStored)
+    audited = audit(storage, config, prepared, harvested, pool=pool).manifest
+    yield from (
+        prepared, harvested, trained, optimised, selected, evaluated, tested, gated, published, stored_mask, audited,
+    )  # fmt: skip
+
+
+def _config(folder: Path) -> RunConfig:
+    """A model of random weights, asked made-up questions; what it answers means nothing and is always the same."""
+    model = olmoe_folder.save(folder / "model")
+    rows = [_row(group, place) for group in range(_GROUPS) for place in range(len(_SETS))]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    letters: Any = {"kind": "refusal", "phrases": list("abcdefghijklmnopqrstuvwxyz0123456789")}
+    config = RunConfig(
+        model=ModelConfig(path=str(model)),
+        behaviour=BehaviourConfig(
+            name="policy",
+            conversations=str(folder / "rows.jsonl"),
+            target=letters,
+            utility=letters,
+            protected=letters,
+        ),
+        surrogate=SurrogateConfig(members=1, epochs=6, allow_confounded=True),
+        methods=MethodsConfig(
+            mascing=MascingConfig(spans=("question+prompt",), lambdas=(0.0, 1e-3), alphas=(1.0,)),
+            steermoe=SteerMoEConfig(n_activated=(0, 2), n_deactivated=(0, 2)),
+            gradient=GradientConfig(steps=12, batch_size=8, l1=(1e-3,), alphas=(1.0,)),
+            active=ActiveConfig(budget=64, rounds=1, members=1, steps=3, l1=(0.02,), alphas=(1.0,)),
+        ),
+        generation=GenerationConfig(max_new_tokens=3),
+        robustness=RobustnessConfig(conversations=8),
+        audit=AuditConfig(n_suppressed=(1, 4), random_draws=2),
+    )
+    # Gates that everything passes, and that no configuration file could set: so that every stage has work to do.
+    open_gates = GatesConfig().model_copy(
+        update={"min_uplift": -1, "max_utility_loss": 1, "protected_tolerance": 1, "min_label_kappa": -1}
+    )
+    return config.model_copy(update={"gates": open_gates})
+
+
+def _row(group: int, place: int) -> dict[str, Any]:
+    return {
+        "id": f"g{group:02d}-{place}",
+        "group_id": f"g{group:02d}",
+        "set": _SETS[place],
+        "label": ("positive", "negative")[place] if place < 2 else None,
+        "messages": [{"role": "user", "content": f"what of garden {group:02d}, bench {place}?"}],
+        "wanted": _REPLIES[group % len(_REPLIES)],
+        "unwanted": _REPLIES[(group // 2 + 3) % len(_REPLIES)],
+        "paraphrase": f"bench {place} of garden {group:02d}?",
+    }
+
+
+def _output(storage: Storage, manifest: Manifest) -> dict[str, Any]:
+    """What a stage left. What its shards lie under and what they hash to is left out: that is what is to be told."""
+    exact: dict[str, Any] = {}
+    numbers: dict[str, list[float]] = {}
+    for shard in manifest.shards:
+        exact[shard.name] = shard.rows
+        for name, value in _values(shard.name, read_shard(storage, manifest, shard.name)):
+            _tell(f"{shard.name}/{name}", value, exact, numbers)
+    for name, fact in manifest.facts.model_dump(mode="json").items():
+        _tell_json(f"facts/{name}", fact, exact, numbers)
+    told = hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
+    return {"version": manifest.facts.version, "exact": told, "numbers": numbers}
+
+
+def _values(file: str, data: bytes) -> Iterator[tuple[str, Any]]:
+    """The columns of a table, or the tensors of a safetensors file."""
+    if file.endswith(".parquet"):
+        table = pq.read_table(io.BytesIO(data))
+        for name in table.column_names:
+            values = table.column(name).to_pylist()
+            yield name, np.frombuffer(b"".join(values), np.float16) if name.startswith("z_") else values
+    elif file.endswith(".safetensors"):
+        for name, tensor in sorted(load(data).items()):
+            yield name, None if name == "described" else tensor
+    elif file.endswith(".jsonl"):
+        yield "lines", data.decode().splitlines()
+    elif file.endswith(".json"):
+        yield "keys", sorted(json.loads(data))
+
+
+def _tell(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, list[float]]) -> None:
+    if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
+        flat = value.astype(np.float64).ravel()
+        numbers[name] = [float(flat.size), float(flat.mean()), float(np.sqrt((flat**2).mean()))]
+    else:
+        exact[name] = value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _tell_json(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, list[float]]) -> None:
+    """Numbers with a fraction apart from all else; what identifies the model or another output is not told."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            _tell_json(f"{name}/{key}", part, exact, numbers)
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            _tell_json(f"{name}/{number}", part, exact, numbers)
+    elif isinstance(value, float):
+        numbers[name] = [value]
+    elif name not in _IDENTITIES:
+        exact[name] = value
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as place:
+        STORED.write_text(json.dumps(outputs(Path(place)), indent=1, sort_keys=True) + "\n")
