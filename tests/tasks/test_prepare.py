@@ -8,12 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mascing.errors import DataError
-from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
+from mascing.schemas.judges import ExactJudge
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.prepare import contrast_of, conversations_of, prepare
 
-EXACT = JudgeConfig(kind="exact")
+EXACT = ExactJudge()
 
 
 def row(number: int, **changes: Any) -> str:

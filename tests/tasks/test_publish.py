@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
+from mascing.schemas.judges import ExactJudge
 from mascing.schemas.manifest import Manifest
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
@@ -13,7 +14,7 @@ from mascing.tasks.publish import model_name, publish
 
 def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
-    exact = JudgeConfig(kind="exact")
+    exact = ExactJudge()
     behaviour = BehaviourConfig(name="policy", conversations="x", target=exact, utility=exact, protected=exact)
     config = RunConfig(model=ModelConfig(path="./model"), behaviour=behaviour)
 
