@@ -1,21 +1,20 @@
 """The optimise stage: every method's grid of candidate masks, one item a method, on the pool."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
-from mascing.circuits.active import search as active
-from mascing.circuits.active.trials import LocalEngine
 from mascing.circuits.gradient import attribution
-from mascing.circuits.gradient import search as gradient
-from mascing.circuits.steermoe import search as steermoe
-from mascing.circuits.surrogate_search import search as mascing
+from mascing.circuits.gradient.method import passes_of
+from mascing.circuits.method import Material
+from mascing.circuits.methods import Search, method_identity, searches_of
 from mascing.masks import candidates as candidate_files
 from mascing.masks.candidates import Candidate
 from mascing.progress import Event, tell
 from mascing.schemas.config import RunConfig
 from mascing.schemas.manifest import Manifest
-from mascing.schemas.methods import MethodsConfig
+from mascing.schemas.methods import GradientConfig
+from mascing.schemas.search_cost import SearchCost
 from mascing.storage.manifests import StageOutput, read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import sigma_of, spec_of, traces_of
@@ -26,27 +25,23 @@ from mascing.tasks.train import surrogates_of
 
 ATTRIBUTION = "attribution.safetensors"
 
-# So that no worker starts a long search when the others have nothing left to do.
-_LONGEST_FIRST = (active.NAME, mascing.NAME, gradient.NAME, attribution.NAME, steermoe.NAME)
-
 
 def optimise(
     storage: Storage, config: RunConfig, prepared: Manifest, harvested: Manifest, trained: Manifest, *, pool: Pool
 ) -> StageRun:
     """``candidates-<method>.safetensors`` for each method that is on; a row is a candidate.
 
-    With `gradient` also ``attribution.safetensors``, its map of all L x E experts (a row is a layer). Facts: under
-    `active`, its budget, the generations it took and its rounds; under `gradient` and `attribution`, the passes
-    through the model that they took.
+    With `gradient` also ``attribution.safetensors``, its map of all L x E experts (a row is a layer). Facts: the cost
+    of each search, where it has any.
     """
     return run_stage(
         storage,
         "optimise",
         config.behaviour.name,
         identity={
-            "methods": _searched(config.methods),
+            **method_identity(config.methods),
             "seed": config.seed,
-            "trials": _trials(config) if config.methods.active else None,
+            "trials": _trials(config),
         },
         inputs={"prepare": prepared, "harvest": harvested, "train": trained},
         body=lambda output: _optimise(output, storage, config, prepared, harvested, trained, pool),
@@ -72,18 +67,10 @@ class _Shared:
     trained: Manifest
 
 
-def _searched(methods: MethodsConfig) -> dict[str, Any]:
-    found = {
-        mascing.NAME: methods.mascing,
-        steermoe.NAME: methods.steermoe,
-        gradient.NAME: methods.gradient,
-        active.NAME: methods.active,
-    }
-    return {name: config for name, config in found.items() if config is not None}
-
-
-def _trials(config: RunConfig) -> dict[str, Any]:
-    """What the trials of `active` depend on beyond its own settings."""
+def _trials(config: RunConfig) -> dict[str, Any] | None:
+    """What the searches that judge replies of their own depend on beyond their settings; None if none does."""
+    if not any(search.method.judges for search in searches_of(config.methods).values()):
+        return None
     return {
         "judges": [config.behaviour.target, config.behaviour.utility, config.behaviour.protected],
         "max_new_tokens": config.generation.max_new_tokens,
@@ -99,102 +86,109 @@ def _optimise(
     trained: Manifest,
     pool: Pool,
 ) -> Body:
-    searches = list(_searched(config.methods))
-    if gradient.NAME in searches:
-        searches.append(attribution.NAME)
     shared = _Shared(config, storage, prepared, harvested, trained)
-    in_turn = sorted(searches, key=_LONGEST_FIRST.index)
-    done = dict(zip(in_turn, pool.map(_search, shared, in_turn, steps("optimise")), strict=True))
-    found = {name: done[name] for name in searches}
-    shards = [output.put(one.shard, one.data, one.rows) for one in found.values()]
-    for one in found.values():
-        if one.told:
-            tell(Event("optimise", "note", text=one.told))
-    facts = {name: one.facts for name, one in found.items() if one.facts}
+    items = _items(config)
+    # So that no worker starts a long search when the others have nothing left to do.
+    in_turn = sorted(items, key=lambda name: items[name].rank, reverse=True)
+    done = dict(zip(in_turn, pool.map(_run, shared, in_turn, steps("optimise")), strict=True))
+    results = {name: done[name] for name in items}
+    shards = [output.put(result.shard, result.data, result.rows) for result in results.values()]
+    for result in results.values():
+        if result.note:
+            tell(Event("optimise", "note", text=result.note))
+    facts = {
+        name: result.cost.model_dump(mode="json", exclude_none=True)
+        for name, result in results.items()
+        if result.cost != SearchCost()
+    }
     return Body(shards, rows_in=sum(shard.rows for shard in shards), facts=facts)
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a search leaves: a shard, facts about the search, and a line about it for who watches."""
+class _Result:
+    """What an item leaves: a shard, the cost of the search, and a line about it for who watches."""
 
     shard: str
     data: bytes
     rows: int
-    facts: dict[str, Any] = field(default_factory=dict)
-    told: str = ""
+    cost: SearchCost
+    note: str
 
 
-def _search(worker: Worker, shared: _Shared, name: str) -> _Found:
-    if name == active.NAME:
-        return _search_by_trials(worker, shared)
-    if name == gradient.NAME:
-        return _search_by_gradient(worker, shared)
-    if name == attribution.NAME:
-        return _attribute(worker, shared)
-    return _candidates(name, _search_traces(shared, name))
+class _Item(Protocol):
+    """One piece of the stage's work, the higher ``rank`` started first."""
+
+    @property
+    def rank(self) -> int: ...
+
+    def __call__(self, material: Material) -> _Result: ...
 
 
-def _candidates(method: str, found: Sequence[Candidate], **said: Any) -> _Found:
-    return _Found(_shard_name(method), candidate_files.to_bytes(found), len(found), **said)
+@dataclass(frozen=True)
+class _Candidates:
+    """The grid of one method."""
+
+    search: Search
+
+    @property
+    def rank(self) -> int:
+        return self.search.method.rank
+
+    def __call__(self, material: Material) -> _Result:
+        proposal = self.search(material)
+        data = candidate_files.to_bytes(proposal.candidates)
+        return _Result(_shard_name(self.search.name), data, len(proposal.candidates), proposal.cost, proposal.note)
 
 
-def _search_by_trials(worker: Worker, shared: _Shared) -> _Found:
-    config, harvested = shared.config, shared.harvested
-    assert config.methods.active is not None
-    found = active.candidates(
-        LocalEngine(worker.model(config.model), config.behaviour, config.generation),
-        traces_of(shared.storage, harvested, "train"),
-        conversations_of(shared.storage, shared.prepared, "train"),
-        spec_of(harvested),
-        sigma_of(harvested),
-        config.methods.active,
-        config.seed,
-    )
-    facts, told = found.facts(config.methods.active), found.told(config.methods.active)
-    return _candidates(active.NAME, found.candidates, facts=facts, told=told)
+@dataclass(frozen=True)
+class _Attribution:
+    """The map of all experts that comes with `gradient`."""
+
+    config: GradientConfig
+    rank: int = 1
+
+    def __call__(self, material: Material) -> _Result:
+        found = attribution.attribution(
+            material.model(),
+            material.contrast,
+            material.sigma_L,
+            self.config.batch_size,
+            recompute=material.recompute,
+        )
+        passes = passes_of(found.passes, material.recompute)
+        data, rows = attribution.to_bytes(found), len(found.effect_LE)
+        return _Result(ATTRIBUTION, data, rows, SearchCost(passes=passes), f"{attribution.NAME}: {passes}")
 
 
-def _search_by_gradient(worker: Worker, shared: _Shared) -> _Found:
+def _items(config: RunConfig) -> dict[str, _Item]:
+    """All that the stage has to do, by name."""
+    items: dict[str, _Item] = {name: _Candidates(search) for name, search in searches_of(config.methods).items()}
+    if config.methods.gradient is not None:
+        items[attribution.NAME] = _Attribution(config.methods.gradient)
+    return items
+
+
+def _run(worker: Worker, shared: _Shared, name: str) -> _Result:
+    # By its name, so that a method of the user's own is resolved where it runs, with an error that says so.
+    return _items(shared.config)[name](_material(worker, shared))
+
+
+def _material(worker: Worker, shared: _Shared) -> Material:
     config = shared.config
-    assert config.methods.gradient is not None
     conversations = conversations_of(shared.storage, shared.prepared, "train")
-    found, passes = gradient.candidates(
-        worker.model(config.model),
-        spec_of(shared.harvested),
-        contrast_of(conversations),
-        [one for one in conversations if one.set != "target" and one.wanted is not None],
-        sigma_of(shared.harvested),
-        config.methods.gradient,
-        config.seed,
+    return Material(
+        model=partial(worker.model, config.model),
+        conversations=conversations,
+        contrast=contrast_of(conversations),
+        traces=traces_of(shared.storage, shared.harvested, "train"),
+        spec=spec_of(shared.harvested),
+        sigma_L=sigma_of(shared.harvested),
+        surrogates=partial(surrogates_of, shared.storage, shared.trained),
+        behaviour=config.behaviour,
+        generation=config.generation,
+        seed=config.seed,
         recompute=config.compute.gradient_checkpointing,
     )
-    return _candidates(gradient.NAME, found, facts=asdict(passes), told=f"{gradient.NAME}: {passes}")
-
-
-def _attribute(worker: Worker, shared: _Shared) -> _Found:
-    config = shared.config
-    assert config.methods.gradient is not None
-    found = attribution.attribution(
-        worker.model(config.model),
-        contrast_of(conversations_of(shared.storage, shared.prepared, "train")),
-        sigma_of(shared.harvested),
-        config.methods.gradient.batch_size,
-        recompute=config.compute.gradient_checkpointing,
-    )
-    data, passes = attribution.to_bytes(found), found.passes
-    return _Found(ATTRIBUTION, data, len(found.effect_LE), asdict(passes), f"{attribution.NAME}: {passes}")
-
-
-def _search_traces(shared: _Shared, method: str) -> list[Candidate]:
-    methods, spec = shared.config.methods, spec_of(shared.harvested)
-    traces = traces_of(shared.storage, shared.harvested, "train")
-    if method == steermoe.NAME:
-        assert methods.steermoe is not None
-        return steermoe.candidates(traces, spec, methods.steermoe)
-    assert methods.mascing is not None
-    surrogates = surrogates_of(shared.storage, shared.trained, methods.mascing.spans)
-    return mascing.candidates(surrogates, traces, spec, sigma_of(shared.harvested), methods.mascing, shared.config.seed)
 
 
 def _shard_name(method: str) -> str:
