@@ -7,7 +7,15 @@ from safetensors.torch import load
 from mascing.errors import DataError
 from mascing.evidence.comparisons import comparisons
 from mascing.evidence.gates import decide_condition, decide_labels
-from mascing.evidence.results import baseline_of, changes_by_set, further_gated, label_agreement, method_result, winner
+from mascing.evidence.results import (
+    CONTROL,
+    baseline_of,
+    changes_by_set,
+    further_gated,
+    label_agreement,
+    method_result,
+    winner,
+)
 from mascing.masks.precision import circuit_precision
 from mascing.schemas.config import RunConfig
 from mascing.schemas.manifest import Manifest
@@ -49,9 +57,12 @@ def baseline_from(gated: Manifest) -> Baseline:
 
 
 def results_from(gated: Manifest) -> dict[str, MethodResult]:
-    """Each method on the test split, in the order of the config; the control comes last."""
+    """Each method on the test split, in the order of the config: built-in ones, the user's own by name, the control."""
     methods = gated.facts["methods"]
-    return {name: MethodResult.model_validate(methods[name]) for name in MethodsConfig.model_fields if name in methods}
+    built_in = [name for name in MethodsConfig.model_fields if name != CONTROL]
+    own = sorted(methods.keys() - {*built_in, CONTROL})
+    order = [name for name in (*built_in, *own, CONTROL) if name in methods]
+    return {name: MethodResult.model_validate(methods[name]) for name in order}
 
 
 def _decide(

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mascing.report.figures.figure import Table
-from mascing.report.wording import in_order, points_text
+from mascing.report.looks import in_order
+from mascing.report.wording import points_text
 from mascing.schemas.result import Rate
 
 _LEAST_SHOWN = 1e-4
