@@ -21,9 +21,12 @@ Options = TypeVar("Options", bound=BaseModel)
 class OptionsError(ConfigError):
     """Options that a plug-in does not take: one complaint each, which begins with the option's name."""
 
-    def __init__(self, said: list[str]) -> None:
-        super().__init__("; ".join(said))
+    def __init__(self, *said: str) -> None:
+        super().__init__(*said)
         self.said = said
+
+    def __str__(self) -> str:
+        return "; ".join(self.said)
 
 
 def resolve(kind: str, group: Group, known: Iterable[str] = ()) -> Any:
@@ -39,7 +42,7 @@ def checked(model: type[Options], options: Mapping[str, Any]) -> Options:
     try:
         return model.model_validate_json(json.dumps(options), strict=True)
     except ValidationError as error:
-        raise OptionsError(complaints(error, model)) from error
+        raise OptionsError(*complaints(error, model)) from error
 
 
 def _imported(path: str) -> Any:
