@@ -109,6 +109,13 @@ def test_with_permuted_labels_nothing_is_published_and_the_reason_says_so(tmp_pa
     assert robust.facts["conditions"] == []  # no conversation is judged for a mask that cannot be published
 
 
+def test_results_stand_in_the_order_of_the_config_with_a_users_own_methods_before_the_control(tmp_path: Path) -> None:
+    names = ("baseline", "random", "tilt", "shift", "gradient", "mascing")
+    methods: dict[str, Hits] = {name: by_itself for name in names}
+    _, gated = run(tmp_path, TEST, methods)
+    assert list(results_from(gated)) == ["mascing", "gradient", "shift", "tilt", "random"]
+
+
 @pytest.mark.parametrize("kept", [0.5, 1.0])
 def test_a_mask_that_won_on_dev_and_does_nothing_on_test_is_not_published(tmp_path: Path, kept: float) -> None:
     # What it moves on the test split, it moves as often back.

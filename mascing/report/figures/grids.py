@@ -132,7 +132,9 @@ def _grids(method: str, cells: Sequence[DevCell]) -> list[_Grid]:
     axes = (LOOKS[method].axes if method in LOOKS else None) or _widest(cells)
     parts: dict[tuple[tuple[str, str], ...], list[DevCell]] = {}
     for cell in cells:
-        apart = tuple((name, plain(value)) for name, value in cell.cell.items() if name not in axes)
+        # The span first: it is what a reader looks for.
+        shared = sorted(cell.cell.keys() - set(axes), key=lambda name: (name != "span", name))
+        apart = tuple((name, plain(cell.cell[name])) for name in shared)
         parts.setdefault(apart, []).append(cell)
     return [_Grid(method, axes, dict(apart), found) for apart, found in parts.items()]
 
