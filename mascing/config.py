@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import yaml
 from pydantic import ValidationError
 
 from mascing.errors import ConfigError
+from mascing.judges.table import completed_judge
+from mascing.plugins import OptionsError
 from mascing.schemas.config import RunConfig
 from mascing.validation import complaints
 
@@ -20,13 +22,18 @@ def load_config(path: str) -> RunConfig:
     """Read a run configuration.
 
     Raises ConfigError that names the field, what would be right and the file, for instance
-    ``methods.mascing.alphas.0: must be greater than 0, got -1 (in run.yaml)``.
+    ``methods.mascing.alphas.0: must be greater than 0, got -1 (in run.yaml)``. Judges and methods of the user's own are
+    imported, and their options checked and completed by their defaults.
     """
     value = _parse(_read(path), path)
     if value is None:
         raise ConfigError(f"{path} is empty: a run needs at least `model` and `behaviour`")
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must hold a mapping with the keys model, behaviour, …, not {type(value).__name__}")
+    return _with_plugins(_parsed(value, path), path)
+
+
+def _parsed(value: dict[str, Any], path: str) -> RunConfig:
     try:
         # Through JSON and strict: a list is a tuple there, but "3" is no number and `yes` is no 1.
         return RunConfig.model_validate_json(json.dumps(value, default=str), strict=True)
@@ -34,6 +41,39 @@ def load_config(path: str) -> RunConfig:
         raise ConfigError(_message(complaints(error, RunConfig), path)) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} holds something that is no plain YAML value: {error}") from error
+
+
+def _with_plugins(config: RunConfig, path: str) -> RunConfig:
+    """The configuration with the options of every plug-in checked, and completed by their defaults."""
+    said: list[str] = []
+    judges = {
+        name: _completed(completed_judge, getattr(config.behaviour, name), f"behaviour.{name}", said)
+        for name in ("target", "utility", "protected")
+    }
+    methods = {}
+    if config.methods.plugged:
+        # Here, because it takes seconds to import torch and no other configuration needs it.
+        from mascing.circuits.methods import completed_method
+
+        methods = {
+            name: _completed(completed_method, settings, f"methods.{name}", said)
+            for name, settings in config.methods.plugged.items()
+        }
+    if said:
+        raise ConfigError(_message(said, path))
+    behaviour = config.behaviour.model_copy(update=judges)
+    return config.model_copy(update={"behaviour": behaviour, "methods": config.methods.model_copy(update=methods)})
+
+
+def _completed(complete: Callable[[Any], Any], config: Any, field: str, said: list[str]) -> Any:
+    """What ``complete`` makes of the config; what is wrong with it goes into ``said``."""
+    try:
+        return complete(config)
+    except OptionsError as error:
+        said += [f"{field}.{complaint}" for complaint in error.said]
+    except ConfigError as error:
+        said.append(f"{field}.kind: {error}")
+    return config
 
 
 def _read(path: str) -> str:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 _LONGEST_INPUT = 60
 _ANY_OF = {
@@ -40,7 +40,7 @@ def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _complaint(detail: Any, model: type[BaseModel]) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
+    path = ".".join(_fields_of(model, detail["loc"]))
     said = _sentence(detail, model)
     return f"{path}: {said}" if path else said
 
@@ -48,7 +48,7 @@ def _complaint(detail: Any, model: type[BaseModel]) -> str:
 def _sentence(detail: Any, model: type[BaseModel]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown_key(str(detail["loc"][-1]), _fields_at(model, detail["loc"][:-1]))
+        return _unknown_key(str(detail["loc"][-1]), _known_at(model, detail["loc"][:-1]))
     if kind == "missing":
         return _ANY_OF[kind]
     if kind == "value_error":
@@ -80,15 +80,42 @@ def _unknown_key(key: str, known: Sequence[str]) -> str:
     return f"unknown key; known are {', '.join(known) or 'none'}"
 
 
-def _fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+def _known_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """Field names of the model that stands at a path below a root model."""
+    *_, (_, annotation) = _steps(model, path)
+    within = next(iter(_models_in(annotation)), None)
+    return list(within.model_fields) if within else []
+
+
+def _fields_of(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+    """The parts of a path that a writer of the file sees: those of pydantic's path that are no tag of a union."""
+    return [str(part) for part, _ in _steps(model, path) if part is not None]
+
+
+def _steps(model: type[BaseModel], path: Sequence[str | int]) -> Iterator[tuple[str | int | None, Any]]:
+    """Each part of a path with the annotation that it leads to, after the root's own; the part of a tag is None."""
     here: Any = model
+    yield None, here
     for part in path:
+        tagged = _tagged(here)
+        if part in tagged:
+            here = tagged[part]
+            yield None, here
+            continue
         within = next(iter(_models_in(here)), None)
         if isinstance(part, str) and within is not None and part in within.model_fields:
             here = within.model_fields[part].annotation
-    within = next(iter(_models_in(here)), None)
-    return list(within.model_fields) if within else []
+        yield part, here
+
+
+def _tagged(annotation: Any) -> dict[str | int, Any]:
+    """The members of a union by their tags; nothing for what is no tagged union."""
+    return {
+        tag.tag: get_args(member)[0]
+        for member in get_args(annotation)
+        for tag in getattr(member, "__metadata__", ())
+        if isinstance(tag, Tag)
+    }
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.judges import JudgeConfig
 from mascing.schemas.methods import MethodsConfig, Positive
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -20,25 +21,6 @@ class ModelConfig(Frozen):
     device: str = "cpu"
     attn_implementation: str | None = None
     trust_remote_code: bool = False
-
-
-class JudgeConfig(Frozen):
-    """How a reply becomes a verdict.
-
-    ``refusal``: hit if the reply starts with one of ``phrases``. ``exact``: hit if it equals the conversation's
-    ``wanted`` reply. An empty reply is always ``unscored``.
-    """
-
-    kind: Literal["refusal", "exact"]
-    phrases: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _phrases_fit_the_kind(self) -> "JudgeConfig":
-        if self.kind == "refusal" and not self.phrases:
-            raise ValueError("a refusal judge needs phrases: the openings that count as a refusal")
-        if self.kind == "exact" and self.phrases:
-            raise ValueError("an exact judge compares with `wanted` and takes no phrases")
-        return self
 
 
 class MatchingConfig(Frozen):

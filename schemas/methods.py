@@ -1,10 +1,13 @@
 """What each method that makes masks is told: its grid, its schedule, its budget."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticKnownError
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.plugged import Plugged
 
 Span = Literal["question", "question+prompt", "reply"]
 ExpertScore = Literal["risk_difference", "odds_ratio"]
@@ -12,6 +15,9 @@ Pairs = Literal["matched", "group"]
 Positive = Annotated[float, Field(gt=0)]
 LEAST_GENERATIONS = 64
 """Of a round of `active`."""
+_NAME = r"[a-z][a-z0-9_-]*"
+# Names of what stands beside the methods in tables and among the files of a stage.
+_TAKEN = ("attribution", "baseline")
 
 
 class MascingConfig(Frozen):
@@ -109,8 +115,26 @@ class RandomConfig(Frozen):
     """The control: the best selected mask with its entries shuffled."""
 
 
+class PluggedMethod(Plugged):
+    """A method of the user's own, under the name that the configuration gives it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_where_it_is(cls, value: Any) -> Any:
+        # Without `kind` the name is a built-in one misspelt, or nobody knows what it is: an unknown key either way.
+        if isinstance(value, PluggedMethod) or (isinstance(value, dict) and "kind" in value):
+            return value
+        raise PydanticKnownError("extra_forbidden")
+
+
 class MethodsConfig(Frozen):
-    """The methods to run; `null` leaves one out. `random` is never left out: no method is reported without it."""
+    """The methods to run; `null` leaves one out. `random` is never left out: no method is reported without it.
+
+    Any further name is a method of the user's own, which `kind` says where to find.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, PluggedMethod] = Field(init=False)
 
     mascing: MascingConfig | None = MascingConfig()
     steermoe: SteerMoEConfig | None = SteerMoEConfig()
@@ -120,12 +144,28 @@ class MethodsConfig(Frozen):
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "MethodsConfig":
-        if self.mascing is None and self.steermoe is None and self.gradient is None and self.active is None:
+        if not self.searched:
             raise ValueError("at least one of mascing, steermoe, gradient and active must be on")
         return self
+
+    @model_validator(mode="after")
+    def _names_are_free_and_plain(self) -> "MethodsConfig":
+        for name in self.plugged:
+            if name in _TAKEN or not re.fullmatch(_NAME, name):
+                raise ValueError(f"a method cannot be named {name!r}: take another name that matches {_NAME}")
+        return self
+
+    @property
+    def plugged(self) -> dict[str, PluggedMethod]:
+        """The user's own methods by name."""
+        return self.__pydantic_extra__
+
+    @property
+    def searched(self) -> dict[str, Frozen]:
+        """The settings of every method that is on, by name; the control, which searches nothing, is none of them."""
+        return {name: settings for name, settings in self if name != "random" and settings is not None}
 
     @property
     def spans(self) -> frozenset[Span]:
         """Every span that a method looks at."""
-        methods = (getattr(self, name) for name in type(self).model_fields)
-        return frozenset(span for method in methods for span in getattr(method, "spans", ()))
+        return frozenset(span for settings in self.searched.values() for span in getattr(settings, "spans", ()))

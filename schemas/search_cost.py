@@ -1,40 +1,42 @@
 """What a search for masks cost."""
 
+from pydantic import Field
+
 from mascing.schemas.base import Frozen
 
 
 class Passes(Frozen):
-    """Passes of batches through the model, and the conversations of a full batch.
+    """Passes of batches through the model, and the conversations in a full batch.
 
-    What is computed again to save memory is not counted: it depends on where the search ran.
+    ``forward`` counts no layer that was computed again to save memory: that is placement, and changes no mask.
     """
 
-    forward: int
-    backward: int
-    conversations: int
+    forward: int = Field(ge=0)
+    backward: int = Field(ge=0)
+    conversations: int = Field(gt=0)
 
     def __str__(self) -> str:
         return f"{self.forward} forward and {self.backward} backward passes of {self.conversations} conversations"
 
 
 class Round(Frozen):
-    """One round of trials: its generations, and shares of hits among conversations to change and those to keep."""
+    """One round of trials: how many, and the shares of hits among conversations to change and among those to keep."""
 
-    generations: int
-    changed: float
-    kept: float | None
+    generations: int = Field(ge=0)
+    changed: float = Field(ge=0, le=1)
+    kept: float | None = Field(ge=0, le=1)
 
 
 class Trials(Frozen):
-    """Judged replies that a search generated: how many it might have, how many it took, and how each round went."""
+    """Replies that were generated and judged for a search: how many it might take, and what each round took."""
 
-    budget: int
-    generations: int
+    budget: int = Field(gt=0)
+    generations: int = Field(ge=0)
     rounds: tuple[Round, ...]
 
 
 class SearchCost(Frozen):
-    """The cost of one search; None where it made no passes with gradients, or no trials."""
+    """The cost of a search beyond reading traces; None where it took none of that kind."""
 
     passes: Passes | None = None
     trials: Trials | None = None

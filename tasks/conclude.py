@@ -9,10 +9,11 @@ import yaml
 from mascing.models.checkpoints import model_name
 from mascing.progress import Event, tell
 from mascing.report import build_report
+from mascing.report.looks import in_order
 from mascing.runs.finished_run import RUN_INPUTS, RunInputs
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages
-from mascing.schemas.result import MethodResult, Rate, Result
+from mascing.schemas.result import Rate, Result
 from mascing.storage.object_storage import Storage
 
 _PACKAGES = ("mascing", "torch", "transformers", "ray", "prefect", "pyarrow")
@@ -49,16 +50,11 @@ def _result(config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) 
         behaviour=config.behaviour.name,
         splits=stages.prepare.facts.splits,
         baseline=stages.gate.facts.baseline,
-        methods=_in_order(config, stages.gate.facts.methods),
+        methods={name: stages.gate.facts.methods[name] for name in in_order(stages.gate.facts.methods)},
         published=stages.gate.facts.winner,
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
     )
-
-
-def _in_order(config: RunConfig, methods: Mapping[str, MethodResult]) -> dict[str, MethodResult]:
-    """The methods in the order of the config; the control comes last."""
-    return {name: methods[name] for name in type(config.methods).model_fields if name in methods}
 
 
 def results_table(storage: Storage) -> str:

@@ -1,33 +1,27 @@
 """The optimise stage: every method's grid of candidate masks, one item a method, on the pool."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
-from mascing.circuits.active import search as active
-from mascing.circuits.active.trials import LocalEngine
 from mascing.circuits.gradient import attribution
-from mascing.circuits.gradient import search as gradient
-from mascing.circuits.steermoe import search as steermoe
-from mascing.circuits.surrogate_search import search as mascing
+from mascing.circuits.gradient.method import passes_of
+from mascing.circuits.method import Material
+from mascing.circuits.methods import Search, method_identity, searches_of
 from mascing.masks import candidates as candidate_files
-from mascing.masks.candidates import Candidate
 from mascing.progress import Event, tell
 from mascing.runs.files import ATTRIBUTION, candidates_file
 from mascing.runs.readers import contrast_of, conversations_of, sigma_of, spec_of, surrogates_of, traces_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import OptimiseFacts
 from mascing.schemas.finished import Harvested, Optimised, Prepared, Trained
-from mascing.schemas.methods import MethodsConfig
-from mascing.schemas.search_cost import Passes, SearchCost, Trials
+from mascing.schemas.methods import GradientConfig
+from mascing.schemas.search_cost import SearchCost
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
-
-# So that no worker starts a long search when the others have nothing left to do.
-_LONGEST_FIRST = (active.NAME, mascing.NAME, gradient.NAME, attribution.NAME, steermoe.NAME)
 
 
 def optimise(
@@ -45,11 +39,12 @@ def optimise(
 
 
 def recipe(config: RunConfig, prepared: Placed, harvested: Placed, trained: Placed) -> Recipe[Optimised]:
-    """What identifies the candidates: `active` alone has replies judged, so only with it do they depend on those."""
+    """What identifies the candidates; they depend on judges and generation where a search has replies judged."""
+    judging = any(search.method.judges for search in searches_of(config.methods).values())
     identity = {
-        "methods": _searched(config.methods),
+        **method_identity(config.methods),
         "seed": config.seed,
-        "trials": judged_replies_identity(config) if config.methods.active else None,
+        "trials": judged_replies_identity(config) if judging else None,
     }
     inputs = {"prepare": prepared, "harvest": harvested, "train": trained}
     return Recipe(Optimised, config.behaviour.name, identity, inputs)
@@ -64,36 +59,26 @@ class _Shared:
     trained: Trained
 
 
-def _searched(methods: MethodsConfig) -> dict[str, Any]:
-    found = {
-        mascing.NAME: methods.mascing,
-        steermoe.NAME: methods.steermoe,
-        gradient.NAME: methods.gradient,
-        active.NAME: methods.active,
-    }
-    return {name: config for name, config in found.items() if config is not None}
-
-
 def _optimise(output: StageOutput[Optimised], shared: _Shared, pool: Pool) -> Body:
-    searches = list(_searched(shared.config.methods))
-    if gradient.NAME in searches:
-        searches.append(attribution.NAME)
-    in_turn = sorted(searches, key=_LONGEST_FIRST.index)
-    found = dict(zip(in_turn, pool.map(_search, shared, in_turn, steps("optimise")), strict=True))
-    shards = [output.put(found[name].shard, found[name].data, found[name].rows) for name in searches]
-    for name in searches:
-        if found[name].note:
-            tell(Event("optimise", "note", text=found[name].note))
+    items = _items(shared.config)
+    # So that no worker starts a long search when the others have nothing left to do.
+    in_turn = sorted(items, key=lambda name: items[name].rank, reverse=True)
+    done = dict(zip(in_turn, pool.map(_run, shared, in_turn, steps("optimise")), strict=True))
+    results = {name: done[name] for name in items}
+    for result in results.values():
+        if result.note:
+            tell(Event("optimise", "note", text=result.note))
+    shards = [output.put(result.shard, result.data, result.rows) for result in results.values()]
     facts = OptimiseFacts(
-        candidates={name: found[name].rows for name in sorted(_searched(shared.config.methods))},
-        costs={name: found[name].cost for name in sorted(found) if found[name].cost != SearchCost()},
+        candidates={name: results[name].rows for name in sorted(searches_of(shared.config.methods))},
+        costs={name: result.cost for name, result in results.items() if result.cost != SearchCost()},
     )
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a search leaves: a shard, its cost, and a line about it for who watches."""
+class _Result:
+    """What an item leaves: a shard, the cost of the search, and a line about it for who watches."""
 
     shard: str
     data: bytes
@@ -102,75 +87,77 @@ class _Found:
     note: str
 
 
-def _search(worker: Worker, shared: _Shared, name: str) -> _Found:
-    if name == active.NAME:
-        return _search_by_trials(worker, shared)
-    if name == gradient.NAME:
-        return _search_by_gradient(worker, shared)
-    if name == attribution.NAME:
-        return _attribute(worker, shared)
-    return _candidates(name, _search_traces(shared, name), SearchCost(), "")
+class _Item(Protocol):
+    """One piece of the stage's work, the higher ``rank`` started first."""
+
+    @property
+    def rank(self) -> int: ...
+
+    def __call__(self, material: Material) -> _Result: ...
 
 
-def _candidates(method: str, found: Sequence[Candidate], cost: SearchCost, note: str) -> _Found:
-    return _Found(candidates_file(method), candidate_files.to_bytes(found), len(found), cost, note)
+@dataclass(frozen=True)
+class _Candidates:
+    """The grid of one method."""
+
+    search: Search
+
+    @property
+    def rank(self) -> int:
+        return self.search.method.rank
+
+    def __call__(self, material: Material) -> _Result:
+        proposal = self.search(material)
+        data = candidate_files.to_bytes(proposal.candidates)
+        return _Result(candidates_file(self.search.name), data, len(proposal.candidates), proposal.cost, proposal.note)
 
 
-def _search_by_trials(worker: Worker, shared: _Shared) -> _Found:
-    config, harvested = shared.config, shared.harvested
-    assert config.methods.active is not None
-    found = active.candidates(
-        LocalEngine(worker.model(config.model), config.behaviour, config.generation),
-        traces_of(shared.storage, harvested, "train"),
-        conversations_of(shared.storage, shared.prepared, "train"),
-        spec_of(harvested),
-        sigma_of(harvested),
-        config.methods.active,
-        config.seed,
-    )
-    cost = SearchCost(trials=Trials.model_validate(found.facts(config.methods.active)))
-    return _candidates(active.NAME, found.candidates, cost, found.told(config.methods.active))
+@dataclass(frozen=True)
+class _Attribution:
+    """The map of all experts that comes with `gradient`."""
+
+    config: GradientConfig
+    rank: int = 1
+
+    def __call__(self, material: Material) -> _Result:
+        found = attribution.attribution(
+            material.model(),
+            material.contrast,
+            material.sigma_L,
+            self.config.batch_size,
+            recompute=material.recompute,
+        )
+        passes = passes_of(found.passes, material.recompute)
+        data, rows = attribution.to_bytes(found), len(found.effect_LE)
+        return _Result(ATTRIBUTION, data, rows, SearchCost(passes=passes), f"{attribution.NAME}: {passes}")
 
 
-def _search_by_gradient(worker: Worker, shared: _Shared) -> _Found:
+def _items(config: RunConfig) -> dict[str, _Item]:
+    """All that the stage has to do, by name."""
+    items: dict[str, _Item] = {name: _Candidates(search) for name, search in searches_of(config.methods).items()}
+    if config.methods.gradient is not None:
+        items[attribution.NAME] = _Attribution(config.methods.gradient)
+    return items
+
+
+def _run(worker: Worker, shared: _Shared, name: str) -> _Result:
+    # By its name, so that a method of the user's own is resolved where it runs, with an error that says so.
+    return _items(shared.config)[name](_material(worker, shared))
+
+
+def _material(worker: Worker, shared: _Shared) -> Material:
     config = shared.config
-    assert config.methods.gradient is not None
     conversations = conversations_of(shared.storage, shared.prepared, "train")
-    found, passes = gradient.candidates(
-        worker.model(config.model),
-        spec_of(shared.harvested),
-        contrast_of(conversations),
-        [one for one in conversations if one.set != "target" and one.wanted is not None],
-        sigma_of(shared.harvested),
-        config.methods.gradient,
-        config.seed,
+    return Material(
+        model=partial(worker.model, config.model),
+        conversations=conversations,
+        contrast=contrast_of(conversations),
+        traces=traces_of(shared.storage, shared.harvested, "train"),
+        spec=spec_of(shared.harvested),
+        sigma_L=sigma_of(shared.harvested),
+        surrogates=partial(surrogates_of, shared.storage, shared.trained),
+        behaviour=config.behaviour,
+        generation=config.generation,
+        seed=config.seed,
         recompute=config.compute.gradient_checkpointing,
     )
-    cost = SearchCost(passes=Passes(**asdict(passes)))
-    return _candidates(gradient.NAME, found, cost, f"{gradient.NAME}: {passes}")
-
-
-def _attribute(worker: Worker, shared: _Shared) -> _Found:
-    config = shared.config
-    assert config.methods.gradient is not None
-    found = attribution.attribution(
-        worker.model(config.model),
-        contrast_of(conversations_of(shared.storage, shared.prepared, "train")),
-        sigma_of(shared.harvested),
-        config.methods.gradient.batch_size,
-        recompute=config.compute.gradient_checkpointing,
-    )
-    data, passes = attribution.to_bytes(found), found.passes
-    cost = SearchCost(passes=Passes(**asdict(passes)))
-    return _Found(ATTRIBUTION, data, len(found.effect_LE), cost, f"{attribution.NAME}: {passes}")
-
-
-def _search_traces(shared: _Shared, method: str) -> list[Candidate]:
-    methods, spec = shared.config.methods, spec_of(shared.harvested)
-    traces = traces_of(shared.storage, shared.harvested, "train")
-    if method == steermoe.NAME:
-        assert methods.steermoe is not None
-        return steermoe.candidates(traces, spec, methods.steermoe)
-    assert methods.mascing is not None
-    surrogates = surrogates_of(shared.storage, shared.trained, methods.mascing.spans)
-    return mascing.candidates(surrogates, traces, spec, sigma_of(shared.harvested), methods.mascing, shared.config.seed)

@@ -126,11 +126,11 @@ def _refuse_absent_weights(folder: Path, names: Sequence[str]) -> None:
 
 
 def _runs_own_code(folder: Path, settings: dict[str, Any], config: ModelConfig) -> bool:
-    """Whether the checkpoint's own code is needed and trusted; a native class always goes first."""
+    """Whether the checkpoint's own code is needed and trusted; a class in this process always goes first."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     kind = settings["model_type"]
-    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or _is_registered(kind):
         return False
     if "AutoModelForCausalLM" not in settings.get("auto_map", {}):
         raise ModelError(f"{folder}: transformers has no causal language model of type {kind!r}")
@@ -140,6 +140,13 @@ def _runs_own_code(folder: Path, settings: dict[str, Any], config: ModelConfig) 
             "model.trust_remote_code: true if you trust it"
         )
     return True
+
+
+def _is_registered(kind: str) -> bool:
+    """Whether somebody registered a causal language model of this type with the Auto classes of transformers."""
+    from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
+
+    return kind in CONFIG_MAPPING and CONFIG_MAPPING[kind] in MODEL_FOR_CAUSAL_LM_MAPPING
 
 
 def _refuse_absent_device(name: str) -> None:

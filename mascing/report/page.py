@@ -21,6 +21,7 @@ from mascing.report.figures.rates import rate_figures
 from mascing.report.figures.roc import roc_figure
 from mascing.report.figures.surrogate_quality import auc_figure, calibration_figure, doubts, surrogates_table
 from mascing.report.figures.tradeoff import tradeoff_figures
+from mascing.report.looks import in_order
 from mascing.report.tables.changes import paired_changes
 from mascing.report.tables.comparison import comparison_table
 from mascing.report.tables.gaps import gaps
@@ -28,7 +29,7 @@ from mascing.report.tables.headline import headline, shown_method
 from mascing.report.tables.provenance import provenance_tables
 from mascing.report.tables.samples import draw_samples, movement_table
 from mascing.report.tables.significance import significance_table
-from mascing.report.wording import cell_text, in_order
+from mascing.report.wording import cell_text
 
 # Anchor, title in the list of sections, and the part of the page without which the section is left out.
 _SECTIONS = (

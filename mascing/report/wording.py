@@ -1,11 +1,8 @@
 """Numbers as readers meet them: rates in percent, differences in points, intervals in words."""
 
-from collections.abc import Iterable
 from typing import Any
 
 from mascing.schemas.result import Rate
-
-METHOD_ORDER = ("baseline", "mascing", "steermoe", "gradient", "active", "random")
 
 
 def percent(value: float) -> str:
@@ -51,12 +48,6 @@ def plain(value: Any) -> str:
 def cell_text(cell: dict[str, Any]) -> str:
     """A grid cell: ``lambda 0.0001, alpha 1.5``."""
     return ", ".join(f"{name} {plain(value)}" for name, value in cell.items())
-
-
-def in_order(methods: Iterable[str]) -> list[str]:
-    """Methods as every table and plot lists them: the baseline, the methods, the random control, then any other."""
-    known = {name: place for place, name in enumerate(METHOD_ORDER)}
-    return sorted(methods, key=lambda name: (known.get(name, len(known)), name))
 
 
 def set_order(name: str) -> tuple[int, str]:

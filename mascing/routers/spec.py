@@ -134,7 +134,10 @@ def stored_tensor(module: nn.Module, name: str) -> Tensor:
 
 
 def _recorded(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules that any part of the model declares as the origin of its router logits."""
+    """Modules that any part of the model declares as the origin of its router logits.
+
+    It declares their class alone, or a recorder that may also say by which names of modules they are told apart.
+    """
     recorders = [
         recorder
         for part in model.modules()
@@ -142,8 +145,8 @@ def _recorded(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     ]
     for name, module in model.named_modules():
         if any(
-            isinstance(module, recorder.target_class)
-            and (recorder.layer_name is None or f".{name}".endswith(f".{recorder.layer_name}"))
+            isinstance(module, getattr(recorder, "target_class", recorder))
+            and ((layer := getattr(recorder, "layer_name", None)) is None or f".{name}".endswith(f".{layer}"))
             for recorder in recorders
         ):
             yield name, module

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mascing.judges.table import judge_identity
 from mascing.schemas.config import RunConfig
 
 
@@ -13,6 +14,6 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     """
     behaviour, generation = config.behaviour, config.generation
     return {
-        "judges": {"target": behaviour.target, "utility": behaviour.utility, "protected": behaviour.protected},
+        "judges": {kind: judge_identity(getattr(behaviour, kind)) for kind in ("target", "utility", "protected")},
         "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature},
     }

@@ -16,6 +16,7 @@ PIPELINE_ONLY: Final = [
 CORE: Final = [
     "mascing.circuits.control",
     "mascing.circuits.gradient.search",
+    "mascing.circuits.methods",
     "mascing.circuits.steermoe.search",
     "mascing.circuits.surrogate_search.search",
     "mascing.masks.composition",

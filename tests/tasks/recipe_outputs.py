@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors.numpy import load
 
+from mascing.circuits.methods import METHODS
+from mascing.judges.table import JUDGES
 from mascing.schemas.config import (
     AuditConfig,
     BehaviourConfig,
@@ -28,7 +30,7 @@ from mascing.schemas.config import (
     SurrogateConfig,
 )
 from mascing.schemas.facts import TestbedFacts
-from mascing.schemas.finished import MaskStored, TestbedBuilt
+from mascing.schemas.finished import Harvested, MaskStored, Optimised, Prepared, TestbedBuilt, Trained
 from mascing.schemas.manifest import Manifest
 from mascing.schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
@@ -153,7 +155,17 @@ def _output(storage: Storage, manifest: Manifest) -> dict[str, Any]:
     for name, fact in manifest.facts.model_dump(mode="json").items():
         _tell_json(f"facts/{name}", fact, exact, numbers)
     told = hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
-    return {"version": manifest.facts.version, "exact": told, "numbers": numbers}
+    return {"version": _version(manifest), "exact": told, "numbers": numbers}
+
+
+def _version(manifest: Manifest) -> Any:
+    """The version of the stage's recipe, and where methods or judges have versions of their own, those as well."""
+    versions: dict[str, Any] = {"recipe": manifest.facts.version}
+    if isinstance(manifest, Optimised):
+        versions |= {name: METHODS[name].version for name in manifest.facts.candidates}
+    if not isinstance(manifest, Prepared | Harvested | Trained | TestbedBuilt):
+        versions |= {name: kind.version for name, kind in JUDGES.items()}
+    return versions
 
 
 def _values(file: str, data: bytes) -> Iterator[tuple[str, Any]]:

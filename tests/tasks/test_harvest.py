@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from mascing.errors import DataError
-from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
+from mascing.schemas.judges import RefusalJudge
 from mascing.schemas.methods import MascingConfig, MethodsConfig, SteerMoEConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
@@ -19,7 +20,7 @@ def config_for(folder: Path, methods: MethodsConfig) -> RunConfig:
         for number in range(24)
     ]
     (folder / "c.jsonl").write_text("".join(chat.model_dump_json() + "\n" for chat in chats))
-    judge = JudgeConfig(kind="refusal", phrases=("no",))
+    judge = RefusalJudge(phrases=("no",))
     return RunConfig(
         model=ModelConfig(path=str(olmoe_folder.save(folder / "model"))),
         behaviour=BehaviourConfig(

@@ -4,12 +4,17 @@ A field changes the stages that read it, and through their prefixes all stages t
 """
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
 
-from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.circuits.method import Method
+from mascing.circuits.methods import METHODS
+from mascing.judges.table import JUDGES, JudgeKind
+from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
+from mascing.schemas.judges import ExactJudge, RefusalJudge
 from mascing.schemas.methods import SteerMoEConfig
 from mascing.storage.source import Source
 from mascing.tasks import (
@@ -69,7 +74,7 @@ READ_BY = {
     "compute": PLACEMENT,
 }
 
-JUDGE = JudgeConfig(kind="refusal", phrases=("sorry", "no"))
+JUDGE = RefusalJudge(phrases=("sorry", "no"))
 CONFIG = RunConfig(
     model=ModelConfig(path="org/model", revision="main", attn_implementation="eager"),
     behaviour=BehaviourConfig(
@@ -100,12 +105,12 @@ def recipes(config: RunConfig) -> dict[str, Recipe[Any]]:
 
 
 def leaves(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every field that is no model itself."""
+    """The path of every field that is no model itself; what a judge's options are for is no option."""
     for name in (*type(model).model_fields, *(model.model_extra or {})):
         value = getattr(model, name)
         if isinstance(value, BaseModel):
             yield from leaves(value, (*path, name))
-        else:
+        elif name != "kind":
             yield (*path, name)
 
 
@@ -148,6 +153,28 @@ def test_a_field_changes_the_stages_whose_content_it_can_change_and_no_other(pat
     before, after = recipes(CONFIG), recipes(changed(CONFIG, path))
     moved = {stage for stage in before if before[stage].prefix != after[stage].prefix}
     assert moved == downstream(read_by(path), before)
+
+
+@pytest.mark.parametrize("judged_set", ["target", "utility", "protected"])
+def test_another_kind_of_judge_or_another_version_of_it_changes_what_is_judged(
+    judged_set: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behaviour = CONFIG.behaviour.model_copy(update={judged_set: ExactJudge()})
+    exact = CONFIG.model_copy(update={"behaviour": behaviour})
+    before, after = recipes(CONFIG), recipes(exact)
+    monkeypatch.setitem(cast(dict[str, JudgeKind], JUDGES), "exact", replace(JUDGES["exact"], version=99))
+    later = recipes(exact)
+    for first, second in ((before, after), (after, later)):
+        moved = {stage for stage in first if first[stage].prefix != second[stage].prefix}
+        assert moved == downstream(set(JUDGED.split()), first)
+
+
+def test_another_version_of_a_method_changes_its_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = recipes(CONFIG)
+    monkeypatch.setitem(cast(dict[str, Method], METHODS), "gradient", replace(METHODS["gradient"], version=99))
+    after = recipes(CONFIG)
+    moved = {stage for stage in before if before[stage].prefix != after[stage].prefix}
+    assert moved == downstream({"optimise"}, before)
 
 
 def test_every_entry_of_the_table_is_a_field() -> None:

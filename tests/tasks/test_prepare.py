@@ -10,13 +10,14 @@ import pytest
 from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
 from mascing.runs.readers import contrast_of, conversations_of
-from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.conversation import Split
+from mascing.schemas.judges import ExactJudge
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.prepare import prepare
 
-EXACT = JudgeConfig(kind="exact")
+EXACT = ExactJudge()
 
 
 def row(number: int, **changes: Any) -> str:

@@ -7,9 +7,10 @@ from typing import TypeVar
 import pytest
 
 from mascing.models.checkpoints import model_name
-from mascing.schemas.config import BehaviourConfig, JudgeConfig, ModelConfig, RunConfig
+from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.facts import PublishFacts
 from mascing.schemas.finished import Gated, Harvested, Prepared, Selected
+from mascing.schemas.judges import ExactJudge
 from mascing.schemas.manifest import Manifest
 from mascing.storage.object_storage import Storage
 from mascing.tasks.publish import publish
@@ -19,7 +20,7 @@ M = TypeVar("M", bound=Manifest)
 
 def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
-    exact = JudgeConfig(kind="exact")
+    exact = ExactJudge()
     behaviour = BehaviourConfig(name="policy", conversations="x", target=exact, utility=exact, protected=exact)
     config = RunConfig(model=ModelConfig(path="./model"), behaviour=behaviour)
 

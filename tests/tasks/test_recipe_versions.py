@@ -9,8 +9,8 @@ from tests.tasks.recipe_outputs import outputs, stored
 
 STAGES = sorted(MANIFESTS)
 REMEDY = (
-    "raise `version` of its facts in schemas/facts.py (of a method: in its row), then write the new outputs with "
-    "`python -m tests.tasks.recipe_outputs`"
+    "raise `version` of its facts in schemas/facts.py, or of the method or judge that changed in its row, "
+    "then write the new outputs with `python -m tests.tasks.recipe_outputs`"
 )
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from mascing.report.figures.figure import Figure, Json, Table, legend_below, to_spec
-from mascing.report.figures.palette import colour, error_bars, marker
-from mascing.report.wording import in_order, points_text, set_order, set_title
+from mascing.report.figures.palette import error_bars, ringed_marker
+from mascing.report.looks import Look, in_order, looks_of
+from mascing.report.wording import points_text, set_order, set_title
 from mascing.schemas.result import Rate, Result
 
 AS_IT_IS = "as it is"
@@ -22,6 +23,7 @@ def robustness_figure(result: Result, changes: Changes, least: float) -> Figure 
         return None
     methods = in_order(changes)
     names = list(next(iter(changes.values())))
+    looks = looks_of(result.methods)
     told = "; ".join(
         f"{method} {name} {points_text(changes[method][name]['target'])}" for method in methods for name in names
     )
@@ -32,7 +34,7 @@ def robustness_figure(result: Result, changes: Changes, least: float) -> Figure 
         "the lower bound must reach.",
         alt=f"Uplift under each condition with 95% interval: {told}.",
         spec=to_spec(
-            [_intervals(method, result.methods[method].uplift, changes[method]) for method in methods],
+            [_intervals(method, result.methods[method].uplift, changes[method], looks[method]) for method in methods],
             {"title": "uplift, points", "zeroline": True},
             {"title": "", "autorange": "reversed", "type": "category", "showgrid": False},
             height=150 + (1 + len(names)) * (18 + 14 * len(methods)),
@@ -46,9 +48,9 @@ def robustness_figure(result: Result, changes: Changes, least: float) -> Figure 
     )
 
 
-def _intervals(method: str, plain: Rate, found: Mapping[str, Mapping[str, Rate]]) -> Json:
+def _intervals(method: str, plain: Rate, found: Mapping[str, Mapping[str, Rate]], look: Look) -> Json:
     rates = {AS_IT_IS: plain} | {name: sets["target"] for name, sets in found.items()}
-    bars = [error_bars(method, rate) for rate in rates.values()]
+    bars = [error_bars(look, rate) for rate in rates.values()]
     return {
         "type": "scatter",
         "orientation": "h",
@@ -57,7 +59,7 @@ def _intervals(method: str, plain: Rate, found: Mapping[str, Mapping[str, Rate]]
         "y": list(rates),
         "mode": "markers",
         "cliponaxis": False,
-        "marker": marker(method) | {"line": {"width": 2, "color": colour(method)}},
+        "marker": ringed_marker(look),
         "error_x": bars[0] | {side: [bar[side][0] for bar in bars] for side in ("array", "arrayminus")},
         "text": [points_text(rate) for rate in rates.values()],
         "hovertemplate": f"{method}, %{{y}}: %{{text}}<extra></extra>",

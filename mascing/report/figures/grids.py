@@ -1,23 +1,17 @@
 """The grids that were searched: every cell's rate on the dev split, and which cell was picked there."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mascing.report.figures.figure import Figure, Json, Table, to_spec
 from mascing.report.figures.palette import SEQUENTIAL
-from mascing.report.wording import cell_text, in_order, percent, plain, set_title
+from mascing.report.looks import LOOKS, in_order
+from mascing.report.wording import cell_text, percent, plain, set_title
 from mascing.schemas.facts import DevCell, SelectFacts
 
-# The two numbers that span a method's grid: horizontal, vertical.
-_AXES = {
-    "mascing": ("alpha", "lambda"),
-    "steermoe": ("n_activated", "n_deactivated"),
-    "gradient": ("alpha", "l1"),
-    "active": ("alpha", "l1"),
-}
-# What else tells one of a method's grids from another.
-_APART = ("span", "score", "threshold")
 # Squares of a higher rate, in percent, are too dark (on a dark page too light) for text in the colour of ink.
 _DARK_FROM = 65
 
@@ -71,49 +65,99 @@ def _rate(rates: Mapping[str, float], name: str) -> str:
 
 
 def grid_figures(cells: Sequence[GridCell], baseline: Mapping[str, float]) -> dict[str, list[Figure]]:
-    """Heatmaps, one a set, by the title of their grid: one grid a method, or one a span and score where it has several.
+    """Heatmaps, one a set, by the title of their grid.
 
+    A grid has two axes; every value of the other hyper-parameters, such as the span, has a grid of its own.
     ``baseline`` holds the unsteered dev rate of each set by name (``target``, ``utility/...``).
     """
-    grids: dict[tuple[str, ...], list[GridCell]] = {}
-    for method in in_order(_AXES):
-        for cell in cells:
-            if cell.method == method:
-                apart = (f"{name} {plain(cell.cell[name])}" for name in _APART if name in cell.cell)
-                grids.setdefault((method, *apart), []).append(cell)
     return {
-        ", ".join(grid): [_figure(grid, name, found, baseline) for name in _sets(found)]
-        for grid, found in grids.items()
-        if _sets(found)
+        grid.title: [_figure(grid, name, baseline) for name in _sets(grid.cells)]
+        for method in in_order({cell.method for cell in cells})
+        for grid in _grids(method, [cell for cell in cells if cell.method == method])
+        if _sets(grid.cells)
     }
 
 
-def _figure(grid: tuple[str, ...], name: str, cells: Sequence[GridCell], baseline: Mapping[str, float]) -> Figure:
-    method, *apart = grid
-    axes = _AXES[method]
-    across, down = (sorted({cell.cell[axis] for cell in cells}) for axis in axes)
+@dataclass(frozen=True)
+class _Grid:
+    """Cells of one method that differ along two axes alone, horizontal and vertical; ``apart`` is what they share."""
+
+    method: str
+    axes: tuple[str, str]
+    apart: Mapping[str, str]
+    cells: Sequence[GridCell]
+
+    @property
+    def title(self) -> str:
+        """The method and what the cells share."""
+        return ", ".join([self.method, *(f"{name} {value}" for name, value in self.apart.items())])
+
+    @property
+    def key(self) -> str:
+        """The same as part of an HTML id."""
+        return "-".join([self.method, *(re.sub(r"[^\w.]+", "-", value) for value in self.apart.values())])
+
+    def ticks(self, axis: str) -> list[str]:
+        """The values along an axis as text, numbers first and rising."""
+        values = {plain(cell.cell.get(axis)): cell.cell.get(axis) for cell in self.cells}
+        return sorted(values, key=lambda text: _rising(values[text]))
+
+    def place(self, cell: GridCell) -> tuple[int, int]:
+        """Column and row of a cell."""
+        column, row = (self.ticks(axis).index(plain(cell.cell.get(axis))) for axis in self.axes)
+        return column, row
+
+
+def _grids(method: str, cells: Sequence[GridCell]) -> list[_Grid]:
+    axes = (LOOKS[method].axes if method in LOOKS else None) or _widest(cells)
+    parts: dict[tuple[tuple[str, str], ...], list[GridCell]] = {}
+    for cell in cells:
+        # The span first: it is what a reader looks for.
+        shared = sorted(cell.cell.keys() - set(axes), key=lambda name: (name != "span", name))
+        apart = tuple((name, plain(cell.cell[name])) for name in shared)
+        parts.setdefault(apart, []).append(cell)
+    return [_Grid(method, axes, dict(apart), found) for apart, found in parts.items()]
+
+
+def _widest(cells: Sequence[GridCell]) -> tuple[str, str]:
+    """The two hyper-parameters that take the most values; where cells have fewer, nothing varies along the second."""
+    names = dict.fromkeys(name for cell in cells for name in cell.cell)
+    counts = {name: len({plain(cell.cell.get(name)) for cell in cells}) for name in names}
+    first, second, *_ = [*sorted(counts, key=lambda name: -counts[name]), "cell", "–"]
+    return first, second
+
+
+def _rising(value: Any) -> tuple[bool, float, str]:
+    number = isinstance(value, int | float)
+    return not number, value if number else 0.0, plain(value)
+
+
+def _figure(grid: _Grid, name: str, baseline: Mapping[str, float]) -> Figure:
+    across_name, down_name = grid.axes
+    across, down = grid.ticks(across_name), grid.ticks(down_name)
     z: list[list[float | None]] = [[None] * len(across) for _ in down]
-    judged = [cell for cell in cells if name in cell.by_set]
+    judged = [cell for cell in grid.cells if name in cell.by_set]
     for cell in judged:
-        z[down.index(cell.cell[axes[1]])][across.index(cell.cell[axes[0]])] = 100 * cell.by_set[name]
-    picked = next((cell for cell in cells if cell.picked), None)
+        column, row = grid.place(cell)
+        z[row][column] = 100 * cell.by_set[name]
+    picked = next((cell for cell in grid.cells if cell.picked), None)
     best = max(judged, key=lambda cell: cell.by_set[name])
     return Figure(
-        key="-".join(["grid", method, *(part.split()[-1].replace("+", "-") for part in apart), name.replace("/", "-")]),
+        key=f"grid-{grid.key}-{name.replace('/', '-')}",
         title=set_title(name),
-        caption=_caption(name, baseline, picked, empty=len(judged) < len(cells)),
+        caption=_caption(name, baseline, picked, empty=len(judged) < len(grid.cells)),
         alt=(
-            f"Grid of {axes[1]} by {axes[0]} for {', '.join(grid)}: {set_title(name)} on dev in percent, highest "
-            f"{percent(best.by_set[name])} at {axes[0]} {plain(best.cell[axes[0]])}, {axes[1]} "
-            f"{plain(best.cell[axes[1]])}" + (f"; picked cell {percent(picked.by_set[name])}." if picked else ".")
+            f"Grid of {down_name} by {across_name} for {grid.title}: {set_title(name)} on dev in percent, highest "
+            f"{percent(best.by_set[name])} at {across_name} {plain(best.cell.get(across_name))}, {down_name} "
+            f"{plain(best.cell.get(down_name))}" + (f"; picked cell {percent(picked.by_set[name])}." if picked else ".")
         ),
         spec=to_spec(
             [_squares(z), _values(z)],
-            _ticks(axes[0], across),
-            _ticks(axes[1], down),
+            _ticks(across_name, across),
+            _ticks(down_name, down),
             height=64 + 34 * max(3, len(down)),
             margin={"r": 8},
-            shapes=[_outline(across.index(picked.cell[axes[0]]), down.index(picked.cell[axes[1]]))] if picked else [],
+            shapes=[_outline(*grid.place(picked))] if picked else [],
         ),
     )
 
@@ -149,11 +193,11 @@ def _values(z: Sequence[Sequence[float | None]]) -> Json:
     }
 
 
-def _ticks(title: str, values: Sequence[Any]) -> Json:
+def _ticks(title: str, values: Sequence[str]) -> Json:
     return {
         "title": title,
         "tickvals": list(range(len(values))),
-        "ticktext": [plain(value) for value in values],
+        "ticktext": list(values),
         "showgrid": False,
     }
 

@@ -8,7 +8,8 @@ from mascing.masks.precision import map_precision
 from mascing.report.evidence import MaskMap
 from mascing.report.figures.figure import Figure, Json, Table, to_spec
 from mascing.report.figures.palette import DIVERGING
-from mascing.report.wording import in_order, percent, plain
+from mascing.report.looks import in_order
+from mascing.report.wording import percent, plain
 
 _STRONGEST = 12
 _OUTLINED = " Outlined: the planted circuit (solid: to raise, dotted: to lower)."

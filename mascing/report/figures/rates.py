@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 
 from mascing.report.figures.figure import Figure, Json, to_spec
-from mascing.report.figures.palette import colour, error_bars, marker
-from mascing.report.wording import in_order, percent, rate_text, set_title
+from mascing.report.figures.palette import error_bars, ringed_marker
+from mascing.report.looks import Look, in_order, looks_of
+from mascing.report.wording import percent, rate_text, set_title
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
 
 
 def rate_figures(result: Result) -> list[Figure]:
     """One plot of intervals a measure: the target first, then utility and protected sets."""
-    return [_figure(name, rates) for name, rates in measures(result).items()]
+    looks = looks_of(["baseline", *result.methods])
+    return [_figure(name, rates, looks) for name, rates in measures(result).items()]
 
 
 def measures(result: Result) -> dict[str, dict[str, Rate]]:
@@ -24,7 +26,7 @@ def measures(result: Result) -> dict[str, dict[str, Rate]]:
     return found
 
 
-def _figure(name: str, rates: Mapping[str, Rate]) -> Figure:
+def _figure(name: str, rates: Mapping[str, Rate], looks: Mapping[str, Look]) -> Figure:
     told = "; ".join(f"{method} {rate_text(rate)}" for method, rate in rates.items())
     return Figure(
         key="rate-" + name.replace("/", "-"),
@@ -32,7 +34,7 @@ def _figure(name: str, rates: Mapping[str, Rate]) -> Figure:
         caption=f"Rate on {rates['baseline'].n} test conversations, with its 95% interval. Dotted: the baseline.",
         alt=f"{set_title(name)}, rate with 95% interval: {told}.",
         spec=to_spec(
-            [_interval(method, rate) for method, rate in rates.items()],
+            [_interval(method, rate, looks[method]) for method, rate in rates.items()],
             {"title": f"{_hit(name)}, % of conversations", "range": [-2, 102], "tickvals": [0, 25, 50, 75, 100]},
             {"title": "", "autorange": "reversed", "type": "category", "showgrid": False},
             height=64 + 32 * len(rates),
@@ -45,7 +47,7 @@ def _figure(name: str, rates: Mapping[str, Rate]) -> Figure:
     )
 
 
-def _interval(method: str, rate: Rate) -> Json:
+def _interval(method: str, rate: Rate, look: Look) -> Json:
     return {
         "type": "scatter",
         "name": method,
@@ -53,8 +55,8 @@ def _interval(method: str, rate: Rate) -> Json:
         "y": [method],
         "mode": "markers",
         "cliponaxis": False,
-        "marker": marker(method) | {"line": {"width": 2, "color": colour(method)}},
-        "error_x": error_bars(method, rate),
+        "marker": ringed_marker(look),
+        "error_x": error_bars(look, rate),
         "hovertemplate": f"{method}: {rate_text(rate)}<br>n {rate.n}, unscored {rate.unscored}<extra></extra>",
     }
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from mascing.report.figures.figure import Figure, Json, legend_below, to_spec
 from mascing.report.figures.palette import error_bars, marker
-from mascing.report.wording import in_order, points_text, set_title
+from mascing.report.looks import Look, in_order, looks_of
+from mascing.report.wording import points_text, set_title
 from mascing.schemas.config import GatesConfig
 from mascing.schemas.result import Rate, Result
 
@@ -20,6 +21,7 @@ def tradeoff_figures(result: Result, changes: Mapping[str, Mapping[str, Rate]], 
 
 
 def _figure(name: str, floor: float, result: Result, changes: Mapping[str, Rate], gates: GatesConfig) -> Figure:
+    looks = looks_of(result.methods)
     methods = [method for method in in_order(result.methods) if method in changes]
     told = "; ".join(
         f"{method} uplift {points_text(result.methods[method].uplift)}, change {points_text(changes[method])}"
@@ -35,7 +37,7 @@ def _figure(name: str, floor: float, result: Result, changes: Mapping[str, Rate]
         ),
         alt=f"{set_title(name)}, change against target uplift, in percentage points: {told}.",
         spec=to_spec(
-            [_cross(method, result.methods[method].uplift, changes[method]) for method in methods],
+            [_cross(method, result.methods[method].uplift, changes[method], looks[method]) for method in methods],
             {"title": "target uplift, percentage points"},
             {"title": "change, percentage points"},
             height=380,
@@ -49,16 +51,16 @@ def _figure(name: str, floor: float, result: Result, changes: Mapping[str, Rate]
     )
 
 
-def _cross(method: str, uplift: Rate, change: Rate) -> Json:
+def _cross(method: str, uplift: Rate, change: Rate, look: Look) -> Json:
     return {
         "type": "scatter",
         "name": method,
         "x": [100 * uplift.value],
         "y": [100 * change.value],
         "mode": "markers",
-        "marker": marker(method),
-        "error_x": error_bars(method, uplift),
-        "error_y": error_bars(method, change),
+        "marker": marker(look),
+        "error_x": error_bars(look, uplift),
+        "error_y": error_bars(look, change),
         "hovertemplate": f"{method}<br>uplift {points_text(uplift)}<br>change {points_text(change)}<extra></extra>",
     }
 

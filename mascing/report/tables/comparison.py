@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from mascing.report.figures.figure import Table
-from mascing.report.wording import in_order, percent, points, set_title
+from mascing.report.looks import in_order
+from mascing.report.wording import percent, points, set_title
 from mascing.schemas.result import MethodResult, Rate, Result
 
 

@@ -8,8 +8,8 @@ def gaps(evidence: Evidence) -> list[str]:
     config, stages = evidence.config, evidence.stages
     found = [
         f"The method {name} was switched off in the configuration."
-        for name in ("mascing", "steermoe", "gradient", "active")
-        if getattr(config.methods, name) is None
+        for name, settings in config.methods
+        if settings is None
     ]
     if config.behaviour.truth is None:
         found.append(

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mascing.report.wording import in_order, percent, points, points_text, set_title
+from mascing.evidence.results import CONTROL
+from mascing.report.looks import in_order
+from mascing.report.wording import percent, points, points_text, set_title
 from mascing.schemas.result import MethodResult, Rate, Result
 
 
@@ -43,12 +45,12 @@ def shown_method(result: Result) -> str | None:
     """The method whose mask the page follows in detail: the published one, else the one with the highest uplift."""
     if result.published is not None:
         return result.published
-    ranked = [name for name in in_order(result.methods) if name != "random"]
+    ranked = [name for name in in_order(result.methods) if name != CONTROL]
     return max(ranked, key=lambda name: result.methods[name].uplift.value, default=None)
 
 
 def _verdict(result: Result) -> str:
-    passing = [name for name in in_order(result.methods) if result.methods[name].gate == "pass" and name != "random"]
+    passing = [name for name in in_order(result.methods) if result.methods[name].gate == "pass" and name != CONTROL]
     others = [name for name in passing if name != result.published]
     if result.published is None:
         return "No mask was published: none passed every gate." if not passing else "No mask was published."
@@ -97,7 +99,7 @@ def _range(rate: Rate) -> str:
 
 
 def _warnings(result: Result) -> list[str]:
-    control: MethodResult | None = result.methods.get("random")
+    control: MethodResult | None = result.methods.get(CONTROL)
     found = []
     if control is not None and control.uplift.low > 0:
         found.append(

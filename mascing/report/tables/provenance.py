@@ -3,7 +3,8 @@
 from mascing.conversations.splits import SPLITS
 from mascing.report.evidence import Evidence
 from mascing.report.figures.figure import Table
-from mascing.report.wording import in_order, plain, set_order, set_title
+from mascing.report.looks import in_order
+from mascing.report.wording import plain, set_order, set_title
 from mascing.schemas.facts import RouterFacts
 
 

@@ -7,7 +7,8 @@ from hashlib import sha256
 
 from mascing.report.evidence import Reply
 from mascing.report.figures.figure import Table
-from mascing.report.wording import in_order, set_order, set_title
+from mascing.report.looks import in_order
+from mascing.report.wording import set_order, set_title
 from mascing.schemas.conversation import Conversation, Message
 
 # Shown of each kind in each set.

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from mascing.report.figures.figure import Table
-from mascing.report.wording import in_order, points_text
+from mascing.report.looks import in_order
+from mascing.report.wording import points_text
 from mascing.schemas.result import Comparison
 
 _LEAST_SHOWN = 1e-4

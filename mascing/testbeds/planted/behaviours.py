@@ -4,8 +4,8 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from mascing.schemas.config import JudgeConfig
 from mascing.schemas.conversation import Conversation, Label
+from mascing.schemas.judges import ExactJudge, JudgeConfig, RefusalJudge
 from mascing.testbeds.planted.language import (
     FILLERS,
     MAX_EARLIER,
@@ -41,7 +41,7 @@ def judges(behaviour: str) -> Judges:
 
     Raises ``ValueError`` for a behaviour that the testbed does not have.
     """
-    refusal, exact = JudgeConfig(kind="refusal", phrases=(REFUSAL.split()[0],)), JudgeConfig(kind="exact")
+    refusal, exact = RefusalJudge(phrases=(REFUSAL.split()[0],)), ExactJudge()
     target = refusal if _known(behaviour) == "jailbreak-defence" else exact
     return Judges(target=target, utility=exact, protected=refusal)
 

@@ -12,7 +12,6 @@ from mascing.schemas.config import (
     BehaviourConfig,
     GenerationConfig,
     HarvestConfig,
-    JudgeConfig,
     ModelConfig,
     RobustnessConfig,
     RunConfig,
@@ -20,6 +19,7 @@ from mascing.schemas.config import (
     SurrogateConfig,
 )
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.judges import ExactJudge
 from mascing.schemas.methods import GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
 from mascing.testbeds.smollm.dense import load_dense
 from mascing.testbeds.smollm.perplexity import experts_on, perplexity
@@ -61,7 +61,7 @@ def build(
 
 def run_config(folder: Path, seed: int) -> RunConfig:
     """The run on a built folder, with grids that two cores do in about a quarter of an hour."""
-    exact = JudgeConfig(kind="exact")
+    exact = ExactJudge()
     return RunConfig(
         model=ModelConfig(path=str(folder / "model")),
         behaviour=BehaviourConfig(

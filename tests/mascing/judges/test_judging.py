@@ -3,14 +3,17 @@
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from mascing.errors import ConfigError, DataError
-from mascing.judges.judging import CONCURRENCY, judge_all, make_judge
-from mascing.schemas.config import BehaviourConfig, JudgeConfig
+from mascing.judges.judging import CONCURRENCY, judge_all
+from mascing.judges.table import make_judge
+from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation, Message
+from mascing.schemas.judges import ExactJudge, JudgeConfig, RefusalJudge
 
-REFUSAL = JudgeConfig(kind="refusal", phrases=("I can't help", "No"))
-EXACT = JudgeConfig(kind="exact")
+REFUSAL = RefusalJudge(phrases=("I can't help", "No"))
+EXACT = ExactJudge()
 BEHAVIOUR = BehaviourConfig(name="b", conversations="c.jsonl", target=REFUSAL, utility=EXACT, protected=REFUSAL)
 
 
@@ -83,10 +86,10 @@ def test_a_missing_reply_is_refused() -> None:
 
 def test_a_blank_phrase_is_refused() -> None:
     with pytest.raises(ConfigError, match="blank phrase"):
-        make_judge(JudgeConfig(kind="refusal", phrases=("No", " ")))
+        make_judge(RefusalJudge(phrases=("No", " ")))
 
 
-@pytest.mark.parametrize("fields", [{"kind": "refusal"}, {"kind": "exact", "phrases": ("No",)}, {"kind": "vibes"}])
+@pytest.mark.parametrize("fields", [{"kind": "refusal"}, {"kind": "exact", "phrases": ("No",)}, {"kind": ""}, {}])
 def test_a_judge_that_contradicts_itself_is_refused_at_load(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"judge|kind"):
-        JudgeConfig.model_validate(fields)
+        TypeAdapter(JudgeConfig).validate_python(fields)

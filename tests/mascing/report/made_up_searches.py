@@ -19,6 +19,13 @@ def cells_of(method: str) -> list[dict[str, Any]]:
         return [{"span": "question+prompt", "n_activated": on, "n_deactivated": off} for on, off in counts if on + off]
     if method == "gradient":
         return [{"l1": weight, "alpha": alpha} for weight in (1e-3, 1e-2) for alpha in (0.5, 1.0, 1.5)]
+    if method in ("shift", "tilt"):
+        return [
+            {"sides": sides, "depth": depth, "reach": reach, "seed": 0}
+            for sides in (["left"], ["left", "right"])
+            for depth in (1, 2, None)
+            for reach in (0.1, 0.2, 0.4, 0.8)
+        ]
     return [{"of": "gradient", "l1": 1e-2, "alpha": 1.5, "seed": 0}]
 
 

@@ -53,8 +53,11 @@ HITS = {
     "mascing": {"target": 0.8, "utility/benign": 0.93, "protected/forbidden": 0.97},
     "steermoe": {"target": 0.65, "utility/benign": 0.97, "protected/forbidden": 0.97},
     "gradient": {"target": 0.98, "utility/benign": 1.0, "protected/forbidden": 1.0},
+    "shift": {"target": 0.6, "utility/benign": 0.95, "protected/forbidden": 0.97},
+    "tilt": {"target": 0.55, "utility/benign": 0.95, "protected/forbidden": 0.97},
     "random": {"target": 0.45, "utility/benign": 0.8, "protected/forbidden": 0.9},
 }
+BUILT_IN = ("mascing", "steermoe", "gradient", "active")
 TRUTH = {(1, 3): 1.0, (1, 11): -1.0, (2, 5): 1.0, (2, 0): -1.0, (3, 14): 1.0, (3, 7): -1.0}
 
 
@@ -171,6 +174,8 @@ def _selected(on: list[str]) -> list[Candidate]:
         "mascing": Mask.from_bias(sigma * (0.7 * truth + 0.3 * noise) * (noise.abs() > 0.8), SPEC),
         "steermoe": Mask.from_override(ranked > 1.6, ranked < -1.6, ranked, SPEC),
         "gradient": Mask.from_bias(1.5 * sigma * truth, SPEC),
+        "shift": Mask.from_bias(sigma * noise, SPEC),
+        "tilt": Mask.from_bias(-sigma * noise, SPEC),
     }
     found = [Candidate(name, cells_of(name)[-1], masks[name]) for name in on if name != "random"]
     return [*found, shuffled(found[-1], seed=0)]
@@ -277,9 +282,8 @@ def _config(methods: Iterable[str], truth: bool, min_uplift: float) -> RunConfig
                 "truth": "/models/truth-jailbreak-defence.safetensors" if truth else None,
             },
             "gates": {"min_uplift": min_uplift},
-            "methods": {
-                name: None for name in ("mascing", "steermoe", "gradient", "active") if name not in set(methods)
-            },
+            "methods": {name: None for name in BUILT_IN if name not in set(methods)}
+            | {name: {"kind": "a_package.of_ones_own:METHOD"} for name in methods if name not in BUILT_IN},
         }
     )
 

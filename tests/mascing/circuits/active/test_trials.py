@@ -8,8 +8,9 @@ from mascing.engines.generation import generate, prompts_of
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.routers.spec import inspect_routers
-from mascing.schemas.config import BehaviourConfig, GenerationConfig, JudgeConfig
+from mascing.schemas.config import BehaviourConfig, GenerationConfig
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.judges import ExactJudge
 from mascing.steering.steer import steer
 from mascing.traces.batch_recording import record_prompts
 from tests.mascing import olmoe_folder
@@ -31,7 +32,7 @@ def masks(loaded: Loaded) -> list[Mask]:
 
 def behaviour_of(wanted: list[str]) -> tuple[BehaviourConfig, list[Conversation]]:
     """A behaviour whose judge compares with ``wanted``, and the conversations that want it."""
-    exact = JudgeConfig(kind="exact")
+    exact = ExactJudge()
     behaviour = BehaviourConfig(name="tried", conversations="-", target=exact, utility=exact, protected=exact)
     pairs = zip(CONVERSATIONS, wanted, strict=True)
     return behaviour, [one.model_copy(update={"wanted": reply}) for one, reply in pairs]

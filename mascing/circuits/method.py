@@ -1,0 +1,72 @@
+"""What a method is: a search from what the training split shows to candidate masks, with all that a run asks of it.
+
+Shape suffixes: L MoE layer.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from torch import Tensor
+
+from mascing.masks.candidates import Candidate
+from mascing.models.loading import Loaded
+from mascing.routers.spec import RouterSpec
+from mascing.schemas.config import BehaviourConfig, GenerationConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.methods import Span
+from mascing.schemas.search_cost import SearchCost
+from mascing.surrogates.surrogate import Surrogate
+from mascing.traces.trace_set import Traces
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a search may learn from: the training split and nothing else.
+
+    ``model()`` loads the model, once however often it is asked. ``conversations`` are all of the split, ``contrast``
+    the labelled and matched ones of the target set, whose ``traces`` are recorded. ``sigma_L`` [L] is the calibrated
+    spread of each layer's logits. ``surrogates(spans)`` are the members of each span's ensemble, trained for the spans
+    of `mascing`. ``behaviour`` and ``generation`` say how trials are judged and generated. ``recompute`` saves memory
+    where gradients pass, and changes nothing else.
+    """
+
+    model: Callable[[], Loaded]
+    conversations: Sequence[Conversation]
+    contrast: Sequence[Conversation]
+    traces: Traces
+    spec: RouterSpec
+    sigma_L: Tensor
+    surrogates: Callable[[tuple[Span, ...]], Mapping[Span, Sequence[Surrogate]]]
+    behaviour: BehaviourConfig
+    generation: GenerationConfig
+    seed: int
+    recompute: bool
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a search returns: its candidates in the order of its grid, its cost, and one line for who watches."""
+
+    candidates: Sequence[Candidate]
+    cost: SearchCost = field(default_factory=SearchCost)
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that makes masks.
+
+    ``search`` takes the material and the method's own settings, a ``config``. ``version`` is raised whenever it would
+    find other masks for the same material and settings. ``rank`` orders methods by how long they take: the highest
+    starts first, as does one that does not say. ``judges`` says whether it generates and judges replies of its own: the
+    settings for that are then part of its identity, so only a method that never does may say False.
+    """
+
+    name: str
+    config: type[BaseModel]
+    search: Callable[[Material, Any], Proposal]
+    version: int = 1
+    rank: int = 10
+    judges: bool = True

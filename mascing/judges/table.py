@@ -1,0 +1,87 @@
+"""The table of judges: for each kind the model of its options, its factory and the version of its verdicts.
+
+A judge that is not in the table is a factory of the user's own, by import path or entry point. The model of its options
+is the annotation of its one parameter; its version is its attribute ``version``, or 1.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from mascing.errors import ConfigError
+from mascing.judges.exact import exact_judge
+from mascing.judges.judge import Judge
+from mascing.judges.refusal import refusal_judge
+from mascing.plugins import checked, resolve
+from mascing.schemas.judges import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
+
+
+@dataclass(frozen=True)
+class JudgeKind:
+    """A kind of judge.
+
+    ``factory`` takes the options, as a ``config`` or, where that is None, as a plain dict. ``version`` is raised
+    whenever the judge would give other verdicts on the same replies.
+    """
+
+    config: type[BaseModel] | None
+    factory: Callable[[Any], Judge]
+    version: int = 1
+
+
+JUDGES: Mapping[str, JudgeKind] = {
+    "refusal": JudgeKind(RefusalJudge, refusal_judge),
+    "exact": JudgeKind(ExactJudge, exact_judge),
+}
+
+
+def make_judge(config: JudgeConfig) -> Judge:
+    """The judge that the config describes. Raises ConfigError if there is none, or if it cannot tell anything."""
+    kind = kind_of(config)
+    return kind.factory(_options(config, kind))
+
+
+def completed_judge(config: JudgeConfig) -> JudgeConfig:
+    """The config with its options checked, and with the defaults of those that it leaves out.
+
+    Raises ConfigError if there is no such judge and OptionsError if the judge does not take the options.
+    """
+    if not isinstance(config, PluggedJudge):
+        return config
+    options = _options(config, kind_of(config))
+    values = options.model_dump(mode="json") if isinstance(options, BaseModel) else options
+    return PluggedJudge.model_validate({**values, "kind": config.kind})
+
+
+def judge_identity(config: JudgeConfig) -> dict[str, Any]:
+    """All that determines a judge's verdicts on given replies, in plain JSON values."""
+    return {"judge": completed_judge(config).model_dump(mode="json"), "version": kind_of(config).version}
+
+
+def kind_of(config: JudgeConfig) -> JudgeKind:
+    """The row of the table, or what the user's own factory says of itself. Raises ConfigError if there is neither."""
+    return JUDGES[config.kind] if config.kind in JUDGES else _plugged(config.kind)
+
+
+def _plugged(kind: str) -> JudgeKind:
+    factory = resolve(kind, "mascing.judges", JUDGES)
+    try:
+        [parameter] = inspect.signature(factory, eval_str=True).parameters.values()
+    except (NameError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{kind!r} is no judge: it must be a function of one parameter, the judge's options, that returns "
+            f"`async (conversation, reply) -> Verdict` ({error})"
+        ) from error
+    hint = parameter.annotation
+    config = hint if isinstance(hint, type) and issubclass(hint, BaseModel) else None
+    return JudgeKind(config, factory, getattr(factory, "version", 1))
+
+
+def _options(config: JudgeConfig, kind: JudgeKind) -> Any:
+    """What the factory takes."""
+    if not isinstance(config, PluggedJudge):
+        return config
+    return config.options if kind.config is None else checked(kind.config, config.options)

@@ -1,0 +1,90 @@
+"""Parts of the user's own, found by import path or by the entry point of an installed package."""
+
+import difflib
+import importlib
+import json
+from collections.abc import Iterable, Mapping
+from importlib.metadata import entry_points
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from mascing.errors import ConfigError
+from mascing.validation import complaints
+
+Group = Literal["mascing.judges", "mascing.methods"]
+"""The group under which a package declares its entry points."""
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+class OptionsError(ConfigError):
+    """Options that a plug-in does not take: one complaint each, which begins with the option's name."""
+
+    def __init__(self, *said: str) -> None:
+        super().__init__(*said)
+        self.said = said
+
+    def __str__(self) -> str:
+        return "; ".join(self.said)
+
+
+def resolve(kind: str, group: Group, known: Iterable[str] = ()) -> Any:
+    """The object that ``kind`` names: ``my_package.my_module:my_object``, or an entry point of ``group``.
+
+    ``known`` are names that would have been right without a plug-in. Raises ConfigError if there is no such object.
+    """
+    return _imported(kind) if ":" in kind else _declared(kind, group, known)
+
+
+def checked(model: type[Options], options: Mapping[str, Any]) -> Options:
+    """The options as their model, read like the rest of a configuration. Raises OptionsError for what is wrong."""
+    try:
+        return model.model_validate_json(json.dumps(options), strict=True)
+    except ValidationError as error:
+        raise OptionsError(*complaints(error, model)) from error
+
+
+def _imported(path: str) -> Any:
+    module_name, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
+        raise ConfigError(f"{path!r} is no import path: write it as my_package.my_module:my_object")
+    value: Any = _module(module_name, path)
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            near = difflib.get_close_matches(part, dir(value), n=1)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"{path!r}: {module_name} has no {attribute}{hint}")
+        value = getattr(value, part)
+    return value
+
+
+def _module(name: str, path: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise ConfigError(
+                f"{path!r}: there is no module {error.name}: install its package, or put its folder on PYTHONPATH, "
+                "here and on every worker"
+            ) from error
+        raise _failed(path, name, error) from error
+    except Exception as error:
+        raise _failed(path, name, error) from error
+
+
+def _failed(path: str, name: str, error: Exception) -> ConfigError:
+    return ConfigError(f"{path!r}: importing {name} failed with {type(error).__name__}: {error}")
+
+
+def _declared(name: str, group: Group, known: Iterable[str]) -> Any:
+    declared = {point.name: point for point in entry_points(group=group)}
+    if name not in declared:
+        names = sorted({*known, *declared})
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names) or 'none'}"
+        raise ConfigError(
+            f"nothing is registered as {name!r}: {hint}; give an import path (my_package.my_module:my_object), or "
+            f"install the package that declares this entry point of {group}, here and on every worker"
+        )
+    return _imported(declared[name].value)

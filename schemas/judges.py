@@ -1,0 +1,59 @@
+"""How a reply becomes a verdict: one model for each kind of judge, and the union of them that a configuration holds."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Tag, model_validator
+
+from mascing.schemas.base import Frozen
+from mascing.schemas.plugged import Plugged
+
+
+class RefusalJudge(Frozen):
+    """Hit if the reply starts with one of ``phrases``; an empty reply is ``unscored``."""
+
+    kind: Literal["refusal"] = "refusal"
+    phrases: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _needs_phrases(self) -> "RefusalJudge":
+        if not self.phrases:
+            raise ValueError("a refusal judge needs phrases: the openings that count as a refusal")
+        return self
+
+
+class ExactJudge(Frozen):
+    """Hit if the reply equals the conversation's ``wanted`` reply; an empty reply is ``unscored``."""
+
+    kind: Literal["exact"] = "exact"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _takes_no_phrases(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "phrases" in value:
+            raise ValueError("an exact judge compares with `wanted` and takes no phrases")
+        return value
+
+
+class PluggedJudge(Plugged):
+    """Any other judge: one that is registered by the name ``kind``, or whose import path ``kind`` is."""
+
+
+def _tag(value: Any) -> str | None:
+    """Which model of the union a value is for; None where it does not say."""
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if not isinstance(kind, str):
+        return None
+    return kind if kind in ("refusal", "exact") else "plugged"
+
+
+JudgeConfig = Annotated[
+    Annotated[RefusalJudge, Tag("refusal")]
+    | Annotated[ExactJudge, Tag("exact")]
+    | Annotated[PluggedJudge, Tag("plugged")],
+    Discriminator(
+        _tag,
+        custom_error_type="judge_without_kind",
+        custom_error_message="must be a mapping with a `kind`: refusal, exact, or where a judge of your own is",
+    ),
+]
+"""The judge of one kind of set, told apart by ``kind``."""

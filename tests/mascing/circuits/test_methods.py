@@ -1,0 +1,35 @@
+"""The table of methods is whole: what the configuration can name is searched for and has a look."""
+
+from mascing.circuits.methods import METHODS, method_identity, searches_of
+from mascing.report.looks import LOOKS
+from mascing.schemas.methods import MethodsConfig
+
+CONTROL = "random"
+FIELDS = set(MethodsConfig.model_fields)
+
+
+def test_every_method_of_the_configuration_has_a_row_and_a_look() -> None:
+    assert METHODS.keys() == FIELDS - {CONTROL}
+    assert LOOKS.keys() == FIELDS | {"baseline"}
+    assert all(LOOKS[name].axes for name in METHODS)
+
+
+def test_the_row_of_a_method_is_that_of_its_settings() -> None:
+    settings = MethodsConfig().searched
+    assert {name: method.config for name, method in METHODS.items()} == {
+        name: type(value) for name, value in settings.items()
+    }
+    assert all(method.name == name for name, method in METHODS.items())
+
+
+def test_the_longest_searches_start_first() -> None:
+    ranked = sorted(METHODS, key=lambda name: METHODS[name].rank, reverse=True)
+    assert ranked == ["active", "mascing", "gradient", "steermoe"]
+
+
+def test_only_what_is_on_is_searched_and_identified() -> None:
+    config = MethodsConfig(mascing=None, active=None)
+    assert list(searches_of(config)) == ["steermoe", "gradient"]
+    assert method_identity(config)["versions"] == {"steermoe": 1, "gradient": 1}
+    assert not any(search.method.judges for search in searches_of(config).values())
+    assert searches_of(MethodsConfig())["active"].method.judges

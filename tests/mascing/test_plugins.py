@@ -1,0 +1,99 @@
+"""Plug-ins of a configuration: what is found, and what is refused before anything starts."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mascing.config import load_config
+from mascing.errors import ConfigError
+from mascing.plugins import resolve
+
+JUDGE = "tests.recipes.my_package.judging:courtesy"
+METHOD = "tests.recipes.my_package.searching:MEAN_SHIFT"
+
+
+def loaded(folder: Path, target: Any = None, methods: Any = None) -> Any:
+    exact = {"kind": "exact"}
+    behaviour = {"name": "b", "conversations": "c.jsonl", "target": target or exact}
+    file = folder / "run.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "model": {"path": "m"},
+                "behaviour": behaviour | {"utility": exact, "protected": exact},
+                "methods": methods or {},
+            }
+        )
+    )
+    return load_config(str(file))
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "falls_over.py").write_text("1 / 0\n")
+    (tmp_path / "needs_more.py").write_text("import no_such_package_anywhere\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+@pytest.mark.usefixtures("broken")
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("no_such_package.judging:judge", "there is no module no_such_package: install its package, or put its folder"),
+        ("tests.recipes.no_such_module:judge", "there is no module tests.recipes.no_such_module: install"),
+        ("falls_over:judge", "importing falls_over failed with ZeroDivisionError: division by zero"),
+        ("needs_more:judge", "importing needs_more failed with ModuleNotFoundError: No module named 'no_such_package_"),
+        ("tests.recipes.my_package.judging:courtsy", "has no courtsy: did you mean 'courtesy'?"),
+        ("tests.recipes.my_package.judging:", "is no import path: write it as my_package.my_module:my_object"),
+        ("../judging:judge", "is no import path"),
+        ("tests.recipes.my_package.judging:CourtesyOptions.model_fields", "is no judge: it must be a function of one"),
+        ("builtins:print", "is no judge: it must be a function of one parameter"),
+        ("refusl", "nothing is registered as 'refusl': did you mean 'refusal'?"),
+        ("vibes", "nothing is registered as 'vibes': known are exact, refusal; give an import path"),
+    ],
+)
+def test_a_judge_that_is_not_there_is_refused(tmp_path: Path, kind: str, said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        loaded(tmp_path, target={"kind": kind})
+    assert str(refused.value).startswith("behaviour.target.kind: ")
+    assert said in str(refused.value)
+    assert str(refused.value).endswith("(in " + str(tmp_path / "run.yaml") + ")")
+
+
+@pytest.mark.parametrize(
+    ("methods", "said"),
+    [
+        ({"mascng": {"alphas": [1]}}, "methods.mascng: unknown key; did you mean 'mascing'?"),
+        ({"mine": None}, "methods.mine: unknown key; known are mascing, steermoe, gradient, active, random"),
+        ({"mine": {"kind": JUDGE}}, "is no method: it must be a mascing.circuits.method.Method"),
+        ({"mine": {"kind": "vibes"}}, "methods.mine.kind: nothing is registered as 'vibes'"),
+        ({"mine": {"kind": METHOD, "alphas": "1"}}, 'methods.mine.alphas: must be a list, got "1"'),
+        ({"Mine": {"kind": METHOD}}, "methods: a method cannot be named 'Mine'"),
+        ({"baseline": {"kind": METHOD}}, "methods: a method cannot be named 'baseline'"),
+    ],
+)
+def test_a_method_that_is_not_there_is_refused(tmp_path: Path, methods: Any, said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        loaded(tmp_path, methods=methods)
+    assert said in str(refused.value)
+
+
+def test_all_that_is_wrong_with_plug_ins_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"behaviour\.target\.at_least: .*; methods\.mine\.alphs: unknown key"):
+        loaded(tmp_path, {"kind": JUDGE, "at_least": "1"}, {"mine": {"kind": METHOD, "alphs": [1]}})
+
+
+def test_a_package_declares_names_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    declared = tmp_path / "courtesies-1.0.dist-info"
+    declared.mkdir()
+    (declared / "METADATA").write_text("Metadata-Version: 2.1\nName: courtesies\nVersion: 1.0\n")
+    (declared / "entry_points.txt").write_text(
+        f"[mascing.judges]\ncourteous = {JUDGE}\n[mascing.methods]\nmean_shift = {METHOD}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = loaded(tmp_path, {"kind": "courteous"}, {"mine": {"kind": "mean_shift", "alphas": [2]}})
+    assert config.behaviour.target.options == {"words": ["please", "thank you"], "at_least": 1}
+    assert config.methods.plugged["mine"].options == {"spans": ["question"], "alphas": [2.0]}
+    assert resolve("courteous", "mascing.judges") is resolve(JUDGE, "mascing.judges")

@@ -1,0 +1,76 @@
+"""The recipe of a method: searched for on a worker like a built-in one, under the name that the configuration gives."""
+
+from pathlib import Path
+
+import pytest
+
+from mascing.circuits.methods import completed_method, method_identity, searches_of
+from mascing.plugins import OptionsError
+from mascing.routers.spec import inspect_routers
+from mascing.runs.readers import candidates_of
+from mascing.schemas.config import BehaviourConfig, ComputeConfig, ModelConfig, RunConfig
+from mascing.schemas.judges import ExactJudge
+from mascing.schemas.methods import MethodsConfig, PluggedMethod
+from mascing.storage.object_storage import Storage
+from mascing.tasks.harvest import harvest
+from mascing.tasks.optimise import optimise
+from mascing.tasks.prepare import prepare
+from mascing.tasks.running.actors import Pool
+from mascing.tasks.train import train
+from tests.mascing import olmoe_folder
+
+KIND = "tests.recipes.my_package.searching:MEAN_SHIFT"
+ALONE = {"mascing": None, "steermoe": None, "gradient": None, "active": None}
+
+
+def methods(**options: object) -> MethodsConfig:
+    return MethodsConfig.model_validate({**ALONE, "shift": {"kind": KIND, **options}})
+
+
+def config_for(folder: Path) -> RunConfig:
+    chats = [
+        olmoe_folder.conversation(
+            f"c{number}", f"an {kind} question", label="negative" if kind == "odd" else "positive"
+        )
+        for number, kind in enumerate(("even", "odd") * 12)
+    ]
+    (folder / "c.jsonl").write_text("".join(chat.model_dump_json() + "\n" for chat in chats))
+    judge = ExactJudge()
+    return RunConfig(
+        model=ModelConfig(path=str(olmoe_folder.save(folder / "model"))),
+        behaviour=BehaviourConfig(
+            name="b", conversations=str(folder / "c.jsonl"), target=judge, utility=judge, protected=judge
+        ),
+        methods=methods(alphas=[0.5, 2.0]),
+        compute=ComputeConfig(workers=1),
+    )
+
+
+def test_it_runs_in_the_optimise_stage(tmp_path: Path) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path)
+    with Pool(config.compute) as pool:
+        prepared = prepare(storage, config).manifest
+        harvested = harvest(storage, config, prepared, pool=pool).manifest
+        trained = train(storage, config, prepared, harvested, pool=pool).manifest
+        optimised = optimise(storage, config, prepared, harvested, trained, pool=pool).manifest
+    assert optimised.facts.candidates == {"shift": 2}
+    found = candidates_of(storage, optimised)
+    assert [(one.method, one.cell["alpha"]) for one in found] == [("shift", 0.5), ("shift", 2.0)]
+    assert all(one.mask.spec == inspect_routers(olmoe_folder.model()) for one in found)
+    assert found[0].mask.entries > 0
+
+
+def test_its_settings_and_its_version_are_its_identity() -> None:
+    expected = {"kind": KIND, "spans": ["question"], "alphas": [0.5, 1.0]}
+    assert method_identity(methods()) == {"methods": {"shift": expected}, "versions": {"shift": 1}}
+    assert method_identity(methods(alphas=[2.0])) != method_identity(methods())
+
+
+def test_its_options_are_checked() -> None:
+    with pytest.raises(OptionsError, match="alpha: unknown key; did you mean 'alphas'"):
+        searches_of(methods(alpha=[1.0]))
+
+
+def test_what_it_looks_at_is_recorded() -> None:
+    settings = completed_method(PluggedMethod.model_validate({"kind": KIND, "spans": ["reply"]}))
+    assert MethodsConfig.model_validate({**ALONE, "shift": settings}).spans == {"reply"}
