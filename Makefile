@@ -1,4 +1,4 @@
-# The two commands of the README, each from nothing: `make demo` and `make test`.
+# Each from nothing: `make demo`, `make test`, and `make test-range` for both ends of the range of transformers.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check install clean
+.PHONY: demo test check install test-range clean
 
 demo: install
 	$(BIN)/mascing demo
@@ -26,11 +26,32 @@ install: $(VENV)/.installed
 # constraints.txt pins everything, torch included: a loose torch requirement pulls gigabytes of CUDA. torch comes first and
 # by pip, so that a local CPU build that pip is configured to find is taken; uv does the rest in a tenth of pip's time.
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "MASCing needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[dev]'
+	$(call environment,$(VENV),constraints.txt)
 	touch $@
+
+# The core at both ends of pyproject's range of transformers, each end in an environment of its own. All direct
+# dependencies but transformers are pinned there, so uv's `lowest-direct` and `highest` choose that one alone.
+CORE_TESTS := $(addprefix tests/mascing/,routers steering traces models)
+
+test-range: test-range-lowest-direct test-range-highest
+
+test-range-%: build/transformers-%/.installed
+	build/transformers-$*/bin/python -c 'import transformers; print("transformers", transformers.__version__)'
+	build/transformers-$*/bin/python -m pytest -q $(CORE_TESTS)
+
+.PRECIOUS: build/transformers-%/.installed
+build/transformers-%/.installed: pyproject.toml constraints.txt
+	mkdir -p build
+	grep -vE '^(transformers|huggingface-hub|tokenizers)==' constraints.txt > build/constraints-$*.txt
+	$(call environment,build/transformers-$*,build/constraints-$*.txt,--resolution $*)
+	touch $@
+
+define environment
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "MASCing needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(2) torch uv
+	$(1)/bin/uv pip install --quiet --python $(1)/bin/python --compile-bytecode --constraint $(2) $(3) --editable '.[dev]'
+endef
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mascing.steering.steer import steer
     from mascing.traces.recording import record
 
+    __version__: str
+
 __all__ = ["Mask", "RouterSpec", "bake", "inspect_routers", "record", "steer"]
 
 _HOMES = {
@@ -26,6 +28,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("mascing")
     if name not in _HOMES:
         raise AttributeError(f"module 'mascing' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,9 +1,11 @@
 """The command line. It imports no torch, Ray or Prefect until a command needs them."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+import mascing
 from mascing.commands.audit import audit
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
@@ -26,6 +28,22 @@ app = typer.Typer(
         "your own. Then `mascing run run.yaml`."
     ),
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mascing {mascing.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 app.command()(demo)
 app.command()(run)
 app.command()(plan)

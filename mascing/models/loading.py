@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +39,7 @@ def load(config: ModelConfig) -> Loaded:
     with local_folder(config) as folder:
         settings = _settings(folder)
         _refuse_without_weights(folder)
+        _refuse_unloadable_fp8(folder, settings)
         tokenizer = _tokenizer(folder, config)
         return Loaded(_model(folder, settings, config), tokenizer)
 
@@ -69,6 +71,12 @@ def _refuse_without_weights(folder: Path) -> None:
         raise ModelError(f"{folder} has its weights as .bin alone, which run code on load: convert to safetensors")
     if missing:
         raise ModelError(f"{folder} lacks weights: {missing[0]}" + f" and {len(missing) - 1} more" * (len(missing) > 1))
+
+
+def _refuse_unloadable_fp8(folder: Path, settings: dict[str, Any]) -> None:
+    is_fp8 = (settings.get("quantization_config") or {}).get("quant_method") == "fp8"
+    if is_fp8 and version("transformers").startswith("5.16."):
+        raise ModelError(f"{folder} is quantised to FP8, which transformers 5.16 cannot load: install 5.17 or newer")
 
 
 def _tokenizer(folder: Path, config: ModelConfig) -> Any:

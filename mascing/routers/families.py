@@ -31,6 +31,22 @@ SCORING: dict[str, str] = {
 
 UNLISTED = "unlisted"
 
+ROUTER_CLASSES: dict[str, str] = {
+    "deepseek_v2": "DeepseekV2TopkRouter",
+    "deepseek_v3": "DeepseekV3TopkRouter",
+    "glm4_moe": "Glm4MoeTopkRouter",
+    "dots1": "Dots1TopkRouter",
+    "granitemoe": "GraniteMoeTopKRouter",
+    "hunyuan_v1_moe": "HunYuanMoEV1Gate",
+    "llama4_text": "Llama4Router",
+    "dbrx": "DbrxRouter",
+}
+"""Classes of the routers that transformers records as ``router_logits`` from 5.19 on; before, it records none of these
+families' routers, or the whole block around them."""
+
+IMPLIED_SETTINGS: dict[str, dict[str, float]] = {"gpt_oss": {"swiglu_alpha": 1.702, "swiglu_limit": 7.0}}
+"""Config fields that older releases of transformers lack, with the values that those have in their code."""
+
 UNSUPPORTED: dict[str, str] = {
     "doge": "it routes with factored keys, so there is no router weight with one row an expert",
 }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mascing.errors import ModelError
-from mascing.routers.families import CORRECTION_NAMES, SCORING, UNLISTED, UNSUPPORTED
+from mascing.routers.families import CORRECTION_NAMES, IMPLIED_SETTINGS, ROUTER_CLASSES, SCORING, UNLISTED, UNSUPPORTED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,7 +23,7 @@ class RouterSpec:
 
     ``layer_ids`` are the depths of the MoE layers in the model (dense layers have none), ``n_experts`` E, ``top_k``
     K. ``fingerprint`` is a sha256 over the model's config and router weights, biases included; it is the same for
-    every dtype, device, attention or experts implementation that the checkpoint is loaded with.
+    every dtype, device, attention or experts implementation, and transformers, that the checkpoint is loaded with.
     """
 
     family: str
@@ -101,8 +101,8 @@ class Router:
 def find_routers(model: nn.Module) -> list[Router]:
     """The routers of ``model`` in depth order.
 
-    They are the modules that transformers records as ``router_logits``. Raises ModelError if there are none or if
-    they cannot be tapped.
+    They are the modules that transformers records as ``router_logits``, or those of the class that is known to route
+    in the family. Raises ModelError if there are none or if they cannot be tapped.
     """
     config = getattr(model, "config", None)
     if config is None or not hasattr(config, "get_text_config"):
@@ -113,7 +113,8 @@ def find_routers(model: nn.Module) -> list[Router]:
     if family in UNSUPPORTED:
         raise ModelError(f"{family} cannot be steered: {UNSUPPORTED[family]}")
     _refuse_quantised(model)
-    routers = [_router(model, name, module) for name, module in _recorded(model)]
+    modules = _of_class(model, ROUTER_CLASSES[family]) if family in ROUTER_CLASSES else _recorded(model)
+    routers = [_router(model, name, module) for name, module in modules]
     if not routers:
         raise ModelError(f"{family} has no routers that transformers records as router_logits: it cannot be steered")
     _refuse_offloaded(routers)
@@ -131,6 +132,13 @@ def stored_tensor(module: nn.Module, name: str) -> Tensor:
     stored = module._parameters[name] if name in module._parameters else module._buffers[name]
     assert stored is not None
     return stored
+
+
+def _of_class(model: nn.Module, class_name: str) -> Iterator[tuple[str, nn.Module]]:
+    """Modules of the class with that name; a module that is tapped has a subclass of it."""
+    for name, module in model.named_modules():
+        if any(base.__name__ == class_name for base in type(module).__mro__):
+            yield name, module
 
 
 def _recorded(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -257,7 +265,7 @@ _NOT_IDENTITY = re.compile(
 
 
 def _fingerprint(config: Any, routers: list[Router]) -> str:
-    digest = hashlib.sha256(json.dumps(_identity(config.to_dict()), sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(json.dumps(_identity(_settings(config)), sort_keys=True, default=str).encode())
     for router in routers:
         for tensor in (router.weight, router.owner._parameters.get("bias"), router.correction):
             if tensor is not None:
@@ -265,6 +273,15 @@ def _fingerprint(config: Any, routers: list[Router]) -> str:
                 stored = tensor.detach().to(torch.bfloat16).contiguous().cpu()
                 digest.update(stored.view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """The config's fields, with those that only some supported releases of transformers write out."""
+    settings = {**IMPLIED_SETTINGS.get(config.model_type, {}), **config.to_dict()}
+    rotary = settings.get("rope_parameters") or {}
+    if "partial_rotary_factor" in rotary:
+        settings.setdefault("partial_rotary_factor", rotary["partial_rotary_factor"])
+    return settings
 
 
 def _identity(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import GptOssConfig, GptOssForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
+from mascing.errors import ModelError
+from mascing.models import loading
 from mascing.models.loading import load
 from mascing.schemas.config import ModelConfig
 from mascing.traces.batch_recording import harvest
 from tests.mascing.olmoe_folder import conversation, tokenizer
 
 Weights = dict[str, Tensor]
+
+loads_fp8 = pytest.mark.skipif(version("transformers").startswith("5.16."), reason="transformers 5.16 loads no FP8")
 
 FP4 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
 
@@ -94,7 +99,8 @@ def write(folder: Path, model: Any, weights: Weights, **settings: Any) -> ModelC
 
 
 @pytest.mark.parametrize(
-    ("build", "quantise", "settings"), [(qwen3_moe, fp8, FP8_CONFIG), (gpt_oss, mxfp4, MXFP4_CONFIG)]
+    ("build", "quantise", "settings"),
+    [pytest.param(qwen3_moe, fp8, FP8_CONFIG, marks=loads_fp8), (gpt_oss, mxfp4, MXFP4_CONFIG)],
 )
 def test_a_quantised_checkpoint_records_what_its_weights_stand_for(
     build: Callable[[], Any],
@@ -113,3 +119,11 @@ def test_a_quantised_checkpoint_records_what_its_weights_stand_for(
     for row, wanted in zip(quantised, expected, strict=True):
         assert torch.allclose(row.z, wanted.z, atol=1e-2, rtol=1e-2)
         assert float(wanted.z.float().std()) > 0.1
+
+
+def test_fp8_is_refused_where_transformers_cannot_load_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = qwen3_moe()
+    checkpoint = write(tmp_path, model, model.state_dict(), quantization_config=FP8_CONFIG)
+    monkeypatch.setattr(loading, "version", lambda _: "5.16.1")
+    with pytest.raises(ModelError, match=r"5\.16 cannot load: install 5\.17 or newer"):
+        load(checkpoint)

@@ -23,25 +23,30 @@ COLUMNS = {
     "`torch.compile`": "torch.compile",
     "Baking": "baking",
 }
-INTRODUCTION = """# Families
+INTRODUCTION = """# Router families
 
-What was run on tiny models of each family's real transformers class (8 experts, top-2, random weights, CPU). This
-page is written by `python -m tests.mascing.routers.families.table` from the outcome of the tests in
-`tests/mascing/routers/families/`, and a test keeps it current.
+Each family was run as a tiny model of its real transformers class: 8 experts, top-2, random weights, CPU. The tests in
+`tests/mascing/routers/families/` wrote the outcomes. `python -m tests.mascing.routers.families.table` writes this page
+from them, and a test keeps it current. `make test-range` runs the same tests at both ends of the supported range of
+transformers.
 
-- *against the definition*: selections of experts compared with an independent implementation of the family's
-  selection in float64, with the weights equal within 2e-6. The override is stated on log-softmax scores as in the
-  SteerMoE paper; where a shift of all logits changes the weights (sigmoid scores, sparsemixer), it is stated on
-  the logits.
-- *bounded by the correction*: these routers add a learned correction to scores in [0, 1] before they select. A
-  logit bias moves a score no further than 0 or 1, so it may not switch an expert off or on. An override mask edits
-  the corrected scores as well, and does.
-- *baking* writes the mask into the checkpoint. *Selection only*: the weight of an expert forced on comes from its
-  uncorrected score, so it weighs less than when steered.
-- `torch.compile` runs the graph capture (`backend="eager"`).
+The words in the tables mean:
 
-`deepseek` is v1 (deepseek-moe-16b), which loads natively as `qwen2_moe`, equal to its definition. `doge` and other
-routers with factored keys are refused, and so are routers that quantisation replaced.
+- *against the definition*: The selected experts are compared with an independent implementation of the family's
+  selection in float64; the weights are equal within 2e-6.
+- *by log-softmax scores, by logits*: What the override is stated on. The SteerMoE paper states it on log-softmax
+  scores. Where a shift of all logits changes the weights (sigmoid scores, sparsemixer), it is stated on the logits.
+- *bounded by the correction*: These routers add a learned correction to scores in [0, 1] before they select. A logit
+  bias moves a score no further than 0 or 1, so it may not switch an expert off or on. An override mask edits the
+  corrected scores as well, and does.
+- *baking*: The mask is written into the checkpoint.
+- *selection only*: The weight of an expert that is forced on comes from its uncorrected score, so it weighs less than
+  when steered.
+- *full graph*: `torch.compile` captures the graph (`backend="eager"`).
+
+`deepseek` is v1 (deepseek-moe-16b). It loads natively as `qwen2_moe`, with outputs equal to its definition. `doge` and
+other routers with factored keys are refused, and so are routers that quantisation replaced. FP8 checkpoints need
+transformers 5.17 or newer.
 """
 
 

@@ -11,6 +11,7 @@ import transformers
 from torch import Tensor
 
 from mascing.masks.mask import Mask
+from mascing.routers.families import ROUTER_CLASSES
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.steering.steer import steer
 from tests.mascing.routers.families.family_models import EXPERTS, FAMILIES, IMPLEMENTATIONS, TOP_K, VOCABULARY, build
@@ -56,6 +57,25 @@ def test_routers_are_found_and_described(models: dict[str, Any], name: str) -> N
     expect(name, "model_type", spec.family)
     expect(name, "class", FAMILIES[name].causal_lm)
     expect(name, "scoring", spec.scoring)
+
+
+@every_family
+def test_the_fingerprint_is_the_same_in_every_supported_transformers(name: str) -> None:
+    model = build(name)
+    for tensor in (*model.parameters(), *model.buffers()):  # random weights differ between releases
+        tensor.detach().fill_(0.5)
+    expect(name, "fingerprint", inspect_routers(model).fingerprint)
+
+
+@pytest.mark.parametrize("name", ROUTER_CLASSES)
+def test_routers_are_found_where_transformers_does_not_record_them(
+    models: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = inspect_routers(models[name])
+    for part in models[name].modules():
+        if getattr(part, "_can_record_outputs", None):
+            monkeypatch.setattr(part, "_can_record_outputs", {})
+    assert inspect_routers(models[name]) == spec
 
 
 @every_family
