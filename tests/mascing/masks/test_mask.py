@@ -23,7 +23,8 @@ def a_bias(**provenance: Any) -> Mask:
 def an_override() -> Mask:
     on = torch.tensor([[1, 0, 0, 0], [0, 0, 0, 0]], dtype=torch.bool)
     off = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 1]], dtype=torch.bool)
-    return Mask.from_override(on, off, torch.zeros(2, 4), SPEC, epsilon=0.05, provenance={"method": "steermoe"})
+    priority = (torch.arange(8.0).view(2, 4) - 3) / 8
+    return Mask.from_override(on, off, priority, SPEC, epsilon=0.05, provenance={"method": "steermoe"})
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,22 @@ def test_rule_entries_and_digest_say_what_is_in_it() -> None:
     assert a_bias().digest == a_bias().digest
     assert len({a_bias().digest, a_bias(method="x").digest, an_override().digest}) == 3
     assert len({a_bias(), a_bias(), an_override()}) == 2
+
+
+@pytest.mark.parametrize(
+    ("mask", "digest"),
+    [
+        (
+            a_bias(method="mascing", lambdas=[0.1, 1e-5]),
+            "561a9bad2fb565076077d5fb67639b14f934696df69b452484d3ffbd38d88c35",
+        ),
+        (an_override(), "6943a2fbbf3b57d6e288cc3fcb1c709fd511f57fdc901bb6a0eec2d57cd7c657"),
+    ],
+    ids=["bias", "override"],
+)
+def test_the_bytes_of_a_mask_never_change(mask: Mask, digest: str) -> None:
+    """A change here makes every published mask another than the one on its card."""
+    assert mask.digest == digest
 
 
 def test_a_mask_keeps_its_own_copy_of_the_bias() -> None:
