@@ -17,6 +17,7 @@ from mascing.circuits.gradient.attribution import effect_from_bytes
 from mascing.conversations.json_lines import from_table
 from mascing.errors import DataError
 from mascing.masks.candidates import Candidate, from_bytes
+from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.report.evidence import Evidence, MaskMap, Reply
 from mascing.schemas.base import Frozen
 from mascing.schemas.config import RunConfig
@@ -112,13 +113,12 @@ def _maps(storage: Storage, manifests: Manifests) -> dict[str, MaskMap]:
 
 def _map(candidate: Candidate, sigma_L: torch.Tensor) -> MaskMap:
     mask = candidate.mask
-    if mask.bias is not None:
-        values_LE = mask.bias / sigma_L[:, None]
-    else:
-        assert mask.activated is not None
-        assert mask.deactivated is not None
-        values_LE = mask.activated.float() - mask.deactivated.float()
-    return MaskMap(candidate.method, mask.rule, values_LE.tolist(), mask.entries, mask.digest)
+    match mask.rule:
+        case BiasRule(bias_LE):
+            values_LE = bias_LE / sigma_L[:, None]
+        case OverrideRule(signed_LE=signed_LE):
+            values_LE = signed_LE
+    return MaskMap(candidate.method, mask.rule.name, values_LE.tolist(), mask.entries, mask.digest)
 
 
 def _attribution(storage: Storage, manifests: Manifests) -> list[list[float]] | None:

@@ -105,9 +105,10 @@ def candidates(
         ]
         drawn = _drawn(to_change, to_keep, config.generations_of(number), generator)
         tried = [_varied(proposals, successes, generator) for _ in drawn]
-        masks = [Mask.from_bias(sigma[:, None] * S_LE, spec) for S_LE in tried]
+        biases = [sigma[:, None] * S_LE for S_LE in tried]
+        masks = [Mask.from_bias(bias_LE, spec) for bias_LE in biases]
         trials = engine(list(zip(drawn, masks, strict=True)))
-        lessons += [Lesson.of(trial) for trial in trials]
+        lessons += [Lesson.of(trial, bias_LE) for trial, bias_LE in zip(trials, biases, strict=True)]
         successes += [S_LE for S_LE, trial in zip(tried, trials, strict=True) if _changed(trial)]
         rounds.append(_summary(trials))
         if progress is not None:

@@ -53,7 +53,7 @@ def attribution(
             (batch.margins(loaded.model).sum() / rows).backward()
             if progress is not None:
                 progress(done, len(batches))
-    assert S_LE.grad is not None
+    assert S_LE.grad is not None  # torch types it as optional; there is at least one batch
     n = len(batches)
     return Attribution(S_LE.grad / sigma[:, None], Passes(n * (2 if recompute else 1), n, batch_size))
 

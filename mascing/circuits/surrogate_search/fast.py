@@ -142,7 +142,7 @@ class _Objective:
             loss_C = self._of(member, S_CLE) / len(self._members)
             torch.autograd.backward(loss_C.sum())
             losses_MC.append(loss_C.detach())
-        assert S_CLE.grad is not None
+        assert S_CLE.grad is not None  # torch types it as optional; there is at least one member
         return torch.stack(losses_MC).sum(dim=0), S_CLE.grad
 
     def _of(self, member: FoldedSurrogate, S_CLE: Tensor) -> Tensor:

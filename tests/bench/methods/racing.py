@@ -32,6 +32,7 @@ from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 from mascing.tasks.optimise import candidates_of, methods_of
 from mascing.tasks.prepare import conversations_of
+from tests.mascing.mask_rules import bias_of
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 READ = 0.25
@@ -45,9 +46,8 @@ def grid(storage: Storage, inputs: ReportInputs) -> list[Candidate]:
     cells = [one for one in found if one.method in ("steermoe", "gradient")]
     for one in found:
         if one.method == "mascing" and one.cell["alpha"] == 1 and one.cell["span"] == "question+prompt":
-            assert one.mask.bias is not None
             for alpha in ALPHAS:
-                mask = Mask.from_bias(alpha * one.mask.bias, one.mask.spec, {})
+                mask = Mask.from_bias(alpha * bias_of(one.mask), one.mask.spec, {})
                 cells.append(Candidate("mascing", {**one.cell, "alpha": alpha}, mask))
     return cells
 

@@ -15,6 +15,7 @@ from mascing.errors import DataError
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.config import RunConfig
+from tests.mascing.mask_rules import bias_of
 
 SPEC = RouterSpec(family="olmoe", layer_ids=(0,), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
 
@@ -150,9 +151,7 @@ def test_masks_are_composed_into_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert "expert   0  1: +1.000, 2: -0.250 -> +0.750" in said
     assert f"next: prove it on its model: mascing mask verify {paths[2]}" in said
-    bias = Mask.load(paths[2]).bias
-    assert bias is not None
-    assert bias.tolist() == [[0.75, 0.0, 0.0, 0.0]]
+    assert bias_of(Mask.load(paths[2])).tolist() == [[0.75, 0.0, 0.0, 0.0]]
 
 
 def test_a_composed_mask_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

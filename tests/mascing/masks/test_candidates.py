@@ -23,7 +23,7 @@ def test_bytes_bring_back_the_same_candidates() -> None:
     before = two()
     back = from_bytes(to_bytes(before))
     assert [(c.method, c.cell, c.mask.digest) for c in back] == [(c.method, c.cell, c.mask.digest) for c in before]
-    assert [c.mask.rule for c in back] == ["bias", "override"]
+    assert [c.mask.rule.name for c in back] == ["bias", "override"]
     assert to_bytes(back) == to_bytes(before)
 
 

@@ -12,6 +12,7 @@ from mascing.surrogates.surrogate import Surrogate, score, train_surrogate
 from mascing.traces.trace_set import TraceSet
 from tests.mascing.circuits.surrogate_search.published_loop import published_search, surrogate_logits
 from tests.mascing.made_traces import SPEC, TELLING, traces
+from tests.mascing.mask_rules import bias_of
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +128,7 @@ def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrog
         for alpha in (0.5, 2.0)
     ]
     (_, S_LE) = search([surrogate], data.span("question"), data.sigma(), config, 0, quiet)
-    weak, strong = found[5].mask.bias, found[7].mask.bias
-    assert weak is not None
-    assert strong is not None
+    weak, strong = bias_of(found[5].mask), bias_of(found[7].mask)
     assert torch.allclose(weak, 2.0 * data.sigma()[:, None] * S_LE)
     assert torch.allclose(strong, torch.where(S_LE.abs() > 0.3, weak, 0.0))
     assert found[7].method == "mascing"
