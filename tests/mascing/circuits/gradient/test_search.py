@@ -173,13 +173,6 @@ def test_a_model_in_bfloat16_finds_a_mask_that_works_in_it(spec: RouterSpec) -> 
         assert (margins(half) - before).mean() > 0.5
 
 
-def test_progress_counts_steps_over_all_searches(tiny: Loaded, spec: RouterSpec) -> None:
-    seen: list[tuple[int, int]] = []
-    config = QUICK.model_copy(update={"steps": 2, "l1": (0.0, 0.1)})
-    candidates(tiny, spec, CONTRAST, [], SIGMA, config, seed=0, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
-
-
 def test_prompts_beyond_the_context_lose_their_oldest_tokens() -> None:
     short = loaded(max_position_embeddings=40)
     history = conversation("long", "an old question", "an old reply", "do it")
