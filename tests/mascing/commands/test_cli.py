@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,21 +28,14 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return lines[0]
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys, mascing.cli\n"
         "try: mascing.cli.main(['--help'])\n"
         "finally: print(sorted({'torch', 'transformers', 'ray', 'prefect', 'pyarrow', 'scipy'} & set(sys.modules)))"
     )
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - started)
-        assert done.stdout.splitlines()[-1] == "[]"
-        if seconds[-1] < 1:
-            break
-    assert min(seconds) < 1
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
