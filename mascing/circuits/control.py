@@ -23,17 +23,8 @@ def shuffled(candidate: Candidate, seed: int) -> Candidate:
     cell = {"of": candidate.method, **candidate.cell, "seed": seed}
     provenance = {"method": NAME, **cell}
     mask = candidate.mask
-    if mask.bias is not None:
-        places_LE = _places(mask.bias != 0, generator)
-        return Candidate(NAME, cell, Mask.from_bias(_moved(mask.bias, places_LE), mask.spec, provenance))
-    assert mask.activated is not None
-    assert mask.deactivated is not None
-    assert mask.priority is not None
-    places_LE = _places(mask.activated | mask.deactivated, generator)
-    on, off, priority = (
-        _moved(tensor_LE, places_LE) for tensor_LE in (mask.activated, mask.deactivated, mask.priority)
-    )
-    return Candidate(NAME, cell, Mask.from_override(on, off, priority, mask.spec, mask.epsilon, provenance))
+    places_LE = _places(mask.rule.entries_LE, generator)
+    return Candidate(NAME, cell, Mask(mask.spec, mask.rule.moved(places_LE), provenance))
 
 
 def _places(entries_LE: Tensor, generator: torch.Generator) -> Tensor:
@@ -45,7 +36,3 @@ def _places(entries_LE: Tensor, generator: torch.Generator) -> Tensor:
         again = entries[torch.randperm(len(entries), generator=generator)]
         places_E[torch.cat([entries, free])] = torch.cat([free, again])
     return places_LE
-
-
-def _moved(tensor_LE: Tensor, places_LE: Tensor) -> Tensor:
-    return torch.empty_like(tensor_LE).scatter_(1, places_LE, tensor_LE)

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from mascing.errors import DataError
 from mascing.masks.mask import Mask
+from mascing.masks.rules import TENSORS, rule_of
 from mascing.routers.spec import RouterSpec
-
-TENSORS = ("bias", "activated", "deactivated", "priority")
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,8 @@ def to_bytes(candidates: Sequence[Candidate]) -> bytes:
     """All candidates in one safetensors file; equal candidates give equal bytes."""
     tensors = {"described": _described(candidates)}
     for number, candidate in enumerate(candidates):
-        for name in TENSORS:
-            tensor: Tensor | None = getattr(candidate.mask, name)
-            if tensor is not None:
-                tensors[f"{number}.{name}"] = tensor.contiguous()
+        for name, tensor in candidate.mask.rule.tensors.items():
+            tensors[f"{number}.{name}"] = tensor.contiguous()
     return bytes(save(tensors))
 
 
@@ -54,7 +51,7 @@ def _described(candidates: Sequence[Candidate]) -> Tensor:
             "method": candidate.method,
             "cell": candidate.cell,
             "spec": candidate.mask.spec.to_json(),
-            "epsilon": candidate.mask.epsilon,
+            "epsilon": candidate.mask.rule.epsilon,
             "provenance": candidate.mask.provenance,
         }
         for candidate in candidates
@@ -63,10 +60,6 @@ def _described(candidates: Sequence[Candidate]) -> Tensor:
 
 
 def _candidate(number: int, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Candidate:
-    mask = Mask(
-        spec=RouterSpec.from_json(facts["spec"]),
-        epsilon=facts["epsilon"],
-        provenance=facts["provenance"],
-        **{name: tensors.get(f"{number}.{name}") for name in TENSORS},
-    )
+    named = {name: tensors[key] for name in TENSORS if (key := f"{number}.{name}") in tensors}
+    mask = Mask(RouterSpec.from_json(facts["spec"]), rule_of(named, facts["epsilon"]), facts["provenance"])
     return Candidate(facts["method"], facts["cell"], mask)

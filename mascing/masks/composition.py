@@ -12,6 +12,8 @@ from torch import Tensor
 
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
+from mascing.masks.rules import BiasRule, OverrideRule
+from mascing.routers.spec import RouterSpec
 
 NAME = "composition"
 
@@ -53,16 +55,19 @@ def compose(masks: Sequence[Mask]) -> Composition:
         raise MaskError("composing takes at least two masks")
     for number, mask in enumerate(masks[1:], start=2):
         _refuse_another_model(number, mask, masks[0])
-    if len({mask.rule for mask in masks}) > 1:
-        rules = ", ".join(mask.rule for mask in masks)
+    parts = [{"digest": mask.digest, **mask.provenance} for mask in masks]
+    provenance: dict[str, Any] = {"method": NAME, "parts": parts}
+    biases = [mask.rule for mask in masks if isinstance(mask.rule, BiasRule)]
+    overrides = [mask.rule for mask in masks if isinstance(mask.rule, OverrideRule)]
+    if biases and overrides:
+        rules = ", ".join(mask.rule.name for mask in masks)
         raise MaskError(
             f"masks of different rules cannot be composed ({rules}): an override sets an expert's logit to the edge of "
             "all others whatever is added to it, so a sum would lose the biases without a word"
         )
-    asked_MLE = torch.stack([_direction(mask) for mask in masks])
-    parts = [{"digest": mask.digest, **mask.provenance} for mask in masks]
-    provenance: dict[str, Any] = {"method": NAME, "parts": parts}
-    mask = _summed(masks, provenance) if masks[0].rule == "bias" else _united(masks, asked_MLE, provenance)
+    spec = masks[0].spec
+    mask = _summed(biases, spec, provenance) if biases else _united(overrides, spec, provenance)
+    asked_MLE = torch.stack([mask.rule.signed_LE for mask in masks])
     shared_LE = (asked_MLE != 0).sum(0) > 1
     return Composition(mask, int(shared_LE.sum()), tuple(_conflicts(asked_MLE, mask)))
 
@@ -80,33 +85,25 @@ def _model(mask: Mask) -> str:
     return f"{spec.family} with {spec.n_layers} x {spec.n_experts} experts, fingerprint {spec.fingerprint[:12]}"
 
 
-def _direction(mask: Mask) -> Tensor:
-    """What a mask does to each expert: its bias, or +1 and -1: float32 [L, E]."""
-    if mask.bias is not None:
-        return mask.bias
-    assert mask.activated is not None
-    assert mask.deactivated is not None
-    return mask.activated.float() - mask.deactivated.float()
+def _summed(rules: Sequence[BiasRule], spec: RouterSpec, provenance: dict[str, Any]) -> Mask:
+    return Mask.from_bias(torch.stack([rule.bias_LE for rule in rules]).sum(0), spec, provenance)
 
 
-def _summed(masks: Sequence[Mask], provenance: dict[str, Any]) -> Mask:
-    biases = [mask.bias for mask in masks if mask.bias is not None]
-    return Mask.from_bias(torch.stack(biases).sum(0), masks[0].spec, provenance)
-
-
-def _united(masks: Sequence[Mask], asked_MLE: Tensor, provenance: dict[str, Any]) -> Mask:
-    priority_MLE = torch.stack([mask.priority for mask in masks if mask.priority is not None])
-    on_LE, off_LE = (asked_MLE > 0).any(0), (asked_MLE < 0).any(0)
+def _united(rules: Sequence[OverrideRule], spec: RouterSpec, provenance: dict[str, Any]) -> Mask:
+    on_MLE = torch.stack([rule.activated_LE for rule in rules])
+    off_MLE = torch.stack([rule.deactivated_LE for rule in rules])
+    priority_MLE = torch.stack([rule.priority_LE for rule in rules])
+    on_LE, off_LE = on_MLE.any(0), off_MLE.any(0)
     # The priority of an expert is the strongest that a mask which moves it has.
-    highest_LE = torch.where(asked_MLE > 0, priority_MLE, -torch.inf).amax(0)
-    lowest_LE = torch.where(asked_MLE < 0, priority_MLE, torch.inf).amin(0)
+    highest_LE = torch.where(on_MLE, priority_MLE, -torch.inf).amax(0)
+    lowest_LE = torch.where(off_MLE, priority_MLE, torch.inf).amin(0)
     priority_LE = torch.where(on_LE, highest_LE, torch.where(off_LE, lowest_LE, priority_MLE.mean(0)))
-    epsilon = max(mask.epsilon for mask in masks)
-    return Mask.from_override(on_LE & ~off_LE, off_LE & ~on_LE, priority_LE, masks[0].spec, epsilon, provenance)
+    epsilon = max(rule.epsilon for rule in rules)
+    return Mask.from_override(on_LE & ~off_LE, off_LE & ~on_LE, priority_LE, spec, epsilon, provenance)
 
 
 def _conflicts(asked_MLE: Tensor, mask: Mask) -> list[Conflict]:
-    left_LE = _direction(mask)
+    left_LE = mask.rule.signed_LE
     opposed_LE = (asked_MLE > 0).any(0) & (asked_MLE < 0).any(0)
     crowded_LE = (asked_MLE != 0).any(0) & (left_LE == 0) & ~opposed_LE
     return [

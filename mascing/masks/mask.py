@@ -6,7 +6,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -15,42 +15,32 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from mascing.errors import MaskError
-from mascing.masks.override import strongest
+from mascing.masks.rules import TENSORS, BiasRule, OverrideRule, Rule, rule_of
 from mascing.routers.spec import RouterSpec
 
 FORMAT = "mascing-mask-1"
-_TENSORS = ("bias", "activated", "deactivated", "priority")
 
 
 @dataclass(frozen=True, eq=False)
 class Mask:
     """One reconfiguration of one model's routers; make it with :meth:`from_bias` or :meth:`from_override`.
 
-    Additive rule (MASCing): ``bias`` float32 [L, E] in units of router logits. Override rule (SteerMoE):
-    ``activated`` and ``deactivated`` bool [L, E], ``priority`` float32 [L, E] the risk difference, ``epsilon`` the
-    step beyond the best and the worst logit. Two masks are equal if their digests are.
+    ``rule`` says what is done to the router logits of each MoE layer and expert. Two masks are equal if their digests
+    are. Raises MaskError for a rule of another shape than the model's [L, E], or one that forces more experts than a
+    layer can take.
     """
 
     spec: RouterSpec
-    bias: Tensor | None = None
-    activated: Tensor | None = None
-    deactivated: Tensor | None = None
-    priority: Tensor | None = None
-    epsilon: float = 1e-2
+    rule: Rule
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = (self.spec.n_layers, self.spec.n_experts)
-        given = {name: tensor for name in _TENSORS if (tensor := getattr(self, name)) is not None}
-        if set(given) not in ({"bias"}, {"activated", "deactivated", "priority"}):
-            raise MaskError(f"a mask has a bias, or activated, deactivated and priority; this one has {sorted(given)}")
-        for name, tensor in given.items():
+        for name, tensor in self.rule.tensors.items():
             if tuple(tensor.shape) != shape:
                 raise MaskError(f"{name} has shape {tuple(tensor.shape)}, but the model has [L, E] = {list(shape)}")
-            if not torch.isfinite(tensor).all():
-                raise MaskError(f"{name} has NaN or infinite entries")
-        if self.activated is not None and self.deactivated is not None:
-            _check_override(self.activated, self.deactivated, self.spec, self.epsilon)
+        if isinstance(self.rule, OverrideRule):
+            _refuse_crowded(self.rule, self.spec)
 
     @classmethod
     def from_bias(cls, bias: Tensor, spec: RouterSpec, provenance: Mapping[str, Any] | None = None) -> "Mask":
@@ -58,7 +48,7 @@ class Mask:
 
         Raises MaskError for another shape than the spec's, NaN or infinity.
         """
-        return cls(spec, bias=bias.detach().to("cpu", torch.float32).clone(), provenance=dict(provenance or {}))
+        return cls(spec, BiasRule(bias.detach().to("cpu", torch.float32).clone()), dict(provenance or {}))
 
     @classmethod
     def from_override(
@@ -75,35 +65,18 @@ class Mask:
         A layer keeps at most top-k activated experts, those of the highest priority, and at most E - top-k
         deactivated ones, those of the lowest: top-k experts must remain. Raises MaskError if an expert is both.
         """
-        on, off = activated.detach().cpu().bool(), deactivated.detach().cpu().bool()
-        risk = priority.detach().to("cpu", torch.float32).clone()
-        if on.shape == off.shape == risk.shape:
-            if bool((on & off).any()):
-                raise MaskError("an expert cannot be both activated and deactivated")
-            on = strongest(on, risk, spec.top_k)
-            off = strongest(off, -risk, spec.n_experts - spec.top_k)
-        return cls(
-            spec,
-            activated=on,
-            deactivated=off,
-            priority=risk,
-            epsilon=float(epsilon),
-            provenance=dict(provenance or {}),
+        asked = OverrideRule(
+            activated.detach().cpu().bool(),
+            deactivated.detach().cpu().bool(),
+            priority.detach().to("cpu", torch.float32).clone(),
+            float(epsilon),
         )
-
-    @property
-    def rule(self) -> Literal["bias", "override"]:
-        """Which rule the mask follows."""
-        return "override" if self.bias is None else "bias"
+        return cls(spec, asked.capped(spec.top_k, spec.n_experts - spec.top_k), dict(provenance or {}))
 
     @property
     def entries(self) -> int:
         """Number of entries that do something: non-zero biases, or activated and deactivated experts."""
-        if self.bias is not None:
-            return int(self.bias.count_nonzero())
-        assert self.activated is not None
-        assert self.deactivated is not None
-        return int((self.activated | self.deactivated).sum())
+        return int(self.rule.entries_LE.sum())
 
     @property
     def digest(self) -> str:
@@ -118,11 +91,11 @@ class Mask:
 
     def to_bytes(self) -> bytes:
         """The mask as one safetensors file; equal masks give equal bytes."""
-        tensors = {name: tensor.contiguous() for name in _TENSORS if (tensor := getattr(self, name)) is not None}
+        tensors = {name: tensor.contiguous() for name, tensor in self.rule.tensors.items()}
         about = {
             "format": FORMAT,
             "spec": self.spec.to_json(),
-            "epsilon": self.epsilon,
+            "epsilon": self.rule.epsilon,
             "provenance": self.provenance,
         }
         # One metadata key, because safetensors does not promise an order of several.
@@ -138,12 +111,8 @@ class Mask:
             raise MaskError(f"not a mask: {error!r}. A mask is a safetensors file that Mask.save wrote") from error
         if about.get("format") != FORMAT:
             raise MaskError(f"the mask has format {about.get('format')!r}; this version reads {FORMAT!r}")
-        return cls(
-            spec=RouterSpec.from_json(about["spec"]),
-            epsilon=about["epsilon"],
-            provenance=about["provenance"],
-            **{name: tensors.get(name) for name in _TENSORS},
-        )
+        rule = rule_of({name: tensors[name] for name in TENSORS if name in tensors}, about["epsilon"])
+        return cls(RouterSpec.from_json(about["spec"]), rule, about["provenance"])
 
     def save(self, url: str) -> None:
         """Write the mask to a local path or any fsspec URL (``s3://bucket/mask.safetensors``).
@@ -175,12 +144,9 @@ class Mask:
             raise MaskError(f"no mask can be read from {url}: {error}") from error
 
 
-def _check_override(activated: Tensor, deactivated: Tensor, spec: RouterSpec, epsilon: float) -> None:
-    if bool((activated & deactivated).any()):
-        raise MaskError("an expert cannot be both activated and deactivated")
-    if not 0 < epsilon < float("inf"):
-        raise MaskError(f"epsilon must be positive and finite, not {epsilon}")
-    if int(activated.sum(-1).max()) > spec.top_k or int(deactivated.sum(-1).max()) > spec.n_experts - spec.top_k:
+def _refuse_crowded(rule: OverrideRule, spec: RouterSpec) -> None:
+    most_on, most_off = int(rule.activated_LE.sum(-1).max()), int(rule.deactivated_LE.sum(-1).max())
+    if most_on > spec.top_k or most_off > spec.n_experts - spec.top_k:
         raise MaskError(
             f"a layer selects {spec.top_k} of {spec.n_experts} experts: no more than {spec.top_k} can be activated and "
             f"{spec.n_experts - spec.top_k} deactivated. Mask.from_override keeps the strongest"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
+from mascing.masks.rules import BiasRule, OverrideRule, Rule
 
 
 def circuit_precision(mask: Mask, truth_LE: Tensor) -> float:
@@ -17,7 +18,7 @@ def circuit_precision(mask: Mask, truth_LE: Tensor) -> float:
     of an additive mask's entry is its bias; that of an override mask's its risk difference, activated entries
     positive and deactivated ones negative. Raises MaskError if the shapes differ.
     """
-    return map_precision(_signed_strength(mask), truth_LE)
+    return map_precision(_signed_strength(mask.rule), truth_LE)
 
 
 def map_precision(strength_LE: Tensor, truth_LE: Tensor) -> float:
@@ -32,13 +33,10 @@ def map_precision(strength_LE: Tensor, truth_LE: Tensor) -> float:
     return float((strength[strongest].sign() == truth[strongest].sign()).float().mean())
 
 
-def _signed_strength(mask: Mask) -> Tensor:
-    if mask.rule == "bias":
-        assert mask.bias is not None
-        return mask.bias
-    assert mask.activated is not None
-    assert mask.deactivated is not None
-    assert mask.priority is not None
-    # A tiny offset keeps a (de)activated expert of risk difference 0 among the entries.
-    size = mask.priority.abs() + 1e-9
-    return size * mask.activated - size * mask.deactivated
+def _signed_strength(rule: Rule) -> Tensor:
+    match rule:
+        case BiasRule(bias_LE):
+            return bias_LE
+        case OverrideRule():
+            # A tiny offset keeps a (de)activated expert of risk difference 0 among the entries.
+            return rule.signed_LE * (rule.priority_LE.abs() + 1e-9)

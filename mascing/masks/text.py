@@ -13,6 +13,7 @@ from typing import Any
 from mascing.errors import MaskError
 from mascing.masks.composition import Composition, Conflict
 from mascing.masks.mask import Mask
+from mascing.masks.rules import BiasRule, OverrideRule
 
 _WIDTH = 100
 _KINDS = ("added", "removed", "flipped", "stronger", "weaker", "replaced")
@@ -77,7 +78,7 @@ def _number(n: int, one: str, several: str) -> str:
 
 def _conflict(conflict: Conflict, mask: Mask) -> str:
     """One conflict: what each mask asks for, by its number, and what the composed mask does."""
-    names = {1.0: "on", -1.0: "off", 0.0: "left alone"} if mask.rule == "override" else {}
+    names = {1.0: "on", -1.0: "off", 0.0: "left alone"} if isinstance(mask.rule, OverrideRule) else {}
     asked = ", ".join(
         f"{number}: {names.get(value, f'{value:+.3f}')}"
         for number, value in enumerate(conflict.asked, start=1)
@@ -131,31 +132,29 @@ class _Entry:
 
 def _entries(mask: Mask, layer: int) -> dict[int, _Entry]:
     """Expert -> what the mask does to it, for the experts that it does something to."""
-    if mask.bias is not None:
-        values = enumerate(mask.bias[layer].tolist())
-        return {expert: _Entry("bias", abs(bias), bias > 0, f"{bias:+.3f}") for expert, bias in values if bias != 0}
-    assert mask.activated is not None
-    assert mask.deactivated is not None
-    assert mask.priority is not None
-    forced = (mask.activated[layer] | mask.deactivated[layer]).nonzero().flatten().tolist()
-    entries = {}
-    for expert in forced:
-        on, priority = bool(mask.activated[layer, expert]), float(mask.priority[layer, expert])
-        text = ("on" if on else "off") + (f" ({priority:+.3f})" if priority else "")
-        entries[expert] = _Entry("override", abs(priority), on, text)
-    return entries
+    match mask.rule:
+        case BiasRule(bias_LE):
+            values = enumerate(bias_LE[layer].tolist())
+            return {expert: _Entry("bias", abs(bias), bias > 0, f"{bias:+.3f}") for expert, bias in values if bias != 0}
+        case OverrideRule() as rule:
+            forced = rule.entries_LE[layer].nonzero().flatten().tolist()
+            return {expert: _forced(rule, layer, expert) for expert in forced}
+
+
+def _forced(rule: OverrideRule, layer: int, expert: int) -> _Entry:
+    on, priority = bool(rule.activated_LE[layer, expert]), float(rule.priority_LE[layer, expert])
+    text = ("on" if on else "off") + (f" ({priority:+.3f})" if priority else "")
+    return _Entry("override", abs(priority), on, text)
 
 
 def _changes(before: dict[int, _Entry], after: dict[int, _Entry]) -> Iterator[tuple[str, str]]:
     """The kind of each expert's change, with the change in words."""
     for expert in sorted(before.keys() | after.keys()):
-        was, now = before.get(expert), after.get(expert)
-        if was is None:
-            assert now is not None
-            yield "added", f"{expert}: {now.text}"
-        elif now is None:
-            yield "removed", f"{expert}: {was.text}"
-        elif was != now:
+        if expert not in before:
+            yield "added", f"{expert}: {after[expert].text}"
+        elif expert not in after:
+            yield "removed", f"{expert}: {before[expert].text}"
+        elif (was := before[expert]) != (now := after[expert]):
             yield _kind(was, now), f"{expert}: {was.text} -> {now.text}"
 
 
@@ -168,7 +167,11 @@ def _kind(was: _Entry, now: _Entry) -> str:
 
 
 def _rule(mask: Mask) -> str:
-    return "bias (added to the router logits)" if mask.rule == "bias" else f"override (epsilon {mask.epsilon:g})"
+    match mask.rule:
+        case BiasRule():
+            return "bias (added to the router logits)"
+        case OverrideRule(epsilon=epsilon):
+            return f"override (epsilon {epsilon:g})"
 
 
 def _fact(name: str, value: object) -> Iterator[str]:

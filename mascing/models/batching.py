@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, full, long, tensor
+from torch import Tensor, long, tensor, zeros
 
 
 def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
@@ -22,14 +22,14 @@ def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> list[lis
     return batches
 
 
-def right_padded(rows: Sequence[Sequence[int]], pad_id: int = 0) -> Tensor:
-    """Token ids [B, T] with padding after each row's end.
+def right_padded(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Token ids [B, T] with zeros after each row's end.
 
     A causal decoder needs no attention mask for it: no real token sees what comes after it. What is computed at
     padded positions must be thrown away.
     """
     length = max(len(row) for row in rows)
-    ids_BT = full((len(rows), length), pad_id, dtype=long)
+    ids_BT = zeros((len(rows), length), dtype=long)
     for index, row in enumerate(rows):
         ids_BT[index, : len(row)] = tensor(row, dtype=long)
     return ids_BT

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mascing.errors import DataError
 from mascing.masks.candidates import Candidate
+from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.report.evidence import Evidence, MaskMap, Reply
 from mascing.runs.files import CARD, truth_file
 from mascing.runs.finished_run import RUN_INPUTS, RunInputs, stages_at
@@ -84,13 +85,12 @@ def _maps(storage: Storage, stages: RunStages) -> dict[str, MaskMap]:
 
 def _map(candidate: Candidate, sigma_L: Tensor) -> MaskMap:
     mask = candidate.mask
-    if mask.bias is not None:
-        values_LE = mask.bias / sigma_L[:, None]
-    else:
-        assert mask.activated is not None
-        assert mask.deactivated is not None
-        values_LE = mask.activated.float() - mask.deactivated.float()
-    return MaskMap(candidate.method, mask.rule, values_LE.tolist(), mask.entries, mask.digest)
+    match mask.rule:
+        case BiasRule(bias_LE):
+            values_LE = bias_LE / sigma_L[:, None]
+        case OverrideRule(signed_LE=signed_LE):
+            values_LE = signed_LE
+    return MaskMap(candidate.method, mask.rule.name, values_LE.tolist(), mask.entries, mask.digest)
 
 
 def _attribution(storage: Storage, stages: RunStages) -> Map | None:

@@ -1,9 +1,5 @@
 """What is known of each MoE family beyond what its modules say: data only, keyed by transformers' ``model_type``."""
 
-from typing import Literal
-
-Baking = Literal["exact", "selection", "none"]
-
 SCORING: dict[str, str] = {
     "qwen3_moe": "softmax-topk",
     "qwen2_moe": "softmax-topk",

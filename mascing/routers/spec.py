@@ -130,7 +130,7 @@ def uncompiled(model: nn.Module) -> "PreTrainedModel":
 def stored_tensor(module: nn.Module, name: str) -> Tensor:
     """A module's own parameter or buffer, whatever its class makes of the attribute."""
     stored = module._parameters[name] if name in module._parameters else module._buffers[name]
-    assert stored is not None
+    assert stored is not None  # torch registers None for what a module could have and has not; none is asked for here
     return stored
 
 

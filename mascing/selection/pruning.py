@@ -70,14 +70,6 @@ def sparsify(
     return Sparsified(restricted(mask, kept), trials.rows_of(kept), trials.replies)
 
 
-def strength(mask: Mask, sigma_L: Tensor) -> Tensor:
-    """How strongly the mask moves each expert, [L, E]: |bias| in units of sigma, or the size of the priority."""
-    if mask.bias is not None:
-        return mask.bias.abs() / sigma_L[:, None]
-    assert mask.priority is not None
-    return mask.priority.abs()
-
-
 Places = tuple[int, ...]
 """Entries of a mask, as indices into its flattened [L, E]."""
 
@@ -90,13 +82,7 @@ def restricted(mask: Mask, places: Places) -> Mask:
     if "experts" in provenance:
         left = {(mask.spec.layer_ids[layer], expert) for layer, expert in keep_LE.nonzero().tolist()}
         provenance["experts"] = [row for row in provenance["experts"] if (row["layer"], row["expert"]) in left]
-    if mask.bias is not None:
-        return Mask.from_bias(mask.bias * keep_LE, mask.spec, provenance)
-    assert mask.activated is not None
-    assert mask.deactivated is not None
-    assert mask.priority is not None
-    activated, deactivated = mask.activated & keep_LE, mask.deactivated & keep_LE
-    return Mask.from_override(activated, deactivated, mask.priority, mask.spec, mask.epsilon, provenance)
+    return Mask(mask.spec, mask.rule.restricted(keep_LE), provenance)
 
 
 class _Trials:
@@ -154,14 +140,8 @@ def _within_noise(full: Rows, rows: Rows) -> bool:
 
 
 def _strongest_first(mask: Mask, strength_LE: Tensor) -> Places:
-    if mask.bias is not None:
-        entries_LE = mask.bias != 0
-    else:
-        assert mask.activated is not None
-        assert mask.deactivated is not None
-        entries_LE = mask.activated | mask.deactivated
     order = strength_LE.flatten().argsort(descending=True, stable=True)
-    return tuple(order[entries_LE.flatten()[order]].tolist())
+    return tuple(order[mask.rule.entries_LE.flatten()[order]].tolist())
 
 
 def _shortest_start(places: Places, trials: _Trials) -> Places:

@@ -1,15 +1,11 @@
 """What judged replies prove: intervals, paired tests, multiplicity, agreement and power, all clustered by group."""
 
 from mascing.statistics.agreement import kappa
-from mascing.statistics.bootstrap import bootstrap_interval
 from mascing.statistics.intervals import paired_difference, rate
 from mascing.statistics.multiplicity import holm
 from mascing.statistics.paired import cluster_permutation, mcnemar
-from mascing.statistics.score import CONFIDENCE
 
 __all__ = [
-    "CONFIDENCE",
-    "bootstrap_interval",
     "cluster_permutation",
     "holm",
     "kappa",

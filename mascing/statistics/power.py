@@ -47,12 +47,12 @@ class Effect:
             )
 
 
-def power(effect: Effect, n: int, least: float, repeats: int = REPEATS) -> float:
+def power(effect: Effect, n: int, least: float) -> float:
     """Share of test splits of ``n`` conversations in which the lower bound of the paired change reaches ``least``.
 
     ``n`` is rounded up to whole groups. Groups are Dirichlet-multinomial; the same arguments give the same share.
     """
-    return float(np.mean([reached for chunk in _lower_bounds(effect, n, repeats) for reached in chunk >= least]))
+    return float(np.mean([reached for chunk in _lower_bounds(effect, n) for reached in chunk >= least]))
 
 
 def conversations_needed(effect: Effect, least: float, wanted_power: float) -> int | None:
@@ -80,14 +80,14 @@ def conversations_needed(effect: Effect, least: float, wanted_power: float) -> i
     return high * effect.group_size
 
 
-def _lower_bounds(effect: Effect, n: int, repeats: int) -> Iterator[Floats]:
+def _lower_bounds(effect: Effect, n: int) -> Iterator[Floats]:
     """The lower bounds of some repeats at a time, so that memory stays small."""
     rng = np.random.default_rng(_SEED)
     n_groups = ceil(n / effect.group_size)
     members_N: Members = np.repeat(np.arange(n_groups), effect.group_size)
     at_once = max(1, _CHUNK // len(members_N))
-    for start in range(0, repeats, at_once):
-        low_R, _ = tango(_differences(rng, effect, min(at_once, repeats - start), n_groups), members_N)
+    for start in range(0, REPEATS, at_once):
+        low_R, _ = tango(_differences(rng, effect, min(at_once, REPEATS - start), n_groups), members_N)
         yield low_R
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
+from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.routers.spec import Router, find_routers, inspect_routers, uncompiled
 from mascing.steering.steer import HARD, check_fits
 
@@ -41,7 +42,7 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
     card = {
         "exactness": exactness,
         "meaning": _MEANING[exactness],
-        "rule": mask.rule,
+        "rule": mask.rule.name,
         "mask": mask.digest,
         "base": spec.to_json(),
         "provenance": mask.provenance,
@@ -52,22 +53,22 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
 
 def _deltas(routers: list[Router], mask: Mask) -> tuple[str, list[tuple[Tensor, Tensor]]]:
     """What is added to which parameter, and what that makes of the mask."""
-    biases = [router.owner._parameters.get("bias") for router in routers]
-    corrections = [router.correction for router in routers]
-    if mask.bias is not None and all(bias is not None for bias in biases):
-        return EXACT, [(bias, delta) for bias, delta in zip(biases, mask.bias, strict=True) if bias is not None]
-    if all(correction is not None for correction in corrections):
-        if mask.activated is None or mask.deactivated is None:
+    biases = [bias for router in routers if (bias := router.owner._parameters.get("bias")) is not None]
+    corrections = [router.correction for router in routers if router.correction is not None]
+    have_bias, have_correction = (len(parameters) == len(routers) for parameters in (biases, corrections))
+    match mask.rule:
+        case BiasRule(bias_LE) if have_bias:
+            return EXACT, list(zip(biases, bias_LE, strict=True))
+        case OverrideRule(signed_LE=signed_LE) if have_correction:
+            exactness = SELECTION_ONLY if mask.spec.scoring.startswith("sigmoid") else FORCED_ONLY
+            return exactness, list(zip(corrections, HARD * signed_LE, strict=True))
+        case BiasRule() if have_correction:
             raise MaskError(
                 f"a {mask.spec.family} router adds its correction after the scores, so a bias on logits has no equal "
                 "there: bake an override mask, or steer at run time"
             )
-        forced = HARD * (mask.activated.float() - mask.deactivated.float())
-        pairs = zip(corrections, forced, strict=True)
-        exactness = SELECTION_ONLY if mask.spec.scoring.startswith("sigmoid") else FORCED_ONLY
-        return exactness, [(correction, delta) for correction, delta in pairs if correction is not None]
     raise MaskError(
-        f"{mask.spec.family} has no parameter that can hold this mask ({mask.rule} rule): it cannot be baked, "
+        f"{mask.spec.family} has no parameter that can hold this mask ({mask.rule.name} rule): it cannot be baked, "
         "steer at run time"
     )
 

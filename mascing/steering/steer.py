@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mascing.errors import MaskError, SteeringError
 from mascing.masks.mask import Mask
 from mascing.masks.override import override, surely_off
+from mascing.masks.rules import BiasRule, OverrideRule, Rule
 from mascing.routers.spec import Router, RouterSpec, find_routers, inspect_routers, uncompiled
 from mascing.routers.tap import TapHandle, edits_of
 from mascing.steering.rows import RowGuard
@@ -65,7 +66,7 @@ class Steering:
         steer().
         """
         masks = self._checked(mask)
-        rules = {mask.rule for mask in masks if mask is not None}
+        rules = {mask.rule.name for mask in masks if mask is not None}
         if len(masks) != len(self._masks) or not rules <= self._edits.rules:
             raise MaskError(
                 f"this handle steers {len(self._masks)} row(s) by {sorted(self._edits.rules)}, the new masks are for "
@@ -97,10 +98,10 @@ class Steering:
         masks: list[Mask | None] = [mask] if isinstance(mask, Mask) else list(mask)
         if not masks:
             raise MaskError("no mask given: pass a mask, or one mask or None for each row of the batch")
-        for one in masks:
-            if one is not None:
-                check_fits(one, self.spec)
-                _check_groups(one, self._routers)
+        for given in masks:
+            if given is not None:
+                check_fits(given, self.spec)
+                _check_groups(given, self._routers)
         return masks
 
     def __enter__(self) -> "Steering":
@@ -129,10 +130,10 @@ def check_fits(mask: Mask, spec: RouterSpec) -> None:
 
 
 def _check_groups(mask: Mask, routers: Sequence[Router]) -> None:
-    if mask.deactivated is None:
+    if not isinstance(mask.rule, OverrideRule):
         return
-    for off, router in zip(mask.deactivated, routers, strict=True):
-        if router.groups is not None and not surely_off(off, router.groups, router.top_k):
+    for off_E, router in zip(mask.rule.deactivated_LE, routers, strict=True):
+        if router.groups is not None and not surely_off(off_E, router.groups, router.top_k):
             number, kept = router.groups
             raise MaskError(
                 f"{router.name} keeps {kept} of {number} groups of experts before it selects {router.top_k}: the mask "
@@ -146,7 +147,7 @@ class Edits:
 
     def __init__(self, routers: Sequence[Router], masks: Sequence[Mask | None]) -> None:
         """Place the masks; what rules they follow is fixed from here on."""
-        self.rules = {mask.rule for mask in masks if mask is not None}
+        self.rules = {mask.rule.name for mask in masks if mask is not None}
         self._rows = len(masks)
         n_experts = routers[0].n_experts
         devices = [router.weight.device for router in routers]
@@ -159,12 +160,16 @@ class Edits:
 
     def write(self, masks: Sequence[Mask | None]) -> None:
         """Copy masks in place, so that compiled graphs read the new ones."""
-        epsilon = torch.tensor([mask.epsilon if mask else 1.0 for mask in masks])
-        for layer in range(len(self._bias)):
-            for placed, name in ((self._bias, "bias"), (self._on, "activated"), (self._off, "deactivated")):
-                rows = [_entries(mask, name, layer, placed[layer]) for mask in masks]
-                placed[layer].copy_(torch.stack(rows).view(placed[layer].shape))
-            self._epsilon[layer].copy_(epsilon.view(self._epsilon[layer].shape))
+        shape = torch.Size((len(self._bias), self._bias[0].shape[-1]))
+        edits = [_edit(mask.rule if mask else None, shape) for mask in masks]
+        biases, activated, deactivated, epsilons = zip(*edits, strict=True)
+        epsilon = torch.tensor(epsilons)
+        for placed, rows in ((self._bias, biases), (self._on, activated), (self._off, deactivated)):
+            stacked_RLE = torch.stack(rows)
+            for layer, tensor in enumerate(placed):
+                tensor.copy_(stacked_RLE[:, layer].view(tensor.shape))
+        for tensor in self._epsilon:
+            tensor.copy_(epsilon.view(tensor.shape))
 
     def logits(self, layer: int, logits: Tensor) -> Tensor:
         """Edit router logits [N, E] of one layer; row r of the masks is for rows r * N / R to (r + 1) * N / R."""
@@ -184,7 +189,13 @@ class Edits:
         return values if self._rows == 1 else values.view(self._rows, -1, values.shape[-1])
 
 
-def _entries(mask: Mask | None, name: str, layer: int, like: Tensor) -> Tensor:
-    """Layer ``layer`` of one of the mask's tensors [E]; zeros where it has none."""
-    tensor = None if mask is None else getattr(mask, name)
-    return torch.zeros(like.shape[-1], dtype=like.dtype) if tensor is None else tensor[layer]
+def _edit(rule: Rule | None, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor, float]:
+    """What a rule does, in the terms of both rules: bias, activated and deactivated [L, E], and epsilon."""
+    nothing_LE = torch.zeros(shape)
+    match rule:
+        case None:
+            return nothing_LE, nothing_LE.bool(), nothing_LE.bool(), 1.0
+        case BiasRule(bias_LE):
+            return bias_LE, nothing_LE.bool(), nothing_LE.bool(), 1.0
+        case OverrideRule(activated_LE, deactivated_LE, epsilon=epsilon):
+            return nothing_LE, activated_LE, deactivated_LE, epsilon

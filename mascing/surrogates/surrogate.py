@@ -3,7 +3,6 @@
 Shape suffixes: N sample, T token, L MoE layer, E expert, D embedding, H hidden.
 """
 
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -46,25 +45,21 @@ class Surrogate(nn.Module):
         return cast(Tensor, self.head(last_NH)).squeeze(-1)
 
 
-def train_surrogate(
-    traces: Traces, epochs: int, seed: int, progress: Callable[[int, int], None] | None = None
-) -> Surrogate:
+def train_surrogate(traces: Traces, epochs: int, seed: int) -> Surrogate:
     """The surrogate fitted to ``traces`` by BCE and Adam; equal traces and seed give equal weights.
 
-    ``progress(done, total)`` is called after every epoch. Raises DataError unless both classes are there.
+    Raises DataError unless both classes are there.
     """
     n_layers, n_experts = _shape_of_both_classes(traces)
     surrogate = untrained(n_experts, n_layers, seed)
     optimizer = torch.optim.Adam(surrogate.parameters(), lr=LEARNING_RATE)
     order = torch.Generator().manual_seed(seed)
-    for epoch in range(epochs):
+    for _ in range(epochs):
         for part, batch in shuffled_batches(traces, BATCH, order):
             logits = surrogate(*part.padded(batch))
             optimizer.zero_grad()
             binary_cross_entropy_with_logits(logits, part.labels[batch].float()).backward()
             optimizer.step()
-        if progress is not None:
-            progress(epoch + 1, epochs)
     return surrogate.eval()
 
 

@@ -3,7 +3,7 @@
 Shapes: B batch, T token of a batch with padding, R recorded token, L MoE layer, E expert.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -35,17 +35,6 @@ def harvest(
         SampleTrace(conversation.id, conversation.group_id, int(conversation.label == "positive"), z, _regions(prompt))
         for conversation, prompt, z in zip(conversations, prompts, recorded, strict=True)
     ]
-
-
-def harvest_shards(
-    loaded: Loaded, conversations: Sequence[Conversation], batch_tokens: int, rows_per_shard: int
-) -> Iterator[list[SampleTrace]]:
-    """Harvest row range after row range: memory follows ``rows_per_shard``, not the number of conversations.
-
-    A shard's content depends on its own rows alone, so any of them can be made again elsewhere.
-    """
-    for start in range(0, len(conversations), rows_per_shard):
-        yield harvest(loaded, conversations[start : start + rows_per_shard], batch_tokens)
 
 
 def record_prompts(model: Any, prompts: Sequence[Prompt], batch_tokens: int) -> list[Tensor]:

@@ -71,11 +71,6 @@ def joined(sets: Sequence["TraceSet"]) -> "TraceSet":
     )
 
 
-def labels_of(traces: Traces) -> Tensor:
-    """1 for positive and 0 for negative, of every sample in order: int64 [N]."""
-    return torch.cat([part.labels for part in traces.parts()])
-
-
 def token_counts(traces: Traces) -> dict[str, int]:
     """The number of tokens of every sample by conversation id, in order."""
     return {

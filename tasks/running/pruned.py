@@ -12,7 +12,7 @@ from mascing.masks.mask import Mask
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import PrunedPick
-from mascing.selection.pruning import Rows, sparsify, strength
+from mascing.selection.pruning import Rows, sparsify
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.judged import BASELINE, Row, judged_on_pool
 from mascing.tasks.running.stage import steps
@@ -57,7 +57,8 @@ def pruned(
         told(number, len(picks))
         method, mask = pick.candidate.method, pick.candidate.mask
         full = completed(method, mask, pick.rows)
-        found = sparsify(mask, strength(mask, sigma_L), baseline, full, partial(judge, method), blocks, config.gates)
+        strength_LE = mask.rule.strength_LE(sigma_L)
+        found = sparsify(mask, strength_LE, baseline, full, partial(judge, method), blocks, config.gates)
         left.append(
             Pick(Candidate(method, {**pick.candidate.cell, "kept": found.mask.entries}, found.mask), found.rows)
         )

@@ -1,4 +1,4 @@
-"""What importing the library costs, and what it needs."""
+"""What importing the library loads, and what it needs."""
 
 import subprocess
 import sys
@@ -48,14 +48,9 @@ def run(code: str) -> str:
     return done.stdout
 
 
-def test_importing_the_library_is_quick_and_light() -> None:
-    timed = (
-        "import sys, time; start = time.perf_counter(); import mascing; print(time.perf_counter() - start);"
-        "print(sorted({'torch', 'transformers', 'ray', 'prefect', 'pydantic'} & set(sys.modules)))"
-    )
-    outputs = [run(timed).splitlines() for _ in range(3)]
-    assert min(float(seconds) for seconds, _ in outputs) < 0.3
-    assert all(loaded == "[]" for _, loaded in outputs)
+def test_importing_the_library_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'transformers', 'ray', 'prefect', 'pydantic'}"
+    assert run(f"import sys, mascing; print(sorted({heavy} & set(sys.modules)))") == "[]\n"
 
 
 def test_the_core_needs_no_pipeline_package() -> None:

@@ -35,11 +35,10 @@ class Lesson:
     """Whether a mask must bring (or keep) a hit here; of unsteered traces those that are no hit by themselves."""
 
     @classmethod
-    def of(cls, trial: Trial) -> "Lesson":
-        """What a trial under an additive mask teaches."""
-        assert trial.mask.bias is not None
+    def of(cls, trial: Trial, bias_LE: Tensor) -> "Lesson":
+        """What a trial under the additive mask of ``bias_LE`` teaches."""
         # An unscored reply is no hit: a mask whose replies cannot be read must not look good.
-        return cls(trial.z_TLE, trial.mask.bias, trial.outcome == "hit", wanted=True)
+        return cls(trial.z_TLE, bias_LE, trial.outcome == "hit", wanted=True)
 
 
 def unsteered(traces: Traces, spec: RouterSpec) -> list[Lesson]:

@@ -6,7 +6,7 @@ one that saw the verdicts under its own proposals unlearns that, since there the
 Shape suffixes: L MoE layer, E expert.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -78,13 +78,12 @@ def candidates(
     sigma: Tensor,
     config: ActiveConfig,
     seed: int,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Found:
     """One candidate a cell of l1 x alphas, after ``config.rounds`` rounds of ``config.budget`` generations together.
 
     ``traces`` and ``conversations`` are the whole training split; ``sigma`` [L] is the calibrated spread of each
     layer's logits. A cell's bias is ``alpha * sigma[:, None] * S``, where the entries of S have root mean square 1.
-    ``progress(done, total)`` counts rounds. Raises DataError unless there are target conversations labelled negative.
+    Raises DataError unless there are target conversations labelled negative.
     """
     to_change = [one for one in conversations if _is_to_change(one)]
     to_keep = [one for one in conversations if one.set != "target" or one.label == "positive"]
@@ -105,13 +104,12 @@ def candidates(
         ]
         drawn = _drawn(to_change, to_keep, config.generations_of(number), generator)
         tried = [_varied(proposals, successes, generator) for _ in drawn]
-        masks = [Mask.from_bias(sigma[:, None] * S_LE, spec) for S_LE in tried]
+        biases = [sigma[:, None] * S_LE for S_LE in tried]
+        masks = [Mask.from_bias(bias_LE, spec) for bias_LE in biases]
         trials = engine(list(zip(drawn, masks, strict=True)))
-        lessons += [Lesson.of(trial) for trial in trials]
+        lessons += [Lesson.of(trial, bias_LE) for trial, bias_LE in zip(trials, biases, strict=True)]
         successes += [S_LE for S_LE, trial in zip(tried, trials, strict=True) if _changed(trial)]
         rounds.append(_summary(trials))
-        if progress is not None:
-            progress(number + 1, config.rounds)
     learn(members, lessons, config.steps, generator)
     # From where trials succeeded: elsewhere the surrogates know less, and a search may win over them alone.
     start_LE = unit(torch.stack(successes).mean(dim=0)) if successes else noise(spec, generator)

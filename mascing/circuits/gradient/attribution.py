@@ -3,7 +3,7 @@
 Shape suffixes: L MoE layer, E expert.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +37,6 @@ def attribution(
     batch_size: int,
     *,
     recompute: bool = False,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Attribution:
     """The mean over ``contrast`` of d margin / d bias for all L x E experts, each conversation passing back once.
 
@@ -49,11 +48,9 @@ def attribution(
     S_LE = torch.zeros(len(sigma), find_routers(loaded.model)[0].n_experts, requires_grad=True)
     rows = sum(len(batch.ids_BT) // 2 for batch in batches)
     with frozen(loaded.model, recompute), StraightThrough(loaded.model, sigma, S_LE):
-        for done, batch in enumerate(batches, start=1):
+        for batch in batches:
             (batch.margins(loaded.model).sum() / rows).backward()
-            if progress is not None:
-                progress(done, len(batches))
-    assert S_LE.grad is not None
+    assert S_LE.grad is not None  # torch types it as optional; there is at least one batch
     n = len(batches)
     return Attribution(S_LE.grad / sigma[:, None], Passes(n * (2 if recompute else 1), n, batch_size))
 

@@ -4,7 +4,7 @@ The weights are frozen; only S [L, E] has gradients, through the routers of teac
 Shape suffixes: B row of a batch, L MoE layer, E expert.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -38,28 +38,22 @@ def candidates(
     seed: int,
     *,
     recompute: bool = False,
-    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Candidate], Passes]:
     """One candidate a cell of l1 x alphas, the bias ``alpha * sigma[:, None] * S``, and what they cost together.
 
     ``contrast`` are conversations of the target set: those with a `wanted` and an `unwanted` reply count. ``benign``
     are conversations whose `wanted` reply must stay likely. ``sigma`` [L] is the calibrated spread of each layer's
-    logits. ``recompute`` saves memory (see ``frozen``). ``progress(done, total)`` counts steps over all searches.
-    Raises DataError if no conversation of ``contrast`` has both replies.
+    logits. ``recompute`` saves memory (see ``frozen``). Raises DataError if no conversation of ``contrast`` has both
+    replies.
     """
     contrasts = contrast_batches(loaded, contrast, config.batch_size)
     keeps = reply_batches(loaded, [(asked, (asked.wanted,)) for asked in benign if asked.wanted], config.batch_size)
     if config.utility_weight == 0:
         keeps = []
     found = []
-    for turn, l1 in enumerate(config.l1):
-
-        def report(step: int, before: int = turn * config.steps) -> None:
-            if progress is not None:
-                progress(before + step, len(config.l1) * config.steps)
-
+    for l1 in config.l1:
         with frozen(loaded.model, recompute):
-            S_LE = descend(loaded.model, contrasts, keeps, sigma, l1, spec, config, seed, report)
+            S_LE = descend(loaded.model, contrasts, keeps, sigma, l1, spec, config, seed)
         for alpha in config.alphas:
             cell = {"l1": l1, "alpha": alpha}
             mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": NAME, **cell})
@@ -77,7 +71,6 @@ def descend(
     spec: RouterSpec,
     config: GradientConfig,
     seed: int,
-    report: Callable[[int], None],
 ) -> Tensor:
     """The thresholded S, float32 [L, E] in units of sigma, after ``config.steps`` steps of Adam from 0.
 
@@ -100,7 +93,6 @@ def descend(
                 (-config.utility_weight * next(keep_turns).log_likelihood(model).mean()).backward()
             (l1 * S_LE.abs().sum()).backward()
             optimizer.step()
-            report(step + 1)
     found_LE = S_LE.detach()
     return torch.where(found_LE.abs() > THRESHOLD, found_LE, 0.0)
 

@@ -5,7 +5,7 @@ follows its published scripts.
 Shape suffixes: M member of the ensemble, C lambda (one search each), N sample, T token, L MoE layer, E expert.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 
 import torch
@@ -21,25 +21,13 @@ BATCH = 16
 
 
 def exact_search(
-    members: Sequence[Surrogate],
-    negatives: Traces,
-    sigma: Tensor,
-    config: MascingConfig,
-    seed: int,
-    report: Callable[[int, int], None],
+    members: Sequence[Surrogate], negatives: Traces, sigma: Tensor, config: MascingConfig, seed: int
 ) -> Tensor:
     """S of all lambdas before thresholding, float32 [C, L, E] in units of sigma.
 
     The searches share batches and start; Adam works entry by entry, so each is the search that it would be alone.
-    ``report(done, total)`` counts epochs.
     """
-    walked = epochs(members, negatives, sigma, config, seed)
-    for epoch in range(1, config.search_epochs):
-        next(walked)
-        report(epoch, config.search_epochs)
-    _, S_CLE = next(walked)
-    report(config.search_epochs, config.search_epochs)
-    return S_CLE
+    return [S_CLE for _, S_CLE in epochs(members, negatives, sigma, config, seed)][-1]
 
 
 def epochs(

@@ -5,7 +5,7 @@ then, from there, on many.
 Shape suffixes: M member of the ensemble, C lambda (one search each), N sample, L MoE layer, E expert.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -30,44 +30,33 @@ LAGGING = 0.8
 
 
 def fast_search(
-    members: Sequence[Surrogate],
-    negatives: Traces,
-    sigma: Tensor,
-    config: MascingConfig,
-    seed: int,
-    report: Callable[[int, int], None],
+    members: Sequence[Surrogate], negatives: Traces, sigma: Tensor, config: MascingConfig, seed: int
 ) -> Tensor:
     """S of all lambdas, thresholded, float32 [C, L, E] in units of sigma.
 
-    Minimises what `exact_search` minimises, from S = 0. ``report(done, total)`` counts evaluations of the objective
-    with its gradient.
+    Minimises what `exact_search` minimises, from S = 0.
     """
     many = random_sample(negatives, *MANY, torch.Generator().manual_seed(seed))
     few = random_sample(many, *FEW, torch.Generator().manual_seed(seed))
     fit, held_out, whole = (_Objective(members, part, sigma) for part in (*_parts(few), many))
     searches = [_Search(weight, many.z.shape[1:], min(config.thresholds)) for weight in config.lambdas]
-    total = EVALUATIONS + REFINEMENTS
-    for done in _descend(searches, EVALUATIONS, fit, held_out):
-        report(done, total)
+    _descend(searches, EVALUATIONS, fit, held_out)
     for search in searches:
         search.refine()
     _check(searches, whole)
-    for done in _descend(searches, REFINEMENTS, whole, whole):
-        report(EVALUATIONS + done, total)
+    _descend(searches, REFINEMENTS, whole, whole)
     return torch.stack([search.best_LE for search in searches])
 
 
-def _descend(
-    searches: Sequence["_Search"], evaluations: int, objective: "_Objective", judged: "_Objective"
-) -> Iterator[int]:
-    """Evaluate ``objective`` for every search that still gains by ``judged``; yields the number of evaluations done."""
+def _descend(searches: Sequence["_Search"], evaluations: int, objective: "_Objective", judged: "_Objective") -> None:
+    """Evaluate ``objective``, at most so many times, for every search that still gains by ``judged``."""
     for evaluation in range(1, evaluations + 1):
         running = [search for search in searches if search.patience > 0]
-        if running:
-            _step(running, objective)
-            if evaluation % CHECK_EVERY == 0:
-                _check(running, judged)
-        yield evaluation
+        if not running:
+            return
+        _step(running, objective)
+        if evaluation % CHECK_EVERY == 0:
+            _check(running, judged)
 
 
 def _step(searches: Sequence["_Search"], objective: "_Objective") -> None:
@@ -142,7 +131,7 @@ class _Objective:
             loss_C = self._of(member, S_CLE) / len(self._members)
             torch.autograd.backward(loss_C.sum())
             losses_MC.append(loss_C.detach())
-        assert S_CLE.grad is not None
+        assert S_CLE.grad is not None  # torch types it as optional; there is at least one member
         return torch.stack(losses_MC).sum(dim=0), S_CLE.grad
 
     def _of(self, member: FoldedSurrogate, S_CLE: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ minimises the same objective in other steps.
 Shape suffixes: C lambda (one search each), L MoE layer, E expert.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 
 import torch
@@ -32,22 +32,15 @@ def candidates(
     sigma: Tensor,
     config: MascingConfig,
     seed: int,
-    progress: Callable[[int, int], None] | None = None,
 ) -> list[Candidate]:
     """One candidate a cell of spans x lambdas x thresholds x alphas: the bias ``alpha * sigma[:, None] * S``.
 
     ``traces`` is the whole training split (all spans); ``sigma`` [L] is the calibrated spread of each layer's logits.
-    Thresholds and alphas only cut and scale the S of their lambda. ``progress(done, total)`` counts the steps of all
-    spans.
+    Thresholds and alphas only cut and scale the S of their lambda.
     """
     found = []
-    for turn, span in enumerate(config.spans):
-
-        def report(step: int, steps: int, turn: int = turn) -> None:
-            if progress is not None:
-                progress(turn * steps + step, len(config.spans) * steps)
-
-        S_CLE = search(surrogates[span], traces.span(span), sigma, config, seed, report)
+    for span in config.spans:
+        S_CLE = search(surrogates[span], traces.span(span), sigma, config, seed)
         for weight, S_LE in zip(config.lambdas, S_CLE, strict=True):
             for threshold, alpha in product(config.thresholds, config.alphas):
                 cell = {"span": span, "lambda": weight, "threshold": threshold, "alpha": alpha}
@@ -57,24 +50,17 @@ def candidates(
     return found
 
 
-def search(
-    members: Sequence[Surrogate],
-    traces: Traces,
-    sigma: Tensor,
-    config: MascingConfig,
-    seed: int,
-    report: Callable[[int, int], None],
-) -> Tensor:
+def search(members: Sequence[Surrogate], traces: Traces, sigma: Tensor, config: MascingConfig, seed: int) -> Tensor:
     """The steering matrices of all lambdas, cut at the least threshold, float32 [C, L, E] in units of sigma.
 
     Minimises ``mean BCE(f(z + sigma * S), positive) + lambda * |S|_1`` over the negative traces, those whose
-    behaviour is to change, and over the ``members`` f of the ensemble. ``report(done, total)`` counts steps. Raises
-    DataError if there are no negative traces.
+    behaviour is to change, and over the ``members`` f of the ensemble. Raises DataError if there are no negative
+    traces.
     """
     negatives = traces.labelled(0)
     if not any(len(part) for part in negatives.parts()):
         raise DataError("no negative traces: nothing in the training split needs steering")
-    found_CLE = _MODES[config.mode](members, negatives, sigma, config, seed, report)
+    found_CLE = _MODES[config.mode](members, negatives, sigma, config, seed)
     return _without_small(found_CLE, min(config.thresholds))
 
 

@@ -31,6 +31,7 @@ from mascing.selection.margin import Forced, contenders, forced, forced_batches,
 from mascing.selection.racing import Cell, Rows, blocks_of, race
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
+from tests.mascing.mask_rules import bias_of
 
 ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 READ = 0.25
@@ -43,9 +44,8 @@ def grid(storage: Storage, inputs: RunInputs) -> list[Candidate]:
     cells = [one for one in found if one.method in ("steermoe", "gradient")]
     for one in found:
         if one.method == "mascing" and one.cell["alpha"] == 1 and one.cell["span"] == "question+prompt":
-            assert one.mask.bias is not None
             for alpha in ALPHAS:
-                mask = Mask.from_bias(alpha * one.mask.bias, one.mask.spec, {})
+                mask = Mask.from_bias(alpha * bias_of(one.mask), one.mask.spec, {})
                 cells.append(Candidate("mascing", {**one.cell, "alpha": alpha}, mask))
     return cells
 

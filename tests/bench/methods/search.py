@@ -104,7 +104,7 @@ def _speeds(one: Case, epochs: int, published: bool) -> None:
 
 def searched(one: Case, config: MascingConfig) -> Tensor:
     """S of all lambdas."""
-    return search([one.surrogate], one.negatives, one.sigma, config, 0, lambda done, total: None)
+    return search([one.surrogate], one.negatives, one.sigma, config, 0)
 
 
 def _timed(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
@@ -145,7 +145,7 @@ def _growth(what: str, n: int) -> int:
         if what == "train":
             train_surrogate(stored, epochs=1, seed=0)
         else:
-            search([surrogate], stored, torch.ones(LAYERS), MascingConfig(), 0, lambda done, total: None)
+            search([surrogate], stored, torch.ones(LAYERS), MascingConfig(), 0)
     return peak_memory.megabytes_above(before)
 
 

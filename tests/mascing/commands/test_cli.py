@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +14,7 @@ from mascing.errors import DataError
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.config import RunConfig
+from tests.mascing.mask_rules import bias_of
 
 SPEC = RouterSpec(family="olmoe", layer_ids=(0,), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
 
@@ -28,21 +28,14 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return lines[0]
 
 
-def test_help_is_quick_and_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys, mascing.cli\n"
         "try: mascing.cli.main(['--help'])\n"
         "finally: print(sorted({'torch', 'transformers', 'ray', 'prefect', 'pyarrow', 'scipy'} & set(sys.modules)))"
     )
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds.append(time.perf_counter() - started)
-        assert done.stdout.splitlines()[-1] == "[]"
-        if seconds[-1] < 1:
-            break
-    assert min(seconds) < 1
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,9 +143,7 @@ def test_masks_are_composed_into_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert "expert   0  1: +1.000, 2: -0.250 -> +0.750" in said
     assert f"next: prove it on its model: mascing mask verify {paths[2]}" in said
-    bias = Mask.load(paths[2]).bias
-    assert bias is not None
-    assert bias.tolist() == [[0.75, 0.0, 0.0, 0.0]]
+    assert bias_of(Mask.load(paths[2])).tolist() == [[0.75, 0.0, 0.0, 0.0]]
 
 
 def test_a_composed_mask_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

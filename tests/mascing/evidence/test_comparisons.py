@@ -1,4 +1,4 @@
-"""Paired tests, multiplicity, agreement and the bootstrap: against known results and brute force."""
+"""Paired tests, multiplicity and agreement: against known results and brute force."""
 
 from itertools import product
 
@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from mascing.errors import DataError
 from mascing.schemas.verdict import Outcome
-from mascing.statistics import bootstrap_interval, cluster_permutation, holm, kappa, mcnemar, rate
+from mascing.statistics import cluster_permutation, holm, kappa, mcnemar
 
 LETTERS: dict[str, Outcome] = {"h": "hit", "m": "miss", "u": "unscored"}
 
@@ -114,20 +113,3 @@ def test_kappa_holds_the_truth_about_as_often_as_it_says() -> None:
         found = kappa(labels, judged, in_groups(120, 3))
         inside += found.low <= 0.6 <= found.high
     assert 0.91 <= inside / 120 <= 0.985
-
-
-def test_the_bootstrap_is_near_the_score_interval_where_both_are_good() -> None:
-    rng = np.random.default_rng(2)
-    hits = rng.random(400) < np.repeat(rng.beta(2, 2, size=100), 4)
-    groups = in_groups(400, 4)
-    low, high = bootstrap_interval(hits.astype(float).tolist(), groups)
-    outcomes: list[Outcome] = ["hit" if hit else "miss" for hit in hits]
-    measured = rate(outcomes, groups)
-    assert (low, high) == pytest.approx((measured.low, measured.high), abs=0.02)
-    assert (low, high) == bootstrap_interval(hits.astype(float).tolist(), groups)
-
-
-def test_the_bootstrap_knows_no_doubt_where_all_is_equal_and_refuses_one_group() -> None:
-    assert bootstrap_interval([1.0] * 20, in_groups(20, 2)) == (1.0, 1.0)
-    with pytest.raises(DataError, match="two groups"):
-        bootstrap_interval([1.0, 0.0], ["only", "only"])

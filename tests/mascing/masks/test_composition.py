@@ -16,6 +16,7 @@ from mascing.masks.mask import Mask
 from mascing.models.loading import load
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.schemas.config import GenerationConfig, ModelConfig
+from tests.mascing.mask_rules import bias_of, override_of
 
 SPEC = RouterSpec("olmoe", (1, 3), 6, 2, "softmax", fingerprint="f" * 64)
 Places = list[tuple[int, int]]
@@ -39,9 +40,8 @@ def override(on: Places, off: Places, priority: float = 0.5, epsilon: float = 1e
 
 
 def forced(mask: Mask) -> tuple[list[list[int]], list[list[int]]]:
-    assert mask.activated is not None
-    assert mask.deactivated is not None
-    return mask.activated.nonzero().tolist(), mask.deactivated.nonzero().tolist()
+    rule = override_of(mask)
+    return rule.activated_LE.nonzero().tolist(), rule.deactivated_LE.nonzero().tolist()
 
 
 @settings(deadline=None, max_examples=40)
@@ -50,8 +50,7 @@ def test_biases_add_up_and_opposite_signs_are_the_conflicts(seed: int, n: int) -
     generator = torch.Generator().manual_seed(seed)
     biases = [torch.randint(-1, 2, (2, 6), generator=generator).float() for _ in range(n)]
     found = compose([Mask.from_bias(bias, SPEC) for bias in biases])
-    assert found.mask.bias is not None
-    assert torch.equal(found.mask.bias, torch.stack(biases).sum(0))
+    assert torch.equal(bias_of(found.mask), torch.stack(biases).sum(0))
     told = {(conflict.layer, conflict.expert): conflict for conflict in found.conflicts}
     for layer, depth in enumerate(SPEC.layer_ids):
         for expert in range(6):
@@ -67,9 +66,7 @@ def test_biases_add_up_and_opposite_signs_are_the_conflicts(seed: int, n: int) -
 def test_a_bias_composed_with_itself_is_twice_as_strong_and_an_override_the_same() -> None:
     bias, forces = additive((0, 1, 0.5), (1, 2, -1.0)), override([(0, 1)], [(1, 2)])
     twice, same = compose([bias, bias]), compose([forces, forces])
-    assert bias.bias is not None
-    assert twice.mask.bias is not None
-    assert torch.equal(twice.mask.bias, 2 * bias.bias)
+    assert torch.equal(bias_of(twice.mask), 2 * bias_of(bias))
     assert forced(same.mask) == forced(forces)
     assert twice.conflicts == same.conflicts == ()
     assert twice.shared == same.shared == 2
@@ -78,7 +75,7 @@ def test_a_bias_composed_with_itself_is_twice_as_strong_and_an_override_the_same
 def test_overrides_unite_and_an_expert_that_is_pulled_both_ways_is_left_alone() -> None:
     found = compose([override([(0, 1), (1, 0)], [(0, 2)]), override([(0, 2)], [(1, 5)], epsilon=0.1)])
     assert forced(found.mask) == ([[0, 1], [1, 0]], [[1, 5]])
-    assert found.mask.epsilon == pytest.approx(0.1)
+    assert found.mask.rule.epsilon == pytest.approx(0.1)
     (conflict,) = found.conflicts
     assert (conflict.layer, conflict.expert, conflict.asked, conflict.left) == (1, 2, (-1.0, 1.0), 0.0)
     assert not conflict.crowded

@@ -8,6 +8,7 @@ from torch import Tensor
 from mascing.masks.mask import Mask
 from mascing.masks.override import override, strongest, surely_off
 from mascing.routers.spec import RouterSpec
+from tests.mascing.mask_rules import override_of
 
 EXPERTS, TOP_K = 6, 2
 logit = st.floats(-30, 30, width=32)
@@ -71,18 +72,17 @@ def test_a_mask_never_activates_more_than_top_k_nor_leaves_fewer(
     off = [b and not a for a, b in zip(on, off, strict=True)]
     spec = RouterSpec("made-up", (0,), EXPERTS, TOP_K, "softmax-topk")
     mask = Mask.from_override(torch.tensor([on]), torch.tensor([off]), torch.tensor([risk]), spec)
-    assert mask.activated is not None
-    assert mask.deactivated is not None
-    assert int(mask.activated.sum()) == min(sum(on), TOP_K)
-    assert int(mask.deactivated.sum()) == min(sum(off), EXPERTS - TOP_K)
-    dropped = [risk[e] for e in range(EXPERTS) if off[e] and not mask.deactivated[0, e]]
-    kept = [risk[e] for e in range(EXPERTS) if mask.deactivated[0, e]]
+    rule = override_of(mask)
+    assert int(rule.activated_LE.sum()) == min(sum(on), TOP_K)
+    assert int(rule.deactivated_LE.sum()) == min(sum(off), EXPERTS - TOP_K)
+    dropped = [risk[e] for e in range(EXPERTS) if off[e] and not rule.deactivated_LE[0, e]]
+    kept = [risk[e] for e in range(EXPERTS) if rule.deactivated_LE[0, e]]
     assert not dropped or max(kept) <= min(dropped)
     z = torch.randn(20, EXPERTS, generator=torch.Generator().manual_seed(0))
-    edited = override(z, mask.activated[0], mask.deactivated[0], torch.tensor(1e-2))
+    edited = override(z, rule.activated_LE[0], rule.deactivated_LE[0], torch.tensor(1e-2))
     for chosen in edited.topk(TOP_K).indices.tolist():
-        assert not any(mask.deactivated[0, e] for e in chosen)
-        assert {e for e in range(EXPERTS) if mask.activated[0, e]} <= set(chosen)
+        assert not any(rule.deactivated_LE[0, e] for e in chosen)
+        assert {e for e in range(EXPERTS) if rule.activated_LE[0, e]} <= set(chosen)
 
 
 def test_off_is_sure_only_if_any_kept_groups_leave_enough_experts() -> None:

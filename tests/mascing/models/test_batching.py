@@ -19,4 +19,4 @@ def test_batches_are_as_full_as_the_budget_allows() -> None:
 
 
 def test_padding_stands_on_the_right() -> None:
-    assert right_padded([[7, 8], [9]], pad_id=1).tolist() == [[7, 8], [9, 1]]
+    assert right_padded([[7, 8], [9]]).tolist() == [[7, 8], [9, 0]]

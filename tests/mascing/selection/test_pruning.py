@@ -15,7 +15,8 @@ from mascing.routers.spec import RouterSpec
 from mascing.schemas.config import GatesConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.selection import pruning as sparsifying
-from mascing.selection.pruning import Sparsified, restricted, sparsify, strength
+from mascing.selection.pruning import Sparsified, restricted, sparsify
+from tests.mascing.mask_rules import bias_of, override_of
 
 SPEC = RouterSpec("olmoe", (0, 2), 40, 2, "softmax")
 GATES = GatesConfig()
@@ -74,11 +75,7 @@ def needing(needed: set[int]) -> Verdicts:
 
 
 def places(mask: Mask) -> set[int]:
-    if mask.bias is not None:
-        return set(mask.bias.flatten().nonzero().flatten().tolist())
-    assert mask.activated is not None
-    assert mask.deactivated is not None
-    return set((mask.activated | mask.deactivated).flatten().nonzero().flatten().tolist())
+    return set(mask.rule.entries_LE.flatten().nonzero().flatten().tolist())
 
 
 def additive(n: int, seed: int = 0) -> Mask:
@@ -91,7 +88,7 @@ def additive(n: int, seed: int = 0) -> Mask:
 
 def pruned(mask: Mask, judge: Judge) -> Sparsified:
     baseline, full = judge.verdicts(set()), judge.verdicts(places(mask))
-    return sparsify(mask, strength(mask, torch.ones(2)), baseline, full, judge, [SOME, REST], GATES)
+    return sparsify(mask, mask.rule.strength_LE(torch.ones(2)), baseline, full, judge, [SOME, REST], GATES)
 
 
 @settings(deadline=None, max_examples=12)
@@ -117,9 +114,8 @@ def test_a_part_that_fails_on_the_first_block_is_not_judged_on_the_others() -> N
 def test_what_is_kept_keeps_its_strength_and_says_of_how_many() -> None:
     mask = additive(12)
     found = pruned(mask, Judge(needing(set(sorted(places(mask))[:3])))).mask
-    assert mask.bias is not None
-    assert found.bias is not None
-    assert torch.equal(found.bias[found.bias != 0], mask.bias[found.bias != 0])
+    kept_LE = found.rule.entries_LE
+    assert torch.equal(bias_of(found)[kept_LE], bias_of(mask)[kept_LE])
     assert found.provenance == {"method": "gradient", "kept": 3, "kept_of": 12}
 
 
@@ -198,17 +194,9 @@ def test_an_override_mask_is_pruned_on_both_sides() -> None:
     mask = Mask.from_override(on, off, torch.linspace(-1, 1, 80).view(2, 40), SPEC, epsilon=0.02)
     found = pruned(mask, Judge(needing({1, 42}))).mask
     assert places(found) == {1, 42}
-    assert found.activated is not None
-    assert found.activated[0, 1]
-    assert found.deactivated is not None
-    assert found.deactivated[1, 2]
-    assert found.epsilon == 0.02
-
-
-def test_strength_is_in_units_of_each_layers_spread() -> None:
-    bias = torch.zeros(2, 40)
-    bias[0, 0], bias[1, 0] = 1.0, -2.0
-    assert strength(Mask.from_bias(bias, SPEC), torch.tensor([0.5, 4.0]))[:, 0].tolist() == [2.0, 0.5]
+    assert override_of(found).activated_LE[0, 1]
+    assert override_of(found).deactivated_LE[1, 2]
+    assert found.rule.epsilon == 0.02
 
 
 def test_a_restricted_mask_has_the_entries_asked_for_and_tells_of_them_alone() -> None:

@@ -66,9 +66,3 @@ def test_another_tensor_file_is_refused() -> None:
 def test_one_class_alone_is_refused() -> None:
     with pytest.raises(DataError, match="one class"):
         train_surrogate(traces(6).subset([0, 2, 4]), epochs=1, seed=0)
-
-
-def test_progress_counts_epochs() -> None:
-    seen: list[tuple[int, int]] = []
-    train_surrogate(traces(6), epochs=3, seed=0, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]

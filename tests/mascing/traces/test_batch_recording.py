@@ -7,10 +7,8 @@ import torch
 from mascing.conversations.chat import render
 from mascing.errors import DataError, ModelError
 from mascing.models.loading import Loaded
-from mascing.routers.spec import inspect_routers
 from mascing.schemas.conversation import Conversation
-from mascing.traces.batch_recording import harvest, harvest_shards
-from mascing.traces.shards import encode
+from mascing.traces.batch_recording import harvest
 from tests.mascing.olmoe_folder import conversation, loaded
 
 
@@ -105,25 +103,6 @@ def test_harvesting_leaves_the_model_as_it_was(tiny: Loaded) -> None:
         before = tiny.model(input_ids=ids).logits
         harvest(tiny, conversations(2), 300)
         assert torch.equal(tiny.model(input_ids=ids).logits, before)
-
-
-def test_shards_are_the_rows_in_order_and_each_can_be_made_alone(tiny: Loaded) -> None:
-    chats, spec = conversations(), inspect_routers(tiny.model)
-    shards = list(harvest_shards(tiny, chats, 300, rows_per_shard=3))
-    assert [[row.conversation_id for row in shard] for shard in shards] == [
-        ["c0", "c1", "c2"],
-        ["c3", "c4", "c5"],
-        ["c6"],
-    ]
-    assert encode(shards[1], spec) == encode(harvest(tiny, chats[3:6], 300), spec)
-
-
-def test_a_shard_is_there_before_the_next_one_is_begun(tiny: Loaded) -> None:
-    chats = [*conversations(3), conversation("u", "hello", label=None)]
-    shards = harvest_shards(tiny, chats, 300, rows_per_shard=3)
-    assert len(next(shards)) == 3
-    with pytest.raises(DataError, match="'u' has no label"):
-        next(shards)
 
 
 def test_nothing_to_harvest_is_nothing_harvested(tiny: Loaded) -> None:

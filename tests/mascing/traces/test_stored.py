@@ -8,7 +8,7 @@ from mascing.surrogates.surrogate import score, to_bytes, train_surrogate
 from mascing.traces import stored as stored_traces
 from mascing.traces.shards import encode
 from mascing.traces.stored import StoredTraces
-from mascing.traces.trace_set import SampleTrace, Traces, TraceSet, labels_of, random_sample, shuffled_batches
+from mascing.traces.trace_set import SampleTrace, Traces, TraceSet, random_sample, shuffled_batches
 from tests.mascing.made_traces import SPEC, traces
 
 
@@ -51,7 +51,7 @@ def test_stored_traces_are_the_traces(data: TraceSet, window: int, monkeypatch: 
     assert len(list(stored.parts())) == (4 if window == 1 else 1)
     assert everything(stored) == data.ids
     assert torch.equal(torch.cat([part.z for part in stored.parts()]), data.z)
-    assert torch.equal(labels_of(stored), data.labels)
+    assert torch.equal(torch.cat([part.labels for part in stored.parts()]), data.labels)
     assert everything(stored.labelled(1)) == data.labelled(1).ids
     questions = torch.cat([part.z for part in stored.labelled(0).span("question").parts()])
     assert torch.equal(questions, data.labelled(0).span("question").z)
@@ -107,7 +107,5 @@ def test_what_fits_is_read_once_and_gives_what_memory_gives(data: TraceSet) -> N
     assert to_bytes(from_storage) == to_bytes(from_memory)
     assert torch.equal(score(from_storage, stored), score(from_memory, data))
     config = MascingConfig()
-    found = [
-        search([from_memory], source, data.sigma(), config, 0, lambda done, total: None) for source in (stored, data)
-    ]
+    found = [search([from_memory], source, data.sigma(), config, 0) for source in (stored, data)]
     assert torch.equal(found[0], found[1])

@@ -59,8 +59,7 @@ def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfi
     blocks = blocks_of(conversations, (0.5, 1.0), seed=0)
     baseline, [found], facts = pruned(cast(Pool, pool), config, blocks, (), [pick], torch.ones(spec.n_layers))
     kept = found.candidate.mask
-    assert kept.bias is not None
-    assert not kept.bias[idle].any()
+    assert not kept.rule.entries_LE[idle].any()
     assert 0 < kept.entries < int(truth_LE.count_nonzero())
     assert found.candidate.cell == {"alpha": 1.0, "kept": kept.entries}
     assert len(baseline) == len(found.rows) == len(conversations)

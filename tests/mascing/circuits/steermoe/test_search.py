@@ -11,6 +11,7 @@ from mascing.masks.candidates import Candidate
 from mascing.schemas.methods import ExpertScore, Span, SteerMoEConfig
 from mascing.traces.trace_set import TraceSet
 from tests.mascing.made_traces import SPEC, TELLING, traces
+from tests.mascing.mask_rules import override_of
 
 
 def test_the_telling_expert_is_activated_first() -> None:
@@ -30,7 +31,7 @@ def test_the_grid_leaves_out_only_the_empty_cell() -> None:
         activated, deactivated = sets(candidate)
         assert int(activated.sum()) == candidate.cell["n_activated"]
         assert int(deactivated.sum()) == candidate.cell["n_deactivated"]
-        assert candidate.mask.epsilon == asked.epsilon
+        assert candidate.mask.rule.epsilon == asked.epsilon
 
 
 @pytest.mark.parametrize(
@@ -80,8 +81,7 @@ def test_the_strongest_are_chosen_and_the_score_is_the_priority(score: ExpertSco
     activated, deactivated = sets(found)
     assert sorted(score_LE[activated].tolist()) == sorted(score_LE.flatten().sort().values[-2:].tolist())
     assert sorted(score_LE[deactivated].tolist()) == sorted(score_LE.flatten().sort().values[:2].tolist())
-    assert found.mask.priority is not None
-    assert torch.equal(found.mask.priority, score_LE)
+    assert torch.equal(override_of(found.mask).priority_LE, score_LE)
 
 
 def test_the_odds_ratio_prefers_the_rare_expert() -> None:
@@ -135,11 +135,9 @@ def test_the_choice_is_greedy_over_the_whole_model(scores: list[list[int]], n: i
 
 def most_negative(candidate: Candidate) -> int:
     """The most experts of negative score in any layer."""
-    assert candidate.mask.priority is not None
-    return int((candidate.mask.priority < 0).sum(dim=1).max())
+    return int((override_of(candidate.mask).priority_LE < 0).sum(dim=1).max())
 
 
 def sets(candidate: Candidate) -> tuple[Tensor, Tensor]:
-    assert candidate.mask.activated is not None
-    assert candidate.mask.deactivated is not None
-    return candidate.mask.activated, candidate.mask.deactivated
+    rule = override_of(candidate.mask)
+    return rule.activated_LE, rule.deactivated_LE

@@ -12,6 +12,7 @@ from mascing.surrogates.surrogate import Surrogate, score, train_surrogate
 from mascing.traces.trace_set import TraceSet
 from tests.mascing.circuits.surrogate_search.published_loop import published_search, surrogate_logits
 from tests.mascing.made_traces import SPEC, TELLING, traces
+from tests.mascing.mask_rules import bias_of
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +23,6 @@ def data() -> TraceSet:
 @pytest.fixture(scope="module")
 def surrogate(data: TraceSet) -> Surrogate:
     return train_surrogate(data, epochs=12, seed=0)
-
-
-def quiet(done: int, total: int) -> None:
-    del done, total
 
 
 def samples_of(traces: TraceSet) -> list[Tensor]:
@@ -62,8 +59,7 @@ def test_members_weigh_alike(data: TraceSet, surrogate: Surrogate) -> None:
     config = MascingConfig(mode="exact", search_epochs=2, lambdas=(0.01,))
     other = train_surrogate(data, epochs=2, seed=1)
     alone, twice, mixed = (
-        search(members, data, data.sigma(), config, 5, quiet)
-        for members in ([surrogate], [surrogate] * 2, [surrogate, other])
+        search(members, data, data.sigma(), config, 5) for members in ([surrogate], [surrogate] * 2, [surrogate, other])
     )
     assert torch.allclose(alone, twice, atol=1e-5)
     assert not torch.allclose(alone, mixed, atol=1e-2)
@@ -73,7 +69,7 @@ def test_the_fast_mode_reaches_a_held_out_objective_no_worse() -> None:
     data, held_out, lambdas = traces(200), traces(100, seed=1).labelled(0), (0.0, 1e-3, 0.03)
     surrogate = train_surrogate(data, epochs=6, seed=0)
     fast, exact = (
-        search([surrogate], data, data.sigma(), config, 0, quiet)
+        search([surrogate], data, data.sigma(), config, 0)
         for config in (MascingConfig(lambdas=lambdas), MascingConfig(mode="exact", lambdas=lambdas, search_epochs=20))
     )
     for weight, fast_LE, exact_LE in zip(lambdas, fast, exact, strict=True):
@@ -89,7 +85,7 @@ def test_the_surrogate_is_won_over_and_finds_the_telling_expert(
     data: TraceSet, surrogate: Surrogate, mode: Literal["fast", "exact"]
 ) -> None:
     config = MascingConfig(mode=mode, search_epochs=100, lambdas=(0.03,))
-    (S_LE,) = search([surrogate], data, data.sigma(), config, 0, quiet)
+    (S_LE,) = search([surrogate], data, data.sigma(), config, 0)
     negatives = data.subset([number for number in range(len(data)) if data.labels[number] == 0])
     steered = TraceSet(
         (negatives.z + data.sigma()[:, None] * S_LE).half(),
@@ -109,7 +105,7 @@ def test_a_larger_lambda_leaves_fewer_experts_and_small_entries_are_zeroed(
     data: TraceSet, surrogate: Surrogate
 ) -> None:
     config = MascingConfig(lambdas=(0.0, 0.03), thresholds=(0.1,))
-    free, sparse = search([surrogate], data, data.sigma(), config, 0, quiet)
+    free, sparse = search([surrogate], data, data.sigma(), config, 0)
     assert sparse.count_nonzero() < free.count_nonzero()
     for S_LE in (free, sparse):
         assert S_LE[S_LE != 0].abs().min() > 0.1
@@ -126,10 +122,8 @@ def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrog
         for threshold in (0.1, 0.3)
         for alpha in (0.5, 2.0)
     ]
-    (_, S_LE) = search([surrogate], data.span("question"), data.sigma(), config, 0, quiet)
-    weak, strong = found[5].mask.bias, found[7].mask.bias
-    assert weak is not None
-    assert strong is not None
+    (_, S_LE) = search([surrogate], data.span("question"), data.sigma(), config, 0)
+    weak, strong = bias_of(found[5].mask), bias_of(found[7].mask)
     assert torch.allclose(weak, 2.0 * data.sigma()[:, None] * S_LE)
     assert torch.allclose(strong, torch.where(S_LE.abs() > 0.3, weak, 0.0))
     assert found[7].method == "mascing"
@@ -146,22 +140,14 @@ def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrog
 def test_the_seed_decides_and_the_surrogate_is_left_as_it_was(data: TraceSet, surrogate: Surrogate) -> None:
     config = MascingConfig()
     before = torch.random.get_rng_state()
-    first, again, other = (search([surrogate], data, data.sigma(), config, seed, quiet) for seed in (1, 1, 2))
+    first, again, other = (search([surrogate], data, data.sigma(), config, seed) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(parameter.requires_grad for parameter in surrogate.parameters())
 
 
-def test_progress_counts_the_steps_of_all_spans(data: TraceSet, surrogate: Surrogate) -> None:
-    seen: list[tuple[int, int]] = []
-    surrogates: dict[Span, list[Surrogate]] = {"question": [surrogate], "question+prompt": [surrogate]}
-    config = MascingConfig(mode="exact", search_epochs=2)
-    candidates(surrogates, data, SPEC, data.sigma(), config, 0, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
-
-
 def test_without_negative_traces_there_is_nothing_to_steer(surrogate: Surrogate) -> None:
     positive = traces(6).subset([1, 3, 5])
     with pytest.raises(DataError, match="negative"):
-        search([surrogate], positive, positive.sigma(), MascingConfig(), 0, quiet)
+        search([surrogate], positive, positive.sigma(), MascingConfig(), 0)

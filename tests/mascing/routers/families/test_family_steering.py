@@ -14,6 +14,7 @@ from mascing.masks.mask import Mask
 from mascing.routers.families import ROUTER_CLASSES
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.steering.steer import steer
+from tests.mascing.mask_rules import bias_of, override_of
 from tests.mascing.routers.families.family_models import EXPERTS, FAMILIES, IMPLEMENTATIONS, TOP_K, VOCABULARY, build
 from tests.mascing.routers.families.outcomes import expect
 from tests.mascing.routers.families.selections import captured, largest_weight_difference, mismatches, naive
@@ -107,14 +108,13 @@ def test_a_bias_selects_as_the_definition_says(models: dict[str, Any], name: str
     model = models[name]
     spec = inspect_routers(model)
     mask = a_bias(spec)
-    assert mask.bias is not None
     total = 0
     with torch.no_grad(), steer(model, mask), captured(model) as layers:
         model(tokens(4))
     with torch.no_grad(), captured(model) as unsteered:
         model(tokens(4))
     for index, layer in enumerate(layers):
-        edit = _adding(mask.bias[index].tolist())
+        edit = _adding(bias_of(mask)[index].tolist())
         wanted = naive(name, layer, model.config, [edit] * len(layer.selections))
         assert mismatches(layer.selections, wanted) == 0
         assert largest_weight_difference(layer.selections, wanted) < 2e-6
@@ -127,13 +127,12 @@ def test_a_bias_selects_as_the_definition_says(models: dict[str, Any], name: str
 def test_an_override_selects_as_the_definition_says(models: dict[str, Any], name: str) -> None:
     model = models[name]
     mask = an_override(inspect_routers(model))
-    assert mask.activated is not None
-    assert mask.deactivated is not None
+    rule = override_of(mask)
     total = 0
     with torch.no_grad(), steer(model, mask), captured(model) as layers:
         model(tokens(4))
     for index, layer in enumerate(layers):
-        edit = _forcing(mask.activated[index].tolist(), mask.deactivated[index].tolist(), name in SHIFT_SENSITIVE)
+        edit = _forcing(rule.activated_LE[index].tolist(), rule.deactivated_LE[index].tolist(), name in SHIFT_SENSITIVE)
         wanted = naive(name, layer, model.config, [edit] * len(layer.selections))
         assert mismatches(layer.selections, wanted) == 0
         assert largest_weight_difference(layer.selections, wanted) < 2e-6
