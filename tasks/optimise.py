@@ -5,7 +5,6 @@ from functools import partial
 from typing import Protocol
 
 from mascing.circuits.gradient import attribution
-from mascing.circuits.gradient.method import passes_of
 from mascing.circuits.method import Material
 from mascing.circuits.methods import Search, method_identity, searches_of
 from mascing.masks import candidates as candidate_files
@@ -127,9 +126,9 @@ class _Attribution:
             self.config.batch_size,
             recompute=material.recompute,
         )
-        passes = passes_of(found.passes, material.recompute)
         data, rows = attribution.to_bytes(found), len(found.effect_LE)
-        return _Result(ATTRIBUTION, data, rows, SearchCost(passes=passes), f"{attribution.NAME}: {passes}")
+        note = f"{attribution.NAME}: {found.passes}"
+        return _Result(ATTRIBUTION, data, rows, SearchCost(passes=found.passes), note)
 
 
 def _items(config: RunConfig) -> dict[str, _Item]:

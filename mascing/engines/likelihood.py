@@ -45,18 +45,6 @@ class ReplyBatch:
         return first_B - second_B
 
 
-@dataclass(frozen=True)
-class Passes:
-    """What a search on the model cost: passes of batches through it, and the conversations in a full batch."""
-
-    forward: int
-    backward: int
-    conversations: int
-
-    def __str__(self) -> str:
-        return f"{self.forward} forward and {self.backward} backward passes of {self.conversations} conversations"
-
-
 def contrast_batches(loaded: Loaded, contrast: Sequence[Conversation], batch_size: int) -> list[ReplyBatch]:
     """Batches of the wanted and the unwanted reply of every conversation that has both.
 

@@ -7,22 +7,22 @@ Shape suffixes: L MoE layer, E expert.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mascing.circuits.active.lessons import Lesson, learn, noise, search, some, unit, unsteered
 from mascing.circuits.active.trials import Engine, Trial
+from mascing.circuits.method import Proposal
 from mascing.errors import DataError
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.methods import ActiveConfig, Span
+from mascing.schemas.search_cost import Round, SearchCost, Trials
 from mascing.surrogates.ensemble import member_seeds
-from mascing.surrogates.surrogate import untrained
+from mascing.surrogates.surrogate import Surrogate, untrained
 from mascing.traces.trace_set import Traces
 
 NAME = "active"
@@ -35,41 +35,6 @@ KEPT, STRENGTH = (0.3, 1.0), (0.5, 3.0)
 trial, so that verdicts tell which entries matter."""
 
 
-@dataclass(frozen=True)
-class Round:
-    """What one round spent and saw: shares of hits among conversations to change and among those to keep."""
-
-    generations: int
-    changed: float
-    kept: float | None
-
-
-@dataclass(frozen=True)
-class Found:
-    """The candidates, and the rounds of trials that they were learnt from."""
-
-    candidates: list[Candidate]
-    rounds: list[Round]
-
-    def facts(self, config: ActiveConfig) -> dict[str, Any]:
-        """Budget and what was spent of it, in plain JSON values."""
-        rounds = [asdict(one) for one in self.rounds]
-        return {"budget": config.budget, "generations": self.generations, "rounds": rounds}
-
-    def told(self, config: ActiveConfig) -> str:
-        """One line for who watches: what was spent, and how each round's trials went."""
-        rates = ", ".join(f"{100 * one.changed:.0f}%" for one in self.rounds)
-        return (
-            f"active took {self.generations} of {config.budget} generations in {config.rounds} rounds; "
-            f"of the trials on conversations to change, hits in each round: {rates}"
-        )
-
-    @property
-    def generations(self) -> int:
-        """Replies that were generated and judged."""
-        return sum(one.generations for one in self.rounds)
-
-
 def candidates(
     engine: Engine,
     traces: Traces,
@@ -78,49 +43,96 @@ def candidates(
     sigma: Tensor,
     config: ActiveConfig,
     seed: int,
-) -> Found:
+) -> Proposal:
     """One candidate a cell of l1 x alphas, after ``config.rounds`` rounds of ``config.budget`` generations together.
 
     ``traces`` and ``conversations`` are the whole training split; ``sigma`` [L] is the calibrated spread of each
     layer's logits. A cell's bias is ``alpha * sigma[:, None] * S``, where the entries of S have root mean square 1.
     Raises DataError unless there are target conversations labelled negative.
     """
-    to_change = [one for one in conversations if _is_to_change(one)]
-    to_keep = [one for one in conversations if one.set != "target" or one.label == "positive"]
+    to_change = [conversation for conversation in conversations if _is_to_change(conversation)]
+    to_keep = [each for each in conversations if each.set != "target" or each.label == "positive"]
     if not to_change:
         raise DataError("active needs target conversations labelled negative: there is nothing to change in train")
-    generator = torch.Generator().manual_seed(seed)
-    members = [untrained(spec.n_experts, spec.n_layers, one) for one in member_seeds(seed, config.members)]
-    lessons = unsteered(traces.span(SPAN), spec)
-    successes: list[Tensor] = []
-    rounds: list[Round] = []
+    learner = _Learner(engine, unsteered(traces.span(SPAN), spec), spec, sigma, config, seed)
+    rounds = []
     for number in range(config.rounds):
-        learn(members, lessons, config.steps, generator)
-        # With one member, that one and all of them propose the same.
-        proposing = [members, *([one] for one in members)] if len(members) > 1 else [members]
-        proposals = [
-            search(ones, lessons, sigma, config.l1[0], config.steps, generator, noise(spec, generator))
-            for ones in proposing
+        learner.learn()
+        rounds.append(learner.try_out(to_change, to_keep, config.generations_of(number)))
+    learner.learn()
+    generations = sum(one_round.generations for one_round in rounds)
+    trials = Trials(budget=config.budget, generations=generations, rounds=tuple(rounds))
+    return Proposal(learner.candidates(), SearchCost(trials=trials), _note(trials))
+
+
+class _Learner:
+    """An ensemble of surrogates, the lessons that it learns from, and the masks that changed a reply so far."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        lessons: list[Lesson],
+        spec: RouterSpec,
+        sigma: Tensor,
+        config: ActiveConfig,
+        seed: int,
+    ) -> None:
+        self._engine, self._lessons, self._spec, self._sigma, self._config = engine, lessons, spec, sigma, config
+        self._generator = torch.Generator().manual_seed(seed)
+        seeds = member_seeds(seed, config.members)
+        self._members = [untrained(spec.n_experts, spec.n_layers, member_seed) for member_seed in seeds]
+        self._successes: list[Tensor] = []
+
+    def learn(self) -> None:
+        """Go on fitting every member to all lessons."""
+        learn(self._members, self._lessons, self._config.steps, self._generator)
+
+    def try_out(self, to_change: Sequence[Conversation], to_keep: Sequence[Conversation], generations: int) -> Round:
+        """Have conversations drawn from both answered under variations of new proposals, and keep the lessons."""
+        proposals = self._proposals()
+        drawn = _drawn(to_change, to_keep, generations, self._generator)
+        tried = [_varied(proposals, self._successes, self._generator) for _ in drawn]
+        biases = [self._sigma[:, None] * S_LE for S_LE in tried]
+        masks = [Mask.from_bias(bias_LE, self._spec) for bias_LE in biases]
+        trials = self._engine(list(zip(drawn, masks, strict=True)))
+        self._lessons += [Lesson.of(trial, bias_LE) for trial, bias_LE in zip(trials, biases, strict=True)]
+        self._successes += [S_LE for S_LE, trial in zip(tried, trials, strict=True) if _changed(trial)]
+        return _summary(trials)
+
+    def candidates(self) -> list[Candidate]:
+        """One a cell of l1 x alphas, searched for from where trials succeeded.
+
+        Elsewhere the surrogates know less, and a search may win over them alone.
+        """
+        successes, config = self._successes, self._config
+        start_LE = unit(torch.stack(successes).mean(dim=0)) if successes else noise(self._spec, self._generator)
+        candidates = []
+        for l1 in config.l1:
+            S_LE = self._search(self._members, l1, start_LE)
+            for alpha in config.alphas:
+                cell = {"l1": l1, "alpha": alpha}
+                mask = Mask.from_bias(alpha * self._sigma[:, None] * S_LE, self._spec, {"method": NAME, **cell})
+                candidates.append(Candidate(NAME, cell, mask))
+        return candidates
+
+    def _proposals(self) -> list[Tensor]:
+        """What all members together ask for, then each alone; with one member both are the same."""
+        alone = [[member] for member in self._members] if len(self._members) > 1 else []
+        return [
+            self._search(members, self._config.l1[0], noise(self._spec, self._generator))
+            for members in (self._members, *alone)
         ]
-        drawn = _drawn(to_change, to_keep, config.generations_of(number), generator)
-        tried = [_varied(proposals, successes, generator) for _ in drawn]
-        biases = [sigma[:, None] * S_LE for S_LE in tried]
-        masks = [Mask.from_bias(bias_LE, spec) for bias_LE in biases]
-        trials = engine(list(zip(drawn, masks, strict=True)))
-        lessons += [Lesson.of(trial, bias_LE) for trial, bias_LE in zip(trials, biases, strict=True)]
-        successes += [S_LE for S_LE, trial in zip(tried, trials, strict=True) if _changed(trial)]
-        rounds.append(_summary(trials))
-    learn(members, lessons, config.steps, generator)
-    # From where trials succeeded: elsewhere the surrogates know less, and a search may win over them alone.
-    start_LE = unit(torch.stack(successes).mean(dim=0)) if successes else noise(spec, generator)
-    found = []
-    for l1 in config.l1:
-        S_LE = search(members, lessons, sigma, l1, config.steps, generator, start_LE)
-        for alpha in config.alphas:
-            cell = {"l1": l1, "alpha": alpha}
-            mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": NAME, **cell})
-            found.append(Candidate(NAME, cell, mask))
-    return Found(found, rounds)
+
+    def _search(self, members: Sequence[Surrogate], l1: float, start_LE: Tensor) -> Tensor:
+        return search(members, self._lessons, self._sigma, l1, self._config.steps, self._generator, start_LE)
+
+
+def _note(trials: Trials) -> str:
+    rates = ", ".join(f"{100 * one_round.changed:.0f}%" for one_round in trials.rounds)
+    return (
+        f"active took {trials.generations} of {trials.budget} generations in {len(trials.rounds)} rounds; "
+        f"of the trials on conversations to change, hits in each round: {rates}"
+    )
 
 
 def _varied(proposals: Sequence[Tensor], successes: Sequence[Tensor], generator: torch.Generator) -> Tensor:
@@ -152,4 +164,8 @@ def _drawn(
 def _summary(trials: Sequence[Trial]) -> Round:
     changed = [one.outcome == "hit" for one in trials if _is_to_change(one.conversation)]
     kept = [one.outcome == "hit" for one in trials if not _is_to_change(one.conversation)]
-    return Round(len(trials), sum(changed) / len(changed), sum(kept) / len(kept) if kept else None)
+    return Round(
+        generations=len(trials),
+        changed=sum(changed) / len(changed),
+        kept=sum(kept) / len(kept) if kept else None,
+    )

@@ -7,17 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from mascing.circuits.gradient.frozen import frozen
 from mascing.circuits.gradient.straight_through import StraightThrough
-from mascing.engines.likelihood import Passes, contrast_batches
-from mascing.errors import DataError
+from mascing.engines.likelihood import contrast_batches
 from mascing.models.loading import Loaded
 from mascing.routers.spec import find_routers
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.search_cost import Passes
 
 NAME = "attribution"
 
@@ -52,18 +51,9 @@ def attribution(
             (batch.margins(loaded.model).sum() / rows).backward()
     assert S_LE.grad is not None  # torch types it as optional; there is at least one batch
     n = len(batches)
-    return Attribution(S_LE.grad / sigma[:, None], Passes(n * (2 if recompute else 1), n, batch_size))
+    return Attribution(S_LE.grad / sigma[:, None], Passes(forward=n, backward=n, conversations=batch_size))
 
 
 def to_bytes(found: Attribution) -> bytes:
     """The map as a safetensors file with one tensor, ``effect``."""
     return bytes(save({"effect": found.effect_LE.contiguous()}))
-
-
-def effect_from_bytes(data: bytes) -> Tensor:
-    """The map [L, E] that ``to_bytes`` wrote; raises DataError for anything else."""
-    try:
-        effect: Tensor = load(data)["effect"]
-    except (SafetensorError, KeyError) as error:
-        raise DataError(f"not an attribution map: {error}; run the optimise stage again") from error
-    return effect

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from mascing.circuits.gradient.frozen import frozen
 from mascing.circuits.gradient.straight_through import StraightThrough
-from mascing.engines.likelihood import Passes, ReplyBatch, contrast_batches, reply_batches
+from mascing.engines.likelihood import ReplyBatch, contrast_batches, reply_batches
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.methods import GradientConfig
+from mascing.schemas.search_cost import Passes
 
 NAME = "gradient"
 MARGIN = 4.0
@@ -59,7 +60,7 @@ def candidates(
             mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": NAME, **cell})
             found.append(Candidate(NAME, cell, mask))
     n = len(config.l1) * config.steps * (2 if keeps else 1)
-    return found, Passes(n * (2 if recompute else 1), n, config.batch_size)
+    return found, Passes(forward=n, backward=n, conversations=config.batch_size)
 
 
 def descend(

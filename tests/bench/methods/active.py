@@ -69,7 +69,7 @@ def _measure(config: RunConfig, settings: ActiveConfig) -> None:
     started, cpu = time.monotonic(), time.process_time()
     found = active.candidates(engine, traces, train, spec, traces.sigma(), settings, config.seed)
     spent = f"{time.monotonic() - started:.0f} s, {time.process_time() - cpu:.0f} s of CPU"
-    print(f"{config.model.path}: {spent}; {found.told(settings)}", flush=True)
+    print(f"{config.model.path}: {spent}; {found.note}", flush=True)
     scores = [_score(loaded, config, dev, one) for one in found.candidates]
     pick = found.candidates[choose(_score(loaded, config, dev, None), scores, config.gates)]
     truth = load_file(str(config.behaviour.truth))["bias"]

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from mascing.circuits.active import search as active
-from mascing.circuits.active.search import Found
 from mascing.circuits.active.trials import LocalEngine, Trial
+from mascing.circuits.method import Proposal
 from mascing.conversations.json_lines import decode_lines, parse_conversations
 from mascing.engines.generation import generate
 from mascing.errors import DataError
@@ -21,6 +21,7 @@ from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.schemas.config import BehaviourConfig, GenerationConfig, ModelConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.methods import ActiveConfig
+from mascing.schemas.search_cost import Trials
 from mascing.testbeds.planted import behaviour_config
 from mascing.traces.batch_recording import harvest
 from mascing.traces.shards import decode, encode
@@ -86,12 +87,17 @@ class MadeUpEngine:
         return Trial(conversation, mask, "hit" if hit else "miss", z_TLE)
 
 
-def search(config: ActiveConfig = QUICK, seed: int = 0) -> tuple[Found, MadeUpEngine]:
+def search(config: ActiveConfig = QUICK, seed: int = 0) -> tuple[Proposal, MadeUpEngine]:
     engine = MadeUpEngine()
     return active.candidates(engine, made_up_traces(), [*TARGETS, *BENIGN], SPEC, SIGMA, config, seed), engine
 
 
-def only_bias(found: Found) -> Tensor:
+def trials_of(proposal: Proposal) -> Trials:
+    assert proposal.cost.trials is not None
+    return proposal.cost.trials
+
+
+def only_bias(found: Proposal) -> Tensor:
     [candidate] = found.candidates
     return bias_of(candidate.mask)
 
@@ -101,7 +107,8 @@ def test_trials_find_what_acts_and_spare_what_other_replies_need() -> None:
     bias_LE = only_bias(found)
     assert bias_LE[CAUSE] > 1
     assert abs(bias_LE[TOOL]) < 1
-    assert found.rounds[-1].changed > found.rounds[0].changed + 0.1
+    rounds = trials_of(found).rounds
+    assert rounds[-1].changed > rounds[0].changed + 0.1
 
 
 @pytest.mark.parametrize(("budget", "rounds"), [(200, 3), (64, 1)])
@@ -111,10 +118,10 @@ def test_the_budget_is_what_is_spent(budget: int, rounds: int) -> None:
     conversations = [*TARGETS, *BENIGN]
     found = active.candidates(engine, made_up_traces(), conversations, SPEC, SIGMA, config, 0)
     assert engine.generations == budget
-    facts = found.facts(config)
-    assert (facts["budget"], facts["generations"]) == (budget, budget)
-    assert sum(one["generations"] for one in facts["rounds"]) == budget
-    assert f"{budget} of {budget} generations in {rounds} rounds" in found.told(config)
+    trials = trials_of(found)
+    assert (trials.budget, trials.generations) == (budget, budget)
+    assert sum(each.generations for each in trials.rounds) == budget
+    assert f"{budget} of {budget} generations in {rounds} rounds" in found.note
     assert [one.cell for one in found.candidates] == [{"l1": l1, "alpha": a} for l1 in config.l1 for a in config.alphas]
 
 

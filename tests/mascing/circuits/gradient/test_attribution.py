@@ -1,16 +1,17 @@
 import pytest
 import torch
+from safetensors.torch import load
 from torch import Tensor
 
 from mascing.circuits.gradient import attribution
 from mascing.circuits.gradient.frozen import frozen
 from mascing.circuits.gradient.search import candidates
 from mascing.circuits.gradient.straight_through import StraightThrough
-from mascing.engines.likelihood import Passes, contrast_batches
-from mascing.errors import DataError
+from mascing.engines.likelihood import contrast_batches
 from mascing.models.loading import Loaded
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.methods import GradientConfig
+from mascing.schemas.search_cost import Passes
 from tests.mascing.mask_rules import bias_of
 from tests.mascing.olmoe_folder import conversation, loaded
 
@@ -34,7 +35,7 @@ def test_one_backward_scores_every_expert(tiny: Loaded) -> None:
     found = attribution.attribution(tiny, ASKED, SIGMA, batch_size=8)
     assert found.effect_LE.shape == (3, 8)
     assert found.effect_LE.all()
-    assert found.passes == Passes(1, 1, 8)
+    assert found.passes == Passes(forward=1, backward=1, conversations=8)
     assert str(found.passes) == "1 forward and 1 backward passes of 8 conversations"
 
 
@@ -45,11 +46,9 @@ def test_the_map_does_not_depend_on_how_it_is_computed(tiny: Loaded) -> None:
     assert not any(module.training for module in tiny.model.modules())
 
 
-def test_the_map_survives_its_file_and_other_files_are_refused(tiny: Loaded) -> None:
+def test_the_map_survives_its_file(tiny: Loaded) -> None:
     found = attribution.attribution(tiny, ASKED, SIGMA, batch_size=8)
-    assert torch.equal(attribution.effect_from_bytes(attribution.to_bytes(found)), found.effect_LE)
-    with pytest.raises(DataError, match="not an attribution map"):
-        attribution.effect_from_bytes(b"else")
+    assert torch.equal(load(attribution.to_bytes(found))["effect"], found.effect_LE)
 
 
 def test_a_bfloat16_model_tells_the_same_experts(tiny: Loaded) -> None:
@@ -100,11 +99,12 @@ def test_the_passes_are_those_that_the_model_ran(tiny: Loaded, recompute: bool) 
     spec = inspect_routers(tiny.model)
     config = GradientConfig(steps=3, batch_size=2, l1=(0.0, 0.1), alphas=(1.0,))
     ran = []
-    # Once a forward, and once more where the layer is computed again; 2 tokens a row are the taps' own proof.
+    # Once a forward, and once more where the layer is computed again, which is not told: it depends on where the search
+    # runs. 2 tokens a row are the taps' own proof.
     layer = tiny.model.model.layers[-1].mlp
     hook = layer.register_forward_pre_hook(lambda module, given: ran.append(given[0].shape[1] > 2))
     try:
         _, passes = candidates(tiny, spec, ASKED, ASKED, SIGMA, config, seed=0, recompute=recompute)
     finally:
         hook.remove()
-    assert passes == Passes(forward=sum(ran), backward=12, conversations=2)
+    assert passes == Passes(forward=sum(ran) // (2 if recompute else 1), backward=12, conversations=2)
