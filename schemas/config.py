@@ -141,7 +141,7 @@ class SelectionConfig(Frozen):
     keep: int = Field(
         default=5,
         gt=1,
-        description="maximum candidates per method in the race; also at most a quarter of its grid, or two",
+        description="maximum candidates per method in the race, capped at a quarter of its grid but at least two",
     )
     blocks: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         default=(0.25, 0.5, 0.75, 1.0), min_length=1, description="shares of dev after which candidates may drop out"

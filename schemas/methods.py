@@ -76,7 +76,7 @@ class GradientConfig(Frozen):
     noise: float = Field(
         default=0.5,
         ge=0,
-        description="noise on the router logits at the first step, in sigma; it falls to 0 at half way",
+        description="noise on the router logits at the first step, in sigma; falls to 0 at half way",
     )
     alphas: tuple[Positive, ...] = Field(default=(0.5, 1.0, 1.5), min_length=1)
 
