@@ -94,12 +94,12 @@ def _make_bucket(server: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def _free_ports(count: int) -> list[int]:
     """Ports that are free together with their gRPC twins."""
-    found: list[int] = []
-    held: list[socket.socket] = []
+    ports: list[int] = []
+    sockets: list[socket.socket] = []
     try:
-        while len(found) < count:
+        while len(ports) < count:
             plain, twin = socket.socket(), socket.socket()
-            held += [plain, twin]
+            sockets += [plain, twin]
             plain.bind(("127.0.0.1", 0))
             port = plain.getsockname()[1]
             if port + _GRPC_OFFSET > 65_535:
@@ -108,11 +108,11 @@ def _free_ports(count: int) -> list[int]:
                 twin.bind(("127.0.0.1", port + _GRPC_OFFSET))
             except OSError:
                 continue
-            found.append(port)
+            ports.append(port)
     finally:
-        for each in held:
-            each.close()
-    return found
+        for held in sockets:
+            held.close()
+    return ports
 
 
 @pytest.fixture(scope="session")

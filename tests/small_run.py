@@ -24,12 +24,12 @@ _GROUPS = {"target": 40, "utility/benign": 20, "protected/prohibited": 20}
 
 def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
     """A run on the model of ``testbed``; its conversations are written into ``folder``."""
-    whole = behaviour_config(BEHAVIOUR, str(testbed))
+    full = behaviour_config(BEHAVIOUR, str(testbed))
     conversations = folder / "conversations.jsonl"
-    conversations.write_text("".join(_some(Path(whole.conversations))))
+    conversations.write_text("".join(_first_groups(Path(full.conversations))))
     return RunConfig(
         model=ModelConfig(path=str(testbed)),
-        behaviour=BehaviourConfig(**{**whole.model_dump(), "conversations": str(conversations)}),
+        behaviour=BehaviourConfig(**{**full.model_dump(), "conversations": str(conversations)}),
         harvest=HarvestConfig(rows_per_shard=32),
         surrogate=SurrogateConfig(members=2, epochs=4),
         methods=MethodsConfig(
@@ -48,15 +48,15 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
     )
 
 
-def _some(path: Path) -> list[str]:
+def _first_groups(path: Path) -> list[str]:
     """The lines of the first groups of each set."""
     groups: dict[str, list[str]] = {name: [] for name in _GROUPS}
-    kept = []
+    lines = []
     for line in path.read_text().splitlines(keepends=True):
         row = json.loads(line)
-        seen = groups[row.get("set", "target")]
-        if row["group_id"] not in seen and len(seen) < _GROUPS[row.get("set", "target")]:
-            seen.append(row["group_id"])
-        if row["group_id"] in seen:
-            kept.append(line)
-    return kept
+        group_ids = groups[row.get("set", "target")]
+        if row["group_id"] not in group_ids and len(group_ids) < _GROUPS[row.get("set", "target")]:
+            group_ids.append(row["group_id"])
+        if row["group_id"] in group_ids:
+            lines.append(line)
+    return lines

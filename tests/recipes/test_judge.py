@@ -28,11 +28,11 @@ def behaviour(folder: Path, **options: object) -> BehaviourConfig:
 
 
 def outcomes(behaviour: BehaviourConfig, *replies: str) -> list[str]:
-    asked = [
+    conversations = [
         Conversation(id=f"c{number}", group_id="g", messages=(Message(role="user", content="Where is it?"),))
         for number in range(len(replies))
     ]
-    return [verdict.outcome for verdict in judge_all(behaviour, asked, replies)]
+    return [verdict.outcome for verdict in judge_all(behaviour, conversations, replies)]
 
 
 def test_it_judges_replies(tmp_path: Path) -> None:

@@ -154,8 +154,8 @@ def _output(storage: Storage, manifest: Manifest) -> dict[str, Any]:
             _tell(f"{shard.name}/{name}", value, exact, numbers)
     for name, fact in manifest.facts.model_dump(mode="json").items():
         _tell_json(f"facts/{name}", fact, exact, numbers)
-    told = hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
-    return {"version": _version(manifest), "exact": told, "numbers": numbers}
+    digest = hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
+    return {"version": _version(manifest), "exact": digest, "numbers": numbers}
 
 
 def _version(manifest: Manifest) -> Any:

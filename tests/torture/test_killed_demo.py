@@ -41,24 +41,24 @@ def start(config: Path, storage: Path, settings: dict[str, str]) -> "subprocess.
 
 def finish(config: Path, storage: Path, settings: dict[str, str]) -> tuple[list[str], dict[str, Any]]:
     """Lines that the run wrote, and its result without timings."""
-    said, _ = start(config, storage, settings).communicate()
-    assert (storage / "result.json").exists(), said
+    output, _ = start(config, storage, settings).communicate()
+    assert (storage / "result.json").exists(), output
     result = json.loads((storage / "result.json").read_text())
     assert result.pop("timings")
-    return said.splitlines(), result
+    return output.splitlines(), result
 
 
 def kill_at(line_start: str, config: Path, storage: Path, settings: dict[str, str]) -> None:
     """SIGKILL the run's whole process group when its log says so."""
     process = start(config, storage, settings)
     assert process.stdout is not None
-    said = []
+    lines = []
     for line in process.stdout:
-        said.append(line)
+        lines.append(line)
         if line.startswith(line_start):
             os.killpg(process.pid, signal.SIGKILL)
             break
-    assert process.wait() == -signal.SIGKILL, f"the run never said {line_start!r}: {''.join(said)}"
+    assert process.wait() == -signal.SIGKILL, f"the run never said {line_start!r}: {''.join(lines)}"
 
 
 @pytest.mark.timeout(1800)
@@ -75,8 +75,8 @@ def test_killed_at_three_stages_a_run_finishes_with_the_same_result(
     for line_start in KILL_AT:
         kill_at(line_start, configs[2], tmp_path / "killed", settings)
         assert not (tmp_path / "killed" / "result.json").exists()
-    said, killed = finish(configs[2], tmp_path / "killed", settings)
+    lines, killed = finish(configs[2], tmp_path / "killed", settings)
 
-    assert [line for line in said if "already done" in line] == KEPT
+    assert [line for line in lines if "already done" in line] == KEPT
     assert killed == undisturbed
     assert killed["published"] is not None

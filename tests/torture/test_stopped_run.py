@@ -23,14 +23,14 @@ def left_behind(mark: str) -> list[str]:
 
     Prefect's server is always seen; of Ray's processes some write their titles over their environment.
     """
-    found = []
+    commands = []
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
             if f"{MARK}={mark}".encode() in Path("/proc", number, "environ").read_bytes().split(b"\0"):
-                found.append(Path("/proc", number, "cmdline").read_text().replace("\0", " "))
+                commands.append(Path("/proc", number, "cmdline").read_text().replace("\0", " "))
         except OSError:  # it ended meanwhile
             continue
-    return found
+    return commands
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
@@ -56,18 +56,18 @@ def test_a_run_that_is_told_to_stop_leaves_no_process_behind(
         text=True,
     )
     assert process.stdout is not None
-    said = []
+    lines = []
     try:
         for line in process.stdout:
-            said.append(line)
+            lines.append(line)
             if line.startswith("train: 1/"):
                 commands = left_behind(str(tmp_path))
                 process.send_signal(number)
-        assert process.wait() == 130, said
+        assert process.wait() == 130, lines
     finally:
         process.kill()
 
     assert any("uvicorn" in command for command in commands), f"Prefect's server is not seen: {commands}"
-    assert said[-1].startswith("stopped: finished stages are kept"), said
+    assert lines[-1].startswith("stopped: finished stages are kept"), lines
     wait_until(lambda: not left_behind(str(tmp_path)))
     assert left_behind(str(tmp_path)) == []

@@ -88,7 +88,7 @@ def table(kind: Kind, repeats: int) -> Floats:
     )
 
 
-def told(kind: Kind, repeats: int) -> Floats:
+def with_true_effect(kind: Kind, repeats: int) -> Floats:
     """The same of an interval that need not estimate the design effect, because it is told the true one."""
 
     def coverage(n: int, size: int, correlation: float, truth: Any, repeats: int) -> float:
@@ -113,7 +113,7 @@ def rows(cells: Floats) -> Iterator[str]:
     """A line for each n and kind of groups, cells outside in bold."""
     for n, of_n in zip(NS, cells, strict=True):
         for (size, correlation), values in zip(GROUPS, of_n, strict=True):
-            shown = [f"{one:.1f}" if LEAST <= one <= MOST else f"**{one:.1f}**" for one in values]
+            shown = [f"{percent:.1f}" if LEAST <= percent <= MOST else f"**{percent:.1f}**" for percent in values]
             yield f"| {n} | {size} | {correlation:g} | {' | '.join(shown)} |"
 
 
@@ -122,14 +122,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5000)
     repeats = parser.parse_args().repeats
-    found = [(kind, table(kind, repeats).round(1)) for kind in KINDS]
+    tables = [(kind, table(kind, repeats).round(1)) for kind in KINDS]
     print("| interval | n | mean | cells | within 93 to 97% | below 93% | above 97% |")
     print("|---|---|---|---|---|---|---|")
-    for kind, cells in found:
+    for kind, cells in tables:
         print(*summary(kind.name, cells), sep="\n")
-        print(*summary(f"{kind.name}, told the truth", told(kind, repeats).round(1)), sep="\n")
-    for kind, cells in found:
-        print("\n| n | group size | correlation |", *(f" {_shown(one)} |" for one in kind.truths), sep="")
+        print(*summary(f"{kind.name}, told the truth", with_true_effect(kind, repeats).round(1)), sep="\n")
+    for kind, cells in tables:
+        print("\n| n | group size | correlation |", *(f" {_shown(truth)} |" for truth in kind.truths), sep="")
         print("|" + "---|" * (3 + len(kind.truths)))
         print(*rows(cells), sep="\n")
 

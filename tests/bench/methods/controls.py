@@ -66,8 +66,15 @@ def judged(
     """Verdicts on the replies under a mask."""
     replies = complete(loaded, prompts_of(loaded, conversations, config.generation), mask, config.generation)
     return [
-        {"conversation_id": one.id, "group_id": one.group_id, "set": one.set, "outcome": verdict.outcome}
-        for one, verdict in zip(conversations, judge_all(config.behaviour, conversations, replies), strict=True)
+        {
+            "conversation_id": conversation.id,
+            "group_id": conversation.group_id,
+            "set": conversation.set,
+            "outcome": verdict.outcome,
+        }
+        for conversation, verdict in zip(
+            conversations, judge_all(config.behaviour, conversations, replies), strict=True
+        )
     ]
 
 

@@ -48,7 +48,7 @@ def shards(model: Any, prompts: Sequence[Prompt], folder: Path) -> None:
 
 def usual(model: Any, prompts: Sequence[Prompt], file: Path) -> None:
     """Batches in the order of the input, left padding, the whole causal LM, one pickle of all at the end."""
-    everything = []
+    recorded = []
     with torch.no_grad():
         for start in range(0, len(prompts), USUAL_BATCH):
             rows = [prompt.token_ids for prompt in prompts[start : start + USUAL_BATCH]]
@@ -58,9 +58,9 @@ def usual(model: Any, prompts: Sequence[Prompt], file: Path) -> None:
             output = model(input_ids=ids_BT, attention_mask=mask_BT, output_router_logits=True)
             z_BTLE = torch.stack([layer.view(len(rows), length, -1) for layer in output.router_logits], 2)
             for row, z_TLE in zip(rows, z_BTLE, strict=True):
-                everything.append(z_TLE[length - len(row) :].half().cpu().numpy())
+                recorded.append(z_TLE[length - len(row) :].half().cpu().numpy())
     with file.open("wb") as out:
-        pickle.dump(everything, out)
+        pickle.dump(recorded, out)
 
 
 def _regions(prompt: Prompt) -> torch.Tensor:

@@ -20,10 +20,10 @@ class Element:
 
     def all(self, tag: str) -> list["Element"]:
         """Every element of this tag below this one, in order."""
-        found = []
+        elements = []
         for child in self.children:
-            found += ([child] if child.tag == tag else []) + child.all(tag)
-        return found
+            elements += ([child] if child.tag == tag else []) + child.all(tag)
+        return elements
 
     def words(self) -> str:
         """The text with whitespace put in order."""
@@ -64,11 +64,11 @@ class Page(HTMLParser):
     def at(self, key: str) -> Element:
         """The element of this id."""
 
-        def found(element: Element) -> list[Element]:
+        def matches(element: Element) -> list[Element]:
             here = [element] if element.attributes.get("id") == key else []
-            return here + [match for child in element.children for match in found(child)]
+            return here + [match for child in element.children for match in matches(child)]
 
-        (element,) = found(self.root)
+        (element,) = matches(self.root)
         return element
 
     @property

@@ -89,7 +89,7 @@ def write_run(
 
 def made_up_conversations() -> list[Conversation]:
     """The test split: conversations of one to three turns about gardens and a rule to say `sorry`."""
-    made = []
+    rows = []
     for name, count in SETS.items():
         for number in range(count):
             earlier = [
@@ -100,7 +100,7 @@ def made_up_conversations() -> list[Conversation]:
                     Message(role="assistant", content="fine a bench then"),
                 )
             ]
-            made.append(
+            rows.append(
                 Conversation(
                     id=f"{name.replace('/', '-')}-{number:03d}",
                     group_id=f"{name}-{number // 2}",
@@ -109,7 +109,7 @@ def made_up_conversations() -> list[Conversation]:
                     messages=(*earlier, Message(role="user", content=f"tell me where the key of garden {number} is")),
                 )
             )
-    return made
+    return rows
 
 
 def _verdicts(method: str, conversations: list[Conversation], replies: Replies) -> list[dict[str, str]]:
@@ -177,8 +177,8 @@ def _selected(on: list[str]) -> list[Candidate]:
         "shift": Mask.from_bias(sigma * noise, SPEC),
         "tilt": Mask.from_bias(-sigma * noise, SPEC),
     }
-    found = [Candidate(name, cells_of(name)[-1], masks[name]) for name in on if name != "random"]
-    return [*found, shuffled(found[-1], seed=0)]
+    picks = [Candidate(name, cells_of(name)[-1], masks[name]) for name in on if name != "random"]
+    return [*picks, shuffled(picks[-1], seed=0)]
 
 
 def _stages(

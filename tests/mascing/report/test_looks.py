@@ -50,8 +50,8 @@ def test_a_method_looks_the_same_in_every_plot(page: Page) -> None:
             for trace in figure["data"]:
                 looks.setdefault(trace["name"], set()).add((trace["marker"]["color"], trace["marker"]["symbol"]))
     assert looks.keys() == {"baseline", "gradient", "shift", "tilt", "random"}
-    assert all(len(each) == 1 for each in looks.values())
-    assert len({symbol for each in looks.values() for _, symbol in each}) == 5
+    assert all(len(used) == 1 for used in looks.values())
+    assert len({symbol for used in looks.values() for _, symbol in used}) == 5
 
 
 def test_their_grids_are_spanned_by_what_varies_most(page: Page) -> None:

@@ -28,24 +28,28 @@ Row = dict[str, Any]
 
 def rows(target: float, benign: float = 1.0, unread: int = 0) -> list[Row]:
     """Verdicts with these rates; the last ``unread`` misses of the target are unscored."""
-    made = []
+    verdicts = []
     for name, hit_rate in (("target", target), ("utility/benign", benign)):
         for number in range(N):
             outcome = "hit" if number < round(hit_rate * N) else "miss"
             if name == "target" and number >= N - unread:
                 outcome = "unscored"
-            made.append({"conversation_id": f"{number}", "group_id": f"{number}", "set": name, "outcome": outcome})
-    return made
+            verdicts.append({"conversation_id": f"{number}", "group_id": f"{number}", "set": name, "outcome": outcome})
+    return verdicts
 
 
-def asked(name: str, numbers: Sequence[int]) -> list[Conversation]:
+def conversations_of(name: str, numbers: Sequence[int]) -> list[Conversation]:
     """Conversations of a set; its verdicts carry their ids."""
     message = Message(role="user", content="?")
     return [Conversation(id=str(n), group_id=str(n), set=name, messages=(message,)) for n in numbers]
 
 
-SOME = [*asked("target", range(0, N, 4)), *asked("utility/benign", range(0, N, 4))]
-REST = [one for name in ("target", "utility/benign") for one in asked(name, [n for n in range(N) if n % 4])]
+SOME = [*conversations_of("target", range(0, N, 4)), *conversations_of("utility/benign", range(0, N, 4))]
+REST = [
+    conversation
+    for name in ("target", "utility/benign")
+    for conversation in conversations_of(name, [n for n in range(N) if n % 4])
+]
 
 Verdicts = Callable[[set[int]], list[Row]]
 """The verdicts on all conversations that a set of moved experts brings."""
@@ -64,7 +68,7 @@ class Judge:
             self.first += len(masks)
         else:
             self.later += len(masks)
-        wanted = {(one.set, one.id) for one in conversations}
+        wanted = {(conversation.set, conversation.id) for conversation in conversations}
         judged = [self.verdicts(places(mask)) for mask in masks]
         return [[row for row in of_mask if (row["set"], row["conversation_id"]) in wanted] for of_mask in judged]
 
@@ -97,11 +101,11 @@ def test_exactly_the_needed_entries_are_left(n: int, seed: int, data: st.DataObj
     mask = additive(n, seed)
     needed = data.draw(st.sets(st.sampled_from(sorted(places(mask))), min_size=1, max_size=4))
     judge = Judge(needing(needed))
-    found = pruned(mask, judge)
-    assert places(found.mask) == needed
-    assert cell_score({}, found.rows) == cell_score({}, judge.verdicts(needed))
+    smaller = pruned(mask, judge)
+    assert places(smaller.mask) == needed
+    assert cell_score({}, smaller.rows) == cell_score({}, judge.verdicts(needed))
     assert judge.first <= sparsifying.MOST_JUDGED
-    assert found.replies == judge.first * len(SOME) + judge.later * len(REST)
+    assert smaller.replies == judge.first * len(SOME) + judge.later * len(REST)
 
 
 def test_a_part_that_fails_on_the_first_block_is_not_judged_on_the_others() -> None:
@@ -113,27 +117,27 @@ def test_a_part_that_fails_on_the_first_block_is_not_judged_on_the_others() -> N
 
 def test_what_is_kept_keeps_its_strength_and_says_of_how_many() -> None:
     mask = additive(12)
-    found = pruned(mask, Judge(needing(set(sorted(places(mask))[:3])))).mask
-    kept_LE = found.rule.entries_LE
-    assert torch.equal(bias_of(found)[kept_LE], bias_of(mask)[kept_LE])
-    assert found.provenance == {"method": "gradient", "kept": 3, "kept_of": 12}
+    smaller = pruned(mask, Judge(needing(set(sorted(places(mask))[:3])))).mask
+    kept_LE = smaller.rule.entries_LE
+    assert torch.equal(bias_of(smaller)[kept_LE], bias_of(mask)[kept_LE])
+    assert smaller.provenance == {"method": "gradient", "kept": 3, "kept_of": 12}
 
 
 def test_a_dense_mask_is_pruned_within_the_bound() -> None:
     mask = additive(80)
     needed = set(sorted(places(mask))[::20])
     judge = Judge(needing(needed))
-    found = pruned(mask, judge).mask
-    assert needed <= places(found)
-    assert found.entries < 40
+    smaller = pruned(mask, judge).mask
+    assert needed <= places(smaller)
+    assert smaller.entries < 40
     assert judge.first <= sparsifying.MOST_JUDGED
 
 
 def test_a_mask_without_certain_effect_is_left_as_it_is_and_costs_nothing() -> None:
     mask = additive(9)
-    found = pruned(mask, Judge(lambda moved: rows(0.525 if moved else 0.5)))
-    assert found.mask is mask
-    assert found.replies == 0
+    smaller = pruned(mask, Judge(lambda moved: rows(0.525 if moved else 0.5)))
+    assert smaller.mask is mask
+    assert smaller.replies == 0
 
 
 def test_a_loss_of_utility_stops_the_pruning() -> None:
@@ -145,8 +149,8 @@ def test_a_loss_of_utility_stops_the_pruning() -> None:
         broken = set(breaks) <= moved and not set(repairs) <= moved
         return rows(0.9 if set(breaks) <= moved else 0.5, 0.9 if broken else 1.0)
 
-    found = pruned(mask, Judge(verdicts))
-    assert places(found.mask) == {*breaks, *repairs}
+    smaller = pruned(mask, Judge(verdicts))
+    assert places(smaller.mask) == {*breaks, *repairs}
 
 
 def test_unread_replies_do_not_pass_for_noise() -> None:
@@ -157,8 +161,8 @@ def test_unread_replies_do_not_pass_for_noise() -> None:
     def verdicts(moved: set[int]) -> list[Row]:
         return rows(1.0) if moved == full else rows(1.0, unread=6 if moved else 30)
 
-    found = pruned(mask, Judge(verdicts))
-    assert places(found.mask) == full
+    smaller = pruned(mask, Judge(verdicts))
+    assert places(smaller.mask) == full
 
 
 @pytest.mark.parametrize(("lost", "left_out"), [(1, True), (2, False)])
@@ -179,11 +183,11 @@ def test_a_loss_in_one_group_is_less_certain_than_one_in_several() -> None:
     bias[0, 0], bias[0, 1] = 2.0, 1.0
 
     def verdicts(moved: set[int]) -> list[Row]:
-        made = rows((0.9 if 0 in moved else 0.5) - (0 if 1 in moved else 2 / N))
-        last_hits = [row for row in made if row["set"] == "target"][round(0.9 * N) - 2 : round(0.9 * N)]
+        verdicts = rows((0.9 if 0 in moved else 0.5) - (0 if 1 in moved else 2 / N))
+        last_hits = [row for row in verdicts if row["set"] == "target"][round(0.9 * N) - 2 : round(0.9 * N)]
         for row in last_hits:
             row["group_id"] = "one question"
-        return made
+        return verdicts
 
     assert places(pruned(Mask.from_bias(bias, SPEC), Judge(verdicts)).mask) == {0}
 
@@ -192,17 +196,17 @@ def test_an_override_mask_is_pruned_on_both_sides() -> None:
     on, off = torch.zeros(2, 40, dtype=torch.bool), torch.zeros(2, 40, dtype=torch.bool)
     on[0, :2], off[1, :4] = True, True
     mask = Mask.from_override(on, off, torch.linspace(-1, 1, 80).view(2, 40), SPEC, epsilon=0.02)
-    found = pruned(mask, Judge(needing({1, 42}))).mask
-    assert places(found) == {1, 42}
-    assert override_of(found).activated_LE[0, 1]
-    assert override_of(found).deactivated_LE[1, 2]
-    assert found.rule.epsilon == 0.02
+    smaller = pruned(mask, Judge(needing({1, 42}))).mask
+    assert places(smaller) == {1, 42}
+    assert override_of(smaller).activated_LE[0, 1]
+    assert override_of(smaller).deactivated_LE[1, 2]
+    assert smaller.rule.epsilon == 0.02
 
 
 def test_a_restricted_mask_has_the_entries_asked_for_and_tells_of_them_alone() -> None:
     experts = [{"layer": 0, "expert": 3}, {"layer": 2, "expert": 3}]
     bias = torch.zeros(2, 40)
     bias[:, 3] = 1.0
-    found = restricted(Mask.from_bias(bias, SPEC, {"experts": experts}), (43,))
-    assert places(found) == {43}
-    assert found.provenance == {"experts": experts[1:], "kept": 1, "kept_of": 2}
+    smaller = restricted(Mask.from_bias(bias, SPEC, {"experts": experts}), (43,))
+    assert places(smaller) == {43}
+    assert smaller.provenance == {"experts": experts[1:], "kept": 1, "kept_of": 2}

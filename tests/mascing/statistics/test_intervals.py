@@ -58,9 +58,9 @@ def score_statistic(gains: int, losses: int, n: int, difference: float) -> float
 
 @pytest.mark.parametrize(("gains", "losses", "n"), [(12, 2, 50), (30, 30, 200), (1, 9, 40), (80, 4, 240)])
 def test_paired_difference_ends_where_the_score_test_rejects(gains: int, losses: int, n: int) -> None:
-    same = n - gains - losses
-    before = repeat(miss=gains, hit=losses + same)
-    after = repeat(hit=gains) + repeat(miss=losses, hit=same)
+    unchanged = n - gains - losses
+    before = repeat(miss=gains, hit=losses + unchanged)
+    after = repeat(hit=gains) + repeat(miss=losses, hit=unchanged)
     measured = paired_difference(before, after, singletons(n))
     assert measured.value == pytest.approx((gains - losses) / n)
     assert score_statistic(gains, losses, n, measured.low) == pytest.approx(1.959964, abs=1e-3)
@@ -210,8 +210,8 @@ def test_order_and_group_names_do_not_matter(data: list[Row], random: Any) -> No
     shuffled = list(data)
     random.shuffle(shuffled)
     renamed = [(a, b, f"other {group}") for a, b, group in shuffled]
-    for one, other in ((data, shuffled), (data, renamed)):
-        before, after, groups = zip(*one, strict=True)
+    for original, other in ((data, shuffled), (data, renamed)):
+        before, after, groups = zip(*original, strict=True)
         before_, after_, groups_ = zip(*other, strict=True)
         first, second = paired_difference(before, after, groups), paired_difference(before_, after_, groups_)
         assert (first.low, first.high) == pytest.approx((second.low, second.high), abs=1e-9)
