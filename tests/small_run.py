@@ -1,4 +1,4 @@
-"""The whole line made small: a tenth of a testbed's conversations, and grids of a few cells."""
+"""A small run of the whole line: a tenth of a testbed's conversations, and grids of a few cells."""
 
 import json
 from pathlib import Path
@@ -39,9 +39,9 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
             active=ActiveConfig(budget=128, rounds=2, members=1, steps=10, l1=(0.02,), alphas=(1.0,)),
         ),
         generation=GenerationConfig(max_new_tokens=8),
-        # Tested by itself: of masks as dense as these few steps leave, pruning would judge dozens.
+        # Pruning has its own test; masks as dense as after these few steps would make it judge dozens of parts.
         selection=SelectionConfig(sparsify=False),
-        # Few conversations leave wide intervals; with these gates a mask that works is published all the same.
+        # Few conversations give wide intervals; with these gates a mask that works is still published.
         gates=GatesConfig(min_uplift=0, max_utility_loss=0.5, protected_tolerance=0.5),
         robustness=RobustnessConfig(conversations=24, system_prompts=(), earlier_exchanges=0),
         compute=ComputeConfig(workers=workers),

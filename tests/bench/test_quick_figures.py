@@ -1,4 +1,4 @@
-"""The figures behind the benchmarks that no busy machine can change."""
+"""The benchmark figures that do not depend on the load of the machine."""
 
 from mascing.models.batching import length_sorted_batches
 from mascing.schemas.methods import MascingConfig

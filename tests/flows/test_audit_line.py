@@ -1,4 +1,4 @@
-"""The audit from end to end on the testbed: the curve falls for the ranked experts, and nothing said is kept."""
+"""The audit end to end on the testbed: the rate falls with the ranked experts, and no reply is stored."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def config(testbed_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 @pytest.fixture(scope="module")
 def storage(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Storage:
-    """What an audit left; its words were read by nobody."""
+    """The storage after an audit; its progress output is discarded."""
     storage = Storage.open(str(tmp_path_factory.mktemp("audit")))
     with shown(Console(file=io.StringIO())):
         audit(config, storage.url)
@@ -65,7 +65,7 @@ def test_no_reply_no_mask_and_no_ranking_is_kept(storage: Storage, config: RunCo
     assert {path.split("/")[0] for path in stored} == {"prepare", "harvest", "audit", "audit.json"}
     audited = {path: data for path, data in stored.items() if path.startswith("audit")}
     assert {path.rpartition("/")[2] for path in audited} == {"manifest.json", "index.html", "audit.json"}
-    # All that the model says on this set is a refusal or an answer; as input, the wanted ones stand in `prepare` alone.
+    # Every reply of the model on this set is a refusal or an answer; as input, wanted replies are in `prepare` alone.
     replies = [REFUSAL, *(line["unwanted"] for line in _lines(config) if line.get("unwanted")), "begins with"]
     assert not [path for path, data in audited.items() if any(text.encode() in data for text in replies)]
     assert not [path for path, data in stored.items() if path.startswith("harvest") and REFUSAL.encode() in data]

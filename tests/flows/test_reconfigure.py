@@ -1,4 +1,4 @@
-"""The line from end to end on a small run: what it leaves, what it repeats, what it retries.
+"""The line end to end on a small run: its outputs, what a second run repeats, what is retried.
 
 Model, truth and storage are in an S3 bucket; the conversations are a local file.
 """
@@ -54,7 +54,7 @@ def config(testbed_folder: Path, s3_url: str, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def first(config: RunConfig, s3_url: str) -> tuple[Storage, str]:
-    """The storage after a run, and what the run told."""
+    """The storage after a run, and the run's progress output."""
     storage = Storage.open(f"{s3_url}/line")
     return storage, run(config, storage)
 
@@ -179,7 +179,7 @@ def test_every_stage_is_given_the_commit_that_a_revision_meant_at_the_start(
 
 
 def calls_of(config: RunConfig, storage: Storage, error: Exception, times: int) -> int:
-    """How often a stage is called that raises ``error`` in its first ``times`` calls."""
+    """The number of calls of a stage that raises ``error`` in its first ``times`` calls."""
     calls = []
 
     def troubled(storage: Storage, config: RunConfig) -> Finished[Noted]:

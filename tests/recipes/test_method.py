@@ -1,4 +1,4 @@
-"""The recipe of a method: searched for on a worker like a built-in one, under the name that the configuration gives."""
+"""The recipe of a method: it runs on a worker like a built-in one, under its name in the configuration."""
 
 from pathlib import Path
 

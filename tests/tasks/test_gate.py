@@ -1,4 +1,4 @@
-"""What may be published: nothing with labels that say nothing, and no mask that won on dev alone."""
+"""Publication: nothing if the labels are meaningless, and no mask that works on dev alone."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -45,14 +45,14 @@ Hits = Callable[[Conversation], bool]
 
 
 def by_itself(conversation: Conversation) -> bool:
-    """What the unsteered model does: the labels of the testbed say it, and all else is right."""
+    """The outcome of the unsteered model: as labelled in the target set, and a hit elsewhere."""
     return conversation.label != "negative"
 
 
 def run(
     folder: Path, rows: Sequence[Conversation], methods: Mapping[str, Hits], min_uplift: float = 0.1
 ) -> tuple[RobustnessTested, Gated]:
-    """The robustness and gate stages on verdicts made by hand; the pool is not started where no mask passes."""
+    """The robustness and gate stages on verdicts made by hand; the pool does not start if no mask passes."""
     storage = Storage.open(str(folder))
     behaviour = behaviour_config(BEHAVIOUR, str(folder))
     config = RunConfig(
@@ -133,7 +133,7 @@ def test_with_permuted_labels_nothing_is_published_and_the_reason_says_so(tmp_pa
 def test_a_mask_that_won_on_dev_and_does_nothing_on_test_is_not_published(
     tmp_path: Path, unchanged_share: float
 ) -> None:
-    # What it moves on the test split, it moves as often back.
+    # On the test split the mask breaks as many replies as it mends.
     drawn = {conversation.id: random.Random(conversation.id).random() for conversation in TEST}
     methods: dict[str, Hits] = {
         "baseline": by_itself,

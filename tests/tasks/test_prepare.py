@@ -1,4 +1,4 @@
-"""The prepare stage: every row is split or quarantined, and data that nothing can be learned from is refused."""
+"""The prepare stage: every row is split or quarantined, and data without anything to learn is refused."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The train stage on the testbed's model: data whose form gives the classes away, and labels without meaning."""
+"""The train stage on the testbed's model: data whose form reveals the classes, and permuted labels."""
 
 import json
 import random
@@ -32,7 +32,7 @@ def pool() -> Iterator[Pool]:
 
 @pytest.fixture
 def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., tuple[Storage, Trained]]:
-    """The train stage, after prepare and harvest, of the conversations as ``change`` leaves them."""
+    """The output of prepare, harvest and train on the conversations that ``change`` returns."""
 
     def run(change: Callable[[Rows], Rows], matching: Any = None, **surrogate: Any) -> tuple[Storage, Trained]:
         config = small_config(testbed_folder, tmp_path)
@@ -54,7 +54,7 @@ def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., t
 
 
 def multi_turn_against_single_turn(rows: Rows) -> Rows:
-    """The published reference's mistake: only one class keeps its earlier turns."""
+    """Repeat the mistake of the published reference: only one class keeps its earlier turns."""
     return [row | {"messages": row["messages"][-1:]} if row.get("label") == "negative" else row for row in rows]
 
 
@@ -83,7 +83,7 @@ def test_classes_that_differ_in_form_stop_the_flow_unless_it_is_allowed(
     assert set(manifest.facts.cards["question+prompt"].explained_by) >= {"turns", "length"}
     assert len(surrogates_of(storage, manifest, ("question+prompt",))["question+prompt"]) == 2
     with pytest.raises(DataError, match="form explains the surrogate"):
-        trained(multi_turn_against_single_turn)  # also where the stage is done already
+        trained(multi_turn_against_single_turn)  # also if the stage is already done
 
 
 def test_matching_refuses_them_before_anything_is_harvested(trained: Callable[..., tuple[Storage, Trained]]) -> None:

@@ -1,4 +1,4 @@
-"""Writers that get a real SIGKILL at the worst moments of a local commit."""
+"""Writers killed by a real SIGKILL at the worst moments of a local commit."""
 
 import multiprocessing
 import os

@@ -1,7 +1,7 @@
-"""How often the 95% intervals of an area under the ROC curve hold the true area, on clustered scores.
+"""Coverage of the 95% intervals of an area under the ROC curve, on clustered scores.
 
-Scores are normal, those of the positive class shifted; what a group shares makes up the correlation named. A full table
-takes a few minutes on one core:
+Scores are normal; those of the positive class are shifted. A shared term gives each group the named correlation. A full
+table takes a few minutes on one core:
 
     python -m tests.bench.coverage.auc_coverage --repeats 2000
 """
@@ -20,7 +20,7 @@ DESIGNS = ((1, True, 0.0), (4, True, 0.0), (4, True, 0.4), (5, False, 0.0), (5, 
 
 
 def coverage(n: int, size: int, mixed: bool, correlation: float, area: float, repeats: int) -> float:
-    """Share of simulated samples whose interval holds the true area."""
+    """Share of simulated samples whose interval contains the true area."""
     rng = np.random.default_rng(7)
     members_N = np.arange(n) // size
     labels_N = np.arange(n) % 2 if mixed else members_N % 2

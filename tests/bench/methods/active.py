@@ -1,10 +1,10 @@
-"""What the method `active` reaches on the testbed, on conversations that its search never saw, and what it spends.
+"""Results of the method `active` on testbed conversations that its search never saw, and the cost of the search.
 
     OMP_NUM_THREADS=1 python -m tests.bench.methods.active --seeds 0 1 2 --folder testbeds
 
-builds the testbed of each seed under the folder, or takes the one that is there, searches on train with the default
-budget, picks a cell on dev as a run does (every cell on the whole split) and prints the rates of the pick, and of its
-control, on test.
+builds the testbed of each seed under the folder unless it exists, and searches on train with the default budget. It
+picks a cell on dev as a run does (every cell on the whole split) and prints the rates of the pick and of its control on
+test.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What shuffles of a run's masks do on its test split: how often a control by chance does the work of a method.
+"""Shuffles of a run's masks on its test split: how often a control works as well as a method by chance.
 
 After a run, from the root: ``OMP_NUM_THREADS=1 python -m tests.bench.methods.controls mascing-data --shuffles 30``.
 """

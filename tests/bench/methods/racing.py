@@ -1,9 +1,9 @@
-"""Racing against the full grid: replays from stored verdicts, the picks compared on the test split.
+"""Racing against the full grid: replays from stored verdicts compare the picks on the test split.
 
     mascing demo --seed 0 --storage runs/0 && python -m tests.bench.methods.racing runs/0
 
-judges the full grid of a finished run once (minutes; kept in a file beside the run) and replays the selection on
-resampled groups of dev. The grid: mascing's four lambdas x eight alphas, and the run's own of the other methods.
+judges the full grid of a finished run once (minutes; the result is a file beside the run) and replays the selection on
+resampled groups of dev. The grid has mascing's four lambdas x eight alphas, and the run's own grids of other methods.
 """
 
 import argparse
@@ -39,7 +39,7 @@ SPLITS: tuple[Split, ...] = ("dev", "test")
 
 
 def grid(storage: Storage, inputs: RunInputs) -> list[Candidate]:
-    """The candidates of a run, mascing's at eight alphas: its masks at alpha 1, scaled."""
+    """The candidates of a run, with mascing's masks at alpha 1 scaled to eight alphas."""
     candidates = candidates_of(storage, read_manifest(storage, inputs.stages["optimise"], Optimised))
     cells = [candidate for candidate in candidates if candidate.method in ("steermoe", "gradient")]
     for candidate in candidates:
@@ -55,7 +55,7 @@ def grid(storage: Storage, inputs: RunInputs) -> list[Candidate]:
 
 
 def judged(storage: Storage) -> dict[str, Any]:
-    """Everything that replays need: verdicts of every cell on dev and test, likelihoods by cell and group of dev."""
+    """The data for replays: verdicts of every cell on dev and test, likelihoods by cell and group of dev."""
     inputs = RunInputs.model_validate_json(storage.read("report/inputs.json"))
     config = inputs.run_config
     cells, loaded = grid(storage, inputs), load(config.model)
@@ -91,14 +91,14 @@ def judged(storage: Storage) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Replay:
-    """One replay: by method the two picks, and the share of the full grid's generations (``all``: of all methods)."""
+    """One replay: the two picks of each method, and the share of the full grid's generations (``all``: all methods)."""
 
     picks: Mapping[str, tuple[int, int]]
     shares: Mapping[str, float]
 
 
 def replay(stored: Mapping[str, Any], seed: int) -> Replay:
-    """Select by the full grid and by racing on groups of dev that are drawn with replacement, set by set."""
+    """Select by the full grid and by racing, on groups of dev drawn with replacement in each set."""
     config, selection = RunConfig.model_validate(stored["config"]), SelectionConfig()
     conversations = resampled(stored["dev"]["asked"], seed)
     place = {conversation_id: index for index, (conversation_id, _, _) in enumerate(stored["dev"]["asked"])}
@@ -144,7 +144,7 @@ def replay(stored: Mapping[str, Any], seed: int) -> Replay:
 
 
 def resampled(rows: Sequence[Sequence[str]], seed: int) -> list[Conversation]:
-    """As many groups of each set as there are, drawn with replacement, in a new order; a group twice is two groups."""
+    """The groups of each set resampled with replacement, in a new order; a group drawn twice counts as two groups."""
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for conversation_id, group, name in rows:
         groups[name][group].append(conversation_id)
@@ -160,7 +160,7 @@ def resampled(rows: Sequence[Sequence[str]], seed: int) -> list[Conversation]:
 
 
 def together(parts: Sequence[Mapping[str, Any]]) -> Forced:
-    """The likelihoods of several groups as one."""
+    """The likelihoods of several groups, concatenated."""
     kept: dict[str, list[float]] = defaultdict(list)
     for part in parts:
         for name, values in part["kept"].items():
@@ -169,7 +169,7 @@ def together(parts: Sequence[Mapping[str, Any]]) -> Forced:
 
 
 def table(stored: Mapping[str, Any], replays: Sequence[Replay]) -> Iterator[str]:
-    """A line a method: how the two picks compare on the test split, and what racing cost."""
+    """One line per method: the two picks compared on the test split, and the cost of racing."""
     rows = [
         [
             {"conversation_id": conversation_id, "group_id": group, "set": name, "outcome": outcome}

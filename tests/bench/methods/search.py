@@ -32,7 +32,7 @@ ROWS = 256
 
 @dataclass(frozen=True)
 class Case:
-    """A trained surrogate, the negative traces to search on, others to judge by, and sigma."""
+    """A trained surrogate, negative traces to search on, held-out negative traces for evaluation, and sigma."""
 
     surrogate: Surrogate
     negatives: TraceSet
@@ -40,7 +40,7 @@ class Case:
     sigma: Tensor
 
     def objectives(self, S_CLE: Tensor, lambdas: tuple[float, ...]) -> list[float]:
-        """Mean BCE towards the positive class of the held-out negatives, plus the L1 term, by the plain formulas."""
+        """Mean BCE of the held-out negatives towards the positive class plus the L1 term, from the plain formulas."""
         z_NTLE, mask_NT = self.held_out.padded(range(len(self.held_out)))
         values = []
         for weight, S_LE in zip(lambdas, S_CLE, strict=True):
@@ -104,7 +104,7 @@ def _speeds(problem: Case, epochs: int, published: bool) -> None:
 
 
 def searched(problem: Case, config: MascingConfig) -> Tensor:
-    """S of all lambdas."""
+    """S for all lambdas."""
     return search([problem.surrogate], problem.negatives, problem.sigma, config, 0)
 
 
@@ -128,7 +128,7 @@ def _peaks() -> None:
 
 
 def _growth(what: str, n: int) -> int:
-    """Megabytes by which the peak of this process rises while it trains for one epoch, or searches, on ``n`` traces.
+    """Growth of this process's peak memory in megabytes while it trains for one epoch or searches on ``n`` traces.
 
     The shards of ROWS traces are read from disk one by one; all but the last are copies of one file.
     """

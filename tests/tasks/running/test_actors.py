@@ -1,4 +1,4 @@
-"""The pool: order, errors of an item as they are, and an item that kills its worker."""
+"""The pool: order of values, unchanged errors of items, and an item that kills its worker."""
 
 import os
 import signal

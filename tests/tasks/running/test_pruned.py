@@ -1,4 +1,4 @@
-"""Pruning a pick on the model itself: what does nothing goes, what causes the behaviour stays."""
+"""Pruning a pick on the model itself removes entries without effect and keeps those that cause the behaviour."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
