@@ -1,4 +1,4 @@
-"""Paired tests, multiplicity and agreement: against known results and brute force."""
+"""Paired tests, multiplicity and agreement, checked against known results and brute force."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""What the searches of a made-up run found: grids with their rates on dev, and the surrogates' cards."""
+"""The search results of a synthetic run: grids with their rates on dev, and the surrogates' cards."""
 
 from typing import Any
 

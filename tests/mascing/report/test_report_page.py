@@ -117,7 +117,7 @@ def test_every_plot_is_sound_named_and_told_in_words(page: Page) -> None:
     assert len(page.figures) > 15
     for figure in page.all("figure"):
         spec = page.figures[figure.attributes["id"]]
-        layout = go.Figure(spec).layout  # raises on what plotly does not know
+        layout = go.Figure(spec).layout  # raises on properties unknown to plotly
         (drawn,) = (node for node in figure.all("div") if node.attributes.get("role") == "img")
         assert figure.all("h3")[0].words()
         assert len(drawn.attributes["aria-label"]) > 40

@@ -1,4 +1,4 @@
-"""The teacher-forced margin: likelihoods under a mask, the rates that they foretell, and which cells are promising."""
+"""The teacher-forced margin: likelihoods under a mask, the rates that they predict, and the promising cells."""
 
 from math import exp
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Pruning: the entries that matter stay, what they do is kept, and no more masks are judged than said."""
+"""Pruning keeps the entries that matter and their effect, and judges no more masks than documented."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 
 def rows(target: float, benign: float = 1.0, unread: int = 0) -> list[Row]:
-    """Verdicts with these rates; the last ``unread`` misses of the target are unscored."""
+    """Verdicts with the given rates; the last ``unread`` misses of the target set are unscored."""
     verdicts = []
     for name, hit_rate in (("target", target), ("utility/benign", benign)):
         for number in range(N):
@@ -57,7 +57,7 @@ Verdicts = Callable[[set[int]], list[Row]]
 
 @dataclass
 class Judge:
-    """Judges masks by ``verdicts``, and counts those on the first block and on the others."""
+    """Judges masks by ``verdicts`` and counts those judged on the first block and on the others."""
 
     verdicts: Verdicts
     first: int = 0
@@ -74,7 +74,7 @@ class Judge:
 
 
 def needing(needed: set[int]) -> Verdicts:
-    """A made-up model: each of the needed experts adds the same to the target rate, all together four tenths."""
+    """A synthetic model: each needed expert adds the same share to the target rate, all together 0.4."""
     return lambda moved: rows(0.5 + 0.4 * len(needed & moved) / len(needed))
 
 
@@ -141,7 +141,7 @@ def test_a_mask_without_certain_effect_is_left_as_it_is_and_costs_nothing() -> N
 
 
 def test_a_loss_of_utility_stops_the_pruning() -> None:
-    """Some entries of a mask repair what others break: without them the target is as high, and utility is not."""
+    """Some entries repair what others break: without them the target rate is as high, but utility falls."""
     mask = additive(10)
     breaks, repairs = sorted(places(mask))[:1], sorted(places(mask))[1:2]
 
@@ -154,7 +154,7 @@ def test_a_loss_of_utility_stops_the_pruning() -> None:
 
 
 def test_unread_replies_do_not_pass_for_noise() -> None:
-    """Without its second entry the mask leaves six replies that nobody can read: that is a loss, not doubt."""
+    """Without its second entry the mask makes six replies unscored: that counts as a loss, not as noise."""
     mask = additive(2)
     full = places(mask)
 
@@ -167,7 +167,7 @@ def test_unread_replies_do_not_pass_for_noise() -> None:
 
 @pytest.mark.parametrize(("lost", "left_out"), [(1, True), (2, False)])
 def test_a_loss_within_one_standard_error_is_no_loss(lost: int, left_out: bool) -> None:
-    """The mask's first expert does nearly all, its second one the last few replies."""
+    """The mask's first expert causes nearly the whole effect, its second only the last few replies."""
     bias = torch.zeros(2, 40)
     bias[0, 0], bias[0, 1] = 2.0, 1.0
 
@@ -178,7 +178,7 @@ def test_a_loss_within_one_standard_error_is_no_loss(lost: int, left_out: bool) 
 
 
 def test_a_loss_in_one_group_is_less_certain_than_one_in_several() -> None:
-    """Two replies are lost: that is more than one standard error, unless both are about one question."""
+    """Two lost replies are more than one standard error, unless both are about one question."""
     bias = torch.zeros(2, 40)
     bias[0, 0], bias[0, 1] = 2.0, 1.0
 

@@ -1,4 +1,4 @@
-"""Selection by racing: blocks of whole groups, who leaves when, and the full grid's choice at a part of its cost."""
+"""Selection by racing: blocks of whole groups, who leaves when, and the full grid's choice at less cost."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from mascing.schemas.config import GatesConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.selection.racing import Cell, Race, blocks_of, race
 
-# On dev, utility and protected rates may fall by 0.2: half of the limits.
+# On dev, utility and protected rates may fall by 0.2, half of the limits.
 GATES = GatesConfig(max_utility_loss=0.4, protected_tolerance=0.4)
 SETS = {"target": 80, "utility/benign": 64, "protected/illegal": 40}
 
@@ -24,7 +24,7 @@ def dev(group_size: int = 2) -> list[Conversation]:
 
 
 class Judged:
-    """Fixed verdicts: the share of hits that a cell has of each set, the same conversations first in every cell."""
+    """Fixed verdicts: each cell has a share of hits per set, and every cell hits the same conversations first."""
 
     def __init__(self, rates: dict[Cell, dict[str, float]]) -> None:
         self._rates = rates
@@ -35,7 +35,7 @@ class Judged:
         return [[self._row(cell, conversation) for conversation in block] for cell in cells]
 
     def _row(self, cell: Cell, conversation: Conversation) -> dict[str, Any]:
-        # Spread over the set, so that every block has about its share of the hits.
+        # Hits are spread over the set, so that every block has about its share.
         place = (int(conversation.id.rsplit("-", 1)[1]) * 37 % SETS[conversation.set] + 0.5) / SETS[conversation.set]
         hit = place < self._rates[cell].get(conversation.set, 1.0)
         return {
@@ -108,7 +108,7 @@ def test_a_weak_cell_stays_until_the_stronger_one_is_known_to_cost_little() -> N
 
 
 def test_a_loss_that_shows_only_late_is_found() -> None:
-    """The strong cell fails after the first block: the careful one must still be there."""
+    """The strong cell fails after the first block, so the careful one must still be in the race."""
     blocks = blocks_of(dev(), (0.25, 1.0), seed=0)
     late = {conversation.id for conversation in blocks[1] if conversation.set == "utility/benign"}
 

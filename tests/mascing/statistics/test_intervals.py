@@ -1,4 +1,4 @@
-"""Rates and paired differences: against known results, and properties that must hold for any data."""
+"""Rates and paired differences: known results, and properties that hold for any data."""
 
 import itertools
 import math
@@ -86,7 +86,7 @@ def test_a_group_that_always_agrees_counts_little_more_than_once() -> None:
     together = rate(outcomes, [f"g{i // 10}" for i in range(200)])
     twenty = binomtest(10, 20).proportion_ci(method="wilson")
     assert together.high - together.low > 2.5 * (alone.high - alone.low)
-    # A variance from twenty groups is itself unsure, so a little wider than twenty conversations that stand alone.
+    # A variance from twenty groups is uncertain, so the interval is a little wider than for twenty lone conversations.
     assert 1 < (together.high - together.low) / (twenty.high - twenty.low) < 1.15
 
 
@@ -236,7 +236,7 @@ def test_losing_a_verdict_never_narrows_the_bounds(data: list[tuple[Outcome, Out
     full, less = rate(after, groups), rate(fewer, groups)
     assert less.low <= full.low + 1e-9
     assert less.high >= full.high - 1e-9
-    # Where a bound was stretched to hold the value, the value itself moves with the lost verdict.
+    # If a bound was stretched to contain the value, the value itself moves with the lost verdict.
     paired, paired_less = paired_difference(before, after, groups), paired_difference(before, fewer, groups)
     if "unscored" not in before + after:
         assert paired_less.low <= paired.low + 1e-9

@@ -10,7 +10,7 @@ GROUPS = [str(number) for number in range(100)]
 
 
 def card(surrogate: float, control: float = 0.0, **trivial: float) -> SurrogateCard:
-    """A card of scores that are that far from chance."""
+    """The card of scores at the given distance from chance."""
     rng = np.random.default_rng(0)
     scores = {name: strength * LABELS + rng.normal(size=100) for name, strength in (trivial | {"_": surrogate}).items()}
     permuted = auc(control * LABELS + rng.normal(size=100), LABELS, GROUPS)
