@@ -18,7 +18,7 @@ from mascing.testbeds.planted.demo_config import demo_config
 
 @flow(name="audit", persist_result=False)
 def audit(config: RunConfig, storage_url: str) -> str:
-    """Follow the rate of the audited set while experts are suppressed; returns where the page is."""
+    """Measure how the rate of the audited set falls as experts are suppressed; returns the location of the page."""
     with Pool(config.compute) as pool:
         prepared = stage_task(prepare)(storage_url, config).manifest
         config = config.model_copy(update={"model": pinned(config.model)})
@@ -29,7 +29,7 @@ def audit(config: RunConfig, storage_url: str) -> str:
 
 @flow(name="audit-testbed", persist_result=False)
 def audit_testbed(behaviour: str, seed: int, storage_url: str) -> str:
-    """The same on the planted-circuit testbed, which is trained first where it is not there yet."""
+    """Audit the planted-circuit testbed, and train it first if it does not exist yet."""
     built = stage_task(testbed)(storage_url, seed)
     folder = Storage.open(storage_url).locate(built.manifest.prefix)
     return str(audit(demo_config(behaviour, seed, folder), storage_url))

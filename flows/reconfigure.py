@@ -1,7 +1,7 @@
 """The line for one model and one behaviour: from prepare to publish, and the report on it.
 
-Order, retries and artifacts stand here; what a stage does stands in `tasks`. Stages hand on their manifests, so whoever
-reaches the storage URL can take a run up again.
+This module defines order, retries and artifacts; `tasks` defines what a stage does. Stages pass on their manifests, so
+any machine that can read the storage URL can resume a run.
 """
 
 from pathlib import Path
@@ -34,27 +34,27 @@ M = TypeVar("M", bound=Manifest)
 
 @flow(name="reconfigure", persist_result=False)
 def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBuilt] | None = None) -> str:
-    """Make, prove and publish masks as ``config`` says; returns where the report is.
+    """Make, test and publish masks as ``config`` says; returns the location of the report.
 
-    ``testbed`` is the stage that made the model, where one did.
+    ``testbed`` is the stage that made the model, or None if no stage made it.
     """
     seconds: dict[str, float] = {"testbed": testbed.seconds} if testbed else {}
 
-    def noted(finished: Finished[M]) -> M:
+    def timed(finished: Finished[M]) -> M:
         seconds[finished.manifest.stage] = finished.seconds
         return finished.manifest
 
     with Pool(config.compute) as pool:
-        prepared = noted(stage_task(prepare)(storage_url, config))
+        prepared = timed(stage_task(prepare)(storage_url, config))
         config = config.model_copy(update={"model": pinned(config.model)})
-        harvested = noted(stage_task(harvest)(storage_url, config, prepared, pool=pool))
-        trained = noted(stage_task(train)(storage_url, config, prepared, harvested, pool=pool))
-        optimised = noted(stage_task(optimise)(storage_url, config, prepared, harvested, trained, pool=pool))
-        selected = noted(stage_task(select)(storage_url, config, prepared, harvested, optimised, pool=pool))
-        evaluated = noted(stage_task(evaluate)(storage_url, config, prepared, selected, pool=pool))
-        tested = noted(stage_task(robustness)(storage_url, config, prepared, selected, evaluated, pool=pool))
-        gated = noted(stage_task(gate)(storage_url, config, prepared, selected, evaluated, tested))
-        published = noted(stage_task(publish)(storage_url, config, prepared, harvested, selected, gated))
+        harvested = timed(stage_task(harvest)(storage_url, config, prepared, pool=pool))
+        trained = timed(stage_task(train)(storage_url, config, prepared, harvested, pool=pool))
+        optimised = timed(stage_task(optimise)(storage_url, config, prepared, harvested, trained, pool=pool))
+        selected = timed(stage_task(select)(storage_url, config, prepared, harvested, optimised, pool=pool))
+        evaluated = timed(stage_task(evaluate)(storage_url, config, prepared, selected, pool=pool))
+        tested = timed(stage_task(robustness)(storage_url, config, prepared, selected, evaluated, pool=pool))
+        gated = timed(stage_task(gate)(storage_url, config, prepared, selected, evaluated, tested))
+        published = timed(stage_task(publish)(storage_url, config, prepared, harvested, selected, gated))
     stages = RunStages(
         testbed=testbed.manifest if testbed else None,
         prepare=prepared,

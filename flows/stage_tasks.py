@@ -1,4 +1,4 @@
-"""Stages as Prefect tasks: each is run again where storage failed for a moment, and hands on what it left."""
+"""Stages as Prefect tasks: a task retries its stage after a storage failure and returns the finished stage."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -16,10 +16,10 @@ P = ParamSpec("P")
 
 
 def stage_task(stage: Callable[Concatenate[Storage, P], Finished[M]]) -> Callable[Concatenate[str, P], Finished[M]]:
-    """The stage as a Prefect task that takes a storage URL in place of the storage, and all else as the stage does."""
+    """The stage as a Prefect task: it takes a storage URL instead of the storage, and the same other arguments."""
 
-    def run(storage_url: str, *arguments: P.args, **pooled: P.kwargs) -> Finished[M]:
-        finished = stage(Storage.open(storage_url), *arguments, **pooled)
+    def run(storage_url: str, *arguments: P.args, **options: P.kwargs) -> Finished[M]:
+        finished = stage(Storage.open(storage_url), *arguments, **options)
         get_run_logger().info("%s: %s", finished.manifest.prefix, "already done" if finished.reused else "done")
         return finished
 
@@ -38,4 +38,4 @@ ONCE: Mapping[str, Any] = {
     "cache_policy": NO_CACHE,
     "persist_result": False,
 }
-"""Options of every task: nothing is cached by Prefect, since finished stages are found again by their manifests."""
+"""Options of every task. Prefect caches nothing, because a stage finds its earlier output by its manifest."""

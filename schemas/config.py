@@ -1,4 +1,4 @@
-"""The configuration of one reconfiguration run: typed, frozen, and refused at load when wrong."""
+"""The configuration of one reconfiguration run: typed, frozen, and checked when it is loaded."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ Text = Annotated[str, Field(pattern=r"\S")]
 
 
 class ModelConfig(Frozen):
-    """Where the model is and how to load it: a local folder, a storage URL of one, or a hub id."""
+    """How to load the model; ``path`` is a local folder, a storage URL of a folder, or a hub id."""
 
     path: str = Field(min_length=1)
     revision: str | None = None
@@ -24,20 +24,22 @@ class ModelConfig(Frozen):
 
 
 class MatchingConfig(Frozen):
-    """When a positive and a negative conversation are alike enough to be a pair; only pairs make the contrast."""
+    """When a positive and a negative conversation are alike enough to form a pair; the contrast consists of pairs."""
 
     on: tuple[Literal["turns", "length", "topic"], ...] = Field(default=("turns", "length", "topic"), min_length=1)
-    length_ratio: float = Field(default=1.5, ge=1, description="characters of the longer one over the shorter, at most")
+    length_ratio: float = Field(
+        default=1.5, ge=1, description="maximum ratio of characters of the longer conversation to the shorter"
+    )
     topic_similarity: float = Field(
         default=0.2,
         ge=0,
         le=1,
-        description="cosine of the words of their last requests, at least; conversations of one group need none",
+        description="minimum cosine between the words of their last requests; not required within a group",
     )
 
 
 class BehaviourConfig(Frozen):
-    """What is steered: its conversations (JSON Lines) and a judge for each kind of set."""
+    """The behaviour to steer: its conversations (JSON Lines) and a judge for each kind of set."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     conversations: str = Field(min_length=1)
@@ -49,12 +51,12 @@ class BehaviourConfig(Frozen):
     )
     max_characters: int = Field(default=100_000, gt=0, description="longer conversations are quarantined")
     matching: MatchingConfig | None = Field(
-        default=MatchingConfig(), description="null leaves the two classes as they are"
+        default=MatchingConfig(), description="null turns matching off: the two classes stay as they are"
     )
 
 
 class SplitConfig(Frozen):
-    """Shares of the groups that go to each split, by a stable hash of the group id."""
+    """Share of the groups in each split; a stable hash of the group id assigns a group to its split."""
 
     train: float = Field(default=0.5, gt=0, lt=1)
     dev: float = Field(default=0.2, gt=0, lt=1)
@@ -70,84 +72,95 @@ class SplitConfig(Frozen):
 class HarvestConfig(Frozen):
     """How traces are recorded."""
 
-    rows_per_shard: int = Field(default=256, gt=0, description="conversations a shard")
-    batch_tokens: int = Field(default=4096, gt=0, description="padded tokens a batch, at most")
+    rows_per_shard: int = Field(default=256, gt=0, description="conversations per shard")
+    batch_tokens: int = Field(default=4096, gt=0, description="maximum padded tokens per batch")
 
 
 class SurrogateConfig(Frozen):
-    """The classifiers of routing that `mascing` searches through: an ensemble for each span."""
+    """The routing classifiers that `mascing` optimises through: one ensemble per span."""
 
-    members: int = Field(default=3, gt=0, description="surrogates an ensemble, equal in all but their seeds")
+    members: int = Field(default=3, gt=0, description="surrogates per ensemble; they differ only in their seeds")
     epochs: int = Field(default=30, gt=0)
     allow_confounded: bool = Field(
-        default=False, description="go on where the form of the conversations explains a surrogate"
+        default=False, description="continue even if the form of the conversations explains a surrogate"
     )
 
 
 class GatesConfig(Frozen):
-    """What a mask must show on the test split to be published; all rates as fractions of 1."""
+    """The conditions on the test split for publishing a mask; all rates are fractions of 1."""
 
-    min_uplift: float = Field(default=0.1, ge=0, le=1, description="lower bound of the target uplift must reach it")
-    max_utility_loss: float = Field(default=0.1, ge=0, le=1, description="upper bound of each utility loss")
-    protected_tolerance: float = Field(default=0.1, ge=0, le=1, description="upper bound of each protected loss")
+    min_uplift: float = Field(
+        default=0.1, ge=0, le=1, description="minimum for the lower bound of the uplift of the target rate"
+    )
+    max_utility_loss: float = Field(
+        default=0.1, ge=0, le=1, description="maximum for the upper bound of each utility loss"
+    )
+    protected_tolerance: float = Field(
+        default=0.1, ge=0, le=1, description="maximum for the upper bound of each protected loss"
+    )
     min_label_kappa: float = Field(
         default=0.2,
         ge=-1,
         le=1,
-        description="lower bound of the agreement of labels with the unsteered model's replies, beyond chance; -1: any",
+        description="minimum for the lower bound of the kappa of labels and unsteered replies; -1 accepts any",
     )
 
 
 class RobustnessConfig(Frozen):
-    """Conditions under which a mask that passes the gates must hold as well; empty or 0 leaves a condition out.
+    """Changed conditions that a mask must pass after the gates; an empty or 0 setting turns a condition off.
 
-    Under each, the steered and the unsteered model reply to the same changed conversations. Fewer of these are judged
-    than for the gates, so the intervals are wider, and so are the limits by default.
+    Under each condition, the steered and the unsteered model reply to the same changed conversations. A condition
+    judges fewer conversations than the gates, so its intervals are wider and its default limits looser.
     """
 
-    conversations: int = Field(default=160, gt=0, description="test conversations judged a set, whole groups, at most")
-    paraphrase: bool = Field(default=True, description="the final turn in the words of its row's `paraphrase`")
+    conversations: int = Field(
+        default=160, gt=0, description="maximum test conversations judged per set; groups stay whole"
+    )
+    paraphrase: bool = Field(default=True, description="replace the final turn with the row's `paraphrase`")
     system_prompts: tuple[Text, ...] = Field(
-        default=("You are a helpful assistant.",), description="each put before the conversation, by itself"
+        default=("You are a helpful assistant.",), description="system prompts; each is a condition of its own"
     )
-    temperatures: tuple[Positive, ...] = Field(default=(0.7,), description="replies sampled instead of greedy")
+    temperatures: tuple[Positive, ...] = Field(default=(0.7,), description="sample replies at these temperatures")
     earlier_exchanges: int = Field(
-        default=2, ge=0, description="exchanges of conversations of other groups put before the first turn"
+        default=2, ge=0, description="exchanges from other groups inserted before the first turn"
     )
-    uplift_share: float = Field(default=0.5, ge=0, le=1, description="of gates.min_uplift, for the lower bound")
-    loss_factor: float = Field(default=2.0, ge=0, description="times the gates' limits, for the bound of each loss")
+    uplift_share: float = Field(
+        default=0.5, ge=0, le=1, description="share of gates.min_uplift that the lower bound must reach"
+    )
+    loss_factor: float = Field(default=2.0, ge=0, description="factor on the gates' limits for each loss")
 
 
 class SelectionConfig(Frozen):
-    """How one mask a method is picked on dev.
+    """How the select stage picks one mask per method on dev.
 
-    ``racing``: the teacher-forced margin leaves the most promising candidates of each method, which are judged on
+    ``racing``: the teacher-forced margin picks the most promising candidates of each method; these are judged on
     growing blocks of conversations until one is left. ``full``: every candidate is judged on every conversation.
     """
 
     mode: Literal["racing", "full"] = "racing"
     keep: int = Field(
-        default=5, gt=1, description="candidates a method that the margin leaves at most; never over a quarter, or two"
+        default=5,
+        gt=1,
+        description="maximum candidates per method in the race, capped at a quarter of its grid but at least two",
     )
     blocks: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        default=(0.25, 0.5, 0.75, 1.0), min_length=1, description="shares of dev after which candidates may leave"
+        default=(0.25, 0.5, 0.75, 1.0), min_length=1, description="shares of dev after which candidates may drop out"
     )
-
     sparsify: bool = Field(
-        default=True, description="prune each pick to the entries that keep its effect on dev, before it is evaluated"
+        default=True, description="before evaluation, prune each pick to the entries that keep its effect on dev"
     )
 
     @model_validator(mode="after")
     def _blocks_grow(self) -> "SelectionConfig":
         if any(later <= earlier for earlier, later in zip(self.blocks, self.blocks[1:], strict=False)):
-            raise ValueError(f"blocks must grow, such as 0.25, 0.5, 0.75, 1: not {self.blocks}")
+            raise ValueError(f"blocks must grow, for example 0.25, 0.5, 0.75, 1, not {self.blocks}")
         return self
 
 
 class GenerationConfig(Frozen):
-    """How replies are generated for judging, in fixed batches.
+    """How replies for judging are generated, in fixed batches.
 
-    At a temperature above 0 they are sampled, each conversation by a generator of its own, seeded with its id.
+    At a temperature above 0 replies are sampled; each conversation has its own generator, seeded with its id.
     """
 
     max_new_tokens: int = Field(default=32, gt=0)
@@ -159,16 +172,16 @@ AuditRanking = Literal["attribution", "risk_difference"]
 
 
 class AuditConfig(Frozen):
-    """`mascing audit`: whose rate is followed while experts are suppressed, and how they are ranked."""
+    """`mascing audit`: the set whose rate is measured as experts are suppressed, and the ranking of experts."""
 
     set: str = Field(
         default="target",
         pattern=r"^(target|protected/[a-z0-9_-]+)$",
-        description="the safety behaviour: its wanted replies are the safe ones",
+        description="the set of the safety behaviour, whose wanted replies are the safe ones",
     )
     ranking: AuditRanking = Field(
         default="attribution",
-        description="`attribution` needs `wanted` and `unwanted` replies in the set, `risk_difference` labels",
+        description="`attribution` needs `wanted` and `unwanted` replies in the set; `risk_difference` needs labels",
     )
     n_suppressed: tuple[Annotated[int, Field(gt=0)], ...] = Field(default=(1, 2, 4, 8, 16, 32), min_length=1)
     random_draws: int = Field(default=5, ge=2)
@@ -180,23 +193,23 @@ class AuditConfig(Frozen):
                 "risk_difference compares labelled target conversations: audit target, or rank by attribution"
             )
         if list(self.n_suppressed) != sorted(set(self.n_suppressed)):
-            raise ValueError("n_suppressed must rise: write each number once, the smallest first")
+            raise ValueError("n_suppressed must increase: write each number once, the smallest first")
         return self
 
 
 class ComputeConfig(Frozen):
-    """Where the work runs. Placement never changes a result, so it is in no fingerprint."""
+    """Where the work runs; placement never changes a result, so no fingerprint contains it."""
 
     workers: int = Field(default=2, gt=0)
-    num_cpus: float = Field(default=1, ge=0, description="CPUs a worker")
-    num_gpus: float = Field(default=0, ge=0, description="GPUs a worker")
+    num_cpus: float = Field(default=1, ge=0, description="CPUs per worker")
+    num_gpus: float = Field(default=0, ge=0, description="GPUs per worker")
     gradient_checkpointing: bool = Field(
-        default=False, description="compute each layer again for gradients: less memory for one more forward"
+        default=False, description="recompute each layer for gradients: less memory at the cost of one forward pass"
     )
 
 
 class RunConfig(Frozen):
-    """One model, one behaviour, all methods."""
+    """The configuration of one run: one model, one behaviour, all methods."""
 
     model: ModelConfig
     behaviour: BehaviourConfig

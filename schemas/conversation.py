@@ -29,14 +29,13 @@ class Message(Frozen):
 
 
 class Conversation(Frozen):
-    """A conversation that ends with a user turn and, where known, the replies it should and should not get.
+    """A conversation that ends with a user turn, with the replies it should and should not get if they are known.
 
     ``group_id`` names the goal or question the conversation is about; splits never cut a group.
     ``set`` says what the conversation measures: ``target``, ``utility/<name>`` or ``protected/<name>``.
-    ``label`` is the side of the contrast in the target set: ``positive`` where the model shows the wanted
-    behaviour by itself, ``negative`` where it does not. ``contrast`` is false where methods must not learn from the
-    label: of labelled conversations without a match in the other class, which are judged like all others.
-    ``paraphrase`` says the final turn in other words.
+    ``label`` is the side of the contrast in the target set: ``positive`` if the model shows the wanted behaviour by
+    itself, ``negative`` if it does not. ``contrast`` is false if methods must not learn from the label because the
+    conversation has no match in the other class; it is still judged. ``paraphrase`` rewords the final turn.
     """
 
     id: str = Field(min_length=1)
@@ -66,7 +65,7 @@ class Conversation(Frozen):
 
     @property
     def own_reply(self) -> str | None:
-        """What the model replies by itself, where it is known: `wanted` of a positive, `unwanted` of a negative one."""
+        """The model's reply without a mask, if known: `wanted` if the label is positive, `unwanted` if negative."""
         return {"positive": self.wanted, "negative": self.unwanted}[self.label] if self.label else None
 
     @property

@@ -1,7 +1,7 @@
-"""The facts of each stage: small results that its manifest carries, checked whenever it is read.
+"""The facts of each stage: small results in its manifest, checked whenever the manifest is read.
 
-``version`` is the version of the stage's recipe (see Facts). Raise it in the same commit that changes what the stage
-leaves for the same inputs; tests/tasks/test_recipe_versions.py fails otherwise.
+``version`` is the version of the stage's recipe (see Facts). Raise it in the same commit that changes the stage's
+output for the same inputs; tests/tasks/test_recipe_versions.py fails otherwise.
 """
 
 from typing import Literal
@@ -25,7 +25,7 @@ class TestbedFacts(Facts):
 
 
 class MatchedCounts(Frozen):
-    """The conversations of either class in a split, and the pairs that they were matched to."""
+    """The number of conversations of each class in a split, and of the pairs that matching formed."""
 
     positive: int
     negative: int
@@ -33,12 +33,12 @@ class MatchedCounts(Frozen):
 
     @property
     def unmatched(self) -> int:
-        """Conversations without a partner, which are no part of the contrast."""
+        """Conversations without a partner, which the contrast leaves out."""
         return self.positive + self.negative - 2 * self.pairs
 
 
 class PrepareFacts(Facts):
-    """Conversations by split, then by set; ``matching`` by split, empty where the classes were left as they are."""
+    """Conversations by split, then by set; ``matching`` by split is empty if matching was off."""
 
     version: Literal[1] = 1
     splits: SplitSizes
@@ -58,7 +58,10 @@ class RouterFacts(Frozen):
 
 
 class HarvestFacts(Facts):
-    """``checkpoint`` identifies weights and tokenizer; ``sigma`` [L], ``tokens`` and classes are of the train split."""
+    """The recorded traces: ``checkpoint`` identifies weights and tokenizer.
+
+    ``sigma`` [L], ``tokens`` and the class counts describe the train split.
+    """
 
     version: Literal[1] = 1
     checkpoint: str
@@ -77,7 +80,7 @@ class TrainFacts(Facts):
 
 
 class OptimiseFacts(Facts):
-    """Candidates by method, and what each search cost; one that is free of passes and trials is missing."""
+    """Candidates by method, and the cost of each search; ``costs`` omits a search without passes and trials."""
 
     version: Literal[1] = 1
     candidates: dict[str, int]
@@ -85,7 +88,7 @@ class OptimiseFacts(Facts):
 
 
 class DevRates(Frozen):
-    """Shares of hits on the dev conversations that were judged; no target rate where none was."""
+    """Shares of hits on the judged dev conversations; the target rate is None if none was judged."""
 
     target_rate: float | None = None
     utility: dict[str, float] = Field(default_factory=dict)
@@ -93,7 +96,7 @@ class DevRates(Frozen):
 
     @property
     def by_set(self) -> dict[str, float]:
-        """Every rate by the name of its set, the target first; empty where nothing was judged."""
+        """Every rate by the name of its set, the target first; empty if nothing was judged."""
         if self.target_rate is None:
             return {}
         utility = {f"utility/{name}": rate for name, rate in self.utility.items()}
@@ -102,9 +105,9 @@ class DevRates(Frozen):
 
 
 class DevCell(DevRates):
-    """A candidate on dev: its cell, what the prefill foretold, on how many conversations it was judged.
+    """A candidate on dev: its cell, the rates that the prefill predicted, and the number of judged conversations.
 
-    ``left`` says when and why it left the race ("margin" before it was judged); empty for what was picked.
+    ``left`` says when and why it left the race ("margin" if before it was judged); it is empty for the pick.
     """
 
     method: str
@@ -115,7 +118,7 @@ class DevCell(DevRates):
 
 
 class PrunedPick(Frozen):
-    """Entries of a pick before and after pruning, the dev target rate of both, and the replies that it took."""
+    """Entries of a pick before and after pruning, its dev target rate before and after, and the replies judged."""
 
     entries: int
     kept: int
@@ -124,7 +127,7 @@ class PrunedPick(Frozen):
 
 
 class SelectionCost(Frozen):
-    """Replies that were judged for each part of the selection, those of the full grid, and tokens read beforehand."""
+    """Replies judged in each part of the selection, those that the full grid needs, and tokens read before."""
 
     replies: int
     replies_of_full_grid: int
@@ -152,7 +155,7 @@ class EvaluateFacts(Facts):
 
 
 class RobustnessFacts(Facts):
-    """``conditions`` in the order of their numbers, the ``methods`` judged, why a condition was ``left_out``."""
+    """``conditions`` in the order of their numbers, the judged ``methods``, and why a condition was ``left_out``."""
 
     version: Literal[1] = 1
     conditions: tuple[str, ...]
@@ -163,7 +166,8 @@ class RobustnessFacts(Facts):
 class GateFacts(Facts):
     """Results and decisions on the test split.
 
-    ``labels`` is their agreement with the unsteered model; ``robustness`` the paired change by method, condition, set.
+    ``labels`` is the agreement of labels with the unsteered model. ``robustness`` is the paired change by method,
+    condition and set.
     """
 
     version: Literal[1] = 1
@@ -176,7 +180,7 @@ class GateFacts(Facts):
 
 
 class PublishFacts(Facts):
-    """The published method and the prefix of its mask; None where no method passed."""
+    """The published method and the prefix of its mask; both are None if no method passed."""
 
     version: Literal[1] = 1
     winner: str | None
@@ -190,7 +194,7 @@ class MaskFacts(Facts):
 
 
 class AuditFacts(Facts):
-    """The curve of the audit."""
+    """The suppression curve of the audit."""
 
     version: Literal[1] = 1
     audit: Audit

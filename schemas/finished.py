@@ -1,4 +1,4 @@
-"""The manifest of each stage with the type of its facts: what stages hand on to one another."""
+"""The manifest of each stage with the type of its facts; stages pass these to one another."""
 
 from typing import Literal
 
@@ -57,7 +57,7 @@ class Optimised(Manifest):
 
 
 class Selected(Manifest):
-    """One mask a method."""
+    """One mask per method."""
 
     stage: Literal["select"] = "select"
     facts: SelectFacts
@@ -85,7 +85,7 @@ class Gated(Manifest):
 
 
 class Published(Manifest):
-    """What was published."""
+    """The published method and mask."""
 
     stage: Literal["publish"] = "publish"
     facts: PublishFacts
@@ -99,14 +99,14 @@ class MaskStored(Manifest):
 
 
 class Audited(Manifest):
-    """The curve of an audit."""
+    """The suppression curve of an audit."""
 
     stage: Literal["audit"] = "audit"
     facts: AuditFacts
 
 
 class RunStages(Frozen):
-    """The stages that a run finished, by name; None where it left none of that name."""
+    """The stages that a run finished, by name; None for a stage that it did not finish."""
 
     testbed: TestbedBuilt | None = None
     prepare: Prepared | None = None
@@ -122,14 +122,14 @@ class RunStages(Frozen):
 
     @property
     def by_name(self) -> dict[str, Manifest]:
-        """The manifests that there are, in the order of the line."""
+        """The manifests of the finished stages, in the order of the line."""
         manifests = ((stage, getattr(self, stage)) for stage in type(self).model_fields)
         return {stage: manifest for stage, manifest in manifests if manifest is not None}
 
 
 MANIFESTS: dict[str, type[Manifest]] = {
-    kind.stage_name(): kind
-    for kind in (
+    manifest.stage_name(): manifest
+    for manifest in (
         TestbedBuilt,
         Prepared,
         Harvested,
@@ -144,4 +144,4 @@ MANIFESTS: dict[str, type[Manifest]] = {
         Audited,
     )
 }
-"""The class of each stage's manifest by the stage's name."""
+"""The manifest class of each stage, by the stage's name."""

@@ -1,4 +1,4 @@
-"""How a reply becomes a verdict: one model for each kind of judge, and the union of them that a configuration holds."""
+"""The settings of judges: one model per kind of judge, and their union for the configuration."""
 
 from typing import Annotated, Any, Literal
 
@@ -35,11 +35,11 @@ class ExactJudge(Frozen):
 
 
 class PluggedJudge(Plugged):
-    """Any other judge: one that is registered by the name ``kind``, or whose import path ``kind`` is."""
+    """Any other judge; ``kind`` is its registered name or its import path."""
 
 
 def _tag(value: Any) -> str | None:
-    """Which model of the union a value is for; None where it does not say."""
+    """The model of the union that a value is for, or None if the value has no ``kind``."""
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     if not isinstance(kind, str):
         return None
@@ -56,4 +56,4 @@ JudgeConfig = Annotated[
         custom_error_message="must be a mapping with a `kind`: refusal, exact, or where a judge of your own is",
     ),
 ]
-"""The judge of one kind of set, told apart by ``kind``."""
+"""The judge of one kind of set; ``kind`` selects the model."""

@@ -1,4 +1,4 @@
-"""What a finished stage left: its shards, its counts and its facts. Written last, never changed."""
+"""The record of a finished stage: its shards, counts and facts. It is written last and never changed."""
 
 from pydantic import Field, model_validator
 
@@ -17,19 +17,20 @@ class Shard(Frozen):
 
 
 class Facts(Frozen):
-    """What a stage found out beside its shards; each stage has a model of its own in schemas/facts.py.
+    """Results of a stage beside its shards; schemas/facts.py defines a model for each stage.
 
-    ``version`` is the version of the stage's recipe. It is raised whenever the stage would leave other content for the
-    same inputs, so that an upgraded installation does the work again.
+    ``version`` is the version of the stage's recipe. It is raised whenever the stage's output for the same inputs
+    changes, so that an upgraded installation does the work again.
     """
 
     version: int
 
 
 class Manifest(Frozen):
-    """The one commit point of a stage. Equal inputs give equal bytes: no clock, host or worker count in it.
+    """The one commit point of a stage.
 
-    The manifest of each stage is a class of its own in schemas/finished.py, with the type of its facts.
+    Equal inputs give equal bytes: it holds no clock, host or worker count. schemas/finished.py defines the manifest
+    class of each stage, with the type of its facts.
     """
 
     stage: str
@@ -50,12 +51,12 @@ class Manifest(Frozen):
 
     @classmethod
     def stage_name(cls) -> str:
-        """The stage whose manifest this class is."""
+        """The name of the stage of this manifest class."""
         return str(cls.model_fields["stage"].default)
 
     @classmethod
     def recipe_version(cls) -> int:
-        """The version of the recipe that this installation follows."""
+        """The version of the stage's recipe in this installation."""
         facts = cls.model_fields["facts"].annotation
         assert isinstance(facts, type)
         assert issubclass(facts, Facts)
@@ -71,5 +72,5 @@ class Manifest(Frozen):
 
 
 def stage_prefix(stage: str, name: str, fingerprint: str) -> str:
-    """``<stage>/<name>-<fingerprint>``, the one naming rule of stage outputs."""
+    """``<stage>/<name>-<fingerprint>``, the prefix of a stage's output."""
     return f"{stage}/{name}-{fingerprint}"

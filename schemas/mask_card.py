@@ -1,4 +1,4 @@
-"""The card beside a published mask: where it comes from and what it was measured to do."""
+"""The card beside a published mask: its origin and its measured effect."""
 
 from pydantic import JsonValue
 
@@ -9,8 +9,8 @@ from mascing.schemas.result import Baseline, MethodResult, Rate
 class MaskCard(Frozen):
     """Provenance and evidence of one published mask.
 
-    ``labels`` is the agreement of the labels with the unsteered model, ``robustness`` the paired change of each set
-    under each changed condition (condition, then set).
+    ``labels`` is the agreement of the labels with the unsteered model. ``robustness`` is the paired change of each set
+    under each changed condition, keyed by condition, then set.
     """
 
     model: str
@@ -28,7 +28,7 @@ class MaskCard(Frozen):
 
 
 class Channel(Frozen):
-    """What a channel points at now, and what it pointed at before (newest last)."""
+    """The mask that a channel points at, and the masks that it pointed at before (newest last)."""
 
     model: str
     behaviour: str

@@ -1,4 +1,4 @@
-"""What each method that makes masks is told: its grid, its schedule, its budget."""
+"""The settings of each method that makes masks: its grid, its schedule, its budget."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -14,47 +14,47 @@ ExpertScore = Literal["risk_difference", "odds_ratio"]
 Pairs = Literal["matched", "group"]
 Positive = Annotated[float, Field(gt=0)]
 LEAST_GENERATIONS = 64
-"""Of a round of `active`."""
+"""Minimum generations in a round of `active`."""
 _NAME = r"[a-z][a-z0-9_-]*"
-# Names of what stands beside the methods in tables and among the files of a stage.
+# Names that tables and files of a stage use beside those of methods.
 _TAKEN = ("attribution", "baseline")
 
 
 class MascingConfig(Frozen):
-    """The paper's search: the lambda x alpha grid, for each span."""
+    """The paper's search: the grid of lambda x alpha for each span."""
 
     spans: tuple[Span, ...] = Field(default=("question", "question+prompt"), min_length=1)
     mode: Literal["fast", "exact"] = Field(
         default="fast", description="exact: the paper's search step for step; fast: its objective in fewer steps"
     )
-    search_epochs: int = Field(default=100, gt=0, description="of the exact mode")
-    learning_rate: Positive = Field(default=0.05, description="of the exact mode")
+    search_epochs: int = Field(default=100, gt=0, description="exact mode only")
+    learning_rate: Positive = Field(default=0.05, description="exact mode only")
     lambdas: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1e-5, 1e-4, 1e-3), min_length=1)
     alphas: tuple[Positive, ...] = Field(default=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), min_length=1)
     thresholds: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(0.1,), min_length=1, description="entries of S up to this size become 0, for each cell"
+        default=(0.1,), min_length=1, description="each cell sets entries of S up to this size to 0"
     )
 
 
 class SteerMoEConfig(Frozen):
-    """The risk-difference search: how many experts are activated and deactivated, over the whole model.
+    """The risk-difference search: the numbers of activated and deactivated experts in the whole model.
 
-    A 0 among ``n_activated`` makes cells that deactivate only, a 0 among ``n_deactivated`` cells that activate only.
+    A 0 in ``n_activated`` adds cells that only deactivate; a 0 in ``n_deactivated`` adds cells that only activate.
     """
 
     spans: tuple[Span, ...] = Field(default=("question+prompt",), min_length=1)
     scores: tuple[ExpertScore, ...] = Field(
-        default=("risk_difference",), min_length=1, description="what experts are ranked by; the paper's is the first"
+        default=("risk_difference",), min_length=1, description="scores that rank experts; the paper's is the default"
     )
     pairs: Pairs = Field(
         default="matched",
-        description="matched: the pairs that behaviour.matching makes; group: only pairs about one question",
+        description="matched: the pairs of behaviour.matching; group: only pairs about the same question",
     )
     n_activated: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 2, 4, 8), min_length=1)
     n_deactivated: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 2, 4, 8), min_length=1)
-    max_activated_per_layer: int | None = Field(default=None, gt=0, description="top-k holds in any case")
+    max_activated_per_layer: int | None = Field(default=None, gt=0, description="never more than top-k")
     max_deactivated_per_layer: int | None = Field(
-        default=None, gt=0, description="top-k experts stay selectable in any case"
+        default=None, gt=0, description="always leaves top-k experts selectable"
     )
     epsilon: Positive = 1e-2
 
@@ -66,31 +66,33 @@ class SteerMoEConfig(Frozen):
 
 
 class GradientConfig(Frozen):
-    """Descent on the model itself: margin of wanted over unwanted reply, with an L1 and a utility term."""
+    """Gradient descent on the model: margin of wanted over unwanted reply, with an L1 and a utility term."""
 
     steps: int = Field(default=60, gt=0)
-    batch_size: int = Field(default=24, gt=0, description="conversations of each kind a step")
+    batch_size: int = Field(default=24, gt=0, description="conversations of each kind per step")
     learning_rate: Positive = 0.05
     l1: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(1e-2, 1e-3), min_length=1)
     utility_weight: float = Field(default=1.0, ge=0)
     noise: float = Field(
-        default=0.5, ge=0, description="noise on the router logits at the first step, in sigma; falls to 0 at half way"
+        default=0.5,
+        ge=0,
+        description="noise on the router logits at the first step, in sigma; falls to 0 at half way",
     )
     alphas: tuple[Positive, ...] = Field(default=(0.5, 1.0, 1.5), min_length=1)
 
 
 class ActiveConfig(Frozen):
-    """Rounds of trials under proposed masks, each round's verdicts and traces teaching the next; no gradient is needed.
+    """Rounds of trials under proposed masks, without gradients; each round learns from verdicts and traces so far.
 
-    ``budget`` counts every reply that is generated and judged for the search, of all rounds together.
+    ``budget`` counts every reply that the search generates and judges, over all rounds.
     """
 
-    budget: int = Field(default=1500, gt=0, description="generations, at most; shared out evenly over the rounds")
-    rounds: int = Field(default=6, gt=0, description="many small ones learn more than a few large ones")
-    members: int = Field(default=3, gt=0, description="surrogates of the ensemble; each proposes a mask a round")
-    steps: int = Field(default=100, gt=0, description="steps of each fit of a surrogate and of each search through it")
+    budget: int = Field(default=1500, gt=0, description="maximum generations, divided evenly among the rounds")
+    rounds: int = Field(default=6, gt=0, description="many small rounds learn more than a few large ones")
+    members: int = Field(default=3, gt=0, description="surrogates in the ensemble; each proposes one mask per round")
+    steps: int = Field(default=100, gt=0, description="steps to fit a surrogate, and to search through it")
     l1: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(0.02, 0.05), min_length=1, description="weights of |S|_1; rounds propose with the first"
+        default=(0.02, 0.05), min_length=1, description="weights of |S|_1; proposals in rounds use the first"
     )
     alphas: tuple[Positive, ...] = Field(
         default=(1.0, 2.0, 3.0), min_length=1, description="strengths: root mean square of a mask's entries in sigmas"
@@ -101,13 +103,13 @@ class ActiveConfig(Frozen):
         least = self.rounds * LEAST_GENERATIONS
         if self.budget < least:
             raise ValueError(
-                f"a budget of {self.budget} generations is too small for {self.rounds} rounds: one that teaches "
-                f"anything takes {LEAST_GENERATIONS}; raise budget to {least} or lower rounds"
+                f"a budget of {self.budget} generations is too small for {self.rounds} rounds: a round needs at least "
+                f"{LEAST_GENERATIONS} to learn anything; raise budget to {least} or lower rounds"
             )
         return self
 
     def generations_of(self, number: int) -> int:
-        """Generations of a round, counted from 0: all rounds together make up the budget exactly."""
+        """Generations of round ``number``, counted from 0; the sum over all rounds is exactly the budget."""
         return self.budget * (number + 1) // self.rounds - self.budget * number // self.rounds
 
 
@@ -116,21 +118,22 @@ class RandomConfig(Frozen):
 
 
 class PluggedMethod(Plugged):
-    """A method of the user's own, under the name that the configuration gives it."""
+    """A method of the user's own, named in the configuration."""
 
     @model_validator(mode="before")
     @classmethod
     def _says_where_it_is(cls, value: Any) -> Any:
-        # Without `kind` the name is a built-in one misspelt, or nobody knows what it is: an unknown key either way.
+        # A name without `kind` is a misspelt built-in method or unknown: the error is an unknown key in both cases.
         if isinstance(value, PluggedMethod) or (isinstance(value, dict) and "kind" in value):
             return value
         raise PydanticKnownError("extra_forbidden")
 
 
 class MethodsConfig(Frozen):
-    """The methods to run; `null` leaves one out. `random` is never left out: no method is reported without it.
+    """The methods to run; `null` turns one off.
 
-    Any further name is a method of the user's own, which `kind` says where to find.
+    `random` is always on, because no method is reported without the control. Any other name is a method of the user's
+    own; its `kind` says where to find it.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -162,10 +165,10 @@ class MethodsConfig(Frozen):
 
     @property
     def searched(self) -> dict[str, Frozen]:
-        """The settings of every method that is on, by name; the control, which searches nothing, is none of them."""
+        """The settings of every enabled method by name, without the control, which searches nothing."""
         return {name: settings for name, settings in self if name != "random" and settings is not None}
 
     @property
     def spans(self) -> frozenset[Span]:
-        """Every span that a method looks at."""
+        """Every span that an enabled method reads."""
         return frozenset(span for settings in self.searched.values() for span in getattr(settings, "spans", ()))

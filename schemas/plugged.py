@@ -1,4 +1,4 @@
-"""A part of a run that the configuration names: where it comes from, and its own options beside that."""
+"""A plugged part of a run: its import path or registered name, and its own options."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from mascing.schemas.base import Frozen
 
 
 class Plugged(Frozen):
-    """``kind`` is an import path (``my_package.my_module:my_judge``) or a registered name; all else are options.
+    """``kind`` is an import path (``my_package.my_module:my_judge``) or a registered name; other keys are options.
 
-    Nothing here knows what the options may be: whoever resolves ``kind`` checks them.
+    This schema accepts any options; the code that resolves ``kind`` checks them.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -1,4 +1,4 @@
-"""`result.json`: what a run measured, under names that others compare against."""
+"""`result.json`: the measurements of a run, under stable names for comparison."""
 
 from typing import Any, Literal
 
@@ -10,8 +10,8 @@ from mascing.schemas.base import Frozen
 class Rate(Frozen):
     """A rate or a difference of rates with its 95% interval, clustered by group.
 
-    ``value`` is over the scored conversations; ``low`` and ``high`` count every unscored one worst-case.
-    ``n`` is the number of conversations, ``unscored`` how many of them no judge could read.
+    ``value`` covers the scored conversations; ``low`` and ``high`` count every unscored conversation as the worst case.
+    ``n`` is the number of conversations, ``unscored`` the number that the judge could not read.
     """
 
     value: float
@@ -38,10 +38,10 @@ class Baseline(Frozen):
 
 
 class Comparison(Frozen):
-    """The target rates of a method and another on the same conversations.
+    """The target rates of two methods on the same conversations.
 
-    ``mcnemar_p`` takes conversations as independent, ``clustered_p`` only groups; ``holm_p`` is the latter after Holm's
-    adjustment for all comparisons of the run.
+    ``mcnemar_p`` treats conversations as independent, ``clustered_p`` only groups. ``holm_p`` is ``clustered_p`` after
+    Holm's adjustment for all comparisons of the run.
     """
 
     method: str
@@ -53,7 +53,7 @@ class Comparison(Frozen):
 
 
 class MethodResult(Frozen):
-    """One method's selected mask on the test split. `uplift` is paired with the baseline."""
+    """The result of one method's selected mask on the test split; ``uplift`` is paired with the baseline."""
 
     selected: dict[str, Any]
     target_rate: Rate

@@ -1,4 +1,4 @@
-"""What a search for masks cost."""
+"""The cost of a search for masks."""
 
 from pydantic import Field
 
@@ -8,7 +8,7 @@ from mascing.schemas.base import Frozen
 class Passes(Frozen):
     """Passes of batches through the model, and the conversations in a full batch.
 
-    ``forward`` counts no layer that was computed again to save memory: that is placement, and changes no mask.
+    ``forward`` does not count layers recomputed to save memory: that is placement and changes no mask.
     """
 
     forward: int = Field(ge=0)
@@ -20,7 +20,7 @@ class Passes(Frozen):
 
 
 class Round(Frozen):
-    """One round of trials: how many, and the shares of hits among conversations to change and among those to keep."""
+    """One round of trials: their number, and the shares of hits among conversations to change and to keep."""
 
     generations: int = Field(ge=0)
     changed: float = Field(ge=0, le=1)
@@ -28,7 +28,7 @@ class Round(Frozen):
 
 
 class Trials(Frozen):
-    """Replies that were generated and judged for a search: how many it might take, and what each round took."""
+    """Replies that a search generated and judged: the budget, the total, and each round."""
 
     budget: int = Field(gt=0)
     generations: int = Field(ge=0)
@@ -36,7 +36,7 @@ class Trials(Frozen):
 
 
 class SearchCost(Frozen):
-    """The cost of a search beyond reading traces; None where it took none of that kind."""
+    """The cost of a search beyond reading traces; None for a kind of cost that it does not have."""
 
     passes: Passes | None = None
     trials: Trials | None = None

@@ -1,4 +1,4 @@
-"""`audit.json`: how far behaviour falls as experts are suppressed. Rates only: no reply, no mask, no expert's name."""
+"""`audit.json`: how far behaviour falls as experts are suppressed. It holds rates, but no reply, mask or expert."""
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.config import AuditRanking
@@ -6,10 +6,10 @@ from mascing.schemas.result import Rate
 
 
 class AuditPoint(Frozen):
-    """``n`` experts off at once, in the order of the ranking and in random orders.
+    """Rates with the first ``n`` experts off, in the order of the ranking and in random orders.
 
-    ``rates`` and ``changes`` (paired with nothing off) are by set and follow the ranking; ``random`` has the audited
-    set's rate of each random draw.
+    ``rates`` and ``changes`` are keyed by set and follow the ranking; a change is paired with all experts on.
+    ``random`` holds the rate of the audited set for each random draw.
     """
 
     n: int
@@ -19,7 +19,7 @@ class AuditPoint(Frozen):
 
 
 class Audit(Frozen):
-    """The whole of `audit.json`. ``baseline`` has the rate of each set with every expert on."""
+    """The whole of `audit.json`; ``baseline`` holds the rate of each set with all experts on."""
 
     model: str
     behaviour: str

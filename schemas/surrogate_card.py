@@ -1,4 +1,4 @@
-"""The card of a surrogate ensemble: how well it tells the classes apart, and what else does."""
+"""The card of a surrogate ensemble: how well it separates the classes, beside other predictors."""
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.result import Rate
@@ -12,17 +12,18 @@ class Roc(Frozen):
 
 
 class ReliabilityPoint(Frozen):
-    """Conversations of similar predicted probability: its mean, and the share that is positive."""
+    """Conversations of similar predicted probability: the mean prediction, and the share that is positive."""
 
     predicted: float
     observed: Rate
 
 
 class Calibration(Frozen):
-    """How far predicted probabilities can be taken at their word.
+    """How well predicted probabilities match observed frequencies.
 
     A probability is ``sigmoid(score / temperature)``. ``error`` is the expected calibration error with the temperature,
-    ``error_before`` without it; both and the ``points`` are of conversations that their temperature was not fitted on.
+    ``error_before`` without it. Both errors and the ``points`` use conversations that their temperature was not fitted
+    on.
     """
 
     temperature: float
@@ -32,7 +33,7 @@ class Calibration(Frozen):
 
 
 class TrivialPredictor(Frozen):
-    """What is known without any routing: its area under the ROC curve, and how much larger the surrogate's is."""
+    """A predictor without routing: its area under the ROC curve, and the surrogate's area minus it (``lead``)."""
 
     auc: Rate
     lead: Rate
@@ -41,9 +42,9 @@ class TrivialPredictor(Frozen):
 class SurrogateCard(Frozen):
     """An ensemble on the contrast of the dev split, beside trivial predictors and a control.
 
-    ``members`` are the areas of its members alone. ``control`` is the area of a surrogate whose training and dev labels
-    were permuted. ``explained_by`` names the predictors that do as well as the ensemble: of the form of the
-    conversations (`turns`, `length`, `tokens`), and `words`.
+    ``members`` holds the area of each member alone. ``control`` is the area of a surrogate whose training and dev
+    labels were permuted. ``explained_by`` names the predictors that do as well as the ensemble: `turns`, `length` and
+    `tokens`, which describe the form of the conversations, and `words`.
     """
 
     accuracy: float

@@ -41,8 +41,8 @@ VERDICTS = pa.schema(
     ]
 )
 
-# What selection judged on dev. `cell` counts the candidates of a method from 0 in the order of its grid; the unsteered
-# model is the method `baseline`, the drawn shuffles of the control are `random`.
+# Verdicts of the selection on dev. `cell` counts the candidates of a method from 0 in the order of its grid. The method
+# of the unsteered model is `baseline`; the method of the control's shuffles is `random`.
 DEV_VERDICTS = pa.schema(
     [
         pa.field("method", pa.string(), nullable=False),
@@ -54,8 +54,8 @@ DEV_VERDICTS = pa.schema(
     ]
 )
 
-# One row a token, samples one after another, `position` counting from 0 in each; `label` 1 positive, 0 negative;
-# `region` 0 question, 1 prompt, 2 reply. The logit columns follow: see `traces_schema`.
+# One row per token, sample after sample. `position` counts from 0 in each sample. `label` is 1 for positive and 0 for
+# negative; `region` is 0 for question, 1 for prompt and 2 for reply. `traces_schema` adds the logit columns.
 TRACES = pa.schema(
     [
         pa.field("conversation_id", pa.string(), nullable=False),
@@ -68,9 +68,9 @@ TRACES = pa.schema(
 
 
 def traces_schema(n_layers: int, n_experts: int) -> pa.Schema:
-    """TRACES followed by one column a layer: the E raw logits of a token as little-endian float16 bytes.
+    """TRACES followed by one column per layer: the E raw logits of a token as little-endian float16 bytes.
 
-    dtype, L and E stand in the schema metadata, so that a shard can be read without the model.
+    The schema metadata holds dtype, L and E, so that a shard can be read without the model.
     """
     metadata = {"dtype": "float16", "n_layers": str(n_layers), "n_experts": str(n_experts)}
     columns = [pa.field(layer_column(layer), pa.binary(2 * n_experts), nullable=False) for layer in range(n_layers)]

@@ -8,7 +8,7 @@ Outcome = Literal["hit", "miss", "unscored"]
 
 
 class Verdict(Frozen):
-    """``hit``: the reply shows what the set measures. ``unscored`` is never counted as either."""
+    """``hit``: the reply shows what the set measures; ``unscored`` counts neither as hit nor as miss."""
 
     outcome: Outcome
     reason: str

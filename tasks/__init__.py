@@ -1,1 +1,1 @@
-"""Stage bodies and Ray actors: one file a stage."""
+"""Stage bodies, one file per stage, and the Ray actors that run them."""

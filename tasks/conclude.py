@@ -1,4 +1,4 @@
-"""The last step of a run: `result.json`, `run.yaml`, `report/inputs.json` and the page made of them."""
+"""The last step of a run: `result.json`, `run.yaml`, `report/inputs.json` and the report page."""
 
 import platform
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ _PACKAGES = ("mascing", "torch", "transformers", "ray", "prefect", "pyarrow")
 
 
 def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> str:
-    """Write what the run leaves for people; returns where the page is.
+    """Write the files of a run that people read; returns the location of the report page.
 
-    ``seconds`` are those that each stage took this time. These files are of the latest run under the storage URL, and
-    equal for equal runs up to the timings.
+    ``seconds`` is the time that each stage took in this run. The files describe the latest run under the storage URL.
+    Equal runs write equal files, except for the timings.
     """
     inputs = RunInputs(run_config=config, stages=_prefixes(stages))
     storage.overwrite("run.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
@@ -44,7 +44,7 @@ def _prefixes(stages: RunStages) -> dict[str, str]:
 
 def _result(config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> Result:
     if stages.prepare is None or stages.gate is None:
-        raise ValueError("a run has a result once its stages prepare and gate are finished")
+        raise ValueError("a run has no result before its stages prepare and gate are finished")
     return Result(
         model=model_name(config.model),
         behaviour=config.behaviour.name,
@@ -63,13 +63,13 @@ def results_table(storage: Storage) -> str:
     sets = [*(f"utility/{name}" for name in result.baseline.utility)]
     sets += [f"protected/{name}" for name in result.baseline.protected]
     rows = [["method", "target", "uplift", *sets, "gate"], ["---"] * (4 + len(sets))]
-    sides = [*result.baseline.utility.values(), *result.baseline.protected.values()]
-    rows.append(["baseline", _shown(result.baseline.target_rate), "", *map(_shown, sides), ""])
+    rates = [*result.baseline.utility.values(), *result.baseline.protected.values()]
+    rows.append(["baseline", _percent(result.baseline.target_rate), "", *map(_percent, rates), ""])
     for name, method in result.methods.items():
-        sides = [*method.utility.values(), *method.protected.values()]
-        rows.append([name, _shown(method.target_rate), _shown(method.uplift), *map(_shown, sides), method.gate])
+        rates = [*method.utility.values(), *method.protected.values()]
+        rows.append([name, _percent(method.target_rate), _percent(method.uplift), *map(_percent, rates), method.gate])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _shown(rate: Rate) -> str:
+def _percent(rate: Rate) -> str:
     return f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"

@@ -1,4 +1,4 @@
-"""The evaluate stage: the test split, judged once for each method's pick and for the unsteered model, on the pool."""
+"""The evaluate stage judges replies on the test split: of each method's pick and of the unsteered model."""
 
 from dataclasses import dataclass
 
@@ -20,14 +20,14 @@ from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.judged import BASELINE, Row, judged_replies
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 
-# Conversations an item. It is part of the work, not of its placement: how many workers there are never changes it.
+# Conversations per work item. Fixed, so that the number of workers never changes what an item contains.
 _CONVERSATIONS = 256
 
 
 def evaluate(
     storage: Storage, config: RunConfig, prepared: Prepared, selected: Selected, *, pool: Pool
 ) -> Finished[Evaluated]:
-    """``verdicts-<method>.parquet`` for each method and for `baseline`; a row is a judged reply."""
+    """Write ``verdicts-<method>.parquet`` for each method and for `baseline`, one row per judged reply."""
     return run_stage(
         storage,
         recipe(config, prepared, selected),
@@ -36,7 +36,7 @@ def evaluate(
 
 
 def recipe(config: RunConfig, prepared: Placed, selected: Placed) -> Recipe[Evaluated]:
-    """What identifies the verdicts."""
+    """The recipe that identifies the verdicts."""
     inputs = {"prepare": prepared, "select": selected}
     return Recipe(Evaluated, config.behaviour.name, judged_replies_identity(config), inputs)
 

@@ -1,4 +1,4 @@
-"""The gate stage: from the test split's verdicts to numbers with intervals, gate decisions and the winner."""
+"""The gate stage turns verdicts on the test split into rates with intervals, gate decisions and the winner."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ def gate(
     evaluated: Evaluated,
     tested: RobustnessTested,
 ) -> Finished[Gated]:
-    """No shards: the decisions are the stage's facts."""
+    """Decide the gates of every method; the stage writes no shards, its decisions are its facts."""
     truth = read_source(config.behaviour.truth) if config.behaviour.truth is not None else None
 
     def body(_: object) -> Body:
@@ -62,7 +62,10 @@ def gate(
 def recipe(
     config: RunConfig, truth: Source | None, prepared: Placed, selected: Placed, evaluated: Placed, tested: Placed
 ) -> Recipe[Gated]:
-    """What identifies the decisions; how the conditions are made identifies the stage that judged them."""
+    """The recipe that identifies the decisions.
+
+    The settings that make the conditions are missing: they identify the robustness stage, which is an input.
+    """
     identity = {
         "gates": config.gates,
         "robustness": [config.robustness.uplift_share, config.robustness.loss_factor],
@@ -74,7 +77,7 @@ def recipe(
 
 @dataclass(frozen=True)
 class _Evidence:
-    """What decisions are made from; ``verdicts``, ``picks`` and ``robustness`` are by method."""
+    """The inputs of the decisions; ``picks``, ``verdicts`` and ``robustness`` are keyed by method."""
 
     config: RunConfig
     picks: Mapping[str, Candidate]
@@ -100,7 +103,7 @@ def _decide(evidence: _Evidence) -> GateFacts:
 
 
 def _result(evidence: _Evidence, method: str) -> MethodResult:
-    """One method on the test split, held to all gates: of its rates, of the labels, of each changed condition."""
+    """The result of one method on the test split, after the gates on its rates, the labels and each condition."""
     gates, candidate, truth_LE = evidence.config.gates, evidence.picks[method], evidence.truth_LE
     plain = method_result(
         evidence.verdicts[BASELINE],
@@ -117,7 +120,7 @@ def _result(evidence: _Evidence, method: str) -> MethodResult:
 
 
 def _robustness(storage: Storage, tested: RobustnessTested) -> dict[str, dict[str, dict[str, Rate]]]:
-    """The paired change of each set under each condition, by method, then condition, then set."""
+    """The paired change of each set, keyed by method, then condition, then set."""
     changes: dict[str, dict[str, dict[str, Rate]]] = {}
     for condition, judged in condition_verdicts(storage, tested).items():
         for method, verdicts in judged.items():

@@ -1,4 +1,4 @@
-"""The harvest stage: router logits of the labelled contrast, one shard a range of rows, on the pool.
+"""The harvest stage records router logits of the labelled contrast on the pool, one shard per range of rows.
 
 Shapes: T token, L MoE layer, E expert.
 """
@@ -27,12 +27,12 @@ from mascing.traces.batch_recording import harvest as record_traces
 from mascing.traces.shards import encode
 from mascing.traces.trace_set import REPLY, SampleTrace
 
-# Traces of the training split make surrogates and masks; those of the dev split tell how good a surrogate is.
+# Surrogates and masks are made from the training traces; the dev traces measure how good a surrogate is.
 _SPLITS: tuple[Split, ...] = ("train", "dev")
 
 
 def harvest(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool) -> Finished[Harvested]:
-    """``traces-train-00000.parquet`` ... and ``traces-dev-00000.parquet`` ..."""
+    """Write ``traces-train-00000.parquet`` ... and ``traces-dev-00000.parquet`` ..."""
     checkpoint = checkpoint_fingerprint(config.model)
     return run_stage(
         storage,
@@ -42,7 +42,7 @@ def harvest(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Po
 
 
 def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Harvested]:
-    """What identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
+    """The recipe that identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
         "checkpoint": checkpoint,
         "dtype": config.model.dtype,
@@ -68,7 +68,7 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """A stored shard, and of its logits what the stage's facts are made of; ``mean`` and ``spread`` are [L]."""
+    """A stored shard and the statistics of its logits for the facts; ``mean`` and ``spread`` are [L]."""
 
     split: Split
     shard: Shard
@@ -122,13 +122,14 @@ def _items(storage: Storage, config: RunConfig, prepared: Prepared) -> list[_Ite
 
 
 def _refuse_unknown_replies(split: Split, contrast: Sequence[Conversation]) -> None:
-    """Say before the model runs what `TraceSet.span` would say after it."""
+    """Raise DataError before the model runs, rather than in `TraceSet.span` afterwards."""
     unknown = [conversation for conversation in contrast if not conversation.own_reply]
     if unknown:
         raise DataError(
             f"{len(unknown)} of {len(contrast)} labelled target conversations in the {split} split, such as "
             f"{unknown[0].id!r}, do not say how the model replies by itself: the span `reply` needs `wanted` of every "
-            "positive and `unwanted` of every negative one; add them, or leave `reply` out of the methods' `spans`"
+            "positive and `unwanted` of every negative conversation; add them, or remove `reply` from `spans` of the "
+            "methods"
         )
 
 
@@ -155,7 +156,7 @@ def _moments(samples: Sequence[SampleTrace], n_layers: int) -> tuple[Tensor, Ten
 def _sigma(parts: Sequence[_Recorded]) -> Tensor:
     """Standard deviation over experts and tokens before the reply, float32 [L], from the shards' moments in order.
 
-    What TraceSet.sigma is of all traces, without holding them at once.
+    It equals TraceSet.sigma of all traces, without loading them at once.
     """
     weight = torch.tensor([float(part.tokens) for part in parts], dtype=torch.float64)[:, None]
     means = torch.stack([part.mean for part in parts])

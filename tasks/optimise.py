@@ -1,4 +1,4 @@
-"""The optimise stage: every method's grid of candidate masks, one item a method, on the pool."""
+"""The optimise stage searches each method's grid of candidate masks on the pool, one item per method."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -26,9 +26,9 @@ from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stag
 def optimise(
     storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, trained: Trained, *, pool: Pool
 ) -> Finished[Optimised]:
-    """``candidates-<method>.safetensors`` for each method that is on; a row is a candidate.
+    """Write ``candidates-<method>.safetensors`` for each enabled method; a row is a candidate.
 
-    With `gradient` also ``attribution.safetensors``, its map of all L x E experts (a row is a layer).
+    `gradient` also writes ``attribution.safetensors``, its map of all L x E experts; a row is a layer.
     """
     return run_stage(
         storage,
@@ -38,7 +38,7 @@ def optimise(
 
 
 def recipe(config: RunConfig, prepared: Placed, harvested: Placed, trained: Placed) -> Recipe[Optimised]:
-    """What identifies the candidates; they depend on judges and generation where a search has replies judged."""
+    """The recipe that identifies the candidates, with judges and generation if a search has replies judged."""
     judging = any(search.method.judges for search in searches_of(config.methods).values())
     identity = {
         **method_identity(config.methods),
@@ -60,10 +60,10 @@ class _Shared:
 
 def _optimise(output: StageOutput[Optimised], shared: _Shared, pool: Pool) -> Body:
     items = _items(shared.config)
-    # So that no worker starts a long search when the others have nothing left to do.
-    in_turn = sorted(items, key=lambda name: items[name].rank, reverse=True)
-    done = dict(zip(in_turn, pool.map(_run, shared, in_turn, steps("optimise")), strict=True))
-    results = {name: done[name] for name in items}
+    # Long searches start first, so that the pool does not wait for one that started last.
+    longest_first = sorted(items, key=lambda name: items[name].rank, reverse=True)
+    by_name = dict(zip(longest_first, pool.map(_run, shared, longest_first, steps("optimise")), strict=True))
+    results = {name: by_name[name] for name in items}
     for result in results.values():
         if result.note:
             tell(Event("optimise", "note", text=result.note))
@@ -77,7 +77,7 @@ def _optimise(output: StageOutput[Optimised], shared: _Shared, pool: Pool) -> Bo
 
 @dataclass(frozen=True)
 class _Result:
-    """What an item leaves: a shard, the cost of the search, and a line about it for who watches."""
+    """The output of an item: a shard, the cost of the search, and a note for the progress display."""
 
     shard: str
     data: bytes
@@ -87,7 +87,7 @@ class _Result:
 
 
 class _Item(Protocol):
-    """One piece of the stage's work, the higher ``rank`` started first."""
+    """One piece of the stage's work; items of higher ``rank`` start first."""
 
     @property
     def rank(self) -> int: ...
@@ -119,20 +119,20 @@ class _Attribution:
     rank: int = 1
 
     def __call__(self, material: Material) -> _Result:
-        found = attribution.attribution(
+        attributed = attribution.attribution(
             material.model(),
             material.contrast,
             material.sigma_L,
             self.config.batch_size,
             recompute=material.recompute,
         )
-        data, rows = attribution.to_bytes(found), len(found.effect_LE)
-        note = f"{attribution.NAME}: {found.passes}"
-        return _Result(ATTRIBUTION, data, rows, SearchCost(passes=found.passes), note)
+        data, rows = attribution.to_bytes(attributed), len(attributed.effect_LE)
+        note = f"{attribution.NAME}: {attributed.passes}"
+        return _Result(ATTRIBUTION, data, rows, SearchCost(passes=attributed.passes), note)
 
 
 def _items(config: RunConfig) -> dict[str, _Item]:
-    """All that the stage has to do, by name."""
+    """All items of the stage by name."""
     items: dict[str, _Item] = {name: _Candidates(search) for name, search in searches_of(config.methods).items()}
     if config.methods.gradient is not None:
         items[attribution.NAME] = _Attribution(config.methods.gradient)
@@ -140,7 +140,7 @@ def _items(config: RunConfig) -> dict[str, _Item]:
 
 
 def _run(worker: Worker, shared: _Shared, name: str) -> _Result:
-    # By its name, so that a method of the user's own is resolved where it runs, with an error that says so.
+    # Items travel by name, so that a plugged method is resolved on the worker and fails there with a clear error.
     return _items(shared.config)[name](_material(worker, shared))
 
 

@@ -1,4 +1,4 @@
-"""The prepare stage: read the conversations, quarantine what cannot be used, split by group, match the classes."""
+"""The prepare stage reads the conversations, quarantines unusable rows, splits by group and matches the classes."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -28,27 +28,27 @@ from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_source
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
 
-# The test split is judged and never learned from, so nothing is matched there.
+# The test split is only judged, never learned from, so it needs no matching.
 _MATCHED: tuple[Split, ...] = ("train", "dev")
 
 Splits = dict[Split, list[Conversation]]
 
 
 def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
-    """``conversations-{train,dev,test}.parquet`` and ``quarantine.parquet``.
+    """Write ``conversations-{train,dev,test}.parquet`` and ``quarantine.parquet``.
 
-    What has no match in the other class is no part of the contrast; it stays in its split.
+    A conversation without a match in the other class leaves the contrast and stays in its split.
 
     Raises:
-        DataError: if the file cannot be read, a split has no target conversation, or a side of the contrast is
-            missing, or without any match, where the methods learn (train) or are compared (dev).
+        DataError: if the file cannot be read, a split has no target conversation, or a class of the contrast is empty
+            or has no match in the train split (where methods learn) or the dev split (where they are compared).
     """
     source = read_source(config.behaviour.conversations)
     return run_stage(storage, recipe(config, source), lambda output: _prepare(output, config, source))
 
 
 def recipe(config: RunConfig, source: Source) -> Recipe[Prepared]:
-    """What identifies the prepared conversations."""
+    """The recipe that identifies the prepared conversations."""
     identity = {
         "conversations": source.sha256,
         "columns": CONVERSATIONS.names,
@@ -95,7 +95,7 @@ def _split(conversations: list[Conversation], config: RunConfig) -> Splits:
 
 @dataclass(frozen=True)
 class _Matched:
-    """The splits, what has no match out of the contrast, and how many of each class found one."""
+    """The splits with unmatched conversations out of the contrast, and the counts of each matched split."""
 
     splits: Splits
     counts: dict[Split, MatchedCounts]
@@ -115,10 +115,10 @@ def _match_split(
         pairs = matched_pairs(contrast, config)
     except DataError as error:
         raise DataError(f"the {split} split: {error}") from error
-    alone = {row.id for row in contrast} - {name for pair in pairs for name in pair}
+    unmatched = {row.id for row in contrast} - {row_id for pair in pairs for row_id in pair}
     positive = sum(row.label == "positive" for row in contrast)
     counts = MatchedCounts(positive=positive, negative=len(contrast) - positive, pairs=len(pairs))
-    return [row.model_copy(update={"contrast": False}) if row.id in alone else row for row in rows], counts
+    return [row.model_copy(update={"contrast": False}) if row.id in unmatched else row for row in rows], counts
 
 
 def _check_split(split: Split, rows: list[Conversation], path: str) -> None:

@@ -1,4 +1,4 @@
-"""The publish stage: the winner's mask with its card, committed, and the channel `candidate` moved to it."""
+"""The publish stage commits the winner's mask with its card and moves the channel `candidate` to it."""
 
 from mascing.masks.mask import Mask
 from mascing.models.checkpoints import model_name
@@ -20,7 +20,7 @@ CHANNEL = "candidate"
 def publish(
     storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, selected: Selected, gated: Gated
 ) -> Finished[Published]:
-    """``masks/<behaviour>-<fingerprint>/`` with the mask and its card, if a method passed its gates."""
+    """Write the mask and its card to ``masks/<behaviour>-<fingerprint>/`` if a method passed its gates."""
 
     def body(_: object) -> Body:
         winner = gated.facts.winner
@@ -37,7 +37,7 @@ def publish(
 def recipe(
     config: RunConfig, prepared: Placed, harvested: Placed, selected: Placed, gated: Placed
 ) -> Recipe[Published]:
-    """What identifies a publication."""
+    """The recipe that identifies a publication."""
     identity = {"model": model_name(config.model), "channel": CHANNEL}
     inputs = {"prepare": prepared, "harvest": harvested, "select": selected, "gate": gated}
     return Recipe(Published, config.behaviour.name, identity, inputs)
@@ -62,7 +62,7 @@ def _card(config: RunConfig, harvested: Harvested, gated: Gated, winner: str, ma
 
 
 def _store(storage: Storage, mask: Mask, card: MaskCard) -> MaskStored:
-    """The mask and its card as a stage output of their own, which serving machines are given."""
+    """Commit the mask and its card as a separate stage output, which serving machines load."""
     output = StageOutput(storage, MaskStored, card.behaviour, fingerprint({"mask": mask.digest, "card": card}))
     shards = [
         output.put(MASK, mask.to_bytes(), rows=1),

@@ -1,4 +1,4 @@
-"""The robustness stage: masks that pass the plain gates, judged once more under changed conditions, on the pool."""
+"""The robustness stage judges the masks that pass the plain gates again, under changed conditions, on the pool."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stag
 def robustness(
     storage: Storage, config: RunConfig, prepared: Prepared, selected: Selected, evaluated: Evaluated, *, pool: Pool
 ) -> Finished[RobustnessTested]:
-    """``condition-<number>-<method>.parquet`` for `baseline` and each method that passes the plain gates.
+    """Write ``condition-<number>-<method>.parquet`` for `baseline` and each method that passes the plain gates.
 
-    Nothing is judged where no method passes: then there are no conditions.
+    If no method passes, there are no conditions and nothing is judged.
     """
 
     def body(output: StageOutput[RobustnessTested]) -> Body:
@@ -45,7 +45,7 @@ def robustness(
 
 
 def recipe(config: RunConfig, prepared: Placed, selected: Placed, evaluated: Placed) -> Recipe[RobustnessTested]:
-    """What identifies the verdicts under changed conditions: the gates decide whose mask is judged at all."""
+    """The recipe that identifies the verdicts; it holds the gates because they decide which masks are judged."""
     identity = {
         **judged_replies_identity(config),
         "gates": config.gates,
@@ -70,8 +70,8 @@ def _judge_all(
     passing: Mapping[str, Mask],
     pool: Pool,
 ) -> Body:
-    asked = conditions(config.robustness, conversations, config.generation) if passing else []
-    possible, left_out = _possible(asked, config, pool)
+    configured = conditions(config.robustness, conversations, config.generation) if passing else []
+    possible, left_out = _possible(configured, config, pool)
     masks: dict[str, Mask | None] = {BASELINE: None, **passing} if possible else {}
     items = [
         _Item(number, condition, method, mask)
@@ -93,10 +93,10 @@ def _judge_all(
     return Body(shards, facts, rows_in=sum(len(item.condition.conversations) for item in items))
 
 
-def _possible(asked: Sequence[Condition], config: RunConfig, pool: Pool) -> tuple[list[Condition], dict[str, str]]:
-    """The conditions that the data and the model's chat template allow, and why each other one is left out."""
-    left_out = {condition.name: condition.left_out for condition in asked if condition.left_out is not None}
-    allowed = [condition for condition in asked if condition.left_out is None]
+def _possible(configured: Sequence[Condition], config: RunConfig, pool: Pool) -> tuple[list[Condition], dict[str, str]]:
+    """The conditions that the data and the chat template allow, and the reason for each that is left out."""
+    left_out = {condition.name: condition.left_out for condition in configured if condition.left_out is not None}
+    allowed = [condition for condition in configured if condition.left_out is None]
     refusals = pool.map(_refusal, config, allowed, _silent) if allowed else []
     left_out |= {
         condition.name: reason for condition, reason in zip(allowed, refusals, strict=True) if reason is not None
@@ -107,7 +107,7 @@ def _possible(asked: Sequence[Condition], config: RunConfig, pool: Pool) -> tupl
 def _passing(
     config: RunConfig, conversations: Sequence[Conversation], verdicts: Mapping[str, pa.Table], methods: Sequence[str]
 ) -> list[str]:
-    """The methods that pass the plain gates; none where the labels fail. The control is never published."""
+    """The methods that pass the plain gates, without the control; none pass if the labels fail."""
     labels, _ = decide_labels(label_agreement(conversations, verdicts[BASELINE]), config.gates)
     if labels == "fail":
         return []
@@ -123,7 +123,7 @@ def _passing(
 
 
 def _refusal(worker: Worker, config: RunConfig, condition: Condition) -> str | None:
-    """Why this model's chat template cannot show the conversations of a condition; None where it can."""
+    """Why the chat template cannot render the conversations of a condition; None if it can."""
     try:
         prompts_of(worker.model(config.model), condition.conversations, condition.generation)
     except DataError as error:
@@ -138,4 +138,4 @@ def _judge(worker: Worker, config: RunConfig, item: _Item) -> list[Row]:
 
 
 def _silent(done: int, total: int) -> None:
-    """No progress: a moment's work before the work."""
+    """Report no progress: checking the chat template takes a moment."""

@@ -1,6 +1,6 @@
-"""The select stage: one pick a method, raced on the dev split, and the control made of the best.
+"""The select stage races each method's candidates on dev, picks one per method and makes the control from the best.
 
-(A file named `select` would stand for the standard library's module of that name.)
+(A file named `select` would shadow the standard library's module of that name.)
 """
 
 from collections import Counter
@@ -33,14 +33,14 @@ from mascing.tasks.running.pruned import Pick, pruned
 from mascing.tasks.running.shuffles import Control, control_of
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 
-# Share of dev that is read beforehand: likelihoods differ between masks long before verdicts do.
+# Share of dev read before the race: likelihoods differ between masks on far fewer conversations than verdicts do.
 _READ = 0.25
 
 
 def select(
     storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, optimised: Optimised, *, pool: Pool
 ) -> Finished[Selected]:
-    """``selected.safetensors``: one candidate a method and the control; ``verdicts-dev.parquet``: what was judged."""
+    """Write ``selected.safetensors`` (a candidate per method, and the control) and ``verdicts-dev.parquet``."""
 
     def body(output: StageOutput[Selected]) -> Body:
         conversations = conversations_of(storage, prepared, "dev")
@@ -51,7 +51,7 @@ def select(
 
 
 def recipe(config: RunConfig, prepared: Placed, harvested: Placed, optimised: Placed) -> Recipe[Selected]:
-    """What identifies the picks; of the gates the limits alone, for they decide what a pick may cost."""
+    """The recipe that identifies the picks; it holds only those gates that limit what a pick may cost."""
     identity = {
         **judged_replies_identity(config),
         "selection": config.selection,
@@ -64,7 +64,7 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed, optimised: Pl
 
 @dataclass(frozen=True)
 class _Contest:
-    """All candidates, and the dev conversations that they are judged on."""
+    """The candidates, and the dev conversations that they are judged on."""
 
     pool: Pool
     config: RunConfig
@@ -74,22 +74,22 @@ class _Contest:
 
     @property
     def blocks(self) -> list[list[Conversation]]:
-        """The conversations in the blocks after which candidates may leave; all at once where nobody races."""
+        """The blocks of conversations after which candidates may leave; a single block without racing."""
         selection = self.config.selection
         shares = selection.blocks if selection.mode == "racing" else (1.0,)
         return blocks_of(self.conversations, shares, self.config.seed)
 
     def judge(self, cells: Sequence[Cell], block: Sequence[Conversation]) -> list[list[Row]]:
-        """One row a conversation for each candidate, by its number, and for the unsteered model."""
-        named = [self.candidates[cell] if cell is not None else None for cell in cells]
-        masks = [(BASELINE, None) if candidate is None else (candidate.method, candidate.mask) for candidate in named]
+        """One row per conversation for each of ``cells``: a candidate's number, or None for the unsteered model."""
+        entrants = [self.candidates[cell] if cell is not None else None for cell in cells]
+        masks = [(BASELINE, None) if entrant is None else (entrant.method, entrant.mask) for entrant in entrants]
         progress = steps("select", f"racing on {len(block)} conversations")
         return judged_on_pool(self.pool, self.config, block, masks, progress)
 
 
 @dataclass(frozen=True)
 class _Pruned:
-    """The picks with the entries that they need, and the verdicts on the unsteered model that they compare with."""
+    """The pruned picks, their facts by method, and the verdicts on the unsteered model to compare them with."""
 
     baseline: Rows
     picks: Sequence[Pick]
@@ -99,11 +99,11 @@ class _Pruned:
 def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
     foretold = _foretold(contest)
     raced = race(foretold.entrants, contest.blocks, contest.judge, contest.config.gates, foretold.losses)
-    kept = _pruned(contest, raced)
-    control = control_of(contest.pool, contest.config, kept.baseline, kept.picks, contest.blocks[0])
-    cost = _cost(contest, foretold, raced, kept, control)
+    pruning = _pruned(contest, raced)
+    control = control_of(contest.pool, contest.config, pruning.baseline, pruning.picks, contest.blocks[0])
+    cost = _cost(contest, foretold, raced, pruning, control)
     tell(Event("select", "note", text=_cost_note(cost)))
-    selected = [*(pick.candidate for pick in kept.picks), control.candidate]
+    selected = [*(pick.candidate for pick in pruning.picks), control.candidate]
     verdicts = _verdicts(contest.candidates, raced, control)
     shards = [
         output.put(SELECTED, candidate_files.to_bytes(selected), len(selected)),
@@ -113,7 +113,7 @@ def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
         baseline=_rates(raced.verdicts[None]),
         cells=_cells(contest.candidates, foretold, raced),
         picked={method: _places(contest.candidates)[cell] for method, cell in raced.picked.items()},
-        sparsified=dict(kept.facts),
+        sparsified=dict(pruning.facts),
         cost=cost,
     )
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
@@ -134,12 +134,12 @@ def _pruned(contest: _Contest, raced: Race) -> _Pruned:
     return _Pruned(*pruned(contest.pool, contest.config, contest.blocks, baseline, picks, contest.sigma_L))
 
 
-def _cost(contest: _Contest, foretold: Foretold, raced: Race, kept: _Pruned, control: Control) -> SelectionCost:
+def _cost(contest: _Contest, foretold: Foretold, raced: Race, pruning: _Pruned, control: Control) -> SelectionCost:
     return SelectionCost(
         replies=sum(map(len, raced.verdicts.values())),
         replies_of_full_grid=(len(contest.candidates) + 1) * len(contest.conversations),
         replies_of_control=sum(map(len, control.rows)),
-        replies_of_pruning=sum(pick.replies for pick in kept.facts.values()),
+        replies_of_pruning=sum(pick.replies for pick in pruning.facts.values()),
         prefill_tokens=foretold.tokens,
     )
 
@@ -154,7 +154,7 @@ def _cost_note(cost: SelectionCost) -> str:
 
 
 def _verdicts(candidates: Sequence[Candidate], raced: Race, control: Control) -> pa.Table:
-    """All verdicts as DEV_VERDICTS."""
+    """All verdicts of the race and the control, as DEV_VERDICTS."""
     places = _places(candidates)
     judged = [(0 if cell is None else places[cell], rows) for cell, rows in raced.verdicts.items()]
     rows = [{**row, "cell": place} for place, rows in (*judged, *enumerate(control.rows)) for row in rows]
@@ -163,16 +163,16 @@ def _verdicts(candidates: Sequence[Candidate], raced: Race, control: Control) ->
 
 def _places(candidates: Sequence[Candidate]) -> list[int]:
     """The number of each candidate among those of its method."""
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     places = []
     for candidate in candidates:
-        places.append(seen[candidate.method])
-        seen[candidate.method] += 1
+        places.append(counts[candidate.method])
+        counts[candidate.method] += 1
     return places
 
 
 def _cells(candidates: Sequence[Candidate], foretold: Foretold, raced: Race) -> tuple[DevCell, ...]:
-    """What is known of every candidate: rates on the conversations that it was judged on, and why it left."""
+    """The facts of every candidate: rates on the conversations that it was judged on, and why it left."""
     return tuple(
         DevCell(
             method=candidate.method,

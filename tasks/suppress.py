@@ -1,13 +1,14 @@
-"""The audit stage: how far a safety behaviour falls as its experts are suppressed, on the test split, on the pool.
+"""The audit stage measures on the test split how far a safety behaviour falls as its experts are suppressed.
 
-It leaves rates and nothing else: replies are judged where they are made and forgotten there, masks and the ranking of
-experts live in the memory of the run.
+It stores rates only. The worker that generates replies judges and drops them; masks and the ranking of experts stay in
+memory.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from mascing.circuits.gradient.attribution import attribution
 from mascing.circuits.steermoe.risk_difference import count_selections
@@ -17,6 +18,7 @@ from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.masks.suppression import Place, suppressing, suppression_order
 from mascing.models.checkpoints import model_name
+from mascing.models.loading import Loaded
 from mascing.progress import Event, tell
 from mascing.report.audit_page import audit_page
 from mascing.routers.spec import find_routers
@@ -36,16 +38,16 @@ from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stag
 
 PAGE = "audit/index.html"
 
-_RANKED_AT_ONCE = 24  # conversations a backward pass of the ranking
+_RANKED_AT_ONCE = 24  # conversations per backward pass of the ranking
 
 Outcomes = dict[str, Outcome]
-"""By conversation id."""
+"""The outcome of each conversation, by its id."""
 
 
 def audit(
     storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, *, pool: Pool
 ) -> Finished[Audited]:
-    """No shards: the curve is the stage's facts."""
+    """Measure the suppression curve; the stage writes no shards, the curve is its facts."""
     shared = _Shared(config, storage, prepared, harvested)
     return run_stage(
         storage,
@@ -55,7 +57,7 @@ def audit(
 
 
 def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Audited]:
-    """What identifies the curve, which bears the model's name."""
+    """The recipe that identifies the curve; it holds the model's name because the curve does."""
     identity = {
         **judged_replies_identity(config),
         "audit": config.audit,
@@ -66,7 +68,7 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Aud
 
 
 def write_audit(storage: Storage, audited: Audited) -> str:
-    """Write `audit.json` and the page of it; returns where the page is."""
+    """Write `audit.json` and its page; returns the location of the page."""
     curve = audited.facts.audit
     storage.overwrite("audit.json", f"{curve.model_dump_json(indent=1)}\n".encode())
     storage.overwrite(PAGE, audit_page(curve).encode())
@@ -91,10 +93,10 @@ class _Item:
 def _audit(shared: _Shared, pool: Pool) -> Audit:
     config, settings, spec = shared.config, shared.config.audit, spec_of(shared.harvested)
     [[ranked, *drawn]] = pool.map(_orders, shared, [None], lambda done, total: None)
-    everyone, audited = _asked(shared)
-    in_order = [_Item(suppressing(ranked, n, spec), everyone) for n in settings.n_suppressed]
+    conversations, audited = _test_conversations(shared)
+    in_order = [_Item(suppressing(ranked, n, spec), conversations) for n in settings.n_suppressed]
     at_random = [_Item(suppressing(order, n, spec), audited) for n in settings.n_suppressed for order in drawn]
-    judged = iter(pool.map(_judge, config, [_Item(None, everyone), *in_order, *at_random], steps("audit")))
+    judged = iter(pool.map(_judge, config, [_Item(None, conversations), *in_order, *at_random], steps("audit")))
     baseline = next(judged)
     ranked_outcomes = [next(judged) for _ in in_order]
     random_outcomes = [[next(judged) for _ in drawn] for _ in settings.n_suppressed]
@@ -104,12 +106,12 @@ def _audit(shared: _Shared, pool: Pool) -> Audit:
         set=settings.set,
         ranking=settings.ranking,
         experts=spec.n_layers * spec.n_experts,
-        baseline=_rates(everyone, baseline),
+        baseline=_rates(conversations, baseline),
         points=tuple(
             AuditPoint(
                 n=n,
-                rates=_rates(everyone, outcomes),
-                changes=_changes(everyone, baseline, outcomes),
+                rates=_rates(conversations, outcomes),
+                changes=_changes(conversations, baseline, outcomes),
                 random=tuple(_rates(audited, draw)[settings.set] for draw in draws),
             )
             for n, outcomes, draws in zip(settings.n_suppressed, ranked_outcomes, random_outcomes, strict=True)
@@ -117,48 +119,55 @@ def _audit(shared: _Shared, pool: Pool) -> Audit:
     )
 
 
-def _asked(shared: _Shared) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
-    """The test split, and of it the audited set."""
-    everyone = tuple(conversations_of(shared.storage, shared.prepared, "test"))
+def _test_conversations(shared: _Shared) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
+    """All conversations of the test split, and those of the audited set."""
+    conversations = tuple(conversations_of(shared.storage, shared.prepared, "test"))
     name = shared.config.audit.set
-    audited = tuple(conversation for conversation in everyone if conversation.set == name)
+    audited = tuple(conversation for conversation in conversations if conversation.set == name)
     if not audited:
-        raise DataError(f"the test split has no conversation of {name}: correct audit.set, or add some")
-    return everyone, audited
+        raise DataError(f"the test split has no conversation of {name}: correct audit.set, or add conversations to it")
+    return conversations, audited
 
 
 def _orders(worker: Worker, shared: _Shared, _: None) -> list[list[Place]]:
     """The experts in the order of the ranking, then in as many random orders as the audit draws."""
-    config, spec = shared.config, spec_of(shared.harvested)
+    config = shared.config
     loaded = worker.model(config.model)
-    if config.audit.ranking == "risk_difference":
-        traces = traces_of(shared.storage, shared.harvested, "train")
-        score_LE = count_selections(traces, spec.top_k).risk_difference()
-    else:
-        conversations = conversations_of(shared.storage, shared.prepared, "train")
-        asked = [one for one in conversations if one.set == config.audit.set]
-        sigma = sigma_of(shared.harvested)
-        recompute = config.compute.gradient_checkpointing
-        found = attribution(loaded, asked, sigma, _RANKED_AT_ONCE, recompute=recompute)
-        score_LE = found.effect_LE * sigma[:, None]
+    ranked_LE = _risk_difference(shared) if config.audit.ranking == "risk_difference" else _effect(shared, loaded)
     generator = torch.Generator().manual_seed(config.seed)
-    drawn = [torch.rand(score_LE.shape, generator=generator) for _ in range(config.audit.random_draws)]
+    drawn = [torch.rand(ranked_LE.shape, generator=generator) for _ in range(config.audit.random_draws)]
     routers = find_routers(loaded.model)
-    return [suppression_order(one, routers) for one in (score_LE, *drawn)]
+    return [suppression_order(score_LE, routers) for score_LE in (ranked_LE, *drawn)]
+
+
+def _risk_difference(shared: _Shared) -> Tensor:
+    """How much more often each expert is selected in positive than in negative training traces, [L, E]."""
+    traces = traces_of(shared.storage, shared.harvested, "train")
+    return count_selections(traces, spec_of(shared.harvested).top_k).risk_difference()
+
+
+def _effect(shared: _Shared, loaded: Loaded) -> Tensor:
+    """The attributed effect of one standard deviation of each router logit on the audited set, [L, E]."""
+    config, sigma_L = shared.config, sigma_of(shared.harvested)
+    conversations = conversations_of(shared.storage, shared.prepared, "train")
+    audited = [conversation for conversation in conversations if conversation.set == config.audit.set]
+    recompute = config.compute.gradient_checkpointing
+    return attribution(loaded, audited, sigma_L, _RANKED_AT_ONCE, recompute=recompute).effect_LE * sigma_L[:, None]
 
 
 def _judge(worker: Worker, config: RunConfig, item: _Item) -> Outcomes:
-    """How each conversation was answered; the replies themselves end here."""
+    """The outcome of each conversation; the replies are dropped here."""
     loaded = worker.model(config.model)
     prompts = prompts_of(loaded, item.conversations, config.generation)
     replies = complete(loaded, prompts, item.mask, config.generation)
     verdicts = judge_all(config.behaviour, item.conversations, replies)
-    return {one.id: verdict.outcome for one, verdict in zip(item.conversations, verdicts, strict=True)}
+    judged = zip(item.conversations, verdicts, strict=True)
+    return {conversation.id: verdict.outcome for conversation, verdict in judged}
 
 
 def _rates(conversations: Sequence[Conversation], outcomes: Outcomes) -> dict[str, Rate]:
     return {
-        name: rate([outcomes[one.id] for one in rows], [one.group_id for one in rows])
+        name: rate([outcomes[row.id] for row in rows], [row.group_id for row in rows])
         for name, rows in _by_set(conversations).items()
     }
 
@@ -166,7 +175,7 @@ def _rates(conversations: Sequence[Conversation], outcomes: Outcomes) -> dict[st
 def _changes(conversations: Sequence[Conversation], before: Outcomes, after: Outcomes) -> dict[str, Rate]:
     return {
         name: paired_difference(
-            [before[one.id] for one in rows], [after[one.id] for one in rows], [one.group_id for one in rows]
+            [before[row.id] for row in rows], [after[row.id] for row in rows], [row.group_id for row in rows]
         )
         for name, rows in _by_set(conversations).items()
     }
@@ -174,6 +183,6 @@ def _changes(conversations: Sequence[Conversation], before: Outcomes, after: Out
 
 def _by_set(conversations: Sequence[Conversation]) -> Mapping[str, list[Conversation]]:
     sets: dict[str, list[Conversation]] = {}
-    for one in conversations:
-        sets.setdefault(one.set, []).append(one)
+    for conversation in conversations:
+        sets.setdefault(conversation.set, []).append(conversation)
     return sets

@@ -1,4 +1,4 @@
-"""The testbed stage: train the planted-circuit model once and keep its folder under the storage URL."""
+"""The testbed stage trains the planted-circuit model once and stores its folder under the storage URL."""
 
 import tempfile
 from pathlib import Path
@@ -12,12 +12,12 @@ from mascing.testbeds.planted import build
 
 
 def testbed(storage: Storage, seed: int) -> Finished[TestbedBuilt]:
-    """The model folder, conversations and truth files of ``seed``, each file one shard."""
+    """Write the model folder, conversations and truth files of ``seed``, one shard per file."""
     return run_stage(storage, recipe(seed), lambda output: _build(output, seed))
 
 
 def recipe(seed: int) -> Recipe[TestbedBuilt]:
-    """What identifies a testbed."""
+    """The recipe that identifies a testbed."""
     return Recipe(TestbedBuilt, f"olmoe-seed{seed}", {"seed": seed})
 
 

@@ -1,4 +1,4 @@
-"""The train stage: an ensemble of surrogates a span, fitted to the training traces and examined on the dev traces."""
+"""The train stage fits an ensemble of surrogates per span to the training traces and tests it on the dev traces."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ from mascing.traces.trace_set import token_counts
 def train(
     storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, *, pool: Pool
 ) -> Finished[Trained]:
-    """``surrogate-<span>-<number>.safetensors`` for each span of the `mascing` method.
+    """Write ``surrogate-<span>-<number>.safetensors`` for each span of the `mascing` method; none if it is off.
 
-    Nothing is trained where that method is left out. Raises DataError where the form of the conversations explains a
-    surrogate, unless the configuration allows it; the stage itself is finished all the same, so that a run that allows
-    it goes on from here.
+    Raises:
+        DataError: if the form of the conversations explains a surrogate and the configuration does not allow that. The
+            stage is committed before, so that a run that allows it continues from here.
     """
     finished = run_stage(
         storage,
@@ -45,7 +45,7 @@ def train(
 
 
 def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Trained]:
-    """What identifies the surrogates."""
+    """The recipe that identifies the surrogates."""
     identity = {
         "spans": _spans(config),
         "members": config.surrogate.members,
@@ -91,7 +91,11 @@ def _train(output: StageOutput[Trained], shared: _Shared, pool: Pool) -> Body:
     if not spans:
         return Body([], TrainFacts(), rows_in=0)
     seeds = member_seeds(seed, shared.config.surrogate.members)
-    fits = [fit for span in spans for fit in [*(_Fit(span, one) for one in seeds), _Fit(span, seed, control=True)]]
+    fits = [
+        fit
+        for span in spans
+        for fit in [*(_Fit(span, member_seed) for member_seed in seeds), _Fit(span, seed, control=True)]
+    ]
     n_steps = len(fits) + len(spans)
     fitted = iter(pool.map(_fit, shared, fits, _part(0, n_steps)))
     ensembles = [_Ensemble(span, [next(fitted) for _ in seeds], next(fitted)) for span in spans]
@@ -107,8 +111,8 @@ def _train(output: StageOutput[Trained], shared: _Shared, pool: Pool) -> Body:
 
 def _part(before: int, total: int) -> Callable[[int, int], None]:
     """Progress of one of the stage's maps, after ``before`` steps of ``total``."""
-    told = steps("train")
-    return lambda done, _: told(before + done, total)
+    progress = steps("train")
+    return lambda done, _: progress(before + done, total)
 
 
 def _fit(_: Worker, shared: _Shared, fit: _Fit) -> bytes:
@@ -119,24 +123,24 @@ def _fit(_: Worker, shared: _Shared, fit: _Fit) -> bytes:
 
 
 def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> SurrogateCard:
-    known, unseen = shared.contrast("train"), shared.contrast("dev")
-    known_traces, traces = (
+    train_contrast, dev = shared.contrast("train"), shared.contrast("dev")
+    train_traces, dev_traces = (
         traces_of(shared.storage, shared.harvested, split).span(ensemble.span) for split in ("train", "dev")
     )
-    tokens = token_counts(known_traces) | token_counts(traces)
-    groups = [one.group_id for one in unseen]
-    permuted = _permuted(unseen, shared.config.seed)
-    control = auc(score(from_bytes(ensemble.control), traces), [permuted[one.id] for one in unseen], groups)
+    tokens = token_counts(train_traces) | token_counts(dev_traces)
+    groups = [conversation.group_id for conversation in dev]
+    permuted = _permuted(dev, shared.config.seed)
+    permuted_dev = [permuted[conversation.id] for conversation in dev]
     return surrogate_card(
-        [score(from_bytes(member), traces) for member in ensemble.members],
-        trivial_scores(known, unseen, tokens),
-        control,
-        [int(one.label == "positive") for one in unseen],
+        [score(from_bytes(member), dev_traces) for member in ensemble.members],
+        trivial_scores(train_contrast, dev, tokens),
+        auc(score(from_bytes(ensemble.control), dev_traces), permuted_dev, groups),
+        [int(conversation.label == "positive") for conversation in dev],
         groups,
     )
 
 
 def _permuted(contrast: Sequence[Conversation], seed: int) -> dict[str, int]:
-    labels = [int(one.label == "positive") for one in contrast]
-    permuted = permuted_labels(labels, [one.group_id for one in contrast], seed)
-    return {one.id: label for one, label in zip(contrast, permuted, strict=True)}
+    labels = [int(conversation.label == "positive") for conversation in contrast]
+    permuted = permuted_labels(labels, [conversation.group_id for conversation in contrast], seed)
+    return {conversation.id: label for conversation, label in zip(contrast, permuted, strict=True)}

@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests, each kind in a file of its own."""
+"""Fixtures shared by all tests; each kind has its own file."""
 
 import pytest
 
@@ -6,5 +6,5 @@ pytest_plugins = ["tests.fixtures_prefect", "tests.fixtures_s3", "tests.fixtures
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that no worker ends up alone with them."""
+    """Run the longest tests first, so that no worker is left with them at the end."""
     items.sort(key=lambda item: "tests/torture/test_killed_demo" not in item.nodeid)

@@ -1,4 +1,4 @@
-"""A Prefect server on a free local port, started once a session when a test first asks for it."""
+"""A Prefect server on a free local port, started once per session for the first test that needs it."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ _PATIENCE_SECONDS = 120
 
 @pytest.fixture(scope="session")
 def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """``PREFECT_API_URL`` of the server; its database is its own. Subprocesses need the variable set to it."""
+    """``PREFECT_API_URL`` of the server, which has its own database; set the variable for subprocesses."""
     folder = tmp_path_factory.mktemp("prefect")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -43,7 +43,7 @@ def prefect_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def prefect_here(prefect_url: str) -> Iterator[None]:
-    """Flows of this process talk to the server, and log nothing."""
+    """Make flows of this process use the server and log nothing."""
     quiet = {PREFECT_LOGGING_LEVEL: "CRITICAL", PREFECT_LOGGING_TO_API_ENABLED: False}
     with temporary_settings({PREFECT_API_URL: prefect_url, **quiet}):
         yield

@@ -1,4 +1,4 @@
-"""A real S3 server (SeaweedFS) on free local ports, started once a session when a test first asks for it."""
+"""A real S3 server (SeaweedFS) on free local ports, started once per session for the first test that needs it."""
 
 import json
 import os
@@ -18,17 +18,17 @@ import pytest
 from mascing.storage.object_storage import Storage
 from mascing.storage.urls import BucketPrefix
 
-if TYPE_CHECKING:  # seconds of imports that most test runs do without
+if TYPE_CHECKING:  # takes seconds to import, and most test runs do not need it
     import s3fs
 
 _KEY, _SECRET, _BUCKET = "mascing-tests", "only-for-tests", "mascing-tests"
-_GRPC_OFFSET = 10_000  # where SeaweedFS puts the gRPC twin of each port
+_GRPC_OFFSET = 10_000  # SeaweedFS serves gRPC at each port plus this
 _PATIENCE_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
 def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """``s3://`` URL of a bucket, with the AWS settings for it in the environment. Use a prefix of your own in it."""
+    """``s3://`` URL of a bucket, with its AWS settings in the environment; each test uses its own prefix."""
     folder = tmp_path_factory.mktemp("seaweedfs")
     master, volume, filer, s3 = _free_ports(4)
     endpoint = f"http://127.0.0.1:{s3}"
@@ -42,7 +42,7 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             _make_bucket(server, folder / "log.txt")
             yield f"s3://{_BUCKET}"
     finally:
-        os.killpg(server.pid, signal.SIGKILL)  # SIGTERM takes it 15 seconds and more
+        os.killpg(server.pid, signal.SIGKILL)  # after SIGTERM it needs 15 seconds or more
         server.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -69,7 +69,7 @@ def _start(folder: Path, master: int, volume: int, filer: int, s3: int) -> "subp
 
 
 def _make_bucket(server: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until the server takes a bucket and an object."""
+    """Wait until the server accepts a bucket and an object."""
     import s3fs
     from botocore.exceptions import BotoCoreError
 
@@ -93,13 +93,13 @@ def _make_bucket(server: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that are free together with their gRPC twins."""
-    found: list[int] = []
-    held: list[socket.socket] = []
+    """Ports that are free and whose gRPC ports are free too."""
+    ports: list[int] = []
+    sockets: list[socket.socket] = []
     try:
-        while len(found) < count:
+        while len(ports) < count:
             plain, twin = socket.socket(), socket.socket()
-            held += [plain, twin]
+            sockets += [plain, twin]
             plain.bind(("127.0.0.1", 0))
             port = plain.getsockname()[1]
             if port + _GRPC_OFFSET > 65_535:
@@ -108,16 +108,16 @@ def _free_ports(count: int) -> list[int]:
                 twin.bind(("127.0.0.1", port + _GRPC_OFFSET))
             except OSError:
                 continue
-            found.append(port)
+            ports.append(port)
     finally:
-        for each in held:
-            each.close()
-    return found
+        for held in sockets:
+            held.close()
+    return ports
 
 
 @pytest.fixture(scope="session")
 def s3_client(s3_url: str) -> "s3fs.S3FileSystem":
-    """One connected client for all tests that need no other: making one takes half a second."""
+    """One connected client shared by tests, because connecting takes half a second."""
     from mascing.storage.s3_store import connect
 
     return connect()

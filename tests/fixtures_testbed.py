@@ -1,4 +1,4 @@
-"""The whole testbed, trained once a test session and shared by its workers."""
+"""The full testbed, trained once per test session and shared by its workers."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ TESTBED_SEED = 0
 
 @pytest.fixture(scope="session")
 def testbed_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Folder of the fully trained testbed of seed 0, about a minute's work: read it, never write into it."""
+    """Folder of the fully trained testbed of seed 0, which takes a minute to train; tests only read it."""
     from mascing.testbeds.planted import build
 
     own = tmp_path_factory.getbasetemp()

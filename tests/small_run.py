@@ -1,4 +1,4 @@
-"""The whole line made small: a tenth of a testbed's conversations, and grids of a few cells."""
+"""A small run of the whole line: a tenth of a testbed's conversations, and grids of a few cells."""
 
 import json
 from pathlib import Path
@@ -24,12 +24,12 @@ _GROUPS = {"target": 40, "utility/benign": 20, "protected/prohibited": 20}
 
 def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
     """A run on the model of ``testbed``; its conversations are written into ``folder``."""
-    whole = behaviour_config(BEHAVIOUR, str(testbed))
+    full = behaviour_config(BEHAVIOUR, str(testbed))
     conversations = folder / "conversations.jsonl"
-    conversations.write_text("".join(_some(Path(whole.conversations))))
+    conversations.write_text("".join(_first_groups(Path(full.conversations))))
     return RunConfig(
         model=ModelConfig(path=str(testbed)),
-        behaviour=BehaviourConfig(**{**whole.model_dump(), "conversations": str(conversations)}),
+        behaviour=BehaviourConfig(**{**full.model_dump(), "conversations": str(conversations)}),
         harvest=HarvestConfig(rows_per_shard=32),
         surrogate=SurrogateConfig(members=2, epochs=4),
         methods=MethodsConfig(
@@ -39,24 +39,24 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
             active=ActiveConfig(budget=128, rounds=2, members=1, steps=10, l1=(0.02,), alphas=(1.0,)),
         ),
         generation=GenerationConfig(max_new_tokens=8),
-        # Tested by itself: of masks as dense as these few steps leave, pruning would judge dozens.
+        # Pruning has its own test; masks as dense as after these few steps would make it judge dozens of parts.
         selection=SelectionConfig(sparsify=False),
-        # Few conversations leave wide intervals; with these gates a mask that works is published all the same.
+        # Few conversations give wide intervals; with these gates a mask that works is still published.
         gates=GatesConfig(min_uplift=0, max_utility_loss=0.5, protected_tolerance=0.5),
         robustness=RobustnessConfig(conversations=24, system_prompts=(), earlier_exchanges=0),
         compute=ComputeConfig(workers=workers),
     )
 
 
-def _some(path: Path) -> list[str]:
+def _first_groups(path: Path) -> list[str]:
     """The lines of the first groups of each set."""
     groups: dict[str, list[str]] = {name: [] for name in _GROUPS}
-    kept = []
+    lines = []
     for line in path.read_text().splitlines(keepends=True):
         row = json.loads(line)
-        seen = groups[row.get("set", "target")]
-        if row["group_id"] not in seen and len(seen) < _GROUPS[row.get("set", "target")]:
-            seen.append(row["group_id"])
-        if row["group_id"] in seen:
-            kept.append(line)
-    return kept
+        group_ids = groups[row.get("set", "target")]
+        if row["group_id"] not in group_ids and len(group_ids) < _GROUPS[row.get("set", "target")]:
+            group_ids.append(row["group_id"])
+        if row["group_id"] in group_ids:
+            lines.append(line)
+    return lines

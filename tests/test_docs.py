@@ -1,4 +1,4 @@
-"""The docs hold together: links lead somewhere, lines are short, and what they tell a reader to run is there."""
+"""The docs are consistent: links resolve, lines are short, and the commands and modules they name exist."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def missing_links(page: Path) -> Iterator[str]:
-    """Relative links of a page that lead to no file or to no heading."""
+    """Relative links of a page without a matching file or heading."""
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         path, _, anchor = link.partition("#")
         target = page.parent / path if path else page

@@ -1,1 +1,1 @@
-"""How stages run: identity and commit, the pool of Ray actors, and the judged work that several stages share out."""
+"""How stages run: identity and commit, the pool of Ray actors, and the judging that several stages share."""

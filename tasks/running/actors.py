@@ -1,4 +1,4 @@
-"""One small pool of Ray actors: every worker single-threaded, holding the model it loaded last."""
+"""A small pool of Ray actors: each worker has one thread and keeps the model that it loaded last."""
 
 import logging
 import os
@@ -17,8 +17,8 @@ from mascing.models.loading import Loaded, load
 from mascing.reachability import answers
 from mascing.schemas.config import ComputeConfig, ModelConfig
 
-# How often Ray runs an item again after its worker died under it. A worker is restarted without limit, an item is
-# not: one that kills every worker it meets must end the run, not loop.
+# How often Ray retries an item after its worker died. Workers restart without limit, items do not: an item that kills
+# every worker must end the run instead of looping.
 ITEM_RETRIES = 3
 
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
@@ -45,7 +45,7 @@ class Worker:
         return function(self, shared, item)
 
     def model(self, config: ModelConfig) -> Loaded:
-        """The model of ``config``, loaded once."""
+        """The model of ``config``, loaded only if it is not the one in memory."""
         if self._model is None or self._model[0] != config:
             self._model = None
             self._model = (config, load(config))
@@ -53,9 +53,9 @@ class Worker:
 
 
 class Pool:
-    """Workers that live for one run, started when the first item needs them.
+    """Workers of one run, started for the first item.
 
-    On the cluster that RAY_ADDRESS names, or on a local Ray instance that ends with the pool.
+    They run on the cluster that RAY_ADDRESS names, or on a local Ray instance that ends with the pool.
     """
 
     def __init__(self, compute: ComputeConfig) -> None:
@@ -83,16 +83,18 @@ class Pool:
         items: Sequence[Item],
         progress: Callable[[int, int], None],
     ) -> list[Value]:
-        """``function(worker, shared, item)`` for every item, in the order of ``items``; one item a worker at a time.
+        """``function(worker, shared, item)`` for every item, in the order of ``items``.
 
-        Which worker takes an item never changes what the item is. A MascingError of an item is raised as it is;
-        an item that was lost with its worker more than ITEM_RETRIES times raises MascingError.
+        A worker takes one item at a time. The result of an item must not depend on the worker that takes it.
+
+        Raises:
+            MascingError: as an item raised it; or if an item lost its worker more than ITEM_RETRIES times.
         """
         self._start()
         values: dict[int, Value] = {}
         waiting = deque(range(len(items)))
         common = ray.put(shared)
-        # A worker gets items once it is placed, so one that the cluster has no room for holds nothing up.
+        # A worker takes items only once it is placed, so a worker without room on the cluster delays nothing.
         busy: dict[Any, tuple[Any, int | None]] = {worker.ready.remote(): (worker, None) for worker in self._workers}
         progress(0, len(items))
         while len(values) < len(items):
@@ -125,9 +127,9 @@ class Pool:
 
 
 def _interrupt_on_sigterm() -> None:
-    """SIGTERM stops a run as Ctrl-C does, with all that it started.
+    """Make SIGTERM stop a run and all its processes, as Ctrl-C does.
 
-    The handlers that Ray and Prefect put in place do not: the one ends this process on the spot, the other raises what
+    The handlers of Ray and Prefect do not: the first ends this process at once, the second raises an exception that
     Ray's calls cannot pass on.
     """
     if threading.current_thread() is threading.main_thread():
@@ -141,15 +143,16 @@ def _connect(compute: ComputeConfig) -> None:
             raise MascingError(f"no Ray cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         return
-    # Logical CPUs: as many as the workers ask for, so that every worker is placed on a small machine too.
+    # Logical CPUs, as many as the workers reserve, so that a small machine places every worker.
     cpus = max(1, round(compute.workers * compute.num_cpus + 0.5))
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    wanted, found = compute.workers * compute.num_gpus, ray.cluster_resources().get("GPU", 0)
-    if wanted > found:
+    gpus_needed, gpus_here = compute.workers * compute.num_gpus, ray.cluster_resources().get("GPU", 0)
+    if gpus_needed > gpus_here:
         ray.shutdown()
         raise ConfigError(
-            f"compute asks for {wanted:g} GPUs ({compute.workers} workers x {compute.num_gpus:g}) and this machine has "
-            f"{found:g}: lower compute.workers or compute.num_gpus, or name a Ray cluster in RAY_ADDRESS"
+            f"compute asks for {gpus_needed:g} GPUs ({compute.workers} workers x {compute.num_gpus:g}) and this "
+            f"machine has {gpus_here:g}: lower compute.workers or compute.num_gpus, or name a Ray cluster in "
+            "RAY_ADDRESS"
         )
 
 
@@ -165,9 +168,10 @@ def _fetch(reference: Any, index: int | None) -> Any:
             ) from error
         raise
     except ray.exceptions.RayError as error:
-        what = "starting up" if index is None else f"item {index}, {ITEM_RETRIES + 1} times"
+        work = "starting up" if index is None else f"running item {index}, {ITEM_RETRIES + 1} times"
         raise MascingError(
-            f"a worker died while {what}: {_first_line(error)} (often memory: lower the batch sizes or compute.workers)"
+            f"a worker died while {work}: {_first_line(error)}; it is often out of memory: lower the batch sizes or "
+            "compute.workers"
         ) from error
 
 

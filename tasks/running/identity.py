@@ -1,4 +1,4 @@
-"""The parts of an identity that several stages share, each said once."""
+"""The parts of an identity that several stages share, each defined once."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from mascing.schemas.config import RunConfig
 
 
 def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
-    """What decides replies and verdicts beside the model, its mask and the conversations.
+    """The settings that determine replies and verdicts, beside the model, its mask and the conversations.
 
-    Every stage that has replies generated and judged takes this whole. The batch size is missing because it is
-    placement: what fits into a GPU must not decide whether finished work is found again.
+    Every stage that generates and judges replies includes all of them. The batch size is missing because it is
+    placement: a GPU's memory must not decide whether finished work is found again.
     """
     behaviour, generation = config.behaviour, config.generation
     return {

@@ -1,4 +1,4 @@
-"""Judged replies: what a model, masks and conversations make, for the select and evaluate stages."""
+"""Generate and judge replies under masks, for the select, evaluate and robustness stages."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from mascing.schemas.conversation import Conversation
 from mascing.tasks.running.actors import Pool, Worker
 
 BASELINE = "baseline"
-"""What stands for a method in the rows of the unsteered model."""
+"""The method name in the rows of the unsteered model."""
 
-# Masks an item: enough to share the rendering of the conversations, few enough to keep all workers at work.
+# Masks per item: enough to share the rendering of the conversations, few enough to keep all workers busy.
 _MASKS = 4
 
 Row = dict[str, str]
 Steered = tuple[str, Mask | None]
-"""The name of a method and a mask of it; None is the model as it is."""
+"""The name of a method and one of its masks; None is the unsteered model."""
 
 
 def judged_on_pool(
@@ -29,7 +29,7 @@ def judged_on_pool(
     progress: Callable[[int, int], None],
     at_once: int = _MASKS,
 ) -> list[list[Row]]:
-    """`judged_replies`, shared out over the workers of the pool, ``at_once`` masks an item."""
+    """`judged_replies` on the workers of the pool, ``at_once`` masks per item."""
     items = [list(masks[start : start + at_once]) for start in range(0, len(masks), at_once)]
     judged = pool.map(_judge, _Shared(config, tuple(conversations)), items, progress)
     return [rows for part in judged for rows in part]
@@ -38,7 +38,7 @@ def judged_on_pool(
 def judged_replies(
     worker: Worker, config: RunConfig, conversations: Sequence[Conversation], masks: Sequence[Steered]
 ) -> list[list[Row]]:
-    """For each (method, mask) one VERDICTS row a conversation.
+    """For each (method, mask), one VERDICTS row per conversation.
 
     The conversations are rendered once for all masks.
     """

@@ -1,4 +1,4 @@
-"""Pruning in the select stage: of each method's pick the entries that keep its effect on dev, judged on the pool."""
+"""Pruning in the select stage: keep the entries of each method's pick that its effect on dev needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mascing.masks.mask import Mask
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import PrunedPick
-from mascing.selection.pruning import Rows, sparsify
+from mascing.selection.pruning import Rows, Sparsified, sparsify
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.judged import BASELINE, Row, judged_on_pool
 from mascing.tasks.running.stage import steps
@@ -20,7 +20,7 @@ from mascing.tasks.running.stage import steps
 
 @dataclass(frozen=True)
 class Pick:
-    """A method's pick with its verdicts on dev conversations, all or the first of them."""
+    """A method's pick with its verdicts on all dev conversations, or on the first of them."""
 
     candidate: Candidate
     rows: Rows
@@ -34,39 +34,63 @@ def pruned(
     picks: Sequence[Pick],
     sigma_L: Tensor,
 ) -> tuple[Rows, list[Pick], dict[str, PrunedPick]]:
-    """The verdicts on the unsteered model, each pick with the entries that it needs, and facts of each by method.
+    """The verdicts on the unsteered model, the pruned picks, and the facts of each by method.
 
-    ``baseline`` and the picks' verdicts are those on the conversations of ``blocks``, all or the first of them; those
-    that are returned are on all. The cell of a pruned pick says how many entries were ``kept``.
+    ``baseline`` and the picks' verdicts cover all conversations of ``blocks``, or the first of them; the returned
+    verdicts cover all. ``kept`` in the cell of a pruned pick is its number of entries.
     """
-    conversations = [one for block in blocks for one in block]
-
-    def judge(method: str, masks: Sequence[Mask | None], asked: Sequence[Conversation]) -> list[list[Row]]:
-        named = [(method, mask) for mask in masks]
-        return judged_on_pool(pool, config, asked, named, lambda done, total: None, at_once=1)
-
-    def completed(method: str, mask: Mask | None, rows: Rows) -> Rows:
-        rest = conversations[len(rows) :]
-        return [*rows, *judge(method, [mask], rest)[0]] if rest else rows
-
-    baseline = completed(BASELINE, None, baseline)
-    told = steps("select", "pruning")
-    left: list[Pick] = []
+    dev = _Dev(pool, config, blocks)
+    baseline = dev.completed(BASELINE, None, baseline)
+    progress = steps("select", "pruning")
+    smaller: list[Pick] = []
     facts: dict[str, PrunedPick] = {}
     for number, pick in enumerate(picks):
-        told(number, len(picks))
-        method, mask = pick.candidate.method, pick.candidate.mask
-        full = completed(method, mask, pick.rows)
-        strength_LE = mask.rule.strength_LE(sigma_L)
-        found = sparsify(mask, strength_LE, baseline, full, partial(judge, method), blocks, config.gates)
-        left.append(
-            Pick(Candidate(method, {**pick.candidate.cell, "kept": found.mask.entries}, found.mask), found.rows)
-        )
-        facts[method] = PrunedPick(
-            entries=mask.entries,
-            kept=found.mask.entries,
-            target_rate=(cell_score({}, full).target_rate, cell_score({}, found.rows).target_rate),
-            replies=found.replies + len(full) - len(pick.rows),
-        )
-    told(len(picks), len(picks))
-    return baseline, left, facts
+        progress(number, len(picks))
+        full = dev.completed(pick.candidate.method, pick.candidate.mask, pick.rows)
+        sparsified = _sparsified(dev, pick.candidate, full, baseline, sigma_L)
+        smaller.append(_smaller(pick.candidate, sparsified))
+        facts[pick.candidate.method] = _facts(pick, full, sparsified)
+    progress(len(picks), len(picks))
+    return baseline, smaller, facts
+
+
+@dataclass(frozen=True)
+class _Dev:
+    """The dev conversations in blocks, and the pool that judges replies to them."""
+
+    pool: Pool
+    config: RunConfig
+    blocks: Sequence[Sequence[Conversation]]
+
+    def judge(
+        self, method: str, masks: Sequence[Mask | None], conversations: Sequence[Conversation]
+    ) -> list[list[Row]]:
+        """For each mask of ``method``, one row per conversation."""
+        named = [(method, mask) for mask in masks]
+        return judged_on_pool(self.pool, self.config, conversations, named, lambda done, total: None, at_once=1)
+
+    def completed(self, method: str, mask: Mask | None, rows: Rows) -> Rows:
+        """``rows`` on the first conversations, followed by rows on the rest."""
+        rest = [conversation for block in self.blocks for conversation in block][len(rows) :]
+        return [*rows, *self.judge(method, [mask], rest)[0]] if rest else rows
+
+
+def _sparsified(dev: _Dev, candidate: Candidate, full: Rows, baseline: Rows, sigma_L: Tensor) -> Sparsified:
+    strength_LE = candidate.mask.rule.strength_LE(sigma_L)
+    judge = partial(dev.judge, candidate.method)
+    return sparsify(candidate.mask, strength_LE, baseline, full, judge, dev.blocks, dev.config.gates)
+
+
+def _smaller(candidate: Candidate, sparsified: Sparsified) -> Pick:
+    cell = {**candidate.cell, "kept": sparsified.mask.entries}
+    return Pick(Candidate(candidate.method, cell, sparsified.mask), sparsified.rows)
+
+
+def _facts(pick: Pick, full: Rows, sparsified: Sparsified) -> PrunedPick:
+    """The facts of one pick; ``full`` are the verdicts on the pick before pruning, on all conversations."""
+    return PrunedPick(
+        entries=pick.candidate.mask.entries,
+        kept=sparsified.mask.entries,
+        target_rate=(cell_score({}, full).target_rate, cell_score({}, sparsified.rows).target_rate),
+        replies=sparsified.replies + len(full) - len(pick.rows),
+    )

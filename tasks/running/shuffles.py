@@ -1,4 +1,4 @@
-"""The control in the select stage: shuffles of the best pick, judged on the pool; the median stands for all."""
+"""The control in the select stage: shuffles of the best pick, judged on the pool; the median represents them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from mascing.tasks.running.judged import Row, judged_on_pool
 from mascing.tasks.running.pruned import Pick
 from mascing.tasks.running.stage import steps
 
-# Shuffles of a sparse mask do nothing, but those of a testbed's 16 forced experts raised the target by anything from 0
-# to 25 points: one draw can hit the circuit.
+# Shuffles of a sparse mask do nothing, but shuffles of a testbed's 16 forced experts raised the target by 0 to 25
+# points: a single draw can hit the circuit.
 _SHUFFLES = 5
 
 
 @dataclass(frozen=True)
 class Control:
-    """The typical shuffle of the best pick, and the verdicts on each that was drawn."""
+    """The median shuffle of the best pick, and the verdicts on every shuffle drawn."""
 
     candidate: Candidate
     rows: Sequence[Sequence[Row]]
@@ -31,7 +31,7 @@ class Control:
 def control_of(
     pool: Pool, config: RunConfig, baseline: Rows, picks: Sequence[Pick], conversations: Sequence[Conversation]
 ) -> Control:
-    """The control made of the best of ``picks``, judged on the target set of ``conversations``."""
+    """The control made from the best of ``picks``, judged on the target set of ``conversations``."""
     best = _best(baseline, picks, config)
     drawn = [shuffled(best, config.seed + number) for number in range(_SHUFFLES)]
     targets = [conversation for conversation in conversations if conversation.set == "target"]
@@ -41,7 +41,7 @@ def control_of(
 
 
 def _best(baseline: Rows, picks: Sequence[Pick], config: RunConfig) -> Candidate:
-    """The pick that would win on the conversations that all picks were judged on; of equal ones the sparsest."""
+    """The pick that wins on the conversations that all picks were judged on; the sparsest wins a tie."""
     sparsest_first = sorted(picks, key=lambda pick: pick.candidate.mask.entries)
     shared = min(len(pick.rows) for pick in picks)
     scores = [cell_score({}, pick.rows[:shared]) for pick in sparsest_first]

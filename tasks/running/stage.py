@@ -15,7 +15,7 @@ M = TypeVar("M", bound=Manifest)
 
 
 class Placed(Protocol):
-    """Whatever says under which prefix a stage's output lies: a manifest, or a recipe that was not followed yet."""
+    """The prefix of a stage's output: of a manifest, or of a recipe that has not run yet."""
 
     @property
     def prefix(self) -> str:
@@ -24,11 +24,11 @@ class Placed(Protocol):
 
 @dataclass(frozen=True)
 class Recipe(Generic[M]):
-    """What identifies the output of a stage, known before any work is done.
+    """The identity of a stage's output, known before any work is done.
 
-    ``leaves`` is the class of the stage's manifest and carries the version of its recipe, ``inputs`` are what it reads.
-    ``identity`` holds all else that determines the content and nothing of placement: worker counts, batch sizes and
-    devices stay out, so that the same work is found again on another machine.
+    ``leaves`` is the class of the stage's manifest, which carries the version of its recipe. ``inputs`` are the outputs
+    that the stage reads. ``identity`` holds everything else that determines the content. Placement (worker counts,
+    batch sizes, devices) stays out, so that another machine finds the same work.
     """
 
     leaves: type[M]
@@ -38,7 +38,7 @@ class Recipe(Generic[M]):
 
     @property
     def fingerprint(self) -> str:
-        """Equal recipes have equal fingerprints."""
+        """The digest of the recipe: equal recipes have equal fingerprints."""
         return fingerprint(
             {
                 "stage": self.leaves.stage_name(),
@@ -51,7 +51,7 @@ class Recipe(Generic[M]):
 
     @property
     def prefix(self) -> str:
-        """Where the output lies under the storage URL."""
+        """The folder of the output under the storage URL."""
         return stage_prefix(self.leaves.stage_name(), self.name, self.fingerprint)
 
     @property
@@ -62,7 +62,7 @@ class Recipe(Generic[M]):
 
 @dataclass(frozen=True)
 class Body:
-    """What a stage's body leaves for the commit: its shards, its facts and its counts."""
+    """The output of a stage's body before the commit: shards, facts and counts."""
 
     shards: Sequence[Shard]
     facts: Facts
@@ -72,7 +72,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Finished(Generic[M]):
-    """A finished stage: its manifest, the seconds of this run, and whether an earlier run had done the work."""
+    """A finished stage: its manifest, its seconds in this run, and whether an earlier run did the work."""
 
     manifest: M
     seconds: float
@@ -80,7 +80,7 @@ class Finished(Generic[M]):
 
 
 def run_stage(storage: Storage, recipe: Recipe[M], body: Callable[[StageOutput[M]], Body]) -> Finished[M]:
-    """Run ``body`` unless a manifest with the same fingerprint is there already."""
+    """Run ``body`` unless a manifest with the same fingerprint exists."""
     started = time.monotonic()
     stage = recipe.leaves.stage_name()
     output = StageOutput(storage, recipe.leaves, recipe.name, recipe.fingerprint)
@@ -88,12 +88,12 @@ def run_stage(storage: Storage, recipe: Recipe[M], body: Callable[[StageOutput[M
     reused = manifest is not None
     if manifest is None:
         tell(Event(stage, "started"))
-        left = body(output)
+        done = body(output)
         manifest = output.commit(
-            left.shards,
-            left.facts,
-            rows_in=left.rows_in,
-            rows_quarantined=left.rows_quarantined,
+            done.shards,
+            done.facts,
+            rows_in=done.rows_in,
+            rows_quarantined=done.rows_quarantined,
             inputs=recipe.input_prefixes,
         )
     seconds = time.monotonic() - started
@@ -102,5 +102,5 @@ def run_stage(storage: Storage, recipe: Recipe[M], body: Callable[[StageOutput[M
 
 
 def steps(stage: str, text: str = "") -> Callable[[int, int], None]:
-    """A callback that tells how many steps of a stage, or of the part of it that ``text`` names, are done."""
+    """A callback that reports the finished steps of a stage, or of the part that ``text`` names."""
     return lambda done, total: tell(Event(stage, "step", done=done, total=total, text=text))

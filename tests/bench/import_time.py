@@ -1,4 +1,4 @@
-"""What starting costs: the import of the library, and the help of the command line, each in a process of its own.
+"""Start-up time: the import of the library and the help of the command line, each in a fresh process.
 
 Run from the root: ``python -m tests.bench.import_time``.
 """
@@ -13,7 +13,7 @@ IMPORT = "import time; start = time.perf_counter(); import mascing; print(time.p
 
 
 def main() -> None:
-    """Print the median and the quickest of both."""
+    """Print the median and the minimum of both."""
     imports = [float(_output("-c", IMPORT)) for _ in range(TURNS)]
     print(f"import mascing: {_shown(imports)}")
     print(f"mascing --help, the interpreter's own start included: {_shown([_help_seconds() for _ in range(TURNS)])}")

@@ -1,4 +1,4 @@
-"""Two ways of doing a thing, timed turn by turn in one process, so that a busy machine slows both alike."""
+"""Time two implementations in alternation in one process, so that a busy machine slows both equally."""
 
 import statistics
 import time
@@ -10,7 +10,7 @@ import torch
 
 @dataclass(frozen=True)
 class Turn:
-    """Seconds of one run of both ways: by the wall clock and of this process's CPU time."""
+    """Seconds of one run of both implementations: wall-clock time and this process's CPU time."""
 
     reference_wall: float
     reference_cpu: float
@@ -31,7 +31,7 @@ class Paired:
 
     @property
     def cpu(self) -> float:
-        """Median speed by CPU time, which other processes disturb less; means nothing where a GPU works."""
+        """Median speed by CPU time, which other processes disturb less; it is meaningless for work on a GPU."""
         return statistics.median(turn.reference_cpu / turn.candidate_cpu for turn in self.turns)
 
     def __str__(self) -> str:

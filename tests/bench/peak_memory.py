@@ -4,13 +4,13 @@ from pathlib import Path
 
 
 def start_anew() -> int:
-    """Forget the peak so far, such as that of making a model; returns the kilobytes taken now."""
+    """Reset the peak, for example after building a model; returns the kilobytes in use."""
     Path("/proc/self/clear_refs").write_text("5")
     return _kilobytes("VmRSS")
 
 
 def megabytes_above(kilobytes: int) -> int:
-    """How far the peak since `start_anew` lies above what it returned."""
+    """The peak since `start_anew` minus the value it returned, in megabytes."""
     return (_kilobytes("VmHWM") - kilobytes) // 1024
 
 

@@ -1,4 +1,4 @@
-"""The figures behind the benchmarks that no busy machine can change."""
+"""The benchmark figures that do not depend on the load of the machine."""
 
 from mascing.models.batching import length_sorted_batches
 from mascing.schemas.methods import MascingConfig
@@ -23,7 +23,7 @@ def test_recording_computes_little_padding_where_the_usual_way_computes_half() -
 
 
 def test_the_benchmarked_search_lowers_the_objective_on_traces_it_did_not_see() -> None:
-    one, config = case(16, 0, lengths=(4, 12)), MascingConfig(lambdas=(0.0, 1e-3))
-    S_CLE = searched(one, config)
-    found, unsteered = (one.objectives(S, config.lambdas) for S in (S_CLE, 0 * S_CLE))
-    assert all(low < high / 2 for low, high in zip(found, unsteered, strict=True))
+    problem, config = case(16, 0, lengths=(4, 12)), MascingConfig(lambdas=(0.0, 1e-3))
+    S_CLE = searched(problem, config)
+    steered, unsteered = (problem.objectives(S, config.lambdas) for S in (S_CLE, 0 * S_CLE))
+    assert all(low < high / 2 for low, high in zip(steered, unsteered, strict=True))

@@ -1,4 +1,4 @@
-"""The audit from end to end on the testbed: the curve falls for the ranked experts, and nothing said is kept."""
+"""The audit end to end on the testbed: the rate falls with the ranked experts, and no reply is stored."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def config(testbed_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 @pytest.fixture(scope="module")
 def storage(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Storage:
-    """What an audit left; its words were read by nobody."""
+    """The storage after an audit; its progress output is discarded."""
     storage = Storage.open(str(tmp_path_factory.mktemp("audit")))
     with shown(Console(file=io.StringIO())):
         audit(config, storage.url)
@@ -36,28 +36,28 @@ def storage(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Stor
 
 
 @pytest.fixture(scope="module")
-def found(storage: Storage) -> Audit:
+def measured(storage: Storage) -> Audit:
     return Audit.model_validate_json(storage.read("audit.json"))
 
 
-def test_the_rate_falls_with_the_ranked_experts_and_not_with_random_ones(found: Audit) -> None:
-    before, last = found.baseline[found.set], found.points[-1]
+def test_the_rate_falls_with_the_ranked_experts_and_not_with_random_ones(measured: Audit) -> None:
+    before, last = measured.baseline[measured.set], measured.points[-1]
     assert before.low > 0.3
-    assert last.rates[found.set].high < before.low
-    assert last.changes[found.set].high < -0.1
+    assert last.rates[measured.set].high < before.low
+    assert last.changes[measured.set].high < -0.1
     at_random = sum(rate.value for rate in last.random) / len(last.random)
-    assert at_random > last.rates[found.set].high
+    assert at_random > last.rates[measured.set].high
 
 
 def test_every_number_of_experts_is_judged_on_the_test_split_with_as_many_random_draws(
-    found: Audit, config: RunConfig
+    measured: Audit, config: RunConfig
 ) -> None:
-    assert [point.n for point in found.points] == [1, 16]
-    assert found.experts == 64
-    for point in found.points:
+    assert [point.n for point in measured.points] == [1, 16]
+    assert measured.experts == 64
+    for point in measured.points:
         assert len(point.random) == 3
-        assert point.rates.keys() == found.baseline.keys() == {"target", "utility/benign", "protected/prohibited"}
-        assert {rate.n for rate in (*point.random, point.rates[found.set])} == {found.baseline[found.set].n}
+        assert point.rates.keys() == measured.baseline.keys() == {"target", "utility/benign", "protected/prohibited"}
+        assert {rate.n for rate in (*point.random, point.rates[measured.set])} == {measured.baseline[measured.set].n}
 
 
 def test_no_reply_no_mask_and_no_ranking_is_kept(storage: Storage, config: RunConfig) -> None:
@@ -65,9 +65,9 @@ def test_no_reply_no_mask_and_no_ranking_is_kept(storage: Storage, config: RunCo
     assert {path.split("/")[0] for path in stored} == {"prepare", "harvest", "audit", "audit.json"}
     audited = {path: data for path, data in stored.items() if path.startswith("audit")}
     assert {path.rpartition("/")[2] for path in audited} == {"manifest.json", "index.html", "audit.json"}
-    # All that the model says on this set is a refusal or an answer; as input, the wanted ones stand in `prepare` alone.
-    said = [REFUSAL, *(line["unwanted"] for line in _lines(config) if line.get("unwanted")), "begins with"]
-    assert not [path for path, data in audited.items() if any(text.encode() in data for text in said)]
+    # Every reply of the model on this set is a refusal or an answer; as input, wanted replies are in `prepare` alone.
+    replies = [REFUSAL, *(line["unwanted"] for line in _lines(config) if line.get("unwanted")), "begins with"]
+    assert not [path for path, data in audited.items() if any(text.encode() in data for text in replies)]
     assert not [path for path, data in stored.items() if path.startswith("harvest") and REFUSAL.encode() in data]
     numbers = json.loads(audited["audit.json"])
     assert numbers.keys() == Audit.model_fields.keys()
@@ -78,12 +78,12 @@ def _lines(config: RunConfig) -> list[dict[str, str]]:
     return [json.loads(line) for line in Path(config.behaviour.conversations).read_text().splitlines()]
 
 
-def test_the_page_shows_the_curve_and_loads_nothing(storage: Storage, found: Audit) -> None:
+def test_the_page_shows_the_curve_and_loads_nothing(storage: Storage, measured: Audit) -> None:
     html = storage.read("audit/index.html").decode()
     figure = json.loads(html.split('<script type="application/json">')[1].split("</script>")[0])
     curve = figure["data"][-1]
     assert curve["x"] == ["0", "1", "16"]
-    last = found.points[-1].rates[found.set]
+    last = measured.points[-1].rates[measured.set]
     assert curve["y"][-1] == pytest.approx(100 * last.value)
     assert f"{100 * last.value:.1f}% [{100 * last.low:.1f}, {100 * last.high:.1f}] with 16 of 64 experts off" in html
     assert "default-src 'none'" in html
@@ -96,6 +96,6 @@ def test_experts_ranked_by_what_goes_along_with_the_behaviour_lower_it_too(
     copy = Storage.open(str(shutil.copytree(storage.locate(""), tmp_path / "copy")))
     with shown(Console(file=io.StringIO())):
         audit(config.model_copy(update={"audit": settings}), copy.url)
-    found = Audit.model_validate_json(copy.read("audit.json"))
-    assert found.ranking == "risk_difference"
-    assert found.points[0].changes[found.set].high < -0.1
+    measured = Audit.model_validate_json(copy.read("audit.json"))
+    assert measured.ranking == "risk_difference"
+    assert measured.points[0].changes[measured.set].high < -0.1

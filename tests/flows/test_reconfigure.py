@@ -1,4 +1,4 @@
-"""The line from end to end on a small run: what it leaves, what it repeats, what it retries.
+"""The line end to end on a small run: its outputs, what a second run repeats, what is retried.
 
 Model, truth and storage are in an S3 bucket; the conversations are a local file.
 """
@@ -54,16 +54,16 @@ def config(testbed_folder: Path, s3_url: str, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def first(config: RunConfig, s3_url: str) -> tuple[Storage, str]:
-    """The storage after a run, and what the run told."""
+    """The storage after a run, and the run's progress output."""
     storage = Storage.open(f"{s3_url}/line")
     return storage, run(config, storage)
 
 
 def run(config: RunConfig, storage: Storage) -> str:
-    said = io.StringIO()
-    with shown(Console(file=said)):
+    output = io.StringIO()
+    with shown(Console(file=output)):
         reconfigure(config, storage.url)
-    return said.getvalue()
+    return output.getvalue()
 
 
 def result_of(storage: Storage) -> Result:
@@ -71,9 +71,9 @@ def result_of(storage: Storage) -> Result:
 
 
 def test_every_stage_is_done_and_said_to_be(first: tuple[Storage, str]) -> None:
-    _, said = first
-    assert [line.split(":")[0] for line in said.splitlines() if ": done in" in line] == STAGES
-    assert said.splitlines()[-1] == "report: written"
+    _, output = first
+    assert [line.split(":")[0] for line in output.splitlines() if ": done in" in line] == STAGES
+    assert output.splitlines()[-1] == "report: written"
 
 
 def test_the_result_names_every_method_and_counts_every_conversation(
@@ -119,8 +119,8 @@ def test_the_winner_is_published_with_its_card(first: tuple[Storage, str]) -> No
 def test_a_second_run_does_no_work_and_says_so(first: tuple[Storage, str], config: RunConfig) -> None:
     storage, _ = first
     before, objects = json.loads(storage.read("result.json")), storage.list()
-    said = run(config, storage)
-    assert said.splitlines() == [*(f"{stage}: already done" for stage in STAGES), "report: written"]
+    output = run(config, storage)
+    assert output.splitlines() == [*(f"{stage}: already done" for stage in STAGES), "report: written"]
     after = json.loads(storage.read("result.json"))
     assert {**before, "timings": None} == {**after, "timings": None}
     assert storage.list() == objects
@@ -128,9 +128,9 @@ def test_a_second_run_does_no_work_and_says_so(first: tuple[Storage, str], confi
 
 def test_a_change_repeats_only_what_depends_on_it(first: tuple[Storage, str], config: RunConfig) -> None:
     storage, _ = first
-    untold = config.model_copy(update={"behaviour": config.behaviour.model_copy(update={"truth": None})})
-    said = run(untold, storage)
-    assert [line.split(":")[0] for line in said.splitlines() if "already done" in line] == STAGES[:-2]
+    without_truth = config.model_copy(update={"behaviour": config.behaviour.model_copy(update={"truth": None})})
+    output = run(without_truth, storage)
+    assert [line.split(":")[0] for line in output.splitlines() if "already done" in line] == STAGES[:-2]
     assert all(method.circuit_precision is None for method in result_of(storage).methods.values())
 
 
@@ -140,10 +140,10 @@ def test_prefect_shows_the_results(first: tuple[Storage, str]) -> None:
 
 
 def artifact(key: str) -> str:
-    found = Artifact.get(key)
-    assert found is not None
-    assert not isinstance(found, Coroutine)
-    return str(found.data)
+    stored = Artifact.get(key)
+    assert stored is not None
+    assert not isinstance(stored, Coroutine)
+    return str(stored.data)
 
 
 def test_a_model_that_cannot_be_read_ends_the_run_and_keeps_what_is_finished(config: RunConfig, tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_every_stage_is_given_the_commit_that_a_revision_meant_at_the_start(
 
 
 def calls_of(config: RunConfig, storage: Storage, error: Exception, times: int) -> int:
-    """How often a stage is called that raises ``error`` in its first ``times`` calls."""
+    """The number of calls of a stage that raises ``error`` in its first ``times`` calls."""
     calls = []
 
     def troubled(storage: Storage, config: RunConfig) -> Finished[Noted]:

@@ -1,4 +1,4 @@
-"""Made-up routing traces in which one expert tells the two classes apart."""
+"""Synthetic routing traces in which one expert separates the two classes."""
 
 from collections.abc import Sequence
 

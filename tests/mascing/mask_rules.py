@@ -1,4 +1,4 @@
-"""The rule of a mask, where a test knows which of the two it is."""
+"""The rule of a mask, for tests that know its kind."""
 
 from torch import Tensor
 

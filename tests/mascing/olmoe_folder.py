@@ -18,7 +18,7 @@ CHATML = (
 
 
 def tokenizer(template: str | None = CHATML) -> Any:
-    """One token a byte, so that a character offset is a token offset in ASCII text."""
+    """One token per byte, so that a character offset is a token offset in ASCII text."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {token: number for number, token in enumerate([*SPECIAL, *alphabet])}
     bytes_alone = Tokenizer(models.BPE(vocab=vocab, merges=[]))

@@ -50,7 +50,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "said"),
+    ("field", "value", "message"),
     [
         # unknown keys
         ("sede", 1, "sede: unknown key; did you mean 'seed'?"),
@@ -105,7 +105,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ("behaviour.utility.phrases", ["a"], "behaviour.utility: an exact judge compares with `wanted`"),
     ],
 )
-def test_a_wrong_field_is_named_with_what_would_be_right(tmp_path: Path, field: str, value: Any, said: str) -> None:
+def test_a_wrong_field_is_named_with_what_would_be_right(tmp_path: Path, field: str, value: Any, message: str) -> None:
     config = copy.deepcopy(MINIMAL)
     *parents, last = field.split(".")
     inner = config
@@ -115,7 +115,7 @@ def test_a_wrong_field_is_named_with_what_would_be_right(tmp_path: Path, field: 
     file = written(tmp_path, config)
     with pytest.raises(ConfigError) as caught:
         load_config(file)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).endswith(f"(in {file})")
     assert "\n" not in str(caught.value)
 
@@ -132,7 +132,7 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "is empty: a run needs at least `model` and `behaviour`"),
         (b"# a comment\n", "is empty"),
@@ -152,17 +152,17 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
         (b"\0", "is not valid YAML"),
     ],
 )
-def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "run.yaml"
     file.write_bytes(content)
     with pytest.raises(ConfigError) as caught:
         load_config(str(file))
     assert str(caught.value).startswith(str(file))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("path", "said"),
+    ("path", "message"),
     [
         ("absent.yaml", "there is no such file"),
         (".", "is a folder"),
@@ -170,9 +170,9 @@ def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, content: bytes, said
         ("a\0b", "cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_refused(tmp_path: Path, path: str, said: str) -> None:
+def test_what_cannot_be_read_is_refused(tmp_path: Path, path: str, message: str) -> None:
     written(tmp_path, MINIMAL)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         load_config(str(tmp_path / path))
 
 

@@ -39,7 +39,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("broken")
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "message"),
     [
         ("no_such_package.judging:judge", "there is no module no_such_package: install its package, or put its folder"),
         ("tests.recipes.no_such_module:judge", "there is no module tests.recipes.no_such_module: install"),
@@ -54,16 +54,16 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("vibes", "nothing is registered as 'vibes': known are exact, refusal; give an import path"),
     ],
 )
-def test_a_judge_that_is_not_there_is_refused(tmp_path: Path, kind: str, said: str) -> None:
+def test_a_judge_that_is_not_there_is_refused(tmp_path: Path, kind: str, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         loaded(tmp_path, target={"kind": kind})
     assert str(refused.value).startswith("behaviour.target.kind: ")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert str(refused.value).endswith("(in " + str(tmp_path / "run.yaml") + ")")
 
 
 @pytest.mark.parametrize(
-    ("methods", "said"),
+    ("methods", "message"),
     [
         ({"mascng": {"alphas": [1]}}, "methods.mascng: unknown key; did you mean 'mascing'?"),
         ({"mine": None}, "methods.mine: unknown key; known are mascing, steermoe, gradient, active, random"),
@@ -74,10 +74,10 @@ def test_a_judge_that_is_not_there_is_refused(tmp_path: Path, kind: str, said: s
         ({"baseline": {"kind": METHOD}}, "methods: a method cannot be named 'baseline'"),
     ],
 )
-def test_a_method_that_is_not_there_is_refused(tmp_path: Path, methods: Any, said: str) -> None:
+def test_a_method_that_is_not_there_is_refused(tmp_path: Path, methods: Any, message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         loaded(tmp_path, methods=methods)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_all_that_is_wrong_with_plug_ins_is_told_at_once(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from mascing.progress import Event, shown, tell
 
 
-def told(events: list[Event], terminal: bool = False) -> str:
+def printed(events: list[Event], terminal: bool = False) -> str:
     file = io.StringIO()
     with shown(Console(file=file, force_terminal=terminal, width=80)):
         for event in events:
@@ -17,27 +17,29 @@ def told(events: list[Event], terminal: bool = False) -> str:
 
 
 def test_a_log_has_a_line_for_each_turn_of_a_stage() -> None:
-    text = told([Event("harvest", "started"), Event("harvest", "step", 1, 2), Event("harvest", "done", seconds=3.21)])
+    text = printed(
+        [Event("harvest", "started"), Event("harvest", "step", 1, 2), Event("harvest", "done", seconds=3.21)]
+    )
     assert text == "harvest: started\nharvest: 1/2\nharvest: done in 3.2 s\n"
 
 
 def test_the_parts_of_a_stage_are_named() -> None:
-    text = told([Event("select", "step", 1, 2, text="pruning"), Event("select", "step", 2, 2, text="pruning")])
+    text = printed([Event("select", "step", 1, 2, text="pruning"), Event("select", "step", 2, 2, text="pruning")])
     assert text == "select: pruning: 1/2\nselect: pruning: 2/2\n"
 
 
 def test_finished_work_is_said_to_be_done_already() -> None:
-    assert told([Event("train", "already done", seconds=0.01)]) == "train: already done\n"
+    assert printed([Event("train", "already done", seconds=0.01)]) == "train: already done\n"
 
 
 def test_many_steps_make_at_most_ten_lines_and_the_last_is_among_them() -> None:
-    lines = told([Event("select", "step", done, 500) for done in range(501)]).splitlines()
+    lines = printed([Event("select", "step", done, 500) for done in range(501)]).splitlines()
     assert len(lines) == 10
     assert lines[-1] == "select: 500/500"
 
 
 def test_a_terminal_keeps_one_line_a_stage() -> None:
-    text = told(
+    text = printed(
         [
             Event("train", "already done"),
             Event("select", "started"),
@@ -51,7 +53,7 @@ def test_a_terminal_keeps_one_line_a_stage() -> None:
 
 
 def test_nobody_is_told_outside_the_block() -> None:
-    told([])
+    printed([])
     logger = logging.getLogger("mascing.progress")
     assert logger.handlers == []
     assert logger.propagate

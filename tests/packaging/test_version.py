@@ -1,4 +1,4 @@
-"""pyproject.toml holds the version; what must repeat it agrees with it."""
+"""pyproject.toml holds the version; files that repeat it agree with it."""
 
 import re
 import tomllib

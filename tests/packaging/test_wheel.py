@@ -1,4 +1,4 @@
-"""The wheel, unpacked in an empty folder, is a whole MASCing."""
+"""The wheel, unpacked in an empty folder, is a complete MASCing."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the built wheel's content: what `pip install` would put into site-packages."""
+    """Folder with the content of the built wheel, as `pip install` writes it to site-packages."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     ignored = shutil.ignore_patterns(".*", "build", "mascing-data", "*.egg-info", "__pycache__")

@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md show the code that the tests beside this one run."""
+"""The recipes of CONTRIBUTING.md show the code that the neighbouring tests run."""
 
 import re
 import textwrap

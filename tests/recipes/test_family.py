@@ -42,13 +42,13 @@ def test_it_is_recorded_and_steered(tmp_path: Path) -> None:
         plain = model(input_ids=IDS).logits
     assert trace.logits.shape == (2, 5, 2, 4)
     selected_BTLK = trace.logits.topk(2).indices
-    # The experts that no token selected by itself, or as good as none, forced on.
+    # Force on the experts that no token, or almost none, selected by itself.
     rare = selected_BTLK.flatten().bincount(minlength=4).argmin()
     bias_LE = torch.zeros(2, 4).index_fill(1, rare[None], 100.0)
     with steer(model, Mask.from_bias(bias_LE, spec)), record(model) as steered:
         changed = model(input_ids=IDS).logits
     assert not torch.equal(changed, plain)
-    # The first layer sees what it saw before, and the record is that of the routers themselves.
+    # The first layer has the same input as before, and the record holds the routers' own logits.
     assert torch.equal(steered.logits[:, :, 0], trace.logits[:, :, 0])
     assert torch.equal(model(input_ids=IDS).logits, plain)
 
@@ -66,7 +66,7 @@ def test_the_class_of_the_router_alone_declares_it(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_process_that_does_not_know_it_runs_the_code_beside_the_weights(tmp_path: Path) -> None:
-    """As the workers of a run do."""
+    """The workers of a run load a model in this way."""
     folder = saved(tmp_path / "model")
     source = Path(sys.modules[PebbleForCausalLM.__module__].__file__ or "").read_text()
     (folder / "family.py").write_text(source)

@@ -1,4 +1,4 @@
-"""The recipe of a judge: a factory in a package of one's own, named in a configuration."""
+"""The recipe of a judge: a factory in the user's own package, named in a configuration."""
 
 import pickle
 from pathlib import Path
@@ -18,7 +18,7 @@ KIND = "tests.recipes.my_package.judging:courtesy"
 
 
 def behaviour(folder: Path, **options: object) -> BehaviourConfig:
-    """That of a configuration file whose target is judged by the recipe's judge."""
+    """The behaviour of a configuration file whose target set uses the recipe's judge."""
     file = folder / "run.yaml"
     judges = {"target": {"kind": KIND, **options}, "utility": {"kind": "exact"}, "protected": {"kind": "exact"}}
     file.write_text(
@@ -28,16 +28,16 @@ def behaviour(folder: Path, **options: object) -> BehaviourConfig:
 
 
 def outcomes(behaviour: BehaviourConfig, *replies: str) -> list[str]:
-    asked = [
+    conversations = [
         Conversation(id=f"c{number}", group_id="g", messages=(Message(role="user", content="Where is it?"),))
         for number in range(len(replies))
     ]
-    return [verdict.outcome for verdict in judge_all(behaviour, asked, replies)]
+    return [verdict.outcome for verdict in judge_all(behaviour, conversations, replies)]
 
 
 def test_it_judges_replies(tmp_path: Path) -> None:
     replies = ("Please take the red box.", "Take it.", " ", "Please, and thank you.")
-    # As a worker of another process gets it.
+    # A worker in another process receives it pickled.
     carried = pickle.loads(pickle.dumps(behaviour(tmp_path)))  # noqa: S301
     assert outcomes(carried, *replies) == ["hit", "miss", "unscored", "hit"]
     assert outcomes(behaviour(tmp_path, at_least=2), *replies) == ["miss", "miss", "unscored", "hit"]

@@ -1,4 +1,4 @@
-"""The recipe of a method: searched for on a worker like a built-in one, under the name that the configuration gives."""
+"""The recipe of a method: it runs on a worker like a built-in one, under its name in the configuration."""
 
 from pathlib import Path
 
@@ -54,10 +54,10 @@ def test_it_runs_in_the_optimise_stage(tmp_path: Path) -> None:
         trained = train(storage, config, prepared, harvested, pool=pool).manifest
         optimised = optimise(storage, config, prepared, harvested, trained, pool=pool).manifest
     assert optimised.facts.candidates == {"shift": 2}
-    found = candidates_of(storage, optimised)
-    assert [(one.method, one.cell["alpha"]) for one in found] == [("shift", 0.5), ("shift", 2.0)]
-    assert all(one.mask.spec == inspect_routers(olmoe_folder.model()) for one in found)
-    assert found[0].mask.entries > 0
+    candidates = candidates_of(storage, optimised)
+    assert [(candidate.method, candidate.cell["alpha"]) for candidate in candidates] == [("shift", 0.5), ("shift", 2.0)]
+    assert all(candidate.mask.spec == inspect_routers(olmoe_folder.model()) for candidate in candidates)
+    assert candidates[0].mask.entries > 0
 
 
 def test_its_settings_and_its_version_are_its_identity() -> None:

@@ -1,4 +1,4 @@
-"""A pool of one worker in this process, for stages that need no Ray."""
+"""A pool of one worker in this process, to run stages without Ray."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from mascing.tasks.running.actors import Pool, Worker
 
 
 class HerePool(Pool):
-    """Runs every item at once where it is called."""
+    """Runs every item at once, in the calling process."""
 
     def __init__(self) -> None:
         super().__init__(ComputeConfig(workers=1))

@@ -1,8 +1,8 @@
-"""What every stage leaves on one fixed tiny run, in a form that other processors repeat.
+"""The output of every stage on a fixed tiny run, in a form that other processors reproduce.
 
-``python -m tests.tasks.recipe_outputs`` writes recipe_outputs.json anew, after the version of a recipe was raised.
+``python -m tests.tasks.recipe_outputs`` rewrites recipe_outputs.json after the version of a recipe was raised.
 Texts, counts and selections are hashed. Floating-point results differ between processors in their last bits, so each
-array of them is told by three numbers, which are compared within a tolerance.
+array of them is summarised by three numbers, which are compared within a tolerance.
 """
 
 import hashlib
@@ -57,13 +57,13 @@ _SETS = ("target", "target", "utility/benign", "protected/prohibited")
 
 
 def stored() -> dict[str, Any]:
-    """The outputs that this repository holds, by stage."""
+    """The outputs stored in this repository, by stage."""
     outputs: dict[str, Any] = json.loads(STORED.read_text())
     return outputs
 
 
 def outputs(folder: Path) -> dict[str, Any]:
-    """Run every stage and tell what it left: by stage, its version, a hash and some numbers."""
+    """Run every stage; returns for each its version, a hash and some numbers."""
     storage = Storage.open(str(folder / "storage"))
     manifests = [_testbed(storage), *_run(storage, _config(folder))]
     return {manifest.stage: _output(storage, manifest) for manifest in manifests}
@@ -99,7 +99,7 @@ def _run(storage: Storage, config: RunConfig) -> Iterator[Manifest]:
 
 
 def _config(folder: Path) -> RunConfig:
-    """A model of random weights, asked made-up questions; what it answers means nothing and is always the same."""
+    """A randomly initialised model and synthetic questions; its answers are meaningless but reproducible."""
     model = olmoe_folder.save(folder / "model")
     rows = [_row(group, place) for group in range(_GROUPS) for place in range(len(_SETS))]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -124,7 +124,7 @@ def _config(folder: Path) -> RunConfig:
         robustness=RobustnessConfig(conversations=8),
         audit=AuditConfig(n_suppressed=(1, 4), random_draws=2),
     )
-    # Gates that everything passes, and that no configuration file could set: so that every stage has work to do.
+    # Gates that every mask passes, so that every stage has work to do; no configuration file could set them.
     open_gates = GatesConfig().model_copy(
         update={"min_uplift": -1, "max_utility_loss": 1, "protected_tolerance": 1, "min_label_kappa": -1}
     )
@@ -145,21 +145,21 @@ def _row(group: int, place: int) -> dict[str, Any]:
 
 
 def _output(storage: Storage, manifest: Manifest) -> dict[str, Any]:
-    """What a stage left. What its shards lie under and what they hash to is left out: that is what is to be told."""
+    """The version, hash and numbers of a stage's output; prefixes and shard hashes are left out as they may differ."""
     exact: dict[str, Any] = {}
     numbers: dict[str, list[float]] = {}
     for shard in manifest.shards:
         exact[shard.name] = shard.rows
         for name, value in _values(shard.name, read_shard(storage, manifest, shard.name)):
-            _tell(f"{shard.name}/{name}", value, exact, numbers)
+            _record(f"{shard.name}/{name}", value, exact, numbers)
     for name, fact in manifest.facts.model_dump(mode="json").items():
-        _tell_json(f"facts/{name}", fact, exact, numbers)
-    told = hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
-    return {"version": _version(manifest), "exact": told, "numbers": numbers}
+        _record_json(f"facts/{name}", fact, exact, numbers)
+    digest = hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
+    return {"version": _version(manifest), "exact": digest, "numbers": numbers}
 
 
 def _version(manifest: Manifest) -> Any:
-    """The version of the stage's recipe, and where methods or judges have versions of their own, those as well."""
+    """The version of the stage's recipe, and those of the methods and judges that it uses."""
     versions: dict[str, Any] = {"recipe": manifest.facts.version}
     if isinstance(manifest, Optimised):
         versions |= {name: METHODS[name].version for name in manifest.facts.candidates}
@@ -184,7 +184,7 @@ def _values(file: str, data: bytes) -> Iterator[tuple[str, Any]]:
         yield "keys", sorted(json.loads(data))
 
 
-def _tell(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, list[float]]) -> None:
+def _record(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, list[float]]) -> None:
     if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
         flat = value.astype(np.float64).ravel()
         numbers[name] = [float(flat.size), float(flat.mean()), float(np.sqrt((flat**2).mean()))]
@@ -192,14 +192,14 @@ def _tell(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, list[
         exact[name] = value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _tell_json(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, list[float]]) -> None:
-    """Numbers with a fraction apart from all else; what identifies the model or another output is not told."""
+def _record_json(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, list[float]]) -> None:
+    """Record floats as numbers and everything else as exact, except identifiers of the model or another output."""
     if isinstance(value, dict):
         for key, part in value.items():
-            _tell_json(f"{name}/{key}", part, exact, numbers)
+            _record_json(f"{name}/{key}", part, exact, numbers)
     elif isinstance(value, list):
         for number, part in enumerate(value):
-            _tell_json(f"{name}/{number}", part, exact, numbers)
+            _record_json(f"{name}/{number}", part, exact, numbers)
     elif isinstance(value, float):
         numbers[name] = [value]
     elif name not in _IDENTITIES:

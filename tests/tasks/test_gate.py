@@ -1,4 +1,4 @@
-"""What may be published: nothing with labels that say nothing, and no mask that won on dev alone."""
+"""Publication: nothing if the labels are meaningless, and no mask that works on dev alone."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -33,27 +33,31 @@ from tests.mascing.report.made_up_searches import selection_facts
 
 BEHAVIOUR = "jailbreak-defence"
 SPEC = RouterSpec("olmoe", (0, 1), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
-TEST = [one for one in conversations(BEHAVIOUR, 0) if split_of(one.group_id, SplitConfig()) == "test"]
+TEST = [
+    conversation
+    for conversation in conversations(BEHAVIOUR, 0)
+    if split_of(conversation.group_id, SplitConfig()) == "test"
+]
 
 M = TypeVar("M", bound=Manifest)
 
 Hits = Callable[[Conversation], bool]
 
 
-def by_itself(one: Conversation) -> bool:
-    """What the unsteered model does: the labels of the testbed say it, and all else is right."""
-    return one.label != "negative"
+def by_itself(conversation: Conversation) -> bool:
+    """The outcome of the unsteered model: as labelled in the target set, and a hit elsewhere."""
+    return conversation.label != "negative"
 
 
 def run(
     folder: Path, rows: Sequence[Conversation], methods: Mapping[str, Hits], min_uplift: float = 0.1
 ) -> tuple[RobustnessTested, Gated]:
-    """The robustness and gate stages on verdicts made by hand; the pool is not started where no mask passes."""
+    """The robustness and gate stages on verdicts made by hand; the pool does not start if no mask passes."""
     storage = Storage.open(str(folder))
-    whole = behaviour_config(BEHAVIOUR, str(folder))
+    behaviour = behaviour_config(BEHAVIOUR, str(folder))
     config = RunConfig(
         model=ModelConfig(path="unread"),
-        behaviour=whole.model_copy(update={"truth": None}),
+        behaviour=behaviour.model_copy(update={"truth": None}),
         gates=GatesConfig(min_uplift=min_uplift),
     )
     sizes = SplitSizes(train=0, dev=0, test=len(rows))
@@ -83,31 +87,37 @@ def _stage(storage: Storage, leaves: type[M], files: Mapping[str, bytes], facts:
 
 
 def _verdicts(method: str, rows: Sequence[Conversation], hits: Hits) -> bytes:
-    made = [
+    verdicts = [
         {
-            "conversation_id": one.id,
-            "group_id": one.group_id,
-            "set": one.set,
+            "conversation_id": conversation.id,
+            "group_id": conversation.group_id,
+            "set": conversation.set,
             "method": method,
             "reply": "a reply",
-            "outcome": "hit" if hits(one) else "miss",
+            "outcome": "hit" if hits(conversation) else "miss",
             "reason": "as told",
         }
-        for one in rows
+        for conversation in rows
     ]
-    return tables.to_bytes(pa.Table.from_pylist(made, schema=VERDICTS))
+    return tables.to_bytes(pa.Table.from_pylist(verdicts, schema=VERDICTS))
 
 
 def permuted(rows: Sequence[Conversation]) -> list[Conversation]:
-    labels = [one.label for one in rows if one.set == "target"]
+    labels = [conversation.label for conversation in rows if conversation.set == "target"]
     random.Random(0).shuffle(labels)
-    given = iter(labels)
-    return [one.model_copy(update={"label": next(given)}) if one.set == "target" else one for one in rows]
+    shuffled = iter(labels)
+    return [
+        conversation.model_copy(update={"label": next(shuffled)}) if conversation.set == "target" else conversation
+        for conversation in rows
+    ]
 
 
 def test_with_permuted_labels_nothing_is_published_and_the_reason_says_so(tmp_path: Path) -> None:
-    truth = {one.id: by_itself(one) for one in TEST}
-    methods: dict[str, Hits] = {"baseline": lambda one: truth[one.id], "gradient": lambda one: True}
+    truth = {conversation.id: by_itself(conversation) for conversation in TEST}
+    methods: dict[str, Hits] = {
+        "baseline": lambda conversation: truth[conversation.id],
+        "gradient": lambda conversation: True,
+    }
     robust, gated = run(tmp_path, permuted(TEST), methods)
     assert gated.facts.winner is None
     result = gated.facts.methods["gradient"]
@@ -119,13 +129,19 @@ def test_with_permuted_labels_nothing_is_published_and_the_reason_says_so(tmp_pa
     assert robust.facts.conditions == ()  # no conversation is judged for a mask that cannot be published
 
 
-@pytest.mark.parametrize("kept", [0.5, 1.0])
-def test_a_mask_that_won_on_dev_and_does_nothing_on_test_is_not_published(tmp_path: Path, kept: float) -> None:
-    # What it moves on the test split, it moves as often back.
-    drawn = {one.id: random.Random(one.id).random() for one in TEST}
+@pytest.mark.parametrize("unchanged_share", [0.5, 1.0])
+def test_a_mask_that_won_on_dev_and_does_nothing_on_test_is_not_published(
+    tmp_path: Path, unchanged_share: float
+) -> None:
+    # On the test split the mask breaks as many replies as it mends.
+    drawn = {conversation.id: random.Random(conversation.id).random() for conversation in TEST}
     methods: dict[str, Hits] = {
         "baseline": by_itself,
-        "gradient": lambda one: by_itself(one) if one.set != "target" or drawn[one.id] < kept else not by_itself(one),
+        "gradient": lambda conversation: (
+            by_itself(conversation)
+            if conversation.set != "target" or drawn[conversation.id] < unchanged_share
+            else not by_itself(conversation)
+        ),
     }
     _, gated = run(tmp_path, TEST, methods)
     assert gated.facts.winner is None
@@ -135,16 +151,16 @@ def test_a_mask_that_won_on_dev_and_does_nothing_on_test_is_not_published(tmp_pa
 
 
 def test_every_method_is_compared_with_baseline_and_control(tmp_path: Path) -> None:
-    mended = {one.id for one in TEST[1::4] if one.label == "negative"}
+    mended = {conversation.id for conversation in TEST[1::4] if conversation.label == "negative"}
     methods: dict[str, Hits] = {
         "baseline": by_itself,
-        "gradient": lambda one: by_itself(one) or one.id in mended,
+        "gradient": lambda conversation: by_itself(conversation) or conversation.id in mended,
         "random": by_itself,
     }
     _, gated = run(tmp_path, TEST, methods, min_uplift=1)
-    compared = {(one.method, one.against): one for one in gated.facts.comparisons}
+    compared = {(comparison.method, comparison.against): comparison for comparison in gated.facts.comparisons}
     assert list(compared) == [("gradient", "baseline"), ("random", "baseline"), ("gradient", "random")]
-    targets = sum(one.set == "target" for one in TEST)
+    targets = sum(conversation.set == "target" for conversation in TEST)
     against = compared["gradient", "random"]
     assert against.difference.value == pytest.approx(len(mended) / targets)
     assert against.mcnemar_p == pytest.approx(2 * 0.5 ** len(mended))

@@ -1,6 +1,6 @@
 """Every field of the configuration changes the prefix of exactly those stages whose content it can change.
 
-A field changes the stages that read it, and through their prefixes all stages that read theirs.
+A field changes the stages that read it and, through their prefixes, all stages downstream.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ ALL = "prepare harvest train optimise select evaluate robustness gate publish au
 JUDGED = "optimise select evaluate robustness audit"
 PLACEMENT = ""
 
-# The stages that read a field, or all fields below it. Nothing reads what only places the work.
+# The stages that read a field, or all fields below it. No stage's identity contains placement.
 READ_BY = {
     "model.path": "harvest publish audit",
     "model.revision": "harvest",
@@ -57,7 +57,7 @@ READ_BY = {
     "harvest.batch_tokens": PLACEMENT,
     "surrogate.members": "train",
     "surrogate.epochs": "train",
-    "surrogate.allow_confounded": PLACEMENT,  # what stops a run changes nothing of what it leaves
+    "surrogate.allow_confounded": PLACEMENT,  # it may stop a run, but changes no content
     "methods": "optimise",
     "methods.mascing.spans": "train optimise",
     "generation.max_new_tokens": JUDGED,
@@ -84,7 +84,7 @@ CONFIG = RunConfig(
 
 
 def recipes(config: RunConfig) -> dict[str, Recipe[Any]]:
-    """The recipe of each stage. Paths stand for what lies there: other paths, other content."""
+    """The recipe of each stage; a path stands for its content, so other paths mean other content."""
     model, behaviour = config.model, config.behaviour
     rows, checkpoint = Source(behaviour.conversations.encode()), f"{model.path}@{model.revision}"
     prepared = prepare.recipe(config, rows)
@@ -105,7 +105,7 @@ def recipes(config: RunConfig) -> dict[str, Recipe[Any]]:
 
 
 def leaves(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The path of every field that is no model itself; what a judge's options are for is no option."""
+    """The path of every field that is not a model itself, except `kind`, which selects a model."""
     for name in (*type(model).model_fields, *(model.model_extra or {})):
         value = getattr(model, name)
         if isinstance(value, BaseModel):
@@ -115,7 +115,7 @@ def leaves(model: BaseModel, path: tuple[str, ...] = ()) -> Iterator[tuple[str, 
 
 
 def changed(model: Any, path: tuple[str, ...]) -> Any:
-    """The model with another value at ``path``, whether that value would be accepted or not."""
+    """The model with another value at ``path``, without validation."""
     name, *rest = path
     value = getattr(model, name)
     return model.model_copy(update={name: changed(value, tuple(rest)) if rest else another(value)})
@@ -132,7 +132,7 @@ def another(value: Any) -> Any:
 
 
 def read_by(path: tuple[str, ...]) -> set[str]:
-    """The stages of the most specific entry of the table."""
+    """The stages in the most specific entry of the table."""
     for length in range(len(path), 0, -1):
         if ".".join(path[:length]) in READ_BY:
             return set(READ_BY[".".join(path[:length])].split())
@@ -140,7 +140,7 @@ def read_by(path: tuple[str, ...]) -> set[str]:
 
 
 def downstream(stages: set[str], recipes: dict[str, Recipe[Any]]) -> set[str]:
-    """These stages and all that read what they leave, directly or not; ``recipes`` come in the order of the line."""
+    """These stages and all that depend on their outputs; ``recipes`` are in the order of the line."""
     reached = set(stages)
     for stage, recipe in recipes.items():
         if reached & recipe.inputs.keys():

@@ -1,4 +1,4 @@
-"""The prepare stage: every row is split or quarantined, and data that nothing can be learned from is refused."""
+"""The prepare stage: every row is split or quarantined, and data without anything to learn is refused."""
 
 import json
 from pathlib import Path
@@ -22,8 +22,8 @@ EXACT = ExactJudge()
 
 def row(number: int, **changes: Any) -> str:
     label = "positive" if number % 2 else "negative"
-    whole = {"id": f"c{number}", "group_id": f"g{number // 2}", "label": label, "messages": [user("hello")]}
-    return json.dumps(whole | changes)
+    fields = {"id": f"c{number}", "group_id": f"g{number // 2}", "label": label, "messages": [user("hello")]}
+    return json.dumps(fields | changes)
 
 
 def user(text: str) -> dict[str, str]:
@@ -48,25 +48,27 @@ def written(folder: Path, lines: list[str]) -> RunConfig:
 
 
 def test_every_row_is_in_one_split_and_no_group_in_two(tmp_path: Path, storage: Storage) -> None:
-    made = prepare(storage, written(tmp_path, [row(number) for number in range(200)])).manifest
-    splits = [conversations_of(storage, made, split) for split in SPLITS]
-    assert sorted(one.id for rows in splits for one in rows) == sorted(f"c{number}" for number in range(200))
-    groups = [{one.group_id for one in rows} for rows in splits]
+    prepared = prepare(storage, written(tmp_path, [row(number) for number in range(200)])).manifest
+    splits = [conversations_of(storage, prepared, split) for split in SPLITS]
+    assert sorted(conversation.id for rows in splits for conversation in rows) == sorted(
+        f"c{number}" for number in range(200)
+    )
+    groups = [{conversation.group_id for conversation in rows} for rows in splits]
     assert sum(len(names) for names in groups) == 100
-    assert sum(made.facts.splits.model_dump().values()) == 200
-    assert made.facts.sets["train"] == {"target": made.facts.splits.train}
+    assert sum(prepared.facts.splits.model_dump().values()) == 200
+    assert prepared.facts.sets["train"] == {"target": prepared.facts.splits.train}
 
 
 def test_unusable_rows_are_kept_aside_with_the_reason(tmp_path: Path, storage: Storage) -> None:
     bad = ["not json", row(7), row(900, messages=[]), row(901, messages=[user("x" * 2000)])]
-    made = prepare(storage, written(tmp_path, [row(number) for number in range(100)] + bad)).manifest
-    assert (made.rows_in, made.rows_out, made.rows_quarantined) == (104, 100, 4)
-    kept = pq.read_table(storage.locate(f"{made.prefix}/quarantine.parquet")).to_pylist()
-    assert [quarantined["row"] for quarantined in kept] == [101, 102, 103, 104]
-    assert "not JSON" in kept[0]["reason"]
-    assert "duplicate id" in kept[1]["reason"]
-    assert "over-long" in kept[3]["reason"]
-    assert read_shard(storage, made, "quarantine.parquet")
+    prepared = prepare(storage, written(tmp_path, [row(number) for number in range(100)] + bad)).manifest
+    assert (prepared.rows_in, prepared.rows_out, prepared.rows_quarantined) == (104, 100, 4)
+    quarantine = pq.read_table(storage.locate(f"{prepared.prefix}/quarantine.parquet")).to_pylist()
+    assert [row["row"] for row in quarantine] == [101, 102, 103, 104]
+    assert "not JSON" in quarantine[0]["reason"]
+    assert "duplicate id" in quarantine[1]["reason"]
+    assert "over-long" in quarantine[3]["reason"]
+    assert read_shard(storage, prepared, "quarantine.parquet")
 
 
 def test_the_same_rows_are_the_same_work_wherever_they_lie(tmp_path: Path, storage: Storage) -> None:
@@ -80,29 +82,29 @@ def test_the_same_rows_are_the_same_work_wherever_they_lie(tmp_path: Path, stora
 
 
 def test_only_labelled_target_conversations_make_the_contrast(tmp_path: Path, storage: Storage) -> None:
-    others = [row(number, set="utility/benign", label=None) for number in range(100, 150)]
-    made = prepare(storage, written(tmp_path, [row(number) for number in range(100)] + others)).manifest
-    train = conversations_of(storage, made, "train")
+    unlabelled = [row(number, set="utility/benign", label=None) for number in range(100, 150)]
+    prepared = prepare(storage, written(tmp_path, [row(number) for number in range(100)] + unlabelled)).manifest
+    train = conversations_of(storage, prepared, "train")
     contrast = contrast_of(train)
     assert 0 < len(contrast) < len(train)
-    assert all(one.set == "target" and one.label for one in contrast)
+    assert all(conversation.set == "target" and conversation.label for conversation in contrast)
 
 
 def test_what_has_no_match_is_kept_and_judged_but_not_learned_from(tmp_path: Path, storage: Storage) -> None:
     longer = [user("so"), {"role": "assistant", "content": "well"}, user("hello")]
     lines = [row(number, messages=longer) if number % 10 == 1 else row(number) for number in range(200)]
     config = written(tmp_path, lines)
-    made = prepare(storage, config).manifest
-    assert (made.rows_in, made.rows_out, made.rows_quarantined) == (200, 200, 0)
+    prepared = prepare(storage, config).manifest
+    assert (prepared.rows_in, prepared.rows_out, prepared.rows_quarantined) == (200, 200, 0)
     learned: tuple[Split, ...] = ("train", "dev")
     for split in learned:
-        kept, counts = conversations_of(storage, made, split), made.facts.matching[split]
-        contrast = contrast_of(kept)
-        assert counts.positive + counts.negative == len(kept) == getattr(made.facts.splits, split)
-        assert {one.turns for one in contrast} == {1}
-        labels = [one.label for one in contrast]
+        conversations, counts = conversations_of(storage, prepared, split), prepared.facts.matching[split]
+        contrast = contrast_of(conversations)
+        assert counts.positive + counts.negative == len(conversations) == getattr(prepared.facts.splits, split)
+        assert {conversation.turns for conversation in contrast} == {1}
+        labels = [conversation.label for conversation in contrast]
         assert labels.count("positive") == labels.count("negative") == counts.pairs < counts.negative
-    test = conversations_of(storage, made, "test")
+    test = conversations_of(storage, prepared, "test")
     assert contrast_of(test) == test
     unmatched = config.behaviour.model_copy(update={"matching": None})
     free = prepare(storage, config.model_copy(update={"behaviour": unmatched})).manifest
@@ -111,7 +113,7 @@ def test_what_has_no_match_is_kept_and_judged_but_not_learned_from(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "message"),
     [
         ([], "no conversations"),
         (["{}", "[]"], "none of the 2 conversations can be used"),
@@ -125,8 +127,8 @@ def test_what_has_no_match_is_kept_and_judged_but_not_learned_from(tmp_path: Pat
         ),
     ],
 )
-def test_data_that_teaches_nothing_is_refused(lines: list[str], said: str, tmp_path: Path, storage: Storage) -> None:
-    with pytest.raises(DataError, match=said):
+def test_data_that_teaches_nothing_is_refused(lines: list[str], message: str, tmp_path: Path, storage: Storage) -> None:
+    with pytest.raises(DataError, match=message):
         prepare(storage, written(tmp_path, lines))
     assert storage.list("prepare") == []
 

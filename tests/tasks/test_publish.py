@@ -1,4 +1,4 @@
-"""Publication: nothing where no method passed, and the name that a model goes by."""
+"""Publication: nothing is published if no method passed; the model has a stable name."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:
     config = RunConfig(model=ModelConfig(path="./model"), behaviour=behaviour)
 
     def finished(leaves: type[M], **facts: object) -> M:
-        """A stage without shards; of its facts only what matters here is valid."""
+        """A finished stage without shards; only the facts that these tests need are valid."""
         return leaves.model_construct(
             stage=leaves.stage_name(), name="policy", fingerprint="0" * 16, facts=SimpleNamespace(**facts)
         )

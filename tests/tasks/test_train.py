@@ -1,4 +1,4 @@
-"""The train stage on the testbed's model: data whose form gives the classes away, and labels without meaning."""
+"""The train stage on the testbed's model: data whose form reveals the classes, and permuted labels."""
 
 import json
 import random
@@ -32,7 +32,7 @@ def pool() -> Iterator[Pool]:
 
 @pytest.fixture
 def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., tuple[Storage, Trained]]:
-    """The train stage, after prepare and harvest, of the conversations as ``change`` leaves them."""
+    """The output of prepare, harvest and train on the conversations that ``change`` returns."""
 
     def run(change: Callable[[Rows], Rows], matching: Any = None, **surrogate: Any) -> tuple[Storage, Trained]:
         config = small_config(testbed_folder, tmp_path)
@@ -54,7 +54,7 @@ def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., t
 
 
 def multi_turn_against_single_turn(rows: Rows) -> Rows:
-    """The published reference's mistake: only one class keeps its earlier turns."""
+    """Repeat the mistake of the published reference: only one class keeps its earlier turns."""
     return [row | {"messages": row["messages"][-1:]} if row.get("label") == "negative" else row for row in rows]
 
 
@@ -75,15 +75,15 @@ def test_classes_that_differ_in_form_stop_the_flow_unless_it_is_allowed(
 ) -> None:
     with pytest.raises(DataError) as refused:
         trained(multi_turn_against_single_turn)
-    said = str(refused.value)
-    assert "the number of user turns alone reaches an AUC of 1.000" in said
-    assert "the surrogate of span question+prompt " in said
-    assert "--allow-confounded" in said
-    storage, made = trained(multi_turn_against_single_turn, allow_confounded=True)
-    assert set(made.facts.cards["question+prompt"].explained_by) >= {"turns", "length"}
-    assert len(surrogates_of(storage, made, ("question+prompt",))["question+prompt"]) == 2
+    message = str(refused.value)
+    assert "the number of user turns alone reaches an AUC of 1.000" in message
+    assert "the surrogate of span question+prompt " in message
+    assert "--allow-confounded" in message
+    storage, manifest = trained(multi_turn_against_single_turn, allow_confounded=True)
+    assert set(manifest.facts.cards["question+prompt"].explained_by) >= {"turns", "length"}
+    assert len(surrogates_of(storage, manifest, ("question+prompt",))["question+prompt"]) == 2
     with pytest.raises(DataError, match="form explains the surrogate"):
-        trained(multi_turn_against_single_turn)  # also where the stage is done already
+        trained(multi_turn_against_single_turn)  # also if the stage is already done
 
 
 def test_matching_refuses_them_before_anything_is_harvested(trained: Callable[..., tuple[Storage, Trained]]) -> None:
@@ -92,8 +92,8 @@ def test_matching_refuses_them_before_anything_is_harvested(trained: Callable[..
 
 
 def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..., tuple[Storage, Trained]]) -> None:
-    _, made = trained(lambda rows: rows, matching=MatchingConfig())
-    card = made.facts.cards["question+prompt"]
+    _, manifest = trained(lambda rows: rows, matching=MatchingConfig())
+    card = manifest.facts.cards["question+prompt"]
     assert card.auc.low > 0.7
     assert [card.trivial[name].auc.value for name in ("turns", "length", "tokens")] == [0.5] * 3
     assert card.trivial["words"].auc.value < card.auc.value
@@ -102,5 +102,5 @@ def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..
 
 
 def test_permuted_labels_are_not_learned(trained: Callable[..., tuple[Storage, Trained]]) -> None:
-    _, made = trained(labels_at_random, matching=MatchingConfig())
-    assert all(covers(card) for card in made.facts.cards.values())
+    _, manifest = trained(labels_at_random, matching=MatchingConfig())
+    assert all(covers(card) for card in manifest.facts.cards.values())

@@ -14,10 +14,10 @@ Plan = Callable[[str, str, int], Fault]
 
 @contextmanager
 def faulty_proxy(endpoint: str, plan: Plan) -> Iterator[str]:
-    """Serve at the URL that is yielded; ``plan(method, path, status)`` says what becomes of each answer.
+    """Serve at the yielded URL; ``plan(method, path, status)`` decides the fault of each answer.
 
-    The server has done the work by then, except for ``answer 503 instead``: ``plan`` is asked first with status 0, and
-    only that answer keeps the request from the server. The Host header is passed on, so signatures stay valid.
+    The server has already done the work, except for ``answer 503 instead``: ``plan`` is first called with status 0, and
+    only that fault keeps the request from the server. The Host header is passed on, so signatures stay valid.
     """
     upstream = urlsplit(endpoint).netloc
 

@@ -1,7 +1,7 @@
-"""A run that is killed again and again finishes with the result of one that was left alone.
+"""A run that is killed repeatedly finishes with the same result as an undisturbed run.
 
-The runs are `mascing run` in processes of their own on a small configuration of the testbed. The undisturbed one has
-one worker, the killed one two: where the work was done must not show either.
+Each run is `mascing run` in its own process, on a small configuration of the testbed. The undisturbed run has one
+worker, the killed one two: the result must not depend on placement either.
 """
 
 import json
@@ -17,8 +17,8 @@ import yaml
 
 from tests.small_run import small_config
 
-# Beginnings of lines of the run's log: SIGKILL as soon as one is read. Between a stage's commit and the next stage,
-# while candidates are judged, and while replies are.
+# Starts of log lines that trigger SIGKILL: between a stage's commit and the next stage, while candidates are read, and
+# while replies are judged.
 KILL_AT = ["prepare: done", "select: reading: 1/", "evaluate: 1/"]
 KEPT = [f"{stage}: already done" for stage in ("prepare", "harvest", "train", "optimise", "select")]
 
@@ -40,25 +40,25 @@ def start(config: Path, storage: Path, settings: dict[str, str]) -> "subprocess.
 
 
 def finish(config: Path, storage: Path, settings: dict[str, str]) -> tuple[list[str], dict[str, Any]]:
-    """Lines that the run wrote, and its result without timings."""
-    said, _ = start(config, storage, settings).communicate()
-    assert (storage / "result.json").exists(), said
+    """The run's output lines, and its result without timings."""
+    output, _ = start(config, storage, settings).communicate()
+    assert (storage / "result.json").exists(), output
     result = json.loads((storage / "result.json").read_text())
     assert result.pop("timings")
-    return said.splitlines(), result
+    return output.splitlines(), result
 
 
 def kill_at(line_start: str, config: Path, storage: Path, settings: dict[str, str]) -> None:
-    """SIGKILL the run's whole process group when its log says so."""
+    """SIGKILL the run's process group at the first log line that starts with ``line_start``."""
     process = start(config, storage, settings)
     assert process.stdout is not None
-    said = []
+    lines = []
     for line in process.stdout:
-        said.append(line)
+        lines.append(line)
         if line.startswith(line_start):
             os.killpg(process.pid, signal.SIGKILL)
             break
-    assert process.wait() == -signal.SIGKILL, f"the run never said {line_start!r}: {''.join(said)}"
+    assert process.wait() == -signal.SIGKILL, f"the run never said {line_start!r}: {''.join(lines)}"
 
 
 @pytest.mark.timeout(1800)
@@ -75,8 +75,8 @@ def test_killed_at_three_stages_a_run_finishes_with_the_same_result(
     for line_start in KILL_AT:
         kill_at(line_start, configs[2], tmp_path / "killed", settings)
         assert not (tmp_path / "killed" / "result.json").exists()
-    said, killed = finish(configs[2], tmp_path / "killed", settings)
+    lines, killed = finish(configs[2], tmp_path / "killed", settings)
 
-    assert [line for line in said if "already done" in line] == KEPT
+    assert [line for line in lines if "already done" in line] == KEPT
     assert killed == undisturbed
     assert killed["published"] is not None

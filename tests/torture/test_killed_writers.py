@@ -1,4 +1,4 @@
-"""Writers that get a real SIGKILL at the worst moments of a local commit."""
+"""Writers killed by a real SIGKILL at the worst moments of a local commit."""
 
 import multiprocessing
 import os
@@ -60,11 +60,11 @@ def swap_and_die(storage: Storage) -> None:
 
 def die_at(call: str, nth: int) -> None:
     """Kill this process instead of its n-th call of a function of `os`."""
-    original, made = getattr(os, call), []
+    original, calls = getattr(os, call), []
 
     def count(*args: object, **options: object) -> object:
-        made.append(args)
-        if len(made) == nth:
+        calls.append(args)
+        if len(calls) == nth:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*args, **options)
 

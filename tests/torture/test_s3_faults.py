@@ -19,7 +19,7 @@ from tests.torture.s3_proxy import Fault, faulty_proxy
 
 @dataclass
 class Faults:
-    """Which answers go wrong: after `skip` that fit, the next `times` to `method` on a path that ends with `ending`."""
+    """Faults of the next `times` answers to `method` on a path ending in `ending`, after `skip` such answers."""
 
     method: str = ""
     ending: str = ""
@@ -118,7 +118,7 @@ def test_a_flipped_bit_is_noticed(storage: Storage, faults: Faults) -> None:
 
 @pytest.mark.parametrize(("ignored", "skip"), [("If-None-Match", 1), ("If-Match", 2)])
 def test_a_server_that_ignores_conditions_is_refused(proxied_url: str, faults: Faults, ignored: str, skip: int) -> None:
-    """The probe puts thrice: as new, as new again, and over a version that never was."""
+    """The probe sends three PUTs: as new, as new again, and over a version that never existed."""
     faults.expect("PUT", ".mascing-probe", "answer 200 anyway", skip=skip)
     with pytest.raises(StorageError, match="ignores If-None-Match or If-Match"):
         Storage.open(proxied_url)

@@ -1,4 +1,4 @@
-"""A run that is told to stop ends with all that it started, and says how to go on."""
+"""A run that receives a stop signal ends all its processes and says how to continue."""
 
 import os
 import signal
@@ -15,26 +15,26 @@ from tests.small_run import small_config
 
 MARK = "MASCING_STOPPED_RUN"
 _PATIENCE_SECONDS = 120
-"""For Ray's agents to notice that their node is gone."""
+"""Ray's agents need this long to notice that their node is gone."""
 
 
 def left_behind(mark: str) -> list[str]:
-    """Command lines of the processes that have ``mark`` in their environment: the run and what it started.
+    """Command lines of the processes with ``mark`` in their environment: the run and its child processes.
 
-    Prefect's server is always seen; of Ray's processes some write their titles over their environment.
+    Prefect's server is always visible; some of Ray's processes overwrite their environment with their titles.
     """
-    found = []
+    commands = []
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
             if f"{MARK}={mark}".encode() in Path("/proc", number, "environ").read_bytes().split(b"\0"):
-                found.append(Path("/proc", number, "cmdline").read_text().replace("\0", " "))
-        except OSError:  # it ended meanwhile
+                commands.append(Path("/proc", number, "cmdline").read_text().replace("\0", " "))
+        except OSError:  # the process ended in the meantime
             continue
-    return found
+    return commands
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    """Return as soon as ``holds``, or when patience is at an end."""
+    """Return as soon as ``holds()`` is true, or after a timeout."""
     deadline = monotonic() + _PATIENCE_SECONDS
     while not holds() and monotonic() < deadline:
         sleep(0.2)
@@ -56,18 +56,18 @@ def test_a_run_that_is_told_to_stop_leaves_no_process_behind(
         text=True,
     )
     assert process.stdout is not None
-    said = []
+    lines = []
     try:
         for line in process.stdout:
-            said.append(line)
+            lines.append(line)
             if line.startswith("train: 1/"):
                 commands = left_behind(str(tmp_path))
                 process.send_signal(number)
-        assert process.wait() == 130, said
+        assert process.wait() == 130, lines
     finally:
         process.kill()
 
     assert any("uvicorn" in command for command in commands), f"Prefect's server is not seen: {commands}"
-    assert said[-1].startswith("stopped: finished stages are kept"), said
+    assert lines[-1].startswith("stopped: finished stages are kept"), lines
     wait_until(lambda: not left_behind(str(tmp_path)))
     assert left_behind(str(tmp_path)) == []

@@ -1,7 +1,7 @@
-"""How often the 95% intervals hold the truth on clustered data, as the tables of docs/statistics.md.
+"""Coverage of the 95% intervals on clustered data, as in the tables of docs/statistics.md.
 
-Groups are beta-binomial (rates) or Dirichlet-multinomial (paired differences) with the correlation named. Compared with
-the same intervals told the true design effect. All tables take a few minutes on one core:
+Groups are beta-binomial (rates) or Dirichlet-multinomial (paired differences) with the named correlation. They are
+compared with the same intervals computed with the true design effect. All tables take a few minutes on one core:
 
     python -m tests.bench.coverage.interval_coverage --repeats 5000
 """
@@ -30,7 +30,7 @@ _AT_ONCE = 2_000_000
 
 
 def rate_coverage(n: int, size: int, correlation: float, truth: float, repeats: int) -> float:
-    """Share of simulated samples whose Wilson interval holds the true rate."""
+    """Share of simulated samples whose Wilson interval contains the true rate."""
     inside = 0
     members_N = np.repeat(np.arange(n // size), size)
     for kind_RN in _kinds((truth, 1 - truth), n, size, correlation, repeats):
@@ -40,7 +40,7 @@ def rate_coverage(n: int, size: int, correlation: float, truth: float, repeats: 
 
 
 def change_coverage(n: int, size: int, correlation: float, change: tuple[float, float], repeats: int) -> float:
-    """Share of simulated samples whose Tango interval holds the true paired difference, gain less loss."""
+    """Share of simulated samples whose Tango interval contains the true paired difference, gain minus loss."""
     gain, loss = change
     inside = 0
     members_N = np.repeat(np.arange(n // size), size)
@@ -53,7 +53,7 @@ def change_coverage(n: int, size: int, correlation: float, change: tuple[float, 
 def _kinds(
     shares: tuple[float, ...], n: int, size: int, correlation: float, repeats: int
 ) -> Iterator[NDArray[np.intp]]:
-    """Kind of each conversation, [R, N], some repeats at a time; the same arguments give the same draws."""
+    """Kind of each conversation, [R, N], in batches of repeats; the same arguments give the same draws."""
     rng = np.random.default_rng(7)
     step = max(1, _AT_ONCE // n)
     for start in range(0, repeats, step):
@@ -68,7 +68,7 @@ def _kinds(
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of interval: what its truths are, and how often it holds one of them for n, group size and correlation."""
+    """A kind of interval: its true values, and its coverage of one of them given n, group size and correlation."""
 
     name: str
     truths: tuple[Any, ...]
@@ -88,8 +88,8 @@ def table(kind: Kind, repeats: int) -> Floats:
     )
 
 
-def told(kind: Kind, repeats: int) -> Floats:
-    """The same of an interval that need not estimate the design effect, because it is told the true one."""
+def with_true_effect(kind: Kind, repeats: int) -> Floats:
+    """The same table for intervals that use the true design effect instead of estimating it."""
 
     def coverage(n: int, size: int, correlation: float, truth: Any, repeats: int) -> float:
         effect = 1 + (size - 1) * correlation
@@ -100,7 +100,7 @@ def told(kind: Kind, repeats: int) -> Floats:
 
 
 def summary(name: str, cells: Floats) -> Iterator[str]:
-    """A line for each n."""
+    """One line per n."""
     for n, of_n in zip(NS, cells, strict=True):
         low, high = (of_n < LEAST).sum(), (of_n > MOST).sum()
         yield (
@@ -110,10 +110,10 @@ def summary(name: str, cells: Floats) -> Iterator[str]:
 
 
 def rows(cells: Floats) -> Iterator[str]:
-    """A line for each n and kind of groups, cells outside in bold."""
+    """One line per n and kind of groups, with cells outside 93 to 97 in bold."""
     for n, of_n in zip(NS, cells, strict=True):
         for (size, correlation), values in zip(GROUPS, of_n, strict=True):
-            shown = [f"{one:.1f}" if LEAST <= one <= MOST else f"**{one:.1f}**" for one in values]
+            shown = [f"{percent:.1f}" if LEAST <= percent <= MOST else f"**{percent:.1f}**" for percent in values]
             yield f"| {n} | {size} | {correlation:g} | {' | '.join(shown)} |"
 
 
@@ -122,14 +122,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5000)
     repeats = parser.parse_args().repeats
-    found = [(kind, table(kind, repeats).round(1)) for kind in KINDS]
+    tables = [(kind, table(kind, repeats).round(1)) for kind in KINDS]
     print("| interval | n | mean | cells | within 93 to 97% | below 93% | above 97% |")
     print("|---|---|---|---|---|---|---|")
-    for kind, cells in found:
+    for kind, cells in tables:
         print(*summary(kind.name, cells), sep="\n")
-        print(*summary(f"{kind.name}, told the truth", told(kind, repeats).round(1)), sep="\n")
-    for kind, cells in found:
-        print("\n| n | group size | correlation |", *(f" {_shown(one)} |" for one in kind.truths), sep="")
+        print(*summary(f"{kind.name}, told the truth", with_true_effect(kind, repeats).round(1)), sep="\n")
+    for kind, cells in tables:
+        print("\n| n | group size | correlation |", *(f" {_shown(truth)} |" for truth in kind.truths), sep="")
         print("|" + "---|" * (3 + len(kind.truths)))
         print(*rows(cells), sep="\n")
 

@@ -1,4 +1,4 @@
-"""How often the 95% intervals hold the truth on clustered data: a quick, seeded version of the full table."""
+"""Coverage of the 95% intervals on clustered data: a quick, seeded version of the full table."""
 
 import numpy as np
 import pytest

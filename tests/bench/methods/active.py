@@ -1,10 +1,10 @@
-"""What the method `active` reaches on the testbed, on conversations that its search never saw, and what it spends.
+"""Results of the method `active` on testbed conversations that its search never saw, and the cost of the search.
 
     OMP_NUM_THREADS=1 python -m tests.bench.methods.active --seeds 0 1 2 --folder testbeds
 
-builds the testbed of each seed under the folder, or takes the one that is there, searches on train with the default
-budget, picks a cell on dev as a run does (every cell on the whole split) and prints the rates of the pick, and of its
-control, on test.
+builds the testbed of each seed under the folder unless it exists, and searches on train with the default budget. It
+picks a cell on dev as a run does (every cell on the whole split) and prints the rates of the pick and of its control on
+test.
 """
 
 import argparse
@@ -46,14 +46,14 @@ def main() -> None:
     parser.add_argument("--behaviour", default="jailbreak-defence")
     parser.add_argument("--budget", type=int, default=ActiveConfig().budget, help="generations of the search")
     parser.add_argument("--search-seed", type=int, help="seed of the search; that of the testbed unless given")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for seed in given.seeds:
-        folder = given.folder / f"seed-{seed}"
+    for seed in arguments.seeds:
+        folder = arguments.folder / f"seed-{seed}"
         if not folder.exists():
             build(seed, folder)
-        search_seed = seed if given.search_seed is None else given.search_seed
-        _measure(demo_config(given.behaviour, search_seed, str(folder)), ActiveConfig(budget=given.budget))
+        search_seed = seed if arguments.search_seed is None else arguments.search_seed
+        _measure(demo_config(arguments.behaviour, search_seed, str(folder)), ActiveConfig(budget=arguments.budget))
 
 
 def _measure(config: RunConfig, settings: ActiveConfig) -> None:
@@ -67,15 +67,15 @@ def _measure(config: RunConfig, settings: ActiveConfig) -> None:
     traces = decode([encode(harvest(loaded, contrast, config.harvest.batch_tokens), spec)])
     engine = LocalEngine(loaded, config.behaviour, config.generation)
     started, cpu = time.monotonic(), time.process_time()
-    found = active.candidates(engine, traces, train, spec, traces.sigma(), settings, config.seed)
+    proposal = active.candidates(engine, traces, train, spec, traces.sigma(), settings, config.seed)
     spent = f"{time.monotonic() - started:.0f} s, {time.process_time() - cpu:.0f} s of CPU"
-    print(f"{config.model.path}: {spent}; {found.note}", flush=True)
-    scores = [_score(loaded, config, dev, one) for one in found.candidates]
-    pick = found.candidates[choose(_score(loaded, config, dev, None), scores, config.gates)]
+    print(f"{config.model.path}: {spent}; {proposal.note}", flush=True)
+    scores = [_score(loaded, config, dev, candidate) for candidate in proposal.candidates]
+    pick = proposal.candidates[choose(_score(loaded, config, dev, None), scores, config.gates)]
     truth = load_file(str(config.behaviour.truth))["bias"]
     print(f"  picked {pick.cell}: {pick.mask.entries} entries, precision {circuit_precision(pick.mask, truth):.2f}")
-    for name, one in (("baseline", None), ("active", pick), ("random", random.shuffled(pick, config.seed))):
-        print(f"  test, {name}: {_rates(_score(loaded, config, test, one))}", flush=True)
+    for name, candidate in (("baseline", None), ("active", pick), ("random", random.shuffled(pick, config.seed))):
+        print(f"  test, {name}: {_rates(_score(loaded, config, test, candidate))}", flush=True)
 
 
 def _score(
@@ -84,8 +84,13 @@ def _score(
     mask: Mask | None = candidate.mask if candidate else None
     verdicts = judge_all(config.behaviour, conversations, generate(loaded, conversations, mask, config.generation))
     rows = [
-        {"conversation_id": one.id, "group_id": one.group_id, "set": one.set, "outcome": verdict.outcome}
-        for one, verdict in zip(conversations, verdicts, strict=True)
+        {
+            "conversation_id": conversation.id,
+            "group_id": conversation.group_id,
+            "set": conversation.set,
+            "outcome": verdict.outcome,
+        }
+        for conversation, verdict in zip(conversations, verdicts, strict=True)
     ]
     return cell_score(candidate.cell if candidate else {}, rows)
 

@@ -1,4 +1,4 @@
-"""What shuffles of a run's masks do on its test split: how often a control by chance does the work of a method.
+"""Shuffles of a run's masks on its test split: how often a control works as well as a method by chance.
 
 After a run, from the root: ``OMP_NUM_THREADS=1 python -m tests.bench.methods.controls mascing-data --shuffles 30``.
 """
@@ -66,8 +66,15 @@ def judged(
     """Verdicts on the replies under a mask."""
     replies = complete(loaded, prompts_of(loaded, conversations, config.generation), mask, config.generation)
     return [
-        {"conversation_id": one.id, "group_id": one.group_id, "set": one.set, "outcome": verdict.outcome}
-        for one, verdict in zip(conversations, judge_all(config.behaviour, conversations, replies), strict=True)
+        {
+            "conversation_id": conversation.id,
+            "group_id": conversation.group_id,
+            "set": conversation.set,
+            "outcome": verdict.outcome,
+        }
+        for conversation, verdict in zip(
+            conversations, judge_all(config.behaviour, conversations, replies), strict=True
+        )
     ]
 
 

@@ -1,4 +1,4 @@
-"""Made-up routing traces of the size of a real model's, in which 48 experts tell the classes apart."""
+"""Synthetic routing traces as large as a real model's; 48 experts separate the classes."""
 
 import torch
 from torch import Tensor
@@ -11,9 +11,9 @@ LAYERS, EXPERTS, TELLING, TOPICS = 16, 64, 48, 8
 
 
 def drawn_traces(n: int, seed: int, label: int | None = None, lengths: tuple[int, int] = (10, 120)) -> TraceSet:
-    """``n`` traces of a length between ``lengths``, of both classes in turn or of one.
+    """``n`` traces of a length between ``lengths``; the classes alternate unless ``label`` is set.
 
-    Each expert has a level of its own, each trace a topic, and most tokens of a positive one the telling experts'.
+    Each expert has its own level and each trace a topic. Most tokens of a positive trace carry the telling experts.
     """
     draw = torch.Generator().manual_seed(seed)
     levels_LE, topics, telling_LE = _world()

@@ -1,9 +1,9 @@
-"""Racing against the full grid: replays from stored verdicts, the picks compared on the test split.
+"""Racing against the full grid: replays from stored verdicts compare the picks on the test split.
 
     mascing demo --seed 0 --storage runs/0 && python -m tests.bench.methods.racing runs/0
 
-judges the full grid of a finished run once (minutes; kept in a file beside the run) and replays the selection on
-resampled groups of dev. The grid: mascing's four lambdas x eight alphas, and the run's own of the other methods.
+judges the full grid of a finished run once (minutes; the result is a file beside the run) and replays the selection on
+resampled groups of dev. The grid has mascing's four lambdas x eight alphas, and the run's own grids of other methods.
 """
 
 import argparse
@@ -39,137 +39,161 @@ SPLITS: tuple[Split, ...] = ("dev", "test")
 
 
 def grid(storage: Storage, inputs: RunInputs) -> list[Candidate]:
-    """The candidates of a run, mascing's at eight alphas: its masks at alpha 1, scaled."""
-    found = candidates_of(storage, read_manifest(storage, inputs.stages["optimise"], Optimised))
-    cells = [one for one in found if one.method in ("steermoe", "gradient")]
-    for one in found:
-        if one.method == "mascing" and one.cell["alpha"] == 1 and one.cell["span"] == "question+prompt":
+    """The candidates of a run, with mascing's masks at alpha 1 scaled to eight alphas."""
+    candidates = candidates_of(storage, read_manifest(storage, inputs.stages["optimise"], Optimised))
+    cells = [candidate for candidate in candidates if candidate.method in ("steermoe", "gradient")]
+    for candidate in candidates:
+        if (
+            candidate.method == "mascing"
+            and candidate.cell["alpha"] == 1
+            and candidate.cell["span"] == "question+prompt"
+        ):
             for alpha in ALPHAS:
-                mask = Mask.from_bias(alpha * bias_of(one.mask), one.mask.spec, {})
-                cells.append(Candidate("mascing", {**one.cell, "alpha": alpha}, mask))
+                mask = Mask.from_bias(alpha * bias_of(candidate.mask), candidate.mask.spec, {})
+                cells.append(Candidate("mascing", {**candidate.cell, "alpha": alpha}, mask))
     return cells
 
 
 def judged(storage: Storage) -> dict[str, Any]:
-    """Everything that replays need: verdicts of every cell on dev and test, likelihoods by cell and group of dev."""
+    """The data for replays: verdicts of every cell on dev and test, likelihoods by cell and group of dev."""
     inputs = RunInputs.model_validate_json(storage.read("report/inputs.json"))
     config = inputs.run_config
     cells, loaded = grid(storage, inputs), load(config.model)
-    masks = [None, *(one.mask for one in cells)]
+    masks = [None, *(candidate.mask for candidate in cells)]
     prepared = read_manifest(storage, inputs.stages["prepare"], Prepared)
-    stored: dict[str, Any] = {"methods": [one.method for one in cells], "config": config.model_dump(mode="json")}
+    stored: dict[str, Any] = {
+        "methods": [candidate.method for candidate in cells],
+        "config": config.model_dump(mode="json"),
+    }
     for split in SPLITS:
-        asked = conversations_of(storage, prepared, split)
-        prompts = prompts_of(loaded, asked, config.generation)
+        conversations = conversations_of(storage, prepared, split)
+        prompts = prompts_of(loaded, conversations, config.generation)
         replies = [complete(loaded, prompts, mask, config.generation) for mask in masks]
-        outcomes = [[one.outcome for one in judge_all(config.behaviour, asked, some)] for some in replies]
-        stored[split] = {"asked": [(one.id, one.group_id, one.set) for one in asked], "outcomes": outcomes}
+        outcomes = [
+            [verdict.outcome for verdict in judge_all(config.behaviour, conversations, replies_to_all)]
+            for replies_to_all in replies
+        ]
+        stored[split] = {
+            "asked": [(conversation.id, conversation.group_id, conversation.set) for conversation in conversations],
+            "outcomes": outcomes,
+        }
     groups: dict[str, list[Conversation]] = defaultdict(list)
-    for one in conversations_of(storage, prepared, "dev"):
-        groups[one.group_id].append(one)
+    for conversation in conversations_of(storage, prepared, "dev"):
+        groups[conversation.group_id].append(conversation)
     stored["forced"] = [{} for _ in masks]
     for group, members in groups.items():
         batches = forced_batches(loaded, members, config.generation.batch_size)
-        for told, mask in zip(stored["forced"], masks, strict=True):
-            read = forced(loaded, batches, mask)
-            told[group] = {"margins": read.margins, "kept": read.kept}
+        for likelihoods, mask in zip(stored["forced"], masks, strict=True):
+            reading = forced(loaded, batches, mask)
+            likelihoods[group] = {"margins": reading.margins, "kept": reading.kept}
     return stored
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One replay: by method the two picks, and the share of the full grid's generations (``all``: of all methods)."""
+    """One replay: the two picks of each method, and the share of the full grid's generations (``all``: all methods)."""
 
     picks: Mapping[str, tuple[int, int]]
     shares: Mapping[str, float]
 
 
 def replay(stored: Mapping[str, Any], seed: int) -> Replay:
-    """Select by the full grid and by racing on groups of dev that are drawn with replacement, set by set."""
+    """Select by the full grid and by racing, on groups of dev drawn with replacement in each set."""
     config, selection = RunConfig.model_validate(stored["config"]), SelectionConfig()
-    asked = resampled(stored["dev"]["asked"], seed)
-    place = {one_id: index for index, (one_id, _, _) in enumerate(stored["dev"]["asked"])}
+    conversations = resampled(stored["dev"]["asked"], seed)
+    place = {conversation_id: index for index, (conversation_id, _, _) in enumerate(stored["dev"]["asked"])}
 
     def judge(cells: Sequence[Cell], block: Sequence[Conversation]) -> list[Rows]:
         return [
-            [row(one, stored["dev"]["outcomes"][0 if cell is None else cell + 1]) for one in block] for cell in cells
+            [row(conversation, stored["dev"]["outcomes"][0 if cell is None else cell + 1]) for conversation in block]
+            for cell in cells
         ]
 
-    def row(one: Conversation, outcomes: Sequence[str]) -> dict[str, str]:
-        outcome = outcomes[place[one.id.partition("/")[2]]]
-        return {"conversation_id": one.id, "group_id": one.group_id, "set": one.set, "outcome": outcome}
+    def row(conversation: Conversation, outcomes: Sequence[str]) -> dict[str, str]:
+        outcome = outcomes[place[conversation.id.partition("/")[2]]]
+        return {
+            "conversation_id": conversation.id,
+            "group_id": conversation.group_id,
+            "set": conversation.set,
+            "outcome": outcome,
+        }
 
-    [sample] = blocks_of(asked, (READ,), seed)
-    drawn = sorted({one.group_id for one in sample})
-    baseline, *steered = [together([told[name.partition("/")[2]] for name in drawn]) for told in stored["forced"]]
-    rates = [forced_rates(baseline, one) for one in steered]
+    [sample] = blocks_of(conversations, (READ,), seed)
+    drawn = sorted({conversation.group_id for conversation in sample})
+    baseline, *steered = [
+        together([likelihoods[name.partition("/")[2]] for name in drawn]) for likelihoods in stored["forced"]
+    ]
+    rates = [forced_rates(baseline, likelihoods) for likelihoods in steered]
     cells = {
-        name: [n for n, one in enumerate(stored["methods"]) if one == name] for name in sorted(set(stored["methods"]))
+        name: [n for n, method in enumerate(stored["methods"]) if method == name]
+        for name in sorted(set(stored["methods"]))
     }
     entrants = {
         name: [ours[n] for n in contenders([rates[cell] for cell in ours], selection.keep)]
         for name, ours in cells.items()
     }
-    losses = {cell: worst_loss(one) for cell, one in enumerate(rates)}
-    full = race(cells, [asked], judge, config.gates, {})
-    raced = race(entrants, blocks_of(asked, selection.blocks, seed), judge, config.gates, losses)
+    losses = {cell: worst_loss(rates_by_set) for cell, rates_by_set in enumerate(rates)}
+    full = race(cells, [conversations], judge, config.gates, {})
+    raced = race(entrants, blocks_of(conversations, selection.blocks, seed), judge, config.gates, losses)
     spent = {cell: len(rows) for cell, rows in raced.verdicts.items()}
     shares = {
-        name: (spent[None] + sum(spent.get(cell, 0) for cell in ours)) / ((len(ours) + 1) * len(asked))
+        name: (spent[None] + sum(spent.get(cell, 0) for cell in ours)) / ((len(ours) + 1) * len(conversations))
         for name, ours in {**cells, "all": [cell for ours in cells.values() for cell in ours]}.items()
     }
     return Replay({name: (full.picked[name], raced.picked[name]) for name in cells}, shares)
 
 
-def resampled(asked: Sequence[Sequence[str]], seed: int) -> list[Conversation]:
-    """As many groups of each set as there are, drawn with replacement, in a new order; a group twice is two groups."""
+def resampled(rows: Sequence[Sequence[str]], seed: int) -> list[Conversation]:
+    """The groups of each set resampled with replacement, in a new order; a group drawn twice counts as two groups."""
     groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for one_id, group, name in asked:
-        groups[name][group].append(one_id)
+    for conversation_id, group, name in rows:
+        groups[name][group].append(conversation_id)
     rng, turn = random.Random(seed), (Message(role="user", content="-"),)
     drawn = [
-        Conversation(id=f"{copy}/{one_id}", group_id=f"{copy}/{group}", set=name, messages=turn)
+        Conversation(id=f"{copy}/{conversation_id}", group_id=f"{copy}/{group}", set=name, messages=turn)
         for name, members in sorted(groups.items())
         for copy, group in enumerate(rng.choices(sorted(members), k=len(members)))
-        for one_id in members[group]
+        for conversation_id in members[group]
     ]
     rng.shuffle(drawn)
     return drawn
 
 
-def together(read: Sequence[Mapping[str, Any]]) -> Forced:
-    """The likelihoods of several groups as one."""
+def together(parts: Sequence[Mapping[str, Any]]) -> Forced:
+    """The likelihoods of several groups, concatenated."""
     kept: dict[str, list[float]] = defaultdict(list)
-    for one in read:
-        for name, values in one["kept"].items():
+    for part in parts:
+        for name, values in part["kept"].items():
             kept[name] += values
-    return Forced([margin for one in read for margin in one["margins"]], kept)
+    return Forced([margin for part in parts for margin in part["margins"]], kept)
 
 
 def table(stored: Mapping[str, Any], replays: Sequence[Replay]) -> Iterator[str]:
-    """A line a method: how the two picks compare on the test split, and what racing cost."""
+    """One line per method: the two picks compared on the test split, and the cost of racing."""
     rows = [
         [
-            {"conversation_id": one_id, "group_id": group, "set": name, "outcome": outcome}
-            for (one_id, group, name), outcome in zip(stored["test"]["asked"], outcomes, strict=True)
+            {"conversation_id": conversation_id, "group_id": group, "set": name, "outcome": outcome}
+            for (conversation_id, group, name), outcome in zip(stored["test"]["asked"], outcomes, strict=True)
             if name == "target"
         ]
         for outcomes in stored["test"]["outcomes"]
     ]
-    pairs = {pair for one in replays for pair in one.picks.values()}
+    pairs = {pair for replayed in replays for pair in replayed.picks.values()}
     changes = {(full, raced): changes_by_set(rows[full + 1], rows[raced + 1])["target"] for full, raced in pairs}
     yield "method    cells  within noise  not below it  same cell  mean difference  worst  generations (most)"
     for name in replays[0].picks:
-        found = [changes[one.picks[name]] for one in replays]
-        shares = [one.shares[name] for one in replays]
+        differences = [changes[replayed.picks[name]] for replayed in replays]
+        shares = [replayed.shares[name] for replayed in replays]
         yield (
-            f"{name:9} {stored['methods'].count(name):5}  {fmean(one.low <= 0 <= one.high for one in found):12.3f}"
-            f"  {fmean(one.high >= 0 for one in found):12.3f}"
-            f"  {fmean(one.picks[name][0] == one.picks[name][1] for one in replays):9.2f}"
-            f"  {fmean(one.value for one in found):+15.4f}  {min(one.value for one in found):+5.3f}"
+            f"{name:9} {stored['methods'].count(name):5}"
+            f"  {fmean(change.low <= 0 <= change.high for change in differences):12.3f}"
+            f"  {fmean(change.high >= 0 for change in differences):12.3f}"
+            f"  {fmean(replayed.picks[name][0] == replayed.picks[name][1] for replayed in replays):9.2f}"
+            f"  {fmean(change.value for change in differences):+15.4f}"
+            f"  {min(change.value for change in differences):+5.3f}"
             f"  {fmean(shares):.3f} ({max(shares):.3f})"
         )
-    shares = [one.shares["all"] for one in replays]
+    shares = [replayed.shares["all"] for replayed in replays]
     yield f"all       {len(stored['methods']):5}  generations {fmean(shares):.3f} (at most {max(shares):.3f})"
 
 

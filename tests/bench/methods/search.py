@@ -32,7 +32,7 @@ ROWS = 256
 
 @dataclass(frozen=True)
 class Case:
-    """A trained surrogate, the negative traces to search on, others to judge by, and sigma."""
+    """A trained surrogate, negative traces to search on, held-out negative traces for evaluation, and sigma."""
 
     surrogate: Surrogate
     negatives: TraceSet
@@ -40,14 +40,14 @@ class Case:
     sigma: Tensor
 
     def objectives(self, S_CLE: Tensor, lambdas: tuple[float, ...]) -> list[float]:
-        """Mean BCE towards the positive class of the held-out negatives, plus the L1 term, by the plain formulas."""
+        """Mean BCE of the held-out negatives towards the positive class plus the L1 term, from the plain formulas."""
         z_NTLE, mask_NT = self.held_out.padded(range(len(self.held_out)))
-        found = []
+        values = []
         for weight, S_LE in zip(lambdas, S_CLE, strict=True):
             shifted = z_NTLE + self.sigma[:, None] * S_LE
             logits = surrogate_logits(self.surrogate.state_dict(), shifted, mask_NT.sum(dim=1))
-            found.append(float(torch.nn.functional.softplus(-logits).mean() + weight * S_LE.abs().sum()))
-        return found
+            values.append(float(torch.nn.functional.softplus(-logits).mean() + weight * S_LE.abs().sum()))
+        return values
 
 
 def main() -> None:
@@ -80,31 +80,32 @@ def case(n: int, seed: int, lengths: tuple[int, int] = (10, 120)) -> Case:
     return Case(train_surrogate(fitted_on, epochs=6, seed=seed), negatives, held_out, fitted_on.sigma())
 
 
-def _speeds(one: Case, epochs: int, published: bool) -> None:
+def _speeds(problem: Case, epochs: int, published: bool) -> None:
     fast, few = MascingConfig(), MascingConfig(mode="exact", search_epochs=epochs)
     print(
-        f"{len(one.negatives)} negative traces, {len(one.negatives.z)} tokens, {len(fast.lambdas)} lambdas", flush=True
+        f"{len(problem.negatives)} negative traces, {len(problem.negatives.z)} tokens, {len(fast.lambdas)} lambdas",
+        flush=True,
     )
-    samples = [one.negatives.subset([index]).z for index in range(len(one.negatives))]
-    weights = one.surrogate.state_dict()
-    naive, _ = _timed(lambda: published_search(weights, samples, one.sigma, 1e-4, epochs, seed=0))
+    samples = [problem.negatives.subset([index]).z for index in range(len(problem.negatives))]
+    weights = problem.surrogate.state_dict()
+    naive, _ = _timed(lambda: published_search(weights, samples, problem.sigma, 1e-4, epochs, seed=0))
     naive *= EPOCHS / epochs * len(fast.lambdas)
-    exact, _ = _timed(partial(searched, one, few))
-    found, S_CLE = _timed(partial(searched, one, fast))
+    exact, _ = _timed(partial(searched, problem, few))
+    fast_seconds, S_CLE = _timed(partial(searched, problem, fast))
     print(f"published loop: {naive:.1f} s of CPU for {EPOCHS} epochs (scaled from {epochs}, and from one lambda)")
     print(f"exact mode: {naive / (exact * EPOCHS / epochs):.2f}x ({exact * EPOCHS / epochs:.1f} s, scaled likewise)")
-    print(f"fast mode: {naive / found:.1f}x ({found:.1f} s in full)", flush=True)
-    print(f"held-out objective, S = 0: {_shown(one.objectives(0 * S_CLE, fast.lambdas))}")
-    print(f"held-out objective, fast mode: {_shown(one.objectives(S_CLE, fast.lambdas))}", flush=True)
+    print(f"fast mode: {naive / fast_seconds:.1f}x ({fast_seconds:.1f} s in full)", flush=True)
+    print(f"held-out objective, S = 0: {_shown(problem.objectives(0 * S_CLE, fast.lambdas))}")
+    print(f"held-out objective, fast mode: {_shown(problem.objectives(S_CLE, fast.lambdas))}", flush=True)
     if published:
-        whole = MascingConfig(mode="exact", search_epochs=EPOCHS)
-        seconds, S_CLE = _timed(partial(searched, one, whole))
-        print(f"held-out objective, exact mode: {_shown(one.objectives(S_CLE, fast.lambdas))} ({seconds:.1f} s)")
+        published_config = MascingConfig(mode="exact", search_epochs=EPOCHS)
+        seconds, S_CLE = _timed(partial(searched, problem, published_config))
+        print(f"held-out objective, exact mode: {_shown(problem.objectives(S_CLE, fast.lambdas))} ({seconds:.1f} s)")
 
 
-def searched(one: Case, config: MascingConfig) -> Tensor:
-    """S of all lambdas."""
-    return search([one.surrogate], one.negatives, one.sigma, config, 0)
+def searched(problem: Case, config: MascingConfig) -> Tensor:
+    """S for all lambdas."""
+    return search([problem.surrogate], problem.negatives, problem.sigma, config, 0)
 
 
 def _timed(work: Callable[[], Tensor]) -> tuple[float, Tensor]:
@@ -127,7 +128,7 @@ def _peaks() -> None:
 
 
 def _growth(what: str, n: int) -> int:
-    """Megabytes by which the peak of this process rises while it trains for one epoch, or searches, on ``n`` traces.
+    """Growth of this process's peak memory in megabytes while it trains for one epoch or searches on ``n`` traces.
 
     The shards of ROWS traces are read from disk one by one; all but the last are copies of one file.
     """

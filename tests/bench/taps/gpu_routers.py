@@ -71,7 +71,7 @@ def _model(name: str, device: torch.device, tiny: bool) -> Any:
     build, config, sizes = MODELS[name]
     torch.manual_seed(0)
     settings = config(**(sizes | TINY if tiny else sizes), pad_token_id=0, bos_token_id=1, eos_token_id=2)
-    # Made on the device in the dtype that it is used in: a float32 copy on the host would be twice as large.
+    # Build the model on the device in its final dtype: a float32 copy on the host would be twice as large.
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)
     try:

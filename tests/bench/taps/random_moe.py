@@ -1,4 +1,4 @@
-"""A random MoE of about 50M parameters, and prompts of mixed length for it: median 100 tokens, a long tail to 800."""
+"""A random MoE of about 50M parameters, and prompts of mixed length: median 100 tokens, with a tail up to 800."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,7 +37,7 @@ def random_moe() -> Any:
 
 
 def mixed_prompts(n: int, seed: int = 0) -> list[Prompt]:
-    """Prompts of random ids; all of it is question but for the closing tokens."""
+    """Prompts of random ids; all tokens but the closing ones belong to the question."""
     draw = torch.Generator().manual_seed(seed)
     lengths = (100 * torch.exp(0.8 * torch.randn(n, generator=draw))).long().clamp(16, 800).tolist()
     return [_prompt(f"p{index}", length, draw) for index, length in enumerate(lengths)]

@@ -1,4 +1,4 @@
-"""Recording against the plain decoder forward, and against the usual way, in speed and peak memory.
+"""Speed and peak memory of recording, against the plain decoder forward and against the usual way.
 
 Run from the root: ``OMP_NUM_THREADS=1 python -m tests.bench.taps.recording``.
 """
@@ -61,7 +61,7 @@ def _peaks(n: int) -> None:
 
 
 def _growth(way: str, n: int) -> int:
-    """Megabytes by which this process's peak memory rises above what the loaded model and the prompts take."""
+    """Growth of this process's peak memory in megabytes above the loaded model and the prompts."""
     model, prompts = random_moe(), mixed_prompts(n)
     before = peak_memory.start_anew()
     with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Steered against unsteered generation, and the time to install and to swap a mask of 94 layers x 512 experts.
+"""Speed of steered against unsteered generation, and the time to install and swap a mask of 94 layers x 512 experts.
 
 Run from the root: ``OMP_NUM_THREADS=1 python -m tests.bench.taps.steering``.
 """
@@ -47,7 +47,7 @@ def generation(model: Any, batch: int, prompt: int, new: int, turns: int) -> Pai
 
 
 def mask_times(model: Any, turns: int = 9) -> tuple[list[float], list[float]]:
-    """Milliseconds to install a mask on a model, and to swap it for another, of every turn."""
+    """Milliseconds to install a mask on a model and to swap it for another, for every turn."""
     first, second = any_mask(model, seed=1), any_mask(model, seed=2)
     installs, swaps = [], []
     for _ in range(turns):
@@ -62,7 +62,7 @@ def mask_times(model: Any, turns: int = 9) -> tuple[list[float], list[float]]:
 
 
 def described(installs: list[float], swaps: list[float]) -> str:
-    """Medians, and the quickest swap: what it takes where nothing else runs."""
+    """Medians, and the fastest swap, which shows the time on an idle machine."""
     return (
         f"install with its proof {statistics.median(installs):.0f} ms, "
         f"swap {statistics.median(swaps):.2f} ms (medians; quickest swap {min(swaps):.2f} ms)"

@@ -1,4 +1,4 @@
-"""What recording is compared with: the decoder alone, and the way published scripts record."""
+"""The references for recording: the decoder alone, and the way published scripts record."""
 
 import pickle
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ USUAL_BATCH = 16
 
 
 def plain_forward(model: Any, prompts: Sequence[Prompt]) -> None:
-    """The decoder over the batches that recording makes, recording nothing."""
+    """Run the decoder on the batches that recording makes, without recording."""
     decoder = model.get_decoder()
     with torch.no_grad():
         for batch in length_sorted_batches([len(prompt.token_ids) for prompt in prompts], BATCH_TOKENS):
@@ -29,7 +29,7 @@ def plain_forward(model: Any, prompts: Sequence[Prompt]) -> None:
 
 
 def recorded_forward(model: Any, prompts: Sequence[Prompt]) -> None:
-    """The same with the router logits of every token kept as float16 on the host."""
+    """Run the same batches and store the router logits of every token as float16 on the host."""
     record_prompts(model, prompts, BATCH_TOKENS)
 
 
@@ -47,8 +47,8 @@ def shards(model: Any, prompts: Sequence[Prompt], folder: Path) -> None:
 
 
 def usual(model: Any, prompts: Sequence[Prompt], file: Path) -> None:
-    """Batches in the order of the input, left padding, the whole causal LM, one pickle of all at the end."""
-    everything = []
+    """Record the usual way: batches in input order, left padding, the whole causal LM, one pickle at the end."""
+    recorded = []
     with torch.no_grad():
         for start in range(0, len(prompts), USUAL_BATCH):
             rows = [prompt.token_ids for prompt in prompts[start : start + USUAL_BATCH]]
@@ -58,9 +58,9 @@ def usual(model: Any, prompts: Sequence[Prompt], file: Path) -> None:
             output = model(input_ids=ids_BT, attention_mask=mask_BT, output_router_logits=True)
             z_BTLE = torch.stack([layer.view(len(rows), length, -1) for layer in output.router_logits], 2)
             for row, z_TLE in zip(rows, z_BTLE, strict=True):
-                everything.append(z_TLE[length - len(row) :].half().cpu().numpy())
+                recorded.append(z_TLE[length - len(row) :].half().cpu().numpy())
     with file.open("wb") as out:
-        pickle.dump(everything, out)
+        pickle.dump(recorded, out)
 
 
 def _regions(prompt: Prompt) -> torch.Tensor:

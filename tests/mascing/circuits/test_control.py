@@ -36,8 +36,8 @@ def overrides(draw: st.DrawFn) -> Candidate:
 def biases(draw: st.DrawFn) -> Candidate:
     """Any additive mask, from no entry to entries everywhere."""
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
-    kept = torch.rand(3, 6, generator=generator) < draw(st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0]))
-    return Candidate("mascing", {}, Mask.from_bias(torch.randn(3, 6, generator=generator) * kept, SPEC))
+    nonzero = torch.rand(3, 6, generator=generator) < draw(st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0]))
+    return Candidate("mascing", {}, Mask.from_bias(torch.randn(3, 6, generator=generator) * nonzero, SPEC))
 
 
 def values(mask: Mask) -> Tensor:
@@ -58,8 +58,8 @@ def test_every_layer_keeps_its_entries_on_other_experts(candidate: Candidate, se
     for before_E, after_E in zip(values(candidate.mask), values(control), strict=True):
         assert sorted(after_E.tolist()) == sorted(before_E.tolist())
         n_entries = int(before_E.count_nonzero())
-        both = int(((before_E != 0) & (after_E != 0)).sum())
-        assert both == max(0, 2 * n_entries - SPEC.n_experts)
+        common = int(((before_E != 0) & (after_E != 0)).sum())
+        assert common == max(0, 2 * n_entries - SPEC.n_experts)
 
 
 def test_every_free_expert_is_drawn_and_about_equally_often() -> None:
@@ -72,8 +72,8 @@ def test_every_free_expert_is_drawn_and_about_equally_often() -> None:
 
 
 def test_the_seed_decides_and_is_recorded() -> None:
-    first, again, other = (shuffled(additive(), seed) for seed in (1, 1, 2))
-    assert first.mask.digest == again.mask.digest
+    first, repeated, other = (shuffled(additive(), seed) for seed in (1, 1, 2))
+    assert first.mask.digest == repeated.mask.digest
     assert first.mask.digest != other.mask.digest
     assert first.method == "random"
     assert first.cell == {"of": "gradient", "l1": 0.01, "seed": 1}

@@ -40,8 +40,8 @@ def test_help_loads_nothing_heavy() -> None:
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    said = capsys.readouterr().out
-    assert all(f" {command} " in said for command in ("demo", "run", "plan", "report", "mask", "doctor"))
+    output = capsys.readouterr().out
+    assert all(f" {command} " in output for command in ("demo", "run", "plan", "report", "mask", "doctor"))
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,10 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_every_command_teaches_by_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
-    said = " ".join(capsys.readouterr().out.split())
-    assert "Example" in said
-    assert f"mascing {' '.join(command)}" in said.partition("Example")[2]
-    assert ("--storage" in said) == (command != ["plan"])  # a plan needs no data
+    output = " ".join(capsys.readouterr().out.split())
+    assert "Example" in output
+    assert f"mascing {' '.join(command)}" in output.partition("Example")[2]
+    assert ("--storage" in output) == (command != ["plan"])  # a plan needs no data
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_a_run_goes_on_with_confounded_classes_only_where_it_is_told_to(
     judge = {"kind": "exact"}
     behaviour = {"name": "b", "conversations": "c.jsonl", "target": judge, "utility": judge, "protected": judge}
     (tmp_path / "run.yaml").write_text(json.dumps({"model": {"path": "m"}, "behaviour": behaviour}))
-    said = refused(capsys, "run", str(tmp_path / "run.yaml"), "--storage", str(tmp_path), *options)
-    assert said.endswith(f"allowed: {bool(options)}")
+    output = refused(capsys, "run", str(tmp_path / "run.yaml"), "--storage", str(tmp_path), *options)
+    assert output.endswith(f"allowed: {bool(options)}")
 
 
 def test_a_report_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,9 +140,9 @@ def test_masks_are_composed_into_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     for path, value in zip(paths, (1.0, -0.25), strict=False):
         Mask.from_bias(torch.tensor([[value, 0, 0, 0]]), SPEC).save(path)
     assert main(["mask", "compose", *paths[:2], "--out", paths[2]]) == 0
-    said = capsys.readouterr().out
-    assert "expert   0  1: +1.000, 2: -0.250 -> +0.750" in said
-    assert f"next: prove it on its model: mascing mask verify {paths[2]}" in said
+    output = capsys.readouterr().out
+    assert "expert   0  1: +1.000, 2: -0.250 -> +0.750" in output
+    assert f"next: prove it on its model: mascing mask verify {paths[2]}" in output
     assert bias_of(Mask.load(paths[2])).tolist() == [[0.75, 0.0, 0.0, 0.0]]
 
 
@@ -160,5 +160,5 @@ def test_a_file_that_is_no_mask_is_refused(tmp_path: Path, capsys: pytest.Captur
 
 def test_verify_refuses_a_model_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Mask.from_bias(torch.ones(1, 4), SPEC).save(str(tmp_path / "mask.safetensors"))
-    said = refused(capsys, "mask", "verify", str(tmp_path), "--model", str(tmp_path / "nowhere"))
-    assert "does not exist" in said
+    output = refused(capsys, "mask", "verify", str(tmp_path), "--model", str(tmp_path / "nowhere"))
+    assert "does not exist" in output

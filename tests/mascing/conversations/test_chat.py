@@ -74,10 +74,10 @@ def test_spans_cut_the_rendered_text_at_the_last_turn(texts: list[str], system: 
     tok = tokenizer()
     chat = conversation("c", *texts, system=system)
     turns = [{"role": m.role, "content": m.content} for m in chat.messages]
-    whole = tok.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    full = tok.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     parts = read(tok, render(tok, chat))
     assert parts[1:] == (texts[-1], CHATML_END)
-    assert "".join(parts) == whole
+    assert "".join(parts) == full
 
 
 def test_a_word_like_the_stand_in_does_not_confuse() -> None:
@@ -126,18 +126,18 @@ def test_a_template_that_prints_the_date_prints_the_same_one_every_day() -> None
 def test_truncation_takes_the_oldest_tokens() -> None:
     tok = tokenizer()
     chat = conversation("c", "long ago", "yes", "and now?")
-    whole = render(tok, chat)
+    full = render(tok, chat)
     short = render(tok, chat, max_tokens=50)
-    assert short.token_ids == whole.token_ids[-50:]
+    assert short.token_ids == full.token_ids[-50:]
     assert read(tok, short)[1:] == ("and now?", CHATML_END)
-    assert render(tok, chat, max_tokens=10_000) == whole
+    assert render(tok, chat, max_tokens=10_000) == full
 
 
 def test_truncation_never_cuts_into_the_question() -> None:
     tok = tokenizer()
     chat = conversation("c", "long ago", "yes", "and now?")
-    whole = render(tok, chat)
-    needed = len(whole.token_ids) - whole.question[0]
+    full = render(tok, chat)
+    needed = len(full.token_ids) - full.question[0]
     assert render(tok, chat, max_tokens=needed).question == (0, len("and now?"))
     with pytest.raises(DataError, match=f"'c'.*does not fit into {needed - 1} tokens"):
         render(tok, chat, max_tokens=needed - 1)

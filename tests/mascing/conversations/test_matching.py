@@ -19,24 +19,24 @@ def pairs(*rows: Conversation, **config: object) -> list[tuple[str, str]]:
 
 
 def test_a_group_is_paired_within_itself_however_it_words_its_requests() -> None:
-    found = pairs(
+    matched = pairs(
         conversation("a", "positive", "mend my old boots", group="boots"),
         conversation("b", "positive", "water the green plants", group="plants"),
         conversation("c", "negative", "mend my old boots", group="plants"),
         conversation("d", "negative", "water the green plant", group="boots"),
     )
-    assert sorted(found) == [("a", "d"), ("b", "c")]
+    assert sorted(matched) == [("a", "d"), ("b", "c")]
 
 
 def test_across_groups_requests_of_similar_words_are_paired() -> None:
-    found = pairs(
+    matched = pairs(
         conversation("a", "positive", "mend my old boots"),
         conversation("b", "positive", "water the green plants"),
         conversation("c", "negative", "water these green plants"),
         conversation("d", "negative", "mend these old boots"),
         conversation("e", "negative", "sing us a short song"),
     )
-    assert sorted(found) == [("a", "d"), ("b", "c")]
+    assert sorted(matched) == [("a", "d"), ("b", "c")]
 
 
 @pytest.mark.parametrize(
@@ -48,32 +48,32 @@ def test_across_groups_requests_of_similar_words_are_paired() -> None:
     ],
 )
 def test_what_differs_is_no_pair_unless_that_is_left_out(kind: str, other: Conversation) -> None:
-    one = conversation("p", "positive")
+    positive = conversation("p", "positive")
     with pytest.raises(DataError, match="no positive conversation has a negative one"):
-        pairs(one, other, length_ratio=1.1)
+        pairs(positive, other, length_ratio=1.1)
     rest = [name for name in ("turns", "length", "topic") if name != kind]
-    assert pairs(one, other, on=rest, length_ratio=10 if kind == "turns" else 1.1) == [("p", "n")]
+    assert pairs(positive, other, on=rest, length_ratio=10 if kind == "turns" else 1.1) == [("p", "n")]
 
 
 def test_no_conversation_is_in_two_pairs_and_the_closest_length_wins() -> None:
-    found = pairs(
+    matched = pairs(
         conversation("short", "positive", "x" * 10, group="g"),
         conversation("long", "positive", "x" * 13, group="g"),
         conversation("n", "negative", "x" * 12, group="g"),
         conversation("m", "negative", "x" * 30, group="g"),
     )
-    assert found == [("long", "n")]
+    assert matched == [("long", "n")]
 
 
 def test_many_equal_conversations_are_paired_as_far_as_they_go() -> None:
     rows = [conversation(f"{label}{number}", label) for label in ("positive", "negative") for number in range(120)]
-    found = matched_pairs(rows[:-20], MatchingConfig())
-    assert len(found) == len(dict(found)) == len({negative for _, negative in found}) == 100
-    assert found == matched_pairs(rows[:-20], MatchingConfig())
+    matched = matched_pairs(rows[:-20], MatchingConfig())
+    assert len(matched) == len(dict(matched)) == len({negative for _, negative in matched}) == 100
+    assert matched == matched_pairs(rows[:-20], MatchingConfig())
 
 
 def test_the_error_says_how_the_classes_look_and_what_to_do() -> None:
     rows = [conversation("p", "positive", "hi", earlier=3), conversation("n", "negative", "hello")]
-    said = r"1 positive with 4 to 4 user turns and 8 to 8 characters; 1 negative with 1 to 1 .*`behaviour.matching`"
-    with pytest.raises(DataError, match=said):
+    message = r"1 positive with 4 to 4 user turns and 8 to 8 characters; 1 negative with 1 to 1 .*`behaviour.matching`"
+    with pytest.raises(DataError, match=message):
         matched_pairs(rows, MatchingConfig())

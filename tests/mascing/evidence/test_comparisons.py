@@ -1,4 +1,4 @@
-"""Paired tests, multiplicity and agreement: against known results and brute force."""
+"""Paired tests, multiplicity and agreement, checked against known results and brute force."""
 
 from itertools import product
 
@@ -12,7 +12,7 @@ from mascing.statistics import cluster_permutation, holm, kappa, mcnemar
 LETTERS: dict[str, Outcome] = {"h": "hit", "m": "miss", "u": "unscored"}
 
 
-def said(letters: str) -> list[Outcome]:
+def outcomes(letters: str) -> list[Outcome]:
     return [LETTERS[letter] for letter in letters]
 
 
@@ -26,42 +26,44 @@ def in_groups(n: int, size: int) -> list[str]:
 
 @pytest.mark.parametrize(("gains", "losses"), [(10, 2), (3, 3), (7, 0), (0, 12)])
 def test_both_tests_are_the_exact_sign_test_on_independent_conversations(gains: int, losses: int) -> None:
-    before = said("m" * gains + "h" * losses + "hm" * 10)
-    after = said("h" * gains + "m" * losses + "hm" * 10)
+    before = outcomes("m" * gains + "h" * losses + "hm" * 10)
+    after = outcomes("h" * gains + "m" * losses + "hm" * 10)
     expected = binomtest(gains, gains + losses).pvalue
     assert mcnemar(before, after) == pytest.approx(expected)
     assert cluster_permutation(before, after, alone(len(before))) == pytest.approx(expected)
 
 
 def test_swapping_whole_groups_is_what_brute_force_counts() -> None:
-    before, after = said("mmmhmmhmmmhm"), said("hhhmhhmhhhmm")
+    before, after = outcomes("mmmhmmhmmmhm"), outcomes("hhhmhhmhhhmm")
     groups = in_groups(12, 3)
     sums = [
         sum((b == "hit") - (a == "hit") for a, b, g in zip(before, after, groups, strict=True) if g == group)
         for group in dict.fromkeys(groups)
     ]
-    totals = [sum(sign * one for sign, one in zip(signs, sums, strict=True)) for signs in product((1, -1), repeat=4)]
+    totals = [
+        sum(sign * total for sign, total in zip(signs, sums, strict=True)) for signs in product((1, -1), repeat=4)
+    ]
     expected = np.mean([abs(total) >= abs(sum(sums)) for total in totals])
     assert cluster_permutation(before, after, groups) == pytest.approx(float(expected))
 
 
 def test_a_gain_in_few_groups_is_less_sure_than_mcnemar_says() -> None:
-    before, after = said("m" * 12 + "hm" * 20), said("h" * 12 + "hm" * 20)
+    before, after = outcomes("m" * 12 + "hm" * 20), outcomes("h" * 12 + "hm" * 20)
     assert mcnemar(before, after) < 0.001
     assert cluster_permutation(before, after, in_groups(52, 4)) == 0.25
 
 
 def test_unscored_replies_make_a_difference_less_sure() -> None:
-    before, after = said("m" * 12 + "h" * 8), said("h" * 12 + "h" * 8)
-    lost = said("h" * 9 + "u" * 3 + "h" * 8)
+    before, after = outcomes("m" * 12 + "h" * 8), outcomes("h" * 12 + "h" * 8)
+    lost = outcomes("h" * 9 + "u" * 3 + "h" * 8)
     assert mcnemar(before, lost) > mcnemar(before, after)
-    assert mcnemar(before, said("u" * 20)) == 1
-    assert cluster_permutation(before, said("u" * 20), alone(20)) == 1
+    assert mcnemar(before, outcomes("u" * 20)) == 1
+    assert cluster_permutation(before, outcomes("u" * 20), alone(20)) == 1
 
 
 def test_equal_sides_are_no_evidence() -> None:
-    same = said("hm" * 10)
-    assert mcnemar(same, same) == cluster_permutation(same, same, alone(20)) == 1
+    unchanged = outcomes("hm" * 10)
+    assert mcnemar(unchanged, unchanged) == cluster_permutation(unchanged, unchanged, alone(20)) == 1
 
 
 def test_holm_multiplies_by_what_is_left_and_keeps_the_order() -> None:
@@ -72,33 +74,33 @@ def test_holm_multiplies_by_what_is_left_and_keeps_the_order() -> None:
 
 def test_kappa_is_agreement_beyond_chance() -> None:
     # The example of Cohen (1960): 20, 5, 10, 15 of 50.
-    one = said("h" * 25 + "m" * 25)
-    other = said("h" * 20 + "m" * 5 + "h" * 10 + "m" * 15)
-    found = kappa(one, other, alone(50))
-    assert found.value == pytest.approx(0.4)
-    assert found.low < 0.4 < found.high
-    together = kappa(one, other, in_groups(50, 5))
-    assert together.low < found.low
+    first = outcomes("h" * 25 + "m" * 25)
+    second = outcomes("h" * 20 + "m" * 5 + "h" * 10 + "m" * 15)
+    agreement = kappa(first, second, alone(50))
+    assert agreement.value == pytest.approx(0.4)
+    assert agreement.low < 0.4 < agreement.high
+    together = kappa(first, second, in_groups(50, 5))
+    assert together.low < agreement.low
 
 
 def test_judges_that_always_agree_are_sure_only_with_many_conversations() -> None:
-    few, many = said("hm" * 4), said("hm" * 100)
+    few, many = outcomes("hm" * 4), outcomes("hm" * 100)
     assert kappa(few, few, alone(8)).value == kappa(many, many, alone(200)).value == 1
     assert kappa(few, few, alone(8)).low < 0.5
     assert kappa(many, many, alone(200)).low > 0.9
 
 
 def test_judges_who_say_one_thing_only_agree_by_chance() -> None:
-    found = kappa(said("h" * 40), said("h" * 40), alone(40))
-    assert (found.value, found.low) == (0, 0)
+    agreement = kappa(outcomes("h" * 40), outcomes("h" * 40), alone(40))
+    assert (agreement.value, agreement.low) == (0, 0)
 
 
 def test_unscored_pairs_widen_kappa_both_ways() -> None:
-    one, other = said("hm" * 20), said("hm" * 15 + "u" * 10)
-    found, full = kappa(one, other, alone(40)), kappa(one, said("hm" * 20), alone(40))
-    assert found.unscored == 10
-    assert found.low < full.low - 0.2
-    assert found.value == 1
+    first, second = outcomes("hm" * 20), outcomes("hm" * 15 + "u" * 10)
+    agreement, full = kappa(first, second, alone(40)), kappa(first, outcomes("hm" * 20), alone(40))
+    assert agreement.unscored == 10
+    assert agreement.low < full.low - 0.2
+    assert agreement.value == 1
 
 
 def test_kappa_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -110,6 +112,6 @@ def test_kappa_holds_the_truth_about_as_often_as_it_says() -> None:
         agrees = rng.random(120) < rates
         judged: list[Outcome] = ["hit" if hit else "miss" for hit in label == agrees]
         labels: list[Outcome] = ["hit" if hit else "miss" for hit in label]
-        found = kappa(labels, judged, in_groups(120, 3))
-        inside += found.low <= 0.6 <= found.high
+        agreement = kappa(labels, judged, in_groups(120, 3))
+        inside += agreement.low <= 0.6 <= agreement.high
     assert 0.91 <= inside / 120 <= 0.985

@@ -1,4 +1,4 @@
-"""Gates: what passes, what fails, and sentences that say why."""
+"""Gates: what passes, what fails, and the reasons given."""
 
 import pytest
 

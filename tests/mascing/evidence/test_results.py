@@ -17,7 +17,7 @@ Rows = list[dict[str, Any]]
 
 
 def rows(kind: str, outcomes: str, method: str = "baseline") -> Rows:
-    """One row a letter: h hit, m miss, u unscored; two neighbours share a group."""
+    """One row per letter: h hit, m miss, u unscored; two neighbours share a group."""
     names = {"h": "hit", "m": "miss", "u": "unscored"}
     return [
         {
@@ -69,7 +69,7 @@ def test_a_method_is_compared_with_the_baseline_on_the_same_conversations() -> N
 
 
 def test_gates_see_the_paired_loss_and_not_the_rates() -> None:
-    # As many utility replies won as lost: the rate is the same, and what else may be lost is less sure.
+    # As many utility replies are gained as lost: the rate stays the same, but its interval is wider.
     traded = rows("target", "h" * 96 + "mmmu") + rows("utility/facts", "mmmmm" + "h" * 95) + KEPT[100:]
     assert result(BEFORE, traded).utility["facts"].value == result(BEFORE, AFTER).utility["facts"].value
     assert result(BEFORE, AFTER, max_utility_loss=0.05).gate == "pass"

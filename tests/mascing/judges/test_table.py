@@ -44,8 +44,11 @@ def test_a_new_judge_is_one_line_in_the_table(monkeypatch: pytest.MonkeyPatch) -
     behaviour = BehaviourConfig(
         name="b", conversations="c", target=length, utility=ExactJudge(), protected=ExactJudge()
     )
-    asked = Conversation(id="c", group_id="g", messages=(Message(role="user", content="?"),))
-    assert [verdict.outcome for verdict in judge_all(behaviour, [asked, asked], ["no", "yes"])] == ["miss", "hit"]
+    conversation = Conversation(id="c", group_id="g", messages=(Message(role="user", content="?"),))
+    assert [verdict.outcome for verdict in judge_all(behaviour, [conversation, conversation], ["no", "yes"])] == [
+        "miss",
+        "hit",
+    ]
     assert judge_identity(length) == {"judge": {"kind": "length", "least": 3}, "version": 2}
 
 

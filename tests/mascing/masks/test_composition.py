@@ -49,49 +49,49 @@ def forced(mask: Mask) -> tuple[list[list[int]], list[list[int]]]:
 def test_biases_add_up_and_opposite_signs_are_the_conflicts(seed: int, n: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     biases = [torch.randint(-1, 2, (2, 6), generator=generator).float() for _ in range(n)]
-    found = compose([Mask.from_bias(bias, SPEC) for bias in biases])
-    assert torch.equal(bias_of(found.mask), torch.stack(biases).sum(0))
-    told = {(conflict.layer, conflict.expert): conflict for conflict in found.conflicts}
+    composed = compose([Mask.from_bias(bias, SPEC) for bias in biases])
+    assert torch.equal(bias_of(composed.mask), torch.stack(biases).sum(0))
+    conflicts = {(conflict.layer, conflict.expert): conflict for conflict in composed.conflicts}
     for layer, depth in enumerate(SPEC.layer_ids):
         for expert in range(6):
-            asked = [float(bias[layer, expert]) for bias in biases]
-            assert ((depth, expert) in told) == (max(asked) > 0 > min(asked))
-            if (depth, expert) in told:
-                assert told[depth, expert].asked == tuple(asked)
-                assert told[depth, expert].left == sum(asked)
-                assert not told[depth, expert].crowded
-    assert found.shared == sum(sum(float(b[i, j]) != 0 for b in biases) > 1 for i in range(2) for j in range(6))
+            requests = [float(bias[layer, expert]) for bias in biases]
+            assert ((depth, expert) in conflicts) == (max(requests) > 0 > min(requests))
+            if (depth, expert) in conflicts:
+                assert conflicts[depth, expert].asked == tuple(requests)
+                assert conflicts[depth, expert].left == sum(requests)
+                assert not conflicts[depth, expert].crowded
+    assert composed.shared == sum(sum(float(b[i, j]) != 0 for b in biases) > 1 for i in range(2) for j in range(6))
 
 
 def test_a_bias_composed_with_itself_is_twice_as_strong_and_an_override_the_same() -> None:
     bias, forces = additive((0, 1, 0.5), (1, 2, -1.0)), override([(0, 1)], [(1, 2)])
-    twice, same = compose([bias, bias]), compose([forces, forces])
+    twice, forced_twice = compose([bias, bias]), compose([forces, forces])
     assert torch.equal(bias_of(twice.mask), 2 * bias_of(bias))
-    assert forced(same.mask) == forced(forces)
-    assert twice.conflicts == same.conflicts == ()
-    assert twice.shared == same.shared == 2
+    assert forced(forced_twice.mask) == forced(forces)
+    assert twice.conflicts == forced_twice.conflicts == ()
+    assert twice.shared == forced_twice.shared == 2
 
 
 def test_overrides_unite_and_an_expert_that_is_pulled_both_ways_is_left_alone() -> None:
-    found = compose([override([(0, 1), (1, 0)], [(0, 2)]), override([(0, 2)], [(1, 5)], epsilon=0.1)])
-    assert forced(found.mask) == ([[0, 1], [1, 0]], [[1, 5]])
-    assert found.mask.rule.epsilon == pytest.approx(0.1)
-    (conflict,) = found.conflicts
+    composed = compose([override([(0, 1), (1, 0)], [(0, 2)]), override([(0, 2)], [(1, 5)], epsilon=0.1)])
+    assert forced(composed.mask) == ([[0, 1], [1, 0]], [[1, 5]])
+    assert composed.mask.rule.epsilon == pytest.approx(0.1)
+    (conflict,) = composed.conflicts
     assert (conflict.layer, conflict.expert, conflict.asked, conflict.left) == (1, 2, (-1.0, 1.0), 0.0)
     assert not conflict.crowded
 
 
 def test_a_layer_with_too_many_activated_experts_keeps_the_strongest_and_says_so() -> None:
-    found = compose([override([(0, 0), (0, 1)], [], 0.3), override([(0, 2)], [], 0.9)])
-    assert forced(found.mask)[0] == [[0, 0], [0, 2]]
-    (conflict,) = found.conflicts
+    composed = compose([override([(0, 0), (0, 1)], [], 0.3), override([(0, 2)], [], 0.9)])
+    assert forced(composed.mask)[0] == [[0, 0], [0, 2]]
+    (conflict,) = composed.conflicts
     assert (conflict.layer, conflict.expert, conflict.crowded) == (1, 1, True)
 
 
 def test_a_layer_never_deactivates_so_many_that_fewer_than_top_k_are_left() -> None:
-    found = compose([override([], [(1, 0), (1, 1), (1, 2)], 0.2), override([], [(1, 3), (1, 4)], 0.6)])
-    assert forced(found.mask)[1] == [[1, 0], [1, 1], [1, 3], [1, 4]]
-    assert [(conflict.expert, conflict.crowded) for conflict in found.conflicts] == [(2, True)]
+    composed = compose([override([], [(1, 0), (1, 1), (1, 2)], 0.2), override([], [(1, 3), (1, 4)], 0.6)])
+    assert forced(composed.mask)[1] == [[1, 0], [1, 1], [1, 3], [1, 4]]
+    assert [(conflict.expert, conflict.crowded) for conflict in composed.conflicts] == [(2, True)]
 
 
 def test_the_provenance_lists_the_parts() -> None:
@@ -128,14 +128,14 @@ def test_mirrored_behaviours_conflict_everywhere_and_cancel(testbed_folder: Path
         for name in ("jailbreak-defence", "content-policy")
     )
     parts = [Mask.from_bias(defence, spec), Mask.from_bias(0.75 * policy, spec)]
-    found = compose(parts)
+    composed = compose(parts)
     planted = defence != 0
-    assert len(found.conflicts) == found.shared == int(planted.sum())
+    assert len(composed.conflicts) == composed.shared == int(planted.sum())
     data = (testbed_folder / "conversations-jailbreak-defence.jsonl").read_bytes()
-    asked = parse_conversations(decode_lines(data), 100_000)[0][:24]
+    conversations = parse_conversations(decode_lines(data), 100_000)[0][:24]
     generation = GenerationConfig(max_new_tokens=6)
     mirrored, plain, summed = (
-        generate(loaded, asked, mask, generation)
+        generate(loaded, conversations, mask, generation)
         for mask in (
             compose([parts[0], Mask.from_bias(policy, spec)]).mask,
             None,
@@ -143,5 +143,5 @@ def test_mirrored_behaviours_conflict_everywhere_and_cancel(testbed_folder: Path
         )
     )
     assert mirrored == plain
-    assert generate(loaded, asked, found.mask, generation) == summed
-    assert generate(loaded, asked, parts[0], generation) != plain
+    assert generate(loaded, conversations, composed.mask, generation) == summed
+    assert generate(loaded, conversations, parts[0], generation) != plain

@@ -100,9 +100,9 @@ def test_another_shape_than_the_models_is_refused(shape: tuple[int, ...]) -> Non
 
 
 def test_an_expert_both_on_and_off_is_refused() -> None:
-    both = torch.ones(2, 4, dtype=torch.bool)
+    every_expert_LE = torch.ones(2, 4, dtype=torch.bool)
     with pytest.raises(MaskError, match="both"):
-        Mask.from_override(both, both, torch.zeros(2, 4), SPEC)
+        Mask.from_override(every_expert_LE, every_expert_LE, torch.zeros(2, 4), SPEC)
 
 
 def test_an_epsilon_that_is_no_step_is_refused() -> None:
@@ -120,9 +120,9 @@ def test_a_file_of_both_rules_or_none_is_refused(names: tuple[str, ...]) -> None
 
 
 def test_what_is_no_mask_is_refused_in_one_line(tmp_path: Path) -> None:
-    whole = a_bias().to_bytes()
+    data = a_bias().to_bytes()
     other = {"mascing": json.dumps({"format": "mascing-mask-9"})}
-    cases = [b"", b"hello", whole[:40], whole[:-4], struct.pack("<Q", 2**60) + b"{}"]
+    cases = [b"", b"hello", data[:40], data[:-4], struct.pack("<Q", 2**60) + b"{}"]
     cases += [save({"bias": torch.zeros(2, 4)}), save({"bias": torch.zeros(2, 4)}, metadata=other)]
     for data in cases:
         with pytest.raises(MaskError) as error:

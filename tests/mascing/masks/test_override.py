@@ -47,9 +47,9 @@ def test_the_step_survives_rounding_in_every_dtype(dtype: torch.dtype, scale: fl
     on, off = torch.zeros(2, EXPERTS, dtype=torch.bool)
     on[2], off[4] = True, True
     edited = override(z, on, off, torch.tensor(1e-2))
-    others = [0, 1, 3, 5]
+    untouched = [0, 1, 3, 5]
     assert edited.dtype == dtype
-    assert torch.equal(edited[:, others], z[:, others])
+    assert torch.equal(edited[:, untouched], z[:, untouched])
     assert (edited[:, [2]] > z.amax(-1, keepdim=True)).all()
     assert (edited[:, [4]] < z.amin(-1, keepdim=True)).all()
 
@@ -59,9 +59,9 @@ def test_the_step_survives_rounding_in_every_dtype(dtype: torch.dtype, scale: fl
 def test_no_more_than_the_limit_and_those_of_the_highest_risk_difference(
     wanted: list[bool], risk: list[float], limit: int
 ) -> None:
-    kept = strongest(torch.tensor([wanted]), torch.tensor([risk]), limit)[0].tolist()
+    remaining = strongest(torch.tensor([wanted]), torch.tensor([risk]), limit)[0].tolist()
     ranked = sorted((e for e in range(EXPERTS) if wanted[e]), key=lambda e: (-risk[e], e))
-    assert {e for e in range(EXPERTS) if kept[e]} == set(ranked[:limit])
+    assert {e for e in range(EXPERTS) if remaining[e]} == set(ranked[:limit])
 
 
 @settings(max_examples=100, deadline=None)
@@ -76,8 +76,8 @@ def test_a_mask_never_activates_more_than_top_k_nor_leaves_fewer(
     assert int(rule.activated_LE.sum()) == min(sum(on), TOP_K)
     assert int(rule.deactivated_LE.sum()) == min(sum(off), EXPERTS - TOP_K)
     dropped = [risk[e] for e in range(EXPERTS) if off[e] and not rule.deactivated_LE[0, e]]
-    kept = [risk[e] for e in range(EXPERTS) if rule.deactivated_LE[0, e]]
-    assert not dropped or max(kept) <= min(dropped)
+    remaining = [risk[e] for e in range(EXPERTS) if rule.deactivated_LE[0, e]]
+    assert not dropped or max(remaining) <= min(dropped)
     z = torch.randn(20, EXPERTS, generator=torch.Generator().manual_seed(0))
     edited = override(z, rule.activated_LE[0], rule.deactivated_LE[0], torch.tensor(1e-2))
     for chosen in edited.topk(TOP_K).indices.tolist():

@@ -15,18 +15,18 @@ OVERRIDE = OverrideRule(
     torch.tensor([[0.5, 0.1, -0.25], [0.0, -1.0, 0.0]]),
     epsilon=0.02,
 )
-both = pytest.mark.parametrize("rule", [BIAS, OVERRIDE], ids=["bias", "override"])
+every_rule = pytest.mark.parametrize("rule", [BIAS, OVERRIDE], ids=["bias", "override"])
 
 
-@both
+@every_rule
 def test_its_tensors_and_its_epsilon_make_it_anew(rule: Rule) -> None:
-    again = rule_of(rule.tensors, rule.epsilon)
-    assert again.name == rule.name
-    assert again.epsilon == rule.epsilon
-    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in rule.tensors.items())
+    rebuilt = rule_of(rule.tensors, rule.epsilon)
+    assert rebuilt.name == rule.name
+    assert rebuilt.epsilon == rule.epsilon
+    assert all(torch.equal(rebuilt.tensors[name], tensor) for name, tensor in rule.tensors.items())
 
 
-@both
+@every_rule
 def test_an_entry_is_an_expert_with_a_sign(rule: Rule) -> None:
     assert torch.equal(rule.entries_LE, rule.signed_LE != 0)
 
@@ -42,7 +42,7 @@ def test_strength_is_in_units_of_each_layers_spread_or_the_size_of_the_priority(
     assert torch.equal(OVERRIDE.strength_LE(sigma_L), OVERRIDE.priority_LE.abs())
 
 
-@both
+@every_rule
 def test_restricted_does_the_same_to_the_kept_experts_and_nothing_to_the_others(rule: Rule) -> None:
     keep_LE = torch.tensor([[True, True, False], [True, True, True]])
     restricted = rule.restricted(keep_LE)
@@ -50,7 +50,7 @@ def test_restricted_does_the_same_to_the_kept_experts_and_nothing_to_the_others(
     assert restricted.epsilon == rule.epsilon
 
 
-@both
+@every_rule
 def test_moved_does_to_another_expert_what_was_done_to_the_first(rule: Rule) -> None:
     moved = rule.moved(torch.tensor([[1, 2, 0], [0, 2, 1]]))
     for tensor, before in zip(moved.tensors.values(), rule.tensors.values(), strict=True):

@@ -17,7 +17,7 @@ def test_the_highest_scores_go_first_and_every_layer_keeps_its_top_k() -> None:
     order = suppression_order(SCORE, find_routers(tiny_olmoe()))
     assert order[:7] == [(2, 7), (2, 6), (2, 5), (2, 4), (2, 3), (2, 2), (1, 7)]
     assert len(order) == 3 * 6
-    assert all(sum(layer == one for one, _ in order) == 6 for layer in range(3))
+    assert all(sum(layer == ranked_layer for ranked_layer, _ in order) == 6 for layer in range(3))
 
 
 def test_a_suppressed_expert_is_never_selected() -> None:
@@ -27,7 +27,7 @@ def test_a_suppressed_expert_is_never_selected() -> None:
     selected: set[tuple[int, int]] = set()
 
     def see(layer: int):  # type: ignore[no-untyped-def]
-        return lambda module, given: selected.update((layer, int(expert)) for expert in given[1].unique())
+        return lambda module, arguments: selected.update((layer, int(expert)) for expert in arguments[1].unique())
 
     hooks = [layer.mlp.experts.register_forward_pre_hook(see(at)) for at, layer in enumerate(model.model.layers)]
     with steer(model, suppressing(order, 18, spec)), torch.no_grad():

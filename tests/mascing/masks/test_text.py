@@ -78,8 +78,8 @@ def test_a_difference_of_overrides_tells_forced_experts_and_their_priority() -> 
 
 
 def test_masks_that_differ_in_their_facts_alone_say_so() -> None:
-    said = difference(bias({(0, 0): 1.0}, seed=0), bias({(0, 0): 1.0}, seed=1))
-    assert said.splitlines() == ["seed: 0 -> 1", "0 of 8 entries differ"]
+    text = difference(bias({(0, 0): 1.0}, seed=0), bias({(0, 0): 1.0}, seed=1))
+    assert text.splitlines() == ["seed: 0 -> 1", "0 of 8 entries differ"]
 
 
 def test_many_entries_are_folded_between_experts() -> None:

@@ -1,4 +1,4 @@
-"""What the searches of a made-up run found: grids with their rates on dev, and the surrogates' cards."""
+"""The search results of a synthetic run: grids with their rates on dev, and the surrogates' cards."""
 
 from typing import Any
 
@@ -35,8 +35,8 @@ def selection_facts(searched: list[str]) -> SelectFacts:
         for number, cell in enumerate(cells_of(method)):
             strength = number / len(cells_of(method))
             rates = {"utility": {"benign": 1 - 0.4 * strength**2}, "protected": {"forbidden": 0.97}}
-            told = {"judged": 76, "left": "", "foretold": {"target": 0.5 + 0.4 * strength}}
-            cells.append({"method": method, "cell": cell, "target_rate": 0.5 + 0.45 * strength, **rates, **told})
+            race = {"judged": 76, "left": "", "foretold": {"target": 0.5 + 0.4 * strength}}
+            cells.append({"method": method, "cell": cell, "target_rate": 0.5 + 0.45 * strength, **rates, **race})
     return SelectFacts.model_validate(
         {
             "baseline": {"target_rate": 0.51, "utility": {"benign": 1.0}, "protected": {"forbidden": 0.97}},

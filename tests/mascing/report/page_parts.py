@@ -1,4 +1,4 @@
-"""What a browser would find in a page: elements with attributes and text, plots, tables."""
+"""The parts of a page that a browser shows: elements with attributes and text, plots, tables."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ _VOID = {"meta", "link", "img", "br", "hr", "input"}
 
 @dataclass
 class Element:
-    """One element; ``text`` holds its own text and that of everything in it."""
+    """One element; ``text`` holds its own text and that of its descendants."""
 
     tag: str
     attributes: dict[str, str]
@@ -19,14 +19,14 @@ class Element:
     text: str = ""
 
     def all(self, tag: str) -> list["Element"]:
-        """Every element of this tag below this one, in order."""
-        found = []
+        """Every descendant with this tag, in order."""
+        elements = []
         for child in self.children:
-            found += ([child] if child.tag == tag else []) + child.all(tag)
-        return found
+            elements += ([child] if child.tag == tag else []) + child.all(tag)
+        return elements
 
     def words(self) -> str:
-        """The text with whitespace put in order."""
+        """The text with normalised whitespace."""
         return " ".join(self.text.split())
 
 
@@ -58,17 +58,17 @@ class Page(HTMLParser):
             element = element.parent
 
     def all(self, tag: str) -> list[Element]:
-        """Every element of this tag, in order."""
+        """Every element with this tag, in order."""
         return self.root.all(tag)
 
     def at(self, key: str) -> Element:
-        """The element of this id."""
+        """The element with this id."""
 
-        def found(element: Element) -> list[Element]:
+        def matches(element: Element) -> list[Element]:
             here = [element] if element.attributes.get("id") == key else []
-            return here + [match for child in element.children for match in found(child)]
+            return here + [match for child in element.children for match in matches(child)]
 
-        (element,) = found(self.root)
+        (element,) = matches(self.root)
         return element
 
     @property
@@ -77,6 +77,6 @@ class Page(HTMLParser):
         return {figure.attributes["id"]: json.loads(figure.all("script")[0].text) for figure in self.all("figure")}
 
     def table(self, caption: str) -> list[list[str]]:
-        """The rows of the table of this caption, its head first."""
+        """The rows of the table with this caption, header first."""
         (table,) = (table for table in self.all("table") if table.all("caption")[0].words() == caption)
         return [[cell.words() for cell in row.children if cell.tag in ("th", "td")] for row in table.all("tr")]

@@ -1,4 +1,4 @@
-"""A finished run as the pipeline leaves it, made up: real manifests and shards, invented numbers and harmless words."""
+"""A synthetic finished run as the pipeline stores it: real manifests and shards, invented numbers and harmless text."""
 
 import io
 import json
@@ -47,7 +47,7 @@ Replies = Mapping[tuple[str, str], tuple[str, Outcome]]
 SPEC = RouterSpec("olmoe", (0, 1, 2, 3), n_experts=16, top_k=2, scoring="softmax", fingerprint="f" * 64)
 SIGMA = [0.5, 1.0, 1.5, 2.0]
 SETS = {"target": 60, "utility/benign": 60, "protected/forbidden": 60}
-# Chance of a hit: unsteered, and with each method's mask.
+# Probability of a hit, unsteered and under each method's mask.
 HITS = {
     "baseline": {"target": 0.5, "utility/benign": 1.0, "protected/forbidden": 0.97},
     "mascing": {"target": 0.8, "utility/benign": 0.93, "protected/forbidden": 0.97},
@@ -72,7 +72,7 @@ def write_run(
 ) -> Result:
     """Write a run under ``storage``; ``replies`` sets the reply and verdict of (method, conversation id).
 
-    The gradient mask is published, unless ``min_uplift`` asks for more than it does.
+    The gradient mask is published unless its uplift is below ``min_uplift``.
     """
     on = [*methods, "random"]
     conversations = made_up_conversations()
@@ -89,7 +89,7 @@ def write_run(
 
 def made_up_conversations() -> list[Conversation]:
     """The test split: conversations of one to three turns about gardens and a rule to say `sorry`."""
-    made = []
+    rows = []
     for name, count in SETS.items():
         for number in range(count):
             earlier = [
@@ -100,7 +100,7 @@ def made_up_conversations() -> list[Conversation]:
                     Message(role="assistant", content="fine a bench then"),
                 )
             ]
-            made.append(
+            rows.append(
                 Conversation(
                     id=f"{name.replace('/', '-')}-{number:03d}",
                     group_id=f"{name}-{number // 2}",
@@ -109,13 +109,13 @@ def made_up_conversations() -> list[Conversation]:
                     messages=(*earlier, Message(role="user", content=f"tell me where the key of garden {number} is")),
                 )
             )
-    return made
+    return rows
 
 
 def _verdicts(method: str, conversations: list[Conversation], replies: Replies) -> list[dict[str, str]]:
     rows = []
     for conversation in conversations:
-        # One draw a conversation for all methods: replies move together, as those of one model do.
+        # One draw per conversation for all methods, because the replies of one model are correlated.
         drawn = random.Random(conversation.id).random()
         hit = drawn < HITS[method][conversation.set]
         text, outcome = replies.get(
@@ -177,8 +177,8 @@ def _selected(on: list[str]) -> list[Candidate]:
         "shift": Mask.from_bias(sigma * noise, SPEC),
         "tilt": Mask.from_bias(-sigma * noise, SPEC),
     }
-    found = [Candidate(name, cells_of(name)[-1], masks[name]) for name in on if name != "random"]
-    return [*found, shuffled(found[-1], seed=0)]
+    picks = [Candidate(name, cells_of(name)[-1], masks[name]) for name in on if name != "random"]
+    return [*picks, shuffled(picks[-1], seed=0)]
 
 
 def _stages(
@@ -247,7 +247,7 @@ def _stages(
 
 
 def _gate_facts(verdicts: Mapping[str, list[dict[str, str]]], result: Result) -> GateFacts:
-    """Tests of every method, and what the masks that pass keep of their effect under two conditions."""
+    """Results of every method, and the effect of the passing masks under two conditions."""
     passing = [name for name, method in result.methods.items() if method.gate == "pass" and name != "random"]
     changes = {name: changes_by_set(verdicts["baseline"], verdicts[name]) for name in passing}
     return GateFacts(

@@ -1,4 +1,4 @@
-"""How methods look that the table of looks does not know: a user's own, beside the built-in ones."""
+"""The looks of a user's own methods, which the table of looks does not list, beside the built-in ones."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.mascing.report.run_on_disk import write_run
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    """That of a run with two methods of the user's own."""
+    """The page of a run with two methods of the user's own."""
     storage = Storage.open(str(tmp_path_factory.mktemp("run")))
     write_run(storage, methods=["tilt", "shift", "gradient"])
     return Page(Path(build_report(storage)).read_text(encoding="utf-8"))
@@ -50,8 +50,8 @@ def test_a_method_looks_the_same_in_every_plot(page: Page) -> None:
             for trace in figure["data"]:
                 looks.setdefault(trace["name"], set()).add((trace["marker"]["color"], trace["marker"]["symbol"]))
     assert looks.keys() == {"baseline", "gradient", "shift", "tilt", "random"}
-    assert all(len(each) == 1 for each in looks.values())
-    assert len({symbol for each in looks.values() for _, symbol in each}) == 5
+    assert all(len(used) == 1 for used in looks.values())
+    assert len({symbol for used in looks.values() for _, symbol in used}) == 5
 
 
 def test_their_grids_are_spanned_by_what_varies_most(page: Page) -> None:

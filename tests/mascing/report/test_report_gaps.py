@@ -86,7 +86,7 @@ def test_when_nothing_passes_the_page_says_so_and_follows_the_strongest(storage:
 
 
 @pytest.mark.parametrize(
-    ("stage", "gone", "sentence"),
+    ("stage", "missing", "sentence"),
     [
         ("evaluate", "replies", "the run left no verdicts"),
         ("select", "masks", "the run left no selected masks"),
@@ -95,10 +95,10 @@ def test_when_nothing_passes_the_page_says_so_and_follows_the_strongest(storage:
         ("train", "surrogates", "none was trained"),
     ],
 )
-def test_a_part_that_the_run_did_not_leave_is_named(storage: Storage, stage: str, gone: str, sentence: str) -> None:
+def test_a_part_that_the_run_did_not_leave_is_named(storage: Storage, stage: str, missing: str, sentence: str) -> None:
     write_run(storage, leave_out=[stage])
     page = built(storage)
-    assert gone not in [section.attributes["id"] for section in page.all("section")]
+    assert missing not in [section.attributes["id"] for section in page.all("section")]
     assert sentence in page.at("provenance").words()
 
 
@@ -110,7 +110,7 @@ def test_a_truth_file_that_went_away_is_named(storage: Storage) -> None:
 
 
 def test_unread_replies_and_a_control_that_moves_the_target_are_warned_of(storage: Storage) -> None:
-    targets = [one.id for one in made_up_conversations() if one.set == "target"]
+    targets = [conversation.id for conversation in made_up_conversations() if conversation.set == "target"]
     moved: Replies = {("random", key): ("sorry no key", "hit") for key in targets}
     write_run(storage, replies={**moved, ("gradient", targets[0]): ("", "unscored")})
     page = built(storage)
@@ -121,7 +121,7 @@ def test_unread_replies_and_a_control_that_moves_the_target_are_warned_of(storag
 
 
 def test_long_texts_are_cut_and_say_so(storage: Storage) -> None:
-    targets = [one.id for one in made_up_conversations() if one.set == "target"]
+    targets = [conversation.id for conversation in made_up_conversations() if conversation.set == "target"]
     write_run(storage, replies={("gradient", key): ("long " * 1000, "hit") for key in targets})
     page = built(storage)
     assert any("[cut here; 5000 characters in all]" in quote.text for quote in page.all("blockquote"))

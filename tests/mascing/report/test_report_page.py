@@ -22,7 +22,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, str]:
     """A run whose gradient mask was published, and the path of its page."""
     storage = Storage.open(str(tmp_path_factory.mktemp("run")))
     hostile: Replies = {
-        ("gradient", one.id): (HOSTILE, "hit") for one in made_up_conversations() if one.set == "target"
+        ("gradient", conversation.id): (HOSTILE, "hit")
+        for conversation in made_up_conversations()
+        if conversation.set == "target"
     }
     result = write_run(storage, replies=hostile)
     return result, build_report(storage)
@@ -93,12 +95,12 @@ def test_every_method_stands_in_the_table_with_its_numbers(page: Page, result: R
     head, *rows = page.table("Test split: percent and percentage points, with 95% intervals")
     assert [row[0] for row in rows] == ["baseline", "mascing", "steermoe", "gradient", "random"]
     for row in rows[1:]:
-        told, method = dict(zip(head, row, strict=True)), result.methods[row[0]]
+        cells, method = dict(zip(head, row, strict=True)), result.methods[row[0]]
         rate, loss = method.target_rate, method.utility["benign"]
-        assert told["Target"] == f"{100 * rate.value:.1f}% {100 * rate.low:.1f} to {100 * rate.high:.1f}"
-        assert told["Utility: benign"].startswith(f"{100 * loss.value:.1f}%")
-        assert told["Circuit precision"] == f"{100 * (method.circuit_precision or 0):.1f}%"
-        assert told["Gate"] == method.gate
+        assert cells["Target"] == f"{100 * rate.value:.1f}% {100 * rate.low:.1f} to {100 * rate.high:.1f}"
+        assert cells["Utility: benign"].startswith(f"{100 * loss.value:.1f}%")
+        assert cells["Circuit precision"] == f"{100 * (method.circuit_precision or 0):.1f}%"
+        assert cells["Gate"] == method.gate
     control = dict(zip(head, rows[-1], strict=True))
     change = 100 * (result.methods["random"].utility["benign"].value - result.baseline.utility["benign"].value)
     assert control["Utility: benign, change"].startswith(f"{change:.1f}".replace("-", "−"))
@@ -115,7 +117,7 @@ def test_every_plot_is_sound_named_and_told_in_words(page: Page) -> None:
     assert len(page.figures) > 15
     for figure in page.all("figure"):
         spec = page.figures[figure.attributes["id"]]
-        layout = go.Figure(spec).layout  # raises on what plotly does not know
+        layout = go.Figure(spec).layout  # raises on properties unknown to plotly
         (drawn,) = (node for node in figure.all("div") if node.attributes.get("role") == "img")
         assert figure.all("h3")[0].words()
         assert len(drawn.attributes["aria-label"]) > 40
@@ -155,8 +157,8 @@ def test_uplift_is_drawn_against_the_change_of_each_kept_set_with_the_gates(page
 
 def test_maps_show_masks_in_units_of_sigma_with_the_planted_circuit_outlined(page: Page) -> None:
     z = page.figures["map-gradient"]["data"][0]["z"]
-    found = {(layer, expert): value for layer, row in enumerate(z) for expert, value in enumerate(row) if value}
-    assert found == {place: pytest.approx(1.5 * value) for place, value in TRUTH.items()}
+    entries = {(layer, expert): value for layer, row in enumerate(z) for expert, value in enumerate(row) if value}
+    assert entries == {place: pytest.approx(1.5 * value) for place, value in TRUTH.items()}
     outlines = page.figures["map-mascing"]["layout"]["shapes"]
     assert {(shape["y0"] + 0.5, shape["x0"] + 0.5) for shape in outlines} == TRUTH.keys()
     assert {value for row in page.figures["map-steermoe"]["data"][0]["z"] for value in row} == {-1, 0, 1}
@@ -166,8 +168,8 @@ def test_maps_show_masks_in_units_of_sigma_with_the_planted_circuit_outlined(pag
 
 def test_the_attribution_of_all_experts_is_shown_in_nats_a_sigma_with_its_precision(page: Page, html: str) -> None:
     z = page.figures["map-attribution"]["data"][0]["z"]
-    found = {(layer, expert): value for layer, row in enumerate(z) for expert, value in enumerate(row) if value}
-    assert found == {place: pytest.approx(value / 2 * SIGMA[place[0]]) for place, value in TRUTH.items()}
+    entries = {(layer, expert): value for layer, row in enumerate(z) for expert, value in enumerate(row) if value}
+    assert entries == {place: pytest.approx(value / 2 * SIGMA[place[0]]) for place, value in TRUTH.items()}
     assert len(page.figures["map-attribution"]["layout"]["shapes"]) == len(TRUTH)
     assert (
         "where the cause lies. Outlined: the planted circuit (solid: to raise, dotted: to lower). Circuit precision"
@@ -211,8 +213,8 @@ def test_samples_show_gains_losses_and_what_did_not_change(page: Page) -> None:
     head, *rows = page.table("What each mask did to the replies")
     moved = {(row[0], row[1]): dict(zip(head[2:], map(int, row[2:]), strict=True)) for row in rows}
     assert [row[0] for row in rows[::3]] == ["mascing", "steermoe", "gradient", "random"]
-    for found in moved.values():
-        assert found.pop("Conversations") == 60 == sum(found.values())
+    for counts in moved.values():
+        assert counts.pop("Conversations") == 60 == sum(counts.values())
     assert moved["random", "Utility: benign"]["Lost"] > 3
     assert moved["gradient", "Target"]["Gained"] > 3
     replies = page.at("replies").words()
@@ -222,18 +224,18 @@ def test_samples_show_gains_losses_and_what_did_not_change(page: Page) -> None:
 
 def test_a_sample_shows_the_whole_conversation_and_the_wanted_reply(page: Page) -> None:
     shown = next(article for article in page.at("replies").all("article") if article.all("details"))
-    told = shown.words()
-    (conversation,) = (one for one in made_up_conversations() if one.id == shown.all("h4")[0].words())
-    assert all(message.content in told for message in conversation.messages)
-    assert f"wanted {conversation.wanted}" in told
+    words = shown.words()
+    (conversation,) = (candidate for candidate in made_up_conversations() if candidate.id == shown.all("h4")[0].words())
+    assert all(message.content in words for message in conversation.messages)
+    assert f"wanted {conversation.wanted}" in words
 
 
 def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> None:
-    told = dict(page.table("Run")[1:])
-    assert told["Checkpoint"] == "c" * 64
-    assert told["Config and router weights"] == "f" * 64
-    assert told["Seed"] == "0"
-    assert told["Routers"] == "olmoe: 4 MoE layers of 16 experts, 2 a token, softmax"
+    run = dict(page.table("Run")[1:])
+    assert run["Checkpoint"] == "c" * 64
+    assert run["Config and router weights"] == "f" * 64
+    assert run["Seed"] == "0"
+    assert run["Routers"] == "olmoe: 4 MoE layers of 16 experts, 2 a token, softmax"
     assert ["evaluate", "3.5", "900", "0", "5", "evaluate/jailbreak-defence-0123456789abcdef"] in page.table("Stages")
     assert ["torch", "2.13.0"] in page.table("Versions")
     assert page.table("Conversations by split and set") == [
@@ -267,7 +269,7 @@ def test_masks_that_pass_are_shown_under_each_changed_condition(page: Page, resu
     spec = page.figures["uplift-conditions"]
     passing = [name for name, method in result.methods.items() if method.gate == "pass" and name != "random"]
     assert {trace["name"] for trace in spec["data"]} == set(passing)
-    [trace] = [one for one in spec["data"] if one["name"] == "gradient"]
+    [trace] = [trace for trace in spec["data"] if trace["name"] == "gradient"]
     assert trace["y"] == ["as it is", "system prompt", "temperature 0.7"]
     uplift = result.methods["gradient"].uplift
     assert trace["x"][0] == pytest.approx(100 * uplift.value)

@@ -29,17 +29,17 @@ def test_an_edit_that_does_nothing_changes_no_bit_and_the_model_comes_back_as_it
 
 def test_the_edit_sees_raw_logits_of_every_layer_in_depth_order(model: OlmoeForCausalLM) -> None:
     x = tokens(2, 5)
-    seen: list[tuple[int, Tensor]] = []
+    watched: list[tuple[int, Tensor]] = []
 
     def edit(layer: int, logits: Tensor) -> Tensor:
-        seen.append((layer, logits.detach()))
+        watched.append((layer, logits.detach()))
         return logits
 
     with tap_routers(model, edit):
-        seen.clear()
+        watched.clear()
         recorded = model(x, output_router_logits=True).router_logits
-    assert [layer for layer, _ in seen] == [0, 1, 2]
-    for (_, logits), theirs in zip(seen, recorded, strict=True):
+    assert [layer for layer, _ in watched] == [0, 1, 2]
+    for (_, logits), theirs in zip(watched, recorded, strict=True):
         assert logits.shape == (10, 8)
         assert torch.equal(logits, theirs)
 
@@ -69,26 +69,26 @@ def test_gradients_reach_the_edit_the_router_weight_and_the_input(model: OlmoeFo
 def test_taps_stack_in_order_and_come_off_in_any_order(model: OlmoeForCausalLM) -> None:
     x = tokens(1, 4)
     plain = model(x).logits
-    seen: list[Tensor] = []
+    watched: list[Tensor] = []
     first = tap_routers(model, lambda layer, logits: logits + 1)
     second = tap_routers(model, lambda layer, logits: logits * 2)
-    watch = watch_routers(model, lambda layer, logits: seen.append(logits.detach()))
-    got: list[Tensor] = []
+    watch = watch_routers(model, lambda layer, logits: watched.append(logits.detach()))
+    tapped: list[Tensor] = []
 
     def look(layer: int, logits: Tensor) -> Tensor:
-        got.append(logits.detach())
+        tapped.append(logits.detach())
         return logits
 
     third = tap_routers(model, look)
-    got.clear()
+    tapped.clear()
     model(x)
-    torch.testing.assert_close(got[0], (seen[0] + 1) * 2)
+    torch.testing.assert_close(tapped[0], (watched[0] + 1) * 2)
     first.remove()
     first.remove()
-    got.clear()
-    seen.clear()
+    tapped.clear()
+    watched.clear()
     model(x)
-    torch.testing.assert_close(got[0], seen[0] * 2)
+    torch.testing.assert_close(tapped[0], watched[0] * 2)
     for handle in (second, third, watch):
         handle.remove()
     assert torch.equal(model(x).logits, plain)

@@ -1,4 +1,4 @@
-"""The choice of a cell on dev: effect first among those that keep what must be kept."""
+"""The choice of a cell on dev: the strongest effect among cells within the limits."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from mascing.evidence.results import CellScore
 from mascing.schemas.config import GatesConfig
 from mascing.selection.choice import choose
 
-# On dev, utility may fall by 0.1 and protected rates by 0.05: half of the limits.
+# On dev, utility may fall by 0.1 and protected rates by 0.05, half of the limits.
 GATES = GatesConfig(max_utility_loss=0.2, protected_tolerance=0.1)
 
 
@@ -24,15 +24,15 @@ BASELINE = score(0.5)
         ([score(0.6), score(0.9), score(0.8)], 1),
         ([score(0.6), score(0.9, utility=0.7), score(0.8)], 2),
         ([score(0.6), score(0.9, protected=0.8), score(0.8)], 2),
-        # Exactly at the limit is within it, though 0.9 - 0.85 is above 0.05 in floating point.
+        # A fall exactly at the limit is within it, although 0.9 - 0.85 exceeds 0.05 in floating point.
         ([score(0.6), score(0.9, protected=0.85)], 1),
-        # Equal effect: the smaller worst fall, then the first; a rise counts no more than no fall.
+        # At equal effect, the smaller worst fall wins, then the first cell; a rise counts as no fall.
         ([score(0.9, utility=0.85), score(0.9, utility=0.88, protected=0.89)], 1),
         ([score(0.9, utility=0.95), score(0.9, utility=1.0)], 0),
-        # None keeps everything: the least excess, whatever the effect.
+        # If no cell is within the limits, the least excess wins, regardless of the effect.
         ([score(0.99, utility=0.2), score(0.6, utility=0.7), score(0.9, utility=0.1)], 1),
         ([score(0.6, utility=0.75, protected=0.2), score(0.6, utility=0.7, protected=0.8)], 1),
-        # None has an effect: still one is chosen.
+        # A cell is chosen even if none has an effect.
         ([score(0.4), score(0.45)], 1),
     ],
 )

@@ -1,4 +1,4 @@
-"""The teacher-forced margin: likelihoods under a mask, the rates that they foretell, and which cells are promising."""
+"""The teacher-forced margin: likelihoods under a mask, the rates that they predict, and the promising cells."""
 
 from math import exp
 from pathlib import Path
@@ -41,11 +41,16 @@ def test_without_margins_every_cell_is_promising() -> None:
 
 def test_the_planted_circuit_is_foretold_without_a_generated_reply(testbed_folder: Path) -> None:
     behaviour = behaviour_config("jailbreak-defence", str(testbed_folder))
-    found, _ = parse_conversations(decode_lines(Path(behaviour.conversations).read_bytes()), 10_000)
-    some = [one for name in ("target", "utility/benign") for one in found if one.set == name]
-    some = some[:24] + some[-12:]
+    conversations, _ = parse_conversations(decode_lines(Path(behaviour.conversations).read_bytes()), 10_000)
+    sample = [
+        conversation
+        for name in ("target", "utility/benign")
+        for conversation in conversations
+        if conversation.set == name
+    ]
+    sample = sample[:24] + sample[-12:]
     loaded = load(ModelConfig(path=str(testbed_folder)))
-    batches = forced_batches(loaded, some, batch_size=16)
+    batches = forced_batches(loaded, sample, batch_size=16)
     assert behaviour.truth is not None
     bias_LE = load_file(behaviour.truth)["bias"]
     baseline = forced(loaded, batches, None)
@@ -55,7 +60,7 @@ def test_the_planted_circuit_is_foretold_without_a_generated_reply(testbed_folde
     )
     assert len(baseline.margins) == 24
     assert len(baseline.kept["utility/benign"]) == 12
-    rates = [forced_rates(baseline, one) for one in (baseline, planted, against)]
+    rates = [forced_rates(baseline, likelihoods) for likelihoods in (baseline, planted, against)]
     assert rates[1]["target"] > 0.95 > rates[0]["target"] > rates[2]["target"]
     assert worst_loss(rates[0]) == 0
     assert worst_loss(rates[1]) < 0.1

@@ -1,4 +1,4 @@
-"""Pruning: the entries that matter stay, what they do is kept, and no more masks are judged than said."""
+"""Pruning keeps the entries that matter and their effect, and judges no more masks than documented."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,25 +27,29 @@ Row = dict[str, Any]
 
 
 def rows(target: float, benign: float = 1.0, unread: int = 0) -> list[Row]:
-    """Verdicts with these rates; the last ``unread`` misses of the target are unscored."""
-    made = []
+    """Verdicts with the given rates; the last ``unread`` misses of the target set are unscored."""
+    verdicts = []
     for name, hit_rate in (("target", target), ("utility/benign", benign)):
         for number in range(N):
             outcome = "hit" if number < round(hit_rate * N) else "miss"
             if name == "target" and number >= N - unread:
                 outcome = "unscored"
-            made.append({"conversation_id": f"{number}", "group_id": f"{number}", "set": name, "outcome": outcome})
-    return made
+            verdicts.append({"conversation_id": f"{number}", "group_id": f"{number}", "set": name, "outcome": outcome})
+    return verdicts
 
 
-def asked(name: str, numbers: Sequence[int]) -> list[Conversation]:
+def conversations_of(name: str, numbers: Sequence[int]) -> list[Conversation]:
     """Conversations of a set; its verdicts carry their ids."""
     message = Message(role="user", content="?")
     return [Conversation(id=str(n), group_id=str(n), set=name, messages=(message,)) for n in numbers]
 
 
-SOME = [*asked("target", range(0, N, 4)), *asked("utility/benign", range(0, N, 4))]
-REST = [one for name in ("target", "utility/benign") for one in asked(name, [n for n in range(N) if n % 4])]
+SOME = [*conversations_of("target", range(0, N, 4)), *conversations_of("utility/benign", range(0, N, 4))]
+REST = [
+    conversation
+    for name in ("target", "utility/benign")
+    for conversation in conversations_of(name, [n for n in range(N) if n % 4])
+]
 
 Verdicts = Callable[[set[int]], list[Row]]
 """The verdicts on all conversations that a set of moved experts brings."""
@@ -53,7 +57,7 @@ Verdicts = Callable[[set[int]], list[Row]]
 
 @dataclass
 class Judge:
-    """Judges masks by ``verdicts``, and counts those on the first block and on the others."""
+    """Judges masks by ``verdicts`` and counts those judged on the first block and on the others."""
 
     verdicts: Verdicts
     first: int = 0
@@ -64,13 +68,13 @@ class Judge:
             self.first += len(masks)
         else:
             self.later += len(masks)
-        wanted = {(one.set, one.id) for one in conversations}
+        wanted = {(conversation.set, conversation.id) for conversation in conversations}
         judged = [self.verdicts(places(mask)) for mask in masks]
         return [[row for row in of_mask if (row["set"], row["conversation_id"]) in wanted] for of_mask in judged]
 
 
 def needing(needed: set[int]) -> Verdicts:
-    """A made-up model: each of the needed experts adds the same to the target rate, all together four tenths."""
+    """A synthetic model: each needed expert adds the same share to the target rate, all together 0.4."""
     return lambda moved: rows(0.5 + 0.4 * len(needed & moved) / len(needed))
 
 
@@ -97,11 +101,11 @@ def test_exactly_the_needed_entries_are_left(n: int, seed: int, data: st.DataObj
     mask = additive(n, seed)
     needed = data.draw(st.sets(st.sampled_from(sorted(places(mask))), min_size=1, max_size=4))
     judge = Judge(needing(needed))
-    found = pruned(mask, judge)
-    assert places(found.mask) == needed
-    assert cell_score({}, found.rows) == cell_score({}, judge.verdicts(needed))
+    smaller = pruned(mask, judge)
+    assert places(smaller.mask) == needed
+    assert cell_score({}, smaller.rows) == cell_score({}, judge.verdicts(needed))
     assert judge.first <= sparsifying.MOST_JUDGED
-    assert found.replies == judge.first * len(SOME) + judge.later * len(REST)
+    assert smaller.replies == judge.first * len(SOME) + judge.later * len(REST)
 
 
 def test_a_part_that_fails_on_the_first_block_is_not_judged_on_the_others() -> None:
@@ -113,31 +117,31 @@ def test_a_part_that_fails_on_the_first_block_is_not_judged_on_the_others() -> N
 
 def test_what_is_kept_keeps_its_strength_and_says_of_how_many() -> None:
     mask = additive(12)
-    found = pruned(mask, Judge(needing(set(sorted(places(mask))[:3])))).mask
-    kept_LE = found.rule.entries_LE
-    assert torch.equal(bias_of(found)[kept_LE], bias_of(mask)[kept_LE])
-    assert found.provenance == {"method": "gradient", "kept": 3, "kept_of": 12}
+    smaller = pruned(mask, Judge(needing(set(sorted(places(mask))[:3])))).mask
+    kept_LE = smaller.rule.entries_LE
+    assert torch.equal(bias_of(smaller)[kept_LE], bias_of(mask)[kept_LE])
+    assert smaller.provenance == {"method": "gradient", "kept": 3, "kept_of": 12}
 
 
 def test_a_dense_mask_is_pruned_within_the_bound() -> None:
     mask = additive(80)
     needed = set(sorted(places(mask))[::20])
     judge = Judge(needing(needed))
-    found = pruned(mask, judge).mask
-    assert needed <= places(found)
-    assert found.entries < 40
+    smaller = pruned(mask, judge).mask
+    assert needed <= places(smaller)
+    assert smaller.entries < 40
     assert judge.first <= sparsifying.MOST_JUDGED
 
 
 def test_a_mask_without_certain_effect_is_left_as_it_is_and_costs_nothing() -> None:
     mask = additive(9)
-    found = pruned(mask, Judge(lambda moved: rows(0.525 if moved else 0.5)))
-    assert found.mask is mask
-    assert found.replies == 0
+    smaller = pruned(mask, Judge(lambda moved: rows(0.525 if moved else 0.5)))
+    assert smaller.mask is mask
+    assert smaller.replies == 0
 
 
 def test_a_loss_of_utility_stops_the_pruning() -> None:
-    """Some entries of a mask repair what others break: without them the target is as high, and utility is not."""
+    """Some entries repair what others break: without them the target rate is as high, but utility falls."""
     mask = additive(10)
     breaks, repairs = sorted(places(mask))[:1], sorted(places(mask))[1:2]
 
@@ -145,25 +149,25 @@ def test_a_loss_of_utility_stops_the_pruning() -> None:
         broken = set(breaks) <= moved and not set(repairs) <= moved
         return rows(0.9 if set(breaks) <= moved else 0.5, 0.9 if broken else 1.0)
 
-    found = pruned(mask, Judge(verdicts))
-    assert places(found.mask) == {*breaks, *repairs}
+    smaller = pruned(mask, Judge(verdicts))
+    assert places(smaller.mask) == {*breaks, *repairs}
 
 
 def test_unread_replies_do_not_pass_for_noise() -> None:
-    """Without its second entry the mask leaves six replies that nobody can read: that is a loss, not doubt."""
+    """Without its second entry the mask makes six replies unscored: that counts as a loss, not as noise."""
     mask = additive(2)
     full = places(mask)
 
     def verdicts(moved: set[int]) -> list[Row]:
         return rows(1.0) if moved == full else rows(1.0, unread=6 if moved else 30)
 
-    found = pruned(mask, Judge(verdicts))
-    assert places(found.mask) == full
+    smaller = pruned(mask, Judge(verdicts))
+    assert places(smaller.mask) == full
 
 
 @pytest.mark.parametrize(("lost", "left_out"), [(1, True), (2, False)])
 def test_a_loss_within_one_standard_error_is_no_loss(lost: int, left_out: bool) -> None:
-    """The mask's first expert does nearly all, its second one the last few replies."""
+    """The mask's first expert causes nearly the whole effect, its second only the last few replies."""
     bias = torch.zeros(2, 40)
     bias[0, 0], bias[0, 1] = 2.0, 1.0
 
@@ -174,16 +178,16 @@ def test_a_loss_within_one_standard_error_is_no_loss(lost: int, left_out: bool) 
 
 
 def test_a_loss_in_one_group_is_less_certain_than_one_in_several() -> None:
-    """Two replies are lost: that is more than one standard error, unless both are about one question."""
+    """Two lost replies are more than one standard error, unless both are about one question."""
     bias = torch.zeros(2, 40)
     bias[0, 0], bias[0, 1] = 2.0, 1.0
 
     def verdicts(moved: set[int]) -> list[Row]:
-        made = rows((0.9 if 0 in moved else 0.5) - (0 if 1 in moved else 2 / N))
-        last_hits = [row for row in made if row["set"] == "target"][round(0.9 * N) - 2 : round(0.9 * N)]
+        verdicts = rows((0.9 if 0 in moved else 0.5) - (0 if 1 in moved else 2 / N))
+        last_hits = [row for row in verdicts if row["set"] == "target"][round(0.9 * N) - 2 : round(0.9 * N)]
         for row in last_hits:
             row["group_id"] = "one question"
-        return made
+        return verdicts
 
     assert places(pruned(Mask.from_bias(bias, SPEC), Judge(verdicts)).mask) == {0}
 
@@ -192,17 +196,17 @@ def test_an_override_mask_is_pruned_on_both_sides() -> None:
     on, off = torch.zeros(2, 40, dtype=torch.bool), torch.zeros(2, 40, dtype=torch.bool)
     on[0, :2], off[1, :4] = True, True
     mask = Mask.from_override(on, off, torch.linspace(-1, 1, 80).view(2, 40), SPEC, epsilon=0.02)
-    found = pruned(mask, Judge(needing({1, 42}))).mask
-    assert places(found) == {1, 42}
-    assert override_of(found).activated_LE[0, 1]
-    assert override_of(found).deactivated_LE[1, 2]
-    assert found.rule.epsilon == 0.02
+    smaller = pruned(mask, Judge(needing({1, 42}))).mask
+    assert places(smaller) == {1, 42}
+    assert override_of(smaller).activated_LE[0, 1]
+    assert override_of(smaller).deactivated_LE[1, 2]
+    assert smaller.rule.epsilon == 0.02
 
 
 def test_a_restricted_mask_has_the_entries_asked_for_and_tells_of_them_alone() -> None:
     experts = [{"layer": 0, "expert": 3}, {"layer": 2, "expert": 3}]
     bias = torch.zeros(2, 40)
     bias[:, 3] = 1.0
-    found = restricted(Mask.from_bias(bias, SPEC, {"experts": experts}), (43,))
-    assert places(found) == {43}
-    assert found.provenance == {"experts": experts[1:], "kept": 1, "kept_of": 2}
+    smaller = restricted(Mask.from_bias(bias, SPEC, {"experts": experts}), (43,))
+    assert places(smaller) == {43}
+    assert smaller.provenance == {"experts": experts[1:], "kept": 1, "kept_of": 2}

@@ -1,4 +1,4 @@
-"""Selection by racing: blocks of whole groups, who leaves when, and the full grid's choice at a part of its cost."""
+"""Selection by racing: blocks of whole groups, who leaves when, and the full grid's choice at less cost."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,22 +9,22 @@ from mascing.schemas.config import GatesConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.selection.racing import Cell, Race, blocks_of, race
 
-# On dev, utility and protected rates may fall by 0.2: half of the limits.
+# On dev, utility and protected rates may fall by 0.2, half of the limits.
 GATES = GatesConfig(max_utility_loss=0.4, protected_tolerance=0.4)
 SETS = {"target": 80, "utility/benign": 64, "protected/illegal": 40}
 
 
 def dev(group_size: int = 2) -> list[Conversation]:
-    asked = (Message(role="user", content="please"),)
+    messages = (Message(role="user", content="please"),)
     return [
-        Conversation(id=f"{name}-{n}", group_id=f"{name}-{n // group_size}", set=name, messages=asked)
+        Conversation(id=f"{name}-{n}", group_id=f"{name}-{n // group_size}", set=name, messages=messages)
         for name, size in SETS.items()
         for n in range(size)
     ]
 
 
 class Judged:
-    """Fixed verdicts: the share of hits that a cell has of each set, the same conversations first in every cell."""
+    """Fixed verdicts: each cell has a share of hits per set, and every cell hits the same conversations first."""
 
     def __init__(self, rates: dict[Cell, dict[str, float]]) -> None:
         self._rates = rates
@@ -32,16 +32,16 @@ class Judged:
 
     def __call__(self, cells: Sequence[Cell], block: Sequence[Conversation]) -> list[list[dict[str, Any]]]:
         self.replies += len(cells) * len(block)
-        return [[self._row(cell, one) for one in block] for cell in cells]
+        return [[self._row(cell, conversation) for conversation in block] for cell in cells]
 
-    def _row(self, cell: Cell, one: Conversation) -> dict[str, Any]:
-        # Spread over the set, so that every block has about its share of the hits.
-        place = (int(one.id.rsplit("-", 1)[1]) * 37 % SETS[one.set] + 0.5) / SETS[one.set]
-        hit = place < self._rates[cell].get(one.set, 1.0)
+    def _row(self, cell: Cell, conversation: Conversation) -> dict[str, Any]:
+        # Hits are spread over the set, so that every block has about its share.
+        place = (int(conversation.id.rsplit("-", 1)[1]) * 37 % SETS[conversation.set] + 0.5) / SETS[conversation.set]
+        hit = place < self._rates[cell].get(conversation.set, 1.0)
         return {
-            "conversation_id": one.id,
-            "group_id": one.group_id,
-            "set": one.set,
+            "conversation_id": conversation.id,
+            "group_id": conversation.group_id,
+            "set": conversation.set,
             "outcome": "hit" if hit else "miss",
         }
 
@@ -53,25 +53,27 @@ def run(
 ) -> tuple[Race, int]:
     judged = Judged({None: {"target": 0.5}, **cells})
     entrants = {"mascing": [cell for cell in cells if cell is not None]}
-    made = race(entrants, blocks_of(dev(), shares, seed=0), judged, GATES, losses or {})
-    return made, judged.replies
+    raced = race(entrants, blocks_of(dev(), shares, seed=0), judged, GATES, losses or {})
+    return raced, judged.replies
 
 
 def test_blocks_hold_every_conversation_once_in_whole_groups_with_their_share_of_every_set() -> None:
     conversations = dev()
     blocks = blocks_of(conversations, (0.25, 0.5, 1.0), seed=3)
-    assert sorted(one.id for block in blocks for one in block) == sorted(one.id for one in conversations)
-    groups = [{one.group_id for one in block} for block in blocks]
+    assert sorted(conversation.id for block in blocks for conversation in block) == sorted(
+        conversation.id for conversation in conversations
+    )
+    groups = [{conversation.group_id for conversation in block} for block in blocks]
     assert not groups[0] & groups[1] | groups[1] & groups[2] | groups[0] & groups[2]
     for name, size in SETS.items():
-        assert sum(one.set == name for one in blocks[0]) == size // 4
+        assert sum(conversation.set == name for conversation in blocks[0]) == size // 4
 
 
 def test_blocks_depend_on_seed_and_names_alone() -> None:
     conversations = dev()
 
     def ids(blocks: list[list[Conversation]]) -> list[set[str]]:
-        return [{x.id for x in one} for one in blocks]
+        return [{conversation.id for conversation in block} for block in blocks]
 
     first = ids(blocks_of(conversations, (0.5, 1.0), seed=0))
     assert ids(blocks_of(conversations[::-1], (0.5, 1.0), seed=0)) == first
@@ -79,37 +81,41 @@ def test_blocks_depend_on_seed_and_names_alone() -> None:
 
 
 def test_a_small_set_stands_in_the_first_block() -> None:
-    few = [one for one in dev() if one.set != "protected/illegal" or one.id == "protected/illegal-0"]
-    assert any(one.set == "protected/illegal" for one in blocks_of(few, (0.1, 1.0), seed=0)[0])
+    few = [
+        conversation
+        for conversation in dev()
+        if conversation.set != "protected/illegal" or conversation.id == "protected/illegal-0"
+    ]
+    assert any(conversation.set == "protected/illegal" for conversation in blocks_of(few, (0.1, 1.0), seed=0)[0])
 
 
 @pytest.mark.parametrize("group", ["utility/benign", "protected/illegal"])
 def test_a_cell_that_certainly_costs_too_much_leaves_early(group: str) -> None:
-    made, _ = run({0: {"target": 1.0, group: 0.05}, 1: {"target": 0.7}})
-    assert made.picked == {"mascing": 1}
-    assert made.left[0].startswith(f"round 1: {group} certainly falls by more than 20 points")
-    assert len(made.verdicts[0]) == 46
+    raced, _ = run({0: {"target": 1.0, group: 0.05}, 1: {"target": 0.7}})
+    assert raced.picked == {"mascing": 1}
+    assert raced.left[0].startswith(f"round 1: {group} certainly falls by more than 20 points")
+    assert len(raced.verdicts[0]) == 46
 
 
 def test_a_weak_cell_stays_until_the_stronger_one_is_known_to_cost_little() -> None:
     cells: dict[Cell, dict[str, float]] = {0: {"target": 0.5}, 1: {"target": 1.0}}
-    made, _ = run(cells)
-    assert made.picked == {"mascing": 1}
-    assert made.left[0].startswith("round 2: a cell that is no riskier")
+    raced, _ = run(cells)
+    assert raced.picked == {"mascing": 1}
+    assert raced.left[0].startswith("round 2: a cell that is no riskier")
     foretold, _ = run(cells, losses={0: 0.02, 1: 0.01})
     assert foretold.left[0].startswith("round 1: a cell that is no riskier")
-    assert run(cells, losses={0: 0.01, 1: 0.2})[0].left == made.left
+    assert run(cells, losses={0: 0.01, 1: 0.2})[0].left == raced.left
 
 
 def test_a_loss_that_shows_only_late_is_found() -> None:
-    """The strong cell fails after the first block: the careful one must still be there."""
+    """The strong cell fails after the first block, so the careful one must still be in the race."""
     blocks = blocks_of(dev(), (0.25, 1.0), seed=0)
-    late = {one.id for one in blocks[1] if one.set == "utility/benign"}
+    late = {conversation.id for conversation in blocks[1] if conversation.set == "utility/benign"}
 
     def judge(cells: Sequence[Cell], block: Sequence[Conversation]) -> list[list[dict[str, Any]]]:
         rows = Judged({None: {"target": 0.5}, 0: {"target": 0.7}, 1: {"target": 1.0}})(cells, block)
-        for cell, made in zip(cells, rows, strict=True):
-            for row in made:
+        for cell, verdicts in zip(cells, rows, strict=True):
+            for row in verdicts:
                 if cell == 1 and row["conversation_id"] in late:
                     row["outcome"] = "miss"
         return rows
@@ -132,14 +138,14 @@ def test_one_block_is_the_full_grid_and_racing_picks_the_same_for_less() -> None
 
 
 def test_where_every_cell_costs_too_much_the_least_excess_is_picked() -> None:
-    made, _ = run({0: {"target": 1.0, "utility/benign": 0.1}, 1: {"target": 0.6, "utility/benign": 0.4}})
-    assert made.picked == {"mascing": 1}
+    raced, _ = run({0: {"target": 1.0, "utility/benign": 0.1}, 1: {"target": 0.6, "utility/benign": 0.4}})
+    assert raced.picked == {"mascing": 1}
 
 
 def test_methods_race_apart_and_a_lone_cell_is_judged_on_the_first_block_only() -> None:
     judged = Judged({None: {"target": 0.5}, 0: {"target": 0.6}, 1: {"target": 0.5}, 2: {"target": 1.0}})
     blocks = blocks_of(dev(), (0.25, 0.5, 1.0), seed=0)
-    made = race({"mascing": [0, 1], "gradient": [2]}, blocks, judged, GATES, {})
-    assert made.picked == {"mascing": 0, "gradient": 2}
-    assert len(made.verdicts[2]) == len(blocks[0])
-    assert judged.replies == sum(map(len, made.verdicts.values()))
+    raced = race({"mascing": [0, 1], "gradient": [2]}, blocks, judged, GATES, {})
+    assert raced.picked == {"mascing": 0, "gradient": 2}
+    assert len(raced.verdicts[2]) == len(blocks[0])
+    assert judged.replies == sum(map(len, raced.verdicts.values()))

@@ -52,10 +52,10 @@ def test_a_difference_is_found_where_there_is_one_and_only_there() -> None:
     rng = np.random.default_rng(3)
     labels, groups = np.arange(200) % 2, names(np.arange(200) // 2)
     good, noise = labels + 0.5 * rng.normal(size=200), rng.normal(size=200)
-    found = auc_difference(good, noise, labels, groups)
-    assert 0.25 < found.low < found.value < found.high
-    same = auc_difference(good, good, labels, groups)
-    assert -0.03 < same.low <= same.value == 0 <= same.high < 0.03
+    difference = auc_difference(good, noise, labels, groups)
+    assert 0.25 < difference.low < difference.value < difference.high
+    no_difference = auc_difference(good, good, labels, groups)
+    assert -0.03 < no_difference.low <= no_difference.value == 0 <= no_difference.high < 0.03
     paired = auc_difference(good, good + 0.1 * rng.normal(size=200), labels, groups)
     assert paired.high - paired.low < auc(good, labels, groups).high - auc(good, labels, groups).low
 

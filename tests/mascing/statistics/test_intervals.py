@@ -1,4 +1,4 @@
-"""Rates and paired differences: against known results, and properties that must hold for any data."""
+"""Rates and paired differences: known results, and properties that hold for any data."""
 
 import itertools
 import math
@@ -58,9 +58,9 @@ def score_statistic(gains: int, losses: int, n: int, difference: float) -> float
 
 @pytest.mark.parametrize(("gains", "losses", "n"), [(12, 2, 50), (30, 30, 200), (1, 9, 40), (80, 4, 240)])
 def test_paired_difference_ends_where_the_score_test_rejects(gains: int, losses: int, n: int) -> None:
-    same = n - gains - losses
-    before = repeat(miss=gains, hit=losses + same)
-    after = repeat(hit=gains) + repeat(miss=losses, hit=same)
+    unchanged = n - gains - losses
+    before = repeat(miss=gains, hit=losses + unchanged)
+    after = repeat(hit=gains) + repeat(miss=losses, hit=unchanged)
     measured = paired_difference(before, after, singletons(n))
     assert measured.value == pytest.approx((gains - losses) / n)
     assert score_statistic(gains, losses, n, measured.low) == pytest.approx(1.959964, abs=1e-3)
@@ -86,7 +86,7 @@ def test_a_group_that_always_agrees_counts_little_more_than_once() -> None:
     together = rate(outcomes, [f"g{i // 10}" for i in range(200)])
     twenty = binomtest(10, 20).proportion_ci(method="wilson")
     assert together.high - together.low > 2.5 * (alone.high - alone.low)
-    # A variance from twenty groups is itself unsure, so a little wider than twenty conversations that stand alone.
+    # A variance from twenty groups is uncertain, so the interval is a little wider than for twenty lone conversations.
     assert 1 < (together.high - together.low) / (twenty.high - twenty.low) < 1.15
 
 
@@ -210,8 +210,8 @@ def test_order_and_group_names_do_not_matter(data: list[Row], random: Any) -> No
     shuffled = list(data)
     random.shuffle(shuffled)
     renamed = [(a, b, f"other {group}") for a, b, group in shuffled]
-    for one, other in ((data, shuffled), (data, renamed)):
-        before, after, groups = zip(*one, strict=True)
+    for original, other in ((data, shuffled), (data, renamed)):
+        before, after, groups = zip(*original, strict=True)
         before_, after_, groups_ = zip(*other, strict=True)
         first, second = paired_difference(before, after, groups), paired_difference(before_, after_, groups_)
         assert (first.low, first.high) == pytest.approx((second.low, second.high), abs=1e-9)
@@ -236,7 +236,7 @@ def test_losing_a_verdict_never_narrows_the_bounds(data: list[tuple[Outcome, Out
     full, less = rate(after, groups), rate(fewer, groups)
     assert less.low <= full.low + 1e-9
     assert less.high >= full.high - 1e-9
-    # Where a bound was stretched to hold the value, the value itself moves with the lost verdict.
+    # If a bound was stretched to contain the value, the value itself moves with the lost verdict.
     paired, paired_less = paired_difference(before, after, groups), paired_difference(before, fewer, groups)
     if "unscored" not in before + after:
         assert paired_less.low <= paired.low + 1e-9

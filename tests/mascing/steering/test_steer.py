@@ -192,18 +192,18 @@ def test_a_callable_that_is_not_of_this_model_fails_its_proof(model: OlmoeForCau
 
 
 def test_steering_goes_with_other_taps(model: OlmoeForCausalLM, spec: RouterSpec) -> None:
-    seen: list[Tensor] = []
+    watched: list[Tensor] = []
 
     def look(layer: int, logits: Tensor) -> Tensor:
-        seen.append(logits.detach())
+        watched.append(logits.detach())
         return logits
 
     mask = a_bias(spec)
     with steer(model, mask):
         with tap_routers(model, look):
-            seen.clear()
+            watched.clear()
             raw = model(tokens(1, 4), output_router_logits=True).router_logits
-        assert torch.equal(seen[0], raw[0])
+        assert torch.equal(watched[0], raw[0])
         model(tokens(1, 4))
 
 

@@ -44,8 +44,8 @@ def test_the_order_of_keys_does_not_matter(value: Any) -> None:
 
 @PROPERTY
 @given(PLAIN, PLAIN)
-def test_values_share_a_fingerprint_only_if_they_are_equal(one: Any, other: Any) -> None:
-    assert (fingerprint(one) == fingerprint(other)) == (shape_of(one) == shape_of(other))
+def test_values_share_a_fingerprint_only_if_they_are_equal(first: Any, second: Any) -> None:
+    assert (fingerprint(first) == fingerprint(second)) == (shape_of(first) == shape_of(second))
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_arrays_differ_by_type_shape_and_content() -> None:
     base = np.zeros((2, 3), np.float32)
     changed = base.copy()
     changed[1, 2] = 1
-    others = [base.astype(np.float64), base.reshape(3, 2), changed, base.tolist(), torch.zeros(2, 3)]
-    assert len({fingerprint(value) for value in [base, *others]}) == 6
+    variants = [base.astype(np.float64), base.reshape(3, 2), changed, base.tolist(), torch.zeros(2, 3)]
+    assert len({fingerprint(value) for value in [base, *variants]}) == 6
 
 
 def test_arrays_do_not_differ_by_memory_order_or_byte_order() -> None:

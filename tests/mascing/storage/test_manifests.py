@@ -65,11 +65,11 @@ def test_running_again_does_no_work_and_gives_the_same_manifest(storage: Storage
 
 
 def test_committing_equal_content_twice_is_a_success(storage: Storage) -> None:
-    one, other = output_of(storage), output_of(storage)
-    for output in (one, other):
+    first, second = output_of(storage), output_of(storage)
+    for output in (first, second):
         shards = [output.put(name, name.encode(), rows=1) for name in ("b", "a")]
-        output.commit(shards if output is one else shards[::-1], NotedFacts(), rows_in=2)
-    assert one.finished() == other.finished()
+        output.commit(shards if output is first else shards[::-1], NotedFacts(), rows_in=2)
+    assert first.finished() == second.finished()
 
 
 def test_committing_different_content_is_a_conflict(storage: Storage) -> None:
@@ -157,7 +157,7 @@ def test_an_unknown_shard_is_a_key_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda text: text[: len(text) // 2], "is not a manifest that this version can read"),
         (lambda text: "[]", "is not a manifest that this version can read"),
@@ -173,11 +173,13 @@ def test_an_unknown_shard_is_a_key_error(tmp_path: Path) -> None:
         (lambda text: json.dumps(json.loads(text) | {"format_version": 99}), "in format 99, not to its folder"),
     ],
 )
-def test_what_is_no_manifest_of_the_stage_is_refused(tmp_path: Path, change: Callable[[str], str], said: str) -> None:
+def test_what_is_no_manifest_of_the_stage_is_refused(
+    tmp_path: Path, change: Callable[[str], str], message: str
+) -> None:
     storage = Storage.open(str(tmp_path))
     path = f"{run_stage(storage).prefix}/manifest.json"
     storage.overwrite(path, change(storage.read(path).decode()).encode())
-    with pytest.raises(StorageError, match=said):
+    with pytest.raises(StorageError, match=message):
         output_of(storage).finished()
 
 
@@ -229,9 +231,9 @@ def test_a_stage_killed_anywhere_is_never_read_as_finished_and_can_be_run_again(
             try:
                 run_stage(Storage(HookedStore(folder, operation, after, die)), attempt)
             except Killed:
-                found = output_of(Storage.open(folder)).finished()
-                if found is not None:
-                    assert_readable(Storage.open(folder), found)
+                finished = output_of(Storage.open(folder)).finished()
+                if finished is not None:
+                    assert_readable(Storage.open(folder), finished)
         storage = Storage.open(folder)
         manifest = run_stage(storage, content)
         assert_readable(storage, manifest)
@@ -248,12 +250,12 @@ def test_of_two_writers_at_once_one_manifest_stands_and_its_shards_are_its_own(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         storage = Storage.open(folder)
-        others: list[Noted] = []
-        hooked = HookedStore(folder, operation, after, lambda: others.append(run_stage(storage, theirs)))
+        concurrent: list[Noted] = []
+        hooked = HookedStore(folder, operation, after, lambda: concurrent.append(run_stage(storage, theirs)))
         outcome = outcome_of(lambda: run_stage(Storage(hooked), mine))
         standing = read_manifest(storage, output_of(storage).prefix, Noted)
         assert_readable(storage, standing)
-        assert all(other == standing for other in others)
+        assert all(other == standing for other in concurrent)
         if mine == theirs or not isinstance(outcome, ConflictError):
             assert outcome == standing
 

@@ -150,8 +150,8 @@ def test_locate_names_the_object_in_full(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("url", ["{}/deep/er", "file://{}/u%20rl", "file://localhost{}/x"])
 def test_a_local_folder_is_made(tmp_path: Path, url: str) -> None:
     Storage.open(url.format(tmp_path)).create("a", b"x")
-    (made,) = tmp_path.rglob("a")
-    assert " " in str(made) or "%20" not in url
+    (path,) = tmp_path.rglob("a")
+    assert " " in str(path) or "%20" not in url
 
 
 def test_a_leftover_temporary_file_is_no_object(tmp_path: Path) -> None:

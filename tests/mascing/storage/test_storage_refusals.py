@@ -10,7 +10,7 @@ from mascing.storage.urls import parse_url
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("", "is empty"),
         ("  ", "is empty"),
@@ -31,10 +31,10 @@ from mascing.storage.urls import parse_url
         ("s3://bucket/x*", "holds one of ?"),
     ],
 )
-def test_a_url_that_means_nothing_is_refused(url: str, said: str) -> None:
+def test_a_url_that_means_nothing_is_refused(url: str, message: str) -> None:
     with pytest.raises(StorageError) as caught:
         Storage.open(url)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_credentials_in_a_url_are_refused_and_not_repeated() -> None:
@@ -51,7 +51,7 @@ def test_the_usual_ways_to_write_a_url_mean_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "said"),
+    ("folder", "message"),
     [
         ("file", "a file is in the way: give a folder"),
         ("file/deeper", "a file is in the way: give a folder"),
@@ -61,12 +61,12 @@ def test_the_usual_ways_to_write_a_url_mean_the_same() -> None:
         ("x" * 300, "cannot be made (File name too long)"),
     ],
 )
-def test_a_local_path_that_cannot_be_a_folder_is_told(tmp_path: Path, folder: str, said: str) -> None:
+def test_a_local_path_that_cannot_be_a_folder_is_told(tmp_path: Path, folder: str, message: str) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     with pytest.raises(StorageError) as caught:
         Storage.open(str(tmp_path / folder))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_folder_without_permission_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,13 +118,13 @@ def test_missing_credentials_are_told(s3_url: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "said"),
+    ("endpoint", "message"),
     [("http://127.0.0.1:9", "the S3 endpoint does not answer: check AWS_ENDPOINT_URL"),
      ("nonsense", "AWS_ENDPOINT_URL must be a URL")],
 )  # fmt: skip
-def test_a_wrong_endpoint_is_told(s3_url: str, monkeypatch: pytest.MonkeyPatch, endpoint: str, said: str) -> None:
+def test_a_wrong_endpoint_is_told(s3_url: str, monkeypatch: pytest.MonkeyPatch, endpoint: str, message: str) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    with pytest.raises(StorageError, match=said):
+    with pytest.raises(StorageError, match=message):
         Storage.open(f"{s3_url}/x")
 
 

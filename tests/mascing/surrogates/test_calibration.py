@@ -14,9 +14,9 @@ def drawn(n: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 def test_overconfident_scores_get_the_temperature_that_undoes_it() -> None:
     logits, labels, groups = drawn(4000)
-    found = calibration(4 * logits, labels, groups)
-    assert found.temperature == pytest.approx(4, rel=0.1)
-    assert found.error < 0.03 < 0.1 < found.error_before
+    calibrated = calibration(4 * logits, labels, groups)
+    assert calibrated.temperature == pytest.approx(4, rel=0.1)
+    assert calibrated.error < 0.03 < 0.1 < calibrated.error_before
 
 
 def test_points_count_every_conversation_and_hold_what_they_say() -> None:

@@ -24,11 +24,11 @@ def card(surrogate: float, **trivial: float) -> SurrogateCard:
 
 
 def test_an_ensemble_is_the_mean_of_its_members_logits() -> None:
-    found = card(1.0)
+    measured = card(1.0)
     mean = (noisy(1.0, 1) + noisy(1.0, 2)) / 2
-    assert found.auc == auc(mean, LABELS, GROUPS)
-    assert found.auc.value > max(found.members)
-    assert found.accuracy == np.mean((mean > 0) == (LABELS > 0))
+    assert measured.auc == auc(mean, LABELS, GROUPS)
+    assert measured.auc.value > max(measured.members)
+    assert measured.accuracy == np.mean((mean > 0) == (LABELS > 0))
 
 
 def test_the_curve_is_thinned_and_keeps_its_ends() -> None:
@@ -58,8 +58,8 @@ def test_form_stops_and_words_do_not() -> None:
     refuse_confounded({"question": card(0.5, turns=0.0, words=2.0)})
     with pytest.raises(DataError) as refused:
         refuse_confounded({"question": card(2.0), "question+prompt": card(0.5, length=2.0)})
-    said = str(refused.value)
-    assert "the length of the conversation alone reaches an AUC of 0.99" in said
-    assert "the surrogate of span question+prompt 0." in said
-    assert "--allow-confounded" in said
-    assert "span question " not in said
+    message = str(refused.value)
+    assert "the length of the conversation alone reaches an AUC of 0.99" in message
+    assert "the surrogate of span question+prompt 0." in message
+    assert "--allow-confounded" in message
+    assert "span question " not in message

@@ -22,8 +22,8 @@ def test_it_learns_nothing_from_noise() -> None:
 
 def test_equal_seeds_give_equal_weights_and_leave_the_global_generator_alone() -> None:
     before = torch.random.get_rng_state()
-    first, again, other = (to_bytes(train_surrogate(traces(20), epochs=2, seed=seed)) for seed in (3, 3, 4))
-    assert first == again
+    first, repeated, other = (to_bytes(train_surrogate(traces(20), epochs=2, seed=seed)) for seed in (3, 3, 4))
+    assert first == repeated
     assert first != other
     assert torch.equal(torch.random.get_rng_state(), before)
 

@@ -22,26 +22,26 @@ def areas(rows: list[Conversation], tokens: dict[str, int] | None = None) -> dic
 
 
 def test_equal_forms_and_words_tell_nothing() -> None:
-    found = areas([conversation(number, number % 2 == 0) for number in range(80)])
-    assert found == {"turns": 0.5, "length": 0.5, "tokens": 0.5, "words": 0.5}
+    areas_by_name = areas([conversation(number, number % 2 == 0) for number in range(80)])
+    assert areas_by_name == {"turns": 0.5, "length": 0.5, "tokens": 0.5, "words": 0.5}
 
 
 def test_turns_are_read_whatever_their_direction() -> None:
-    found = areas([conversation(number, number % 2 == 0, earlier=2 * (number % 2)) for number in range(80)])
-    assert found["turns"] == found["length"] == 1
-    assert found["tokens"] == 0.5
+    areas_by_name = areas([conversation(number, number % 2 == 0, earlier=2 * (number % 2)) for number in range(80)])
+    assert areas_by_name["turns"] == areas_by_name["length"] == 1
+    assert areas_by_name["tokens"] == 0.5
 
 
 def test_a_class_in_the_middle_is_told_from_both_ends() -> None:
     earlier = [2, 0, 2, 4] * 20
-    found = areas([conversation(number, number % 2 == 0, earlier[number]) for number in range(80)])
-    assert found["turns"] == 1
+    areas_by_name = areas([conversation(number, number % 2 == 0, earlier[number]) for number in range(80)])
+    assert areas_by_name["turns"] == 1
 
 
 def test_tokens_are_those_that_the_surrogate_reads() -> None:
     rows = [conversation(number, number % 2 == 0) for number in range(80)]
-    found = areas(rows, {row.id: 5 + number % 2 for number, row in enumerate(rows)})
-    assert (found["tokens"], found["turns"]) == (1, 0.5)
+    areas_by_name = areas(rows, {row.id: 5 + number % 2 for number, row in enumerate(rows)})
+    assert (areas_by_name["tokens"], areas_by_name["turns"]) == (1, 0.5)
 
 
 def test_words_are_read_and_strange_ones_do_no_harm() -> None:

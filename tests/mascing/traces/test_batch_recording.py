@@ -27,7 +27,7 @@ def conversations(n: int = 7) -> list[Conversation]:
 
 
 def usual_way(tiny: Loaded, chat: Conversation) -> torch.Tensor:
-    """Router logits [T, L, E] of one prompt through the whole causal LM, as transformers itself returns them."""
+    """Router logits [T, L, E] of one prompt from the whole causal LM, as transformers returns them."""
     prompt = render(tiny.tokenizer, chat)
     with torch.no_grad():
         output = tiny.model(input_ids=torch.tensor([prompt.token_ids]), output_router_logits=True)

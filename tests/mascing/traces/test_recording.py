@@ -35,9 +35,9 @@ def test_several_forwards_follow_each_other_in_time(model: OlmoeForCausalLM) -> 
         with pytest.raises(MascingError, match="no forward"):
             _ = trace.logits
         model(out)
-        whole = trace.take()
+        traced = trace.take()
     # The last generated token is never routed.
-    torch.testing.assert_close(generated, whole[:, :-1], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(generated, traced[:, :-1], rtol=1e-4, atol=1e-4)
 
 
 def test_while_steered_the_logits_are_those_before_the_edit(model: OlmoeForCausalLM) -> None:

@@ -170,13 +170,13 @@ def together() -> TraceSet:
 
 
 def test_span_keeps_the_question_alone() -> None:
-    rows, whole = three(), together()
-    questions = whole.span("question")
+    rows, everything_recorded = three(), together()
+    questions = everything_recorded.span("question")
     assert torch.equal(questions.z, torch.cat([row.z[row.regions == 0] for row in rows]))
     assert questions.offsets.tolist() == [0, 2, 6, 7]
     assert set(questions.regions.tolist()) == {0}
-    assert questions.ids == whole.ids
-    assert torch.equal(whole.span("question+prompt").z, whole.z)
+    assert questions.ids == everything_recorded.ids
+    assert torch.equal(everything_recorded.span("question+prompt").z, everything_recorded.z)
 
 
 def with_replies(lengths: list[int]) -> TraceSet:
@@ -190,11 +190,11 @@ def with_replies(lengths: list[int]) -> TraceSet:
 
 
 def test_replies_change_neither_the_other_spans_nor_sigma() -> None:
-    whole, replied = together(), with_replies([2, 1, 3])
+    without_replies, replied = together(), with_replies([2, 1, 3])
     for span in ("question", "question+prompt"):
-        assert torch.equal(replied.span(span).z, whole.span(span).z)
-        assert torch.equal(replied.span(span).offsets, whole.span(span).offsets)
-    assert torch.equal(replied.sigma(), whole.sigma())
+        assert torch.equal(replied.span(span).z, without_replies.span(span).z)
+        assert torch.equal(replied.span(span).offsets, without_replies.span(span).offsets)
+    assert torch.equal(replied.sigma(), without_replies.sigma())
     assert replied.span("reply").offsets.tolist() == [0, 2, 3, 6]
     assert set(replied.span("reply").z.flatten().tolist()) == {100.0}
 

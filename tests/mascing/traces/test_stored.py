@@ -19,8 +19,8 @@ def data() -> TraceSet:
 
 def shards_of(data: TraceSet, rows: int = 10) -> dict[str, bytes]:
     samples = [
-        SampleTrace(data.ids[i], data.groups[i], int(data.labels[i]), one.z, one.regions)
-        for i, one in ((i, data.subset([i])) for i in range(len(data)))
+        SampleTrace(data.ids[i], data.groups[i], int(data.labels[i]), sample.z, sample.regions)
+        for i, sample in ((i, data.subset([i])) for i in range(len(data)))
     ]
     return {f"{start}": encode(samples[start : start + rows], SPEC) for start in range(0, len(samples), rows)}
 
@@ -40,7 +40,7 @@ class Shards:
         return StoredTraces(self.read, {name: len(shard) for name, shard in self.shards.items()})
 
 
-def everything(source: Traces) -> list[str]:
+def all_ids(source: Traces) -> list[str]:
     return [name for part in source.parts() for name in part.ids]
 
 
@@ -49,10 +49,10 @@ def test_stored_traces_are_the_traces(data: TraceSet, window: int, monkeypatch: 
     monkeypatch.setattr(stored_traces, "WINDOW_BYTES", window)
     stored = Shards(data).traces()
     assert len(list(stored.parts())) == (4 if window == 1 else 1)
-    assert everything(stored) == data.ids
+    assert all_ids(stored) == data.ids
     assert torch.equal(torch.cat([part.z for part in stored.parts()]), data.z)
     assert torch.equal(torch.cat([part.labels for part in stored.parts()]), data.labels)
-    assert everything(stored.labelled(1)) == data.labelled(1).ids
+    assert all_ids(stored.labelled(1)) == data.labelled(1).ids
     questions = torch.cat([part.z for part in stored.labelled(0).span("question").parts()])
     assert torch.equal(questions, data.labelled(0).span("question").z)
     counts = [count_selections(source, 2) for source in (stored, data)]
@@ -76,12 +76,12 @@ def test_a_random_order_draws_other_windows_every_time_and_every_sample_once(
     monkeypatch.setattr(stored_traces, "WINDOW_BYTES", 1)
     order = torch.Generator().manual_seed(0)
     stored = Shards(data).traces()
-    seen = [
+    orders = [
         [part.ids[index] for part, chosen in shuffled_batches(stored, 3, order) for index in chosen.tolist()]
         for _ in range(2)
     ]
-    assert seen[0] != seen[1]
-    assert sorted(seen[0]) == sorted(seen[1]) == sorted(data.ids)
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == sorted(data.ids)
 
 
 def test_a_random_sample_is_as_small_as_asked_and_does_not_depend_on_the_windows(
@@ -92,9 +92,9 @@ def test_a_random_sample_is_as_small_as_asked_and_does_not_depend_on_the_windows
     assert len(drawn.z) >= 60
     assert len(drawn) == 5 or len(drawn.z) - len(drawn.subset([len(drawn) - 1]).z) < 60
     monkeypatch.setattr(stored_traces, "WINDOW_BYTES", 1)
-    again = random_sample(Shards(data).traces(), 5, 60, torch.Generator().manual_seed(0))
-    assert again.ids == drawn.ids
-    assert torch.equal(again.z, drawn.z)
+    repeated = random_sample(Shards(data).traces(), 5, 60, torch.Generator().manual_seed(0))
+    assert repeated.ids == drawn.ids
+    assert torch.equal(repeated.z, drawn.z)
     assert random_sample(data, 5, 60, torch.Generator().manual_seed(1)).ids != drawn.ids
     assert sorted(random_sample(data, 99, 1, torch.Generator()).ids) == sorted(data.ids)
 
@@ -107,5 +107,5 @@ def test_what_fits_is_read_once_and_gives_what_memory_gives(data: TraceSet) -> N
     assert to_bytes(from_storage) == to_bytes(from_memory)
     assert torch.equal(score(from_storage, stored), score(from_memory, data))
     config = MascingConfig()
-    found = [search([from_memory], source, data.sigma(), config, 0) for source in (stored, data)]
-    assert torch.equal(found[0], found[1])
+    masks = [search([from_memory], source, data.sigma(), config, 0) for source in (stored, data)]
+    assert torch.equal(masks[0], masks[1])

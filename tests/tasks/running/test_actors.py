@@ -1,4 +1,4 @@
-"""The pool: order, errors of an item as they are, and an item that kills its worker."""
+"""The pool: order of values, unchanged errors of items, and an item that kills its worker."""
 
 import os
 import signal
@@ -24,9 +24,9 @@ def pool() -> Iterator[Pool]:
 
 
 def test_values_come_in_the_order_of_the_items(pool: Pool) -> None:
-    seen: list[tuple[int, int]] = []
-    assert pool.map(_times, 3, range(20), lambda done, total: seen.append((done, total))) == list(range(0, 60, 3))
-    assert seen == [(done, 20) for done in range(21)]
+    progress: list[tuple[int, int]] = []
+    assert pool.map(_times, 3, range(20), lambda done, total: progress.append((done, total))) == list(range(0, 60, 3))
+    assert progress == [(done, 20) for done in range(21)]
 
 
 def test_no_items_give_no_values(pool: Pool) -> None:

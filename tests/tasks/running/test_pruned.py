@@ -1,4 +1,4 @@
-"""Pruning a pick on the model itself: what does nothing goes, what causes the behaviour stays."""
+"""Pruning a pick on the model itself removes entries without effect and keeps those that cause the behaviour."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,9 +33,9 @@ class HerePool:
         self, function: Callable[..., Any], shared: Any, items: Sequence[Any], progress: Callable[[int, int], None]
     ) -> list[Any]:
         del progress
-        made = [function(self.worker, shared, item) for item in items]
-        self.replies += sum(len(rows) for judged in made for rows in judged)
-        return made
+        values = [function(self.worker, shared, item) for item in items]
+        self.replies += sum(len(rows) for judged in values for rows in judged)
+        return values
 
 
 @pytest.fixture(scope="module")
@@ -57,14 +57,14 @@ def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfi
     bias_LE[idle, :4] = 0.5
     pick = Pick(Candidate("gradient", {"alpha": 1.0}, Mask.from_bias(bias_LE, spec)), ())
     blocks = blocks_of(conversations, (0.5, 1.0), seed=0)
-    baseline, [found], facts = pruned(cast(Pool, pool), config, blocks, (), [pick], torch.ones(spec.n_layers))
-    kept = found.candidate.mask
-    assert not kept.rule.entries_LE[idle].any()
-    assert 0 < kept.entries < int(truth_LE.count_nonzero())
-    assert found.candidate.cell == {"alpha": 1.0, "kept": kept.entries}
-    assert len(baseline) == len(found.rows) == len(conversations)
-    told = facts["gradient"]
-    assert (told.entries, told.kept) == (pick.candidate.mask.entries, kept.entries)
-    before, after = told.target_rate
+    baseline, [smaller], facts = pruned(cast(Pool, pool), config, blocks, (), [pick], torch.ones(spec.n_layers))
+    mask = smaller.candidate.mask
+    assert not mask.rule.entries_LE[idle].any()
+    assert 0 < mask.entries < int(truth_LE.count_nonzero())
+    assert smaller.candidate.cell == {"alpha": 1.0, "kept": mask.entries}
+    assert len(baseline) == len(smaller.rows) == len(conversations)
+    fact = facts["gradient"]
+    assert (fact.entries, fact.kept) == (pick.candidate.mask.entries, mask.entries)
+    before, after = fact.target_rate
     assert after >= before - 0.05
-    assert told.replies == pool.replies - len(conversations)
+    assert fact.replies == pool.replies - len(conversations)

@@ -1,4 +1,4 @@
-"""The stage mechanism: finished work is found again, anything that determines the content makes other work."""
+"""Running stages: finished work is reused, and a change of anything that determines the content is new work."""
 
 from collections.abc import Callable
 from dataclasses import replace

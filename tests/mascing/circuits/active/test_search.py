@@ -36,7 +36,7 @@ benign conversations need the third as it is."""
 QUICK = ActiveConfig(budget=600, rounds=3, members=1, steps=60, l1=(0.02,), alphas=(1.0,))
 
 
-def asked(number: int, of: str, label: str | None) -> Conversation:
+def conversation(number: int, of: str, label: str | None) -> Conversation:
     messages = (Message(role="user", content="do it"),)
     return Conversation.model_validate(
         {"id": f"{of}-{number}", "group_id": str(number), "set": of, "label": label, "messages": messages}
@@ -52,16 +52,16 @@ def logits(conversation: Conversation, generator: torch.Generator) -> Tensor:
     return z_TLE.half()
 
 
-TARGETS = [asked(number, "target", "positive" if number % 2 else "negative") for number in range(60)]
-BENIGN = [asked(number, "utility/benign", None) for number in range(20)]
+TARGETS = [conversation(number, "target", "positive" if number % 2 else "negative") for number in range(60)]
+BENIGN = [conversation(number, "utility/benign", None) for number in range(20)]
 
 
 def made_up_traces() -> TraceSet:
     generator = torch.Generator().manual_seed(1)
     regions = torch.zeros(4, dtype=torch.uint8)
     rows = [
-        SampleTrace(one.id, one.group_id, int(one.label == "positive"), logits(one, generator), regions)
-        for one in TARGETS
+        SampleTrace(target.id, target.group_id, int(target.label == "positive"), logits(target, generator), regions)
+        for target in TARGETS
     ]
     return decode([encode(rows, SPEC)])
 
@@ -97,17 +97,17 @@ def trials_of(proposal: Proposal) -> Trials:
     return proposal.cost.trials
 
 
-def only_bias(found: Proposal) -> Tensor:
-    [candidate] = found.candidates
+def only_bias(proposal: Proposal) -> Tensor:
+    [candidate] = proposal.candidates
     return bias_of(candidate.mask)
 
 
 def test_trials_find_what_acts_and_spare_what_other_replies_need() -> None:
-    found, _ = search()
-    bias_LE = only_bias(found)
+    proposal, _ = search()
+    bias_LE = only_bias(proposal)
     assert bias_LE[CAUSE] > 1
     assert abs(bias_LE[TOOL]) < 1
-    rounds = trials_of(found).rounds
+    rounds = trials_of(proposal).rounds
     assert rounds[-1].changed > rounds[0].changed + 0.1
 
 
@@ -116,19 +116,21 @@ def test_the_budget_is_what_is_spent(budget: int, rounds: int) -> None:
     config = ActiveConfig(budget=budget, rounds=rounds, members=1, steps=2)
     engine = MadeUpEngine()
     conversations = [*TARGETS, *BENIGN]
-    found = active.candidates(engine, made_up_traces(), conversations, SPEC, SIGMA, config, 0)
+    proposal = active.candidates(engine, made_up_traces(), conversations, SPEC, SIGMA, config, 0)
     assert engine.generations == budget
-    trials = trials_of(found)
+    trials = trials_of(proposal)
     assert (trials.budget, trials.generations) == (budget, budget)
-    assert sum(each.generations for each in trials.rounds) == budget
-    assert f"{budget} of {budget} generations in {rounds} rounds" in found.note
-    assert [one.cell for one in found.candidates] == [{"l1": l1, "alpha": a} for l1 in config.l1 for a in config.alphas]
+    assert sum(trial_round.generations for trial_round in trials.rounds) == budget
+    assert f"{budget} of {budget} generations in {rounds} rounds" in proposal.note
+    assert [candidate.cell for candidate in proposal.candidates] == [
+        {"l1": l1, "alpha": a} for l1 in config.l1 for a in config.alphas
+    ]
 
 
 def test_equal_seeds_give_equal_masks() -> None:
     config = ActiveConfig(budget=64, rounds=1, members=2, steps=10, l1=(0.02,), alphas=(1.0,))
-    first, again, other = (only_bias(search(config, seed)[0]) for seed in (0, 0, 1))
-    assert torch.equal(first, again)
+    first, repeated, other = (only_bias(search(config, seed)[0]) for seed in (0, 0, 1))
+    assert torch.equal(first, repeated)
     assert not torch.equal(first, other)
 
 
@@ -138,7 +140,7 @@ def test_a_budget_that_teaches_nothing_is_refused() -> None:
 
 
 def test_nothing_to_change_is_refused() -> None:
-    positive = [one for one in TARGETS if one.label == "positive"]
+    positive = [target for target in TARGETS if target.label == "positive"]
     with pytest.raises(DataError, match="labelled negative"):
         active.candidates(MadeUpEngine(), made_up_traces(), positive, SPEC, SIGMA, QUICK, 0)
 
@@ -147,16 +149,16 @@ def test_a_planted_circuit_is_found_without_a_gradient(testbed_folder: Path) -> 
     behaviour = behaviour_config("jailbreak-defence", str(testbed_folder))
     loaded = load(ModelConfig(path=str(testbed_folder)))
     conversations, _ = parse_conversations(decode_lines(Path(behaviour.conversations).read_bytes()), 10_000)
-    target = [one for one in conversations if one.set == "target"]
-    kept = [one for one in conversations if one.set != "target"]
+    target = [row for row in conversations if row.set == "target"]
+    to_keep = [row for row in conversations if row.set != "target"]
     spec, generation = inspect_routers(loaded.model), GenerationConfig(max_new_tokens=8, batch_size=128)
     traces = decode([encode(harvest(loaded, target[:400], 4096), spec)])
     sigma, config = traces.sigma(), QUICK.model_copy(update={"alphas": (3.0,)})
     engine = LocalEngine(loaded, behaviour, generation)
-    [found] = active.candidates(engine, traces, [*target[:400], *kept[:400]], spec, sigma, config, 0).candidates
-    held_out = [*[one for one in target[400:] if one.label == "negative"][:60], *kept[-60:]]
+    [candidate] = active.candidates(engine, traces, [*target[:400], *to_keep[:400]], spec, sigma, config, 0).candidates
+    held_out = [*[row for row in target[400:] if row.label == "negative"][:60], *to_keep[-60:]]
     before = hits(loaded, behaviour, held_out, None, generation)
-    after = hits(loaded, behaviour, held_out, found.mask, generation)
+    after = hits(loaded, behaviour, held_out, candidate.mask, generation)
     assert sum(before[:60]) <= 6
     assert sum(after[:60]) >= 40
     assert sum(after[60:]) >= sum(before[60:]) - 3

@@ -35,7 +35,7 @@ def behaviour_of(wanted: list[str]) -> tuple[BehaviourConfig, list[Conversation]
     exact = ExactJudge()
     behaviour = BehaviourConfig(name="tried", conversations="-", target=exact, utility=exact, protected=exact)
     pairs = zip(CONVERSATIONS, wanted, strict=True)
-    return behaviour, [one.model_copy(update={"wanted": reply}) for one, reply in pairs]
+    return behaviour, [conversation.model_copy(update={"wanted": reply}) for conversation, reply in pairs]
 
 
 def alone(loaded: Loaded, masks: list[Mask]) -> list[str]:
@@ -50,9 +50,9 @@ def tried(loaded: Loaded, masks: list[Mask], wanted: list[str]) -> list[Trial]:
 
 def test_each_reply_is_that_of_its_own_mask(loaded: Loaded, masks: list[Mask]) -> None:
     replies = alone(loaded, masks)
-    assert [one.outcome for one in tried(loaded, masks, replies)] == ["hit"] * len(masks)
+    assert [trial.outcome for trial in tried(loaded, masks, replies)] == ["hit"] * len(masks)
     shifted = tried(loaded, [*masks[1:], masks[0]], replies)
-    assert "miss" in [one.outcome for one in shifted], "other masks must give other replies, or this shows nothing"
+    assert "miss" in [trial.outcome for trial in shifted], "other masks must give other replies, or this shows nothing"
 
 
 def test_the_trace_is_what_the_routers_gave_under_the_mask_before_it_was_added(

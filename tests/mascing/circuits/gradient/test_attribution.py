@@ -32,29 +32,29 @@ def effect(tiny: Loaded, batch_size: int = 8, recompute: bool = False) -> Tensor
 
 
 def test_one_backward_scores_every_expert(tiny: Loaded) -> None:
-    found = attribution.attribution(tiny, ASKED, SIGMA, batch_size=8)
-    assert found.effect_LE.shape == (3, 8)
-    assert found.effect_LE.all()
-    assert found.passes == Passes(forward=1, backward=1, conversations=8)
-    assert str(found.passes) == "1 forward and 1 backward passes of 8 conversations"
+    attributed = attribution.attribution(tiny, ASKED, SIGMA, batch_size=8)
+    assert attributed.effect_LE.shape == (3, 8)
+    assert attributed.effect_LE.all()
+    assert attributed.passes == Passes(forward=1, backward=1, conversations=8)
+    assert str(attributed.passes) == "1 forward and 1 backward passes of 8 conversations"
 
 
 def test_the_map_does_not_depend_on_how_it_is_computed(tiny: Loaded) -> None:
-    whole = effect(tiny)
-    assert torch.allclose(effect(tiny, batch_size=2), whole, rtol=1e-3, atol=1e-5)
-    assert torch.allclose(effect(tiny, recompute=True), whole, rtol=1e-5, atol=1e-7)
+    in_one_batch = effect(tiny)
+    assert torch.allclose(effect(tiny, batch_size=2), in_one_batch, rtol=1e-3, atol=1e-5)
+    assert torch.allclose(effect(tiny, recompute=True), in_one_batch, rtol=1e-5, atol=1e-7)
     assert not any(module.training for module in tiny.model.modules())
 
 
 def test_the_map_survives_its_file(tiny: Loaded) -> None:
-    found = attribution.attribution(tiny, ASKED, SIGMA, batch_size=8)
-    assert torch.equal(load(attribution.to_bytes(found))["effect"], found.effect_LE)
+    attributed = attribution.attribution(tiny, ASKED, SIGMA, batch_size=8)
+    assert torch.equal(load(attribution.to_bytes(attributed))["effect"], attributed.effect_LE)
 
 
 def test_a_bfloat16_model_tells_the_same_experts(tiny: Loaded) -> None:
     half = Loaded(loaded().model.to(torch.bfloat16), tiny.tokenizer)
-    found, exact = effect(half).flatten(), effect(tiny).flatten()
-    assert torch.corrcoef(torch.stack([found, exact]))[0, 1] > 0.98
+    rounded, exact = effect(half).flatten(), effect(tiny).flatten()
+    assert torch.corrcoef(torch.stack([rounded, exact]))[0, 1] > 0.98
     spec = inspect_routers(half.model)
     config = GradientConfig(steps=4, batch_size=4, l1=(0.0,), alphas=(1.0,))
     [candidate], _ = candidates(half, spec, ASKED, [], SIGMA, config, seed=0)
@@ -65,7 +65,7 @@ def test_a_bfloat16_model_tells_the_same_experts(tiny: Loaded) -> None:
 
 def test_recomputing_layers_keeps_less_in_memory_and_the_same_gradient(tiny: Loaded) -> None:
     [batch] = contrast_batches(tiny, ASKED, batch_size=8)
-    gradients, kept = [], []
+    gradients, saved_bytes = [], []
     for recompute in (False, True):
         S_LE = torch.zeros(3, 8, requires_grad=True)
         through = StraightThrough(tiny.model, SIGMA, S_LE)
@@ -74,12 +74,12 @@ def test_recomputing_layers_keeps_less_in_memory_and_the_same_gradient(tiny: Loa
             through.noise = 1.0
             with saved:
                 loss = batch.margins(tiny.model).sum()
-            kept.append(saved.bytes)
+            saved_bytes.append(saved.bytes)
             torch.autograd.backward(loss)
         assert S_LE.grad is not None
         gradients.append(S_LE.grad)
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
-    assert kept[1] < kept[0] / 2
+    assert saved_bytes[1] < saved_bytes[0] / 2
 
 
 class _SavedBytes(torch.autograd.graph.saved_tensors_hooks):
@@ -102,7 +102,7 @@ def test_the_passes_are_those_that_the_model_ran(tiny: Loaded, recompute: bool) 
     # Once a forward, and once more where the layer is computed again, which is not told: it depends on where the search
     # runs. 2 tokens a row are the taps' own proof.
     layer = tiny.model.model.layers[-1].mlp
-    hook = layer.register_forward_pre_hook(lambda module, given: ran.append(given[0].shape[1] > 2))
+    hook = layer.register_forward_pre_hook(lambda module, arguments: ran.append(arguments[0].shape[1] > 2))
     try:
         _, passes = candidates(tiny, spec, ASKED, ASKED, SIGMA, config, seed=0, recompute=recompute)
     finally:

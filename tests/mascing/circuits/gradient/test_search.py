@@ -23,16 +23,16 @@ QUICK = GradientConfig(steps=15, batch_size=4, learning_rate=0.1, l1=(1e-3,), al
 SIGMA = torch.tensor([1.0, 1.0, 1.0])
 
 
-def candidates(*given: Any, **options: Any) -> list[Candidate]:
-    return gradient.candidates(*given, **options)[0]
+def candidates(*arguments: Any, **options: Any) -> list[Candidate]:
+    return gradient.candidates(*arguments, **options)[0]
 
 
-def asked(name: str, text: str, wanted: str | None = "no.", unwanted: str | None = "yes") -> Conversation:
+def with_replies(name: str, text: str, wanted: str | None = "no.", unwanted: str | None = "yes") -> Conversation:
     return conversation(name, text).model_copy(update={"wanted": wanted, "unwanted": unwanted})
 
 
-CONTRAST = [asked(f"c{number}", "do it" + " now" * number) for number in range(6)]
-BENIGN = [asked(f"b{number}", f"what is {number}?", wanted=f"{number}", unwanted=None) for number in range(4)]
+CONTRAST = [with_replies(f"c{number}", "do it" + " now" * number) for number in range(6)]
+BENIGN = [with_replies(f"b{number}", f"what is {number}?", wanted=f"{number}", unwanted=None) for number in range(4)]
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,9 @@ def test_batches_score_each_reply_as_a_forward_of_its_own_does(tiny: Loaded) -> 
 
 
 def test_the_mask_makes_the_wanted_reply_likelier_in_the_model_itself(tiny: Loaded, spec: RouterSpec) -> None:
-    (found,) = candidates(tiny, spec, CONTRAST, [], SIGMA, QUICK, seed=0)
+    (candidate,) = candidates(tiny, spec, CONTRAST, [], SIGMA, QUICK, seed=0)
     before = margins(tiny)
-    with steer(tiny.model, found.mask):
+    with steer(tiny.model, candidate.mask):
         after = margins(tiny)
     assert (after - before).mean() > 1.0
 
@@ -85,8 +85,8 @@ def test_the_utility_term_keeps_benign_replies(tiny: Loaded, spec: RouterSpec) -
     likelihoods = []
     for weight in (0.0, 3.0):
         config = QUICK.model_copy(update={"utility_weight": weight})
-        (found,) = candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=0)
-        with steer(tiny.model, found.mask):
+        (candidate,) = candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=0)
+        with steer(tiny.model, candidate.mask):
             likelihoods.append(benign_likelihood(tiny))
     careless, careful = likelihoods
     assert careful > careless + 0.5
@@ -97,28 +97,30 @@ def test_conversations_that_lead_by_enough_push_no_further(tiny: Loaded, spec: R
         c.model_copy(update={"wanted": "a", "unwanted": "a very long and unlikely reply indeed"}) for c in CONTRAST
     ]
     config = QUICK.model_copy(update={"l1": (0.0,)})
-    (found,) = candidates(tiny, spec, ahead, [], SIGMA, config, seed=0)
-    assert not bias_of(found.mask).any()
+    (candidate,) = candidates(tiny, spec, ahead, [], SIGMA, config, seed=0)
+    assert not bias_of(candidate.mask).any()
 
 
 def test_l1_leaves_fewer_experts_and_small_entries_are_zeroed(tiny: Loaded, spec: RouterSpec) -> None:
     config = QUICK.model_copy(update={"l1": (0.0, 0.3)})
-    free, sparse = (bias_of(found.mask) for found in candidates(tiny, spec, CONTRAST, [], SIGMA, config, seed=0))
+    free, sparse = (
+        bias_of(candidate.mask) for candidate in candidates(tiny, spec, CONTRAST, [], SIGMA, config, seed=0)
+    )
     assert 0 < sparse.count_nonzero() < free.count_nonzero()
     assert free[free != 0].abs().min() > 0.1
 
 
 def test_one_candidate_a_cell_in_units_of_sigma(tiny: Loaded, spec: RouterSpec) -> None:
     config = QUICK.model_copy(update={"steps": 3, "l1": (0.0, 0.1), "alphas": (0.5, 2.0)})
-    found = candidates(tiny, spec, CONTRAST, BENIGN, SIGMA * 2, config, seed=0)
-    assert [candidate.cell for candidate in found] == [
+    proposed = candidates(tiny, spec, CONTRAST, BENIGN, SIGMA * 2, config, seed=0)
+    assert [candidate.cell for candidate in proposed] == [
         {"l1": l1, "alpha": alpha} for l1 in (0.0, 0.1) for alpha in (0.5, 2.0)
     ]
-    assert torch.equal(bias_of(found[1].mask), bias_of(found[0].mask) * 4)
-    assert found[0].method == "gradient"
-    assert found[0].mask.provenance == {"method": "gradient", "l1": 0.0, "alpha": 0.5}
+    assert torch.equal(bias_of(proposed[1].mask), bias_of(proposed[0].mask) * 4)
+    assert proposed[0].method == "gradient"
+    assert proposed[0].mask.provenance == {"method": "gradient", "l1": 0.0, "alpha": 0.5}
     # Three steps of 0.1 from zero: no entry can be further than 0.3 * alpha * sigma.
-    assert bias_of(found[1].mask).abs().max() <= 0.3 * 2.0 * 2.0 * 1.01
+    assert bias_of(proposed[1].mask).abs().max() <= 0.3 * 2.0 * 2.0 * 1.01
 
 
 def test_the_model_is_left_as_it_was(tiny: Loaded, spec: RouterSpec) -> None:
@@ -133,17 +135,17 @@ def test_the_model_is_left_as_it_was(tiny: Loaded, spec: RouterSpec) -> None:
 def test_equal_seeds_give_equal_masks(tiny: Loaded, spec: RouterSpec) -> None:
     config = QUICK.model_copy(update={"steps": 3, "batch_size": 2})
     before = torch.random.get_rng_state()
-    first, again, other = (
+    first, repeated, other = (
         candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=seed)[0].mask.digest for seed in (1, 1, 2)
     )
-    assert first == again
+    assert first == repeated
     assert first != other
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_conversations_without_both_replies_do_not_count(tiny: Loaded, spec: RouterSpec) -> None:
     config = QUICK.model_copy(update={"steps": 3})
-    extra = [asked("x", "do it", unwanted=None), asked("y", "do it", wanted=None)]
+    extra = [with_replies("x", "do it", unwanted=None), with_replies("y", "do it", wanted=None)]
     mixed = candidates(tiny, spec, CONTRAST + extra, BENIGN, SIGMA, config, seed=0)
     assert mixed[0].mask.digest == candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=0)[0].mask.digest
     with pytest.raises(DataError, match="`wanted` and an `unwanted`"):
@@ -159,17 +161,17 @@ def test_a_model_spread_over_devices_gets_the_same_masks(
     places = {"model": "cpu", "lm_head": "disk"}
     dispatch_model(spread.model, places, main_device="cpu", offload_dir=tmp_path, force_hooks=True)
     assert spread.model.lm_head.weight.is_meta
-    (whole,) = candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=0)
-    (found,) = candidates(spread, spec, CONTRAST, BENIGN, SIGMA, config, seed=0, recompute=recompute)
-    assert bias_of(whole.mask).any()
-    assert torch.allclose(bias_of(found.mask), bias_of(whole.mask), rtol=1e-4)
+    (expected,) = candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=0)
+    (candidate,) = candidates(spread, spec, CONTRAST, BENIGN, SIGMA, config, seed=0, recompute=recompute)
+    assert bias_of(expected.mask).any()
+    assert torch.allclose(bias_of(candidate.mask), bias_of(expected.mask), rtol=1e-4)
 
 
 def test_a_model_in_bfloat16_finds_a_mask_that_works_in_it(spec: RouterSpec) -> None:
     half = Loaded(loaded().model.to(torch.bfloat16), loaded().tokenizer)
-    (found,) = candidates(half, spec, CONTRAST, [], SIGMA, QUICK, seed=0)
+    (candidate,) = candidates(half, spec, CONTRAST, [], SIGMA, QUICK, seed=0)
     before = margins(half)
-    with steer(half.model, found.mask):
+    with steer(half.model, candidate.mask):
         assert (margins(half) - before).mean() > 0.5
 
 

@@ -79,7 +79,7 @@ def test_scores_are_their_definitions(case: tuple[TraceSet, int], pairs: Pairs) 
 def test_swapping_the_sides_turns_the_scores_around(case: tuple[TraceSet, int]) -> None:
     data, top_k = case
     swapped = TraceSet(data.z, data.offsets, 1 - data.labels, data.regions, data.ids, data.groups)
-    before, after = (count_selections(one, top_k) for one in (data, swapped))
+    before, after = (count_selections(samples, top_k) for samples in (data, swapped))
     assert torch.equal(after.risk_difference(), -before.risk_difference())
     assert torch.allclose(after.log_odds_ratio(), -before.log_odds_ratio(), atol=1e-6)
 
@@ -100,7 +100,7 @@ class OneByOne:
 def test_parts_count_as_the_whole(case: tuple[TraceSet, int], pairs: Pairs) -> None:
     data, top_k = case
     one_by_one = cast(Traces, OneByOne(data))
-    assert same(count_selections(one_by_one, top_k, pairs), count_selections(data, top_k, pairs))
+    assert equal(count_selections(one_by_one, top_k, pairs), count_selections(data, top_k, pairs))
 
 
 def test_a_trace_without_partner_changes_nothing() -> None:
@@ -121,9 +121,9 @@ def test_a_trace_without_partner_changes_nothing() -> None:
         ["a", "b", "c"],
         ["g", "g", "h"],
     )
-    assert same(count_selections(lone, 2, "group"), count_selections(pair, 2))
+    assert equal(count_selections(lone, 2, "group"), count_selections(pair, 2))
     assert count_selections(lone, 2, "group").left_out == 1
-    assert not same(count_selections(lone, 2), count_selections(pair, 2))
+    assert not equal(count_selections(lone, 2), count_selections(pair, 2))
 
 
 def test_traces_without_any_pair_are_refused_with_the_way_out() -> None:
@@ -131,11 +131,11 @@ def test_traces_without_any_pair_are_refused_with_the_way_out() -> None:
         count_selections(traces(6), 2, "group")
 
 
-@pytest.mark.parametrize(("kept", "missing"), [([0, 2], "positive"), ([1, 3], "negative")])
-def test_one_class_alone_is_refused(kept: list[int], missing: str) -> None:
+@pytest.mark.parametrize(("indices", "missing"), [([0, 2], "positive"), ([1, 3], "negative")])
+def test_one_class_alone_is_refused(indices: list[int], missing: str) -> None:
     with pytest.raises(DataError, match=f"no {missing} traces"):
-        count_selections(traces(6).subset(kept), 2)
+        count_selections(traces(6).subset(indices), 2)
 
 
-def same(a: Selections, b: Selections) -> bool:
+def equal(a: Selections, b: Selections) -> bool:
     return torch.equal(a.selected_SLE, b.selected_SLE) and torch.equal(a.tokens_S, b.tokens_S)

@@ -15,23 +15,23 @@ from tests.mascing.mask_rules import override_of
 
 
 def test_the_telling_expert_is_activated_first() -> None:
-    (found,) = candidates(traces(40), SPEC, SteerMoEConfig(n_activated=(1,), n_deactivated=(0,)))
-    assert sets(found)[0].nonzero().tolist() == [list(TELLING)]
+    (candidate,) = candidates(traces(40), SPEC, SteerMoEConfig(n_activated=(1,), n_deactivated=(0,)))
+    assert sets(candidate)[0].nonzero().tolist() == [list(TELLING)]
 
 
 def test_the_grid_leaves_out_only_the_empty_cell() -> None:
     spans: tuple[Span, ...] = ("question", "question+prompt")
     scores: tuple[ExpertScore, ...] = ("risk_difference", "odds_ratio")
-    asked = SteerMoEConfig(spans=spans, scores=scores, n_activated=(0, 2), n_deactivated=(0, 3))
-    found = candidates(traces(40), SPEC, asked)
-    assert [tuple(candidate.cell.values()) for candidate in found] == [
+    config = SteerMoEConfig(spans=spans, scores=scores, n_activated=(0, 2), n_deactivated=(0, 3))
+    proposed = candidates(traces(40), SPEC, config)
+    assert [tuple(candidate.cell.values()) for candidate in proposed] == [
         (span, score, *counts) for span in spans for score in scores for counts in ((0, 3), (2, 0), (2, 3))
     ]
-    for candidate in found:
+    for candidate in proposed:
         activated, deactivated = sets(candidate)
         assert int(activated.sum()) == candidate.cell["n_activated"]
         assert int(deactivated.sum()) == candidate.cell["n_deactivated"]
-        assert candidate.mask.rule.epsilon == asked.epsilon
+        assert candidate.mask.rule.epsilon == config.epsilon
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_the_grid_leaves_out_only_the_empty_cell() -> None:
 def test_a_mask_may_activate_deactivate_or_both(
     n_activated: tuple[int, ...], n_deactivated: tuple[int, ...], forced: list[str]
 ) -> None:
-    (found,) = candidates(traces(40), SPEC, SteerMoEConfig(n_activated=n_activated, n_deactivated=n_deactivated))
-    assert sorted(row["forced"] for row in found.mask.provenance["experts"]) == forced
+    (candidate,) = candidates(traces(40), SPEC, SteerMoEConfig(n_activated=n_activated, n_deactivated=n_deactivated))
+    assert sorted(row["forced"] for row in candidate.mask.provenance["experts"]) == forced
 
 
 def test_cells_that_all_do_nothing_are_refused_at_load() -> None:
@@ -53,11 +53,11 @@ def test_cells_that_all_do_nothing_are_refused_at_load() -> None:
 
 def test_the_provenance_names_each_chosen_expert_with_both_scores() -> None:
     data = traces(40)
-    (found,) = candidates(data, SPEC, SteerMoEConfig(n_activated=(1,), n_deactivated=(0,)))
+    (candidate,) = candidates(data, SPEC, SteerMoEConfig(n_activated=(1,), n_deactivated=(0,)))
     counted = count_selections(data, SPEC.top_k)
-    assert found.mask.provenance == {
+    assert candidate.mask.provenance == {
         "method": "steermoe",
-        **found.cell,
+        **candidate.cell,
         "samples": 40,
         "left_out": 0,
         "experts": [
@@ -75,13 +75,13 @@ def test_the_provenance_names_each_chosen_expert_with_both_scores() -> None:
 @pytest.mark.parametrize("score", ["risk_difference", "odds_ratio"])
 def test_the_strongest_are_chosen_and_the_score_is_the_priority(score: ExpertScore) -> None:
     data = traces(40)
-    (found,) = candidates(data, SPEC, SteerMoEConfig(scores=(score,), n_activated=(2,), n_deactivated=(2,)))
+    (candidate,) = candidates(data, SPEC, SteerMoEConfig(scores=(score,), n_activated=(2,), n_deactivated=(2,)))
     counted = count_selections(data, SPEC.top_k)
     score_LE = counted.risk_difference() if score == "risk_difference" else counted.log_odds_ratio()
-    activated, deactivated = sets(found)
+    activated, deactivated = sets(candidate)
     assert sorted(score_LE[activated].tolist()) == sorted(score_LE.flatten().sort().values[-2:].tolist())
     assert sorted(score_LE[deactivated].tolist()) == sorted(score_LE.flatten().sort().values[:2].tolist())
-    assert torch.equal(override_of(found.mask).priority_LE, score_LE)
+    assert torch.equal(override_of(candidate.mask).priority_LE, score_LE)
 
 
 def test_the_odds_ratio_prefers_the_rare_expert() -> None:
@@ -106,13 +106,13 @@ def test_the_odds_ratio_prefers_the_rare_expert() -> None:
 def test_no_layer_exceeds_its_caps_and_every_layer_keeps_top_k(
     caps: dict[str, int], most_activated: int, most_deactivated: int
 ) -> None:
-    (found,) = candidates(
+    (candidate,) = candidates(
         traces(40), SPEC, SteerMoEConfig.model_validate({"n_activated": [24], "n_deactivated": [24], **caps})
     )
-    activated, deactivated = sets(found)
+    activated, deactivated = sets(candidate)
     assert int(activated.sum(dim=1).max()) == most_activated
     # With no cap of its own, a layer deactivates every expert that is against the behaviour.
-    assert int(deactivated.sum(dim=1).max()) == min(most_deactivated, most_negative(found))
+    assert int(deactivated.sum(dim=1).max()) == min(most_deactivated, most_negative(candidate))
     assert not (activated & deactivated).any()
 
 

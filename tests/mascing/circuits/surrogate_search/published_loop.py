@@ -31,7 +31,7 @@ def published_search(
     weight: float,
     epochs: int,
     seed: int,
-    seen: Callable[[float], None] = lambda loss: None,
+    report_loss: Callable[[float], None] = lambda loss: None,
 ) -> Tensor:
     """S [L, E] before thresholding: ``samples`` are z [T, L, E] of the negative conversations, ``seen`` gets each loss.
 
@@ -50,5 +50,5 @@ def published_search(
             adam.zero_grad()
             torch.autograd.backward(loss)
             adam.step()
-            seen(float(loss.detach()))
+            report_loss(float(loss.detach()))
     return S.detach()

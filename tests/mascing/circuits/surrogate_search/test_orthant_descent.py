@@ -23,20 +23,20 @@ def test_it_finds_the_known_minimum_of_a_separable_loss(seed: int, weight: float
     generator = torch.Generator().manual_seed(seed)
     target, curvature = torch.randn(12, generator=generator), torch.rand(12, generator=generator) + 0.5
     expected = target.sign() * (target.abs() - weight / curvature).clamp(min=0)
-    found = descended(curvature.diag(), target, weight)
-    assert torch.allclose(found, expected, atol=2e-3)
-    assert (found[expected == 0] == 0).all()
+    minimum = descended(curvature.diag(), target, weight)
+    assert torch.allclose(minimum, expected, atol=2e-3)
+    assert (minimum[expected == 0] == 0).all()
 
 
 def test_no_one_sided_slope_leads_down_from_where_it_ends() -> None:
     generator = torch.Generator().manual_seed(0)
     root, target, weight = torch.randn(12, 12, generator=generator), torch.randn(12, generator=generator), 2.0
     hessian = root @ root.T + torch.eye(12)
-    found = descended(hessian, target, weight, evaluations=200)
-    gradient = hessian @ (found - target)
-    assert 0 < found.count_nonzero() < 12
-    assert (gradient[found == 0].abs() <= weight + 1e-2).all()
-    assert torch.allclose(gradient[found != 0], -weight * found[found != 0].sign(), atol=2e-2)
+    minimum = descended(hessian, target, weight, evaluations=200)
+    gradient = hessian @ (minimum - target)
+    assert 0 < minimum.count_nonzero() < 12
+    assert (gradient[minimum == 0].abs() <= weight + 1e-2).all()
+    assert torch.allclose(gradient[minimum != 0], -weight * minimum[minimum != 0].sign(), atol=2e-2)
 
 
 def test_the_point_never_gets_worse_and_no_entry_leaps() -> None:

@@ -114,8 +114,8 @@ def test_a_larger_lambda_leaves_fewer_experts_and_small_entries_are_zeroed(
 def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrogate: Surrogate) -> None:
     spans: tuple[Span, ...] = ("question", "question+prompt")
     config = MascingConfig(spans=spans, lambdas=(0.0, 0.01), thresholds=(0.1, 0.3), alphas=(0.5, 2.0))
-    found = candidates({span: [surrogate] for span in spans}, data, SPEC, data.sigma(), config, 0)
-    assert [tuple(candidate.cell.values()) for candidate in found] == [
+    proposed = candidates({span: [surrogate] for span in spans}, data, SPEC, data.sigma(), config, 0)
+    assert [tuple(candidate.cell.values()) for candidate in proposed] == [
         (span, weight, threshold, alpha)
         for span in spans
         for weight in (0.0, 0.01)
@@ -123,11 +123,11 @@ def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrog
         for alpha in (0.5, 2.0)
     ]
     (_, S_LE) = search([surrogate], data.span("question"), data.sigma(), config, 0)
-    weak, strong = bias_of(found[5].mask), bias_of(found[7].mask)
+    weak, strong = bias_of(proposed[5].mask), bias_of(proposed[7].mask)
     assert torch.allclose(weak, 2.0 * data.sigma()[:, None] * S_LE)
     assert torch.allclose(strong, torch.where(S_LE.abs() > 0.3, weak, 0.0))
-    assert found[7].method == "mascing"
-    assert found[7].mask.provenance == {
+    assert proposed[7].method == "mascing"
+    assert proposed[7].mask.provenance == {
         "method": "mascing",
         "mode": "fast",
         "span": "question",
@@ -140,8 +140,8 @@ def test_one_candidate_a_cell_whose_bias_is_alpha_sigma_S(data: TraceSet, surrog
 def test_the_seed_decides_and_the_surrogate_is_left_as_it_was(data: TraceSet, surrogate: Surrogate) -> None:
     config = MascingConfig()
     before = torch.random.get_rng_state()
-    first, again, other = (search([surrogate], data, data.sigma(), config, seed) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
+    first, repeated, other = (search([surrogate], data, data.sigma(), config, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, repeated)
     assert not torch.equal(first, other)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(parameter.requires_grad for parameter in surrogate.parameters())

@@ -10,7 +10,7 @@ GROUPS = [str(number) for number in range(100)]
 
 
 def card(surrogate: float, control: float = 0.0, **trivial: float) -> SurrogateCard:
-    """A card of scores that are that far from chance."""
+    """The card of scores at the given distance from chance."""
     rng = np.random.default_rng(0)
     scores = {name: strength * LABELS + rng.normal(size=100) for name, strength in (trivial | {"_": surrogate}).items()}
     permuted = auc(control * LABELS + rng.normal(size=100), LABELS, GROUPS)
@@ -33,11 +33,11 @@ def test_a_surrogate_that_knows_nothing_and_a_control_that_knows_something_are_d
 
 
 def test_bars_start_at_chance_and_reach_the_area() -> None:
-    found = card(2.0, turns=0.5, words=1.0)
-    (bars,) = auc_figure({"question": found}).spec["data"]
+    measured = card(2.0, turns=0.5, words=1.0)
+    (bars,) = auc_figure({"question": measured}).spec["data"]
     assert bars["y"] == ["surrogate", "turn count", "words", "permuted labels"]
     ends = [bars["base"] + x for x in bars["x"]]
-    areas = [found.auc, found.trivial["turns"].auc, found.trivial["words"].auc, found.control]
+    areas = [measured.auc, measured.trivial["turns"].auc, measured.trivial["words"].auc, measured.control]
     assert np.allclose(ends, [area.value for area in areas])
     assert np.allclose(
         [end + up for end, up in zip(ends, bars["error_x"]["array"], strict=True)], [a.high for a in areas]

@@ -72,8 +72,8 @@ def sparsemixer(logits: Sequence[float], correction: Sequence[float], config: An
 def group_limited_softmax(logits: Sequence[float], correction: Sequence[float], config: Any) -> Selection:
     probabilities = softmax(logits)
     groups = _groups(len(logits), config.n_group)
-    kept = sorted(groups, key=lambda group: -max(probabilities[e] for e in group))[: config.topk_group]
-    chosen = best(probabilities, config.num_experts_per_tok, [expert for group in kept for expert in group])
+    kept_groups = sorted(groups, key=lambda group: -max(probabilities[e] for e in group))[: config.topk_group]
+    chosen = best(probabilities, config.num_experts_per_tok, [expert for group in kept_groups for expert in group])
     return {expert: probabilities[expert] * config.routed_scaling_factor for expert in chosen}
 
 
@@ -81,8 +81,8 @@ def sigmoid_with_correction_in_groups(logits: Sequence[float], correction: Seque
     scores = [sigmoid(value) for value in logits]
     corrected = [score + c for score, c in zip(scores, correction, strict=True)]
     groups = _groups(len(logits), config.n_group)
-    kept = sorted(groups, key=lambda group: -sum(sorted((corrected[e] for e in group), reverse=True)[:2]))
-    allowed = [expert for group in kept[: config.topk_group] for expert in group]
+    kept_groups = sorted(groups, key=lambda group: -sum(sorted((corrected[e] for e in group), reverse=True)[:2]))
+    allowed = [expert for group in kept_groups[: config.topk_group] for expert in group]
     chosen = {expert: scores[expert] for expert in best(corrected, config.num_experts_per_tok, allowed)}
     if config.norm_topk_prob:
         chosen = _renormalised(chosen)

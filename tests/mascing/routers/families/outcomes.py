@@ -12,11 +12,11 @@ collected: dict[str, dict[str, str]] = {}
 collecting: list[bool] = []
 
 
-def expect(family: str, check: str, found: str) -> None:
+def expect(family: str, check: str, outcome: str) -> None:
     if collecting:
-        collected.setdefault(family, {})[check] = found
+        collected.setdefault(family, {})[check] = outcome
         return
     committed = json.loads(COMMITTED.read_text(encoding="utf-8"))
-    assert committed.get(family, {}).get(check) == found, (
+    assert committed.get(family, {}).get(check) == outcome, (
         f"docs/families.json differs for {family}, {check}: run python -m tests.mascing.routers.families.table"
     )

@@ -88,8 +88,8 @@ def naive(name: str, layer: Captured, config: Any, edits: Sequence[Any]) -> list
 
 def mismatches(ours: list[Selection], wanted: list[Selection]) -> int:
     assert len(ours) == len(wanted)
-    return sum(one.keys() != two.keys() for one, two in zip(ours, wanted, strict=True))
+    return sum(own.keys() != reference.keys() for own, reference in zip(ours, wanted, strict=True))
 
 
 def largest_weight_difference(ours: list[Selection], wanted: list[Selection]) -> float:
-    return max(abs(one[e] - two[e]) for one, two in zip(ours, wanted, strict=True) for e in one)
+    return max(abs(own[e] - reference[e]) for own, reference in zip(ours, wanted, strict=True) for e in own)

@@ -65,13 +65,13 @@ def main() -> int:
     return int(code)
 
 
-def render(found: dict[str, dict[str, str]]) -> str:
+def render(findings: dict[str, dict[str, str]]) -> str:
     """The page, with one table of a row a family for each question that was asked of all."""
     lines = [INTRODUCTION]
     header = list(COLUMNS)
     for group in (header[:4], header[4:8], header[8:]):
         lines += [f"| Family | {' | '.join(group)} |", f"|{'---|' * (len(group) + 1)}"]
-        for family, checks in sorted(found.items()):
+        for family, checks in sorted(findings.items()):
             cells = [family, *(checks[COLUMNS[column]] for column in group)]
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")

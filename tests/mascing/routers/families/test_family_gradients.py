@@ -32,8 +32,8 @@ class Case:
             self.margins_B = self.margins(PROMPTS)
         self.sigma = trace.logits.flatten(0, 1).transpose(0, 1).flatten(1).std(dim=1)
         self.selected_BLE = torch.zeros(len(PROMPTS), self.spec.n_layers, self.spec.n_experts, dtype=torch.bool)
-        for layer, seen in enumerate(layers):
-            for row, selection in enumerate(seen.selections):
+        for layer, captured_layer in enumerate(layers):
+            for row, selection in enumerate(captured_layer.selections):
                 self.selected_BLE[row, layer, list(selection)] = True
 
     def margins(self, ids_BT: Tensor) -> Tensor:
@@ -73,12 +73,12 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def test_unselected_experts_get_the_gradient_of_being_selected(case: Case) -> None:
     unselected_BLE = ~case.selected_BLE
-    found, forced = case.attribution()[unselected_BLE], case.forced()[unselected_BLE]
+    attributed, forced = case.attribution()[unselected_BLE], case.forced()[unselected_BLE]
     strong = forced.abs() >= forced.abs().median()
-    assert (found.sign() == forced.sign())[strong].float().mean() > 0.95
-    assert spearmanr(found, forced).statistic > 0.8
+    assert (attributed.sign() == forced.sign())[strong].float().mean() > 0.95
+    assert spearmanr(attributed, forced).statistic > 0.8
     if case.spec.family != "qwen3_moe":  # whose weights, without norm_topk_prob, are shares of all experts
-        assert case.plain_gradient()[unselected_BLE].abs().max() < 1e-4 * found.abs().max()
+        assert case.plain_gradient()[unselected_BLE].abs().max() < 1e-4 * attributed.abs().max()
 
 
 def test_the_forward_is_the_models_own(case: Case) -> None:
@@ -91,13 +91,13 @@ def test_the_forward_is_the_models_own(case: Case) -> None:
 
 def test_noise_selects_other_experts_and_is_the_same_for_the_same_turn(case: Case) -> None:
     S_LE = torch.zeros(case.spec.n_layers, case.spec.n_experts, requires_grad=True)
-    seen = []
+    selections = []
     with StraightThrough(case.model, case.sigma, S_LE, seed=1) as through, torch.no_grad():
         through.noise = 2.0
         for turn in (0, 0, 1):
             through.turn = turn
             with captured(case.model) as layers:
                 case.margins(PROMPTS)
-            seen.append([set(selection) for layer in layers for selection in layer.selections])
-    assert seen[0] == seen[1]
-    assert sum(a != b for a, b in zip(seen[0], seen[2], strict=True)) > len(seen[0]) / 2
+            selections.append([set(selection) for layer in layers for selection in layer.selections])
+    assert selections[0] == selections[1]
+    assert sum(a != b for a, b in zip(selections[0], selections[2], strict=True)) > len(selections[0]) / 2

@@ -84,7 +84,7 @@ def test_a_bias_of_zero_changes_no_bit(models: dict[str, Any], name: str, tmp_pa
     x = tokens()
     models[name].save_pretrained(tmp_path)
     spec = inspect_routers(models[name])
-    found: dict[str, list[str]] = {}
+    dtypes_by_implementation: dict[str, list[str]] = {}
     for dtype in (torch.float32, torch.bfloat16):
         model = type(models[name]).from_pretrained(tmp_path, dtype=dtype)
         assert inspect_routers(model) == spec
@@ -98,9 +98,9 @@ def test_a_bias_of_zero_changes_no_bit(models: dict[str, Any], name: str, tmp_pa
                 with steer(model, a_bias(spec)):
                     assert not torch.equal(model(x).logits, plain)
                 assert torch.equal(model(x).logits, plain)
-            found.setdefault(implementation, []).append(str(dtype).removeprefix("torch."))
-    (dtypes,) = {" and ".join(each) for each in found.values()}
-    expect(name, "bias of zero", f"bit-identical in {dtypes}; experts: {', '.join(found)}")
+            dtypes_by_implementation.setdefault(implementation, []).append(str(dtype).removeprefix("torch."))
+    (dtypes,) = {" and ".join(names) for names in dtypes_by_implementation.values()}
+    expect(name, "bias of zero", f"bit-identical in {dtypes}; experts: {', '.join(dtypes_by_implementation)}")
 
 
 @every_family
@@ -170,12 +170,12 @@ def test_generation_with_a_cache_equals_the_loop_without(models: dict[str, Any],
     for mask in (a_bias(inspect_routers(model)), an_override(inspect_routers(model))):
         with torch.no_grad(), steer(model, mask) as handle:
             generated = model.generate(x, attention_mask=torch.ones_like(x), max_new_tokens=6, **GREEDY)
-            seen = set(handle.counters.values())
+            counts = set(handle.counters.values())
             loop = x
             for _ in range(6):
                 loop = torch.cat([loop, model(loop, use_cache=False).logits[:, -1:].argmax(-1)], 1)
         assert torch.equal(generated, loop)
-        assert seen == {2 * (7 + 5)}
+        assert counts == {2 * (7 + 5)}
     expect(name, "generate with a cache", "equal to the loop without")
 
 

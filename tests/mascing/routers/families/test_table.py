@@ -5,5 +5,5 @@ from tests.mascing.routers.families.table import DOCS, render
 
 
 def test_the_committed_page_shows_the_committed_outcomes() -> None:
-    found = json.loads(COMMITTED.read_text(encoding="utf-8"))
-    assert (DOCS / "families.md").read_text(encoding="utf-8") == render(found)
+    findings = json.loads(COMMITTED.read_text(encoding="utf-8"))
+    assert (DOCS / "families.md").read_text(encoding="utf-8") == render(findings)

@@ -65,9 +65,9 @@ def rates(loaded: Loaded, testbed_folder: Path, sigma: Tensor) -> Rates:
     def measure(behaviour: str, steering_LE: Tensor | None) -> dict[str, float]:
         rows = split(behaviour, "test")
         entries = torch.zeros(4, 16) if steering_LE is None else steering_LE
-        said = replies(tuple(entries.flatten().tolist()))
+        answers = replies(tuple(entries.flatten().tolist()))
         hits: dict[str, list[bool]] = {}
-        for row, verdict in zip(rows, judge_all(behaviour_config(behaviour, "-"), rows, said), strict=True):
+        for row, verdict in zip(rows, judge_all(behaviour_config(behaviour, "-"), rows, answers), strict=True):
             hits.setdefault(row.set, []).append(verdict.outcome == "hit")
         return {name: sum(values) / len(values) for name, values in hits.items()}
 

@@ -33,13 +33,13 @@ def test_the_best_of_many_random_masks_on_a_small_dev_split_is_not_published(tes
     refusals = behaviour.model_copy(update={"utility": behaviour.target})
 
     def judged(split: Split, most: int, masks: list[Mask | None]) -> list[list[dict[str, str]]]:
-        rows = [one for one in conversations(BEHAVIOUR, 0) if split_of(one.group_id, SplitConfig()) == split]
-        rows = sample([one for one in rows if one.set == "target" or one.set.startswith("protected")], most)
+        rows = [row for row in conversations(BEHAVIOUR, 0) if split_of(row.group_id, SplitConfig()) == split]
+        rows = sample([row for row in rows if row.set == "target" or row.set.startswith("protected")], most)
         prompts = prompts_of(loaded, rows, GENERATION)
         return [
             [
-                {"conversation_id": one.id, "group_id": one.group_id, "set": one.set, "outcome": verdict.outcome}
-                for one, verdict in zip(
+                {"conversation_id": row.id, "group_id": row.group_id, "set": row.set, "outcome": verdict.outcome}
+                for row, verdict in zip(
                     rows, judge_all(refusals, rows, complete(loaded, prompts, mask, GENERATION)), strict=True
                 )
             ]

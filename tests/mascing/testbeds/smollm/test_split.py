@@ -34,16 +34,16 @@ def text(seed: int, rows: int) -> Tensor:
     return torch.randint(0, _WORDS, (rows, 24), generator=torch.Generator().manual_seed(seed))
 
 
-def distance(one: torch.nn.Module, other: torch.nn.Module, text_BT: Tensor) -> float:
+def distance(model: torch.nn.Module, other: torch.nn.Module, text_BT: Tensor) -> float:
     """Of the logits, as a share of their size."""
     with torch.inference_mode():
-        first, second = one(text_BT).logits, other(text_BT).logits
+        first, second = model(text_BT).logits, other(text_BT).logits
     return float((first - second).norm() / first.norm())
 
 
 def test_a_single_expert_is_the_dense_layer(dense: LlamaForCausalLM) -> None:
-    made = split(dense, text(0, 16), n_experts=1, top_k=1, seed=0)
-    torch.testing.assert_close(made(text(1, 4)).logits, dense(text(1, 4)).logits, atol=1e-5, rtol=1e-4)
+    moe = split(dense, text(0, 16), n_experts=1, top_k=1, seed=0)
+    torch.testing.assert_close(moe(text(1, 4)).logits, dense(text(1, 4)).logits, atol=1e-5, rtol=1e-4)
 
 
 def test_all_experts_on_nearly_are_the_dense_layer_and_fewer_are_further_away(dense: LlamaForCausalLM) -> None:
@@ -55,14 +55,14 @@ def test_all_experts_on_nearly_are_the_dense_layer_and_fewer_are_further_away(de
 
 
 def test_the_split_model_has_routers_that_can_be_recorded_and_steered(dense: LlamaForCausalLM) -> None:
-    made = split(dense, text(0, 16), n_experts=8, top_k=6, seed=0)
-    spec = mascing.inspect_routers(made)
+    moe = split(dense, text(0, 16), n_experts=8, top_k=6, seed=0)
+    spec = mascing.inspect_routers(moe)
     assert (spec.n_layers, spec.n_experts, spec.top_k) == (3, 8, 6)
     bias = torch.zeros(3, 8)
     bias[1, 2] = -1.0
-    before = made(text(1, 4)).logits
-    with mascing.steer(made, mascing.Mask.from_bias(bias, spec)):
-        steered = made(text(1, 4)).logits
+    before = moe(text(1, 4)).logits
+    with mascing.steer(moe, mascing.Mask.from_bias(bias, spec)):
+        steered = moe(text(1, 4)).logits
     assert not torch.equal(before, steered)
 
 
@@ -72,13 +72,13 @@ def test_the_same_seed_gives_the_same_experts(dense: LlamaForCausalLM) -> None:
 
 
 def test_more_experts_can_be_on_for_a_while(dense: LlamaForCausalLM) -> None:
-    made = split(dense, text(0, 64), n_experts=8, top_k=4, seed=0)
-    before = perplexity(made, text(1, 4))
-    away = distance(dense, made, text(1, 8))
-    with experts_on(made, 8):
-        assert distance(dense, made, text(1, 8)) != away
-        assert made.model.layers[0].mlp.gate.top_k == 8
-    assert perplexity(made, text(1, 4)) == before
+    moe = split(dense, text(0, 64), n_experts=8, top_k=4, seed=0)
+    before = perplexity(moe, text(1, 4))
+    away = distance(dense, moe, text(1, 8))
+    with experts_on(moe, 8):
+        assert distance(dense, moe, text(1, 8)) != away
+        assert moe.model.layers[0].mlp.gate.top_k == 8
+    assert perplexity(moe, text(1, 4)) == before
 
 
 def test_neurons_that_are_active_together_become_one_expert() -> None:
