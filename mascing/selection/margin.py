@@ -86,9 +86,10 @@ _PRICES = (0.0, 0.25, 1.0, 4.0)
 def contenders(rates: Sequence[Mapping[str, float]], keep: int) -> list[int]:
     """Return the most promising cells of one method by their forced rates, in the order of the grid.
 
-    Returns at most ``keep`` cells, and at most a quarter of the grid or two cells, whichever is more. Only judged replies can tell how much a loss elsewhere matters. So the function takes in turn the best cell
-    at each price of a lost point: nothing, a quarter of a point of the target, a point, and so on. This follows the
-    trade-off from the strongest cell to a careful one. If a margin is missing, it returns all cells.
+    Returns at most ``keep`` cells, and at most a quarter of the grid or two cells, whichever is more. Only judged
+    replies can tell how much a loss elsewhere matters. So the function takes in turn the best cell at each price of a
+    lost point: nothing, a quarter of a point of the target, a point, and so on. This follows the trade-off from the
+    strongest cell to a careful one. If a margin is missing, it returns all cells.
     """
     if not all("target" in cell_rates for cell_rates in rates):
         return list(range(len(rates)))
