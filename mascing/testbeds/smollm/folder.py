@@ -88,7 +88,7 @@ def run_config(folder: Path, seed: int) -> RunConfig:
 
 
 def _write_perplexities(folder: Path, dense: Loaded, model: object, n_experts: int, top_k: int) -> None:
-    """Write the perplexities of the dense model, and of the split model with ``top_k`` and more experts, on the prose."""
+    """Write perplexities on the prose: of the dense model, and of the split one with ``top_k`` and more experts."""
     text_BT = prose(dense)
     perplexities: dict[str, float] = {"dense": perplexity(dense.model, text_BT)}
     for n_selected in sorted({top_k, n_experts - 2, n_experts}):
