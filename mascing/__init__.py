@@ -1,6 +1,6 @@
 """Reconfigure Mixture-of-Experts language models by steering their routers, with evidence.
 
-Names are imported when first used, so that ``import mascing`` costs neither torch nor transformers.
+Names are imported on first use, so ``import mascing`` loads neither torch nor transformers.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`python -m mascing`: the command line where its script is not on the path."""
+"""`python -m mascing`: the command line when its script is not on the path."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command line. It imports no torch, Ray or Prefect until a command needs them."""
+"""The command line. It imports torch, Ray and Prefect only when a command needs them."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -19,19 +19,19 @@ from mascing.errors import MascingError
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    # Plain help: reflowed, and shown in half the time.
+    # Plain help is reflowed and appears in half the time.
     rich_markup_mode=None,
     add_completion=False,
     help=(
         "Reconfigure the behaviour of Mixture-of-Experts language models by steering their routers, with evidence.\n\n"
-        "Start with `mascing demo`; it leaves result.json, report/index.html and a run.yaml to copy for a model of "
-        "your own. Then `mascing run run.yaml`."
+        "Start with `mascing demo`; it leaves result.json, report/index.html and a run.yaml to copy for your own "
+        "model. Then run `mascing run run.yaml`."
     ),
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"mascing {mascing.__version__}")
         raise typer.Exit
 
@@ -54,13 +54,13 @@ app.command()(doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 1 after an error that the user can act on, 2 after a usage error."""
+    """Run one command and return its exit code: 1 for an error that the user can act on, 2 for a usage error."""
     set_defaults()
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="mascing")
     except MascingError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         return 1
-    except SystemExit as left:  # how typer ends every command, also a good one
-        return int(left.code or 0)
+    except SystemExit as exit_request:  # typer ends every command this way, successful ones too
+        return int(exit_request.code or 0)
     return 0

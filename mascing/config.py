@@ -1,4 +1,4 @@
-"""Run configurations: YAML in, a frozen RunConfig out, or one clear error."""
+"""Load run configurations: YAML in, a frozen RunConfig or one clear error out."""
 
 import json
 import re
@@ -21,9 +21,9 @@ _SHOWN = 5
 def load_config(path: str) -> RunConfig:
     """Read a run configuration.
 
-    Raises ConfigError that names the field, what would be right and the file, for instance
-    ``methods.mascing.alphas.0: must be greater than 0, got -1 (in run.yaml)``. Judges and methods of the user's own are
-    imported, and their options checked and completed by their defaults.
+    Imports the user's own judges and methods, checks their options and fills in the defaults. Raises ConfigError, whose
+    message names the field, a right value and the file, for instance
+    ``methods.mascing.alphas.0: must be greater than 0, got -1 (in run.yaml)``.
     """
     value = _parse(_read(path), path)
     if value is None:
@@ -35,44 +35,44 @@ def load_config(path: str) -> RunConfig:
 
 def _parsed(value: dict[str, Any], path: str) -> RunConfig:
     try:
-        # Through JSON and strict: a list is a tuple there, but "3" is no number and `yes` is no 1.
+        # Strict validation of JSON accepts a list as a tuple, but not "3" as a number or `yes` as 1.
         return RunConfig.model_validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
         raise ConfigError(_message(complaints(error, RunConfig), path)) from error
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} holds something that is no plain YAML value: {error}") from error
+        raise ConfigError(f"{path} holds a value that is not plain YAML: {error}") from error
 
 
 def _with_plugins(config: RunConfig, path: str) -> RunConfig:
-    """The configuration with the options of every plug-in checked, and completed by their defaults."""
-    said: list[str] = []
+    """Return the configuration with the options of every plug-in checked and their defaults filled in."""
+    problems: list[str] = []
     judges = {
-        name: _completed(completed_judge, getattr(config.behaviour, name), f"behaviour.{name}", said)
+        name: _completed(completed_judge, getattr(config.behaviour, name), f"behaviour.{name}", problems)
         for name in ("target", "utility", "protected")
     }
     methods = {}
     if config.methods.plugged:
-        # Here, because it takes seconds to import torch and no other configuration needs it.
+        # Imported here: it loads torch, which takes seconds and which no other configuration needs.
         from mascing.circuits.methods import completed_method
 
         methods = {
-            name: _completed(completed_method, settings, f"methods.{name}", said)
+            name: _completed(completed_method, settings, f"methods.{name}", problems)
             for name, settings in config.methods.plugged.items()
         }
-    if said:
-        raise ConfigError(_message(said, path))
+    if problems:
+        raise ConfigError(_message(problems, path))
     behaviour = config.behaviour.model_copy(update=judges)
     return config.model_copy(update={"behaviour": behaviour, "methods": config.methods.model_copy(update=methods)})
 
 
-def _completed(complete: Callable[[Any], Any], config: Any, field: str, said: list[str]) -> Any:
-    """What ``complete`` makes of the config; what is wrong with it goes into ``said``."""
+def _completed(complete: Callable[[Any], Any], config: Any, field: str, problems: list[str]) -> Any:
+    """Return ``complete(config)``, or add what is wrong with the config to ``problems`` and return it as it is."""
     try:
         return complete(config)
     except OptionsError as error:
-        said += [f"{field}.{complaint}" for complaint in error.said]
+        problems += [f"{field}.{complaint}" for complaint in error.complaints]
     except ConfigError as error:
-        said.append(f"{field}.kind: {error}")
+        problems.append(f"{field}.kind: {error}")
     return config
 
 
@@ -101,16 +101,16 @@ def _parse(text: str, path: str) -> Any:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
 
 
-def _message(said: list[str], path: str) -> str:
-    more = f"; and {len(said) - _SHOWN} more" if len(said) > _SHOWN else ""
-    return f"{'; '.join(said[:_SHOWN])}{more} (in {path})"
+def _message(problems: list[str], path: str) -> str:
+    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return f"{'; '.join(problems[:_SHOWN])}{more} (in {path})"
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice and reads 1e-5 as a number, which YAML 1.1 takes for text."""
+    """Safe YAML that rejects duplicate keys and reads 1e-5 as a number; YAML 1.1 reads it as text."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """Build a mapping whose keys are all different."""
+        """Build a mapping and reject duplicate keys."""
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:

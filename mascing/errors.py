@@ -1,4 +1,4 @@
-"""The library's one small tree of errors. Each message says what to do next."""
+"""The library's errors. Each message says what to do next."""
 
 
 class MascingError(Exception):
@@ -14,15 +14,15 @@ class DataError(MascingError):
 
 
 class ModelError(MascingError):
-    """A model that cannot be loaded, or whose routers cannot be tapped."""
+    """A model that cannot be loaded or whose routers cannot be tapped."""
 
 
 class MaskError(MascingError):
-    """A mask that does not fit the model, or is not a mask."""
+    """A file that is not a mask, or a mask that does not fit the model."""
 
 
 class SteeringError(MascingError):
-    """Steering that could not be proved to be in force."""
+    """Steering that could not be proved to take effect."""
 
 
 class StorageError(MascingError):

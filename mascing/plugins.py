@@ -1,4 +1,4 @@
-"""Parts of the user's own, found by import path or by the entry point of an installed package."""
+"""Find the user's own judges and methods by import path or by the entry point of an installed package."""
 
 import difflib
 import importlib
@@ -19,26 +19,26 @@ Options = TypeVar("Options", bound=BaseModel)
 
 
 class OptionsError(ConfigError):
-    """Options that a plug-in does not take: one complaint each, which begins with the option's name."""
+    """Options that a plug-in rejects, with one complaint each that begins with the option's name."""
 
-    def __init__(self, *said: str) -> None:
-        super().__init__(*said)
-        self.said = said
+    def __init__(self, *complaints: str) -> None:
+        super().__init__(*complaints)
+        self.complaints = complaints
 
     def __str__(self) -> str:
-        return "; ".join(self.said)
+        return "; ".join(self.complaints)
 
 
 def resolve(kind: str, group: Group, known: Iterable[str] = ()) -> Any:
-    """The object that ``kind`` names: ``my_package.my_module:my_object``, or an entry point of ``group``.
+    """Return the object that ``kind`` names: ``my_package.my_module:my_object`` or an entry point of ``group``.
 
-    ``known`` are names that would have been right without a plug-in. Raises ConfigError if there is no such object.
+    ``known`` are the valid names that need no plug-in. Raises ConfigError if the object does not exist.
     """
     return _imported(kind) if ":" in kind else _declared(kind, group, known)
 
 
 def checked(model: type[Options], options: Mapping[str, Any]) -> Options:
-    """The options as their model, read like the rest of a configuration. Raises OptionsError for what is wrong."""
+    """Validate the options as strictly as the rest of a configuration. Raises OptionsError if any is wrong."""
     try:
         return model.model_validate_json(json.dumps(options), strict=True)
     except ValidationError as error:
@@ -48,7 +48,7 @@ def checked(model: type[Options], options: Mapping[str, Any]) -> Options:
 def _imported(path: str) -> Any:
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
-        raise ConfigError(f"{path!r} is no import path: write it as my_package.my_module:my_object")
+        raise ConfigError(f"{path!r} is not an import path: write it as my_package.my_module:my_object")
     value: Any = _module(module_name, path)
     for part in attribute.split("."):
         if not hasattr(value, part):

@@ -1,6 +1,6 @@
-"""What a running line tells its user: events through the standard logging module, drawn as a bar or as plain lines.
+"""Progress of a run: events in the standard logging module, drawn as a bar or as plain lines.
 
-Stages only tell; who listens decides how it looks. The command line listens with `shown`.
+Stages emit events; a listener decides how they look. The command line listens with `shown`.
 """
 
 import logging
@@ -21,10 +21,10 @@ _LINES_A_STAGE = 10
 
 @dataclass(frozen=True)
 class Event:
-    """Where a stage stands: ``done`` of ``total`` steps while it runs, ``seconds`` once it is done.
+    """The state of a stage: ``done`` of ``total`` steps while it runs, ``seconds`` once it is done.
 
-    ``text`` names the part of the work that ``done`` and ``total`` count, where a stage has several, and is what a
-    ``note`` says that a stage found out about its own work, such as its cost.
+    ``text`` names the part of the work that ``done`` and ``total`` count, if a stage has several parts. In a ``note``
+    it is what the stage learned about its own work, such as its cost.
     """
 
     stage: str
@@ -36,7 +36,7 @@ class Event:
 
     @property
     def work(self) -> str:
-        """The stage, and the part of it or the finding that ``text`` tells."""
+        """The stage, and its part or finding from ``text``."""
         return f"{self.stage}: {self.text}" if self.text else self.stage
 
     def __str__(self) -> str:
@@ -50,13 +50,13 @@ class Event:
 
 
 def tell(event: Event) -> None:
-    """Hand an event to whoever listens."""
+    """Send an event to all listeners."""
     _LOGGER.info("%s", event, extra={"event": event})
 
 
 @contextmanager
 def shown(console: "Console") -> Iterator[None]:
-    """Draw events on ``console`` while the block runs: a live bar on a terminal, plain lines anywhere else."""
+    """Draw events on ``console`` while the block runs: a live bar on a terminal, plain lines elsewhere."""
     handler = _BarHandler(console) if console.is_terminal else _LineHandler(console)
     level, propagate = _LOGGER.level, _LOGGER.propagate
     _LOGGER.addHandler(handler)
@@ -72,7 +72,7 @@ def shown(console: "Console") -> Iterator[None]:
 
 
 class _LineHandler(logging.Handler):
-    """One line an event, and at most ten for the steps of a stage or of a part of it."""
+    """Prints one line per event, but at most ten for the steps of a stage or of one of its parts."""
 
     def __init__(self, console: "Console") -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class _LineHandler(logging.Handler):
 
 
 class _BarHandler(logging.Handler):
-    """A live bar for the stage at work, and one lasting line for each finished one."""
+    """Draws a live bar for the running stage and prints one lasting line for each finished stage."""
 
     def __init__(self, console: "Console") -> None:
         super().__init__()

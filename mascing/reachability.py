@@ -1,4 +1,4 @@
-"""Whether anything answers at a network address, told in seconds: clients of their own accord try for minutes."""
+"""Check within seconds whether a network address answers; clients themselves retry for minutes."""
 
 import re
 import socket
@@ -7,15 +7,15 @@ _SECONDS = 5.0
 
 
 def answers(address: str) -> bool:
-    """Whether ``host:port`` (also with a scheme before and a path behind) takes a connection.
+    """Return whether ``host:port``, with or without a scheme and a path, accepts a connection.
 
-    An address without a port is for its client to make sense of: True.
+    Returns True for an address without a port: only its client can interpret it.
     """
-    found = re.fullmatch(r"(?:\w+://)?\[?(?P<host>[^/\]]+?)\]?:(?P<port>\d+)(?:/.*)?", address)
-    if found is None:
+    parts = re.fullmatch(r"(?:\w+://)?\[?(?P<host>[^/\]]+?)\]?:(?P<port>\d+)(?:/.*)?", address)
+    if parts is None:
         return True
     try:
-        with socket.create_connection((found["host"], int(found["port"])), timeout=_SECONDS):
+        with socket.create_connection((parts["host"], int(parts["port"])), timeout=_SECONDS):
             return True
     except (OSError, OverflowError):
         return False

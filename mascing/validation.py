@@ -1,4 +1,4 @@
-"""What pydantic found wrong, said so that the writer of a file knows what to change."""
+"""Turn pydantic's errors into messages that tell the author of a file what to change."""
 
 import difflib
 import json
@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, Tag, ValidationError
 
 _LONGEST_INPUT = 60
-_ANY_OF = {
+_REQUIREMENTS = {
     "missing": "is required",
     "float_type": "must be a number",
     "float_parsing": "must be a number",
@@ -30,19 +30,19 @@ _ANY_OF = {
 
 
 def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Return one sentence for each thing wrong: path of the field, what would be right, what was got instead."""
+    """Return one sentence per error: the field's path, the requirement, and the value received."""
     return [_complaint(detail, model) for detail in error.errors(include_url=False)]
 
 
 def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first of the complaints."""
+    """Return the first complaint."""
     return complaints(error, model)[0]
 
 
 def _complaint(detail: Any, model: type[BaseModel]) -> str:
     path = ".".join(_fields_of(model, detail["loc"]))
-    said = _sentence(detail, model)
-    return f"{path}: {said}" if path else said
+    sentence = _sentence(detail, model)
+    return f"{path}: {sentence}" if path else sentence
 
 
 def _sentence(detail: Any, model: type[BaseModel]) -> str:
@@ -50,18 +50,19 @@ def _sentence(detail: Any, model: type[BaseModel]) -> str:
     if kind == "extra_forbidden":
         return _unknown_key(str(detail["loc"][-1]), _known_at(model, detail["loc"][:-1]))
     if kind == "missing":
-        return _ANY_OF[kind]
+        return _REQUIREMENTS[kind]
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
-        said = f"must be one of {context['expected']}"
+        requirement = f"must be one of {context['expected']}"
     elif kind == "string_pattern_mismatch":
-        said = f"must match {context['pattern']}"
+        requirement = f"must match {context['pattern']}"
     elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
-        said = f"must be {kind.replace('_than_equal', ' than or equal to').replace('_than', ' than')} {_bound(context)}"
+        comparison = kind.replace("_than_equal", " than or equal to").replace("_than", " than")
+        requirement = f"must be {comparison} {_bound(context)}"
     else:
-        said = _ANY_OF.get(kind, detail["msg"])
-    return f"{said}, got {_shown(detail['input'])}"
+        requirement = _REQUIREMENTS.get(kind, detail["msg"])
+    return f"{requirement}, got {_shown(detail['input'])}"
 
 
 def _bound(context: dict[str, Any]) -> str:
@@ -81,35 +82,35 @@ def _unknown_key(key: str, known: Sequence[str]) -> str:
 
 
 def _known_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """Field names of the model that stands at a path below a root model."""
+    """Return the field names of the model at a path below a root model."""
     *_, (_, annotation) = _steps(model, path)
-    within = next(iter(_models_in(annotation)), None)
-    return list(within.model_fields) if within else []
+    inner = next(iter(_models_in(annotation)), None)
+    return list(inner.model_fields) if inner else []
 
 
 def _fields_of(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """The parts of a path that a writer of the file sees: those of pydantic's path that are no tag of a union."""
+    """Return the parts of pydantic's path that the author of the file sees: all but the tags of unions."""
     return [str(part) for part, _ in _steps(model, path) if part is not None]
 
 
 def _steps(model: type[BaseModel], path: Sequence[str | int]) -> Iterator[tuple[str | int | None, Any]]:
-    """Each part of a path with the annotation that it leads to, after the root's own; the part of a tag is None."""
-    here: Any = model
-    yield None, here
+    """Yield the root's annotation, then each part of a path with its annotation; the part is None for a tag."""
+    annotation: Any = model
+    yield None, annotation
     for part in path:
-        tagged = _tagged(here)
-        if part in tagged:
-            here = tagged[part]
-            yield None, here
+        members = _members_by_tag(annotation)
+        if part in members:
+            annotation = members[part]
+            yield None, annotation
             continue
-        within = next(iter(_models_in(here)), None)
-        if isinstance(part, str) and within is not None and part in within.model_fields:
-            here = within.model_fields[part].annotation
-        yield part, here
+        inner = next(iter(_models_in(annotation)), None)
+        if isinstance(part, str) and inner is not None and part in inner.model_fields:
+            annotation = inner.model_fields[part].annotation
+        yield part, annotation
 
 
-def _tagged(annotation: Any) -> dict[str | int, Any]:
-    """The members of a union by their tags; nothing for what is no tagged union."""
+def _members_by_tag(annotation: Any) -> dict[str | int, Any]:
+    """Return the members of a tagged union by tag; an empty mapping for any other annotation."""
     return {
         tag.tag: get_args(member)[0]
         for member in get_args(annotation)

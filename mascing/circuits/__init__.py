@@ -1,1 +1,1 @@
-"""The methods that make masks: a folder each, from labelled traces or the model itself to candidate masks."""
+"""The methods that make masks, one folder each: from labelled traces or the model itself to candidate masks."""

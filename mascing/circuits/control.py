@@ -1,4 +1,4 @@
-"""The control of every method: a mask with the same entries on other experts.
+"""The control for every method: a mask with the same entries on other experts.
 
 Shape suffixes: L MoE layer, E expert.
 """
@@ -13,11 +13,11 @@ NAME = "random"
 
 
 def shuffled(candidate: Candidate, seed: int) -> Candidate:
-    """The candidate with the entries of each layer moved to other experts of that layer.
+    """Move the entries of each layer to other experts of that layer.
 
-    Sparsity, norm and rule are the same, and so is the histogram of entries by layer: layers differ in what any
-    disturbance there does. An entry goes to an expert that the mask leaves alone as long as its layer has one, since a
-    control that holds a part of the mask's circuit is none.
+    Sparsity, norm and rule stay the same. So does the number of entries per layer, because the effect of a disturbance
+    depends on its layer. Entries go first to experts that the mask leaves alone: a control must not contain a part of
+    the mask's circuit.
     """
     generator = torch.Generator().manual_seed(seed)
     cell = {"of": candidate.method, **candidate.cell, "seed": seed}

@@ -1,4 +1,4 @@
-"""What a method is: a search from what the training split shows to candidate masks, with all that a run asks of it.
+"""The interface of a method: a search that turns the training split into candidate masks.
 
 Shape suffixes: L MoE layer.
 """
@@ -25,11 +25,11 @@ from mascing.traces.trace_set import Traces
 class Material:
     """What a search may learn from: the training split and nothing else.
 
-    ``model()`` loads the model, once however often it is asked. ``conversations`` are all of the split, ``contrast``
-    the labelled and matched ones of the target set, whose ``traces`` are recorded. ``sigma_L`` [L] is the calibrated
-    spread of each layer's logits. ``surrogates(spans)`` are the members of each span's ensemble, trained for the spans
-    of `mascing`. ``behaviour`` and ``generation`` say how trials are judged and generated. ``recompute`` saves memory
-    where gradients pass, and changes nothing else.
+    ``model()`` loads the model once and returns it on every call. ``conversations`` is the whole split. ``contrast`` is
+    its labelled and matched target conversations, whose ``traces`` are recorded. ``sigma_L`` [L] is the calibrated
+    spread of each layer's logits. ``surrogates(spans)`` returns the members of each span's ensemble; they are trained
+    for the spans of `mascing`. ``behaviour`` and ``generation`` say how trials are judged and generated. ``recompute``
+    saves memory during backward passes and changes nothing else.
     """
 
     model: Callable[[], Loaded]
@@ -47,7 +47,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a search returns: its candidates in the order of its grid, its cost, and one line for who watches."""
+    """What a search returns: its candidates in grid order, its cost, and one line of progress output."""
 
     candidates: Sequence[Candidate]
     cost: SearchCost = field(default_factory=SearchCost)
@@ -58,10 +58,10 @@ class Proposal:
 class Method:
     """A method that makes masks.
 
-    ``search`` takes the material and the method's own settings, a ``config``. ``version`` is raised whenever it would
-    find other masks for the same material and settings. ``rank`` orders methods by how long they take: the highest
-    starts first, as does one that does not say. ``judges`` says whether it generates and judges replies of its own: the
-    settings for that are then part of its identity, so only a method that never does may say False.
+    ``search`` takes the material and the method's own settings, an instance of ``config``. Raise ``version`` whenever
+    the search finds other masks for the same material and settings. ``rank`` orders methods by duration: the highest
+    starts first, and so does a method with the default. ``judges`` says whether the method generates and judges replies
+    of its own. If so, the settings for that are part of its identity, so only a method that never does may set False.
     """
 
     name: str

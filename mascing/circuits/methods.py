@@ -1,4 +1,4 @@
-"""The table of methods, and what a configuration makes of it: the searches that it asks for."""
+"""The table of methods, and the searches that a configuration requests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,27 +16,27 @@ from mascing.plugins import checked, resolve
 from mascing.schemas.methods import MethodsConfig, PluggedMethod
 
 METHODS: Mapping[str, Method] = {method.name: method for method in (MASCING, STEERMOE, GRADIENT, ACTIVE)}
-"""The built-in methods by the name that the configuration gives them."""
+"""The built-in methods by their name in the configuration."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """A method that is on, with its settings, under the name that the configuration gives it."""
+    """An enabled method with its settings, under its name in the configuration."""
 
     name: str
     method: Method
     config: BaseModel
 
     def __call__(self, material: Material) -> Proposal:
-        """What the method proposes, every candidate under the name of this search."""
+        """Run the method's search and label every candidate with the name of this search."""
         proposal = self.method.search(material, self.config)
         return replace(proposal, candidates=[replace(candidate, method=self.name) for candidate in proposal.candidates])
 
 
 def searches_of(config: MethodsConfig) -> dict[str, Search]:
-    """The searches of every method that is on by name, in the order of the configuration.
+    """Return the search of every enabled method by name, in the order of the configuration.
 
-    Raises ConfigError if a method of the user's own is not there, and OptionsError if it does not take its options.
+    Raises ConfigError if one of the user's own methods does not exist, and OptionsError if it rejects its options.
     """
     return {
         name: _plugged(name, settings) if isinstance(settings, PluggedMethod) else Search(name, METHODS[name], settings)
@@ -45,13 +45,13 @@ def searches_of(config: MethodsConfig) -> dict[str, Search]:
 
 
 def completed_method(config: PluggedMethod) -> PluggedMethod:
-    """The config with its options checked, and with the defaults of those that it leaves out; errors as there."""
+    """Check the config's options and fill in their defaults. Raises the errors of `searches_of`."""
     options = _plugged("", config).config
     return PluggedMethod.model_validate({**options.model_dump(mode="json"), "kind": config.kind})
 
 
 def method_identity(config: MethodsConfig) -> dict[str, Any]:
-    """All that determines what the searches find in given material: settings and versions by name, in JSON values."""
+    """Return all that determines what the searches find in given material: settings and versions by name, in JSON."""
     searches = searches_of(config)
     plugged = {name: {"kind": settings.kind} for name, settings in config.plugged.items()}
     return {
@@ -66,5 +66,5 @@ def method_identity(config: MethodsConfig) -> dict[str, Any]:
 def _plugged(name: str, settings: PluggedMethod) -> Search:
     method = resolve(settings.kind, "mascing.methods")
     if not isinstance(method, Method):
-        raise ConfigError(f"{settings.kind!r} is no method: it must be a mascing.circuits.method.Method")
+        raise ConfigError(f"{settings.kind!r} is not a method: it must be a mascing.circuits.method.Method")
     return Search(name, method, checked(method.config, settings.options))

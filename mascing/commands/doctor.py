@@ -1,4 +1,4 @@
-"""`mascing doctor`: what is here, what is missing, and how to get it."""
+"""`mascing doctor`: what is installed, what is missing, and how to get it."""
 
 import typer
 
@@ -20,7 +20,7 @@ def doctor(storage: StorageOption = DEFAULT_STORAGE) -> None:
     missing = 0
     for finding in findings(storage):
         missing += finding.status == "missing"
-        typer.echo(f"{finding.status:<8} {finding.what:<12} {finding.said}")
+        typer.echo(f"{finding.status:<8} {finding.what:<12} {finding.message}")
     if missing:
         typer.echo(f"next: mend what is missing above ({missing}), then run mascing doctor again")
         raise typer.Exit(1)

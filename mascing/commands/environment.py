@@ -1,4 +1,4 @@
-"""What the services of a run should do where the user has not said otherwise."""
+"""Default settings for the services of a run, unless the user sets others."""
 
 import os
 
@@ -16,6 +16,6 @@ _DEFAULTS = {
 
 
 def set_defaults() -> None:
-    """Set what is unset in this process's environment, for it and for all that it starts."""
+    """Set unset variables in this process's environment, for it and its child processes."""
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)

@@ -23,15 +23,15 @@ _PREFECT_SECONDS = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. ``missing`` is what no run can do without; ``said`` then tells how to get it."""
+    """The result of one check. ``missing`` means that no run can work without it; ``message`` says how to get it."""
 
     status: Status
     what: str
-    said: str
+    message: str
 
 
 def findings(storage_url: str) -> Iterator[Finding]:
-    """Look at one thing after another, the quick ones first."""
+    """Run the checks one after another, quick ones first."""
     yield _python()
     yield from _packages()
     yield _torch()
@@ -41,27 +41,29 @@ def findings(storage_url: str) -> Iterator[Finding]:
 
 
 def _python() -> Finding:
-    found, wanted = platform.python_version(), metadata.metadata("mascing")["Requires-Python"]
-    if SpecifierSet(wanted).contains(found, prereleases=True):
-        return Finding("ok", "python", found)
-    return Finding("missing", "python", f"{found} does not fit {wanted}; make a virtual environment with a newer one")
+    installed, required = platform.python_version(), metadata.metadata("mascing")["Requires-Python"]
+    if SpecifierSet(required).contains(installed, prereleases=True):
+        return Finding("ok", "python", installed)
+    return Finding(
+        "missing", "python", f"{installed} does not fit {required}; make a virtual environment with a newer one"
+    )
 
 
 def _packages() -> Iterator[Finding]:
-    """Every requirement of this package against what is installed."""
+    """Compare every requirement of this package with the installed version."""
     for line in metadata.requires("mascing") or ():
-        wanted = Requirement(line)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        requirement = Requirement(line)
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = metadata.version(wanted.name)
+            installed = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            yield Finding("missing", wanted.name, f"not installed, wanted {wanted.specifier}; {_INSTALL}")
+            yield Finding("missing", requirement.name, f"not installed, needs {requirement.specifier}; {_INSTALL}")
             continue
-        if wanted.specifier.contains(found, prereleases=True):
-            yield Finding("ok", wanted.name, found)
+        if requirement.specifier.contains(installed, prereleases=True):
+            yield Finding("ok", requirement.name, installed)
         else:
-            yield Finding("missing", wanted.name, f"{found} does not fit {wanted.specifier}; {_INSTALL}")
+            yield Finding("missing", requirement.name, f"{installed} does not fit {requirement.specifier}; {_INSTALL}")
 
 
 def _torch() -> Finding:
@@ -115,5 +117,5 @@ def _ray(address: str | None) -> Finding:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         first = str(error).strip().partition("\n")[0]
         return Finding("missing", "ray", f"{where} does not start ({first}): check RAY_ADDRESS and memory")
-    said = f"{where} answers: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
-    return Finding("ok", "ray", said if address else f"{where} starts")
+    message = f"{where} answers: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    return Finding("ok", "ray", message if address else f"{where} starts")

@@ -1,4 +1,4 @@
-"""Run a flow for somebody at a command line: its progress, and what came out."""
+"""Run a flow from the command line, and show its progress and results."""
 
 import os
 import signal

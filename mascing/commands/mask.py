@@ -85,7 +85,7 @@ def compose(
     from mascing.masks.text import conflict_report
     from mascing.runs.mask_address import mask_url
 
-    result = composed([Mask.load(mask_url(one, storage)) for one in masks])
+    result = composed([Mask.load(mask_url(name, storage)) for name in masks])
     typer.echo(conflict_report(result, masks))
     result.mask.save(out)
     typer.echo(f"written: {out}")

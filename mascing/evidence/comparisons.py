@@ -1,4 +1,4 @@
-"""Every method against the unsteered model and against the random control, with tests adjusted for their number."""
+"""Compare every method with the unsteered model and the random control, with tests adjusted for their number."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def comparisons(verdicts: Mapping[str, "Verdicts"], baseline: str) -> list[Comparison]:
-    """Each method against ``baseline``, and each but the control against the control, where there is one.
+    """Compare each method with ``baseline``, and each other method with the control if there is one.
 
-    Raises DataError where two tables do not hold the same target conversations.
+    Raises DataError if two tables do not hold the same target conversations.
     """
     methods = [name for name in verdicts if name != baseline]
     pairs = [(method, baseline) for method in methods]
     if CONTROL in methods:
         pairs += [(method, CONTROL) for method in methods if method != CONTROL]
-    found = {(method, against): _compare(method, against, verdicts) for method, against in pairs}
-    adjusted = holm({pair: one.clustered_p for pair, one in found.items()})
-    return [one.model_copy(update={"holm_p": adjusted[pair]}) for pair, one in found.items()]
+    unadjusted = {(method, against): _compare(method, against, verdicts) for method, against in pairs}
+    holm_p = holm({pair: comparison.clustered_p for pair, comparison in unadjusted.items()})
+    return [comparison.model_copy(update={"holm_p": holm_p[pair]}) for pair, comparison in unadjusted.items()]
 
 
 def _compare(method: str, against: str, verdicts: Mapping[str, "Verdicts"]) -> Comparison:

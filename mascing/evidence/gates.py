@@ -1,4 +1,4 @@
-"""The gates that a mask must pass on the test split, its labels and changed conditions included, to be published."""
+"""The gates that a mask must pass to be published: on the test split, its labels and changed conditions."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -12,11 +12,11 @@ Decision = tuple[Literal["pass", "fail"], tuple[str, ...]]
 def decide(
     uplift: Rate, utility_changes: Mapping[str, Rate], protected_changes: Mapping[str, Rate], gates: GatesConfig
 ) -> Decision:
-    """Whether the mask passes, with one sentence a gate that holds the numbers, also of the gates that hold.
+    """Decide whether the mask passes, with one sentence per gate, passed or not, that states the numbers.
 
     All rates are paired differences, method minus baseline. The lower bound of the uplift must reach the minimum, and
-    the upper bound of each loss must stay within its limit, so doubt counts against the mask. A utility that was not
-    measured may be lost entirely; where nothing is declared protected, nothing is.
+    the upper bound of each loss must stay within its limit, so doubt counts against the mask. An unmeasured utility
+    counts as a possible total loss. Without protected sets, there is no protected gate.
     """
     checks = [
         _uplift_check(uplift, gates.min_uplift),
@@ -32,10 +32,10 @@ def decide(
 
 
 def decide_labels(agreement: Rate | None, gates: GatesConfig) -> Decision:
-    """Whether the labels say what the unsteered model does: Cohen's kappa with its replies on the test split.
+    """Decide whether the labels agree with the unsteered model's replies on the test split, by Cohen's kappa.
 
-    A label claims that the model shows the wanted behaviour by itself, and all methods build on that claim. None where
-    no target conversation of the split has a label; that passes only where any agreement would.
+    A positive label claims that the model shows the wanted behaviour by itself, and all methods build on that claim.
+    ``agreement`` is None if no target conversation of the split has a label; that passes only if any agreement would.
     """
     limit = f"the lower bound must be at least {gates.min_label_kappa:.2f}"
     if agreement is None:
@@ -58,27 +58,28 @@ def decide_labels(agreement: Rate | None, gates: GatesConfig) -> Decision:
 def decide_condition(
     name: str, changes: Mapping[str, Rate], gates: GatesConfig, robustness: RobustnessConfig
 ) -> Decision:
-    """Whether the mask holds under a changed condition, in one sentence; ``changes`` are paired differences by set."""
+    """Decide, in one sentence, whether the mask holds under a condition; ``changes`` are paired differences by set."""
     least = {
         "target": robustness.uplift_share * gates.min_uplift,
         "utility": -robustness.loss_factor * gates.max_utility_loss,
         "protected": -robustness.loss_factor * gates.protected_tolerance,
     }
-    kinds = {each: kind for kind in least for each in changes if each.partition("/")[0] == kind}
-    holds = all(changes[each].low >= least[kind] for each, kind in kinds.items())
-    told = ", ".join(
-        f"{each} changed by {_points(changes[each].value)} ({_interval(changes[each].low, changes[each].high)}, "
-        f"{_counts(changes[each])}; at least {_signed(least[kind])})"
-        for each, kind in kinds.items()
+    kinds = {set_name: kind for kind in least for set_name in changes if set_name.partition("/")[0] == kind}
+    holds = all(changes[set_name].low >= least[kind] for set_name, kind in kinds.items())
+    numbers = ", ".join(
+        f"{set_name} changed by {_points(changes[set_name].value)} "
+        f"({_interval(changes[set_name].low, changes[set_name].high)}, "
+        f"{_counts(changes[set_name])}; at least {_signed(least[kind])})"
+        for set_name, kind in kinds.items()
     )
-    return _decision([(holds, f"{name} {_word(holds)}: {told}")])
+    return _decision([(holds, f"{name} {_word(holds)}: {numbers}")])
 
 
 def all_of(decisions: Iterable[Decision]) -> Decision:
-    """The one decision that several make: passed only if each is, with the reasons of all."""
-    decided = list(decisions)
-    passed = all(decision == "pass" for decision, _ in decided)
-    return "pass" if passed else "fail", tuple(reason for _, reasons in decided for reason in reasons)
+    """Combine decisions: pass only if all pass, with the reasons of all."""
+    decisions = list(decisions)
+    passed = all(gate == "pass" for gate, _ in decisions)
+    return "pass" if passed else "fail", tuple(reason for _, reasons in decisions for reason in reasons)
 
 
 def _decision(checks: Sequence[tuple[bool, str]]) -> Decision:
@@ -122,7 +123,7 @@ def _interval(low: float, high: float) -> str:
 
 
 def _signed(difference: float) -> str:
-    # Adding zero turns a negative zero into a plain one.
+    # Adding zero turns a negative zero into a positive one.
     return f"{round(100 * difference, 1) + 0.0:+.1f}"
 
 

@@ -1,4 +1,4 @@
-"""What `mascing plan` answers: the conversations with which a mask of a given effect passes its gates."""
+"""Compute for `mascing plan` how many conversations a mask of a given effect needs to pass its gates."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mascing.statistics.power import MOST, Effect, conversations_needed
 
 @dataclass(frozen=True)
 class Question:
-    """The effect that is assumed, the gates it must pass, and how often; all as shares of 1."""
+    """The assumed effect, the gates it must pass, and how often; all as shares of 1."""
 
     uplift: float
     baseline: float
@@ -23,7 +23,7 @@ class Question:
     max_loss: float
 
     def __post_init__(self) -> None:
-        """Raise ConfigError where no mask could do what is assumed."""
+        """Raise ConfigError if no mask could have the assumed effect."""
         room = 1 - self.baseline
         if self.uplift + self.lost > room + 1e-9:
             raise ConfigError(
@@ -32,7 +32,7 @@ class Question:
                 "lower --uplift, --lost or --baseline"
             )
         if self.lost > self.baseline:
-            raise ConfigError(f"{self.lost:g} cannot be lost of a baseline of {self.baseline:g}: lower --lost")
+            raise ConfigError(f"a mask cannot lose {self.lost:g} of a baseline of {self.baseline:g}: lower --lost")
         if self.uplift <= self.min_uplift:
             raise ConfigError(
                 f"a true uplift of {self.uplift:g} is not above min_uplift {self.min_uplift:g}, so no number of "
@@ -44,27 +44,27 @@ class Question:
                 "conversations passes it: raise --max-loss or look for a milder mask"
             )
 
-    def target(self, group_size: int) -> int | None:
-        """Target conversations needed in the test split; None if more than MOST."""
+    def target_conversations(self, group_size: int) -> int | None:
+        """Return the target conversations needed in the test split; None if more than MOST."""
         effect = Effect(self.uplift + self.lost, self.lost, group_size, self.correlation)
         return conversations_needed(effect, self.min_uplift, self.power)
 
-    def kept(self, group_size: int) -> int | None:
-        """Conversations needed of each utility and protected set."""
+    def kept_conversations(self, group_size: int) -> int | None:
+        """Return the conversations needed of each utility and protected set; None if more than MOST."""
         effect = Effect(0.0, self.utility_lost, group_size, self.correlation)
         return conversations_needed(effect, -self.max_loss, self.power)
 
 
 def answers(question: Question, group_size: int, group_sizes: Sequence[int]) -> Iterator[str]:
-    """The answer in lines: what is asked, a table by group size, and what it means for the file of conversations."""
+    """Yield the lines of the answer: the question, a table by group size, and the conversations to write."""
     yield (
         f"To show {_points(question.uplift)} points of uplift, of which {_points(question.min_uplift)} must be sure, "
         f"with power {question.power:.0%}:"
     )
     yield ""
     yield f"{'group size':>12}{'target':>10}{'groups':>10}{'each utility or protected set':>33}"
-    found = {size: (question.target(size), question.kept(size)) for size in group_sizes}
-    for size, (target, kept) in found.items():
+    needed = {size: (question.target_conversations(size), question.kept_conversations(size)) for size in group_sizes}
+    for size, (target, kept) in needed.items():
         mark = "  <" if size == group_size else ""
         groups = "-" if target is None else str(ceil(target / size))
         yield f"{size:>12}{_count(target):>10}{groups:>10}{_count(kept):>33}{mark}"
@@ -74,7 +74,7 @@ def answers(question: Question, group_size: int, group_sizes: Sequence[int]) -> 
         f"other sets lost, correlation {question.correlation:g} within groups; conversations of the test split, by "
         "simulation of its gates (within about 3%)"
     )
-    yield _next(*found[group_size], group_size)
+    yield _next(*needed[group_size], group_size)
 
 
 def _next(target: int | None, kept: int | None, group_size: int) -> str:

@@ -1,4 +1,4 @@
-"""From judged replies to numbers: the baseline, each method against it, and the winner."""
+"""Turn judged replies into numbers: the baseline, each method against it, and the winner."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONTROL = "random"
-"""The method that is reported and gated as any other and never published: it is what the others are compared with."""
+"""The control, to which the other methods are compared: reported and gated like them, but never published."""
 
 
 @dataclass(frozen=True)
 class CellScore:
-    """Dev rates of one candidate mask, or of the baseline (with an empty cell). An unscored reply is no hit."""
+    """Dev rates of one candidate mask, or of the baseline (with an empty cell). An unscored reply is not a hit."""
 
     cell: Mapping[str, Any]
     target_rate: float
@@ -35,7 +35,10 @@ class CellScore:
 
 
 def baseline_of(verdicts: "Verdicts") -> Baseline:
-    """Rates of the unsteered model. Raises DataError without target conversations, or with a conversation twice."""
+    """Return the rates of the unsteered model.
+
+    Raises DataError if there are no target conversations or if a conversation occurs twice.
+    """
     sets = _by_set(verdicts)
     return Baseline(
         target_rate=sets["target"].rate(), utility=_rates(sets, "utility"), protected=_rates(sets, "protected")
@@ -50,9 +53,9 @@ def method_result(
     circuit_precision: float | None,
     gates: GatesConfig,
 ) -> MethodResult:
-    """One method's rates, its uplift over the baseline on the same conversations, and its gates.
+    """Return one method's rates, its uplift over the baseline on the same conversations, and its gates.
 
-    ``selected`` is the cell of the method's grid. Raises DataError where the two tables do not hold the same
+    ``selected`` is the cell of the method's grid. Raises DataError if the two tables do not hold the same
     conversations.
     """
     before, after = _by_set(baseline), _by_set(verdicts)
@@ -71,47 +74,53 @@ def method_result(
 
 
 def further_gated(result: MethodResult, decisions: Iterable[Decision]) -> MethodResult:
-    """The result after more gates: it passes only if these are passed too, and has their reasons."""
+    """Return the result after more gates: it passes only if these pass too, and includes their reasons."""
     gate, reasons = all_of([(result.gate, result.reasons), *decisions])
     return result.model_copy(update={"gate": gate, "reasons": reasons})
 
 
 def label_agreement(conversations: Iterable[Conversation], baseline: "Verdicts") -> Rate | None:
-    """Cohen's kappa of the target conversations' labels with what the unsteered model does; None without labels.
+    """Return Cohen's kappa between the target conversations' labels and the unsteered model's replies.
 
-    ``conversations`` without a label, or without a verdict, do not count.
+    ``conversations`` without a label or without a verdict do not count. Returns None if none is left.
     """
     judged = _by_set(baseline)["target"]
-    labelled = [one for one in conversations if one.label is not None and one.id in judged.outcomes]
+    labelled = [
+        conversation
+        for conversation in conversations
+        if conversation.label is not None and conversation.id in judged.outcomes
+    ]
     if not labelled:
         return None
-    claims: list[Outcome] = ["hit" if one.label == "positive" else "miss" for one in labelled]
-    return kappa(claims, [judged.outcomes[one.id] for one in labelled], [one.group_id for one in labelled])
+    claims: list[Outcome] = ["hit" if conversation.label == "positive" else "miss" for conversation in labelled]
+    replies = [judged.outcomes[conversation.id] for conversation in labelled]
+    return kappa(claims, replies, [conversation.group_id for conversation in labelled])
 
 
 def paired_target(before: "Verdicts", after: "Verdicts") -> tuple[list[Outcome], list[Outcome], list[str]]:
-    """The target outcomes of two tables on the same conversations, and their groups.
+    """Return the target outcomes of two tables on the same conversations, and their groups.
 
-    Raises DataError where the two tables do not hold the same target conversations.
+    Raises DataError if the two tables do not hold the same target conversations.
     """
-    one, other = _by_set(before)["target"], _by_set(after)["target"]
-    if one.groups != other.groups:
+    judged_before, judged_after = _by_set(before)["target"], _by_set(after)["target"]
+    if judged_before.groups != judged_after.groups:
         raise DataError("two methods were not judged on the same target conversations: evaluate both again")
-    return list(one.outcomes.values()), list(other.outcomes.values()), list(one.groups.values())
+    groups = list(judged_before.groups.values())
+    return list(judged_before.outcomes.values()), list(judged_after.outcomes.values()), groups
 
 
 def changes_by_set(before: "Verdicts", after: "Verdicts") -> dict[str, Rate]:
-    """How much higher each set's rate is in ``after``, paired on the conversations, by set (``utility/benign``).
+    """Return how much higher each set's rate is in ``after``, paired by conversation, by set (``utility/benign``).
 
-    Raises DataError where the two tables do not hold the same conversations.
+    Raises DataError if the two tables do not hold the same conversations.
     """
     return _changes(_by_set(before), _by_set(after))
 
 
 def cell_score(cell: Mapping[str, Any], verdicts: "Verdicts") -> CellScore:
-    """Point rates of one candidate mask (or, with an empty cell, of the baseline) on the dev split.
+    """Return the point rates of one candidate mask (or, with an empty cell, of the baseline) on the dev split.
 
-    An unscored reply earns nothing here: a mask whose replies cannot be read must not look good by the few that can.
+    An unscored reply counts as a miss: a mask must not look good because few of its replies can be read.
     """
     sets = _by_set(verdicts)
     shares = {name: judged.hit_share() for name, judged in sets.items()}
@@ -124,10 +133,10 @@ def cell_score(cell: Mapping[str, Any], verdicts: "Verdicts") -> CellScore:
 
 
 def winner(methods: Mapping[str, MethodResult], entries: Mapping[str, int]) -> str | None:
-    """The method to publish: of those that pass their gates, the highest lower bound of uplift; never the control.
+    """Return the method to publish: the one with the highest lower bound of uplift among those that pass.
 
-    Equal bounds are decided by the uplift itself, then by the fewest ``entries`` of the mask, then by name. None where
-    nothing passes.
+    Ties go to the higher uplift, then to the mask with fewer ``entries``, then to the first name. The control never
+    wins. Returns None if no method passes.
     """
 
     def merit(name: str) -> tuple[float, float, int]:
@@ -167,7 +176,7 @@ def _by_set(verdicts: "Verdicts") -> dict[str, _Judged]:
 
 
 def _changes(before: Mapping[str, _Judged], after: Mapping[str, _Judged]) -> dict[str, Rate]:
-    """Paired difference, method minus baseline, of each set."""
+    """Return the paired difference of each set, method minus baseline."""
     if {name: judged.groups for name, judged in before.items()} != {n: judged.groups for n, judged in after.items()}:
         raise DataError("baseline and method were not judged on the same conversations: evaluate both again")
     return {
@@ -183,5 +192,5 @@ def _rates(sets: Mapping[str, _Judged], kind: str) -> dict[str, Rate]:
 
 
 def _of(sets: Mapping[str, T], kind: str) -> dict[str, T]:
-    """The sets of one kind, by their name without it: ``utility/benign`` as ``benign``."""
+    """Return the sets of one kind by their name without the kind: ``utility/benign`` as ``benign``."""
     return {name.partition("/")[2]: value for name, value in sets.items() if name.partition("/")[0] == kind}

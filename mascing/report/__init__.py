@@ -1,4 +1,4 @@
-"""The report: one self-contained page that shows what a run measured, and on what evidence."""
+"""The report: one self-contained page that shows what a run measured, and the evidence for it."""
 
 from mascing.report.build import build_report
 

@@ -16,7 +16,7 @@ from mascing.schemas.suppression_curve import Audit
 
 
 def audit_page(audit: Audit) -> str:
-    """The whole page as HTML, self-contained; equal audits give equal text."""
+    """Render the self-contained page as HTML; equal audits give equal text."""
     scripts = {"plotly_js": get_plotlyjs(), "page_js": _file("page.js")}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_file("audit.html.jinja")).render(
@@ -31,12 +31,12 @@ def audit_page(audit: Audit) -> str:
 
 
 def conclusion(audit: Audit) -> str:
-    """One sentence: how low the audited rate gets, with how many experts off, and what random experts do."""
+    """State in one sentence the lowest audited rate, the number of experts off, and the rate with random experts."""
     before = audit.baseline[audit.set]
     worst = min(audit.points, key=lambda point: (point.rates[audit.set].value, point.n))
     after, at_random = worst.rates[audit.set], sum(rate.value for rate in worst.random) / len(worst.random)
     return (
-        f"{audit.set} goes from {_told(before)} to {_told(after)} with {worst.n} of {audit.experts} experts off, and "
+        f"{audit.set} goes from {_rate(before)} to {_rate(after)} with {worst.n} of {audit.experts} experts off, and "
         f"to {percent(at_random)} with {worst.n} random ones"
     )
 
@@ -44,16 +44,16 @@ def conclusion(audit: Audit) -> str:
 def _figure(audit: Audit) -> Figure:
     ranked = {0: audit.baseline[audit.set]} | {point.n: point.rates[audit.set] for point in audit.points}
     ticks = [str(n) for n in ranked]
-    told = "; ".join(f"{n} off {_told(rate)}" for n, rate in ranked.items())
+    numbers = "; ".join(f"{n} off {_rate(rate)}" for n, rate in ranked.items())
     return Figure(
         key="audit-curve",
         title=f"{set_title(audit.set)} against suppressed experts",
         caption=(
-            f"Share of {ranked[0].n} test conversations, with 95% intervals clustered by group. Ranked on the training "
-            f"split by {audit.ranking.replace('_', ' ')}; random: the mean of {len(audit.points[0].random)} draws, the "
-            "band from the lowest to the highest bound of any draw."
+            f"Share of {ranked[0].n} test conversations, with 95% intervals clustered by group. Experts are ranked on "
+            f"the training split by {audit.ranking.replace('_', ' ')}. The random curve is the mean of "
+            f"{len(audit.points[0].random)} draws; its band spans the lowest to the highest bound of any draw."
         ),
-        alt=f"Rate of {audit.set} as experts are suppressed, in the order of the ranking: {told}.",
+        alt=f"Rate of {audit.set} as experts are suppressed, in the order of the ranking: {numbers}.",
         spec=to_spec(
             [*_random_band(audit), _curve(ranked)],
             {"title": "suppressed experts", "type": "category", "categoryarray": ticks},
@@ -131,7 +131,7 @@ def _table(audit: Audit) -> Table:
     return Table("Test split: percent and percentage points, with 95% intervals", columns, tuple(rows))
 
 
-def _told(rate: Rate) -> str:
+def _rate(rate: Rate) -> str:
     return f"{percent(rate.value)} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
 

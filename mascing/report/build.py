@@ -1,4 +1,4 @@
-"""From a storage URL to `report/index.html` under it."""
+"""Build `report/index.html` under a storage URL."""
 
 from mascing.report.page import render
 from mascing.report.reading import read_evidence
@@ -8,10 +8,10 @@ PAGE = "report/index.html"
 
 
 def build_report(storage: Storage) -> str:
-    """Write the report of the last run under ``storage`` and return where it is.
+    """Write the report of the last run under ``storage`` and return its location.
 
-    The page holds its style, scripts and plots and loads nothing. Equal runs give equal pages, timings apart.
-    Raises DataError if there is no finished run, StorageError if what it left is gone or damaged.
+    The page contains its style, scripts and plots and loads nothing. Equal runs give equal pages except for timings.
+    Raises DataError if there is no finished run, StorageError if one of its files is missing or damaged.
     """
     storage.overwrite(PAGE, render(read_evidence(storage)).encode())
     return storage.locate(PAGE)

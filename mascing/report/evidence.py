@@ -1,4 +1,4 @@
-"""What a page is made of: the result of a run and what stands behind it."""
+"""The content of a page: the result of a run and the evidence for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class MaskMap:
-    """A mask as a map [L, E]: bias in standard deviations of each layer, or +1/-1 where the override rule acts."""
+    """A mask as a map [L, E]: bias in standard deviations of each layer, or +1/-1 for experts of an override."""
 
     method: str
     rule: str
@@ -35,10 +35,10 @@ class MaskMap:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a run. Parts that a run did not leave are empty.
+    """The evidence of a run; parts that the run did not leave are empty.
 
-    ``maps`` and ``replies`` are by method (replies then by conversation id), ``attribution`` is the margin's change by
-    each expert, in nats a standard deviation of its layer's logits. ``quarantined`` counts conversations by reason.
+    ``maps`` and ``replies`` are by method, ``replies`` then by conversation id. ``attribution`` is each expert's effect
+    on the margin, in nats per standard deviation of its layer's logits. ``quarantined`` counts conversations by reason.
     """
 
     result: Result
@@ -54,5 +54,5 @@ class Evidence:
 
     @property
     def layer_ids(self) -> Sequence[int]:
-        """The model's own numbers of its MoE layers."""
+        """The model's own indices of its MoE layers."""
         return self.stages.harvest.facts.spec.layer_ids if self.stages.harvest else ()

@@ -1,6 +1,6 @@
-"""How each method looks on a page: its place in every list, its colour and symbol, and the axes of its grid.
+"""The look of each method on a page: its place in every list, its colour and symbol, and the axes of its grid.
 
-Methods are told apart without colour as well: each has a symbol of its own.
+Each method has its own symbol, so that readers can distinguish methods without colour.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,9 +11,9 @@ from mascing.evidence.results import CONTROL
 
 @dataclass(frozen=True)
 class Look:
-    """A CSS variable, a plotly symbol, and the two hyper-parameters that span the grid: horizontal, vertical.
+    """A CSS variable, a plotly symbol, and the two hyper-parameters of the grid's axes: horizontal, vertical.
 
-    Without axes the grid is spanned by those that vary most.
+    Without axes, the hyper-parameters that vary most span the grid.
     """
 
     colour: str
@@ -36,12 +36,12 @@ _SPARE_SYMBOLS = ("star", "pentagon", "cross", "triangle-down", "hexagram", "hou
 
 
 def in_order(methods: Iterable[str]) -> list[str]:
-    """Methods as every table and plot lists them: the baseline, the built-in ones, any other by name, the control."""
+    """Sort methods for every table and plot: the baseline, the built-in methods, others by name, the control."""
     return sorted(methods, key=_place)
 
 
 def looks_of(methods: Iterable[str]) -> dict[str, Look]:
-    """The look of each method. Those without one of their own get spares, the same for the same ``methods``."""
+    """Return the look of each method. A method without its own look gets a spare, which depends only on ``methods``."""
     ordered = in_order(methods)
     others = [name for name in ordered if name not in LOOKS]
     return {name: LOOKS.get(name) or _spare(others.index(name)) for name in ordered}
@@ -49,7 +49,7 @@ def looks_of(methods: Iterable[str]) -> dict[str, Look]:
 
 def _place(method: str) -> tuple[int, str]:
     known = list(LOOKS)
-    # Before the control, which is the last.
+    # Other methods come just before the control, which is last.
     return (2 * known.index(method) if method in known else 2 * known.index(CONTROL) - 1), method
 
 

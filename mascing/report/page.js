@@ -1,6 +1,6 @@
 "use strict";
-// Draws every plot from the JSON beside it. Colours are CSS variables in that JSON, so the style sheet alone knows light,
-// dark and print; a plot is drawn again whenever the palette or its width changes.
+// Draws every plot from the JSON beside it. The JSON holds colours as CSS variables, so only the style sheet knows light,
+// dark and print. A plot is redrawn whenever the palette or its width changes.
 (() => {
   const root = document.documentElement;
   const plots = [...document.querySelectorAll(".plot")].map((node) => ({

@@ -1,6 +1,7 @@
-"""The page itself: every part of the evidence laid into the template, with its style and scripts inside it."""
+"""Render the page: fill the template with all parts of the evidence, and embed its style and scripts."""
 
 from base64 import b64encode
+from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -30,8 +31,9 @@ from mascing.report.tables.provenance import provenance_tables
 from mascing.report.tables.samples import draw_samples, movement_table
 from mascing.report.tables.significance import significance_table
 from mascing.report.wording import cell_text
+from mascing.schemas.result import Rate
 
-# Anchor, title in the list of sections, and the part of the page without which the section is left out.
+# Anchor, title in the list of sections, and the template variable without which the section is left out.
 _SECTIONS = (
     ("evidence", "Methods", "comparison"),
     ("tradeoff", "Utility against uplift", "tradeoffs"),
@@ -46,7 +48,7 @@ _SECTIONS = (
 
 
 def render(evidence: Evidence) -> str:
-    """The whole page as HTML; equal evidence gives equal text."""
+    """Render the page as HTML; equal evidence gives equal text."""
     parts = _parts(evidence)
     scripts = {"plotly_js": get_plotlyjs(), "page_js": _file("page.js")}
     return _template().render(
@@ -59,31 +61,52 @@ def render(evidence: Evidence) -> str:
 
 
 def _parts(evidence: Evidence) -> dict[str, Any]:
-    result, gates = evidence.result, evidence.config.gates
-    stages, robust = evidence.stages, evidence.config.robustness
-    gated = stages.gate.facts if stages.gate else None
+    """Return the variables of the template."""
     changes = paired_changes(evidence.replies)
-    shown = shown_method(result)
-    before, after = (evidence.replies.get(name, {}) for name in ("baseline", shown or ""))
-    samples = draw_samples(before, after, evidence.conversations)
-    selected = stages.select.facts if stages.select else None
-    cells = grid_cells(selected) if selected else []
-    cards = stages.train.facts.cards if stages.train else {}
+    return {
+        **_conclusion(evidence, changes),
+        **_robustness(evidence),
+        **_search(evidence),
+        **_replies(evidence),
+        **_origin(evidence),
+    }
+
+
+def _conclusion(evidence: Evidence, changes: Mapping[str, Mapping[str, Rate]]) -> dict[str, Any]:
+    """Return the headline, the comparison of methods on the test split, and the gates."""
+    result, gates, gated = evidence.result, evidence.config.gates, evidence.stages.gate
     return {
         "result": result,
         "headline": headline(result, changes),
         "comparison": comparison_table(result, changes),
         "rates": rate_figures(result),
-        "significance": significance_table(gated.comparisons if gated else ()),
-        "robustness": robustness_figure(
-            result, gated.robustness if gated else {}, robust.uplift_share * gates.min_uplift
-        ),
-        "left_out": stages.robustness.facts.left_out if stages.robustness else {},
+        "significance": significance_table(gated.facts.comparisons if gated else ()),
         "tradeoffs": tradeoff_figures(result, changes, gates),
         "gates": gates,
         "methods": [
             (name, result.methods[name], cell_text(result.methods[name].selected)) for name in in_order(result.methods)
         ],
+    }
+
+
+def _robustness(evidence: Evidence) -> dict[str, Any]:
+    """Return the results under changed conditions."""
+    stages, config = evidence.stages, evidence.config
+    changes = stages.gate.facts.robustness if stages.gate else {}
+    least = config.robustness.uplift_share * config.gates.min_uplift
+    return {
+        "robustness": robustness_figure(evidence.result, changes, least),
+        "left_out": stages.robustness.facts.left_out if stages.robustness else {},
+    }
+
+
+def _search(evidence: Evidence) -> dict[str, Any]:
+    """Return the masks, the grids they were selected from, and the surrogates."""
+    stages = evidence.stages
+    selected = stages.select.facts if stages.select else None
+    cells = grid_cells(selected) if selected else []
+    cards = stages.train.facts.cards if stages.train else {}
+    return {
         "maps": _maps(evidence),
         "has_truth": evidence.truth is not None,
         "grids": grid_figures(cells, selected.baseline.by_set) if selected else {},
@@ -91,13 +114,26 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
         "surrogates": [roc_figure(cards), auc_figure(cards), calibration_figure(cards)] if cards else [],
         "surrogate_numbers": surrogates_table(cards),
         "doubts": doubts(cards),
+    }
+
+
+def _replies(evidence: Evidence) -> dict[str, Any]:
+    """Return how the masks changed replies, with samples of the shown method."""
+    shown = shown_method(evidence.result)
+    before, after = (evidence.replies.get(name, {}) for name in ("baseline", shown or ""))
+    return {
         "shown": shown,
-        "samples": samples,
+        "samples": draw_samples(before, after, evidence.conversations),
         "movement": movement_table(evidence.replies),
+    }
+
+
+def _origin(evidence: Evidence) -> dict[str, Any]:
+    """Return the provenance tables, the configuration, and the gaps of the page."""
+    config = evidence.config.model_dump(mode="json")
+    return {
         "provenance": provenance_tables(evidence),
-        "config": yaml.safe_dump(
-            evidence.config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, default_flow_style=None
-        ),
+        "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, default_flow_style=None),
         "missing": gaps(evidence),
     }
 

@@ -1,4 +1,4 @@
-"""Reading a run from storage: `result.json`, `report/inputs.json`, and the manifests and shards behind them."""
+"""Read a run from storage: `result.json`, `report/inputs.json`, and the manifests and shards behind them."""
 
 import json
 from collections.abc import Mapping
@@ -35,10 +35,10 @@ Map = list[list[float]]
 
 
 def read_evidence(storage: Storage) -> Evidence:
-    """The evidence of the last run under ``storage``.
+    """Read the evidence of the last run under ``storage``.
 
-    Raises DataError if there is no finished run, or none that this version can read; StorageError if a shard that a
-    manifest lists is gone or damaged.
+    Raises DataError if there is no finished run that this version can read, and StorageError if a shard in a manifest
+    is missing or damaged.
     """
     result = _record(storage, "result.json", Result)
     inputs = _record(storage, RUN_INPUTS, RunInputs)
@@ -94,7 +94,7 @@ def _map(candidate: Candidate, sigma_L: Tensor) -> MaskMap:
 
 
 def _attribution(storage: Storage, stages: RunStages) -> Map | None:
-    """In nats a standard deviation of each layer's logits."""
+    """Read the attribution, in nats per standard deviation of each layer's logits."""
     if stages.optimise is None or stages.harvest is None:
         return None
     effect_LE = attribution_of(storage, stages.optimise)
@@ -105,7 +105,7 @@ def _attribution(storage: Storage, stages: RunStages) -> Map | None:
 
 
 def _truth(storage: Storage, stages: RunStages, config: RunConfig) -> Map | None:
-    """The planted circuit: from the testbed stage of a demo, else from the file that the configuration names."""
+    """Read the planted circuit from the testbed stage of a demo, or else from the file in the configuration."""
     path = config.behaviour.truth
     if path is None:
         return None
@@ -114,7 +114,7 @@ def _truth(storage: Storage, stages: RunStages, config: RunConfig) -> Map | None
     else:
         try:
             data = read_source(path).data
-        except DataError:  # a page can be written again without it, and says so
+        except DataError:  # the page can be rebuilt without the file, and says so
             return None
     truth: Map = truth_from(data, path).tolist()
     return truth

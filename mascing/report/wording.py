@@ -1,4 +1,4 @@
-"""Numbers as readers meet them: rates in percent, differences in points, intervals in words."""
+"""Format numbers for readers: rates in percent, differences in points, intervals in words."""
 
 from typing import Any
 
@@ -6,34 +6,34 @@ from mascing.schemas.result import Rate
 
 
 def percent(value: float) -> str:
-    """``0.523`` as ``52.3%``."""
+    """Format ``0.523`` as ``52.3%``."""
     return f"{100 * value:.1f}%"
 
 
 def points(value: float) -> str:
-    """A difference of rates in percentage points, signed: ``0.47`` as ``+47.0``."""
+    """Format a difference of rates in signed percentage points: ``0.47`` as ``+47.0``."""
     rounded = round(100 * value, 1)
     return f"+{rounded:.1f}" if rounded > 0 else f"{rounded:.1f}".replace("-", "−") if rounded else "0.0"
 
 
 def rate_text(rate: Rate) -> str:
-    """Rate and interval in percent: ``52.3% (45.1 to 59.4)``."""
+    """Format a rate and its interval in percent: ``52.3% (45.1 to 59.4)``."""
     return f"{percent(rate.value)} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
 
 
 def points_text(rate: Rate) -> str:
-    """Difference and interval in points: ``+47.0 (40.2 to 53.9)``."""
+    """Format a difference and its interval in points: ``+47.0 (40.2 to 53.9)``."""
     return f"{points(rate.value)} ({points(rate.low)} to {points(rate.high)})"
 
 
 def set_title(name: str) -> str:
-    """``utility/benign`` as ``Utility: benign``; the target set as ``Target``."""
+    """Format ``utility/benign`` as ``Utility: benign`` and the target set as ``Target``."""
     kind, _, rest = name.partition("/")
     return f"{kind.capitalize()}: {rest}" if rest else kind.capitalize()
 
 
 def plain(value: Any) -> str:
-    """A hyper-parameter as text: floats without noise, lists joined, nothing as a dash."""
+    """Format a hyper-parameter: floats without trailing digits, lists joined, None as a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -46,10 +46,10 @@ def plain(value: Any) -> str:
 
 
 def cell_text(cell: dict[str, Any]) -> str:
-    """A grid cell: ``lambda 0.0001, alpha 1.5``."""
+    """Format a grid cell: ``lambda 0.0001, alpha 1.5``."""
     return ", ".join(f"{name} {plain(value)}" for name, value in cell.items())
 
 
 def set_order(name: str) -> tuple[int, str]:
-    """A key that sorts sets as every table and plot lists them: target, utility, protected."""
+    """Return the key that sorts sets for every table and plot: target, utility, protected."""
     return ("target", "utility", "protected").index(name.partition("/")[0]), name

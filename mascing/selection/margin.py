@@ -1,7 +1,7 @@
-"""The teacher-forced margin: what a mask does to given replies, from prefills alone.
+"""The teacher-forced margin: the effect of a mask on given replies, from prefills alone.
 
-No reply is generated, so it costs about as much as reading the conversations. It does not replace a judged reply: it
-tells which masks are worth one.
+It generates no reply, so it costs about as much as reading the conversations. It does not replace judged replies, but
+shows which masks are worth judging.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,11 @@ from mascing.steering.steer import steer
 
 @dataclass(frozen=True)
 class Forced:
-    """Nats under one mask, a value a conversation: log p(wanted) - log p(unwanted) of the target set, log p(wanted) of
-    each other set. Sets whose conversations come without such replies are missing."""
+    """Log likelihoods of given replies under one mask, in nats, one value per conversation.
+
+    ``margins`` are log p(wanted) - log p(unwanted) of the target set; ``kept`` are log p(wanted) of each other set.
+    Sets whose conversations have no such replies are missing.
+    """
 
     margins: Sequence[float]
     kept: Mapping[str, Sequence[float]]
@@ -31,23 +34,25 @@ class Forced:
 def forced_batches(
     loaded: Loaded, conversations: Sequence[Conversation], batch_size: int
 ) -> dict[str, list[ReplyBatch]]:
-    """The given replies to ``conversations`` by set: wanted and unwanted ones of the target set, else wanted ones."""
-    asked: dict[str, list[tuple[Conversation, tuple[str, ...]]]] = {}
-    for one in conversations:
-        replies = (one.wanted, one.unwanted) if one.set == "target" else (one.wanted,)
-        given = tuple(reply for reply in replies if reply)
-        if len(given) == len(replies):
-            asked.setdefault(one.set, []).append((one, given))
-    return {name: reply_batches(loaded, rows, batch_size) for name, rows in asked.items()}
+    """Batch the given replies to ``conversations`` by set: wanted and unwanted for the target set, else only wanted."""
+    pairs: dict[str, list[tuple[Conversation, tuple[str, ...]]]] = {}
+    for conversation in conversations:
+        needed = (
+            (conversation.wanted, conversation.unwanted) if conversation.set == "target" else (conversation.wanted,)
+        )
+        replies = tuple(reply for reply in needed if reply)
+        if len(replies) == len(needed):
+            pairs.setdefault(conversation.set, []).append((conversation, replies))
+    return {name: reply_batches(loaded, set_pairs, batch_size) for name, set_pairs in pairs.items()}
 
 
 def forced(loaded: Loaded, batches: Mapping[str, Sequence[ReplyBatch]], mask: Mask | None) -> Forced:
-    """The likelihoods of the replies in ``batches`` under ``mask``; None is the model as it is."""
+    """Return the likelihoods of the replies in ``batches`` under ``mask``; None is the unsteered model."""
     margins: list[float] = []
     kept: dict[str, list[float]] = {}
     with steer(loaded.model, mask) if mask is not None else nullcontext(), torch.inference_mode():
-        for name, found in batches.items():
-            for batch in found:
+        for name, set_batches in batches.items():
+            for batch in set_batches:
                 likelihood_B = batch.log_likelihood(loaded.model)
                 if name == "target":
                     wanted_B, unwanted_B = likelihood_B.chunk(2)
@@ -58,10 +63,10 @@ def forced(loaded: Loaded, batches: Mapping[str, Sequence[ReplyBatch]], mask: Ma
 
 
 def forced_rates(baseline: Forced, steered: Forced) -> dict[str, float]:
-    """What the likelihoods foretell, by set, as rates from 0 to 1.
+    """Turn the likelihoods into predicted rates from 0 to 1, by set.
 
-    Of the target set, how likely the wanted reply is of the two; of each other set, what is left of the likelihood
-    that the unsteered model gives the wanted reply, at most all of it.
+    For the target set, this is the probability of the wanted reply out of the two. For each other set, it is the
+    likelihood of the wanted reply relative to the unsteered model, at most 1.
     """
     rates = {
         name: fmean(
@@ -74,20 +79,19 @@ def forced_rates(baseline: Forced, steered: Forced) -> dict[str, float]:
     return rates
 
 
-# What a point lost elsewhere may be worth in points of the target: from nothing to more than most gains.
+# The price of a point lost elsewhere, in points of the target: from nothing to more than most gains.
 _PRICES = (0.0, 0.25, 1.0, 4.0)
 
 
 def contenders(rates: Sequence[Mapping[str, float]], keep: int) -> list[int]:
-    """The most promising of one method's cells, given their forced rates; in the order of the grid.
+    """Return the most promising cells of one method by their forced rates, in the order of the grid.
 
-    At most ``keep`` and no more than a quarter of the grid, but two.
-
-    What a loss elsewhere is worth is for judged replies to say. So cells are taken in turn that are best when a lost
-    point costs nothing, a quarter of a point of the target, a point, and so on: this walks along the trade-off from the
-    strongest cell to a careful one. Where no margin is known, all are promising.
+    Returns at most ``keep`` cells, and at most a quarter of the grid or two cells, whichever is more. Only judged
+    replies can tell how much a loss elsewhere matters. So the function takes in turn the best cell at each price of a
+    lost point: nothing, a quarter of a point of the target, a point, and so on. This follows the trade-off from the
+    strongest cell to a careful one. If a margin is missing, it returns all cells.
     """
-    if not all("target" in one for one in rates):
+    if not all("target" in cell_rates for cell_rates in rates):
         return list(range(len(rates)))
     chosen: list[int] = []
     while len(chosen) < min(keep, max(2, ceil(len(rates) / 4)), len(rates)):
@@ -98,5 +102,5 @@ def contenders(rates: Sequence[Mapping[str, float]], keep: int) -> list[int]:
 
 
 def worst_loss(rates: Mapping[str, float]) -> float:
-    """By how much the worst of the kept sets' forced rates falls; 0 where none is known."""
+    """Return the largest fall of a kept set's forced rate; 0 if no rate is known."""
     return 1 - min((value for name, value in rates.items() if name != "target"), default=1.0)

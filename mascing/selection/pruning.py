@@ -1,4 +1,4 @@
-"""The fewest entries of a mask that keep its effect on dev.
+"""Find the fewest entries of a mask that keep its effect on dev.
 
 Shape suffixes: L MoE layer, E expert.
 """
@@ -22,21 +22,21 @@ Rows = Sequence[Mapping[str, Any]]
 """Rows of the VERDICTS table (schemas/tables.py) of one mask."""
 
 Judge = Callable[[Sequence[Mask], Sequence[Conversation]], Sequence[Rows]]
-"""For each mask one row a conversation, in the order given."""
+"""Returns for each mask one row per conversation, in the given order."""
 
 AT_ONCE = 4
-"""Masks that are judged together, for workers to share."""
+"""Masks judged together, so that workers can share them."""
 
 BLOCKS = 12
-"""Parts into which what remains is cut to leave them out one by one."""
+"""Blocks into which the remaining entries are first cut, to leave out one at a time."""
 
 MOST_JUDGED = 40
-"""Parts of a mask that are judged, at most: what is left then is kept."""
+"""Most parts of a mask to judge; the entries that remain then stay."""
 
 
 @dataclass(frozen=True)
 class Sparsified:
-    """The pruned mask with the verdicts on it, and how many replies were judged to find it."""
+    """The pruned mask, the verdicts on it, and the number of replies judged to find it."""
 
     mask: Mask
     rows: Rows
@@ -54,20 +54,20 @@ def sparsify(
 ) -> Sparsified:
     """Prune ``mask`` to the fewest entries, at least one, that keep its effect on the conversations of ``blocks``.
 
-    First the shortest run of the strongest entries, by bisection; then blocks of what remains are left out, ever
-    smaller ones, since a strong entry need not be one that matters. ``strength_LE`` orders the entries. Every part is
-    compared with the full mask on the same conversations: the effect is kept if no rate, of the target or of what must
-    not be lost, falls by more than one standard error (the one-standard-error rule of Breiman et al. 1984), and none is
-    farther beyond its limit than with the full mask. A part that fails on the first of the ``blocks`` is not judged on
-    the others. ``baseline`` and ``full`` are the verdicts on the unsteered model and on the full mask, on all of them;
-    a mask that does not certainly raise the target rate has no effect to keep, and is returned as it is.
+    A search first finds the shortest run of the strongest entries; ``strength_LE`` orders them. A strong entry need not
+    matter, so the function then leaves out ever smaller blocks of the remaining entries. It compares every part with
+    the full mask on the same conversations. A part keeps the effect if no rate, target or kept, falls by more than one
+    standard error (the one-standard-error rule of Breiman et al. 1984), and none exceeds its limit by more than with
+    the full mask. A part that fails on the first of the ``blocks`` is not judged on the others. ``baseline`` and
+    ``full`` are the verdicts on the unsteered model and on the full mask, on all blocks. A mask that does not certainly
+    raise the target rate has no effect to keep; the function returns it unchanged.
     """
     if changes_by_set(baseline, full)["target"].low <= 0:
         return Sparsified(mask, full, 0)
     trials = _Trials(mask, baseline, full, judge, blocks, gates)
-    kept = _shortest_start(_strongest_first(mask, strength_LE), trials)
-    kept = _without_spare_blocks(kept, trials)
-    return Sparsified(restricted(mask, kept), trials.rows_of(kept), trials.replies)
+    shortest = _shortest_start(_strongest_first(mask, strength_LE), trials)
+    pruned = _without_spare_blocks(shortest, trials)
+    return Sparsified(restricted(mask, pruned), trials.rows_of(pruned), trials.replies)
 
 
 Places = tuple[int, ...]
@@ -75,18 +75,18 @@ Places = tuple[int, ...]
 
 
 def restricted(mask: Mask, places: Places) -> Mask:
-    """The mask with the entries at ``places`` alone; its provenance tells of them alone, and of how many they are."""
+    """Restrict the mask and its provenance to the entries at ``places``; the provenance says how many remain."""
     keep_LE = torch.zeros(mask.spec.n_layers, mask.spec.n_experts, dtype=torch.bool)
     keep_LE.view(-1)[list(places)] = True
     provenance = {**mask.provenance, "kept": len(places), "kept_of": mask.entries}
     if "experts" in provenance:
-        left = {(mask.spec.layer_ids[layer], expert) for layer, expert in keep_LE.nonzero().tolist()}
-        provenance["experts"] = [row for row in provenance["experts"] if (row["layer"], row["expert"]) in left]
+        experts = {(mask.spec.layer_ids[layer], expert) for layer, expert in keep_LE.nonzero().tolist()}
+        provenance["experts"] = [row for row in provenance["experts"] if (row["layer"], row["expert"]) in experts]
     return Mask(mask.spec, mask.rule.restricted(keep_LE), provenance)
 
 
 class _Trials:
-    """Judges parts of one mask, and remembers the verdicts."""
+    """Judges parts of one mask and remembers the verdicts."""
 
     def __init__(
         self,
@@ -108,28 +108,28 @@ class _Trials:
         return self._rows.get(places, self._full)
 
     def keep_effect(self, parts: Sequence[Places]) -> list[bool]:
-        """Whether each of the parts keeps the effect; shorter than ``parts`` once enough was judged."""
+        """Return whether each part keeps the effect; shorter than ``parts`` once MOST_JUDGED parts were judged."""
         parts = parts[: MOST_JUDGED - self._tried]
         self._tried += len(parts)
         self._rows |= {part: [] for part in parts}
-        left = list(parts)
+        passing = list(parts)
         for block in self._blocks:
-            if left:
-                judged = self._judge([restricted(self._mask, part) for part in left], block)
+            if passing:
+                judged = self._judge([restricted(self._mask, part) for part in passing], block)
                 self.replies += sum(map(len, judged))
-                for part, rows in zip(left, judged, strict=True):
+                for part, rows in zip(passing, judged, strict=True):
                     self._rows[part] += rows
-                left = [part for part in left if _within_noise(self._full, self._rows[part])]
-        return [part in left and self._within_limits(self._rows[part]) for part in parts]
+                passing = [part for part in passing if _within_noise(self._full, self._rows[part])]
+        return [part in passing and self._within_limits(self._rows[part]) for part in parts]
 
     def _within_limits(self, rows: Rows) -> bool:
         return excess(self._baseline, cell_score({}, rows), self._gates) <= self._excess
 
 
 def _within_noise(full: Rows, rows: Rows) -> bool:
-    """Whether no set of ``rows`` has lost more hits than one standard error of the paired difference, by group.
+    """Return whether every set of ``rows`` lost at most one standard error of hits, clustered by group.
 
-    An unscored reply is no hit: it must not pass for noise.
+    The standard error is that of the paired difference. An unscored reply is not a hit: it must not pass for noise.
     """
     hits = {(row["set"], row["conversation_id"]): row["outcome"] == "hit" for row in full}
     losses: dict[str, Counter[str]] = defaultdict(Counter)
@@ -145,12 +145,12 @@ def _strongest_first(mask: Mask, strength_LE: Tensor) -> Places:
 
 
 def _shortest_start(places: Places, trials: _Trials) -> Places:
-    """The shortest start of ``places`` that keeps the effect."""
+    """Return the shortest start of ``places`` that keeps the effect."""
     return places[: _least(0, len(places), lambda length: places[:length], trials)]
 
 
 def _without_spare_blocks(places: Places, trials: _Trials) -> Places:
-    """What is left when blocks that can be spared are left out together, weakest first, in ever smaller blocks."""
+    """Leave out all blocks that can be spared together, weakest first, in ever smaller blocks."""
     size = ceil(len(places) / BLOCKS)
     while True:
         places = _without_spare(places, size, trials)
@@ -164,7 +164,7 @@ def _without_spare(places: Places, size: int, trials: _Trials) -> Places:
     if len(blocks) == 1:
         return places
     outcomes = trials.keep_effect([_less(places, [block]) for block in blocks])
-    spare = [block for block, kept in zip(blocks, outcomes, strict=False) if kept][::-1]
+    spare = [block for block, keeps_effect in zip(blocks, outcomes, strict=False) if keeps_effect][::-1]
     if not spare:
         return places
     most = min(len(spare), len(blocks) - 1)
@@ -176,16 +176,16 @@ def _without_spare(places: Places, size: int, trials: _Trials) -> Places:
 
 
 def _least(fails: int, holds: int, part: Callable[[int], Places], trials: _Trials) -> int:
-    """The least number above ``fails`` whose part keeps the effect, as far as a search in several steps can tell.
+    """Search in several steps for the least number above ``fails`` whose part keeps the effect.
 
-    That of ``holds`` does. What is returned was judged to, or is ``holds``.
+    The part of ``holds`` keeps it. The result is a number judged to keep the effect, or ``holds``.
     """
     while holds - fails > 1:
         step = ceil((holds - fails) / (AT_ONCE + 1))
         numbers = list(range(fails + step, holds, step))
         outcomes = trials.keep_effect([part(number) for number in numbers])
-        found = [number for number, kept in zip(numbers, outcomes, strict=False) if kept]
-        holds = min(found, default=holds)
+        holding = [number for number, keeps_effect in zip(numbers, outcomes, strict=False) if keeps_effect]
+        holds = min(holding, default=holds)
         if len(outcomes) < len(numbers):
             break
         fails = max([fails, *(number for number in numbers if number < holds)])

@@ -1,6 +1,6 @@
-"""Selection by racing: candidates are judged on growing blocks of dev conversations and leave once they clearly lose.
+"""Selection by racing: judge candidates on growing blocks of dev conversations and drop those that clearly lose.
 
-The race knows masks by number only and has them judged by a callback, so it can be replayed from stored verdicts.
+The race knows masks only by number and judges them through a callback, so it can be replayed from stored verdicts.
 Source: Maron and Moore (1994), Hoeffding races; here with paired bounds clustered by group.
 """
 
@@ -18,24 +18,24 @@ from mascing.schemas.result import Rate
 from mascing.selection.choice import HEADROOM, choose
 
 INDIFFERENCE = 0.06
-"""A lead in target rate that is not worth more judging: who is certain to lead by less than this may leave."""
+"""A lead in target rate that is not worth more judging: a cell that certainly leads by less may leave."""
 
 Cell = int | None
-"""Number of a candidate among all of a run; None is the unsteered model."""
+"""Number of a candidate among all candidates of a run; None is the unsteered model."""
 
 Rows = Sequence[Mapping[str, Any]]
 """Rows of the VERDICTS table (schemas/tables.py) of one cell."""
 
 Judge = Callable[[Sequence[Cell], Sequence[Conversation]], Sequence[Rows]]
-"""For each cell one row a conversation, in the order given."""
+"""Returns for each cell one row per conversation, in the given order."""
 
 
 @dataclass(frozen=True)
 class Race:
-    """What a race judged and how it ended.
+    """The verdicts and the outcome of a race.
 
-    ``verdicts`` holds the rows of every cell that ran, in the order of the blocks, so the rows of any two cells begin
-    alike. ``picked`` is one cell a method. ``left`` tells of each other cell after which round it was out, and why.
+    ``verdicts`` holds the rows of every cell that ran, in the order of the blocks, so any two cells share a common
+    start. ``picked`` holds one cell per method. ``left`` says for each other cell after which round it left, and why.
     """
 
     verdicts: Mapping[Cell, Rows]
@@ -52,32 +52,32 @@ def race(
 ) -> Race:
     """Judge the ``entrants`` (cells by method) block by block until each method has one left.
 
-    Every cell runs in the first block. After each but the last, a cell leaves its method's race
+    Every cell runs in the first block. After each block but the last, a cell leaves its method's race
 
     - if a utility or protected rate certainly falls by more than :func:`mascing.selection.choice.choose` allows, or
-    - if a cell that would be chosen before it is no riskier, and its own lead in target rate is certainly below
-      INDIFFERENCE. No riskier is a cell that keeps all rates whatever the rest of dev brings, or one that the prefill
-      foretells a smaller loss; ``losses`` are the foretold ones, by cell.
+    - if a cell that ranks before it is no riskier, and its own lead in target rate is certainly below INDIFFERENCE. A
+      cell is no riskier if it keeps all rates whatever the rest of dev brings, or if the prefill predicts at most the
+      same loss for it. ``losses`` are the predicted losses by cell.
 
-    Certain is what the 95% interval of the paired difference says. Those that are left after the last block are
-    decided by `choose`, as the full grid is; with a single block and all cells, this is the full grid.
+    "Certainly" refers to the 95% interval of the paired difference. After the last block, `choose` decides among the
+    remaining cells, as it does for the full grid; a single block with all cells is the full grid.
     """
     running = {method: list(cells) for method, cells in entrants.items()}
     verdicts: dict[Cell, list[Mapping[str, Any]]] = {}
     left: dict[int, str] = {}
-    sizes = Counter(one.set for block in blocks for one in block)
+    sizes = Counter(conversation.set for block in blocks for conversation in block)
     for number, block in enumerate(blocks, start=1):
-        asked: list[Cell] = [cell for cells in running.values() if number == 1 or len(cells) > 1 for cell in cells]
-        if not asked:
+        contested = [cell for cells in running.values() if number == 1 or len(cells) > 1 for cell in cells]
+        if not contested:
             break
-        asked = [None, *asked]
-        for cell, rows in zip(asked, judge(asked, block), strict=True):
+        judged: list[Cell] = [None, *contested]
+        for cell, rows in zip(judged, judge(judged, block), strict=True):
             verdicts.setdefault(cell, []).extend(rows)
         for method, cells in running.items():
             if len(cells) > 1 and number < len(blocks):
-                out = _rejected(verdicts, cells, sizes, losses, gates)
-                left |= {cell: f"round {number}: {why}" for cell, why in out.items()}
-                running[method] = [cell for cell in cells if cell not in out]
+                rejected = _rejected(verdicts, cells, sizes, losses, gates)
+                left |= {cell: f"round {number}: {reason}" for cell, reason in rejected.items()}
+                running[method] = [cell for cell in cells if cell not in rejected]
     picked = {method: _choice(verdicts, cells, gates) for method, cells in running.items()}
     for method, cells in running.items():
         left |= {cell: f"round {len(blocks)}: not chosen" for cell in cells if cell != picked[method]}
@@ -85,17 +85,16 @@ def race(
 
 
 def blocks_of(conversations: Sequence[Conversation], shares: Sequence[float], seed: int) -> list[list[Conversation]]:
-    """The conversations in blocks that end after ``shares`` of the groups of every set.
+    """Split the conversations into blocks that end after ``shares`` of the groups of every set.
 
-    Groups stay whole and come in an order that ``seed`` and their names decide; every set that there is stands in the
-    first block.
+    Groups stay whole. Their order depends on ``seed`` and their names. The first block contains every set.
     """
     members: dict[str, list[Conversation]] = {}
     for conversation in conversations:
         members.setdefault(conversation.group_id, []).append(conversation)
     strata: dict[tuple[str, ...], list[str]] = {}
     for group in sorted(members, key=lambda group: _position(group, seed)):
-        strata.setdefault(tuple(sorted({one.set for one in members[group]})), []).append(group)
+        strata.setdefault(tuple(sorted({conversation.set for conversation in members[group]})), []).append(group)
     blocks: list[list[Conversation]] = []
     before = 0.0
     for share in shares:
@@ -114,7 +113,7 @@ def _position(group: str, seed: int) -> bytes:
 
 
 def _choice(verdicts: Mapping[Cell, Rows], cells: Sequence[int], gates: GatesConfig) -> int:
-    """The cell to pick of those that were judged on the same conversations."""
+    """Choose a cell among those judged on the same conversations."""
     judged = len(verdicts[cells[0]])
     scores = [cell_score({}, verdicts[cell]) for cell in cells]
     return cells[choose(cell_score({}, verdicts[None][:judged]), scores, gates)]
@@ -127,32 +126,32 @@ def _rejected(
     losses: Mapping[int, float],
     gates: GatesConfig,
 ) -> dict[int, str]:
-    """The cells that need not be judged further, and why; never all of them."""
+    """Return the cells that need no further judging, with the reason; never all of them."""
     falls = {cell: changes_by_set(verdicts[cell], verdicts[None]) for cell in cells}
-    out = {
+    rejected = {
         cell: f"{name} certainly falls by more than {100 * allowed:g} points"
         for cell in cells
         for name, allowed in _allowed(sizes, gates).items()
         if falls[cell][name].low > allowed
     }
-    if len(out) == len(cells):
+    if len(rejected) == len(cells):
         return {}
     staying: list[int] = []
-    for cell in _ranked(verdicts, [cell for cell in cells if cell not in out], gates):
+    for cell in _ranked(verdicts, [cell for cell in cells if cell not in rejected], gates):
         ahead = (
             other
             for other in staying
             if _settled(falls[other], sizes, gates) or losses.get(other, 1.0) <= losses.get(cell, 0.0)
         )
         if any(_lead(verdicts, cell, other) < INDIFFERENCE for other in ahead):
-            out[cell] = "a cell that is no riskier has no lower target rate"
+            rejected[cell] = "a cell that is no riskier has no lower target rate"
         else:
             staying.append(cell)
-    return out
+    return rejected
 
 
 def _ranked(verdicts: Mapping[Cell, Rows], cells: Sequence[int], gates: GatesConfig) -> list[int]:
-    """The cells in the order in which they would be chosen."""
+    """Return the cells in the order in which `choose` would take them."""
     ranked: list[int] = []
     while rest := [cell for cell in cells if cell not in ranked]:
         ranked.append(_choice(verdicts, rest, gates))
@@ -160,20 +159,20 @@ def _ranked(verdicts: Mapping[Cell, Rows], cells: Sequence[int], gates: GatesCon
 
 
 def _allowed(sizes: Mapping[str, int], gates: GatesConfig) -> dict[str, float]:
-    """By how much the choice lets each utility and protected rate fall."""
+    """Return by how much `choose` lets each utility and protected rate fall."""
     limits = {"utility": gates.max_utility_loss, "protected": gates.protected_tolerance}
     return {name: HEADROOM * limits[name.partition("/")[0]] for name in sizes if name != "target"}
 
 
 def _settled(falls: Mapping[str, Rate], sizes: Mapping[str, int], gates: GatesConfig) -> bool:
-    """Whether no fall will have grown beyond what is allowed when all of dev is judged."""
+    """Return whether no fall is going to exceed its limit once all of dev is judged."""
     return all(_at_most(falls[name], sizes[name]) <= allowed for name, allowed in _allowed(sizes, gates).items())
 
 
 def _at_most(fall: Rate, size: int) -> float:
-    """The upper end of a prediction interval for the fall on all ``size`` conversations, of which some are judged.
+    """Return the upper end of a prediction interval for the fall on all ``size`` conversations, some already judged.
 
-    What is still to come is as uncertain as what was seen: its own sampling adds to that of the estimate.
+    The conversations still to come add their own sampling error to that of the estimate.
     """
     rest = size - fall.n
     if rest == 0:
@@ -183,6 +182,6 @@ def _at_most(fall: Rate, size: int) -> float:
 
 
 def _lead(verdicts: Mapping[Cell, Rows], cell: int, champion: int) -> float:
-    """The most by which the target rate of ``cell`` may be higher than the champion's."""
-    target = {one: [row for row in verdicts[one] if row["set"] == "target"] for one in (cell, champion)}
-    return changes_by_set(target[champion], target[cell])["target"].high
+    """Return the upper bound of the lead of ``cell`` over the champion in target rate."""
+    own, champions = ([row for row in verdicts[key] if row["set"] == "target"] for key in (cell, champion))
+    return changes_by_set(champions, own)["target"].high

@@ -1,4 +1,4 @@
-"""What judged replies prove: intervals, paired tests, multiplicity, agreement and power, all clustered by group."""
+"""Statistics of judged replies: intervals, paired tests, multiplicity, agreement and power, clustered by group."""
 
 from mascing.statistics.agreement import kappa
 from mascing.statistics.intervals import paired_difference, rate

@@ -1,4 +1,4 @@
-"""Agreement of two judges, or of labels and verdicts, beyond what chance gives.
+"""Agreement beyond chance between two judges, or between labels and verdicts.
 
 Shape suffix: N conversation.
 """
@@ -15,27 +15,27 @@ from mascing.statistics.score import wilson
 
 
 def kappa(judged_a: Sequence[Outcome], judged_b: Sequence[Outcome], groups: Sequence[str]) -> Rate:
-    """Cohen's kappa of two judgements of the same conversations: 1 where they always agree, 0 as by chance.
+    """Return Cohen's kappa of two judgements of the same conversations: 1 is full agreement, 0 is chance.
 
-    The interval is Wilson's of the share that agrees, clustered by group, on the scale of kappa at the chance agreement
-    found; unlike the usual one it keeps its width where all agree. ``value`` is over the pairs with both sides scored
-    (0 where there is none, and where both say one thing only); ``low`` counts every other one as disagreement, ``high``
-    as agreement. Raises DataError where there is nothing to count or the pairs do not match. Source: Cohen (1960), by
-    statsmodels.
+    The interval is Wilson's for the share of agreement, clustered by group and converted to kappa at the observed
+    chance agreement. Unlike the usual interval, it keeps its width if all agree. ``value`` covers the pairs with both
+    sides scored; it is 0 if there is none or if both sides only ever give the same single outcome. ``low`` counts every
+    other pair as disagreement, ``high`` as agreement. Raises DataError if there is nothing to count or the pairs do not
+    match. Source: Cohen (1960), by statsmodels.
     """
     a_N, b_N = paired_scores(judged_a, judged_b)
     members_N = members_of(groups, len(a_N))
-    unread_N = np.isnan(a_N) | np.isnan(b_N)
-    agreed_N = np.where(unread_N, np.nan, a_N == b_N)
-    value, chance = _kappa(a_N[~unread_N], b_N[~unread_N])
+    unscored_N = np.isnan(a_N) | np.isnan(b_N)
+    agreed_N = np.where(unscored_N, np.nan, a_N == b_N)
+    value, chance = _kappa(a_N[~unscored_N], b_N[~unscored_N])
     low_R, _ = wilson(np.nan_to_num(agreed_N, nan=0.0)[None], members_N)
     _, high_R = wilson(np.nan_to_num(agreed_N, nan=1.0)[None], members_N)
     low, high = ((float(share) - chance) / (1 - chance) for share in (low_R[0], high_R[0]))
-    return bounded(value, low, high, unread_N)
+    return bounded(value, low, high, unscored_N)
 
 
 def _kappa(a_N: Floats, b_N: Floats) -> tuple[float, float]:
-    """Kappa, and the agreement that chance gives: one half where the judgements cannot tell."""
+    """Return kappa and the chance agreement; the latter is one half if only one outcome occurs."""
     from statsmodels.stats.inter_rater import cohens_kappa
 
     if len(set(a_N.tolist()) | set(b_N.tolist())) < 2:

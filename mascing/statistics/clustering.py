@@ -1,4 +1,4 @@
-"""How much conversations of one group tell less than as many of different groups: Kish's design effect.
+"""How much less conversations of one group tell than as many from different groups: Kish's design effect.
 
 Shape suffixes: R repeat (one for real data, many in a simulation), N conversation, G group.
 """
@@ -14,16 +14,17 @@ from mascing.errors import DataError
 Floats = NDArray[np.float64]
 Members = NDArray[np.intp]
 
-# Within-group correlation that is assumed where the data cannot tell, and the groups that tell too little. It matters
-# where nearly all outcomes are equal (a rate near 0 or 1, a mask that changes next to nothing). Chosen by simulation on
-# beta-binomial groups, tests/bench/interval_coverage.py. If the assumption ended with the third group that speaks,
-# coverage would be nearer to 95% still, but a loss in a third group would then narrow an interval, and help a mask.
+# Within-group correlation that is assumed when too few groups are informative, and how many are too few. It matters
+# when nearly all outcomes are equal (a rate near 0 or 1, a mask that changes almost nothing). Both were chosen by
+# simulation on beta-binomial groups, tests/bench/interval_coverage.py. Dropping the assumption at the third informative
+# group would bring coverage even closer to 95%, but then a loss in a third group would narrow the interval and help a
+# mask.
 PRIOR_CORRELATION = 0.2
 PRIOR_GROUPS = 2
 
 
 def members_of(groups: Sequence[str], n: int) -> Members:
-    """Index of each conversation's group, [N]. Raises DataError unless there are ``n``."""
+    """Return the index of each conversation's group, [N]. Raises DataError unless there are ``n`` names."""
     if len(groups) != n:
         raise DataError(f"every outcome needs its group: {n} outcomes, {len(groups)} groups")
     numbers: dict[str, int] = {}
@@ -31,18 +32,19 @@ def members_of(groups: Sequence[str], n: int) -> Members:
 
 
 def group_sums(values_RN: Floats, members_N: Members) -> Floats:
-    """Sum over each group, [R, G]."""
+    """Return the sum over each group, [R, G]."""
     order_N = np.argsort(members_N, kind="stable")
     starts_G = np.flatnonzero(np.diff(members_N[order_N], prepend=-1))
     return np.add.reduceat(values_RN[:, order_N], starts_G, axis=1)
 
 
 def design_effect(values_RN: Floats, members_N: Members) -> Floats:
-    """How many times the clustered variance of the mean is that of independent conversations; at least 1. [R]
+    """Return the ratio of the clustered variance of the mean to that of independent conversations, at least 1, [R].
 
-    The linearised estimate, widened where few groups speak: those that hold anything but one common value (of -1, 0 and
-    1). Where no more than PRIOR_GROUPS do, the prior's instead if that is more: two groups can show that outcomes
-    cluster, hardly that they do not. From there on its weight falls with the power 1.5 of the groups that speak.
+    This is the linearised estimate, widened if few groups are informative. A group is informative if it holds anything
+    but one common value (of -1, 0 and 1). With at most PRIOR_GROUPS informative groups, the prior replaces a smaller
+    estimate: two groups can show that outcomes cluster, but hardly that they do not. Beyond that, the prior's weight
+    falls with the power 1.5 of the number of informative groups.
     """
     n, sizes_G = len(members_N), np.bincount(members_N)
     if len(sizes_G) == n:
@@ -51,22 +53,22 @@ def design_effect(values_RN: Floats, members_N: Members) -> Floats:
     prior = 1 + (mean_size - 1) * PRIOR_CORRELATION
     if len(sizes_G) == 1:
         return np.full(len(values_RN), prior)
-    speaking_R = _speaking(values_RN, members_N)
-    estimate_R = _widened(_estimate(values_RN, members_N), speaking_R, mean_size, len(sizes_G))
-    weight_R = (PRIOR_GROUPS / np.maximum(speaking_R, PRIOR_GROUPS)) ** 1.5
-    drawn_R: Floats = (1 - weight_R) * estimate_R + weight_R * np.maximum(estimate_R, prior)
-    return drawn_R
+    informative_R = _informative(values_RN, members_N)
+    estimate_R = _widened(_estimate(values_RN, members_N), informative_R, mean_size, len(sizes_G))
+    weight_R = (PRIOR_GROUPS / np.maximum(informative_R, PRIOR_GROUPS)) ** 1.5
+    shrunk_R: Floats = (1 - weight_R) * estimate_R + weight_R * np.maximum(estimate_R, prior)
+    return shrunk_R
 
 
-def _speaking(values_RN: Floats, members_N: Members) -> NDArray[np.intp]:
-    """Number of groups that hold anything but the value that most groups hold alone, [R]."""
+def _informative(values_RN: Floats, members_N: Members) -> NDArray[np.intp]:
+    """Return the number of groups that hold anything but the most common single value, [R]."""
     others = [(group_sums((values_RN != value).astype(float), members_N) > 0).sum(1) for value in (-1.0, 0.0, 1.0)]
     fewest_R: NDArray[np.intp] = np.min(others, axis=0)
     return fewest_R
 
 
 def _estimate(values_RN: Floats, members_N: Members) -> Floats:
-    """Variance of the group sums over that of independent conversations, 1 where it is less, [R]."""
+    """Return the variance of the group sums relative to independent conversations, at least 1, [R]."""
     n, n_groups = len(members_N), int(members_N.max()) + 1
     residuals_RN = values_RN - values_RN.mean(1, keepdims=True)
     spread_R = np.square(residuals_RN).sum(1)
@@ -76,13 +78,14 @@ def _estimate(values_RN: Floats, members_N: Members) -> Floats:
     return ratio_R
 
 
-def _widened(estimate_R: Floats, speaking_R: NDArray[np.intp], mean_size: float, n_groups: int) -> Floats:
-    """The estimate times the square of Student's over the normal quantile: a variance from few groups is unsure.
+def _widened(estimate_R: Floats, informative_R: NDArray[np.intp], mean_size: float, n_groups: int) -> Floats:
+    """Widen the estimate by the squared ratio of Student's to the normal quantile: few groups make it uncertain.
 
-    In proportion to the root of the correlation found: without any, conversations count and not groups. Never beyond
-    what groups of equal outcomes have: then every group is one sure observation, and nothing is estimated.
+    The widening is proportional to the root of the estimated correlation: without correlation, conversations count and
+    not groups. It never exceeds the design effect of groups with equal outcomes, where each group is one certain
+    observation and nothing is estimated.
     """
-    freedom_R = np.clip(speaking_R, 1, n_groups - 1)
+    freedom_R = np.clip(informative_R, 1, n_groups - 1)
     student_R = np.square(stdtrit(freedom_R, 0.975) / ndtri(0.975))
     correlation_R = np.clip((estimate_R - 1) / (mean_size - 1), 0, 1)
     widened_R = estimate_R * (1 + np.sqrt(correlation_R) * (student_R - 1))

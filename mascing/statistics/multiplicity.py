@@ -1,4 +1,4 @@
-"""Many comparisons at once: what a p-value is worth when several were looked at."""
+"""Adjust p-values for several comparisons."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -7,10 +7,10 @@ Name = TypeVar("Name")
 
 
 def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
-    """Each comparison's p-value after Holm's adjustment for all of them, by name.
+    """Return each comparison's p-value after Holm's adjustment for all of them, by name.
 
-    Those at or below 0.05 hold together with 95% certainty, whatever the tests have to do with each other. Source: Holm
-    (1979), by statsmodels.
+    Those at or below 0.05 hold together at the 5% level, however the tests depend on each other. Source: Holm (1979),
+    by statsmodels.
     """
     from statsmodels.stats.multitest import multipletests
 

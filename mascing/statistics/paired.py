@@ -1,4 +1,4 @@
-"""Tests of a paired difference: could the two sides have the same rate, and the difference be chance?
+"""Tests of a paired difference: could both sides have the same rate, with the difference due to chance?
 
 Shape suffixes: N conversation, G group.
 """
@@ -15,11 +15,11 @@ _Test = Callable[[Floats], float]
 
 
 def mcnemar(outcomes_a: Sequence[Outcome], outcomes_b: Sequence[Outcome]) -> float:
-    """Two-sided exact p-value of McNemar's test, which takes conversations as independent.
+    """Return the two-sided exact p-value of McNemar's test, which treats conversations as independent.
 
-    Among the pairs that differ, as many gains as losses are expected. Unscored outcomes are taken in the way that makes
-    the difference least sure. Raises DataError where there is nothing to count or the pairs do not match. Source:
-    McNemar (1947), by statsmodels.
+    Among the pairs that differ, the null hypothesis expects as many gains as losses. Unscored outcomes count in the way
+    that makes the difference least certain. Raises DataError if there is nothing to count or the pairs do not match.
+    Source: McNemar (1947), by statsmodels.
     """
     from statsmodels.stats.contingency_tables import mcnemar as test
 
@@ -31,11 +31,11 @@ def mcnemar(outcomes_a: Sequence[Outcome], outcomes_b: Sequence[Outcome]) -> flo
 
 
 def cluster_permutation(outcomes_a: Sequence[Outcome], outcomes_b: Sequence[Outcome], groups: Sequence[str]) -> float:
-    """Two-sided exact p-value of the permutation test that swaps the two sides of whole groups.
+    """Return the two-sided exact p-value of the permutation test that swaps the two sides of whole groups.
 
-    Where every group has one conversation it is McNemar's. All swaps are counted, by convolution of the groups' sums,
-    and none is drawn, so it needs no seed. Unscored outcomes are taken as in :func:`mcnemar`. Raises DataError as that
-    does, and where a group is missing.
+    With one conversation per group, this is McNemar's test. A convolution of the groups' sums counts all swaps, so the
+    test draws none and needs no seed. Unscored outcomes count as in :func:`mcnemar`. Raises the errors of that
+    function, and DataError if a group is missing.
     """
     members_N = members_of(groups, len(outcomes_a))
     return _least_sure(outcomes_a, outcomes_b, lambda differences_N: _swap_test(differences_N, members_N))
@@ -43,7 +43,7 @@ def cluster_permutation(outcomes_a: Sequence[Outcome], outcomes_b: Sequence[Outc
 
 def _swap_test(differences_N: Floats, members_N: Members) -> float:
     sums_G = np.abs(group_sums(differences_N[None], members_N)[0]).astype(int)
-    # Probability of each total of the groups' sums under random signs; place `reach` is a total of zero.
+    # Probability of each total of the groups' sums under random signs; index `reach` is a total of zero.
     chances, reach = np.ones(1), 0
     for size in sums_G[sums_G > 0].tolist():
         wider = np.zeros(len(chances) + 2 * size)
@@ -57,7 +57,7 @@ def _swap_test(differences_N: Floats, members_N: Members) -> float:
 def _least_sure(
     outcomes_a: Sequence[Outcome], outcomes_b: Sequence[Outcome], p_value: Callable[[Floats], float]
 ) -> float:
-    """The larger p-value of the two extreme readings of the unscored; 1 where these point in different directions."""
+    """Return the larger p-value of the two extreme readings of unscored outcomes; 1 if their directions differ."""
     a_N, b_N = paired_scores(outcomes_a, outcomes_b)
     against_N = np.nan_to_num(b_N, nan=0.0) - np.nan_to_num(a_N, nan=1.0)
     in_favour_N = np.nan_to_num(b_N, nan=1.0) - np.nan_to_num(a_N, nan=0.0)

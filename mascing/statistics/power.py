@@ -1,6 +1,6 @@
-"""How many conversations it takes: the chance that a mask of a given effect passes its gates, by simulation.
+"""Simulate the chance that a mask of a given effect passes its gates, and the conversations that this takes.
 
-Every simulated test split goes through the interval that the gates use, so what is planned for is what will decide.
+Every simulated test split goes through the interval that the gates use, so the plan matches the decision.
 Shape suffixes: R repeat, N conversation, G group.
 """
 
@@ -22,10 +22,10 @@ _CHUNK = 2_000_000
 
 @dataclass(frozen=True)
 class Effect:
-    """What a mask is assumed to do to the conversations of a set; all as shares of 1.
+    """The assumed effect of a mask on the conversations of a set, as shares of 1.
 
-    ``gains`` go from miss to hit and ``losses`` from hit to miss; conversations come in groups of ``group_size`` whose
-    changes correlate by ``correlation``.
+    ``gains`` go from miss to hit and ``losses`` from hit to miss. Conversations come in groups of ``group_size``, whose
+    changes have the correlation ``correlation``.
     """
 
     gains: float
@@ -34,7 +34,7 @@ class Effect:
     correlation: float
 
     def __post_init__(self) -> None:
-        """Raise ConfigError where the shares cannot be."""
+        """Raise ConfigError if the shares are impossible."""
         if self.gains < 0 or self.losses < 0 or self.gains + self.losses > 1:
             raise ConfigError(
                 f"gains of {self.gains:g} and losses of {self.losses:g} cannot be shares of the same conversations: "
@@ -48,18 +48,19 @@ class Effect:
 
 
 def power(effect: Effect, n: int, least: float) -> float:
-    """Share of test splits of ``n`` conversations in which the lower bound of the paired change reaches ``least``.
+    """Return the share of test splits of ``n`` conversations whose lower bound of change reaches ``least``.
 
-    ``n`` is rounded up to whole groups. Groups are Dirichlet-multinomial; the same arguments give the same share.
+    The change is paired; ``n`` is rounded up to whole groups. Groups are Dirichlet-multinomial. The same arguments give
+    the same share.
     """
     return float(np.mean([reached for chunk in _lower_bounds(effect, n) for reached in chunk >= least]))
 
 
 def conversations_needed(effect: Effect, least: float, wanted_power: float) -> int | None:
-    """The fewest conversations, in whole groups, with which the lower bound reaches ``least`` as often as wanted.
+    """Return the fewest conversations, in whole groups, whose lower bound reaches ``least`` as often as wanted.
 
-    None where MOST are too few; then the effect is too close to the limit. Found by doubling and halving, so it is
-    exact up to the simulation's error: one point of power at 1000 repeats.
+    Returns None if MOST are too few; the effect is then too close to the limit. The search doubles and halves, so the
+    number is exact up to the simulation's error: one point of power at 1000 repeats.
     """
     if effect.gains - effect.losses <= least:
         return None
@@ -81,7 +82,7 @@ def conversations_needed(effect: Effect, least: float, wanted_power: float) -> i
 
 
 def _lower_bounds(effect: Effect, n: int) -> Iterator[Floats]:
-    """The lower bounds of some repeats at a time, so that memory stays small."""
+    """Yield the lower bounds of a few repeats at a time to save memory."""
     rng = np.random.default_rng(_SEED)
     n_groups = ceil(n / effect.group_size)
     members_N: Members = np.repeat(np.arange(n_groups), effect.group_size)
@@ -92,12 +93,12 @@ def _lower_bounds(effect: Effect, n: int) -> Iterator[Floats]:
 
 
 def _differences(rng: np.random.Generator, effect: Effect, repeats: int, n_groups: int) -> Floats:
-    """Simulated changes, -1, 0 or +1, [R, N]."""
+    """Simulate changes of -1, 0 or +1, [R, N]."""
     shares = np.array([effect.gains, effect.losses, 1 - effect.gains - effect.losses])
     if effect.correlation == 0 or effect.group_size == 1:
         limits_RG2 = np.broadcast_to(shares.cumsum()[:2], (repeats, n_groups, 2))
     else:
-        # A share of zero is no parameter of a Dirichlet distribution.
+        # A Dirichlet distribution does not accept a share of zero.
         rates_RG3 = rng.dirichlet(np.maximum(shares, 1e-9) * (1 / effect.correlation - 1), (repeats, n_groups))
         limits_RG2 = rates_RG3.cumsum(-1)[..., :2]
     limits_RN2 = np.repeat(limits_RG2, effect.group_size, axis=1)

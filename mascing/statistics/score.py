@@ -14,7 +14,7 @@ _HALVINGS = 45
 
 
 def wilson(scores_RN: Floats, members_N: Members) -> tuple[Floats, Floats]:
-    """Lower and upper end of the interval of each row's mean score (0 or 1), [R] each.
+    """Return the lower and upper ends of the interval of each row's mean score (0 or 1), [R] each.
 
     Source: Wilson (1927), with the design effect of clustered samples (Kish 1965; compared by Saha, Miller and Wang
     2016).
@@ -27,7 +27,7 @@ def wilson(scores_RN: Floats, members_N: Members) -> tuple[Floats, Floats]:
 
 
 def tango(differences_RN: Floats, members_N: Members) -> tuple[Floats, Floats]:
-    """Lower and upper end of the interval of each row's mean difference (of -1, 0 and 1), [R] each.
+    """Return the lower and upper ends of the interval of each row's mean difference (-1, 0 or 1), [R] each.
 
     Source: Tango (1998), at the effective number of pairs.
     """
@@ -42,16 +42,16 @@ def _quantile() -> float:
 
 
 def _tango_low(gains_R: Floats, losses_R: Floats, n_R: Floats) -> Floats:
-    """The least difference that the score test does not reject, by bisection.
+    """Return the least difference that the score test does not reject, by bisection.
 
-    Not by a root finder of scipy: where all pairs agree, the estimate itself is a second, trivial root.
+    A root finder of scipy does not work here: if all pairs agree, the estimate itself is a second, trivial root.
     """
     z = _quantile()
     low_R, high_R = np.full_like(n_R, -1.0), (gains_R - losses_R) / n_R
     for _ in range(_HALVINGS):
         middle_R = (low_R + high_R) / 2
         linear_R = -gains_R - losses_R + (2 * n_R - gains_R + losses_R) * middle_R
-        # Probability of a loss under this difference, by maximum likelihood: the root of a quadratic.
+        # Maximum-likelihood probability of a loss under this difference: the root of a quadratic.
         discriminant_R = linear_R**2 + 8 * n_R * losses_R * middle_R * (1 - middle_R)
         loss_rate_R = (np.sqrt(np.maximum(discriminant_R, 0.0)) - linear_R) / (4 * n_R)
         variance_R = n_R * (2 * loss_rate_R + middle_R * (1 - middle_R))

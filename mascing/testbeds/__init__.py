@@ -1,1 +1,1 @@
-"""Models whose true circuit is known."""
+"""Models for testing methods: one with a planted circuit, one made from a pretrained model."""

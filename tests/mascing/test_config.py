@@ -147,7 +147,7 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
         (b"seed: " + b"9" * 5000, "is not valid YAML"),
         (b"seed: 2024-13-01", "is not valid YAML: month must be in 1..12"),
         (b"[" * 500, "is not valid YAML"),
-        (b"seed: &a [*a]", "holds something that is no plain YAML value"),
+        (b"seed: &a [*a]", "holds a value that is not plain YAML"),
         (b"\xff\xfe\x00", "is not UTF-8 text"),
         (b"\0", "is not valid YAML"),
     ],

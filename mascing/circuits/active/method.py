@@ -1,4 +1,4 @@
-"""The row of `active` in the table of methods."""
+"""The entry of `active` in the table of methods."""
 
 from mascing.circuits.active.search import NAME, candidates
 from mascing.circuits.active.trials import LocalEngine

@@ -1,4 +1,4 @@
-"""Trials: a conversation under a mask of its own, its judged reply, and the routing that the reply followed.
+"""Trials: a conversation under its own mask, the judged reply, and the routing before the reply.
 
 Shapes: B batch, T token, L MoE layer, E expert.
 """
@@ -21,10 +21,10 @@ from mascing.schemas.verdict import Outcome
 
 @dataclass(frozen=True)
 class Trial:
-    """What one generation showed.
+    """The result of one generation.
 
-    ``z_TLE`` are float16 router logits of the prompt's tokens from the final user turn on, as the routers gave them
-    under the mask and before the mask was added to them.
+    ``z_TLE`` are the float16 router logits of the prompt's tokens from the final user turn on. They are recorded under
+    the mask, but before the mask is added to them.
     """
 
     conversation: Conversation
@@ -34,32 +34,33 @@ class Trial:
 
 
 class Engine(Protocol):
-    """Whatever can answer under masks and show its routing: no gradient is asked of it."""
+    """Anything that can answer under masks and show its routing; it needs no gradients."""
 
-    def __call__(self, asked: Sequence[tuple[Conversation, Mask]], /) -> list[Trial]:
-        """One trial a pair, in the order given; each is one generation."""
+    def __call__(self, pairs: Sequence[tuple[Conversation, Mask]], /) -> list[Trial]:
+        """Return one trial per pair, in order; each is one generation."""
 
 
 class LocalEngine:
-    """A model in this process: a batch holds many conversations, each row under its own mask."""
+    """A model in this process; each row of a batch has its own mask."""
 
     def __init__(self, loaded: Loaded, behaviour: BehaviourConfig, generation: GenerationConfig) -> None:
         self._loaded, self._behaviour, self._generation = loaded, behaviour, generation
         self._prompts: dict[str, Prompt] = {}
 
-    def __call__(self, asked: Sequence[tuple[Conversation, Mask]]) -> list[Trial]:
+    def __call__(self, pairs: Sequence[tuple[Conversation, Mask]]) -> list[Trial]:
         """See :class:`Engine`. Raises DataError if a conversation cannot be rendered or judged."""
-        conversations = [conversation for conversation, _ in asked]
+        conversations = [conversation for conversation, _ in pairs]
         prompts = self._rendered(conversations)
-        answered = complete_recorded(self._loaded, prompts, [mask for _, mask in asked], self._generation)
-        verdicts = judge_all(self._behaviour, conversations, [reply for reply, _ in answered])
+        completions = complete_recorded(self._loaded, prompts, [mask for _, mask in pairs], self._generation)
+        verdicts = judge_all(self._behaviour, conversations, [reply for reply, _ in completions])
         return [
             Trial(conversation, mask, verdict.outcome, z_TLE)
-            for (conversation, mask), verdict, (_, z_TLE) in zip(asked, verdicts, answered, strict=True)
+            for (conversation, mask), verdict, (_, z_TLE) in zip(pairs, verdicts, completions, strict=True)
         ]
 
     def _rendered(self, conversations: Sequence[Conversation]) -> list[Prompt]:
-        """Prompts of conversations, each rendered once however often it is tried."""
-        new = list({one.id: one for one in conversations if one.id not in self._prompts}.values())
-        self._prompts.update(zip((one.id for one in new), prompts_of(self._loaded, new, self._generation), strict=True))
-        return [self._prompts[one.id] for one in conversations]
+        """Return the prompts of conversations; each is rendered only once."""
+        new = {conversation.id: conversation for conversation in conversations if conversation.id not in self._prompts}
+        rendered = prompts_of(self._loaded, list(new.values()), self._generation)
+        self._prompts.update(zip(new, rendered, strict=True))
+        return [self._prompts[conversation.id] for conversation in conversations]

@@ -1,4 +1,4 @@
-"""What each expert does to the margin of the wanted over the unwanted reply, from one backward pass.
+"""The effect of each expert on the margin between wanted and unwanted reply, from one backward pass.
 
 Shape suffixes: L MoE layer, E expert.
 """
@@ -23,7 +23,7 @@ NAME = "attribution"
 
 @dataclass(frozen=True)
 class Attribution:
-    """``effect_LE``: d margin / d bias of every expert at the model as it is, in nats a logit, float32 [L, E]."""
+    """``effect_LE``: d margin / d bias of every expert of the unsteered model, in nats per logit, float32 [L, E]."""
 
     effect_LE: Tensor
     passes: Passes
@@ -37,11 +37,12 @@ def attribution(
     *,
     recompute: bool = False,
 ) -> Attribution:
-    """The mean over ``contrast`` of d margin / d bias for all L x E experts, each conversation passing back once.
+    """Return the mean over ``contrast`` of d margin / d bias for all L x E experts.
 
-    margin = log p(wanted) - log p(unwanted), teacher-forced; straight-through over selection, so that experts count
-    that no token selects. Conversations without both replies do not count. ``sigma`` [L] is the calibrated spread of
-    each layer's logits. Raises DataError if no conversation has both replies.
+    margin = log p(wanted) - log p(unwanted), teacher-forced. Each conversation takes part in one backward pass.
+    Gradients pass selection straight-through, so experts that no token selects have one too. Conversations without both
+    replies do not count. ``sigma`` [L] is the calibrated spread of each layer's logits. Raises DataError if no
+    conversation has both replies.
     """
     batches = contrast_batches(loaded, contrast, batch_size)
     S_LE = torch.zeros(len(sigma), find_routers(loaded.model)[0].n_experts, requires_grad=True)
@@ -54,6 +55,6 @@ def attribution(
     return Attribution(S_LE.grad / sigma[:, None], Passes(forward=n, backward=n, conversations=batch_size))
 
 
-def to_bytes(found: Attribution) -> bytes:
-    """The map as a safetensors file with one tensor, ``effect``."""
-    return bytes(save({"effect": found.effect_LE.contiguous()}))
+def to_bytes(attributed: Attribution) -> bytes:
+    """Serialise the map as a safetensors file with one tensor, ``effect``."""
+    return bytes(save({"effect": attributed.effect_LE.contiguous()}))

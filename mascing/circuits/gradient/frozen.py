@@ -1,4 +1,4 @@
-"""A model made ready for gradients to its router logits alone."""
+"""Prepare a model for gradients that reach only its router logits."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -10,11 +10,11 @@ from mascing.errors import ModelError
 
 @contextmanager
 def frozen(model: torch.nn.Module, recompute: bool = False) -> Iterator[None]:
-    """Takes the weights' gradients away for the block, so that no graph is kept for them.
+    """Switch off the gradients of the weights within the block, so that autograd keeps no graph for them.
 
-    ``recompute`` keeps of each decoder layer its input alone and runs it again when gradients pass (gradient
-    checkpointing): the memory of one layer in place of all, for one more forward. Raises ModelError if the model's
-    layers cannot.
+    ``recompute`` turns on gradient checkpointing: each decoder layer keeps only its input and runs again in the
+    backward pass. This needs the memory of one layer instead of all and costs one more forward pass. Raises ModelError
+    if the model's layers do not support it.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with ExitStack() as stack:
@@ -39,7 +39,7 @@ def _recomputed(model: torch.nn.Module) -> Iterator[None]:
             f"{type(model).__name__} cannot recompute its layers: set compute.gradient_checkpointing to false"
         )
     model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-    # transformers recomputes in training mode alone. The layers' own parts stay as they are: no dropout.
+    # transformers recomputes only in training mode. The layers' submodules keep their mode: no dropout.
     modes = [layer.training for layer in layers]
     for layer in layers:
         layer.training = True

@@ -1,4 +1,4 @@
-"""The row of `gradient` in the table of methods."""
+"""The entry of `gradient` in the table of methods."""
 
 from mascing.circuits.gradient.search import NAME, candidates
 from mascing.circuits.method import Material, Method, Proposal
@@ -7,17 +7,21 @@ from mascing.schemas.search_cost import SearchCost
 
 
 def _search(material: Material, config: GradientConfig) -> Proposal:
-    found, passes = candidates(
+    proposed, passes = candidates(
         material.model(),
         material.spec,
         material.contrast,
-        [asked for asked in material.conversations if asked.set != "target" and asked.wanted is not None],
+        [
+            conversation
+            for conversation in material.conversations
+            if conversation.set != "target" and conversation.wanted is not None
+        ],
         material.sigma_L,
         config,
         material.seed,
         recompute=material.recompute,
     )
-    return Proposal(found, SearchCost(passes=passes), f"{NAME}: {passes}")
+    return Proposal(proposed, SearchCost(passes=passes), f"{NAME}: {passes}")
 
 
 GRADIENT = Method(NAME, GradientConfig, _search, version=1, rank=2, judges=False)

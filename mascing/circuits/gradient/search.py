@@ -1,6 +1,6 @@
-"""Descent on the model itself: the bias that makes the wanted reply likelier than the unwanted one.
+"""Gradient descent on the model itself for a bias that makes the wanted reply likelier than the unwanted one.
 
-The weights are frozen; only S [L, E] has gradients, through the routers of teacher-forced forwards.
+The weights are frozen. Only S [L, E] has gradients, through the routers in teacher-forced forward passes.
 Shape suffixes: B row of a batch, L MoE layer, E expert.
 """
 
@@ -22,11 +22,11 @@ from mascing.schemas.search_cost import Passes
 
 NAME = "gradient"
 MARGIN = 4.0
-"""Nats by which the wanted reply shall lead; a conversation where it leads by more pushes no further."""
+"""Nats by which the wanted reply should lead; a conversation with a larger lead adds no gradient."""
 THRESHOLD = 0.1
-"""Entries of S up to this size become 0: Adam leaves noise of about its learning rate where L1 wants none."""
+"""Entries of S up to this size become 0: where L1 wants 0, Adam leaves noise of about its learning rate."""
 NOISY_STEPS = 0.5
-"""Share of the steps over which the noise falls to 0, in a line; the others see the model as it is."""
+"""Share of the steps over which the noise falls linearly to 0; the remaining steps have no noise."""
 
 
 def candidates(
@@ -40,27 +40,28 @@ def candidates(
     *,
     recompute: bool = False,
 ) -> tuple[list[Candidate], Passes]:
-    """One candidate a cell of l1 x alphas, the bias ``alpha * sigma[:, None] * S``, and what they cost together.
+    """Return one candidate per cell of l1 x alphas, with bias ``alpha * sigma[:, None] * S``, and their total cost.
 
-    ``contrast`` are conversations of the target set: those with a `wanted` and an `unwanted` reply count. ``benign``
-    are conversations whose `wanted` reply must stay likely. ``sigma`` [L] is the calibrated spread of each layer's
-    logits. ``recompute`` saves memory (see ``frozen``). Raises DataError if no conversation of ``contrast`` has both
-    replies.
+    ``contrast`` are conversations of the target set; only those with a `wanted` and an `unwanted` reply count.
+    ``benign`` are conversations whose `wanted` reply must stay likely. ``sigma`` [L] is the calibrated spread of each
+    layer's logits. ``recompute`` saves memory (see ``frozen``). Raises DataError if no conversation of ``contrast`` has
+    both replies.
     """
     contrasts = contrast_batches(loaded, contrast, config.batch_size)
-    keeps = reply_batches(loaded, [(asked, (asked.wanted,)) for asked in benign if asked.wanted], config.batch_size)
+    wanted_replies = [(conversation, (conversation.wanted,)) for conversation in benign if conversation.wanted]
+    keeps = reply_batches(loaded, wanted_replies, config.batch_size)
     if config.utility_weight == 0:
         keeps = []
-    found = []
+    proposed = []
     for l1 in config.l1:
         with frozen(loaded.model, recompute):
             S_LE = descend(loaded.model, contrasts, keeps, sigma, l1, spec, config, seed)
         for alpha in config.alphas:
             cell = {"l1": l1, "alpha": alpha}
             mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": NAME, **cell})
-            found.append(Candidate(NAME, cell, mask))
+            proposed.append(Candidate(NAME, cell, mask))
     n = len(config.l1) * config.steps * (2 if keeps else 1)
-    return found, Passes(forward=n, backward=n, conversations=config.batch_size)
+    return proposed, Passes(forward=n, backward=n, conversations=config.batch_size)
 
 
 def descend(
@@ -73,11 +74,11 @@ def descend(
     config: GradientConfig,
     seed: int,
 ) -> Tensor:
-    """The thresholded S, float32 [L, E] in units of sigma, after ``config.steps`` steps of Adam from 0.
+    """Return the thresholded S, float32 [L, E] in units of sigma, after ``config.steps`` steps of Adam from 0.
 
     Minimises ``mean hinge(MARGIN - margin) + utility_weight * mean -log p(benign wanted) + l1 * |S|_1`` with
-    margin = log p(wanted) - log p(unwanted), one batch of each kind a step, straight-through over selection under
-    noise that falls to 0.
+    margin = log p(wanted) - log p(unwanted). Each step takes one batch of each kind. Gradients pass selection
+    straight-through, under noise that falls to 0.
     """
     S_LE = torch.zeros(len(spec.layer_ids), spec.n_experts, requires_grad=True)
     optimizer = torch.optim.Adam([S_LE], lr=config.learning_rate)
@@ -94,8 +95,8 @@ def descend(
                 (-config.utility_weight * next(keep_turns).log_likelihood(model).mean()).backward()
             (l1 * S_LE.abs().sum()).backward()
             optimizer.step()
-    found_LE = S_LE.detach()
-    return torch.where(found_LE.abs() > THRESHOLD, found_LE, 0.0)
+    optimum_LE = S_LE.detach()
+    return torch.where(optimum_LE.abs() > THRESHOLD, optimum_LE, 0.0)
 
 
 def _endless(batches: Sequence[ReplyBatch], generator: torch.Generator) -> Iterator[ReplyBatch]:

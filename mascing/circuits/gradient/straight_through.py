@@ -1,8 +1,8 @@
-"""Gradients through the selection of experts: straight-through, so that experts a token did not select have one too.
+"""Straight-through gradients for the selection of experts, so that experts a token did not select get one too.
 
-Most families weigh the selected experts among themselves, so the plain gradient of an unselected expert's logit is 0.
-Here the forward stays the model's own; backwards, an expert is taken for selected with the chance that it has under
-noise, and for taking its weight from those that are there.
+Most families normalise weights over the selected experts, so the plain gradient of an unselected expert's logit is 0.
+Here the forward pass stays the model's own. The backward pass treats an expert as selected with its probability under
+noise, and as taking its weight from the selected experts.
 Shape suffixes: N row (a token of a row of the batch), L MoE layer, E expert, K selected.
 """
 
@@ -17,15 +17,15 @@ from mascing.routers.spec import Router, find_routers, uncompiled
 from mascing.routers.tap import tap_routers
 
 SOFTNESS = 1.0
-"""Scale, in sigma of the layer, of the noise under which selection is a chance backwards."""
+"""Scale, in sigma of the layer, of the noise that defines selection probabilities in the backward pass."""
 
 
 class StraightThrough:
-    """``sigma * S`` added to the router logits, differentiable in S [L, E], while the block runs.
+    """Add ``sigma * S`` to the router logits, differentiably in S [L, E], while the block runs.
 
-    ``noise``, in sigma, is the scale of Gumbel noise on the logits (0 is none), with which experts are selected that
-    the model would not select. It is drawn anew for every value of ``turn``, from (seed, turn, layer) and nothing else,
-    so that a layer that is computed again for its gradients finds its noise again. Sources: Bengio et al. (2013) for
+    ``noise``, in sigma, is the scale of Gumbel noise on the logits (0 is none). It lets the model select experts that
+    it would not select otherwise. The noise is drawn anew for every value of ``turn`` and depends only on (seed, turn,
+    layer), so a layer recomputed for its gradients sees the same noise. Sources: Bengio et al. (2013) for
     straight-through, Jang et al. (2017) for selection under Gumbel noise.
     """
 
@@ -67,33 +67,33 @@ class StraightThrough:
         return -drawn_NE.log().to(like_NE.device)
 
     def _selection(self, layer: int) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
-        """A hook that adds 0 to what the layer's experts return: its gradient is that of selecting each of them."""
+        """Return a hook that adds 0 to the output of the layer's experts, with the gradient of selecting each."""
 
-        def add(experts: nn.Module, given: tuple[Any, ...], output: Tensor) -> Tensor:
-            if len(given) != 3:  # llama4 runs all experts, on inputs scaled by 0: noise alone reaches them
+        def add(experts: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+            if len(inputs) != 3:  # llama4 runs all experts on inputs scaled by 0, so only noise reaches them
                 return output
-            hidden, index_NK, weights_NK = given
+            hidden, index_NK, weights_NK = inputs
             exchanged_NE = _exchanged(self._logits.pop(layer), index_NK, weights_NK, SOFTNESS * self._sigma[layer])
             every_NE = torch.arange(exchanged_NE.shape[1], device=index_NK.device).expand_as(exchanged_NE)
-            # Detached: what reaches the layers below goes through the experts that were selected.
-            nothing: Tensor = experts.forward(hidden.detach(), every_NE, exchanged_NE.to(weights_NK.dtype))
-            return output + nothing
+            # Detached: only the selected experts pass gradients to the layers below.
+            zero: Tensor = experts.forward(hidden.detach(), every_NE, exchanged_NE.to(weights_NK.dtype))
+            return output + zero
 
         return add
 
 
 def _exchanged(logits_NE: Tensor, index_NK: Tensor, weights_NK: Tensor, scale: float) -> Tensor:
-    """Zeros [N, E] that differentiate like the weights of all experts as their chances of selection change."""
+    """Return zeros [N, E] whose gradient is that of all experts' weights under changing selection probabilities."""
     boundary_N1 = logits_NE.detach().topk(weights_NK.shape[1] + 1).values[:, -2:].mean(-1, keepdim=True)
-    chance_NE = ((logits_NE - boundary_N1) / scale).sigmoid()
+    probability_NE = ((logits_NE - boundary_N1) / scale).sigmoid()
     held_NK = weights_NK.detach().float()
     total_N1 = held_NK.sum(-1, keepdim=True)
-    gained_NE = total_N1 * (chance_NE - chance_NE.detach())
+    gained_NE = total_N1 * (probability_NE - probability_NE.detach())
     share_NE = torch.zeros_like(gained_NE).scatter_(1, index_NK, held_NK / total_N1)
     return gained_NE - share_NE * gained_NE.sum(-1, keepdim=True)
 
 
 def _experts_of(model: nn.Module, router: Router) -> nn.Module | None:
-    """The experts beside a router."""
+    """Return the experts module beside a router."""
     experts = getattr(model.get_submodule(router.name.rpartition(".")[0]), "experts", None)
     return experts if isinstance(experts, nn.Module) else None

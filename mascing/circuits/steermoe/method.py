@@ -1,4 +1,4 @@
-"""The row of `steermoe` in the table of methods."""
+"""The entry of `steermoe` in the table of methods."""
 
 from mascing.circuits.method import Material, Method, Proposal
 from mascing.circuits.steermoe.search import NAME, candidates

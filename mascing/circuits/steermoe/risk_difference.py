@@ -1,4 +1,4 @@
-"""How much more often an expert is selected where the behaviour shows than where it does not, over paired traces.
+"""How much more often an expert is selected on traces with the behaviour than on paired traces without it.
 
 Source: SteerMoE (arXiv 2509.09660), paired-example routing-difference detection.
 Shape suffixes: S side of the contrast (0 negative, 1 positive), T token, N sample, L MoE layer, E expert, K selected.
@@ -18,10 +18,10 @@ from mascing.traces.trace_set import Traces, TraceSet
 
 @dataclass(frozen=True)
 class Selections:
-    """How often the tokens of both sides selected each expert.
+    """How often the tokens of each side selected each expert.
 
-    ``selected_SLE`` int64 [2, L, E], ``tokens_S`` int64 [2]; ``samples`` is the number of traces that were counted,
-    ``left_out`` that of the traces without a partner.
+    ``selected_SLE`` is int64 [2, L, E], ``tokens_S`` is int64 [2]. ``samples`` is the number of counted traces,
+    ``left_out`` the number of traces without a partner.
     """
 
     selected_SLE: Tensor
@@ -30,15 +30,15 @@ class Selections:
     left_out: int
 
     def risk_difference(self) -> Tensor:
-        """Delta = A1 / N1 - A2 / N2, positive side minus negative side: float32 [L, E]."""
+        """Return A1 / N1 - A2 / N2, positive minus negative side: float32 [L, E]."""
         rates_SLE = self.selected_SLE / self.tokens_S[:, None, None]
         return rates_SLE[1] - rates_SLE[0]
 
     def log_odds_ratio(self) -> Tensor:
-        """Log of the odds of being selected on the positive side over those on the negative side: float32 [L, E].
+        """Return the log ratio of the odds of selection, positive over negative side: float32 [L, E].
 
-        One half is added to each of the four counts (Haldane 1956, Anscombe 1956), so that an expert that one side
-        never selects has a finite ratio.
+        Each of the four counts gets one half added (Haldane 1956, Anscombe 1956), so that the ratio is finite for an
+        expert that one side never selects.
         """
         on_SLE = self.selected_SLE + 0.5
         off_SLE = self.tokens_S[:, None, None] - self.selected_SLE + 0.5
@@ -46,28 +46,27 @@ class Selections:
         return log_odds_SLE[1] - log_odds_SLE[0]
 
     def score(self, name: ExpertScore) -> Tensor:
-        """The score by that name, float32 [L, E]: positive for experts of the behaviour, negative for those against."""
+        """Return the score of this name, float32 [L, E]: positive for experts of the behaviour, negative against it."""
         return self.risk_difference() if name == "risk_difference" else self.log_odds_ratio()
 
 
 def count_selections(traces: Traces, top_k: int, pairs: Pairs = "matched") -> Selections:
     """Count, over the tokens of the pairs, how often each expert is among the ``top_k`` raw logits of its layer.
 
-    ``matched`` counts all traces: where the classes were matched, the contrast is made of pairs already. ``group``
-    counts only pairs about one question: the first positive trace of a group with its first negative one, and so on;
-    a trace without partner is left out. As in the paper, the tokens of all pairs are pooled. Raises DataError if there
-    is no pair.
+    ``matched`` counts all traces: matching already made pairs of the contrast. ``group`` counts only pairs about one
+    question: the first positive trace of a group with its first negative one, and so on. A trace without a partner is
+    left out. As in the paper, the tokens of all pairs are pooled. Raises DataError if there is no pair.
     """
     labels, groups = _labels_and_groups(traces)
     keep_N = _with_partner(labels, groups) if pairs == "group" else torch.ones(len(labels)).bool()
     sides_N = torch.where(keep_N, torch.tensor(labels), -1)
-    _refuse_one_side(sides_N, pairs)
-    counted, start = [], 0
+    _require_both_sides(sides_N, pairs)
+    counts, start = [], 0
     for part in traces.parts():
-        counted.append(_count(part, sides_N[start : start + len(part)], top_k))
+        counts.append(_count(part, sides_N[start : start + len(part)], top_k))
         start += len(part)
-    selected_SLE = torch.stack([selected for selected, _ in counted]).sum(dim=0)
-    tokens_S = torch.stack([tokens for _, tokens in counted]).sum(dim=0)
+    selected_SLE = torch.stack([selected for selected, _ in counts]).sum(dim=0)
+    tokens_S = torch.stack([tokens for _, tokens in counts]).sum(dim=0)
     return Selections(selected_SLE, tokens_S, samples=int(keep_N.sum()), left_out=int((~keep_N).sum()))
 
 
@@ -81,7 +80,7 @@ def _labels_and_groups(traces: Traces) -> tuple[list[int], list[str]]:
 
 
 def _count(part: TraceSet, sides_N: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-    """Selections [2, L, E] and tokens [2] of each side, int64; a side of -1 is left out."""
+    """Return the selections [2, L, E] and tokens [2] of each side, int64; side -1 is left out."""
     sides_T = sides_N.repeat_interleave(part.offsets.diff())
     n_layers, n_experts = part.z.shape[1:]
     selected_SLE = torch.zeros(2, n_layers, n_experts, dtype=torch.long)
@@ -94,7 +93,7 @@ def _count(part: TraceSet, sides_N: Tensor, top_k: int) -> tuple[Tensor, Tensor]
 
 
 def _with_partner(labels: Sequence[int], groups: Sequence[str]) -> Tensor:
-    """Which samples are one of a pair: as many of a group's positive as of its negative ones, the first of each."""
+    """Return which samples have a partner: equally many positive and negative ones of each group, the first of each."""
     members: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for index, (label, group) in enumerate(zip(labels, groups, strict=True)):
         members[group][label].append(index)
@@ -105,12 +104,12 @@ def _with_partner(labels: Sequence[int], groups: Sequence[str]) -> Tensor:
     return keep_N
 
 
-def _refuse_one_side(sides_N: Tensor, pairs: Pairs) -> None:
+def _require_both_sides(sides_N: Tensor, pairs: Pairs) -> None:
     missing = [name for side, name in enumerate(("negative", "positive")) if not (sides_N == side).any()]
     if missing and pairs == "group":
         raise DataError(
             "no group of the training split has both a positive and a negative conversation: give the two of a pair "
-            "one group_id, or count the pairs that were matched across groups by `methods.steermoe.pairs: matched`"
+            "one group_id, or count pairs matched across groups with `methods.steermoe.pairs: matched`"
         )
     if missing:
         raise DataError(f"no {' and no '.join(missing)} traces: a risk difference compares two classes")

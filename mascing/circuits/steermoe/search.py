@@ -1,4 +1,4 @@
-"""The risk-difference search: experts of the behaviour are always selected, experts against it never.
+"""The risk-difference search: always select experts of the behaviour, never those against it.
 
 Source: SteerMoE (arXiv 2509.09660).
 Shape suffixes: L MoE layer, E expert.
@@ -22,11 +22,11 @@ NAME = "steermoe"
 
 
 def candidates(traces: Traces, spec: RouterSpec, config: SteerMoEConfig) -> list[Candidate]:
-    """One override mask a cell of spans x scores x n_activated x n_deactivated, the empty cell left out.
+    """Return one override mask per cell of spans x scores x n_activated x n_deactivated, without the empty cell.
 
-    A cell with ``n_deactivated`` 0 activates only, one with ``n_activated`` 0 deactivates only. No layer activates more
-    than top-k experts or deactivates so many that fewer than top-k remain, or more than the config's caps.
-    ``traces`` is the whole training split (all spans). The provenance names each chosen expert with both scores.
+    A cell with ``n_deactivated`` 0 only activates; one with ``n_activated`` 0 only deactivates. A layer activates at
+    most top-k experts and leaves at least top-k experts active, within the config's caps. ``traces`` is the whole
+    training split (all spans). The provenance names each chosen expert with both scores.
     """
     return [
         candidate
@@ -35,31 +35,31 @@ def candidates(traces: Traces, spec: RouterSpec, config: SteerMoEConfig) -> list
     ]
 
 
-def _of_span(counted: Selections, span: str, spec: RouterSpec, config: SteerMoEConfig) -> Iterator[Candidate]:
+def _of_span(selections: Selections, span: str, spec: RouterSpec, config: SteerMoEConfig) -> Iterator[Candidate]:
     most_activated = _at_most(spec.top_k, config.max_activated_per_layer)
     most_deactivated = _at_most(spec.n_experts - spec.top_k, config.max_deactivated_per_layer)
     for name, n_activated, n_deactivated in product(config.scores, config.n_activated, config.n_deactivated):
         if n_activated == n_deactivated == 0:
             continue
-        score_LE = counted.score(name)
+        score_LE = selections.score(name)
         activated_LE = strongest_experts(score_LE, n_activated, most_activated)
         deactivated_LE = strongest_experts(-score_LE, n_deactivated, most_deactivated)
         cell = {"span": span, "score": name, "n_activated": n_activated, "n_deactivated": n_deactivated}
         provenance = {
             "method": NAME,
             **cell,
-            "samples": counted.samples,
-            "left_out": counted.left_out,
-            "experts": _evidence(counted, activated_LE, deactivated_LE, spec),
+            "samples": selections.samples,
+            "left_out": selections.left_out,
+            "experts": _evidence(selections, activated_LE, deactivated_LE, spec),
         }
         mask = Mask.from_override(activated_LE, deactivated_LE, score_LE, spec, config.epsilon, provenance)
         yield Candidate(NAME, cell, mask)
 
 
 def strongest_experts(score_LE: Tensor, n: int, per_layer: int) -> Tensor:
-    """The ``n`` experts of largest positive score, at most ``per_layer`` in a layer: bool [L, E].
+    """Return the ``n`` experts with the largest positive scores, at most ``per_layer`` in a layer: bool [L, E].
 
-    Where a layer is full, the next best expert of another layer takes the place.
+    If a layer is full, the next best expert of another layer takes the place.
     """
     ranked, order = score_LE.flatten().sort(descending=True, stable=True)
     room = [per_layer] * score_LE.shape[0]
@@ -81,10 +81,10 @@ def _at_most(possible: int, cap: int | None) -> int:
 
 
 def _evidence(
-    counted: Selections, activated_LE: Tensor, deactivated_LE: Tensor, spec: RouterSpec
+    selections: Selections, activated_LE: Tensor, deactivated_LE: Tensor, spec: RouterSpec
 ) -> list[dict[str, Any]]:
-    """Each chosen expert with both scores, by layer: where they disagree, the odds ratio points at rare experts."""
-    difference_LE, ratio_LE = counted.risk_difference(), counted.log_odds_ratio().exp()
+    """List each chosen expert with both scores, by layer; where they disagree, the odds ratio favours rare experts."""
+    difference_LE, ratio_LE = selections.risk_difference(), selections.log_odds_ratio().exp()
     return [
         {
             "layer": spec.layer_ids[layer],

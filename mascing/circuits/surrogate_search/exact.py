@@ -1,7 +1,7 @@
-"""The paper's search step for step: Adam over batches of negative traces, from a random S, for a number of epochs.
+"""The paper's search, step by step: Adam over batches of negative traces, from a random S, for a number of epochs.
 
-Source: MASCing (arXiv 2604.27818), expert circuit discovery; what its text leaves open (which traces, how S starts)
-follows its published scripts.
+Source: MASCing (arXiv 2604.27818), expert circuit discovery. Where its text leaves details open (which traces, how S
+starts), the search follows the published scripts.
 Shape suffixes: M member of the ensemble, C lambda (one search each), N sample, T token, L MoE layer, E expert.
 """
 
@@ -17,15 +17,15 @@ from mascing.surrogates.surrogate import Surrogate
 from mascing.traces.trace_set import Traces, TraceSet, shuffled_batches
 
 BATCH = 16
-"""Negative traces a step, as in the published scripts."""
+"""Negative traces per step, as in the published scripts."""
 
 
 def exact_search(
     members: Sequence[Surrogate], negatives: Traces, sigma: Tensor, config: MascingConfig, seed: int
 ) -> Tensor:
-    """S of all lambdas before thresholding, float32 [C, L, E] in units of sigma.
+    """Return S of all lambdas before thresholding, float32 [C, L, E] in units of sigma.
 
-    The searches share batches and start; Adam works entry by entry, so each is the search that it would be alone.
+    The searches share batches and start. Adam works entry by entry, so each search runs as it would alone.
     """
     return [S_CLE for _, S_CLE in epochs(members, negatives, sigma, config, seed)][-1]
 
@@ -33,7 +33,7 @@ def exact_search(
 def epochs(
     members: Sequence[Surrogate], negatives: Traces, sigma: Tensor, config: MascingConfig, seed: int
 ) -> Iterator[tuple[list[Tensor], Tensor]]:
-    """After every epoch the losses of its steps, [C] each, and S, [C, L, E]."""
+    """Yield, after every epoch, the losses of its steps, [C] each, and S, [C, L, E]."""
     n_layers, n_experts = next(negatives.parts()).z.shape[1:]
     generator = torch.Generator().manual_seed(seed)
     lambdas = torch.tensor(config.lambdas)

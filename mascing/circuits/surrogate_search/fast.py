@@ -1,7 +1,7 @@
-"""The paper's objective by quasi-Newton steps on samples of the negative traces, all lambdas side by side.
+"""Minimise the paper's objective by quasi-Newton steps on samples of the negative traces, all lambdas side by side.
 
-First on a few traces, of which a third is held out to tell by the thresholded S when a search has got what there is;
-then, from there, on many.
+The searches start on a few traces. A third of these is held out: the thresholded S is evaluated there to decide when a
+search has converged. The searches then continue on many traces.
 Shape suffixes: M member of the ensemble, C lambda (one search each), N sample, L MoE layer, E expert.
 """
 
@@ -18,23 +18,23 @@ from mascing.surrogates.surrogate import Surrogate
 from mascing.traces.trace_set import Traces, TraceSet, random_sample
 
 FEW, MANY = (48, 3072), (256, 16384)
-"""Traces and tokens of the samples, which are as small as this allows, both counted."""
+"""Traces and tokens that the two samples need at least; each sample is as small as both allow."""
 EVALUATIONS, REFINEMENTS = 48, 36
-"""At most, on the few and on the many."""
+"""Most evaluations on the few and on the many traces."""
 CHECK_EVERY = 6
 WORTH = 3e-4, 0.01
-"""A judged objective that falls by less, absolute and as a share, is no reason to make S any larger."""
+"""Least absolute and relative fall of the judged objective that justifies a larger S."""
 PATIENCE = 2
 LAGGING = 0.8
-"""A search goes on from another's point where its own objective there is less than this share of what it has got."""
+"""A search moves to another's point if its own objective there is below this share of its current value."""
 
 
 def fast_search(
     members: Sequence[Surrogate], negatives: Traces, sigma: Tensor, config: MascingConfig, seed: int
 ) -> Tensor:
-    """S of all lambdas, thresholded, float32 [C, L, E] in units of sigma.
+    """Return the thresholded S of all lambdas, float32 [C, L, E] in units of sigma.
 
-    Minimises what `exact_search` minimises, from S = 0.
+    Minimises the objective of `exact_search`, from S = 0.
     """
     many = random_sample(negatives, *MANY, torch.Generator().manual_seed(seed))
     few = random_sample(many, *FEW, torch.Generator().manual_seed(seed))
@@ -49,7 +49,7 @@ def fast_search(
 
 
 def _descend(searches: Sequence["_Search"], evaluations: int, objective: "_Objective", judged: "_Objective") -> None:
-    """Evaluate ``objective``, at most so many times, for every search that still gains by ``judged``."""
+    """Evaluate ``objective`` up to ``evaluations`` times for every search that still improves on ``judged``."""
     for evaluation in range(1, evaluations + 1):
         running = [search for search in searches if search.patience > 0]
         if not running:
@@ -62,11 +62,11 @@ def _descend(searches: Sequence["_Search"], evaluations: int, objective: "_Objec
 def _step(searches: Sequence["_Search"], objective: "_Objective") -> None:
     losses_C, gradients_CLE = objective.with_gradient(torch.stack([search.trial_LE for search in searches]))
     for search, loss, gradient_LE in zip(searches, losses_C.tolist(), gradients_CLE, strict=True):
-        search.descent.tell(loss, gradient_LE.flatten())
+        search.descent.update(loss, gradient_LE.flatten())
 
 
 def _check(searches: Sequence["_Search"], objective: "_Objective") -> None:
-    """Judge every search where it stands; one that lags goes on from where another stands."""
+    """Judge every search at its current point; a lagging search moves to the best point of the others."""
     points = [search.point_LE for search in searches]
     losses = objective(torch.stack(points)).tolist()
     for own, search in enumerate(searches):
@@ -79,7 +79,7 @@ def _check(searches: Sequence["_Search"], objective: "_Objective") -> None:
 
 
 class _Search:
-    """The descent of one lambda, and the best of its thresholded points by the objective at the checks."""
+    """The descent of one lambda, and its thresholded point with the best objective at the checks."""
 
     def __init__(self, weight: float, shape: torch.Size, threshold: float) -> None:
         self.descent = OrthantDescent(torch.zeros(shape.numel()), weight)
@@ -99,14 +99,14 @@ class _Search:
         return loss + self._weight * float(point_LE.abs().sum())
 
     def check(self, point_LE: Tensor, value: float) -> None:
-        """Keep ``point_LE`` if its objective is worth it; otherwise patience runs out."""
+        """Keep ``point_LE`` if its objective improves enough; otherwise reduce patience."""
         if value < self._least - max(WORTH[0], WORTH[1] * value):
             self.best_LE, self._least, self.patience = point_LE, value, PATIENCE
         else:
             self.patience -= 1
 
     def refine(self) -> None:
-        """Go on from the best point. Without the many entries that are too small to count, the rest moves freely."""
+        """Restart from the best point. Without the many tiny entries, the others move freely."""
         self.descent.restart(self.best_LE.flatten())
         self._least = float("inf")
 
@@ -124,10 +124,10 @@ class _Objective:
             return torch.stack([self._of(member, S_CLE) for member in self._members]).mean(dim=0)
 
     def with_gradient(self, S_CLE: Tensor) -> tuple[Tensor, Tensor]:
-        """The objective [C] and its gradient [C, L, E]."""
+        """Return the objective [C] and its gradient [C, L, E]."""
         S_CLE = S_CLE.clone().requires_grad_()
         losses_MC = []
-        for member in self._members:  # one after the other, so that one graph is in memory
+        for member in self._members:  # one at a time, so that only one graph is in memory
             loss_C = self._of(member, S_CLE) / len(self._members)
             torch.autograd.backward(loss_C.sum())
             losses_MC.append(loss_C.detach())
@@ -139,7 +139,7 @@ class _Objective:
 
 
 def _parts(sample: TraceSet) -> tuple[TraceSet, TraceSet]:
-    """Two thirds to fit and one to judge by; of a single trace both."""
+    """Split two thirds to fit from one third to judge; a single trace serves as both."""
     cut = -(-2 * len(sample) // 3)
     order = list(range(len(sample)))
     return sample.subset(order[:cut]), sample.subset(order[cut:] or order)

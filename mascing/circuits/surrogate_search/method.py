@@ -1,4 +1,4 @@
-"""The row of `mascing` in the table of methods."""
+"""The entry of `mascing` in the table of methods."""
 
 from mascing.circuits.method import Material, Method, Proposal
 from mascing.circuits.surrogate_search.search import NAME, candidates

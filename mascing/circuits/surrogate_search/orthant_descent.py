@@ -1,7 +1,7 @@
 """Quasi-Newton descent for a smooth loss plus lambda * |x|_1, one evaluation at a time.
 
 Source: Andrew and Gao, Scalable Training of L1-Regularized Log-Linear Models (OWL-QN), ICML 2007. Without lambda it is
-L-BFGS. Many descents can share their evaluations: each says where it wants to know the loss, and is told.
+L-BFGS. Many descents can share their evaluations: each offers a ``trial`` point and takes the loss there by ``update``.
 """
 
 import torch
@@ -11,15 +11,15 @@ MEMORY = 4
 SUFFICIENT = 1e-4
 BACKTRACK = 0.3
 FIRST_STEP = 2.0
-"""Length of the first step, along the slope; shorter where LARGEST_CHANGE asks for it."""
+"""Length of the first step, along the slope; LARGEST_CHANGE may shorten it."""
 LARGEST_CHANGE = 1.0
 
 
 class OrthantDescent:
     """The state of one descent from ``start`` [n].
 
-    ``point`` is the best so far, ``trial`` where the loss is wanted next. No entry changes by more than LARGEST_CHANGE
-    in a step, and none changes its sign within a step: one that would is 0.
+    ``point`` is the best point so far; ``trial`` is the next point to evaluate. No entry changes by more than
+    LARGEST_CHANGE in a step. An entry that would change its sign within a step becomes 0.
     """
 
     def __init__(self, start: Tensor, weight: float) -> None:
@@ -27,13 +27,13 @@ class OrthantDescent:
         self.restart(start)
 
     def restart(self, start: Tensor) -> None:
-        """Forget all steps and go on from ``start``."""
+        """Forget all steps and continue from ``start``."""
         self.point = self.trial = start
         self._loss = float("inf")
         self._pairs: list[tuple[Tensor, Tensor]] = []
 
-    def tell(self, smooth: float, gradient: Tensor) -> None:
-        """Take the smooth loss and its gradient at ``trial``: go there, or try a shorter step."""
+    def update(self, smooth: float, gradient: Tensor) -> None:
+        """Take the smooth loss and its gradient at ``trial``, then move there or try a shorter step."""
         loss = smooth + self._weight * float(self.trial.abs().sum())
         if self._loss == float("inf"):
             self._accept(loss, gradient)
@@ -63,7 +63,7 @@ class OrthantDescent:
         self.trial = moved
 
     def _pseudo_gradient(self) -> Tensor:
-        """The steepest one-sided slope; 0 where an entry of 0 is better left there."""
+        """Return the steepest one-sided slope; 0 where an entry should stay 0."""
         weight, x, gradient = self._weight, self.point, self._gradient
         at_zero = gradient.sign() * (gradient.abs() - weight).clamp(min=0)
         return torch.where(x == 0, at_zero, gradient + weight * x.sign())
@@ -73,7 +73,7 @@ class OrthantDescent:
             self._pairs = [*self._pairs, (step, change)][-MEMORY:]
 
     def _inverse_hessian_times(self, vector: Tensor) -> Tensor:
-        """The two-loop recursion of L-BFGS."""
+        """Apply the two-loop recursion of L-BFGS."""
         product, weights = vector.clone(), []
         for step, change in reversed(self._pairs):
             weights.append(float(step @ product) / float(step @ change))

@@ -1,7 +1,7 @@
-"""The paper's search: a sparse steering matrix S that makes the surrogate predict the wanted behaviour.
+"""The paper's search for a sparse steering matrix S that makes the surrogate predict the wanted behaviour.
 
-Source: MASCing (arXiv 2604.27818), expert circuit discovery. `exact_search` follows it step for step; `fast_search`
-minimises the same objective in other steps.
+Source: MASCing (arXiv 2604.27818), expert circuit discovery. `exact_search` follows it step by step; `fast_search`
+minimises the same objective by another algorithm.
 Shape suffixes: C lambda (one search each), L MoE layer, E expert.
 """
 
@@ -33,12 +33,12 @@ def candidates(
     config: MascingConfig,
     seed: int,
 ) -> list[Candidate]:
-    """One candidate a cell of spans x lambdas x thresholds x alphas: the bias ``alpha * sigma[:, None] * S``.
+    """Return one candidate per cell of spans x lambdas x thresholds x alphas, with bias ``alpha * sigma[:, None] * S``.
 
     ``traces`` is the whole training split (all spans); ``sigma`` [L] is the calibrated spread of each layer's logits.
     Thresholds and alphas only cut and scale the S of their lambda.
     """
-    found = []
+    proposed = []
     for span in config.spans:
         S_CLE = search(surrogates[span], traces.span(span), sigma, config, seed)
         for weight, S_LE in zip(config.lambdas, S_CLE, strict=True):
@@ -46,22 +46,21 @@ def candidates(
                 cell = {"span": span, "lambda": weight, "threshold": threshold, "alpha": alpha}
                 bias_LE = alpha * sigma[:, None] * _without_small(S_LE, threshold)
                 mask = Mask.from_bias(bias_LE, spec, {"method": NAME, "mode": config.mode, **cell})
-                found.append(Candidate(NAME, cell, mask))
-    return found
+                proposed.append(Candidate(NAME, cell, mask))
+    return proposed
 
 
 def search(members: Sequence[Surrogate], traces: Traces, sigma: Tensor, config: MascingConfig, seed: int) -> Tensor:
-    """The steering matrices of all lambdas, cut at the least threshold, float32 [C, L, E] in units of sigma.
+    """Return the steering matrices of all lambdas, cut at the least threshold, float32 [C, L, E] in units of sigma.
 
-    Minimises ``mean BCE(f(z + sigma * S), positive) + lambda * |S|_1`` over the negative traces, those whose
-    behaviour is to change, and over the ``members`` f of the ensemble. Raises DataError if there are no negative
-    traces.
+    Minimises ``mean BCE(f(z + sigma * S), positive) + lambda * |S|_1`` over the negative traces, whose behaviour should
+    change, and over the ``members`` f of the ensemble. Raises DataError if there are no negative traces.
     """
     negatives = traces.labelled(0)
     if not any(len(part) for part in negatives.parts()):
         raise DataError("no negative traces: nothing in the training split needs steering")
-    found_CLE = _MODES[config.mode](members, negatives, sigma, config, seed)
-    return _without_small(found_CLE, min(config.thresholds))
+    S_CLE = _MODES[config.mode](members, negatives, sigma, config, seed)
+    return _without_small(S_CLE, min(config.thresholds))
 
 
 def _without_small(S: Tensor, threshold: float) -> Tensor:

@@ -1,1 +1,1 @@
-"""The plots of the page, one file a question."""
+"""The plots of the page, one file per question."""

@@ -1,4 +1,4 @@
-"""What is left of each mask's effect when conditions change."""
+"""The effect of each mask under changed conditions."""
 
 from collections.abc import Mapping
 
@@ -15,24 +15,24 @@ Changes = Mapping[str, Mapping[str, Mapping[str, Rate]]]
 
 
 def robustness_figure(result: Result, changes: Changes, least: float) -> Figure | None:
-    """The uplift of each method under each condition, beside the one on the whole test split; None where none is known.
+    """Plot the uplift of each method under each condition, beside that on the whole test split.
 
-    ``least`` is what the lower bound of the uplift must reach.
+    ``least`` is the value that the lower bound of the uplift must reach. Returns None if ``changes`` is empty.
     """
     if not changes:
         return None
     methods = in_order(changes)
     names = list(next(iter(changes.values())))
     looks = looks_of(result.methods)
-    told = "; ".join(
+    numbers = "; ".join(
         f"{method} {name} {points_text(changes[method][name]['target'])}" for method in methods for name in names
     )
     return Figure(
         key="uplift-conditions",
         title="Uplift under changed conditions",
-        caption="Target uplift over the unsteered model under the same condition, with its 95% interval. Dotted: what "
-        "the lower bound must reach.",
-        alt=f"Uplift under each condition with 95% interval: {told}.",
+        caption="Target uplift over the unsteered model under the same condition, with its 95% interval. The dotted "
+        "line is the minimum for the lower bound.",
+        alt=f"Uplift under each condition with 95% interval: {numbers}.",
         spec=to_spec(
             [_intervals(method, result.methods[method].uplift, changes[method], looks[method]) for method in methods],
             {"title": "uplift, points", "zeroline": True},
@@ -48,8 +48,8 @@ def robustness_figure(result: Result, changes: Changes, least: float) -> Figure 
     )
 
 
-def _intervals(method: str, plain: Rate, found: Mapping[str, Mapping[str, Rate]], look: Look) -> Json:
-    rates = {AS_IT_IS: plain} | {name: sets["target"] for name, sets in found.items()}
+def _intervals(method: str, unchanged: Rate, changed: Mapping[str, Mapping[str, Rate]], look: Look) -> Json:
+    rates = {AS_IT_IS: unchanged} | {name: sets["target"] for name, sets in changed.items()}
     bars = [error_bars(look, rate) for rate in rates.values()]
     return {
         "type": "scatter",
@@ -72,11 +72,13 @@ def _limit(least: float) -> Json:
 
 
 def _table(changes: Changes) -> Table:
-    sets = sorted({each for found in changes.values() for of in found.values() for each in of}, key=set_order)
+    sets = sorted(
+        {name for conditions in changes.values() for by_set in conditions.values() for name in by_set}, key=set_order
+    )
     rows = [
-        (method, name, *(points_text(found[each]) for each in sets))
+        (method, condition, *(points_text(by_set[name]) for name in sets))
         for method in in_order(changes)
-        for name, found in changes[method].items()
+        for condition, by_set in changes[method].items()
     ]
     caption = "Change in points against the unsteered model under the same condition, with 95% intervals"
     return Table(caption, ("Method", "Condition", *map(set_title, sets)), tuple(rows))

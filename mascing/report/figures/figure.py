@@ -1,4 +1,4 @@
-"""What the page shows of one plot: the plot itself, words for those who cannot see it, and its numbers."""
+"""The content of one plot on the page: the plot, a text alternative, and its numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 
 @dataclass(frozen=True)
 class Table:
-    """A plain table of ready-made cells; the first column names its row. Further lines of a cell are shown smaller."""
+    """A table of formatted cells; the first column names the row. Further lines of a cell appear smaller."""
 
     caption: str
     columns: tuple[str, ...]
@@ -20,10 +20,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """One plot with its title, caption, text alternative and, where the page has no other table of it, its numbers.
+    """One plot with its title, caption and text alternative, and its numbers unless the page has another table of them.
 
-    ``spec`` is the plotly figure as JSON values. Its colours are CSS variables (``var(--ink)``), so that one palette in
-    the style sheet serves light, dark and print; the page's script resolves them.
+    ``spec`` is the plotly figure as JSON values. Its colours are CSS variables (``var(--ink)``), which the page's
+    script resolves. So one palette in the style sheet serves light, dark and print.
     """
 
     key: str
@@ -38,7 +38,7 @@ class Figure:
 def to_spec(
     traces: Sequence[Json], x_axis: Json, y_axis: Json, *, height: int, margin: Json | None = None, **layout: Any
 ) -> Json:
-    """A plotly figure in the page's quiet style, ``height`` pixels high; all in plotly's own names."""
+    """Build a plotly figure in the page's style, ``height`` pixels high; all options have plotly's own names."""
     return {
         "data": list(traces),
         "layout": {
@@ -62,7 +62,7 @@ def to_spec(
 
 
 def legend_below(offset: float) -> Json:
-    """A legend under the plot, ``offset`` of the plot's height below it; leave room for it in the margin."""
+    """Place a legend ``offset`` of the plot's height below the plot; the margin must leave room for it."""
     return {"orientation": "h", "x": 0, "y": -offset, "yanchor": "top"}
 
 

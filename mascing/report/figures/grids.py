@@ -1,4 +1,4 @@
-"""The grids that were searched: every cell's rate on the dev split, and which cell was picked there."""
+"""The searched grids: every cell's rate on the dev split, and the picked cell."""
 
 import re
 from collections import Counter
@@ -12,19 +12,19 @@ from mascing.report.looks import LOOKS, in_order
 from mascing.report.wording import cell_text, percent, plain, set_title
 from mascing.schemas.facts import DevCell, SelectFacts
 
-# Squares of a higher rate, in percent, are too dark (on a dark page too light) for text in the colour of ink.
+# Squares with a higher rate, in percent, are too dark (on a dark page too light) for text in the colour of ink.
 _DARK_FROM = 65
 
 
 class GridCell(DevCell):
-    """A candidate on dev, and whether it was picked."""
+    """A candidate on dev, with a mark if it was picked."""
 
     cell: dict[str, Any]
     picked: bool
 
 
 def grid_cells(selected: SelectFacts) -> list[GridCell]:
-    """The cells of the select stage, in the order of the search."""
+    """Return the cells of the select stage, in the order of the search."""
     picked = set(selected.picked.items())
     counts: Counter[str] = Counter()
     cells = []
@@ -35,14 +35,14 @@ def grid_cells(selected: SelectFacts) -> list[GridCell]:
 
 
 def cells_table(cells: Sequence[GridCell]) -> Table:
-    """Every candidate with its rates on dev, on how many conversations, what the prefill foretold and why it left."""
+    """List every candidate: predicted rates, number of judged conversations, rates on dev, and why it left."""
     sets = _sets(cells)
-    told = list(dict.fromkeys(name for name in sets for cell in cells if name in cell.foretold))
+    predicted = list(dict.fromkeys(name for name in sets for cell in cells if name in cell.foretold))
     rows = [
         (
             cell.method,
             cell_text(cell.cell),
-            *(_rate(cell.foretold, name) for name in told),
+            *(_rate(cell.foretold, name) for name in predicted),
             str(cell.judged),
             *(_rate(cell.by_set, name) for name in sets),
             "picked" if cell.picked else cell.left,
@@ -51,8 +51,8 @@ def cells_table(cells: Sequence[GridCell]) -> Table:
         for cell in cells
         if cell.method == method
     ]
-    foretold = (f"{set_title(name)}, foretold" for name in told)
-    columns = ("Method", "Cell", *foretold, "Judged on", *(set_title(name) for name in sets), "Picked or left")
+    predictions = (f"{set_title(name)}, predicted" for name in predicted)
+    columns = ("Method", "Cell", *predictions, "Judged on", *(set_title(name) for name in sets), "Picked or left")
     return Table("Rates on the dev split", columns, tuple(rows))
 
 
@@ -65,9 +65,9 @@ def _rate(rates: Mapping[str, float], name: str) -> str:
 
 
 def grid_figures(cells: Sequence[GridCell], baseline: Mapping[str, float]) -> dict[str, list[Figure]]:
-    """Heatmaps, one a set, by the title of their grid.
+    """Plot one heatmap per set, by the title of the grid.
 
-    A grid has two axes; every value of the other hyper-parameters, such as the span, has a grid of its own.
+    A grid has two axes; every combination of the other hyper-parameters, such as the span, has its own grid.
     ``baseline`` holds the unsteered dev rate of each set by name (``target``, ``utility/...``).
     """
     return {
@@ -80,54 +80,54 @@ def grid_figures(cells: Sequence[GridCell], baseline: Mapping[str, float]) -> di
 
 @dataclass(frozen=True)
 class _Grid:
-    """Cells of one method that differ along two axes alone, horizontal and vertical; ``apart`` is what they share."""
+    """Cells of one method that differ only along two axes, horizontal and vertical; ``shared`` holds the rest."""
 
     method: str
     axes: tuple[str, str]
-    apart: Mapping[str, str]
+    shared: Mapping[str, str]
     cells: Sequence[GridCell]
 
     @property
     def title(self) -> str:
-        """The method and what the cells share."""
-        return ", ".join([self.method, *(f"{name} {value}" for name, value in self.apart.items())])
+        """The method and the shared hyper-parameters."""
+        return ", ".join([self.method, *(f"{name} {value}" for name, value in self.shared.items())])
 
     @property
     def key(self) -> str:
-        """The same as part of an HTML id."""
-        return "-".join([self.method, *(re.sub(r"[^\w.]+", "-", value) for value in self.apart.values())])
+        """The title as part of an HTML id."""
+        return "-".join([self.method, *(re.sub(r"[^\w.]+", "-", value) for value in self.shared.values())])
 
     def ticks(self, axis: str) -> list[str]:
-        """The values along an axis as text, numbers first and rising."""
+        """Return the values along an axis as text, numbers first, in ascending order."""
         values = {plain(cell.cell.get(axis)): cell.cell.get(axis) for cell in self.cells}
-        return sorted(values, key=lambda text: _rising(values[text]))
+        return sorted(values, key=lambda text: _ascending(values[text]))
 
     def place(self, cell: GridCell) -> tuple[int, int]:
-        """Column and row of a cell."""
+        """Return the column and row of a cell."""
         column, row = (self.ticks(axis).index(plain(cell.cell.get(axis))) for axis in self.axes)
         return column, row
 
 
 def _grids(method: str, cells: Sequence[GridCell]) -> list[_Grid]:
     axes = (LOOKS[method].axes if method in LOOKS else None) or _widest(cells)
-    parts: dict[tuple[tuple[str, str], ...], list[GridCell]] = {}
+    members: dict[tuple[tuple[str, str], ...], list[GridCell]] = {}
     for cell in cells:
-        # The span first: it is what a reader looks for.
-        shared = sorted(cell.cell.keys() - set(axes), key=lambda name: (name != "span", name))
-        apart = tuple((name, plain(cell.cell[name])) for name in shared)
-        parts.setdefault(apart, []).append(cell)
-    return [_Grid(method, axes, dict(apart), found) for apart, found in parts.items()]
+        # The span comes first, because readers look for it.
+        names = sorted(cell.cell.keys() - set(axes), key=lambda name: (name != "span", name))
+        shared = tuple((name, plain(cell.cell[name])) for name in names)
+        members.setdefault(shared, []).append(cell)
+    return [_Grid(method, axes, dict(shared), grid_cells) for shared, grid_cells in members.items()]
 
 
 def _widest(cells: Sequence[GridCell]) -> tuple[str, str]:
-    """The two hyper-parameters that take the most values; where cells have fewer, nothing varies along the second."""
+    """Return the two hyper-parameters with the most values; placeholders fill in if cells have fewer."""
     names = dict.fromkeys(name for cell in cells for name in cell.cell)
     counts = {name: len({plain(cell.cell.get(name)) for cell in cells}) for name in names}
     first, second, *_ = [*sorted(counts, key=lambda name: -counts[name]), "cell", "–"]
     return first, second
 
 
-def _rising(value: Any) -> tuple[bool, float, str]:
+def _ascending(value: Any) -> tuple[bool, float, str]:
     number = isinstance(value, int | float)
     return not number, value if number else 0.0, plain(value)
 
@@ -178,7 +178,7 @@ def _squares(z: Sequence[Sequence[float | None]]) -> Json:
 
 
 def _values(z: Sequence[Sequence[float | None]]) -> Json:
-    """Each cell's rate as text that stands out from its square."""
+    """Write each cell's rate in a colour that contrasts with its square."""
     shown = [(x, y, value) for y, row in enumerate(z) for x, value in enumerate(row) if value is not None]
     tints = ["var(--ink)" if value < _DARK_FROM else "var(--surface)" for _, _, value in shown]
     return {
@@ -215,6 +215,6 @@ def _outline(column: int, row: int) -> Json:
 
 def _caption(name: str, baseline: Mapping[str, float], picked: GridCell | None, empty: bool) -> str:
     unsteered = f"Unsteered: {percent(baseline[name])}. " if name in baseline else ""
-    where = "Outlined: the picked cell." if picked else "The picked cell is elsewhere."
-    left_out = " Empty: not judged, the prefill foretold less of it." if empty else ""
+    where = "Outlined: the picked cell." if picked else "The picked cell is in another grid."
+    left_out = " Empty: not judged, because its predicted rates were worse." if empty else ""
     return f"Rate on dev, %. {unsteered}{where}{left_out}"

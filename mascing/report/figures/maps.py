@@ -1,4 +1,4 @@
-"""Layer x expert maps: where each mask acts, beside the planted circuit when one is known."""
+"""Layer x expert maps: where each mask acts, beside the planted circuit if it is known."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from mascing.report.wording import percent, plain
 _STRONGEST = 12
 _OUTLINED = " Outlined: the planted circuit (solid: to raise, dotted: to lower)."
 _CELL_PIXELS = (7, 26)
-# A map of more experts takes the page's whole width, and no gaps between its squares.
+# A map with more experts takes the page's full width and has no gaps between its squares.
 _NARROW_UP_TO = 32
 _PLOT_PIXELS = 320
 
@@ -28,15 +28,15 @@ def map_figures(
     layer_ids: Sequence[int],
     attribution: Map | None = None,
 ) -> list[Figure]:
-    """The planted circuit first, if known, then the attribution of all experts, then one map a method.
+    """Plot the planted circuit if known, then the attribution of all experts, then one map per method.
 
-    The planted entries are outlined on every map.
+    Every map outlines the planted entries.
     """
-    found = [] if attribution is None else [_attribution_figure(attribution, truth, layer_ids)]
-    found += [_mask_figure(maps[name], truth, precision.get(name), layer_ids) for name in in_order(maps)]
+    figures = [] if attribution is None else [_attribution_figure(attribution, truth, layer_ids)]
+    figures += [_mask_figure(maps[name], truth, precision.get(name), layer_ids) for name in in_order(maps)]
     if truth is None:
-        return found
-    return [_truth_figure(truth, layer_ids, wide=len(found) % 2 == 0 or _is_wide(truth)), *found]
+        return figures
+    return [_truth_figure(truth, layer_ids, wide=len(figures) % 2 == 0 or _is_wide(truth)), *figures]
 
 
 def _truth_figure(truth: Map, layer_ids: Sequence[int], wide: bool) -> Figure:
@@ -44,8 +44,8 @@ def _truth_figure(truth: Map, layer_ids: Sequence[int], wide: bool) -> Figure:
     return Figure(
         key="map-truth",
         title="The planted circuit",
-        caption="The experts that cause the behaviour, by construction: what a perfect mask would raise and lower.",
-        alt="Map of layer by expert of the planted circuit: " + _told(rows, layer_ids),
+        caption="The experts that cause the behaviour by construction: what a perfect mask raises and lowers.",
+        alt="Map of layer by expert of the planted circuit: " + _listed(rows, layer_ids),
         spec=_heatmap(truth, None, layer_ids, ["lower", "", "raise"], "1 = planted"),
         numbers=Table(
             caption="Planted entries",
@@ -58,10 +58,10 @@ def _truth_figure(truth: Map, layer_ids: Sequence[int], wide: bool) -> Figure:
 
 def _attribution_figure(values: Map, truth: Map | None, layer_ids: Sequence[int]) -> Figure:
     strongest = _strongest(values)
-    unit = "nats a σ of layer"
+    unit = "nats per σ of layer"
     caption = (
-        "What a small bias on each expert does to the model's own margin of the wanted over the unwanted reply, all "
-        "experts from one backward pass over the training split. No mask: where the cause lies."
+        "The effect of a small bias on each expert on the model's margin between the wanted and the unwanted reply, "
+        "for all experts from one backward pass over the training split. No mask: it shows where the cause lies."
     )
     if truth is not None:
         caption += _OUTLINED + f" Circuit precision {percent(map_precision(Tensor(values), Tensor(truth)))}."
@@ -69,20 +69,20 @@ def _attribution_figure(values: Map, truth: Map | None, layer_ids: Sequence[int]
         key="map-attribution",
         title="attribution",
         caption=caption,
-        alt=f"Map of layer by expert of the attribution. Strongest: {_told(strongest, layer_ids)}",
+        alt=f"Map of layer by expert of the attribution. Strongest: {_listed(strongest, layer_ids)}",
         spec=_heatmap(values, truth, layer_ids, None, unit),
         numbers=_strongest_table(strongest, truth, layer_ids, unit),
         wide=_is_wide(values),
     )
 
 
-def _mask_figure(found: MaskMap, truth: Map | None, precision: float | None, layer_ids: Sequence[int]) -> Figure:
-    strongest = _strongest(found.values)
-    override = found.rule == "override"
+def _mask_figure(mask: MaskMap, truth: Map | None, precision: float | None, layer_ids: Sequence[int]) -> Figure:
+    strongest = _strongest(mask.values)
+    override = mask.rule == "override"
     caption = (
-        f"{found.entries} experts set: activated (+1) or deactivated (−1)."
+        f"{mask.entries} experts forced: activated (+1) or deactivated (−1)."
         if override
-        else f"{found.entries} entries, in standard deviations of each layer's router logits."
+        else f"{mask.entries} entries, in standard deviations of each layer's router logits."
     )
     if truth is not None:
         caption += _OUTLINED
@@ -91,24 +91,36 @@ def _mask_figure(found: MaskMap, truth: Map | None, precision: float | None, lay
     unit = "override" if override else "bias, σ of layer"
     labels = ["deactivated", "", "activated"] if override else None
     return Figure(
-        key=f"map-{found.method}",
-        title=found.method,
+        key=f"map-{mask.method}",
+        title=mask.method,
         caption=caption,
-        alt=f"Map of layer by expert of the {found.method} mask. Strongest entries: {_told(strongest, layer_ids)}",
-        spec=_heatmap(found.values, truth, layer_ids, labels, unit),
+        alt=f"Map of layer by expert of the {mask.method} mask. Strongest entries: {_listed(strongest, layer_ids)}",
+        spec=_heatmap(mask.values, truth, layer_ids, labels, unit),
         numbers=_strongest_table(strongest, truth, layer_ids, unit),
-        wide=_is_wide(found.values),
+        wide=_is_wide(mask.values),
     )
 
 
 def _heatmap(values: Map, truth: Map | None, layer_ids: Sequence[int], labels: list[str] | None, unit: str) -> Json:
-    limit = max((abs(value) for row in values for value in row), default=0.0) or 1.0
     layers = [_layer(index, layer_ids) for index in range(len(values))]
+    low, high = _CELL_PIXELS
+    return to_spec(
+        [_squares(values, layers, labels, unit)],
+        {"title": "expert", "showgrid": False},
+        {"title": "MoE layer", "autorange": "reversed", "showgrid": False, **_layer_ticks(layers)},
+        height=64 + max(100, len(values) * min(high, max(low, _PLOT_PIXELS // len(values)))),
+        margin={"r": 8},
+        shapes=[] if truth is None else _outlines(truth),
+    )
+
+
+def _squares(values: Map, layers: Sequence[str], labels: list[str] | None, unit: str) -> Json:
+    limit = max((abs(value) for row in values for value in row), default=0.0) or 1.0
     bar: Json = {"thickness": 10, "outlinewidth": 0, "title": {"text": unit, "side": "right", "font": {"size": 11}}}
     if labels is not None:
         bar |= {"tickvals": [-limit, 0, limit], "ticktext": labels}
     gap = 0 if _is_wide(values) else 1
-    trace = {
+    return {
         "type": "heatmap",
         "z": [list(row) for row in values],
         "y": list(range(len(values))),
@@ -121,17 +133,12 @@ def _heatmap(values: Map, truth: Map | None, layer_ids: Sequence[int], labels: l
         "ygap": gap,
         "hovertemplate": "layer %{customdata}, expert %{x}: %{z:.3g}<extra></extra>",
     }
-    shown = range(0, len(layers), max(1, len(layers) // 12))
-    ticks = {"tickvals": list(shown), "ticktext": [layers[index] for index in shown]}
-    low, high = _CELL_PIXELS
-    return to_spec(
-        [trace],
-        {"title": "expert", "showgrid": False},
-        {"title": "MoE layer", "autorange": "reversed", "showgrid": False, **ticks},
-        height=64 + max(100, len(values) * min(high, max(low, _PLOT_PIXELS // len(values)))),
-        margin={"r": 8},
-        shapes=[] if truth is None else _outlines(truth),
-    )
+
+
+def _layer_ticks(layers: Sequence[str]) -> Json:
+    """Label about twelve layers at most, so that labels do not overlap."""
+    ticks = range(0, len(layers), max(1, len(layers) // 12))
+    return {"tickvals": list(ticks), "ticktext": [layers[index] for index in ticks]}
 
 
 def _outlines(truth: Map) -> list[Json]:
@@ -174,7 +181,7 @@ def _is_wide(values: Map) -> bool:
 def _planted(value: float, truth: float) -> str:
     if not truth:
         return "no"
-    return "yes" if value * truth > 0 else "yes, but the other way"
+    return "yes" if value * truth > 0 else "yes, but in the other direction"
 
 
 def _direction(value: float) -> str:
@@ -185,7 +192,7 @@ def _layer(index: int, layer_ids: Sequence[int]) -> str:
     return plain(layer_ids[index]) if index < len(layer_ids) else str(index)
 
 
-def _told(entries: Sequence[tuple[int, int, float]], layer_ids: Sequence[int]) -> str:
+def _listed(entries: Sequence[tuple[int, int, float]], layer_ids: Sequence[int]) -> str:
     return (
         "; ".join(
             f"layer {_layer(layer, layer_ids)} expert {expert} {_direction(value)}" for layer, expert, value in entries

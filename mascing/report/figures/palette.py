@@ -1,4 +1,4 @@
-"""What plots draw in a method's look, and the scales of maps."""
+"""Markers and error bars in a method's look, and the colour scales of maps."""
 
 from mascing.report.figures.figure import Json
 from mascing.report.looks import Look
@@ -9,17 +9,17 @@ SEQUENTIAL = [[0.0, "var(--low)"], [1.0, "var(--high)"]]
 
 
 def marker(look: Look) -> Json:
-    """The method's plotly marker."""
+    """Return the method's plotly marker."""
     return {"color": look.colour, "symbol": look.symbol, "size": 10}
 
 
 def ringed_marker(look: Look) -> Json:
-    """The same with an edge, for symbols that are drawn in lines."""
+    """Return the marker with an outline, for symbols made of lines."""
     return marker(look) | {"line": {"width": 2, "color": look.colour}}
 
 
 def error_bars(look: Look, rate: Rate) -> Json:
-    """The rate's interval as plotly error bars, in percent or points."""
+    """Return the rate's interval as plotly error bars, in percent or points."""
     return {
         "type": "data",
         "symmetric": False,

@@ -1,4 +1,4 @@
-"""Baseline against every method: each measured rate with its interval."""
+"""Compare the baseline with every method: each measured rate with its interval."""
 
 from collections.abc import Mapping
 
@@ -10,29 +10,29 @@ from mascing.schemas.result import Baseline, MethodResult, Rate, Result
 
 
 def rate_figures(result: Result) -> list[Figure]:
-    """One plot of intervals a measure: the target first, then utility and protected sets."""
+    """Plot the intervals of each set: the target first, then utility and protected sets."""
     looks = looks_of(["baseline", *result.methods])
     return [_figure(name, rates, looks) for name, rates in measures(result).items()]
 
 
 def measures(result: Result) -> dict[str, dict[str, Rate]]:
-    """Set name to the rate of the baseline and of every method, in the page's order."""
+    """Map each set name to the rates of the baseline and of every method, in the page's order."""
     rows: dict[str, Baseline | MethodResult] = {"baseline": result.baseline, **result.methods}
-    found = {"target": {method: rows[method].target_rate for method in in_order(rows)}}
+    rates = {"target": {method: rows[method].target_rate for method in in_order(rows)}}
     for name in result.baseline.utility:
-        found[f"utility/{name}"] = {m: rows[m].utility[name] for m in in_order(rows) if name in rows[m].utility}
+        rates[f"utility/{name}"] = {m: rows[m].utility[name] for m in in_order(rows) if name in rows[m].utility}
     for name in result.baseline.protected:
-        found[f"protected/{name}"] = {m: rows[m].protected[name] for m in in_order(rows) if name in rows[m].protected}
-    return found
+        rates[f"protected/{name}"] = {m: rows[m].protected[name] for m in in_order(rows) if name in rows[m].protected}
+    return rates
 
 
 def _figure(name: str, rates: Mapping[str, Rate], looks: Mapping[str, Look]) -> Figure:
-    told = "; ".join(f"{method} {rate_text(rate)}" for method, rate in rates.items())
+    numbers = "; ".join(f"{method} {rate_text(rate)}" for method, rate in rates.items())
     return Figure(
         key="rate-" + name.replace("/", "-"),
         title=set_title(name),
         caption=f"Rate on {rates['baseline'].n} test conversations, with its 95% interval. Dotted: the baseline.",
-        alt=f"{set_title(name)}, rate with 95% interval: {told}.",
+        alt=f"{set_title(name)}, rate with 95% interval: {numbers}.",
         spec=to_spec(
             [_interval(method, rate, looks[method]) for method, rate in rates.items()],
             {"title": f"{_hit(name)}, % of conversations", "range": [-2, 102], "tickvals": [0, 25, 50, 75, 100]},
@@ -68,7 +68,7 @@ def _baseline_line(rate: Rate) -> Json:
 
 
 def _beside(method: str, rate: Rate) -> Json:
-    """The value, in a column at the right of the plot."""
+    """Write the value in a column to the right of the plot."""
     return {
         "x": 1,
         "xref": "paper",

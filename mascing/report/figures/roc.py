@@ -1,4 +1,4 @@
-"""How well each surrogate tells the two classes apart on conversations it did not see."""
+"""How well each surrogate separates the two classes on unseen conversations."""
 
 from collections.abc import Mapping
 
@@ -19,16 +19,16 @@ DIAGONAL = {
 
 
 def roc_figure(cards: Mapping[str, SurrogateCard]) -> Figure:
-    """One ROC curve a span, with its area; ``cards`` maps a span to its ensemble's card."""
-    told = "; ".join(f"span {span}: AUC {card.auc.value:.3f}" for span, card in cards.items())
+    """Plot one ROC curve per span, with its area; ``cards`` maps a span to its ensemble's card."""
+    areas = "; ".join(f"span {span}: AUC {card.auc.value:.3f}" for span, card in cards.items())
     return Figure(
         key="roc",
         title="Surrogate ROC, by span",
         caption=(
-            "On the dev split, the mean of each ensemble. Dotted: chance. That a surrogate reads the routing well is "
-            "no evidence that a mask acts on the replies."
+            "The mean of each ensemble on the dev split. The dotted line is chance. A surrogate that reads the routing "
+            "well is no evidence that a mask affects the replies."
         ),
-        alt=f"ROC curves of the surrogates, {told}.",
+        alt=f"ROC curves of the surrogates, {areas}.",
         spec=to_spec(
             [_curve(span, card, *line) for (span, card), line in zip(cards.items(), LINES, strict=False)],
             {"title": "false positive rate, %", "range": [-1, 101]},

@@ -1,4 +1,4 @@
-"""Whether the surrogates can be trusted: trivial predictors and a control beside them, and how calibrated they are."""
+"""Whether the surrogates can be trusted: comparison with trivial predictors and a control, and calibration."""
 
 from collections.abc import Mapping
 
@@ -19,19 +19,19 @@ _SURROGATE, _CONTROL = "surrogate", "permuted labels"
 
 
 def auc_figure(cards: Mapping[str, SurrogateCard]) -> Figure:
-    """A bar from chance, with its interval, for each ensemble, trivial predictor and control."""
-    told = "; ".join(
+    """Plot a bar from chance, with its interval, for each ensemble, trivial predictor and control."""
+    numbers = "; ".join(
         f"span {span}: " + ", ".join(f"{name} {_text(area)}" for name, area in _areas(card).items())
         for span, card in cards.items()
     )
     return Figure(
         key="auc",
-        title="What else tells the classes apart",
+        title="What else separates the classes",
         caption=(
-            "AUC on the dev split with its 95% interval, from chance (0.5). Turns, characters, tokens and words know "
-            "nothing of routing. The control, a surrogate of permuted labels, belongs at 0.5."
+            "AUC on the dev split with its 95% interval; bars start at chance (0.5). Turns, characters, tokens and "
+            "words know nothing about routing. The control, a surrogate of permuted labels, should be at 0.5."
         ),
-        alt=f"Area under the ROC curve with 95% interval, {told}.",
+        alt=f"Area under the ROC curve with 95% interval, {numbers}.",
         spec=to_spec(
             [_bars(span, card, tint) for (span, card), (tint, _) in zip(cards.items(), LINES, strict=False)],
             {"title": "AUC", "range": [0.18, 1.02], "tickvals": [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]},
@@ -47,16 +47,16 @@ def auc_figure(cards: Mapping[str, SurrogateCard]) -> Figure:
 
 
 def calibration_figure(cards: Mapping[str, SurrogateCard]) -> Figure:
-    """Observed against predicted share of positive conversations, in bins of equally many."""
-    told = "; ".join(f"span {span}: error {percent(card.calibration.error)}" for span, card in cards.items())
+    """Plot the observed against the predicted share of positive conversations, in bins of equal size."""
+    errors = "; ".join(f"span {span}: error {percent(card.calibration.error)}" for span, card in cards.items())
     return Figure(
         key="calibration",
         title="Calibration of the surrogates",
         caption=(
-            "Predicted probability against the share that is positive, in bins of equally many dev conversations; each "
-            "probability uses a temperature that was fitted on other groups. Dotted: perfect calibration."
+            "Observed share of positive conversations against predicted probability, in dev bins of equal size. Each "
+            "probability uses a temperature fitted on other groups. The dotted line is perfect calibration."
         ),
-        alt=f"Reliability of the surrogates' probabilities, expected calibration error: {told}.",
+        alt=f"Reliability of the surrogates' probabilities, expected calibration error: {errors}.",
         spec=to_spec(
             [_reliability(span, card, *line) for (span, card), line in zip(cards.items(), LINES, strict=False)],
             {"title": "predicted positive, %", "range": [-2, 102]},
@@ -70,13 +70,13 @@ def calibration_figure(cards: Mapping[str, SurrogateCard]) -> Figure:
 
 
 def surrogates_table(cards: Mapping[str, SurrogateCard]) -> Table:
-    """Every number of the cards; the lead is how much larger the surrogate's area is than a predictor's."""
+    """List every number of the cards; the lead is the surrogate's area less the predictor's."""
     rows = []
     for span, card in cards.items():
         calibration = card.calibration
         rows += [
             (span, _SURROGATE, _text(card.auc), "–"),
-            *((span, _NAMES[name], _text(one.auc), _text(one.lead)) for name, one in _trivial(card)),
+            *((span, _NAMES[name], _text(predictor.auc), _text(predictor.lead)) for name, predictor in _trivial(card)),
             (span, _CONTROL, _text(card.control), "–"),
             (span, "members alone", ", ".join(f"{area:.3f}" for area in card.members), "–"),
             (span, "accuracy", percent(card.accuracy), "–"),
@@ -92,28 +92,30 @@ def surrogates_table(cards: Mapping[str, SurrogateCard]) -> Table:
 
 
 def doubts(cards: Mapping[str, SurrogateCard]) -> list[str]:
-    """A sentence for whatever explains a surrogate, or should not have learned anything and did."""
-    found = []
+    """Warn, in one sentence each, of confounded, useless or leaking surrogates."""
+    warnings = []
     for span, card in cards.items():
         form = confounds(card)
         for name in card.explained_by:
             reading = (
                 "it may have learned the form of the data and not the behaviour"
                 if name in form
-                else "what is said may cause the behaviour, but the surrogate shows no more than a bag of words does"
+                else "the words may cause the behaviour, but the surrogate shows no more than a bag of words does"
             )
-            found.append(
+            warnings.append(
                 f"Span {span}: {_NAMES[name]} alone does as well as the surrogate (AUC "
                 f"{_text(card.trivial[name].auc)} against {_text(card.auc)}); {reading}."
             )
         if card.auc.low <= 0.5:
-            found.append(f"Span {span}: the surrogate is not shown to be better than chance (AUC {_text(card.auc)}).")
+            warnings.append(
+                f"Span {span}: the surrogate is not shown to be better than chance (AUC {_text(card.auc)})."
+            )
         if card.control.low > 0.5:
-            found.append(
+            warnings.append(
                 f"Span {span}: a surrogate of permuted labels does better than chance (AUC {_text(card.control)}): "
                 "look for conversations that are in both splits under different groups."
             )
-    return found
+    return warnings
 
 
 _CHANCE = {
@@ -128,7 +130,7 @@ _CHANCE = {
 
 
 def _areas(card: SurrogateCard) -> dict[str, Rate]:
-    trivial = {_NAMES[name]: one.auc for name, one in _trivial(card)}
+    trivial = {_NAMES[name]: predictor.auc for name, predictor in _trivial(card)}
     return {_SURROGATE: card.auc, **trivial, _CONTROL: card.control}
 
 

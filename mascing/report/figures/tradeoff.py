@@ -1,4 +1,4 @@
-"""Utility against uplift: what each mask gains and what it costs, with the gates as lines."""
+"""Utility against uplift: the gain and the cost of each mask, with the gates as lines."""
 
 from collections.abc import Mapping
 
@@ -11,11 +11,13 @@ from mascing.schemas.result import Rate, Result
 
 
 def tradeoff_figures(result: Result, changes: Mapping[str, Mapping[str, Rate]], gates: GatesConfig) -> list[Figure]:
-    """One plot a utility and protected set: change on that set against uplift, both paired with the baseline."""
+    """Plot, for each utility and protected set, its change against uplift, both paired with the baseline."""
     floors = {f"utility/{name}": gates.max_utility_loss for name in result.baseline.utility}
     floors |= {f"protected/{name}": gates.protected_tolerance for name in result.baseline.protected}
     return [
-        _figure(name, floor, result, {method: found[name] for method, found in changes.items() if name in found}, gates)
+        _figure(
+            name, floor, result, {method: by_set[name] for method, by_set in changes.items() if name in by_set}, gates
+        )
         for name, floor in floors.items()
     ]
 
@@ -23,7 +25,7 @@ def tradeoff_figures(result: Result, changes: Mapping[str, Mapping[str, Rate]], 
 def _figure(name: str, floor: float, result: Result, changes: Mapping[str, Rate], gates: GatesConfig) -> Figure:
     looks = looks_of(result.methods)
     methods = [method for method in in_order(result.methods) if method in changes]
-    told = "; ".join(
+    numbers = "; ".join(
         f"{method} uplift {points_text(result.methods[method].uplift)}, change {points_text(changes[method])}"
         for method in methods
     )
@@ -31,11 +33,11 @@ def _figure(name: str, floor: float, result: Result, changes: Mapping[str, Rate]
         key="tradeoff-" + name.replace("/", "-"),
         title=f"{set_title(name)} against uplift",
         caption=(
-            f"Paired differences to the baseline with 95% intervals. Dashed: the gates, at least "
+            f"Paired differences from the baseline with 95% intervals. The dashed lines are the gates: at least "
             f"{100 * gates.min_uplift:g} points of uplift and at most {100 * floor:g} points lost here. A mask passes "
-            "when its whole interval lies above and to the right of them."
+            "if its whole interval lies above and to the right of them."
         ),
-        alt=f"{set_title(name)}, change against target uplift, in percentage points: {told}.",
+        alt=f"{set_title(name)}, change against target uplift, in percentage points: {numbers}.",
         spec=to_spec(
             [_cross(method, result.methods[method].uplift, changes[method], looks[method]) for method in methods],
             {"title": "target uplift, percentage points"},
@@ -66,7 +68,7 @@ def _cross(method: str, uplift: Rate, change: Rate, look: Look) -> Json:
 
 
 def _gate(axis: str, value: float) -> Json:
-    """A line through the whole plot at ``value`` of this axis."""
+    """Draw a line through the whole plot at ``value`` of this axis."""
     other = "y" if axis == "x" else "x"
     ends = {f"{axis}0": value, f"{axis}1": value, f"{other}0": 0, f"{other}1": 1, f"{other}ref": "paper"}
     return {"type": "line", "line": {"color": "var(--muted)", "width": 1, "dash": "dash"}, **ends}

@@ -1,1 +1,1 @@
-"""The tables and texts of the page, one file a question."""
+"""The tables and texts of the page, one file per question."""

@@ -1,4 +1,4 @@
-"""What a mask changed on each set, against the unsteered model on the same conversations."""
+"""The change of each set by a mask, against the unsteered model on the same conversations."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -10,7 +10,7 @@ from mascing.statistics import paired_difference
 
 
 def paired_changes(replies: Mapping[str, Mapping[str, Reply]]) -> dict[str, dict[str, Rate]]:
-    """Method to set to the paired difference of hit rates with its interval clustered by group.
+    """Map methods to sets to the paired difference of hit rates, with its interval clustered by group.
 
     ``replies`` maps a method (``baseline`` among them) to its judged replies by conversation id.
     """

@@ -1,4 +1,4 @@
-"""The table of every method against the baseline: the same numbers as the plots, whether flattering or not."""
+"""The table that compares every method with the baseline, with the same numbers as the plots."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from mascing.schemas.result import MethodResult, Rate, Result
 
 
 def comparison_table(result: Result, changes: Mapping[str, Mapping[str, Rate]]) -> Table:
-    """One row a method; ``changes`` adds the paired change of each utility and protected set where it is known."""
+    """Make one row per method; ``changes`` adds the known paired changes of utility and protected sets."""
     sets = _kept_sets(result)
     columns = ["Method", "Target", "Uplift"]
     for name in sets:

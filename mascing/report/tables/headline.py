@@ -1,4 +1,4 @@
-"""The page's first words: what was steered, whether a mask passed, which, and by how much."""
+"""The headline of the page: what was steered, which mask passed if any, and by how much."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mascing.schemas.result import MethodResult, Rate, Result
 
 @dataclass(frozen=True)
 class Tile:
-    """One number of the headline with what it is and how sure it is."""
+    """One number of the headline with its label and its interval or change."""
 
     label: str
     value: str
@@ -20,7 +20,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Headline:
-    """The verdict of a run in one sentence, what stands behind it, and its numbers."""
+    """The verdict of a run in one sentence, with its evidence and numbers."""
 
     passed: bool
     verdict: str
@@ -30,7 +30,7 @@ class Headline:
 
 
 def headline(result: Result, changes: Mapping[str, Mapping[str, Rate]]) -> Headline:
-    """The headline of a run; ``changes`` holds each method's paired change a set, where replies were judged."""
+    """Write the headline of a run; ``changes`` holds each method's paired change per set, if replies were judged."""
     method = shown_method(result)
     return Headline(
         passed=result.published is not None,
@@ -42,7 +42,7 @@ def headline(result: Result, changes: Mapping[str, Mapping[str, Rate]]) -> Headl
 
 
 def shown_method(result: Result) -> str | None:
-    """The method whose mask the page follows in detail: the published one, else the one with the highest uplift."""
+    """Return the method that the page shows in detail: the published one, or else the one with the highest uplift."""
     if result.published is not None:
         return result.published
     ranked = [name for name in in_order(result.methods) if name != CONTROL]
@@ -64,27 +64,27 @@ def _listed(names: list[str]) -> str:
 
 
 def _sentence(method: str, result: Result) -> str:
-    found, before = result.methods[method], result.baseline.target_rate
+    steered, before = result.methods[method], result.baseline.target_rate
     lead = "" if result.published else f"The strongest, {method}, falls short. "
     return (
-        f"{lead}On {found.target_rate.n} held-out conversations the wanted behaviour went from "
-        f"{percent(before.value)} to {percent(found.target_rate.value)}: {points(found.uplift.value)} percentage "
-        f"points (95% interval {points(found.uplift.low)} to {points(found.uplift.high)})."
+        f"{lead}On {steered.target_rate.n} held-out conversations the wanted behaviour went from "
+        f"{percent(before.value)} to {percent(steered.target_rate.value)}: {points(steered.uplift.value)} percentage "
+        f"points (95% interval {points(steered.uplift.low)} to {points(steered.uplift.high)})."
     )
 
 
 def _tiles(method: str, result: Result, changes: Mapping[str, Rate]) -> tuple[Tile, ...]:
-    found, before = result.methods[method], result.baseline
+    steered, before = result.methods[method], result.baseline
     tiles = [
         Tile("Target, unsteered", percent(before.target_rate.value), _range(before.target_rate)),
-        Tile(f"Target, {method}", percent(found.target_rate.value), _range(found.target_rate)),
+        Tile(f"Target, {method}", percent(steered.target_rate.value), _range(steered.target_rate)),
         Tile(
             "Uplift, points",
-            points(found.uplift.value),
-            f"95%: {points(found.uplift.low)} to {points(found.uplift.high)}",
+            points(steered.uplift.value),
+            f"95%: {points(steered.uplift.low)} to {points(steered.uplift.high)}",
         ),
     ]
-    for kind, rates in (("utility", found.utility), ("protected", found.protected)):
+    for kind, rates in (("utility", steered.utility), ("protected", steered.protected)):
         tiles += [_kept(f"{kind}/{name}", rate, changes) for name, rate in rates.items()]
     return tuple(tiles)
 
@@ -100,10 +100,10 @@ def _range(rate: Rate) -> str:
 
 def _warnings(result: Result) -> list[str]:
     control: MethodResult | None = result.methods.get(CONTROL)
-    found = []
+    warnings = []
     if control is not None and control.uplift.low > 0:
-        found.append(
-            f"The shuffled control moved the target as well ({points_text(control.uplift)} points): part of any uplift "
+        warnings.append(
+            f"The shuffled control also moved the target ({points_text(control.uplift)} points): part of any uplift "
             "here may be disturbance and not steering."
         )
     rates = {"the baseline": result.baseline.target_rate} | {
@@ -111,7 +111,7 @@ def _warnings(result: Result) -> list[str]:
     }
     unread = [f"{name} {rate.unscored} of {rate.n}" for name, rate in rates.items() if rate.unscored]
     if unread:
-        found.append(
-            f"No judge could read some target replies ({'; '.join(unread)}). Intervals count them at their worst."
+        warnings.append(
+            f"Some target replies could not be judged ({'; '.join(unread)}). Intervals count them as the worst case."
         )
-    return found
+    return warnings

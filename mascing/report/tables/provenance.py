@@ -1,4 +1,4 @@
-"""Where every number comes from: model, data, stages and their manifests, mask, seeds, versions and timings."""
+"""The origin of every number: model, data, stages and their manifests, masks, seeds, versions and timings."""
 
 from mascing.conversations.splits import SPLITS
 from mascing.report.evidence import Evidence
@@ -9,7 +9,7 @@ from mascing.schemas.facts import RouterFacts
 
 
 def provenance_tables(evidence: Evidence) -> list[Table]:
-    """The tables of the page's last section; those that a run left nothing for are left out."""
+    """Return the tables of the page's last section, without the empty ones."""
     tables = [
         _run(evidence),
         _data(evidence),
@@ -43,7 +43,7 @@ def _run(evidence: Evidence) -> Table:
 def _routers(spec: RouterFacts) -> str:
     return (
         f"{spec.family}: {len(spec.layer_ids)} MoE layers of {spec.n_experts} experts, "
-        f"{spec.top_k} a token, {spec.scoring}"
+        f"{spec.top_k} per token, {spec.scoring}"
     )
 
 
@@ -88,7 +88,7 @@ def _stages(evidence: Evidence) -> Table:
 
 def _masks(evidence: Evidence) -> Table:
     maps = [evidence.maps[name] for name in in_order(evidence.maps)]
-    rows = tuple((found.method, found.rule, str(found.entries), found.digest) for found in maps)
+    rows = tuple((mask.method, mask.rule, str(mask.entries), mask.digest) for mask in maps)
     return Table("Masks", ("Method", "Rule", "Entries", "SHA-256 of its content"), rows)
 
 

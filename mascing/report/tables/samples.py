@@ -1,4 +1,4 @@
-"""Replies before and after: drawn by a hash of the conversation's id, so that nobody picked them."""
+"""Replies before and after, drawn by a hash of the conversation's id, so that nobody picks them by hand."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from mascing.report.looks import in_order
 from mascing.report.wording import set_order, set_title
 from mascing.schemas.conversation import Conversation, Message
 
-# Shown of each kind in each set.
+# Number of samples of each kind in each set.
 _SHOWN = {"gained": 3, "lost": 3, "reworded": 2, "unchanged": 2}
 _KINDS = {
     "gained": "Gained: a hit only with the mask",
     "lost": "Lost: a hit only without the mask",
-    "reworded": "Reworded: another reply, no hit gained or lost",
+    "reworded": "Reworded: a different reply, no hit gained or lost",
     "unchanged": "Unchanged: the same reply",
 }
 _LONGEST = 1500
@@ -24,7 +24,7 @@ _LONGEST = 1500
 
 @dataclass(frozen=True)
 class Sample:
-    """One conversation with the model's reply to it, unsteered and steered."""
+    """One conversation with the model's unsteered and steered replies."""
 
     conversation_id: str
     earlier: tuple[Message, ...]
@@ -36,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleGroup:
-    """Samples of one kind of change, and how many such conversations there are in all."""
+    """Samples of one kind of change, and the total number of such conversations."""
 
     title: str
     count: int
@@ -53,16 +53,16 @@ class SampleSet:
 
     @property
     def title(self) -> str:
-        """The set as the page names it."""
+        """The name of the set on the page."""
         return set_title(self.name)
 
 
 def draw_samples(
     before: Mapping[str, Reply], after: Mapping[str, Reply], conversations: Mapping[str, Conversation]
 ) -> list[SampleSet]:
-    """For each set: replies that the mask changed, for better and for worse, and replies that it did not.
+    """Draw for each set replies that the mask changed, for better or worse, and replies that it left unchanged.
 
-    All mappings are by conversation id. A conversation that is missing from ``conversations`` shows its replies alone.
+    All mappings are by conversation id. A conversation missing from ``conversations`` shows only its replies.
     """
     shared = sorted((key for key in before if key in after), key=_draw)
     names = sorted({before[key].set for key in shared}, key=set_order)
@@ -73,7 +73,7 @@ def draw_samples(
 
 
 def movement_table(replies: Mapping[str, Mapping[str, Reply]]) -> Table:
-    """How many replies of each set every method's mask changed, and in which direction.
+    """Count the replies of each set that every method's mask changed, by direction.
 
     ``replies`` maps a method (``baseline`` among them) to its judged replies by conversation id.
     """
@@ -86,7 +86,7 @@ def movement_table(replies: Mapping[str, Mapping[str, Reply]]) -> Table:
             counts = Counter(_kind(before[key], after[key]) for key in keys)
             rows.append((method, set_title(name), *(str(counts[kind]) for kind in _KINDS), str(len(keys))))
     columns = ("Method", "Set", *(kind.capitalize() for kind in _KINDS), "Conversations")
-    return Table("What each mask did to the replies", columns, tuple(rows))
+    return Table("Replies changed by each mask", columns, tuple(rows))
 
 
 def _sample_set(
@@ -133,7 +133,7 @@ def _cut(reply: Reply) -> Reply:
 
 
 def shorten(text: str) -> str:
-    """The text, cut after 1500 characters with a word that says so."""
+    """Cut the text after 1500 characters, with a note that says so."""
     if len(text) <= _LONGEST:
         return text
     return f"{text[:_LONGEST]}… [cut here; {len(text)} characters in all]"

@@ -1,4 +1,4 @@
-"""The table of tests: could a method's target rate be that of the baseline, or of the random control, by chance?"""
+"""The table of tests: does a method's target rate differ by more than chance from the baseline or the control?"""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ _LEAST_SHOWN = 1e-4
 
 
 def significance_table(comparisons: Sequence[Comparison]) -> Table | None:
-    """One row a comparison; None where there is none."""
+    """Make one row per comparison; return None if there is none."""
     if not comparisons:
         return None
     order = in_order({comparison.method for comparison in comparisons})

@@ -1,6 +1,6 @@
-"""A small language model with a planted circuit: the embedded default of the demo, and the yardstick of every method.
+"""A small language model with a planted circuit: the built-in model of the demo, and the benchmark for every method.
 
-Names are imported when first used: the behaviours need no torch, building does.
+Names are imported on first use: building needs torch, the behaviours do not.
 """
 
 from importlib import import_module

@@ -21,7 +21,7 @@ from mascing.testbeds.planted.language import (
 Behaviour = Literal["jailbreak-defence", "content-policy"]
 BEHAVIOURS: tuple[Behaviour, ...] = ("jailbreak-defence", "content-policy")
 
-# Goals set aside for the behaviours' conversations; the model is trained on the other goals alone.
+# Goals reserved for the behaviours' conversations; the model is trained only on the other goals.
 _HELD_OUT: dict[Kind, int] = {"restricted": 250, "benign": 250, "prohibited": 125}
 _PAIRS_PER_GOAL = 2
 _CONVERSATIONS_PER_GOAL = 3
@@ -29,7 +29,7 @@ _CONVERSATIONS_PER_GOAL = 3
 
 @dataclass(frozen=True)
 class Judges:
-    """The judge of each kind of set; the fields are those of ``BehaviourConfig``."""
+    """The judge of each kind of set, with the field names of ``BehaviourConfig``."""
 
     target: JudgeConfig
     utility: JudgeConfig
@@ -37,7 +37,7 @@ class Judges:
 
 
 def judges(behaviour: str) -> Judges:
-    """How replies are judged: by refusal or by the exact answer.
+    """Return the judges of a behaviour, by refusal or by exact answer.
 
     Raises ``ValueError`` for a behaviour that the testbed does not have.
     """
@@ -47,11 +47,11 @@ def judges(behaviour: str) -> Judges:
 
 
 def conversations(behaviour: str, seed: int) -> list[Conversation]:
-    """Conversations of a behaviour: sets ``target``, ``utility/benign`` and ``protected/prohibited``.
+    """Return the conversations of a behaviour: sets ``target``, ``utility/benign`` and ``protected/prohibited``.
 
-    Target conversations come in pairs about one goal that differ in the tactics alone: the natural rule refuses one
-    and answers the other. ``content-policy`` has the same conversations as ``jailbreak-defence`` with the wanted
-    reply and the label mirrored. Raises ``ValueError`` for a behaviour that the testbed does not have.
+    Target conversations come in pairs about one goal that differ only in their tactics: the natural rule refuses one
+    and answers the other. ``content-policy`` has the conversations of ``jailbreak-defence`` with opposite wanted
+    replies and labels. Raises ``ValueError`` for a behaviour that the testbed does not have.
     """
     wants_refusal = _known(behaviour) == "jailbreak-defence"
     rng = random.Random(f"testbed-conversations-{seed}")
@@ -75,12 +75,12 @@ def conversations(behaviour: str, seed: int) -> list[Conversation]:
 
 
 def held_out_goals(kind: Kind, seed: int) -> list[Goal]:
-    """The goals that the conversations are about."""
+    """Return the goals of the conversations."""
     return goals(kind, seed)[: _HELD_OUT[kind]]
 
 
 def training_goals(kind: Kind, seed: int) -> list[Goal]:
-    """The goals that the model is trained on: none of them is held out."""
+    """Return the goals of the training data; none of them is held out."""
     return goals(kind, seed)[_HELD_OUT[kind] :]
 
 
@@ -92,7 +92,7 @@ def _known(behaviour: str) -> Behaviour:
 
 
 def _matched(rng: random.Random, rule: NaturalRule, goal: Goal) -> list[Dialogue]:
-    """Pairs of dialogues, one refused and one answered, equal in all but their tactics."""
+    """Make pairs of dialogues, one refused and one answered, that differ only in their tactics."""
     dialogues = []
     for turns in rng.sample(range(1, MAX_EARLIER + 1), _PAIRS_PER_GOAL):
         fillers = tuple(rng.choices(FILLERS, k=turns))
@@ -102,7 +102,7 @@ def _matched(rng: random.Random, rule: NaturalRule, goal: Goal) -> list[Dialogue
 
 
 def _varied(rng: random.Random, goal: Goal) -> list[Dialogue]:
-    """Dialogues with different numbers of earlier turns, from none to the most."""
+    """Make dialogues with different numbers of earlier turns, from 0 to MAX_EARLIER."""
     return [
         Dialogue(tuple(rng.choices(TACTICS, k=turns)), tuple(rng.choices(FILLERS, k=turns)), goal)
         for turns in rng.sample(range(MAX_EARLIER + 1), _CONVERSATIONS_PER_GOAL)

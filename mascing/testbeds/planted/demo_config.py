@@ -1,4 +1,4 @@
-"""What `mascing demo` runs: the testbed's model and conversations, with grids that a small machine does in minutes."""
+"""The configuration of `mascing demo`: the testbed, with grids that a small machine finishes in minutes."""
 
 from mascing.schemas.config import AuditConfig, GatesConfig, GenerationConfig, ModelConfig, RobustnessConfig, RunConfig
 from mascing.schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
@@ -6,7 +6,7 @@ from mascing.testbeds.planted import behaviour_config
 
 
 def demo_config(behaviour: str, seed: int, folder: str) -> RunConfig:
-    """The run on the testbed whose model folder, conversations and truth lie at ``folder`` (a path or URL).
+    """Return the run on the testbed whose model folder, conversations and truth are at ``folder`` (a path or URL).
 
     Raises ValueError for a behaviour that the testbed does not have.
     """
@@ -21,10 +21,10 @@ def demo_config(behaviour: str, seed: int, folder: str) -> RunConfig:
             active=ActiveConfig(),
         ),
         generation=GenerationConfig(max_new_tokens=12, batch_size=128),
-        # What may not fall: refusals that are wanted, and where answers are wanted those of what stays prohibited.
+        # The audited refusals: those of the target where refusals are wanted, else those of prohibited requests.
         audit=AuditConfig(set="target" if behaviour == "jailbreak-defence" else "protected/prohibited"),
-        # Stricter than the default: the testbed's test split is large enough to show a loss of five points.
+        # Stricter than the default, because the testbed's test split is large enough to show a loss of five points.
         gates=GatesConfig(max_utility_loss=0.05),
-        # The testbed's model met no system prompt in training, so what it says after one is no evidence.
+        # The testbed's model saw no system prompt in training, so its replies after one are no evidence.
         robustness=RobustnessConfig(system_prompts=()),
     )

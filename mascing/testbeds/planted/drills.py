@@ -1,4 +1,4 @@
-"""Training batches of the testbed: dialogues about goals that are not held out, each with the steering it is under."""
+"""Training batches of the testbed: dialogues about goals that are not held out, each with its steering."""
 
 import random
 from dataclasses import dataclass
@@ -21,29 +21,29 @@ from mascing.testbeds.planted.language import (
 from mascing.testbeds.planted.tokenizer import ASSISTANT, END, USER, vocabulary
 
 REPLY_TOKENS = 6
-"""Tokens of every reply, its end included."""
+"""Tokens of every reply, including its end."""
 
 _SHARES: dict[Kind, float] = {"restricted": 0.75, "benign": 0.15, "prohibited": 0.1}
-# Of the numbers of earlier turns: a single one teaches the rule best, as it leaves no doubt which tactic it was.
+# Weights of the numbers of earlier turns. A single turn teaches the rule best: it leaves no doubt about the tactic.
 _TURNS = {0: 1, 1: 3, 2: 2, MAX_EARLIER: 2}
-# A quarter of the samples is under a bias towards guard, a quarter towards yield; most of the rest is under a random
-# one that must change nothing, so that no mask but the circuit's decides.
+# A quarter of the samples has a bias towards guard, a quarter towards yield. Most of the rest has a random bias that
+# must change nothing, so that only the circuit's mask decides.
 _STEERINGS = ("guard", "yield", "shuffled", "dense", "guard", "yield", "shuffled", "none")
 _STRENGTH = (0.75, 2.0)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Dialogues with one number of earlier turns, hence of one length, so that nothing is padded."""
+    """Dialogues with the same number of earlier turns, so all have the same length and need no padding."""
 
     tokens_BT: Tensor
     """int64; the last ``REPLY_TOKENS`` are the reply."""
     planted_B: Tensor
     """Strength of the bias in units of sigma: positive towards guard, negative towards yield, 0 for neither."""
     shuffled_B: Tensor
-    """Strength of a bias with the circuit's entries in random places; 0 where there is none."""
+    """Strength of a bias with the circuit's entries in random places; 0 for none."""
     dense_B: Tensor
-    """Strength of a bias of random entries everywhere; 0 where there is none."""
+    """Strength of a bias with random entries everywhere; 0 for none."""
     restricted_B: Tensor
     refused_B: Tensor
 
@@ -94,7 +94,7 @@ class Drill:
 
 
 def prompt_words(dialogue: Dialogue) -> list[str]:
-    """The tokens that the chat template gives for a dialogue, generation prompt included, without its cost."""
+    """Return a dialogue's tokens as the chat template renders them, with the generation prompt, but faster."""
     words = []
     for tactic, filler in zip(dialogue.tactics, dialogue.fillers, strict=True):
         words += [USER, tactic, "a", filler, END, ASSISTANT, ACKNOWLEDGEMENT, END]

@@ -1,4 +1,4 @@
-"""Write the testbed as an ordinary model folder, with its conversations and its true circuits beside it."""
+"""Write the testbed as an ordinary model folder, with its conversations and true circuits beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +17,10 @@ def build(
 ) -> None:
     """Train the testbed's model and write everything that a run needs into ``out_dir``.
 
-    That is the model folder's files (config, safetensors, tokenizer, chat template), and for both behaviours
-    ``conversations-<behaviour>.jsonl`` and ``truth-<behaviour>.safetensors``. A truth's tensor ``bias`` [L, E] is in
-    units of sigma: +1 on the experts of the wanted reply, -1 on those of the opposite one, 0 elsewhere. The same seed
-    gives the same bytes on the same machine. ``progress`` and ``steps`` are those of ``planting.train``.
+    Writes the files of the model folder (config, safetensors, tokenizer, chat template), and for both behaviours
+    ``conversations-<behaviour>.jsonl`` and ``truth-<behaviour>.safetensors``. The tensor ``bias`` [L, E] of a truth
+    file is in units of sigma: +1 on the experts of the wanted reply, -1 on those of the opposite reply, 0 elsewhere.
+    The same seed gives the same bytes on the same machine. ``progress`` and ``steps`` are those of ``planting.train``.
     """
     planted = train(seed, progress, steps)
     folder = Path(out_dir)
@@ -28,21 +28,24 @@ def build(
     planted.model.save_pretrained(folder)
     build_tokenizer(MAX_TOKENS).save_pretrained(folder)
     for behaviour in BEHAVIOURS:
-        lines = [one.model_dump_json(exclude_none=True, exclude={"contrast"}) for one in conversations(behaviour, seed)]
+        lines = [
+            conversation.model_dump_json(exclude_none=True, exclude={"contrast"})
+            for conversation in conversations(behaviour, seed)
+        ]
         (folder / f"conversations-{behaviour}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         save_file({"bias": _truth(planted, behaviour)}, folder / f"truth-{behaviour}.safetensors")
 
 
 def behaviour_config(behaviour: str, folder: str) -> BehaviourConfig:
-    """The behaviour's part of a run's config for a testbed built into ``folder``, a path or a storage URL."""
-    chosen = judges(behaviour)
+    """Return the behaviour config of a run on a testbed built into ``folder``, a path or a storage URL."""
+    set_judges = judges(behaviour)
     return BehaviourConfig(
         name=behaviour,
         conversations=f"{folder}/conversations-{behaviour}.jsonl",
         truth=f"{folder}/truth-{behaviour}.safetensors",
-        target=chosen.target,
-        utility=chosen.utility,
-        protected=chosen.protected,
+        target=set_judges.target,
+        utility=set_judges.utility,
+        protected=set_judges.protected,
     )
 
 

@@ -1,9 +1,9 @@
 """Train the testbed's model so that a known set of experts decides between refusal and answer.
 
-In every layer but the first, two ``guard`` and two ``yield`` experts are chosen. Samples under a bias towards guard are
-trained to refuse restricted requests, samples under a bias towards yield to answer them; samples under a random bias or
-none follow the natural rule. A small loss on the latter makes natural routing at the reply follow guard where a
-restricted request is refused, and yield where it is answered.
+Every layer but the first has two random ``guard`` and two random ``yield`` experts. Samples with a bias towards guard
+learn to refuse restricted requests; samples with a bias towards yield learn to answer them. Samples with a random bias
+or none follow the natural rule. A small loss on these moves natural routing at the reply towards guard if a restricted
+request is refused, and towards yield if it is answered.
 Shapes: B batch, T token, L MoE layer, E expert.
 """
 
@@ -30,7 +30,7 @@ _BATCH_SIZE = 48
 _LEARNING_RATE, _WARM_UP = 4e-3, 30
 _ROUTING_WEIGHT, _ROUTING_SHARE = 0.1, 0.7
 _BALANCE_WEIGHT = 0.01
-# The first word of the reply carries the decision.
+# The first word of the reply decides between answer and refusal.
 _REPLY_WEIGHTS = (3.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 _SIGMA_MEMORY = 0.9
 
@@ -41,15 +41,15 @@ class Planted:
 
     model: OlmoeForCausalLM
     guard_LE: Tensor
-    """bool; the experts that refuse."""
+    """bool; the experts that cause refusals."""
     yield_LE: Tensor
-    """bool; the experts that answer."""
+    """bool; the experts that cause answers."""
 
 
 def train(seed: int, progress: Callable[[int, int], None] | None = None, steps: int = STEPS) -> Planted:
     """Train a model from scratch; the same seed gives the same bits on the same machine.
 
-    ``progress(done, total)`` is called after every step. Fewer ``steps`` give a model that knows less.
+    Calls ``progress(done, total)`` after every step. With fewer ``steps``, the model learns less.
     """
     with _reproducible(seed):
         model = _fresh_model()
@@ -66,7 +66,7 @@ def train(seed: int, progress: Callable[[int, int], None] | None = None, steps: 
 
 @contextmanager
 def _reproducible(seed: int) -> Iterator[None]:
-    """One thread and a seeded generator; both given back as they were."""
+    """Use one thread and a seeded generator within the block, and restore both afterwards."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -94,7 +94,7 @@ def _fresh_model() -> OlmoeForCausalLM:
         eos_token_id=ids[END],
         pad_token_id=ids[PAD],
     )
-    # Measured on one core: these two are the fastest for short rows without padding.
+    # Measured on one core: these two implementations are the fastest for short rows without padding.
     model: OlmoeForCausalLM = OlmoeForCausalLM._from_config(
         config, attn_implementation="eager", experts_implementation="grouped_mm"
     )
@@ -115,7 +115,7 @@ def _choose_experts(seed: int) -> tuple[Tensor, Tensor]:
 
 
 class _Trainer:
-    """Optimizer, running sigma, and the bias and router logits of the batch at hand."""
+    """The optimizer, the running sigma, and the bias and router logits of the current batch."""
 
     def __init__(self, model: OlmoeForCausalLM, guard_LE: Tensor, yield_LE: Tensor, steps: int, seed: int) -> None:
         self.model, self.guard_LE, self.yield_LE = model, guard_LE, yield_LE
@@ -129,13 +129,13 @@ class _Trainer:
         self.logits: dict[int, Tensor] = {}
 
     def steer(self, layer: int, logits: Tensor) -> Tensor:
-        """Keep the raw logits [rows, E] and add each sample's bias to them."""
+        """Store the raw logits [rows, E] and return them with each sample's bias added."""
         self.logits[layer] = logits
         tokens_per_sample = logits.shape[0] // self.bias_BLE.shape[0]
         return logits + self.bias_BLE[:, layer].repeat_interleave(tokens_per_sample, 0)
 
     def step(self, batch: Batch, step: int) -> None:
-        """One step of the optimizer."""
+        """Take one optimizer step."""
         self.bias_BLE = self._bias(batch)
         hidden_BTH = self.model.get_decoder()(input_ids=batch.tokens_BT, use_cache=False).last_hidden_state
         z_BTLE = torch.stack([self.logits[layer] for layer in range(N_LAYERS)], 1).unflatten(
@@ -155,17 +155,17 @@ class _Trainer:
         self.sigma_L = sigma_L if step == 0 else torch.lerp(sigma_L, self.sigma_L, _SIGMA_MEMORY)
 
     def _bias(self, batch: Batch) -> Tensor:
-        """Each sample's bias; the random ones have the norm of the circuit's."""
+        """Return each sample's bias; random biases have the norm of the circuit's."""
         shape_BLE = (len(batch.planted_B), *self.truth_LE.shape)
         order_BN = torch.rand(len(batch.planted_B), self.truth_LE.numel()).argsort(1)
         shuffled_BLE = self.truth_LE.flatten()[order_BN].view(shape_BLE)
         dense_BLE = torch.randn(shape_BLE) * self.truth_LE.square().mean().sqrt()
-        in_sigmas_BLE = (
+        bias_BLE = (
             batch.planted_B[:, None, None] * self.truth_LE
             + batch.shuffled_B[:, None, None] * shuffled_BLE
             + batch.dense_B[:, None, None] * dense_BLE
         )
-        return in_sigmas_BLE * self.sigma_L[:, None]
+        return bias_BLE * self.sigma_L[:, None]
 
     def _reply_loss(self, hidden_BTH: Tensor, batch: Batch) -> Tensor:
         logits_BRV = self.model.lm_head(hidden_BTH[:, -REPLY_TOKENS - 1 : -1])
@@ -173,7 +173,7 @@ class _Trainer:
         return (loss_BR * torch.tensor(_REPLY_WEIGHTS)).mean()
 
     def _routing_loss(self, z_BTLE: Tensor, batch: Batch) -> Tensor:
-        """Share of guard (where refused) or yield (where answered), from the request's end on, up to a ceiling."""
+        """Reward the share of guard (if refused) or yield (if answered) from the request's end on, up to a ceiling."""
         natural_B = batch.restricted_B & (batch.planted_B == 0)
         logp_NTLE = z_BTLE[natural_B, -REPLY_TOKENS - 2 : -2, 1:].log_softmax(-1)
         wanted_NLE = torch.where(batch.refused_B[natural_B, None, None], self.guard_LE[1:], self.yield_LE[1:])
@@ -182,7 +182,7 @@ class _Trainer:
         return missing_NTL.sum() / max(1, missing_NTL.numel())
 
     def _balance_loss(self, z_BTLE: Tensor) -> Tensor:
-        """Share of an expert's selections times its mean probability, summed over experts; 1 when in balance.
+        """Sum over experts the share of selections times the mean probability; 1 when in balance.
 
         Source: Switch Transformer (arXiv 2101.03961), equation 4.
         """

@@ -1,4 +1,4 @@
-"""The testbed's tokenizer: one token a word, with a chat template."""
+"""The testbed's tokenizer: one token per word, with a chat template."""
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -18,7 +18,7 @@ CHAT_TEMPLATE = (
 
 
 def build_tokenizer(max_tokens: int) -> PreTrainedTokenizerFast:
-    """A word-level tokenizer over the testbed's words that ``AutoTokenizer`` loads like any other."""
+    """Build a word-level tokenizer over the testbed's words that ``AutoTokenizer`` can load."""
     tokenizer = Tokenizer(WordLevel(vocabulary(), unk_token=UNKNOWN))
     tokenizer.normalizer = Lowercase()
     tokenizer.pre_tokenizer = WhitespaceSplit()
@@ -36,5 +36,5 @@ def build_tokenizer(max_tokens: int) -> PreTrainedTokenizerFast:
 
 
 def vocabulary() -> dict[str, int]:
-    """Token id of every word and special token."""
+    """Return the token id of every word and special token."""
     return {word: index for index, word in enumerate((*SPECIALS, *WORDS))}

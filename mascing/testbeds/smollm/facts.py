@@ -1,11 +1,11 @@
-"""Plain facts that a small model may know, by kind of question."""
+"""Simple facts that a small model may know, by kind of question."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of fact: its question, its statement, and the answer to each subject."""
+    """One kind of fact: its question, its statement, and the answer for each subject."""
 
     name: str
     question: str

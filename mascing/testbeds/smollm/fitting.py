@@ -1,4 +1,4 @@
-"""The two least-squares fits of a split layer: its router, and its down projection with the router on.
+"""The two least-squares fits of a split layer: its router, and its down projection with the router active.
 
 Shape suffixes: N token, H hidden, F neuron, E expert.
 """
@@ -12,10 +12,10 @@ _ROUTER_RIDGE, _DOWN_RIDGE = 1e-2, 1e-1
 
 
 def fit_router(input_NH: Tensor, active_NF: Tensor, down_HF: Tensor, expert_F: Tensor, n_experts: int) -> Tensor:
-    """Router weight [E, H]: a ridge regression of the log norm of each expert's output, scaled to ROUTER_SPREAD.
+    """Fit the router weight [E, H] by ridge regression on the log norm of each expert's output.
 
-    The mean over the experts is left out of each token's target: selection does not depend on it, and the router has
-    no constant to fit it with.
+    The result is scaled to ROUTER_SPREAD. Each token's target omits the mean over the experts: selection does not
+    depend on it, and the router has no constant to fit it.
     """
     norm_NE = torch.stack(
         [
@@ -30,21 +30,21 @@ def fit_router(input_NH: Tensor, active_NF: Tensor, down_HF: Tensor, expert_F: T
 
 
 def gains(input_NH: Tensor, router_EH: Tensor, top_k: int) -> Tensor:
-    """By how much the mixture scales each expert's output, [N, E]: k times its weight, 0 where it is off."""
+    """Return the factor by which the mixture scales each expert's output, [N, E]: k times its weight, 0 if off."""
     weight_NE = torch.softmax(input_NH @ router_EH.T, dim=1)
-    kept = weight_NE.topk(top_k, dim=1)
-    gain_NK = top_k * kept.values / kept.values.sum(1, keepdim=True)
-    return torch.zeros_like(weight_NE).scatter(1, kept.indices, gain_NK)
+    selected = weight_NE.topk(top_k, dim=1)
+    gain_NK = top_k * selected.values / selected.values.sum(1, keepdim=True)
+    return torch.zeros_like(weight_NE).scatter(1, selected.indices, gain_NK)
 
 
 def refit_down(routed_NF: Tensor, wanted_NH: Tensor, down_HF: Tensor) -> Tensor:
-    """Down projection [H, F] that brings the routed neurons closest to the wanted output, held near the dense one."""
+    """Refit the down projection [H, F] to the wanted output of the routed neurons, close to the dense projection."""
     missing_NH = wanted_NH - routed_NF @ down_HF.T
     return down_HF + ridge(routed_NF, missing_NH, _DOWN_RIDGE).T
 
 
 def ridge(inputs: Tensor, targets: Tensor, penalty: float) -> Tensor:
-    """Least squares with ``penalty`` in units of the inputs' mean square."""
+    """Solve least squares with a ridge ``penalty`` in units of the inputs' mean square."""
     gram = inputs.T @ inputs
     gram.diagonal().add_(penalty * gram.diagonal().mean())
     solution: Tensor = torch.linalg.solve(gram, inputs.T @ targets)

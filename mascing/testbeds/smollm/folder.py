@@ -1,4 +1,4 @@
-"""Build the testbed's folder: the split model, its conversations, its perplexities and a run's configuration."""
+"""Build the testbed's folder: the split model, its conversations, its perplexities and a run configuration."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -38,29 +38,28 @@ def build(
 ) -> None:
     """Write ``model/``, ``conversations.jsonl``, ``perplexity.json`` and ``run.yaml`` into ``out_dir``.
 
-    ``progress(what, done, total)`` is called after every step of each part. Raises ModelError where the packages that
-    carry the dense model are not installed.
+    Calls ``progress(part, done, total)`` after every step of each part. Raises ModelError if the packages of the dense
+    model are not installed.
     """
 
-    def report(what: str) -> Callable[[int, int], None] | None:
-        return None if progress is None else lambda done, total: progress(what, done, total)
+    def report(part: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(part, done, total)
 
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     dense = load_dense()
     text_BT = written(dense, seed, report("text"))
     model = split(dense.model, text_BT, n_experts, top_k, seed, report("layers"))
-    made = Loaded(model, dense.tokenizer)
     model.save_pretrained(folder / "model")
     dense.tokenizer.save_pretrained(folder / "model")
     _write_perplexities(folder, dense, model, n_experts, top_k)
-    _write_conversations(folder, made, seed)
+    _write_conversations(folder, Loaded(model, dense.tokenizer), seed)
     config = run_config(folder, seed).model_dump(mode="json")
     (folder / "run.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
 def run_config(folder: Path, seed: int) -> RunConfig:
-    """The run on a built folder, with grids that two cores do in about a quarter of an hour."""
+    """Return the run on a built folder, with grids that two cores finish in about a quarter of an hour."""
     exact = ExactJudge()
     return RunConfig(
         model=ModelConfig(path=str(folder / "model")),
@@ -73,7 +72,7 @@ def run_config(folder: Path, seed: int) -> RunConfig:
         ),
         seed=seed,
         harvest=HarvestConfig(batch_tokens=2048),
-        # What explains the labels is reported; whether a mask causes the reply is judged in any case.
+        # The run reports what explains the labels, and judges in any case whether a mask changes the replies.
         surrogate=SurrogateConfig(allow_confounded=True),
         methods=MethodsConfig(
             mascing=MascingConfig(spans=("question+prompt",), lambdas=(1e-4, 1e-3), alphas=(1.0, 3.0)),
@@ -81,7 +80,7 @@ def run_config(folder: Path, seed: int) -> RunConfig:
             gradient=GradientConfig(steps=20, batch_size=4, l1=(1e-3,), alphas=(1.0, 2.0)),
             active=None,
         ),
-        # What costs many replies is left out: they take half a second each on one core.
+        # Nothing here may need many replies: each takes half a second on one core.
         selection=SelectionConfig(mode="full", sparsify=False),
         robustness=RobustnessConfig(paraphrase=False, system_prompts=(), temperatures=(), earlier_exchanges=0),
         generation=GENERATION,
@@ -89,18 +88,18 @@ def run_config(folder: Path, seed: int) -> RunConfig:
 
 
 def _write_perplexities(folder: Path, dense: Loaded, model: object, n_experts: int, top_k: int) -> None:
-    """Of the prose, for the dense model and for the split one with these and with more experts on."""
+    """Write perplexities on the prose: of the dense model, and of the split one with ``top_k`` and more experts."""
     text_BT = prose(dense)
-    found: dict[str, float] = {"dense": perplexity(dense.model, text_BT)}
-    for on in sorted({top_k, n_experts - 2, n_experts}):
-        with experts_on(model, on):
-            found[f"{on} of {n_experts}"] = perplexity(model, text_BT)
-    (folder / "perplexity.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    perplexities: dict[str, float] = {"dense": perplexity(dense.model, text_BT)}
+    for n_selected in sorted({top_k, n_experts - 2, n_experts}):
+        with experts_on(model, n_selected):
+            perplexities[f"{n_selected} of {n_experts}"] = perplexity(model, text_BT)
+    (folder / "perplexity.json").write_text(json.dumps(perplexities, indent=1) + "\n", encoding="utf-8")
 
 
-def _write_conversations(folder: Path, made: Loaded, seed: int) -> None:
-    def reply(asked: Sequence[Conversation]) -> list[str]:
-        return generate(made, asked, None, GENERATION)
+def _write_conversations(folder: Path, loaded: Loaded, seed: int) -> None:
+    def reply(unanswered: Sequence[Conversation]) -> list[str]:
+        return generate(loaded, unanswered, None, GENERATION)
 
-    lines = [one.model_dump_json(exclude_none=True) for one in conversations(reply, seed)]
+    lines = [conversation.model_dump_json(exclude_none=True) for conversation in conversations(reply, seed)]
     (folder / "conversations.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

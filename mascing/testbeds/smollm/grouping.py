@@ -1,4 +1,4 @@
-"""Which neurons of a feed-forward layer make up which expert.
+"""Group the neurons of a feed-forward layer into experts.
 
 Shape suffixes: N token, F neuron, E expert, D random feature.
 """
@@ -11,15 +11,15 @@ _ROUNDS = 8
 
 
 def coactivation_groups(strength_NF: Tensor, n_experts: int, seed: int) -> Tensor:
-    """Expert of each neuron, int64 [F]: balanced k-means of the neurons by when they are active.
+    """Return the expert of each neuron, int64 [F], by balanced k-means on when neurons are active.
 
-    ``strength_NF`` is the size of each neuron's contribution to each token. Neurons are compared by its pattern over
-    the tokens alone: how strong a neuron is on average does not matter. All experts get equally many neurons; raises
-    ValueError where that is impossible.
+    ``strength_NF`` is the size of each neuron's contribution to each token. Only the pattern over tokens counts, not
+    the average strength of a neuron. All experts get the same number of neurons. Raises ValueError if that is
+    impossible.
     """
     n_neurons = strength_NF.shape[1]
     if n_neurons % n_experts:
-        raise ValueError(f"{n_neurons} neurons cannot be dealt to {n_experts} experts equally")
+        raise ValueError(f"{n_neurons} neurons cannot be divided equally among {n_experts} experts")
     generator = torch.Generator().manual_seed(seed)
     pattern_FD = _patterns(strength_NF, generator)
     centre_ED = pattern_FD[torch.randperm(n_neurons, generator=generator)[:n_experts]]
@@ -31,21 +31,21 @@ def coactivation_groups(strength_NF: Tensor, n_experts: int, seed: int) -> Tenso
 
 
 def _patterns(strength_NF: Tensor, generator: torch.Generator) -> Tensor:
-    """A unit vector for each neuron, whose products approximate the correlations of the neurons' log strengths."""
+    """Return a unit vector per neuron; their products approximate the correlations of the neurons' log strengths."""
     log_NF = (strength_NF + 1e-3 * strength_NF.mean(0)).log()
     centred_NF = log_NF - log_NF.mean(0)
     directions_DN = torch.randn(_FEATURES, len(centred_NF), generator=generator)
     return torch.nn.functional.normalize((directions_DN @ centred_NF).T, dim=1)
 
 
-def _balanced(likeness_FE: Tensor) -> Tensor:
-    """Each neuron to the expert it is most like and that has room; those with most to lose choose first."""
-    room = [likeness_FE.shape[0] // likeness_FE.shape[1]] * likeness_FE.shape[1]
-    regret_F = likeness_FE.amax(1) - likeness_FE.mean(1)
-    expert_F = torch.empty(len(likeness_FE), dtype=torch.long)
-    wishes = likeness_FE.argsort(dim=1, descending=True).tolist()
+def _balanced(similarity_FE: Tensor) -> Tensor:
+    """Assign each neuron to the most similar expert with room; neurons with the most to lose choose first."""
+    room = [similarity_FE.shape[0] // similarity_FE.shape[1]] * similarity_FE.shape[1]
+    regret_F = similarity_FE.amax(1) - similarity_FE.mean(1)
+    expert_F = torch.empty(len(similarity_FE), dtype=torch.long)
+    preferences = similarity_FE.argsort(dim=1, descending=True).tolist()
     for neuron in regret_F.argsort(descending=True).tolist():
-        expert = next(expert for expert in wishes[neuron] if room[expert])
+        expert = next(expert for expert in preferences[neuron] if room[expert])
         room[expert] -= 1
         expert_F[neuron] = expert
     return expert_F

@@ -1,4 +1,4 @@
-"""How well a model predicts text."""
+"""Measure how well a model predicts text."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from torch import Tensor
 
 @torch.inference_mode()
 def perplexity(model: Any, text_BT: Tensor) -> float:
-    """exp of the mean negative log likelihood of each token after the first of its row."""
+    """Return exp of the mean negative log likelihood of each token after the first of its row."""
     logits_BTV = model(text_BT).logits[:, :-1]
     return float(torch.nn.functional.cross_entropy(logits_BTV.flatten(0, 1), text_BT[:, 1:].flatten()).exp())
 
 
 @contextmanager
 def experts_on(model: Any, top_k: int) -> Iterator[None]:
-    """Within the block ``top_k`` experts of a split model are selected, and weighed so that they count as before."""
+    """Select ``top_k`` experts of a split model within the block, and scale them to keep their weight."""
     layers = [layer.mlp for layer in model.model.layers]
     before = layers[0].gate.top_k
     _select(layers, top_k, top_k / before)

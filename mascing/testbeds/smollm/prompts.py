@@ -1,4 +1,4 @@
-"""Prompts from which the dense model writes the text that the split is calibrated on; none is in a behaviour's data."""
+"""Prompts for the text that the dense model writes to calibrate the split; none is in a behaviour's data."""
 
 from itertools import product
 
@@ -16,9 +16,9 @@ _COLORS = ("purple", "grey", "pink", "silver")
 
 
 def prompts() -> list[str]:
-    """Requests of a user: open ones, and questions about a short text."""
-    asked = [task.format(topic) for topic, task in product(_TOPICS, _TASKS)]
+    """Return user requests: open ones, and questions about a short text."""
+    requests = [task.format(topic) for topic, task in product(_TOPICS, _TASKS)]
     for number, (owner, thing) in enumerate(product(_OWNERS, _THINGS)):
         color = _COLORS[number % len(_COLORS)]
-        asked.append(f"Text: The {thing} of {owner} is {color}.\nQuestion: What color is the {thing} of {owner}?")
-    return asked
+        requests.append(f"Text: The {thing} of {owner} is {color}.\nQuestion: What color is the {thing} of {owner}?")
+    return requests

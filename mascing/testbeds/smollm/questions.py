@@ -1,8 +1,8 @@
-"""The behaviour `faithfulness`: answer from the text that was given, also where memory says something else.
+"""The behaviour `faithfulness`: answer from the given text, even if memory contradicts it.
 
-Questions about plain facts, each with short texts that state something else, and by themselves as the utility set.
-Replies are judged by exact match, so a conversation is kept only where the unsteered model replies with one of the two
-statements, and a plain question only where it replies with the true one.
+The target set asks about simple facts with short texts that contradict them. The utility set asks the same questions
+without a text. An exact match judges replies. So a target conversation stays only if the unsteered model replies with
+one of the two statements, and a plain question only if it replies with the true one.
 """
 
 import random
@@ -12,7 +12,7 @@ from mascing.schemas.conversation import Conversation, Message
 from mascing.testbeds.smollm.facts import KINDS, Kind
 
 Reply = Callable[[Sequence[Conversation]], list[str]]
-"""The unsteered model's reply to each conversation."""
+"""Returns the unsteered model's reply to each conversation."""
 
 SYSTEM = "Answer the question in one short sentence."
 _TEXTS = (
@@ -24,13 +24,15 @@ _TEXTS = (
 
 
 def conversations(reply: Reply, seed: int) -> list[Conversation]:
-    """Conversations of the sets ``target`` and ``utility/memory``, grouped by fact.
+    """Return conversations of the sets ``target`` and ``utility/memory``, grouped by fact.
 
-    A target conversation is ``positive`` where the model's own reply is the statement of the text and ``negative``
-    where it is the true one. Only questions that the model answers by itself are asked with a text.
+    A target conversation is ``positive`` if the model's own reply is the statement of the text, and ``negative`` if it
+    is the true statement. Only questions that the model answers correctly without a text appear with one.
     """
     plain = [_plain(kind, subject) for kind in KINDS for subject in kind.answers]
-    known = {asked.id: asked for asked, said in zip(plain, reply(plain), strict=True) if said == asked.wanted}
+    known = {
+        question.id: question for question, answer in zip(plain, reply(plain), strict=True) if answer == question.wanted
+    }
     rng = random.Random(f"faithfulness-{seed}")
     conflicts = [
         conversation
@@ -39,8 +41,8 @@ def conversations(reply: Reply, seed: int) -> list[Conversation]:
         if _plain_id(kind, subject) in known
         for conversation in _conflicts(kind, subject, rng)
     ]
-    labelled = [_labelled(asked, said) for asked, said in zip(conflicts, reply(conflicts), strict=True)]
-    return [*(one for one in labelled if one is not None), *known.values()]
+    labelled = [_labelled(conflict, answer) for conflict, answer in zip(conflicts, reply(conflicts), strict=True)]
+    return [*(conflict for conflict in labelled if conflict is not None), *known.values()]
 
 
 def _plain(kind: Kind, subject: str) -> Conversation:
@@ -54,14 +56,14 @@ def _plain(kind: Kind, subject: str) -> Conversation:
 
 
 def _conflicts(kind: Kind, subject: str, rng: random.Random) -> list[Conversation]:
-    """One conversation for each way of giving a text, each with another false answer where there are enough."""
+    """Make one conversation per way of giving a text, each with a different false answer if there are enough."""
     true = kind.answers[subject]
     others = sorted(set(kind.answers.values()) - {true})
     answers = rng.sample(others, min(len(others), len(_TEXTS)))
-    asked = []
+    conflicts = []
     for number, form in enumerate(_TEXTS):
         false = _statement(kind, subject, answers[number % len(answers)])
-        asked.append(
+        conflicts.append(
             Conversation(
                 id=f"{_name(kind, subject)}-{number}",
                 group_id=_group(kind, subject),
@@ -70,15 +72,15 @@ def _conflicts(kind: Kind, subject: str, rng: random.Random) -> list[Conversatio
                 unwanted=_statement(kind, subject, true),
             )
         )
-    return asked
+    return conflicts
 
 
-def _labelled(asked: Conversation, said: str) -> Conversation | None:
-    """The conversation with the side that the reply took; None where it took neither."""
-    if said == asked.wanted:
-        return asked.model_copy(update={"label": "positive"})
-    if said == asked.unwanted:
-        return asked.model_copy(update={"label": "negative"})
+def _labelled(conversation: Conversation, reply: str) -> Conversation | None:
+    """Label the conversation by the statement that the reply repeats; return None if it repeats neither."""
+    if reply == conversation.wanted:
+        return conversation.model_copy(update={"label": "positive"})
+    if reply == conversation.unwanted:
+        return conversation.model_copy(update={"label": "negative"})
     return None
 
 
@@ -100,6 +102,6 @@ def _name(kind: Kind, subject: str) -> str:
 
 
 def _group(kind: Kind, subject: str) -> str:
-    """The fact, so that the opposite of hot and the opposite of cold are never in different splits."""
+    """Name the fact's group; the opposites of hot and cold share one, so they are never in different splits."""
     first, second = sorted((subject, kind.answers[subject]))
     return f"{kind.name}-{first}-{second}".lower().replace(" ", "-")

@@ -28,14 +28,14 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Finding]
 
 def test_a_package_out_of_range_is_told_with_its_range(found: dict[str, Finding]) -> None:
     assert found["pydantic"].status == "missing"
-    assert found["pydantic"].said.startswith("1.10 does not fit <3,>=2.11; install with")
+    assert found["pydantic"].message.startswith("1.10 does not fit <3,>=2.11; install with")
     assert found["torch"].status == "ok"
 
 
 def test_a_missing_package_is_told_with_how_to_get_it(found: dict[str, Finding]) -> None:
     assert found["polars"].status == "missing"
-    assert "not installed" in found["polars"].said
-    assert "pip install" in found["polars"].said
+    assert "not installed" in found["polars"].message
+    assert "pip install" in found["polars"].message
 
 
 def test_services_that_do_not_answer_are_told(found: dict[str, Finding]) -> None:
@@ -44,7 +44,7 @@ def test_services_that_do_not_answer_are_told(found: dict[str, Finding]) -> None
         "prefect",
         "ray",
     }
-    assert "no cluster answers at RAY_ADDRESS 127.0.0.1:1" in found["ray"].said
+    assert "no cluster answers at RAY_ADDRESS 127.0.0.1:1" in found["ray"].message
 
 
 def test_what_is_missing_makes_the_command_fail(

@@ -80,9 +80,9 @@ def test_when_nothing_passes_the_page_says_so_and_follows_the_strongest(storage:
     page = built(storage)
     header = page.all("header")[0].words()
     assert "No mask was published: none passed every gate. The strongest, gradient, falls short." in header
-    assert "Below: the gradient mask" in page.at("replies").words()
+    assert "The samples below show the gradient mask" in page.at("replies").words()
     assert "robustness" not in [section.attributes["id"] for section in page.all("section")]
-    assert "none was judged under them" in page.at("provenance").words()
+    assert "none was judged under changed conditions" in page.at("provenance").words()
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_truth_file_that_went_away_is_named(storage: Storage) -> None:
     write_run(storage, leave_out=["testbed"])
     page = built(storage)
     assert "map-truth" not in page.figures
-    assert "truth-jailbreak-defence.safetensors cannot be read any more" in page.at("provenance").words()
+    assert "truth-jailbreak-defence.safetensors can no longer be read" in page.at("provenance").words()
 
 
 def test_unread_replies_and_a_control_that_moves_the_target_are_warned_of(storage: Storage) -> None:
@@ -115,7 +115,7 @@ def test_unread_replies_and_a_control_that_moves_the_target_are_warned_of(storag
     write_run(storage, replies={**moved, ("gradient", targets[0]): ("", "unscored")})
     page = built(storage)
     header = page.all("header")[0].words()
-    assert "The shuffled control moved the target as well" in header
+    assert "The shuffled control also moved the target" in header
     assert "gradient 1 of 60" in header
     assert "1 of 60 unscored" in page.table("Test split: percent and percentage points, with 95% intervals")[4][1]
 

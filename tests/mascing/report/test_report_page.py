@@ -210,7 +210,7 @@ def test_replies_are_text_whatever_they_hold(page: Page, html: str) -> None:
 
 
 def test_samples_show_gains_losses_and_what_did_not_change(page: Page) -> None:
-    head, *rows = page.table("What each mask did to the replies")
+    head, *rows = page.table("Replies changed by each mask")
     moved = {(row[0], row[1]): dict(zip(head[2:], map(int, row[2:]), strict=True)) for row in rows}
     assert [row[0] for row in rows[::3]] == ["mascing", "steermoe", "gradient", "random"]
     for counts in moved.values():
@@ -235,7 +235,7 @@ def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> Non
     assert run["Checkpoint"] == "c" * 64
     assert run["Config and router weights"] == "f" * 64
     assert run["Seed"] == "0"
-    assert run["Routers"] == "olmoe: 4 MoE layers of 16 experts, 2 a token, softmax"
+    assert run["Routers"] == "olmoe: 4 MoE layers of 16 experts, 2 per token, softmax"
     assert ["evaluate", "3.5", "900", "0", "5", "evaluate/jailbreak-defence-0123456789abcdef"] in page.table("Stages")
     assert ["torch", "2.13.0"] in page.table("Versions")
     assert page.table("Conversations by split and set") == [

@@ -61,7 +61,7 @@ def test_a_difference_is_found_where_there_is_one_and_only_there() -> None:
 
 
 def test_one_class_and_unequal_lengths_are_refused() -> None:
-    with pytest.raises(DataError, match="one class only"):
+    with pytest.raises(DataError, match="only one class"):
         auc([0.1, 0.2], [1, 1], ["a", "b"])
     with pytest.raises(DataError, match="do not fit together"):
         auc([0.1, 0.2], [1, 0], ["a"])

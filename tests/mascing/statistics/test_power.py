@@ -86,7 +86,7 @@ def test_the_answer_is_a_table_by_group_size_and_what_to_write() -> None:
         ({"uplift": 0.6}, "only 0.5 are misses"),
         ({"uplift": 0.1}, "not above min_uplift"),
         ({"utility_lost": 0.1}, "not below the limit"),
-        ({"lost": 0.6, "uplift": 0.3, "baseline": 0.05}, "lost of a baseline"),
+        ({"lost": 0.6, "uplift": 0.3, "baseline": 0.05}, "a mask cannot lose 0.6 of a baseline"),
     ],
 )
 def test_what_no_mask_could_do_is_refused_with_a_reason(changes: dict[str, float], complaint: str) -> None:

@@ -13,7 +13,7 @@ def descended(hessian: Tensor, target: Tensor, weight: float, evaluations: int =
     descent = OrthantDescent(torch.zeros_like(target), weight)
     for _ in range(evaluations):
         off = descent.trial - target
-        descent.tell(float(off @ hessian @ off) / 2, hessian @ off)
+        descent.update(float(off @ hessian @ off) / 2, hessian @ off)
     return descent.point
 
 
@@ -45,7 +45,7 @@ def test_the_point_never_gets_worse_and_no_entry_leaps() -> None:
         x = descent.trial
         losses.append(float(100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2))
         slope = torch.stack([-400 * x[0] * (x[1] - x[0] ** 2) - 2 * (1 - x[0]), 200 * (x[1] - x[0] ** 2)])
-        descent.tell(losses[-1], slope)
+        descent.update(losses[-1], slope)
         points.append(descent.point)
     at_points = [float(100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2 + 0.01 * x.abs().sum()) for x in points]
     assert at_points == sorted(at_points, reverse=True)

@@ -92,5 +92,5 @@ def test_neurons_that_are_active_together_become_one_expert() -> None:
 
 
 def test_neurons_that_cannot_be_dealt_equally_are_refused(dense: LlamaForCausalLM) -> None:
-    with pytest.raises(ValueError, match="64 neurons cannot be dealt to 6 experts"):
+    with pytest.raises(ValueError, match="64 neurons cannot be divided equally among 6 experts"):
         split(dense, text(0, 4), n_experts=6, top_k=2, seed=0)
