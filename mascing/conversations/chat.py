@@ -1,4 +1,4 @@
-"""Conversations as the model sees them: token ids, and where in them the final user turn stands."""
+"""Conversations as the model sees them: token ids, and the span of the final user turn in them."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -7,15 +7,15 @@ from typing import Any
 from mascing.errors import DataError
 from mascing.schemas.conversation import Conversation
 
-# What templates that print today's date are told, so that a conversation is the same tokens on every day.
+# Templates that print today's date get this one, so that a conversation gives the same tokens every day.
 TODAY = datetime(2026, 1, 1)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A rendered conversation with its generation prompt, and after it the tokens of a reply where one was added.
+    """A rendered conversation with its generation prompt, followed by the tokens of a reply if one was added.
 
-    ``question`` is the token span [start, end) of the final user turn's text; ``prompt`` the span after it up to the
+    ``question`` is the token span [start, end) of the final user turn's text. ``prompt`` is the span from there to the
     reply: the turn's closing tokens and the generation prompt. A token that straddles a border belongs to the question.
     """
 
@@ -29,7 +29,7 @@ def render(tokenizer: Any, conversation: Conversation, max_tokens: int | None = 
     """Apply the chat template and find the final user turn by character offsets.
 
     A prompt of more than ``max_tokens`` tokens loses the oldest ones (truncation from the left). Raises DataError if
-    the tokenizer has no chat template, the template refuses the conversation or hides its final user turn, or
+    the tokenizer has no chat template, if the template refuses the conversation or hides its final user turn, or if
     truncation would cut into that turn.
     """
     text, (start, end) = _text_and_question(tokenizer, conversation)
@@ -49,7 +49,7 @@ def render(tokenizer: Any, conversation: Conversation, max_tokens: int | None = 
 
 
 def with_reply(tokenizer: Any, prompt: Prompt, reply: str, max_tokens: int | None = None) -> Prompt:
-    """The prompt followed by the reply's tokens, of which those beyond ``max_tokens`` in all are left out."""
+    """The prompt followed by the reply's tokens; the reply is cut where the whole exceeds ``max_tokens``."""
     ids = prompt.token_ids + tuple(tokenizer(reply, add_special_tokens=False)["input_ids"])
     return replace(prompt, token_ids=ids[: max(len(prompt.token_ids), max_tokens)] if max_tokens is not None else ids)
 
@@ -57,27 +57,28 @@ def with_reply(tokenizer: Any, prompt: Prompt, reply: str, max_tokens: int | Non
 def _text_and_question(tokenizer: Any, conversation: Conversation) -> tuple[str, tuple[int, int]]:
     """The rendered text and the character span of the final user turn in it.
 
-    A search for the turn's words would find them in an earlier turn, in the system prompt or in the generation prompt.
-    So the conversation is rendered once more with a stand-in for the turn: what surrounds the stand-in surrounds the
-    turn, also where the template strips or wraps it.
+    A search for the turn's words could find them in an earlier turn, the system prompt or the generation prompt. So the
+    conversation is rendered again with a stand-in for the turn. The text around the stand-in is the text around the
+    turn, even if the template strips or wraps it.
     """
     stand_in = _stand_in(conversation)
     text = _apply_template(tokenizer, conversation, conversation.messages[-1].content)
     twin = _apply_template(tokenizer, conversation, stand_in)
-    before, found, after = twin.partition(stand_in)
+    before, separator, after = twin.partition(stand_in)
     end = len(text) - len(after)
-    if not found or stand_in in after or end <= len(before) or not text.startswith(before) or text[end:] != after:
+    if not separator or stand_in in after or end <= len(before) or not text.startswith(before) or text[end:] != after:
         raise DataError(
             f"conversation {conversation.id!r}: the chat template does not show the final user turn exactly once and "
-            "apart from the rest, so its tokens cannot be told; use another chat template for this model"
+            "apart from the rest, so its tokens cannot be identified; use another chat template for this model"
         )
     return text, (len(before), end)
 
 
 def _stand_in(conversation: Conversation) -> str:
-    taken = "\n".join(message.content for message in conversation.messages)
+    """A word that occurs in no message of the conversation."""
+    text = "\n".join(message.content for message in conversation.messages)
     word = "FINALUSERTURN"
-    while word in taken:
+    while word in text:
         word += "X"
     return word
 
@@ -103,7 +104,7 @@ def _tokens(tokenizer: Any, text: str, start: int, end: int, conversation_id: st
     if tokenizer.is_fast:
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ids = list(encoded["input_ids"])
-        inside = [i for i, (a, b) in enumerate(encoded["offset_mapping"]) if b > start and a < end]
+        inside = [i for i, (left, right) in enumerate(encoded["offset_mapping"]) if right > start and left < end]
         if not inside:
             raise DataError(f"conversation {conversation_id!r}: the tokenizer drops the text of its final user turn")
         return ids, inside[0], inside[-1] + 1
@@ -111,15 +112,15 @@ def _tokens(tokenizer: Any, text: str, start: int, end: int, conversation_id: st
     if _decode(tokenizer, ids) != text:
         raise DataError(
             f"conversation {conversation_id!r}: the tokenizer gives no character offsets and does not decode to the "
-            "text it was given, so the final user turn cannot be found; use a fast tokenizer (tokenizer.json)"
+            "same text, so the final user turn cannot be found; use a fast tokenizer (tokenizer.json)"
         )
     # A token overlaps the span if the text up to its end reaches past `start` and the text before it stops short of
     # `end`.
-    return ids, _shortest(tokenizer, ids, start + 1) - 1, _shortest(tokenizer, ids, end)
+    return ids, _tokens_needed(tokenizer, ids, start + 1) - 1, _tokens_needed(tokenizer, ids, end)
 
 
-def _shortest(tokenizer: Any, ids: list[int], n_characters: int) -> int:
-    """Least number of leading tokens that decode to at least ``n_characters`` characters."""
+def _tokens_needed(tokenizer: Any, ids: list[int], n_characters: int) -> int:
+    """The least number of leading tokens that decode to at least ``n_characters`` characters."""
     low, high = 0, len(ids)
     while low < high:
         middle = (low + high) // 2

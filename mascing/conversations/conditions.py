@@ -1,4 +1,4 @@
-"""Changed conditions under which a mask must hold too: other words, another system prompt, sampling, a longer talk."""
+"""Changed conditions in which a mask must also work: paraphrases, system prompts, sampling, longer conversations."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -11,10 +11,10 @@ from mascing.schemas.conversation import Conversation, Message
 
 @dataclass(frozen=True)
 class Condition:
-    """The test conversations as they are under one condition, and how replies to them are generated.
+    """The test conversations under one condition, and how replies to them are generated.
 
-    Conversations keep their ids and groups, so the replies of two models under one condition are paired. Where the data
-    do not allow a condition, ``left_out`` says why and there are no conversations.
+    Conversations keep their ids and groups, so the replies of two models under one condition are paired. If the data
+    do not allow the condition, ``left_out`` says why and there are no conversations.
     """
 
     name: str
@@ -26,101 +26,106 @@ class Condition:
 def conditions(
     config: RobustnessConfig, conversations: Sequence[Conversation], generation: GenerationConfig
 ) -> list[Condition]:
-    """Every condition of ``config`` applied to a bounded part of ``conversations``; the same for the same arguments."""
-    some = sample(conversations, config.conversations)
-    found = [_paraphrased(some, generation)] if config.paraphrase else []
+    """Apply every condition of ``config`` to a bounded sample of ``conversations``; deterministic."""
+    sampled = sample(conversations, config.conversations)
+    applied = [_paraphrased(sampled, generation)] if config.paraphrase else []
     for number, text in enumerate(config.system_prompts, start=1):
         name = "system prompt" if len(config.system_prompts) == 1 else f"system prompt {number}"
-        found.append(Condition(name, tuple(_with_system_prompt(one, text) for one in some), generation))
+        prompted = tuple(_with_system_prompt(conversation, text) for conversation in sampled)
+        applied.append(Condition(name, prompted, generation))
     for temperature in config.temperatures:
         warmer = generation.model_copy(update={"temperature": temperature})
-        found.append(Condition(f"temperature {temperature:g}", tuple(some), warmer))
+        applied.append(Condition(f"temperature {temperature:g}", tuple(sampled), warmer))
     if config.earlier_exchanges:
-        found.append(_longer(some, conversations, config.earlier_exchanges, generation))
-    return found
+        applied.append(_longer(sampled, conversations, config.earlier_exchanges, generation))
+    return applied
 
 
 def sample(conversations: Sequence[Conversation], most: int) -> list[Conversation]:
-    """Whole groups of each set, by a stable hash of the group, up to ``most`` conversations a set; in their order.
+    """Take whole groups of each set, up to ``most`` conversations per set; the conversations keep their order.
 
-    At least one group of each set.
+    A stable hash decides which groups are taken, and each set gives at least one.
     """
-    groups: dict[str, dict[str, int]] = {}
-    for one in conversations:
-        sizes = groups.setdefault(one.set, {})
-        sizes[one.group_id] = sizes.get(one.group_id, 0) + 1
+    sizes_by_set: dict[str, dict[str, int]] = {}
+    for conversation in conversations:
+        sizes = sizes_by_set.setdefault(conversation.set, {})
+        sizes[conversation.group_id] = sizes.get(conversation.group_id, 0) + 1
     chosen: set[tuple[str, str]] = set()
-    for name, sizes in groups.items():
+    for name, sizes in sizes_by_set.items():
         taken = 0
         for group in sorted(sizes, key=_hash):
             if taken and taken + sizes[group] > most:
                 break
             chosen.add((name, group))
             taken += sizes[group]
-    return [one for one in conversations if (one.set, one.group_id) in chosen]
+    return [conversation for conversation in conversations if (conversation.set, conversation.group_id) in chosen]
 
 
-def _paraphrased(some: Sequence[Conversation], generation: GenerationConfig) -> Condition:
-    """The conversations that have a paraphrase, with it as their final turn."""
-    told = [
-        one.model_copy(update={"messages": (*one.messages[:-1], Message(role="user", content=one.paraphrase))})
-        for one in some
-        if one.paraphrase is not None
+def _paraphrased(sampled: Sequence[Conversation], generation: GenerationConfig) -> Condition:
+    """The conversations that have a paraphrase, with the paraphrase as their final turn."""
+    paraphrased = [
+        _with_messages(conversation, (*conversation.messages[:-1], Message(role="user", content=text)))
+        for conversation in sampled
+        if (text := conversation.paraphrase) is not None
     ]
-    missing = {one.set for one in some} - {one.set for one in told}
+    missing = {conversation.set for conversation in sampled} - {conversation.set for conversation in paraphrased}
     reason = (
         f"no conversation of {' or '.join(sorted(missing))} has a paraphrase: add `paraphrase` to rows of every set"
         if missing
         else None
     )
-    return Condition("paraphrase", () if missing else tuple(told), generation, reason)
+    return Condition("paraphrase", () if missing else tuple(paraphrased), generation, reason)
 
 
 def _with_system_prompt(conversation: Conversation, text: str) -> Conversation:
-    """The text before the system turn's own, or as a system turn where there is none."""
+    """Put the text in front of the system turn's own; a conversation without a system turn gets one."""
     first, *rest = conversation.messages
     if first.role == "system":
         messages = (Message(role="system", content=f"{text}\n{first.content}"), *rest)
     else:
         messages = (Message(role="system", content=text), first, *rest)
-    return conversation.model_copy(update={"messages": messages})
+    return _with_messages(conversation, messages)
 
 
 def _longer(
-    some: Sequence[Conversation], conversations: Sequence[Conversation], exchanges: int, generation: GenerationConfig
+    sampled: Sequence[Conversation], conversations: Sequence[Conversation], exchanges: int, generation: GenerationConfig
 ) -> Condition:
-    """Each conversation after ``exchanges`` exchanges of others of its set that are about other goals."""
-    lenders = {
-        name: [(one, pair) for one in conversations if one.set == name for pair in _exchanges(one)]
-        for name in {one.set for one in some}
+    """Put ``exchanges`` exchanges in front of each conversation, from other groups of its set."""
+    by_set = {
+        name: [(source, pair) for source in conversations if source.set == name for pair in _exchanges(source)]
+        for name in {conversation.set for conversation in sampled}
     }
-    made = []
-    for one in some:
-        lent = [pair for lender, pair in lenders[one.set] if lender.group_id != one.group_id]
-        if not lent:
+    lengthened = []
+    for conversation in sampled:
+        pairs = [pair for source, pair in by_set[conversation.set] if source.group_id != conversation.group_id]
+        if not pairs:
             return Condition(
                 f"{exchanges} exchanges longer",
                 (),
                 generation,
-                f"{one.set} has no exchange of another group to put before its conversations: give rows earlier turns "
-                "or a `wanted` reply",
+                f"{conversation.set} has no exchange of another group to put before its conversations: give rows "
+                "earlier turns or a `wanted` reply",
             )
-        start = int(_hash(one.id), 16)
-        before = [message for step in range(exchanges) for message in lent[(start + step) % len(lent)]]
-        kept = 1 if one.messages[0].role == "system" else 0
-        messages = (*one.messages[:kept], *before, *one.messages[kept:])
-        made.append(one.model_copy(update={"messages": messages}))
-    return Condition(f"{exchanges} exchanges longer", tuple(made), generation)
+        start = int(_hash(conversation.id), 16)
+        earlier = [message for step in range(exchanges) for message in pairs[(start + step) % len(pairs)]]
+        n_system = 1 if conversation.messages[0].role == "system" else 0
+        own = conversation.messages
+        lengthened.append(_with_messages(conversation, (*own[:n_system], *earlier, *own[n_system:])))
+    return Condition(f"{exchanges} exchanges longer", tuple(lengthened), generation)
 
 
 def _exchanges(conversation: Conversation) -> Iterator[tuple[Message, Message]]:
-    """A user's turn with the reply to it: the earlier ones, or the final one with the reply that is wanted."""
+    """The earlier user turns with their replies; if there are none, the final turn with the wanted reply."""
     messages = conversation.messages
-    earlier = [(asked, said) for asked, said in pairwise(messages) if (asked.role, said.role) == ("user", "assistant")]
+    earlier = [pair for pair in pairwise(messages) if [turn.role for turn in pair] == ["user", "assistant"]]
     if earlier:
         yield from earlier
     elif conversation.wanted and conversation.wanted.strip():
         yield messages[-1], Message(role="assistant", content=conversation.wanted)
+
+
+def _with_messages(conversation: Conversation, messages: tuple[Message, ...]) -> Conversation:
+    return conversation.model_copy(update={"messages": messages})
 
 
 def _hash(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Conversations as JSON Lines and as Parquet tables. A row that cannot be used is kept aside with the reason."""
+"""Conversations as JSON Lines and as Parquet tables. A row that cannot be used is quarantined with the reason."""
 
 import json
 import re
@@ -14,14 +14,14 @@ from mascing.schemas.conversation import Conversation
 from mascing.schemas.tables import CONVERSATIONS, QUARANTINE
 from mascing.validation import first_complaint
 
-_TEXT_KEPT = 200
+_TEXT_SHOWN = 200
 _REASONS_SHOWN = 3
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class Quarantined:
-    """A row that was not used: its line (from 1), its id if it has a readable one, why, and how it begins."""
+    """A row that was not used: its line number (from 1), its id if readable, the reason, and the start of its text."""
 
     row: int
     id: str | None
@@ -30,10 +30,10 @@ class Quarantined:
 
 
 def parse_conversations(lines: Iterable[str], max_characters: int) -> tuple[list[Conversation], list[Quarantined]]:
-    """Return the usable conversations in order, and every other row with the reason; blank lines are no rows.
+    """Return the usable conversations in order, and every other row with the reason; blank lines are skipped.
 
-    ``max_characters`` bounds the text of all turns of a conversation together. Of rows that share an id the first is
-    kept. Raises DataError if no row is usable.
+    ``max_characters`` bounds the text of all turns of a conversation together. If rows share an id, the first is used.
+    Raises DataError if no row is usable.
     """
     conversations: list[Conversation] = []
     quarantined: list[Quarantined] = []
@@ -49,7 +49,7 @@ def parse_conversations(lines: Iterable[str], max_characters: int) -> tuple[list
                     conversation.id,
                 )
         except _Unusable as unusable:
-            quarantined.append(Quarantined(row, unusable.id, f"line {row}: {unusable}", _readable(line[:_TEXT_KEPT])))
+            quarantined.append(Quarantined(row, unusable.id, f"line {row}: {unusable}", _readable(line[:_TEXT_SHOWN])))
         else:
             lines_of[conversation.id] = row
             conversations.append(conversation)
@@ -59,12 +59,12 @@ def parse_conversations(lines: Iterable[str], max_characters: int) -> tuple[list
 
 
 def decode_lines(data: bytes) -> list[str]:
-    """Split the bytes of a JSON Lines file into lines; bytes that are not UTF-8 spoil their own line alone."""
+    """Split the bytes of a JSON Lines file into lines; bytes that are not UTF-8 spoil only their own line."""
     return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape").split("\n")
 
 
 def to_table(conversations: Iterable[Conversation]) -> pa.Table:
-    """Return conversations as a CONVERSATIONS table, one row each, in order."""
+    """Return conversations as a CONVERSATIONS table: one row per conversation, in order."""
     return pa.Table.from_pylist([conversation.model_dump() for conversation in conversations], schema=CONVERSATIONS)
 
 
@@ -132,7 +132,7 @@ def _readable(text: str) -> str:
 
 def _nothing_left(quarantined: list[Quarantined]) -> str:
     if not quarantined:
-        return "no conversations: the file holds no rows; it must be JSON Lines, one conversation a line"
+        return "no conversations: the file has no rows; it must be JSON Lines with one conversation per line"
     shown = "; ".join(row.reason for row in quarantined[:_REASONS_SHOWN])
     more = f"; and {len(quarantined) - _REASONS_SHOWN} more" if len(quarantined) > _REASONS_SHOWN else ""
     return f"none of the {len(quarantined)} conversations can be used: {shown}{more}"

@@ -1,8 +1,8 @@
 """Make the two classes alike before anything learns from them: pairs of a positive and a negative conversation.
 
-What is not alike in form or topic tells the classes apart without the behaviour. A pair has equally many user turns, is
-about equally long, and asks for something similar: conversations of one group do by definition, others by the words of
-their last request. The earlier turns may differ, for what is said there may be what causes the behaviour.
+Differences in form or topic would tell the classes apart without the behaviour. The conversations of a pair have the
+same number of user turns, about the same length, and similar last requests. Requests of one group are similar by
+definition; others are compared by their words. The earlier turns may differ, because they may cause the behaviour.
 Shape suffixes: P positive conversation, N negative conversation.
 """
 
@@ -18,36 +18,37 @@ from mascing.schemas.conversation import Conversation
 
 _BLOCK = 1000
 _CANDIDATES = 32
-"""The closest partners that are considered at once for a conversation; whoever stays alone is tried again."""
+"""How many of the closest partners a conversation considers at once; the unpaired ones try again."""
 _SAME_GROUP = 2.0
-"""Closer than any two requests of different groups, which are at most 1."""
+"""Similarity of requests of one group. Requests of different groups have at most 1."""
 
 
 def matched_pairs(contrast: Sequence[Conversation], config: MatchingConfig) -> list[tuple[str, str]]:
-    """Ids of the positive and the negative conversation of each pair, no conversation in two of them.
+    """Ids of the positive and the negative conversation of each pair; no conversation is in two pairs.
 
-    Greedy, the closest first; equal input gives equal pairs. Raises DataError if there is no pair at all.
+    Greedy, closest pairs first, and deterministic. Raises DataError if there is no pair at all.
     """
     requests = _words(contrast)
     strata: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-    for index, one in enumerate(contrast):
-        strata[one.turns if "turns" in config.on else 0][one.label == "positive"].append(index)
-    found = [
+    for index, conversation in enumerate(contrast):
+        stratum = strata[conversation.turns if "turns" in config.on else 0]
+        stratum[conversation.label == "positive"].append(index)
+    pairs = [
         (contrast[positive].id, contrast[negative].id)
         for _, (negatives, positives) in sorted(strata.items())
         for positive, negative in _pairs(contrast, requests, positives, negatives, config)
     ]
-    if not found:
-        raise DataError(_nothing_alike(contrast, config))
-    return found
+    if not pairs:
+        raise DataError(_no_pair_message(contrast, config))
+    return pairs
 
 
 def _words(contrast: Sequence[Conversation]) -> Any:
-    """The words of each last request as a sparse unit row, rarer ones weighing more: [conversations, words]."""
+    """The words of each last request as a sparse unit row [conversations, words]; rarer words weigh more."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", binary=True)
-    return vectorizer.fit_transform(one.messages[-1].content for one in contrast)
+    return vectorizer.fit_transform(conversation.messages[-1].content for conversation in contrast)
 
 
 def _pairs(
@@ -73,7 +74,7 @@ def _pairs(
 def _candidates(
     contrast: Sequence[Conversation], requests: Any, positives: list[int], negatives: list[int], config: MatchingConfig
 ) -> Iterator[tuple[float, int, int]]:
-    """Distance, positive and negative of the closest allowed pairs."""
+    """The closest allowed pairs as (distance, index of the positive, index of the negative)."""
     length_P, length_N = (np.log([_length(contrast[index]) for index in rows]) for rows in (positives, negatives))
     apart_PN = np.abs(length_P[:, None] - length_N)
     group_P, group_N = (np.array([contrast[index].group_id for index in rows]) for rows in (positives, negatives))
@@ -87,29 +88,31 @@ def _candidates(
     close_PN = np.where(related_PN, _SAME_GROUP - apart_PN, alike_PN)
     close_PN[~allowed_PN] = -np.inf
     for row, positive in enumerate(positives):
-        # Of equally close ones, each looks first at another: all at once would otherwise want the same few.
-        turned = np.argsort(-np.roll(close_PN[row], -row), kind="stable")[:_CANDIDATES]
-        best = (turned + row) % len(negatives)
-        yield from ((-close_PN[row, place], positive, negatives[place]) for place in best if allowed_PN[row, place])
+        # Ties are broken from another start in each row: otherwise all rows would compete for the same few partners.
+        rotated = np.argsort(-np.roll(close_PN[row], -row), kind="stable")[:_CANDIDATES]
+        closest = (rotated + row) % len(negatives)
+        yield from ((-close_PN[row, place], positive, negatives[place]) for place in closest if allowed_PN[row, place])
 
 
 def _length(conversation: Conversation) -> int:
     return sum(len(message.content) for message in conversation.messages)
 
 
-def _nothing_alike(contrast: Sequence[Conversation], config: MatchingConfig) -> str:
+def _no_pair_message(contrast: Sequence[Conversation], config: MatchingConfig) -> str:
     sides = "; ".join(
-        _looks([one for one in contrast if one.label == label], label) for label in ("positive", "negative")
+        _side_message([conversation for conversation in contrast if conversation.label == label], label)
+        for label in ("positive", "negative")
     )
     return (
-        f"no positive conversation has a negative one that is alike in {', '.join(config.on)} ({sides}): what "
-        "is learned from them would be their form. Add conversations so that both classes have the same forms and "
-        "topics, loosen `behaviour.matching`, or set it to null to leave the classes as they are"
+        f"no positive conversation has a negative one that is alike in {', '.join(config.on)} ({sides}): a "
+        "method would learn their form, not the behaviour. Add conversations so that both classes have the same "
+        "forms and topics, loosen `behaviour.matching`, or set it to null to leave the classes as they are"
     )
 
 
-def _looks(side: Sequence[Conversation], label: str) -> str:
-    turns, lengths = [one.turns for one in side], sorted(_length(one) for one in side)
+def _side_message(side: Sequence[Conversation], label: str) -> str:
+    turns = [conversation.turns for conversation in side]
+    lengths = sorted(_length(conversation) for conversation in side)
     return (
         f"{len(side)} {label} with {min(turns)} to {max(turns)} user turns and {lengths[0]} to {lengths[-1]} characters"
     )

@@ -1,4 +1,4 @@
-"""Which split a group belongs to: a stable function of its name alone."""
+"""Which split a group belongs to: a stable function of its id alone."""
 
 import hashlib
 
@@ -9,9 +9,9 @@ SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 
 
 def split_of(group_id: str, splits: SplitConfig) -> Split:
-    """Return the split of a group, by SHA-256 of its id: the same in every process, run and data set.
+    """Return the split of a group by SHA-256 of its id: the same in every process, run and data set.
 
-    All conversations about one goal share its group id, so no goal stands on two sides. Shares hold on average over
+    All conversations about one goal share its group id, so no goal is in two splits. The shares hold on average over
     many groups. Growing `train` or shrinking `test` moves only the groups at the borders.
     """
     digest = hashlib.sha256(group_id.encode("utf-8", "surrogatepass")).digest()

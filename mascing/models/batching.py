@@ -1,4 +1,4 @@
-"""Batches of prompts of like length, so that little is computed on padding."""
+"""Batches of prompts of similar length, so that little compute goes to padding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +7,10 @@ from torch import Tensor, long, tensor, zeros
 
 
 def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Group indices by length, longest first, each batch at most ``batch_tokens`` tokens with its padding.
+    """Group indices by length, longest first; each batch has at most ``batch_tokens`` tokens, padding included.
 
-    A prompt longer than the budget is a batch of its own. The order depends on the lengths alone, and a model that
-    runs out of memory does so on the first batch. Together the batches hold every index exactly once.
+    A prompt longer than the budget is a batch of its own. The order depends only on the lengths. A model that runs out
+    of memory does so on the first batch. Together the batches hold every index exactly once.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     batches: list[list[int]] = []
@@ -25,8 +25,8 @@ def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> list[lis
 def right_padded(rows: Sequence[Sequence[int]]) -> Tensor:
     """Token ids [B, T] with zeros after each row's end.
 
-    A causal decoder needs no attention mask for it: no real token sees what comes after it. What is computed at
-    padded positions must be thrown away.
+    A causal decoder needs no attention mask for it, because no real token sees the padding after it. The caller must
+    discard the results at padded positions.
     """
     length = max(len(row) for row in rows)
     ids_BT = zeros((len(rows), length), dtype=long)
@@ -36,7 +36,7 @@ def right_padded(rows: Sequence[Sequence[int]]) -> Tensor:
 
 
 def batch_shape(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int]:
-    """(B, T) of a decoder's input, whether it is given tokens or embeddings."""
+    """(B, T) of a decoder's input, which is either tokens or embeddings."""
     tokens = kwargs.get("input_ids")
     if tokens is None:
         tokens = kwargs.get("inputs_embeds")

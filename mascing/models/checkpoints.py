@@ -1,4 +1,4 @@
-"""Where a checkpoint is: a local folder, a storage URL of one, or a hub id; and which weights it holds."""
+"""Locate a checkpoint (a local folder, the storage URL of one, or a hub id) and identify its weights."""
 
 import hashlib
 import re
@@ -11,15 +11,15 @@ from typing import Any
 from mascing.errors import ModelError
 from mascing.schemas.config import ModelConfig
 
-# What transformers reads of a model folder; weights are safetensors alone, because other formats execute on load.
+# The files of a model folder that transformers reads. Weights must be safetensors: other formats run code on load.
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
 
 
 def checkpoint_fingerprint(config: ModelConfig) -> str:
     """Identity of the weights and tokenizer without loading them.
 
-    For a hub id the commit its revision names; for a folder or a storage URL the sha256 over the names and contents of
-    its model files, the same wherever the folder lies. Raises ModelError where there is no such model.
+    For a hub id it is the commit that its revision names. For a folder or a storage URL it is the sha256 over the names
+    and contents of the model files, independent of their location. Raises ModelError if the model does not exist.
     """
     if _is_url(config.path) or _is_folder(config.path):
         return _content_digest(config.path)
@@ -27,10 +27,10 @@ def checkpoint_fingerprint(config: ModelConfig) -> str:
 
 
 def pinned(config: ModelConfig) -> ModelConfig:
-    """The config with a hub revision resolved to its commit, so that everybody who is given it loads the same weights.
+    """The config with its hub revision resolved to a commit, so that every process loads the same weights.
 
-    A revision such as ``main`` can move while a run is under way. A folder or a storage URL is returned as it is.
-    Raises ModelError where there is no such model.
+    A revision such as ``main`` can move during a run. The config of a folder or a storage URL is returned unchanged.
+    Raises ModelError if the model does not exist.
     """
     if _is_url(config.path) or _is_folder(config.path):
         return config
@@ -38,17 +38,17 @@ def pinned(config: ModelConfig) -> ModelConfig:
 
 
 def model_name(config: ModelConfig) -> str:
-    """The name that results and channels know a model by: a hub id as it is, a folder or URL by its last part."""
+    """The name of a model in results and channels: the hub id, or the last part of the folder or URL."""
     path = config.path.rstrip("/")
-    is_place = "://" in path or path.startswith((".", "/", "~")) or path.count("/") > 1
-    return PurePosixPath(path).name if is_place else path
+    is_location = "://" in path or path.startswith((".", "/", "~")) or path.count("/") > 1
+    return PurePosixPath(path).name if is_location else path
 
 
 @contextmanager
 def local_folder(config: ModelConfig) -> Iterator[Path]:
-    """The checkpoint's files as a local folder; what had to be fetched from storage goes when the block ends.
+    """The checkpoint's files as a local folder; a copy fetched from storage is deleted when the block ends.
 
-    Raises ModelError where there is no such folder, object or hub id.
+    Raises ModelError if the folder, the object or the hub id does not exist.
     """
     if _is_url(config.path):
         with TemporaryDirectory(prefix="mascing-model-") as folder:
@@ -68,7 +68,7 @@ def _is_url(path: str) -> bool:
 
 
 def _is_folder(path: str) -> bool:
-    """Whether the path means a local folder. What neither exists nor looks like a hub id is a mistyped folder."""
+    """Whether the path is a local folder. Raises ModelError if it does not exist and does not look like a hub id."""
     if Path(path).expanduser().is_dir():
         return True
     if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) and not path.startswith("."):
@@ -77,7 +77,7 @@ def _is_folder(path: str) -> bool:
 
 
 def _stored_files(url: str) -> list[tuple[str, str, Any]]:
-    """(name below the folder, path, file system) of each model file under the URL, by name."""
+    """(name relative to the URL, path, file system) of each model file under the URL, sorted by name."""
     from fsspec.core import url_to_fs
 
     try:
@@ -86,11 +86,11 @@ def _stored_files(url: str) -> list[tuple[str, str, Any]]:
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"cannot read the model folder {url}: {one_line(error)}") from error
     root = root.rstrip("/")
-    names = [(path[len(root) + 1 :], path, filesystem) for path in sorted(paths)]
-    kept = [entry for entry in names if any(Path(entry[0]).match(pattern) for pattern in MODEL_FILES)]
-    if not kept:
+    files = [(path[len(root) + 1 :], path, filesystem) for path in sorted(paths)]
+    model_files = [file for file in files if any(Path(file[0]).match(pattern) for pattern in MODEL_FILES)]
+    if not model_files:
         raise ModelError(f"there is no model under {url}: no config.json, no weights")
-    return kept
+    return model_files
 
 
 def _content_digest(path: str) -> str:
@@ -109,7 +109,7 @@ def _hub_snapshot(config: ModelConfig) -> Path:
     from huggingface_hub import snapshot_download
 
     with _hub_errors(config):
-        # Folders below hold the same weights in other formats, where there are any.
+        # Weights in subfolders, if any, are the same weights in other formats.
         folder = snapshot_download(
             config.path,
             revision=config.revision,
@@ -157,8 +157,8 @@ def _hub_errors(config: ModelConfig) -> Iterator[None]:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's text on one line, cut at 300 characters, or its type where it has no text."""
+    """An error's text on one line, cut at 300 characters; its type if it has no text."""
     text = " ".join(str(error).split())
-    if not text or isinstance(error, KeyError):  # whose text is the bare key
+    if not text or isinstance(error, KeyError):  # a KeyError's text is only the key
         text = f"{type(error).__name__} {text}".rstrip()
     return text if len(text) <= 300 else f"{text[:300]}..."

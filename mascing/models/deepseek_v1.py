@@ -1,9 +1,9 @@
 """Load DeepSeek-MoE v1 (``model_type: deepseek``, deepseek-moe-16b) natively, as a ``qwen2_moe`` model with equal
 outputs.
 
-Its own code does not run on transformers 5, and one of the breaks is silent. Both architectures compute the same
-but for the shared experts: Qwen2-MoE multiplies theirs with a sigmoid gate. A gate of zeros gives exactly one half,
-so the output projection of the shared experts is doubled, which is exact in every floating dtype.
+The checkpoint's own code does not run on transformers 5, and one of its failures is silent. The architectures differ
+only in the shared experts: Qwen2-MoE multiplies their output by a sigmoid gate. A gate with zero weights gives exactly
+one half, so loading doubles the output projection of the shared experts, which is exact in every floating dtype.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ MODEL_TYPE = "deepseek"
 KEY_MAPPING = {r"\.shared_experts\.": ".shared_expert."}
 """Argument ``key_mapping`` of ``from_pretrained``."""
 ADDED = "shared_expert_gate.weight"
-"""End of the names of the weights that the checkpoint rightly lacks."""
+"""Suffix of the names of the weights that Qwen2-MoE adds and the checkpoint lacks."""
 
 
 def native_config(settings: Mapping[str, Any]) -> "Qwen2MoeConfig":
@@ -35,9 +35,9 @@ def native_config(settings: Mapping[str, Any]) -> "Qwen2MoeConfig":
             raise ModelError(f"a deepseek checkpoint with {field} = {settings[field]!r} cannot be loaded natively")
     if settings.get("attention_bias"):
         raise ModelError("a deepseek checkpoint with attention_bias cannot be loaded natively")
-    own = {name: value for name, value in settings.items() if name in _SAME}
+    common = {name: value for name, value in settings.items() if name in _COMMON_FIELDS}
     return Qwen2MoeConfig(
-        **own,
+        **common,
         num_experts=settings["n_routed_experts"],
         shared_expert_intermediate_size=settings["n_shared_experts"] * settings["moe_intermediate_size"],
         mlp_only_layers=list(range(settings["first_k_dense_replace"])),
@@ -46,7 +46,7 @@ def native_config(settings: Mapping[str, Any]) -> "Qwen2MoeConfig":
 
 
 def restore_shared_experts(model: "PreTrainedModel") -> None:
-    """Undo Qwen2-MoE's gate in a model just loaded with :func:`native_config`, in place; call it once."""
+    """Undo Qwen2-MoE's gate, in place, in a model just loaded with :func:`native_config`. Call it only once."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith(ADDED):
@@ -55,7 +55,7 @@ def restore_shared_experts(model: "PreTrainedModel") -> None:
                 parameter.mul_(2)
 
 
-_SAME = frozenset(
+_COMMON_FIELDS = frozenset(
     {
         "vocab_size",
         "hidden_size",

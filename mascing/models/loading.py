@@ -16,23 +16,23 @@ from mascing.schemas.config import ModelConfig
 
 __all__ = ["Loaded", "checkpoint_fingerprint", "load"]
 
-# Words for `device` that spread the layers over all devices.
+# Values of `device` that spread the layers over all devices.
 SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A causal language model in evaluation mode, and its tokenizer with chat template."""
+    """A causal language model in evaluation mode, and its tokenizer, which has a chat template."""
 
     model: Any
     tokenizer: Any
 
 
 def load(config: ModelConfig) -> Loaded:
-    """Load a checkpoint as its native transformers class, or as its own code where the config trusts that.
+    """Load a checkpoint with its native transformers class, or with its own code if the config trusts that.
 
     ``device`` is a torch device, or ``auto`` to spread the layers over all devices (also ``balanced``,
-    ``balanced_low_0``, ``sequential``). A quantised checkpoint loads as transformers loads it on that device. Raises
+    ``balanced_low_0``, ``sequential``). A quantised checkpoint loads as transformers loads it on that device. Raises a
     ModelError that says what is wrong with the folder, the hub id or the device.
     """
     _refuse_absent_device(config.device)
@@ -49,7 +49,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{folder} is no model folder: it has no config.json") from error
+        raise ModelError(f"{folder} is not a model folder: it has no config.json") from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder / 'config.json'} cannot be read: {one_line(error)}") from error
     if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):
@@ -68,7 +68,7 @@ def _refuse_without_weights(folder: Path) -> None:
         names = {"model.safetensors"}
     missing = sorted(name for name in names if not (folder / name).exists())
     if missing and list(folder.glob("*.bin")):
-        raise ModelError(f"{folder} has its weights as .bin alone, which run code on load: convert to safetensors")
+        raise ModelError(f"{folder} has only .bin weights, which run code on load: convert to safetensors")
     if missing:
         raise ModelError(f"{folder} lacks weights: {missing[0]}" + f" and {len(missing) - 1} more" * (len(missing) > 1))
 
@@ -125,7 +125,7 @@ def _model(folder: Path, settings: dict[str, Any], config: ModelConfig) -> Any:
 
 
 def _refuse_absent_weights(folder: Path, names: Sequence[str]) -> None:
-    """transformers fills absent weights with random numbers and goes on."""
+    """Raise ModelError if weights are absent: transformers would silently use random numbers for them."""
     if names:
         raise ModelError(
             f"the weights in {folder} do not fit its config.json: {len(names)} parameters are missing or of another "
@@ -134,27 +134,30 @@ def _refuse_absent_weights(folder: Path, names: Sequence[str]) -> None:
 
 
 def _runs_own_code(folder: Path, settings: dict[str, Any], config: ModelConfig) -> bool:
-    """Whether the checkpoint's own code is needed and trusted; a class in this process always goes first."""
+    """Whether to use the checkpoint's own code; a class that transformers has or that was registered takes precedence.
+
+    Raises ModelError if that code is needed but absent or not trusted.
+    """
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    kind = settings["model_type"]
-    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or _is_registered(kind):
+    model_type = settings["model_type"]
+    if model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or _is_registered(model_type):
         return False
     if "AutoModelForCausalLM" not in settings.get("auto_map", {}):
-        raise ModelError(f"{folder}: transformers has no causal language model of type {kind!r}")
+        raise ModelError(f"{folder}: transformers has no causal language model of type {model_type!r}")
     if not config.trust_remote_code:
         raise ModelError(
-            f"{folder}: type {kind!r} runs only by code in the checkpoint; read that code, then set "
+            f"{folder}: type {model_type!r} runs only with code in the checkpoint; read that code, then set "
             "model.trust_remote_code: true if you trust it"
         )
     return True
 
 
-def _is_registered(kind: str) -> bool:
-    """Whether somebody registered a causal language model of this type with the Auto classes of transformers."""
+def _is_registered(model_type: str) -> bool:
+    """Whether a causal language model of this type was registered with the Auto classes of transformers."""
     from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
-    return kind in CONFIG_MAPPING and CONFIG_MAPPING[kind] in MODEL_FOR_CAUSAL_LM_MAPPING
+    return model_type in CONFIG_MAPPING and CONFIG_MAPPING[model_type] in MODEL_FOR_CAUSAL_LM_MAPPING
 
 
 def _refuse_absent_device(name: str) -> None:
@@ -167,9 +170,9 @@ def _refuse_absent_device(name: str) -> None:
 
 
 def _load_errors() -> tuple[type[Exception], ...]:
-    """What transformers, tokenizers, safetensors and torch raise for a folder that cannot be loaded."""
+    """The errors that transformers, tokenizers, safetensors and torch raise for a folder that cannot be loaded."""
     from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
-    own = (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError, AttributeError)
-    return (*own, StrictDataclassError, SafetensorError)
+    builtin = (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError, AttributeError)
+    return (*builtin, StrictDataclassError, SafetensorError)

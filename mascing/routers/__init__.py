@@ -1,1 +1,1 @@
-"""Which modules of a model route, and one tap for all of them; known families as data."""
+"""Find the routers of a model, tap them in the same way in every family; known families as data."""

@@ -1,4 +1,4 @@
-"""What is known of each MoE family beyond what its modules say: data only, keyed by transformers' ``model_type``."""
+"""What the modules of an MoE family do not say about it: data only, keyed by transformers' ``model_type``."""
 
 SCORING: dict[str, str] = {
     "qwen3_moe": "softmax-topk",
@@ -23,7 +23,7 @@ SCORING: dict[str, str] = {
     "jamba": "softmax-topk",
     "dbrx": "softmax-topk",
 }
-"""How router logits become a selection. A family that is not listed is still steered if its taps prove themselves."""
+"""How router logits become a selection. An unlisted family can still be steered if its taps pass their proof."""
 
 UNLISTED = "unlisted"
 
@@ -37,16 +37,16 @@ ROUTER_CLASSES: dict[str, str] = {
     "llama4_text": "Llama4Router",
     "dbrx": "DbrxRouter",
 }
-"""Classes of the routers that transformers records as ``router_logits`` from 5.19 on; before, it records none of these
-families' routers, or the whole block around them."""
+"""Classes of the routers that transformers records as ``router_logits`` from 5.19 on. Older releases record no router
+of these families, or the whole block around it."""
 
 IMPLIED_SETTINGS: dict[str, dict[str, float]] = {"gpt_oss": {"swiglu_alpha": 1.702, "swiglu_limit": 7.0}}
-"""Config fields that older releases of transformers lack, with the values that those have in their code."""
+"""Config fields that older releases of transformers lack, with the values that their code uses."""
 
 UNSUPPORTED: dict[str, str] = {
-    "doge": "it routes with factored keys, so there is no router weight with one row an expert",
+    "doge": "it routes with factored keys, so no router weight has one row per expert",
 }
-"""Families whose routing no router-logit bias can describe, with the reason."""
+"""Families that a bias on router logits cannot steer, with the reason."""
 
 CORRECTION_NAMES = ("e_score_correction_bias", "expert_bias")
-"""Names of the vector that is added to the scores for selection alone (its weights come from uncorrected scores)."""
+"""Names of the vector that is added to the scores only for selection (routing weights use the uncorrected scores)."""

@@ -1,4 +1,4 @@
-"""Find a model's routers and say what they are: family, layers, experts, selection."""
+"""Find a model's routers and describe them: family, layers, experts, selection."""
 
 import hashlib
 import json
@@ -22,8 +22,8 @@ class RouterSpec:
     """What a mask must fit: the routers of one model.
 
     ``layer_ids`` are the depths of the MoE layers in the model (dense layers have none), ``n_experts`` E, ``top_k``
-    K. ``fingerprint`` is a sha256 over the model's config and router weights, biases included; it is the same for
-    every dtype, device, attention or experts implementation, and transformers, that the checkpoint is loaded with.
+    K. ``fingerprint`` is a sha256 over the model's config and router weights, biases included. It does not depend on
+    the dtype, device, attention or experts implementation, or transformers release that loads the checkpoint.
     """
 
     family: str
@@ -49,7 +49,7 @@ class RouterSpec:
 
 
 def inspect_routers(model: nn.Module) -> RouterSpec:
-    """Say what the routers of ``model`` are.
+    """Describe the routers of ``model``.
 
     Raises ModelError if the model has no routers that can be tapped.
     """
@@ -59,8 +59,8 @@ def inspect_routers(model: nn.Module) -> RouterSpec:
     return RouterSpec(
         family=config.model_type,
         layer_ids=tuple(router.layer_id for router in routers),
-        n_experts=_only(routers, "n_experts"),
-        top_k=_only(routers, "top_k"),
+        n_experts=_common(routers, "n_experts"),
+        top_k=_common(routers, "top_k"),
         scoring=SCORING.get(config.model_type, UNLISTED),
         fingerprint=_fingerprint(config, routers),
     )
@@ -68,8 +68,7 @@ def inspect_routers(model: nn.Module) -> RouterSpec:
 
 @dataclass(frozen=True)
 class Router:
-    """One router of a model: the modules that own its ``[E, H]`` weight and, where it has one, its correction
-    bias."""
+    """One router of a model, with the owners of its ``[E, H]`` weight and of its correction bias, if it has one."""
 
     name: str
     layer_id: int
@@ -78,7 +77,7 @@ class Router:
     correction_owner: nn.Module | None
     correction_name: str | None
     groups: tuple[int, int] | None
-    """(number of groups, groups kept) where selection is limited to groups of experts."""
+    """(number of groups, groups kept) if selection is limited to groups of experts."""
 
     @property
     def weight(self) -> Tensor:
@@ -87,7 +86,7 @@ class Router:
 
     @property
     def correction(self) -> Tensor | None:
-        """What is added to the scores for selection alone ([E], ernie: [1, E]), or None."""
+        """The vector added to the scores only for selection ([E], ernie: [1, E]), or None."""
         if self.correction_owner is None or self.correction_name is None:
             return None
         return stored_tensor(self.correction_owner, self.correction_name)
@@ -101,8 +100,8 @@ class Router:
 def find_routers(model: nn.Module) -> list[Router]:
     """The routers of ``model`` in depth order.
 
-    They are the modules that transformers records as ``router_logits``, or those of the class that is known to route
-    in the family. Raises ModelError if there are none or if they cannot be tapped.
+    They are the modules that transformers records as ``router_logits``, or, for a family in ``ROUTER_CLASSES``, the
+    modules of that class. Raises ModelError if there are none or if they cannot be tapped.
     """
     config = getattr(model, "config", None)
     if config is None or not hasattr(config, "get_text_config"):
@@ -122,29 +121,29 @@ def find_routers(model: nn.Module) -> list[Router]:
 
 
 def uncompiled(model: nn.Module) -> "PreTrainedModel":
-    """The model itself, where ``torch.compile`` wrapped it."""
+    """The model itself, unwrapped if ``torch.compile`` wrapped it."""
     plain: PreTrainedModel = model._modules.get("_orig_mod") or model
     return plain
 
 
 def stored_tensor(module: nn.Module, name: str) -> Tensor:
-    """A module's own parameter or buffer, whatever its class makes of the attribute."""
+    """A module's own parameter or buffer, even if its class overrides the attribute."""
     stored = module._parameters[name] if name in module._parameters else module._buffers[name]
-    assert stored is not None  # torch registers None for what a module could have and has not; none is asked for here
+    assert stored is not None  # torch registers None for an absent parameter; callers ask only for present ones
     return stored
 
 
 def _of_class(model: nn.Module, class_name: str) -> Iterator[tuple[str, nn.Module]]:
-    """Modules of the class with that name; a module that is tapped has a subclass of it."""
+    """Modules of the class with that name or, if they are tapped, of a subclass of it."""
     for name, module in model.named_modules():
         if any(base.__name__ == class_name for base in type(module).__mro__):
             yield name, module
 
 
 def _recorded(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules that any part of the model declares as the origin of its router logits.
+    """Modules that any part of the model declares as the source of its router logits.
 
-    It declares their class alone, or a recorder that may also say by which names of modules they are told apart.
+    The declaration is their class, or a recorder that may also restrict the modules by name.
     """
     recorders = [
         recorder
@@ -172,7 +171,7 @@ def _router(model: nn.Module, name: str, module: nn.Module) -> Router:
     correction_owner, correction_name = _correction(module, parent)
     layer = re.search(r"\.(\d+)\.", f".{name}.")
     if layer is None:
-        raise ModelError(f"the router {name} is in no numbered layer: this model cannot be steered")
+        raise ModelError(f"the router {name} is not in a numbered layer: this model cannot be steered")
     return Router(
         name=name,
         layer_id=int(layer.group(1)),
@@ -211,14 +210,14 @@ def _top_k(name: str, module: nn.Module, parent: nn.Module) -> int:
 
 
 def _groups(module: nn.Module) -> tuple[int, int] | None:
-    groups, kept = getattr(module, "num_group", None), getattr(module, "topk_group", None)
-    if not isinstance(groups, int) or not isinstance(kept, int) or kept >= groups:
+    n_groups, n_selected = getattr(module, "num_group", None), getattr(module, "topk_group", None)
+    if not isinstance(n_groups, int) or not isinstance(n_selected, int) or n_selected >= n_groups:
         return None
-    return groups, kept
+    return n_groups, n_selected
 
 
 def _refuse_quantised(model: nn.Module) -> None:
-    """Refuse a model with any quantised router: one that is a plain Linear is quantised with the rest of the model."""
+    """Refuse quantised routers: a router that is a plain Linear is quantised with the rest of the model."""
     names = [
         name
         for name, module in model.named_modules()
@@ -232,12 +231,13 @@ def _refuse_quantised(model: nn.Module) -> None:
 
 
 def _refuse_offloaded(routers: list[Router]) -> None:
-    """Refuse routers that accelerate keeps elsewhere and loads for each forward: there is nothing to tap in between."""
-    away = [router.name for router in routers if router.weight.is_meta]
-    if away:
+    """Refuse routers that accelerate loads only for each forward: between forwards there is no weight to tap."""
+    offloaded = [router.name for router in routers if router.weight.is_meta]
+    if offloaded:
         raise ModelError(
-            f"{len(away)} of {len(routers)} routers are offloaded to CPU or disk (first {away[0]}), so their logits "
-            "cannot be tapped: load the model on more GPUs, in a smaller dtype, or quantised except for the routers"
+            f"{len(offloaded)} of {len(routers)} routers are offloaded to CPU or disk (first {offloaded[0]}), so their "
+            "logits cannot be tapped: load the model on more GPUs, in a smaller dtype, or quantised except for the "
+            "routers"
         )
 
 
@@ -249,7 +249,8 @@ def _quantised_message(names: list[str]) -> str:
     )
 
 
-def _only(routers: list[Router], attribute: str) -> int:
+def _common(routers: list[Router], attribute: str) -> int:
+    """The value that all routers have. Raises ModelError if they differ."""
     values = {router.name: int(getattr(router, attribute)) for router in routers}
     if len(set(values.values())) != 1:
         raise ModelError(f"the routers differ in {attribute} ({values}): a mask needs the same in every layer")
@@ -269,14 +270,14 @@ def _fingerprint(config: Any, routers: list[Router]) -> str:
     for router in routers:
         for tensor in (router.weight, router.owner._parameters.get("bias"), router.correction):
             if tensor is not None:
-                # bfloat16 is what checkpoints are stored in; rounding to it makes every wider load of one agree.
+                # Checkpoints are stored in bfloat16; rounding to it makes every wider load of a checkpoint agree.
                 stored = tensor.detach().to(torch.bfloat16).contiguous().cpu()
                 digest.update(stored.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def _settings(config: Any) -> dict[str, Any]:
-    """The config's fields, with those that only some supported releases of transformers write out."""
+    """The config's fields, including those that only some supported releases of transformers write."""
     settings = {**IMPLIED_SETTINGS.get(config.model_type, {}), **config.to_dict()}
     rotary = settings.get("rope_parameters") or {}
     if "partial_rotary_factor" in rotary:

@@ -1,9 +1,9 @@
-"""Tap the routers' linear layers: see and edit router logits before any selection, in every family alike.
+"""Tap the routers' linear layers: watch and edit router logits before any selection, in the same way in every family.
 
 The module that owns a router's ``[E, H]`` weight gets a subclass of its own class whose ``weight`` is a view that
-knows its tap: ``F.linear(x, weight)`` runs as ever, then its result passes the tap and goes on as a plain tensor.
-Upstream's own selection follows. This holds where a forward hook or a replaced ``forward`` is silently skipped:
-blocks that use the router's weight without calling the router, compiled graphs, copies of the model.
+knows its tap. ``F.linear(x, weight)`` runs as usual, then its result passes the tap and becomes a plain tensor again.
+The model's own selection follows. This works even where a forward hook or a replaced ``forward`` is silently skipped:
+in blocks that use the router's weight without calling the router, in compiled graphs, and in copies of the model.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,26 +23,26 @@ Edit = Callable[[int, Tensor], Tensor]
 order."""
 
 Watch = Callable[[int, Tensor], None]
-"""Like an Edit, but sees the values before every edit and changes nothing."""
+"""Like an Edit, but it gets the values before any edit and changes nothing."""
 
 
 def tap_routers(model: nn.Module, edit: Edit) -> "TapHandle":
     """Pass the router logits of every MoE layer through ``edit`` until the handle is removed.
 
-    ``edit(layer_index, logits)`` gets and returns [rows, E]; its result is cast back to the logits' dtype.
-    Gradients flow to the router's input and weight and to whatever ``edit`` adds. Raises ModelError if the routers
-    cannot be tapped and SteeringError if a 2-token forward does not pass every tap exactly once.
+    ``edit(layer_index, logits)`` gets and returns [rows, E]; its result is cast back to the logits' dtype. Gradients
+    flow to the router's input and weight, and to any tensor that ``edit`` adds. Raises ModelError if the routers cannot
+    be tapped, and SteeringError if a 2-token forward does not pass every tap exactly once.
     """
     return TapHandle(model, edit=edit)
 
 
 def watch_routers(model: nn.Module, watch: Watch) -> "TapHandle":
-    """Show the raw router logits of every MoE layer to ``watch``; errors as in :func:`tap_routers`."""
+    """Call ``watch`` with the raw router logits of every MoE layer; raises the errors of :func:`tap_routers`."""
     return TapHandle(model, watch=watch)
 
 
 def edits_of(model: nn.Module) -> list[Edit]:
-    """The edits in force on the router logits of ``model``, of every layer."""
+    """The edits in force on the router logits of ``model``, over all layers."""
     return [edit for router in find_routers(uncompiled(model)) for edit in _edits_on(router.owner)]
 
 
@@ -60,7 +60,7 @@ class TapHandle:
     ) -> None:
         """Install the taps and prove them with a batch of ``rows``.
 
-        ``choice_edit`` edits the corrected scores [N, E] by which correction-bias routers select.
+        ``choice_edit`` edits the corrected scores [N, E] that correction-bias routers use for selection.
         """
         self.model = uncompiled(model)
         self.routers = find_routers(self.model)
@@ -87,32 +87,35 @@ class TapHandle:
             raise
 
     def prove(self, compiled: Callable[..., Any] | None = None) -> None:
-        """Run 2 tokens a row through the model, or a compiled callable of it, and see that every tap fired once.
+        """Run 2 tokens per row through the model, or a compiled callable of it, and check that every tap fired once.
 
-        Raises SteeringError naming the routers that did not.
+        Raises SteeringError naming the routers whose taps did not.
         """
         batch = max(rows for tap in self.taps for rows in tap.batches)
         device = self.model.get_input_embeddings().weight.device
+        n_tokens = 2 * batch
         tokens = torch.ones((batch, 2), dtype=torch.long, device=device)
         with ExitStack() as stack:
             proofs = [stack.enter_context(tap.proof()) for tap in self.every_tap]
             with torch.no_grad():
                 (self.model.get_decoder() if compiled is None else compiled)(input_ids=tokens, use_cache=False)
-            seen = [(self.routers[proof.layer].name, proof.fires, proof.rows) for proof in proofs]
-        wrong = [f"{name} ({fires} times, {rows} rows)" for name, fires, rows in seen if fires > 1 or rows != 2 * batch]
+            counts = [(self.routers[proof.layer].name, proof.fires, proof.rows) for proof in proofs]
+        wrong = [
+            f"{name} ({fires} times, {rows} rows)" for name, fires, rows in counts if fires > 1 or rows != n_tokens
+        ]
         if wrong:
             raise SteeringError(
-                f"steering is not in force: a forward of {2 * batch} tokens must pass every router once, but it passed "
+                f"steering is not in force: a forward of {n_tokens} tokens must pass every router once, but it passed "
                 f"{', '.join(wrong)}. This model or compiled callable cannot be steered"
             )
 
     @property
     def every_tap(self) -> list["Tap"]:
-        """Taps of router logits, then those of corrected scores."""
+        """The taps of router logits, then the taps of corrected scores."""
         return [*self.taps, *self._choice_taps]
 
     def remove(self) -> None:
-        """Give the routers back as they were; removing twice is harmless."""
+        """Restore the routers; removing twice is harmless."""
         if self._removed:
             return
         self._removed = True
@@ -133,10 +136,10 @@ class TapHandle:
 
 
 class Tap:
-    """One tapped attribute of one module: what passes it, and how much has passed."""
+    """A tapped attribute of a module: its edits and watches, and counts of what has passed."""
 
     def __init__(self, module: nn.Module, name: str, layer: int) -> None:
-        """Tap what ``F.linear`` makes of a ``weight``, or what an addition makes of any other attribute."""
+        """Tap the result of ``F.linear`` with a ``weight``, or of an addition with any other attribute."""
         self.module, self.name, self.layer = module, name, layer
         self.edits: list[Edit] = []
         self.watches: list[Watch] = []
@@ -150,23 +153,23 @@ class Tap:
 
     @property
     def rows(self) -> int:
-        """Rows that passed since the tap was made, in eager mode and in compiled graphs."""
+        """Rows that have passed the tap, in eager mode and in compiled graphs."""
         return self._eager_rows + int(self._graph_rows)
 
     @contextmanager
     def proof(self) -> Iterator["Tap"]:
-        """Count from zero and hide from the watches, then go back to what was: nobody wants to record a proof."""
-        before = self.fires, self._eager_rows, self._graph_rows.clone(), self.watches
+        """Count from zero with no watches, so that a proof is not recorded; afterwards restore counts and watches."""
+        saved = self.fires, self._eager_rows, self._graph_rows.clone(), self.watches
         self.fires, self._eager_rows, self.watches = 0, 0, []
         self._graph_rows.zero_()
         try:
             yield self
         finally:
-            self.fires, self._eager_rows, graph_rows, self.watches = before
+            self.fires, self._eager_rows, graph_rows, self.watches = saved
             self._graph_rows.copy_(graph_rows)
 
     def attach(self, edit: Edit | None, watch: Watch | None) -> None:
-        """Add an edit after those in force, or a watch; the first one swaps the module's class."""
+        """Add an edit after those in force, or a watch, and swap the module's class."""
         if edit is not None:
             self.edits = [*self.edits, edit]
         if watch is not None:
@@ -174,7 +177,7 @@ class Tap:
         _swap_class(self.module, {**_taps_of(self.module), self.name: self})
 
     def detach(self, edit: Edit | None, watch: Watch | None) -> None:
-        """Take an edit or a watch away; the last one gives the module its class back."""
+        """Remove an edit or a watch; removing the last one restores the module's class."""
         if edit is not None:
             self.edits = _without(self.edits, edit)
         if watch is not None:
@@ -184,7 +187,7 @@ class Tap:
             _swap_class(self.module, {name: tap for name, tap in taps.items() if tap is not self})
 
     def passed(self, values: Tensor) -> Tensor:
-        """Count, show and edit values [..., E]."""
+        """Count values [..., E], pass them to the watches and return them edited."""
         rows = values if values.dim() == 2 else values.reshape(-1, values.shape[-1])
         if torch.compiler.is_compiling():
             self._graph_rows.add_(rows.shape[0])
@@ -199,7 +202,7 @@ class Tap:
 
 
 class TappedTensor(Tensor):
-    """A view of a tapped attribute. Each tap has its own subclass, so that casts of it stay tapped."""
+    """A view of a tapped attribute. Each tap has its own subclass, so casts of the view stay tapped."""
 
     tap: Tap
     operations: tuple[Any, ...]
@@ -208,7 +211,7 @@ class TappedTensor(Tensor):
     def __torch_function__(
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run ``func``: what a tapped operation returns passes the tap, a cast stays tapped, all else is plain."""
+        """Run ``func``: a tapped operation's result passes the tap, a cast stays tapped, other results are plain."""
         with torch._C.DisableTorchFunctionSubclass():
             result = func(*args, **(kwargs or {}))
         if func in cls.operations:
@@ -217,7 +220,7 @@ class TappedTensor(Tensor):
 
 
 def _without(items: list[Any], item: Any) -> list[Any]:
-    index = next(i for i, one in enumerate(items) if one is item)
+    index = next(i for i, candidate in enumerate(items) if candidate is item)
     return items[:index] + items[index + 1 :]
 
 
@@ -257,7 +260,7 @@ def _edits_on(module: nn.Module) -> list[Edit]:
 
 
 def _swap_class(module: nn.Module, taps: dict[str, Tap]) -> None:
-    """Give ``module`` its own class, or where there are taps a subclass of it with one property a tap."""
+    """Give ``module`` a subclass of its own class with one property per tap; without taps, its own class again."""
     original = getattr(type(module), "_mascing_original", type(module))
     if not taps:
         module.__class__ = original
@@ -270,8 +273,8 @@ def _swap_class(module: nn.Module, taps: dict[str, Tap]) -> None:
 def _reader(tensor_class: type[Tensor], name: str) -> Callable[[nn.Module], Tensor]:
     def read(module: nn.Module) -> Tensor:
         stored = stored_tensor(module, name)
-        # A view, because a cast that changes nothing returns its input itself, and a compiled graph would then lose
-        # the subclass.
+        # A view, because a cast that changes nothing returns its input, and a compiled graph would then lose the
+        # subclass.
         return stored.view_as(stored).as_subclass(tensor_class)
 
     return read

@@ -1,1 +1,1 @@
-"""Traces of router logits: recorded, stored as Parquet shards, and read back in parts that fit into memory."""
+"""Traces of router logits: record them, store them as Parquet shards, read them back in parts that fit into memory."""

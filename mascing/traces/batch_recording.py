@@ -1,4 +1,4 @@
-"""Record the router logits of labelled conversations, about as fast as the model's own decoder runs.
+"""Record the router logits of labelled conversations, at about the speed of the model's own decoder.
 
 Shapes: B batch, T token of a batch with padding, R recorded token, L MoE layer, E expert.
 """
@@ -24,9 +24,9 @@ def harvest(
 ) -> list[SampleTrace]:
     """Raw router logits of each conversation's final user turn and generation prompt, in the order given.
 
-    With ``replies`` also of the reply that the model gives by itself, teacher-forced after the prompt, where the
-    conversation holds it. Prompts beyond the model's context lose their oldest tokens, replies their last ones. Raises
-    DataError for a conversation without label or that cannot be rendered, ModelError if a router does not see every
+    With ``replies``, a conversation that holds the model's own reply also gets the logits of that reply, teacher-forced
+    after the prompt. Prompts beyond the model's context lose their oldest tokens, replies their last ones. Raises
+    DataError for a conversation that has no label or cannot be rendered, and ModelError if a router does not see every
     token.
     """
     prompts = [_prompt(loaded, conversation, replies) for conversation in conversations]
@@ -41,8 +41,8 @@ def record_prompts(model: Any, prompts: Sequence[Prompt], batch_tokens: int) -> 
     """Raw router logits of each prompt from the start of its question to its end: float16 [T, L, E] on the host.
 
     Runs the decoder alone (no language-model head, no cache) on length-sorted, right-padded batches of at most
-    ``batch_tokens`` tokens. The logits go straight into one tensor of which the results are views, so that nothing is
-    held twice. Raises ModelError if a router does not see every token exactly once.
+    ``batch_tokens`` tokens. The results are views of the one tensor that the logits are written to, so nothing is held
+    twice. Raises ModelError if a router does not see every token exactly once.
     """
     if not prompts:
         return []
@@ -58,10 +58,10 @@ def record_prompts(model: Any, prompts: Sequence[Prompt], batch_tokens: int) -> 
 
 
 class _Recorder:
-    """Receives router logits batch after batch and keeps the recorded tokens' as float16 on the host.
+    """Receives router logits batch by batch and stores those of the recorded tokens as float16 on the host.
 
-    The store is [L, R, E], batches one after another: a layer's rows of a batch are one contiguous block, written by a
-    single converting copy. On a GPU the store is pinned and the copies overlap with the forward.
+    The store is [L, R, E] with one batch after another. The rows of one layer and batch are a contiguous block, written
+    by a single converting copy. For a model on a GPU the store is pinned, and the copies overlap with the forward.
     """
 
     def __init__(self, prompts: Sequence[Prompt], n_layers: int, n_experts: int, device: torch.device) -> None:
@@ -74,7 +74,7 @@ class _Recorder:
         self._block = (0, 0)
         self._n_rows = 0
         self._rows_R: dict[torch.device, Tensor] = {}
-        self._met = [0] * n_layers
+        self._times_met = [0] * n_layers
         self._devices: set[torch.device] = set()
 
     def begin(self, batch: Sequence[int]) -> Tensor:
@@ -87,11 +87,11 @@ class _Recorder:
             self._spans[index] = (self._written, self._written + last - first)
             self._written += last - first
         self._block, self._rows_R = (start, self._written), {torch.device("cpu"): torch.cat(rows)}
-        self._met = [0] * len(self._met)
+        self._times_met = [0] * len(self._times_met)
         return ids_BT
 
     def watch(self, layer: int, logits_NE: Tensor) -> None:
-        """Store one router's logits of the batch. Before the first batch there is nothing to store: a tap's proof."""
+        """Store one router's logits of the batch. A call before the first batch is a tap's proof and stores nothing."""
         if not self._n_rows:
             return
         if logits_NE.shape[0] != self._n_rows:
@@ -100,18 +100,18 @@ class _Recorder:
             )
         start, end = self._block
         self._devices.add(logits_NE.device)
-        picked_RE = logits_NE.index_select(0, self._rows_on(logits_NE.device))
-        self._z_LRE[layer, start:end].copy_(picked_RE, non_blocking=self._on_gpu)
-        self._met[layer] += 1
+        recorded_RE = logits_NE.index_select(0, self._rows_on(logits_NE.device))
+        self._z_LRE[layer, start:end].copy_(recorded_RE, non_blocking=self._on_gpu)
+        self._times_met[layer] += 1
 
     def check(self) -> None:
-        """See that each router was met once in the batch."""
-        wrong = {layer: times for layer, times in enumerate(self._met) if times != 1}
+        """Raise ModelError unless the batch met each router once."""
+        wrong = {layer: times for layer, times in enumerate(self._times_met) if times != 1}
         if wrong:
             raise ModelError(f"a forward must meet the router of every MoE layer once; met (layer: times) {wrong}")
 
     def wait(self) -> None:
-        """Return when every copy from a GPU has arrived; the layers may be spread over several."""
+        """Return when every copy from a GPU has arrived; the layers may be on several GPUs."""
         for device in self._devices:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)

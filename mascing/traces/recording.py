@@ -14,8 +14,8 @@ from mascing.routers.tap import TapHandle, watch_routers
 def record(model: nn.Module) -> "Trace":
     """Record the router logits of every forward inside ``with record(model) as trace``.
 
-    The logits are those before any edit, softmax, selection or correction, also while the model is steered. Raises
-    ModelError or SteeringError if the routers cannot be tapped.
+    The logits are the raw ones, before any edit, softmax, selection or correction, even while the model is steered.
+    Raises ModelError or SteeringError if the routers cannot be tapped.
     """
     return Trace(model)
 
@@ -24,17 +24,17 @@ class Trace:
     """Router logits of the forwards run so far."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Tap the routers; :func:`record` is the way to call it."""
+        """Tap the routers. Callers use :func:`record`."""
         self._steps: list[tuple[tuple[int, int], list[Tensor]]] = []
-        self._handle: TapHandle = watch_routers(model, self._see)
+        self._handle: TapHandle = watch_routers(model, self._watch)
         self._hook = self._handle.model.get_decoder().register_forward_pre_hook(self._start, with_kwargs=True)
 
     @property
     def logits(self) -> Tensor:
-        """[B, T, L, E] in the routers' dtype, on their device; T runs over all forwards since the start or the last
-        take.
+        """[B, T, L, E] in the routers' dtype, on their device.
 
-        A generation with a KV cache is one forward a step. Raises MascingError if nothing ran, or if batch sizes
+        T runs over all forwards since the start or the last :meth:`take`; generation with a KV cache runs one forward
+        per step. Raises MascingError if nothing ran, or if batch sizes
         differ.
         """
         steps = [step for step in self._steps if step[1]]
@@ -46,20 +46,20 @@ class Trace:
         return steps_BTLE[0] if len(steps_BTLE) == 1 else torch.cat(steps_BTLE, 1)
 
     def take(self) -> Tensor:
-        """The logits so far, as :attr:`logits`; the trace forgets them."""
+        """Return :attr:`logits` and forget them."""
         logits_BTLE = self.logits
         self._steps = []
         return logits_BTLE
 
     def remove(self) -> None:
-        """Stop recording; what was recorded stays."""
+        """Stop recording. The recorded logits stay."""
         self._handle.remove()
         self._hook.remove()
 
     def _start(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._steps.append((batch_shape(args, kwargs), []))
 
-    def _see(self, layer: int, logits: Tensor) -> None:
+    def _watch(self, layer: int, logits: Tensor) -> None:
         if self._steps:
             self._steps[-1][1].append(logits.detach())
 

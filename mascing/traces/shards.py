@@ -6,6 +6,7 @@ Shapes: T token, L MoE layer, E expert, N sample.
 import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,17 +22,18 @@ if TYPE_CHECKING:
 
 ROW_GROUP_BYTES = 16 * 2**20
 
+_HalfArray = np.ndarray[Any, np.dtype[np.float16]]
+
 
 def encode(rows: Sequence[SampleTrace], spec: "RouterSpec") -> bytes:
     """One Parquet shard of the samples, in their order (layout: ``schemas.tables.traces_schema``).
 
-    Row groups are cut at whole samples. Raises DataError for what cannot be raw logits of this model: a wrong shape or
-    dtype, nothing recorded, NaN or infinity, a layer without any spread, or probabilities in place of logits.
+    Every row group holds whole samples. Raises DataError for samples that cannot be raw logits of this model: a wrong
+    shape or dtype, no tokens, NaN or infinity, a layer without any spread, or probabilities in place of logits.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from mascing.schemas.tables import TRACES, traces_schema
+    from mascing.schemas.tables import traces_schema
 
     assert sys.byteorder == "little"
     n_layers, n_experts = len(spec.layer_ids), spec.n_experts
@@ -39,21 +41,8 @@ def encode(rows: Sequence[SampleTrace], spec: "RouterSpec") -> bytes:
         _refuse_misshapen(row, n_layers, n_experts)
     refuse_non_logits([row.z for row in rows])
     schema = traces_schema(n_layers, n_experts)
-    buffer = io.BytesIO()
-    texts = ["conversation_id", "group_id"]
-    with pq.ParquetWriter(
-        buffer,
-        schema,
-        compression="zstd",
-        compression_level=1,
-        use_dictionary=texts,
-        write_statistics=list(TRACES.names),
-        write_page_checksum=True,
-    ) as writer:
-        for group in _row_groups(rows, n_layers * n_experts * 2):
-            table = pa.Table.from_arrays(_columns(group, n_experts), schema=schema)
-            writer.write_table(table, row_group_size=table.num_rows)
-    return buffer.getvalue()
+    groups = _row_groups(rows, n_layers * n_experts * 2)
+    return _parquet((pa.Table.from_arrays(_columns(group, n_experts), schema=schema) for group in groups), schema)
 
 
 def decode(shards: Iterable[bytes]) -> TraceSet:
@@ -62,40 +51,59 @@ def decode(shards: Iterable[bytes]) -> TraceSet:
     Holds the result and one row group at a time. Raises DataError for bytes that are no trace shard, are damaged
     (page checksums are verified), or do not agree on the number of layers and experts.
     """
-    from mascing.schemas.tables import layer_column
-
-    z_TLE: np.ndarray[Any, np.dtype[np.float16]] | None = None
-    counts: list[int] = []
-    labels: list[int] = []
-    ids: list[str] = []
-    groups: list[str] = []
-    regions: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+    z_TLE: _HalfArray | None = None
+    samples = _Samples()
     for table, n_layers, n_experts in _tables(shards):
         if z_TLE is None:
             z_TLE = np.empty((0, n_layers, n_experts), np.float16)
         if z_TLE.shape[1:] != (n_layers, n_experts):
             raise DataError(f"trace shards of different models: {z_TLE.shape[1:]} and {(n_layers, n_experts)}")
-        start = z_TLE.shape[0]
-        # Grows in place (realloc), where a list of parts and a concatenation would hold everything twice.
-        z_TLE.resize((start + table.num_rows, n_layers, n_experts), refcheck=False)
-        for layer in range(n_layers):
-            z_TLE[start:, layer] = _float16(table.column(layer_column(layer)), n_experts)
-        firsts = np.flatnonzero(table.column("position").to_numpy() == 0)
-        counts += np.diff(np.append(firsts, table.num_rows)).tolist()
-        labels += table.column("label").to_numpy()[firsts].tolist()
-        ids += table.column("conversation_id").take(firsts).to_pylist()
-        groups += table.column("group_id").take(firsts).to_pylist()
-        regions.append(table.column("region").to_numpy())
-    if z_TLE is None or not ids:
+        _append_logits(z_TLE, table)
+        samples.append(table)
+    if z_TLE is None or not samples.ids:
         raise DataError("no traces: harvest at least one conversation")
-    return TraceSet(
-        z=torch.from_numpy(z_TLE),
-        offsets=offsets(counts),
-        labels=torch.tensor(labels, dtype=torch.long),
-        regions=torch.from_numpy(np.concatenate(regions)),
-        ids=ids,
-        groups=groups,
-    )
+    return samples.trace_set(z_TLE)
+
+
+@dataclass
+class _Samples:
+    """What the tables read so far say about their samples, apart from the logits."""
+
+    ids: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    regions: list[np.ndarray[Any, np.dtype[np.uint8]]] = field(default_factory=list)
+
+    def append(self, table: "pa.Table") -> None:
+        """Add the samples of a table; each starts at position 0."""
+        firsts = np.flatnonzero(table.column("position").to_numpy() == 0)
+        self.ids += table.column("conversation_id").take(firsts).to_pylist()
+        self.groups += table.column("group_id").take(firsts).to_pylist()
+        self.labels += table.column("label").to_numpy()[firsts].tolist()
+        self.counts += np.diff(np.append(firsts, table.num_rows)).tolist()
+        self.regions.append(table.column("region").to_numpy())
+
+    def trace_set(self, z_TLE: _HalfArray) -> TraceSet:
+        """The samples with their logits."""
+        return TraceSet(
+            z=torch.from_numpy(z_TLE),
+            offsets=offsets(self.counts),
+            labels=torch.tensor(self.labels, dtype=torch.long),
+            regions=torch.from_numpy(np.concatenate(self.regions)),
+            ids=self.ids,
+            groups=self.groups,
+        )
+
+
+def _append_logits(z_TLE: _HalfArray, table: "pa.Table") -> None:
+    """Grow the array in place (realloc) by the table's rows: a list of parts, concatenated, would hold them twice."""
+    from mascing.schemas.tables import layer_column
+
+    start, n_layers, n_experts = z_TLE.shape
+    z_TLE.resize((start + table.num_rows, n_layers, n_experts), refcheck=False)
+    for layer in range(n_layers):
+        z_TLE[start:, layer] = _float16(table.column(layer_column(layer)), n_experts)
 
 
 def _refuse_misshapen(row: SampleTrace, n_layers: int, n_experts: int) -> None:
@@ -123,11 +131,32 @@ def _row_groups(rows: Sequence[SampleTrace], token_bytes: int) -> Iterator[list[
         yield group
 
 
+def _parquet(tables: Iterable["pa.Table"], schema: "pa.Schema") -> bytes:
+    """One Parquet file with a row group per table."""
+    import pyarrow.parquet as pq
+
+    from mascing.schemas.tables import TRACES
+
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(
+        buffer,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=["conversation_id", "group_id"],
+        write_statistics=list(TRACES.names),
+        write_page_checksum=True,
+    ) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=table.num_rows)
+    return buffer.getvalue()
+
+
 def _columns(group: Sequence[SampleTrace], n_experts: int) -> list["pa.Array"]:
     import pyarrow as pa
 
     counts = np.array([row.z.shape[0] for row in group])
-    # One layer after another, so that each layer's bytes are one buffer that Arrow takes without a copy.
+    # Layer by layer, so that each layer's bytes are one buffer, which Arrow takes without a copy.
     z_LTE = torch.cat([row.z.permute(1, 0, 2) for row in group], dim=1).contiguous().numpy()
     n_tokens = z_LTE.shape[1]
     return [
@@ -141,7 +170,7 @@ def _columns(group: Sequence[SampleTrace], n_experts: int) -> list["pa.Array"]:
 
 
 def _tables(shards: Iterable[bytes]) -> Iterator[tuple["pa.Table", int, int]]:
-    """Each row group with the L and E of its shard."""
+    """Each row group as a table, with the L and E of its shard."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -162,14 +191,14 @@ def _stored_shape(schema: "pa.Schema") -> tuple[int, int]:
     try:
         n_layers, n_experts = int(metadata[b"n_layers"]), int(metadata[b"n_experts"])
     except (KeyError, ValueError) as error:
-        raise DataError("not a trace shard: its metadata does not tell the layers and experts") from error
+        raise DataError("not a trace shard: its metadata does not give the numbers of layers and experts") from error
     if not schema.equals(traces_schema(n_layers, n_experts), check_metadata=True):
-        raise DataError("not a trace shard of this version: other columns than expected")
+        raise DataError("not a trace shard of this version: its columns are not the expected ones")
     return n_layers, n_experts
 
 
-def _float16(column: "pa.ChunkedArray", n_experts: int) -> np.ndarray[Any, np.dtype[np.float16]]:
-    """A fixed-size binary column as float16 [T, E], a view where it is one chunk."""
+def _float16(column: "pa.ChunkedArray", n_experts: int) -> _HalfArray:
+    """A fixed-size binary column as float16 [T, E]; a view if the column is one chunk."""
     parts = [
         np.frombuffer(chunk.buffers()[1], np.float16, len(chunk) * n_experts, chunk.offset * 2 * n_experts)
         for chunk in column.chunks

@@ -1,6 +1,6 @@
-"""Traces: the raw router logits of labelled prompts, and what the methods ask of a collection of them.
+"""Traces: the raw router logits of labelled prompts, and what the methods need from a collection of them.
 
-Shapes: T token, L MoE layer, E expert, N sample; a TraceSet is ragged, the tokens of all its samples in one row.
+Shapes: T token, L MoE layer, E expert, N sample. A TraceSet is ragged: the tokens of all its samples are concatenated.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,10 +26,10 @@ class Traces(Protocol):
     """Labelled traces as the methods read them: in memory (`TraceSet`) or in stored shards (`StoredTraces`)."""
 
     def parts(self, order: torch.Generator | None = None) -> Iterator["TraceSet"]:
-        """All samples once, in parts that fit into memory: as they are stored, or in an order that ``order`` draws."""
+        """All samples once, in parts that fit into memory, in stored order or in an order that ``order`` draws."""
 
     def span(self, name: Span) -> "Traces":
-        """The same samples with the tokens of that span alone; what has none is refused when it is read."""
+        """The same samples with only the tokens of that span; reading a sample without any raises DataError."""
 
     def labelled(self, label: int) -> "Traces":
         """The samples of one class."""
@@ -39,35 +39,36 @@ class Traces(Protocol):
 
 
 def shuffled_batches(traces: Traces, size: int, order: torch.Generator) -> Iterator[tuple["TraceSet", Tensor]]:
-    """All samples once in random order: parts, and in each the indices of ``size`` samples at a time."""
+    """All samples once in random order: pairs of a part and the indices of up to ``size`` samples in it."""
     for part in traces.parts(order):
         for chosen in torch.randperm(len(part), generator=order).split(size):
             yield part, chosen
 
 
 def random_sample(traces: Traces, samples: int, tokens: int, order: torch.Generator) -> "TraceSet":
-    """As few samples, drawn at random, as hold at least ``samples`` samples and ``tokens`` tokens; or all of them.
+    """Draw samples at random until there are at least ``samples`` samples and ``tokens`` tokens, or none is left.
 
-    Reads every part once and keeps no more than what is drawn.
+    Reads every part once and holds only the drawn samples between parts.
     """
     drawn: list[tuple[float, TraceSet]] = []
     for part in traces.parts():
         keys = torch.rand(len(part), dtype=torch.float64, generator=order).tolist()
-        drawn = sorted(drawn + [(key, part.subset([place])) for place, key in enumerate(keys)], key=lambda one: one[0])
-        ends = torch.tensor([len(one.z) for _, one in drawn]).cumsum(0)
+        drawn += [(key, part.subset([index])) for index, key in enumerate(keys)]
+        drawn.sort(key=lambda keyed: keyed[0])
+        ends = torch.tensor([len(sample.z) for _, sample in drawn]).cumsum(0)
         drawn = drawn[: max(samples, 1 + int((ends < tokens).sum()))]
-    return joined([one for _, one in drawn])
+    return joined([sample for _, sample in drawn])
 
 
 def joined(sets: Sequence["TraceSet"]) -> "TraceSet":
     """The samples of all sets, in their order."""
     return TraceSet(
-        z=torch.cat([one.z for one in sets]),
-        offsets=offsets([count for one in sets for count in one.offsets.diff().tolist()]),
-        labels=torch.cat([one.labels for one in sets]),
-        regions=torch.cat([one.regions for one in sets]),
-        ids=[name for one in sets for name in one.ids],
-        groups=[group for one in sets for group in one.groups],
+        z=torch.cat([traces.z for traces in sets]),
+        offsets=offsets([count for traces in sets for count in traces.offsets.diff().tolist()]),
+        labels=torch.cat([traces.labels for traces in sets]),
+        regions=torch.cat([traces.regions for traces in sets]),
+        ids=[name for traces in sets for name in traces.ids],
+        groups=[group for traces in sets for group in traces.groups],
     )
 
 
@@ -82,7 +83,7 @@ def token_counts(traces: Traces) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class SampleTrace:
-    """The recorded tokens of one prompt: its final user turn, what follows it up to the reply, and the reply if asked.
+    """The recorded tokens of one prompt: its final user turn, the tokens up to the reply, and the reply if requested.
 
     ``z`` is float16 [T, L, E], often a view into the storage of a whole shard; ``regions`` is uint8 [T] with
     0 question, 1 prompt and 2 reply; ``label`` is 1 for positive and 0 for negative.
@@ -110,7 +111,7 @@ class TraceSet:
         return len(self.ids)
 
     def parts(self, order: torch.Generator | None = None) -> Iterator["TraceSet"]:
-        """Itself: it is in memory already."""
+        """Only itself, since it is in memory already."""
         del order
         yield self
 
@@ -120,26 +121,26 @@ class TraceSet:
 
     def relabelled(self, labels: Mapping[str, int]) -> "TraceSet":
         """The same samples with other labels, by conversation id."""
-        return replace(self, labels=torch.tensor([labels[one] for one in self.ids], dtype=torch.long))
+        return replace(self, labels=torch.tensor([labels[name] for name in self.ids], dtype=torch.long))
 
     def span(self, name: Span) -> "TraceSet":
-        """The same samples with the tokens of that span alone.
+        """The same samples with only the tokens of that span.
 
-        Raises DataError if a sample has none: of ``reply`` where replies were not harvested or not known.
+        Raises DataError if a sample has none, as for ``reply`` when replies were not harvested or are not known.
         """
         keep_T = _IN_SPAN[name](self.regions)
-        kept = self if keep_T.all() else self._with_tokens(keep_T)
-        missing = torch.nonzero(kept.offsets.diff() == 0).flatten().tolist()
+        traces = self if keep_T.all() else self._with_tokens(keep_T)
+        missing = torch.nonzero(traces.offsets.diff() == 0).flatten().tolist()
         if missing:
             raise DataError(
                 f"{len(missing)} of {len(self)} traces have no token of the span {name!r}, such as that of "
                 f"conversation {self.ids[missing[0]]!r}: the span `reply` needs `wanted` of every positive and "
                 "`unwanted` of every negative conversation; add them, or choose another span"
             )
-        return kept
+        return traces
 
     def sigma(self) -> Tensor:
-        """Standard deviation of z over the experts and the tokens before the reply of each layer: float32 [L]."""
+        """Standard deviation of each layer's z over its experts and the tokens before the reply: float32 [L]."""
         before_T = self.regions != REPLY
         by_layer = (self.z[before_T, layer].double() for layer in range(self.z.shape[1]))
         return torch.stack([z_TE.std(correction=0) for z_TE in by_layer]).float()
@@ -147,10 +148,12 @@ class TraceSet:
     def subset(self, keep: Sequence[int]) -> "TraceSet":
         """The samples at ``keep``, in that order."""
         spans = [(int(self.offsets[index]), int(self.offsets[index + 1])) for index in keep]
-        rows = torch.cat([torch.arange(a, b) for a, b in spans]) if spans else torch.zeros(0, dtype=torch.long)
+        rows = (
+            torch.cat([torch.arange(start, end) for start, end in spans]) if spans else torch.zeros(0, dtype=torch.long)
+        )
         return TraceSet(
             z=self.z[rows],
-            offsets=offsets([b - a for a, b in spans]),
+            offsets=offsets([end - start for start, end in spans]),
             labels=self.labels[list(keep)],
             regions=self.regions[rows],
             ids=[self.ids[index] for index in keep],
@@ -158,7 +161,7 @@ class TraceSet:
         )
 
     def padded(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        """z_NTLE float32 of the samples at ``indices``, zero after each one's end, and mask_NT, true on real tokens."""
+        """z_NTLE float32 of the samples at ``indices``, zero after their ends, and mask_NT, true on real tokens."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
         first, count = self.offsets[chosen], self.offsets[chosen + 1] - self.offsets[chosen]
         steps = torch.arange(int(count.max()) if len(chosen) else 0)
@@ -168,17 +171,17 @@ class TraceSet:
         return z_NTLE, mask_NT
 
     def _with_tokens(self, keep_T: Tensor) -> "TraceSet":
-        kept = torch.cat([torch.zeros(1, dtype=torch.long), keep_T.long().cumsum(0)])
+        n_before = torch.cat([torch.zeros(1, dtype=torch.long), keep_T.long().cumsum(0)])
         return TraceSet(
-            self.z[keep_T], kept[self.offsets], self.labels, self.regions[keep_T], list(self.ids), list(self.groups)
+            self.z[keep_T], n_before[self.offsets], self.labels, self.regions[keep_T], list(self.ids), list(self.groups)
         )
 
 
 def refuse_non_logits(parts: Sequence[Tensor]) -> None:
     """Raise DataError if the z_TLE parts together cannot be raw router logits.
 
-    Catches NaN and infinity, a layer in which no token prefers any expert, and probabilities or log-probabilities (of
-    a softmax, or of a sigmoid) recorded in place of logits: none of them can be steered by an additive bias.
+    Refuses NaN and infinity, a layer in which no token prefers any expert, and probabilities or log-probabilities (of
+    a softmax or a sigmoid) in place of logits. An additive bias can steer none of them.
     """
     if not sum(z_TLE.shape[0] for z_TLE in parts):
         raise DataError("no tokens were recorded")
@@ -187,7 +190,7 @@ def refuse_non_logits(parts: Sequence[Tensor]) -> None:
         low, high = (float(bound) for bound in z_TE.aminmax())
         if not (isfinite(low) and isfinite(high)):
             raise DataError(f"MoE layer {layer}: router logits are NaN or infinite; load the model in another dtype")
-        if _flat(z_TE[:16]) and _flat(z_TE):  # the first tokens settle it for any router that works
+        if _flat(z_TE[:16]) and _flat(z_TE):  # the first tokens decide it for any working router
             raise DataError(f"MoE layer {layer}: all router logits of a token are equal; nothing was recorded there")
         if low >= 0 and high <= 1:
             raise DataError(f"MoE layer {layer}: these are probabilities, not logits; record before the softmax")
@@ -200,5 +203,5 @@ def _flat(z_TE: Tensor) -> bool:
 
 
 def offsets(counts: Sequence[int]) -> Tensor:
-    """Where each of the samples of ``counts`` tokens starts, and where the last one ends: int64 [N+1]."""
+    """Start of each sample, given their token counts, and the end of the last: int64 [N+1]."""
     return torch.tensor([0, *counts], dtype=torch.long).cumsum(0)

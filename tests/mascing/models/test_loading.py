@@ -185,7 +185,7 @@ def only_pickled_weights(folder: Path) -> None:
         (edit_settings(model_type="invented"), "no causal language model of type 'invented'"),
         (
             edit_settings(model_type="invented", auto_map={"AutoModelForCausalLM": "code.Model"}),
-            "runs only by code in the checkpoint.*trust_remote_code: true",
+            "runs only with code in the checkpoint.*trust_remote_code: true",
         ),
         (edit_settings(hidden_size="wide"), "cannot be loaded.*hidden_size"),
         (edit_settings(hidden_size=64), "do not fit its config.json|cannot be loaded"),
