@@ -1,1 +1,1 @@
-"""Replies under masks, and how likely a model finds given replies."""
+"""Generate replies under masks, and compute the likelihood of given replies."""

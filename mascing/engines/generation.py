@@ -1,4 +1,4 @@
-"""Replies of a model, steered or not: batched, greedy or sampled, the same for the same conversations.
+"""Generate replies, steered or not: batched, greedy or sampled, and reproducible for equal conversations.
 
 Shape suffixes: B batch, T token, L MoE layer, E expert.
 """
@@ -23,26 +23,26 @@ from mascing.traces.recording import record
 def generate(
     loaded: Loaded, conversations: Sequence[Conversation], mask: Mask | None, generation: GenerationConfig
 ) -> list[str]:
-    """One reply a conversation, in the order given; ``mask`` None is the model as it is.
+    """Generate one reply per conversation, in order; with ``mask`` None the model is not steered.
 
-    Raises DataError if a conversation cannot be rendered, MaskError or SteeringError if the mask cannot be put in
-    force. Many masks on the same conversations share the rendering: see :func:`prompts_of` and :func:`complete`.
+    To render the same conversations once for many masks, use :func:`prompts_of` and :func:`complete`. Raises DataError
+    if a conversation cannot be rendered, MaskError or SteeringError if the mask cannot steer the model.
     """
     return complete(loaded, prompts_of(loaded, conversations, generation), mask, generation)
 
 
 def prompts_of(loaded: Loaded, conversations: Sequence[Conversation], generation: GenerationConfig) -> list[Prompt]:
-    """The rendered conversations, without the oldest tokens where prompt and reply would not fit into the context."""
+    """Render the conversations, dropping the oldest tokens where prompt and reply exceed the context."""
     context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     room = context - generation.max_new_tokens if context else None
     return [render(loaded.tokenizer, conversation, max_tokens=room) for conversation in conversations]
 
 
 def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, generation: GenerationConfig) -> list[str]:
-    """One reply a prompt, in the order given: greedy at temperature 0, else sampled by its conversation's id.
+    """Generate one reply per prompt, in order: greedy at temperature 0, else sampled with the conversation id as seed.
 
-    The prompts of a batch are ``batch_size`` neighbours in the order of length, longest first. Which they are depends
-    on the prompts alone, so the replies do not depend on where or beside what else this runs.
+    A batch holds ``batch_size`` prompts of neighbouring length, longest first. The prompts alone determine the batches,
+    so the replies do not depend on where this runs or what runs beside it.
     """
     replies = [""] * len(prompts)
     with (
@@ -60,12 +60,12 @@ def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, gener
 def complete_recorded(
     loaded: Loaded, prompts: Sequence[Prompt], masks: Sequence[Mask], generation: GenerationConfig
 ) -> list[tuple[str, Tensor]]:
-    """One reply a prompt, each under its own mask, and the routing that led to it, in the order given.
+    """Generate one reply per prompt, each under its own mask, and record its routing, in order.
 
-    The routing is float16 [T, L, E] on the host: the raw router logits of the final user turn and what follows it up
-    to the reply, before the mask is added to them. They are those of the generation itself, at no forward more.
+    The routing is float16 [T, L, E] on the host: the raw router logits, before the mask, from the final user turn up
+    to the reply. It is recorded during the generation, without a further forward pass.
     """
-    found: list[tuple[str, Tensor]] = [("", torch.empty(0))] * len(prompts)
+    replies: list[tuple[str, Tensor]] = [("", torch.empty(0))] * len(prompts)
     with _greedy(loaded, generation) as settings, torch.inference_mode():
         for batch in _batches(prompts, generation.batch_size):
             rows = [prompts[index] for index in batch]
@@ -74,13 +74,13 @@ def complete_recorded(
                 z_BTLE = trace.take().to("cpu", torch.float16)
             end = max(len(row.token_ids) for row in rows)
             for index, text, row, z_TLE in zip(batch, texts, rows, z_BTLE, strict=True):
-                # Cloned, so that a batch's replies and padding are not kept with it.
-                found[index] = text, z_TLE[end - len(row.token_ids) + row.question[0] : end].clone()
-    return found
+                # A view would keep the whole batch, replies and padding included, in memory.
+                replies[index] = text, z_TLE[end - len(row.token_ids) + row.question[0] : end].clone()
+    return replies
 
 
 def _batches(prompts: Sequence[Prompt], size: int) -> Iterator[list[int]]:
-    """Indices of ``size`` prompts at a time, the longest first."""
+    """Indices of the prompts in batches of ``size``, longest first."""
     lengths = [len(prompt.token_ids) for prompt in prompts]
     order = sorted(range(len(prompts)), key=lambda index: (-lengths[index], index))
     for start in range(0, len(order), size):
@@ -100,7 +100,7 @@ def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperatu
 
 
 def _left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Token ids and attention mask, [B, T]; the padding stands first, as generation continues at the end."""
+    """Token ids and attention mask, [B, T]; padded on the left, because generation continues at the end."""
     length = max(len(row) for row in rows)
     ids = [[pad_id] * (length - len(row)) + list(row) for row in rows]
     real = [[0] * (length - len(row)) + [1] * len(row) for row in rows]
@@ -108,16 +108,16 @@ def _left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.devic
 
 
 def _until(ends: set[int], row: list[int]) -> list[int]:
-    """The tokens before the first end: what follows is padding, which need not be a special token."""
-    return row[: next((place for place, token in enumerate(row) if token in ends), len(row))]
+    """The tokens before the first end token; the rest is padding, which need not be a special token."""
+    return row[: next((position for position, token in enumerate(row) if token in ends), len(row))]
 
 
 @contextmanager
 def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[Any]:
-    """Plain greedy decoding for the model, with the checkpoint's own end tokens.
+    """Set the model to plain greedy decoding with the checkpoint's own end tokens, then restore its settings.
 
-    generate() fills what is unset from the model's own settings, so these stand aside meanwhile: with them, the
-    penalties and lengths that a checkpoint recommends for sampling would change greedy replies.
+    generate() fills unset fields from the model's settings. The penalties and lengths that a checkpoint recommends for
+    sampling would change greedy replies, so they are replaced within the context.
     """
     from transformers import GenerationConfig as Settings
 

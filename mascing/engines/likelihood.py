@@ -1,4 +1,4 @@
-"""Teacher-forced replies: how likely the model finds given replies, with gradients through its routers.
+"""The likelihood of given replies by teacher forcing, with gradients through the routers.
 
 Shape suffixes: B row (a prompt with a reply), T token, R position before a reply token of any row, V vocabulary.
 """
@@ -19,9 +19,10 @@ from mascing.schemas.conversation import Conversation
 
 @dataclass(frozen=True)
 class ReplyBatch:
-    """Rows of one forward: token ids [B, T] padded on the right, and where each row's reply is.
+    """The rows of one forward pass: token ids [B, T] padded on the right, and the position of each reply.
 
-    ``before_R`` are the positions whose logits predict a reply token of at least one row; ``reply_BR`` tells of which.
+    ``before_R`` holds the positions whose logits predict a reply token of at least one row; ``reply_BR`` says of which
+    rows.
     """
 
     ids_BT: Tensor
@@ -31,16 +32,16 @@ class ReplyBatch:
     def log_likelihood(self, model: Any) -> Tensor:
         """log p(reply | prompt) of every row, float32 [B]; only the logits at ``before_R`` are computed."""
         device = model.get_input_embeddings().weight.device
-        # Over several devices the head is elsewhere than the embedding, and does not take positions from there.
-        kept = {} if _is_spread(model) else {"logits_to_keep": self.before_R.to(device)}
-        logits_BTV: Tensor = model(input_ids=self.ids_BT.to(device), use_cache=False, **kept).logits
-        logits_BRV = (logits_BTV if kept else logits_BTV[:, self.before_R.to(logits_BTV.device)]).float()
+        # On several devices the head is not where the embedding is, and does not accept positions from there.
+        keep = {} if _is_spread(model) else {"logits_to_keep": self.before_R.to(device)}
+        logits_BTV: Tensor = model(input_ids=self.ids_BT.to(device), use_cache=False, **keep).logits
+        logits_BRV = (logits_BTV if keep else logits_BTV[:, self.before_R.to(logits_BTV.device)]).float()
         target_BR = self.ids_BT[:, self.before_R + 1].to(logits_BRV.device)
         chosen_BR = logits_BRV.gather(-1, target_BR[..., None]).squeeze(-1) - logits_BRV.logsumexp(-1)
         return (chosen_BR * self.reply_BR.to(logits_BRV.device)).sum(dim=1)
 
     def margins(self, model: Any) -> Tensor:
-        """log p(first reply) - log p(second reply) of a batch's conversations, float32 [B / 2]."""
+        """log p(first reply) - log p(second reply) of each conversation, float32 [B / 2]."""
         first_B, second_B = self.log_likelihood(model).chunk(2)
         return first_B - second_B
 
@@ -48,23 +49,27 @@ class ReplyBatch:
 def contrast_batches(loaded: Loaded, contrast: Sequence[Conversation], batch_size: int) -> list[ReplyBatch]:
     """Batches of the wanted and the unwanted reply of every conversation that has both.
 
-    Raises DataError if none has.
+    Raises DataError if no conversation has both.
     """
-    pairs = [(asked, (asked.wanted, asked.unwanted)) for asked in contrast if asked.wanted and asked.unwanted]
+    pairs = [
+        (conversation, (conversation.wanted, conversation.unwanted))
+        for conversation in contrast
+        if conversation.wanted and conversation.unwanted
+    ]
     if not pairs:
         raise DataError("gradients need conversations with a `wanted` and an `unwanted` reply: there are none")
     return reply_batches(loaded, pairs, batch_size)
 
 
 def reply_batches(
-    loaded: Loaded, asked: Sequence[tuple[Conversation, tuple[str, ...]]], batch_size: int
+    loaded: Loaded, pairs: Sequence[tuple[Conversation, tuple[str, ...]]], batch_size: int
 ) -> list[ReplyBatch]:
-    """Batches of ``batch_size`` conversations of like length, one row for each of a conversation's replies.
+    """Batches of ``batch_size`` conversations of similar length, one row per reply.
 
-    Every conversation of ``asked`` has the same number of replies. The rows of a batch hold the first reply of all its
-    conversations, then the second of all, and so on. Raises DataError for what cannot be rendered.
+    ``pairs`` holds conversations with their replies, equally many for each. The rows of a batch hold the first reply of
+    all its conversations, then the second of all, and so on. Raises DataError if a conversation cannot be rendered.
     """
-    rendered = [_rendered(loaded, conversation, replies) for conversation, replies in asked]
+    rendered = [_rendered(loaded, conversation, replies) for conversation, replies in pairs]
     rendered.sort(key=lambda item: len(item[0]))
     chunks = [rendered[start : start + batch_size] for start in range(0, len(rendered), batch_size)]
     return [
@@ -80,7 +85,7 @@ def _is_spread(model: Any) -> bool:
 def _rendered(
     loaded: Loaded, conversation: Conversation, replies: Sequence[str]
 ) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
-    """Token ids of the prompt, without the oldest where prompt and reply exceed the context, and of each reply."""
+    """Token ids of the prompt, cut at its start if prompt and reply exceed the context, and of each reply."""
     ids = [tuple(loaded.tokenizer(reply, add_special_tokens=False)["input_ids"]) for reply in replies]
     context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
     room = context - max(map(len, ids)) if context else None

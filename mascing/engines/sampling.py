@@ -1,4 +1,4 @@
-"""Sampled replies that do not depend on the batch: every row draws from a generator of its own.
+"""Sampling that does not depend on the batch: each row draws from its own generator.
 
 Shape suffixes: B batch, V token of the vocabulary.
 """
@@ -13,9 +13,9 @@ from torch import Tensor
 class RowSampler:
     """Makes greedy decoding sample: adds Gumbel noise to the scores divided by the temperature.
 
-    The token with the highest sum is a draw from the softmax of the scores (Gumbel 1954). The noise of a row depends on
-    its name and the step alone, so steered and unsteered replies to one conversation share it as well, and a comparison
-    of both is less noisy. Called by ``generate`` as a logits processor.
+    The token with the highest sum is a draw from the softmax of the scores (Gumbel 1954). The noise of a row depends
+    only on its name and the step. Steered and unsteered replies to a conversation therefore share it, which makes their
+    comparison less noisy. ``generate`` calls this as a logits processor.
     """
 
     def __init__(self, names: Sequence[str], temperature: float) -> None:

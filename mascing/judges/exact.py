@@ -1,4 +1,4 @@
-"""The judge of right replies: those that equal the wanted one."""
+"""The exact judge: a reply must equal the wanted one."""
 
 from typing import Literal
 
@@ -12,7 +12,7 @@ from mascing.schemas.verdict import Verdict
 def exact_judge(config: ExactJudge) -> Judge:
     """A hit is a reply that equals the conversation's ``wanted`` reply up to white space.
 
-    The judge raises DataError for a conversation without one.
+    The judge raises DataError for a conversation without a ``wanted`` reply.
     """
 
     async def judge(conversation: Conversation, reply: str) -> Verdict:

@@ -1,4 +1,7 @@
-"""What a judge is: a function from a conversation and a reply to a verdict, made by a factory from its options."""
+"""The interface of a judge: a function from a conversation and a reply to a verdict.
+
+A factory makes the judge from its options.
+"""
 
 from collections.abc import Awaitable, Callable
 
@@ -6,7 +9,7 @@ from mascing.schemas.conversation import Conversation
 from mascing.schemas.verdict import Verdict
 
 Judge = Callable[[Conversation, str], Awaitable[Verdict]]
-"""``async (conversation, reply) -> Verdict``; many are awaited at once."""
+"""``async (conversation, reply) -> Verdict``; many calls are awaited at once."""
 
 
 def unscored() -> Verdict:
@@ -15,5 +18,5 @@ def unscored() -> Verdict:
 
 
 def spaced(text: str) -> str:
-    """The text with every run of white space as one space, and none around it."""
+    """The text with each run of white space replaced by one space, and stripped."""
     return " ".join(text.split())

@@ -1,4 +1,4 @@
-"""Verdicts on many replies at once, each by the judge of its conversation's set."""
+"""Judge many replies at once, each by the judge of its conversation's set."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.verdict import Verdict
 
-# Verdicts in the making at one time, so that a judge behind a network is neither flooded nor asked one by one.
+# Verdicts awaited at the same time: enough to keep a judge behind a network busy, few enough not to flood it.
 CONCURRENCY = 32
 
 
 def judge_all(
     behaviour: BehaviourConfig, conversations: Sequence[Conversation], replies: Sequence[str]
 ) -> list[Verdict]:
-    """A verdict on each reply by the judge of its conversation's set, in the order given.
+    """Judge each reply by the judge of its conversation's set, in order.
 
-    Not for use inside a running event loop. Raises DataError if replies are missing or a judge cannot work on a
+    Do not call it inside a running event loop. Raises DataError if replies are missing or a judge cannot judge a
     conversation.
     """
     if len(conversations) != len(replies):

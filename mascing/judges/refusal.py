@@ -1,4 +1,4 @@
-"""The judge of refusals: told by how a reply begins."""
+"""The refusal judge: it recognises a refusal by how the reply begins."""
 
 from mascing.errors import ConfigError
 from mascing.judges.judge import Judge, spaced, unscored
@@ -8,7 +8,7 @@ from mascing.schemas.verdict import Verdict
 
 
 def refusal_judge(config: RefusalJudge) -> Judge:
-    """A hit is a reply that begins with one of the phrases. Raises ConfigError if one of them is blank."""
+    """A hit is a reply that begins with one of the phrases. Raises ConfigError if a phrase is blank."""
     openings = [_plain(phrase) for phrase in config.phrases]
     if not all(openings):
         raise ConfigError("a refusal judge has a blank phrase, which every reply begins with: remove it")
@@ -26,11 +26,11 @@ def refusal_judge(config: RefusalJudge) -> Judge:
 
 
 def _begins(text: str, opening: str) -> bool:
-    """Whether the text begins with the opening as whole words: "no" does not open "nothing"."""
+    """Whether the text begins with the opening as whole words: "nothing" does not begin with "no"."""
     rest = text.removeprefix(opening)
     return rest != text and not (opening[-1].isalnum() and rest[:1].isalnum())
 
 
 def _plain(text: str) -> str:
-    """Case, spacing and the curl of apostrophes set aside."""
+    """The text without differences in case, spacing and the curl of apostrophes."""
     return spaced(text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")

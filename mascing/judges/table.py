@@ -1,7 +1,7 @@
-"""The table of judges: for each kind the model of its options, its factory and the version of its verdicts.
+"""The table of judges: each kind with the model of its options, its factory and the version of its verdicts.
 
-A judge that is not in the table is a factory of the user's own, by import path or entry point. The model of its options
-is the annotation of its one parameter; its version is its attribute ``version``, or 1.
+A judge that is not in the table is a user's factory, named by import path or entry point. The annotation of its single
+parameter is the model of its options; its attribute ``version``, or 1, is its version.
 """
 
 import inspect
@@ -23,8 +23,8 @@ from mascing.schemas.judges import ExactJudge, JudgeConfig, PluggedJudge, Refusa
 class JudgeKind:
     """A kind of judge.
 
-    ``factory`` takes the options, as a ``config`` or, where that is None, as a plain dict. ``version`` is raised
-    whenever the judge would give other verdicts on the same replies.
+    ``factory`` takes the options as a ``config``, or as a plain dict if that is None. Raise ``version`` whenever the
+    judge would give other verdicts on the same replies.
     """
 
     config: type[BaseModel] | None
@@ -39,13 +39,13 @@ JUDGES: Mapping[str, JudgeKind] = {
 
 
 def make_judge(config: JudgeConfig) -> Judge:
-    """The judge that the config describes. Raises ConfigError if there is none, or if it cannot tell anything."""
+    """Make the judge that the config describes. Raises ConfigError if there is none or its options are invalid."""
     kind = kind_of(config)
     return kind.factory(_options(config, kind))
 
 
 def completed_judge(config: JudgeConfig) -> JudgeConfig:
-    """The config with its options checked, and with the defaults of those that it leaves out.
+    """The config with its options checked and defaults filled in.
 
     Raises ConfigError if there is no such judge and OptionsError if the judge does not take the options.
     """
@@ -57,12 +57,12 @@ def completed_judge(config: JudgeConfig) -> JudgeConfig:
 
 
 def judge_identity(config: JudgeConfig) -> dict[str, Any]:
-    """All that determines a judge's verdicts on given replies, in plain JSON values."""
+    """Everything that determines a judge's verdicts on given replies, as plain JSON values."""
     return {"judge": completed_judge(config).model_dump(mode="json"), "version": kind_of(config).version}
 
 
 def kind_of(config: JudgeConfig) -> JudgeKind:
-    """The row of the table, or what the user's own factory says of itself. Raises ConfigError if there is neither."""
+    """The row of the table, or the kind of a user's factory. Raises ConfigError if there is neither."""
     return JUDGES[config.kind] if config.kind in JUDGES else _plugged(config.kind)
 
 
@@ -81,7 +81,7 @@ def _plugged(kind: str) -> JudgeKind:
 
 
 def _options(config: JudgeConfig, kind: JudgeKind) -> Any:
-    """What the factory takes."""
+    """The options in the form that the factory takes."""
     if not isinstance(config, PluggedJudge):
         return config
     return config.options if kind.config is None else checked(kind.config, config.options)

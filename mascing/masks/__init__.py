@@ -1,1 +1,1 @@
-"""The mask and its two rules, and what can be done with masks without a model: compose, compare, print, restrict."""
+"""The mask, its two rules, and the operations that need no model: compose, compare, print, restrict."""

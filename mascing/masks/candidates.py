@@ -1,4 +1,4 @@
-"""A candidate mask: what a method proposes, under the name of a cell of its grid, before any reply was judged."""
+"""A candidate mask: a method's proposal for one cell of its grid, before any reply is judged."""
 
 import json
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from mascing.routers.spec import RouterSpec
 
 @dataclass(frozen=True)
 class Candidate:
-    """One mask of ``method``; ``cell`` holds the hyper-parameters that made it, JSON values only."""
+    """One mask of ``method``; ``cell`` holds its hyper-parameters as JSON values."""
 
     method: str
     cell: dict[str, Any]
@@ -27,7 +27,7 @@ class Candidate:
 
 def to_bytes(candidates: Sequence[Candidate]) -> bytes:
     """All candidates in one safetensors file; equal candidates give equal bytes."""
-    tensors = {"described": _described(candidates)}
+    tensors = {"described": _description(candidates)}
     for number, candidate in enumerate(candidates):
         for name, tensor in candidate.mask.rule.tensors.items():
             tensors[f"{number}.{name}"] = tensor.contiguous()
@@ -35,17 +35,17 @@ def to_bytes(candidates: Sequence[Candidate]) -> bytes:
 
 
 def from_bytes(data: bytes) -> list[Candidate]:
-    """The candidates that ``to_bytes`` wrote; raises DataError for anything else."""
+    """Inverse of :func:`to_bytes`; raises DataError for any other bytes."""
     try:
         tensors = load(data)
-        described = json.loads(tensors.pop("described").numpy().tobytes())
-        return [_candidate(number, facts, tensors) for number, facts in enumerate(described)]
+        descriptions = json.loads(tensors.pop("described").numpy().tobytes())
+        return [_candidate(number, facts, tensors) for number, facts in enumerate(descriptions)]
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"not a file of candidate masks: {error}; run the optimise stage again") from error
 
 
-def _described(candidates: Sequence[Candidate]) -> Tensor:
-    # JSON bytes as a tensor, because `load` from bytes does not hand out the metadata of a safetensors file.
+def _description(candidates: Sequence[Candidate]) -> Tensor:
+    # JSON bytes as a tensor, because safetensors' `load` drops the metadata of a file.
     facts = [
         {
             "method": candidate.method,
@@ -60,6 +60,6 @@ def _described(candidates: Sequence[Candidate]) -> Tensor:
 
 
 def _candidate(number: int, facts: dict[str, Any], tensors: dict[str, Tensor]) -> Candidate:
-    named = {name: tensors[key] for name in TENSORS if (key := f"{number}.{name}") in tensors}
-    mask = Mask(RouterSpec.from_json(facts["spec"]), rule_of(named, facts["epsilon"]), facts["provenance"])
+    rule_tensors = {name: tensors[key] for name in TENSORS if (key := f"{number}.{name}") in tensors}
+    mask = Mask(RouterSpec.from_json(facts["spec"]), rule_of(rule_tensors, facts["epsilon"]), facts["provenance"])
     return Candidate(facts["method"], facts["cell"], mask)

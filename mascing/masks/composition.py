@@ -1,4 +1,4 @@
-"""Masks of several behaviours in one, and where they contradict each other.
+"""Compose the masks of several behaviours into one, and find where they contradict each other.
 
 Shape suffixes: M mask, L MoE layer, E expert.
 """
@@ -20,11 +20,11 @@ NAME = "composition"
 
 @dataclass(frozen=True)
 class Conflict:
-    """An expert about which the masks disagree, or for which a layer has no room.
+    """An expert that the masks disagree about, or that its layer has no room to force.
 
-    ``layer`` is the layer's depth in the model. ``asked`` is what each mask does to the expert (a bias, or +1 for
-    activated and -1 for deactivated, 0 for nothing), ``left`` what the composed mask does. ``crowded`` if all masks
-    agree and the layer cannot force that many experts.
+    ``layer`` is the layer's depth in the model. ``asked`` holds what each mask does to the expert: its bias, or +1 for
+    activated, -1 for deactivated and 0 for neither. ``left`` is what the composed mask does. ``crowded`` means that
+    the masks agree, but the layer cannot force that many experts.
     """
 
     layer: int
@@ -44,12 +44,12 @@ class Composition:
 
 
 def compose(masks: Sequence[Mask]) -> Composition:
-    """All of ``masks`` in one: the sum of their biases, or all that they activate and deactivate.
+    """Compose ``masks`` into one: the sum of their biases, or the union of their activated and deactivated experts.
 
-    Override masks: an expert that one mask activates and another deactivates is left alone, as equal biases of
-    opposite sign would leave it; a layer with more activated experts than top-k, or too many deactivated ones, keeps
-    those of the strongest priority. The largest epsilon holds. Raises MaskError for fewer than two masks, masks of
-    different models, or of different rules.
+    An expert that one override mask activates and another deactivates is left alone, as equal biases of opposite sign
+    would leave it. A layer with more activated experts than top-k, or too many deactivated ones, keeps those with the
+    strongest priority. The composed mask has the largest epsilon. Raises MaskError for fewer than two masks, or for
+    masks of different models or different rules.
     """
     if len(masks) < 2:
         raise MaskError("composing takes at least two masks")
@@ -67,9 +67,9 @@ def compose(masks: Sequence[Mask]) -> Composition:
         )
     spec = masks[0].spec
     mask = _summed(biases, spec, provenance) if biases else _united(overrides, spec, provenance)
-    asked_MLE = torch.stack([mask.rule.signed_LE for mask in masks])
-    shared_LE = (asked_MLE != 0).sum(0) > 1
-    return Composition(mask, int(shared_LE.sum()), tuple(_conflicts(asked_MLE, mask)))
+    effect_MLE = torch.stack([mask.rule.signed_LE for mask in masks])
+    shared_LE = (effect_MLE != 0).sum(0) > 1
+    return Composition(mask, int(shared_LE.sum()), tuple(_conflicts(effect_MLE, mask)))
 
 
 def _refuse_another_model(number: int, mask: Mask, first: Mask) -> None:
@@ -94,7 +94,7 @@ def _united(rules: Sequence[OverrideRule], spec: RouterSpec, provenance: dict[st
     off_MLE = torch.stack([rule.deactivated_LE for rule in rules])
     priority_MLE = torch.stack([rule.priority_LE for rule in rules])
     on_LE, off_LE = on_MLE.any(0), off_MLE.any(0)
-    # The priority of an expert is the strongest that a mask which moves it has.
+    # An expert takes the strongest priority among the masks that move it.
     highest_LE = torch.where(on_MLE, priority_MLE, -torch.inf).amax(0)
     lowest_LE = torch.where(off_MLE, priority_MLE, torch.inf).amin(0)
     priority_LE = torch.where(on_LE, highest_LE, torch.where(off_LE, lowest_LE, priority_MLE.mean(0)))
@@ -102,16 +102,16 @@ def _united(rules: Sequence[OverrideRule], spec: RouterSpec, provenance: dict[st
     return Mask.from_override(on_LE & ~off_LE, off_LE & ~on_LE, priority_LE, spec, epsilon, provenance)
 
 
-def _conflicts(asked_MLE: Tensor, mask: Mask) -> list[Conflict]:
-    left_LE = mask.rule.signed_LE
-    opposed_LE = (asked_MLE > 0).any(0) & (asked_MLE < 0).any(0)
-    crowded_LE = (asked_MLE != 0).any(0) & (left_LE == 0) & ~opposed_LE
+def _conflicts(effect_MLE: Tensor, mask: Mask) -> list[Conflict]:
+    composed_LE = mask.rule.signed_LE
+    opposed_LE = (effect_MLE > 0).any(0) & (effect_MLE < 0).any(0)
+    crowded_LE = (effect_MLE != 0).any(0) & (composed_LE == 0) & ~opposed_LE
     return [
         Conflict(
             layer=mask.spec.layer_ids[layer],
             expert=expert,
-            asked=tuple(asked_MLE[:, layer, expert].tolist()),
-            left=float(left_LE[layer, expert]),
+            asked=tuple(effect_MLE[:, layer, expert].tolist()),
+            left=float(composed_LE[layer, expert]),
             crowded=bool(crowded_LE[layer, expert]),
         )
         for layer, expert in (opposed_LE | crowded_LE).nonzero().tolist()

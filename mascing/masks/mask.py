@@ -1,4 +1,4 @@
-"""A mask: what is done to the router logits of one model, as an artefact with its provenance."""
+"""A mask: an edit of one model's router logits, stored with its provenance."""
 
 import hashlib
 import json
@@ -23,11 +23,11 @@ FORMAT = "mascing-mask-1"
 
 @dataclass(frozen=True, eq=False)
 class Mask:
-    """One reconfiguration of one model's routers; make it with :meth:`from_bias` or :meth:`from_override`.
+    """A reconfiguration of one model's routers; create it with :meth:`from_bias` or :meth:`from_override`.
 
-    ``rule`` says what is done to the router logits of each MoE layer and expert. Two masks are equal if their digests
-    are. Raises MaskError for a rule of another shape than the model's [L, E], or one that forces more experts than a
-    layer can take.
+    ``rule`` says how the mask edits the router logits of each MoE layer and expert. Two masks are equal if their
+    digests are. Raises MaskError if the rule's shape differs from the model's [L, E], or if it forces more experts
+    than a layer allows.
     """
 
     spec: RouterSpec
@@ -46,7 +46,7 @@ class Mask:
     def from_bias(cls, bias: Tensor, spec: RouterSpec, provenance: Mapping[str, Any] | None = None) -> "Mask":
         """A mask that adds ``bias`` [L, E] to the router logits before selection.
 
-        Raises MaskError for another shape than the spec's, NaN or infinity.
+        Raises MaskError if the shape differs from the spec's, or for NaN or infinity.
         """
         return cls(spec, BiasRule(bias.detach().to("cpu", torch.float32).clone()), dict(provenance or {}))
 
@@ -60,22 +60,23 @@ class Mask:
         epsilon: float = 1e-2,
         provenance: Mapping[str, Any] | None = None,
     ) -> "Mask":
-        """A mask that forces experts on and off; all of [L, E], ``priority`` is the risk difference.
+        """A mask that forces experts on and off.
 
-        A layer keeps at most top-k activated experts, those of the highest priority, and at most E - top-k
-        deactivated ones, those of the lowest: top-k experts must remain. Raises MaskError if an expert is both.
+        All tensors are [L, E]; ``priority`` is the risk difference. A layer keeps at most top-k activated experts,
+        those with the highest priority. It keeps at most E - top-k deactivated ones, those with the lowest, so that
+        top-k experts remain. Raises MaskError if an expert is both activated and deactivated.
         """
-        asked = OverrideRule(
+        requested = OverrideRule(
             activated.detach().cpu().bool(),
             deactivated.detach().cpu().bool(),
             priority.detach().to("cpu", torch.float32).clone(),
             float(epsilon),
         )
-        return cls(spec, asked.capped(spec.top_k, spec.n_experts - spec.top_k), dict(provenance or {}))
+        return cls(spec, requested.capped(spec.top_k, spec.n_experts - spec.top_k), dict(provenance or {}))
 
     @property
     def entries(self) -> int:
-        """Number of entries that do something: non-zero biases, or activated and deactivated experts."""
+        """Number of entries with an effect: non-zero biases, or activated and deactivated experts."""
         return int(self.rule.entries_LE.sum())
 
     @property
@@ -92,27 +93,27 @@ class Mask:
     def to_bytes(self) -> bytes:
         """The mask as one safetensors file; equal masks give equal bytes."""
         tensors = {name: tensor.contiguous() for name, tensor in self.rule.tensors.items()}
-        about = {
+        description = {
             "format": FORMAT,
             "spec": self.spec.to_json(),
             "epsilon": self.rule.epsilon,
             "provenance": self.provenance,
         }
-        # One metadata key, because safetensors does not promise an order of several.
-        return bytes(save_tensors(tensors, metadata={"mascing": json.dumps(about, sort_keys=True)}))
+        # A single metadata key, because safetensors does not guarantee the order of several.
+        return bytes(save_tensors(tensors, metadata={"mascing": json.dumps(description, sort_keys=True)}))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Mask":
-        """Inverse of :meth:`to_bytes`. Raises MaskError if the bytes are no mask."""
+        """Inverse of :meth:`to_bytes`. Raises MaskError if the bytes are not a mask."""
         try:
             tensors = load_tensors(data)
-            about = json.loads(_metadata(data)["mascing"])
+            description = json.loads(_metadata(data)["mascing"])
         except (SafetensorError, KeyError, ValueError, struct.error) as error:
             raise MaskError(f"not a mask: {error!r}. A mask is a safetensors file that Mask.save wrote") from error
-        if about.get("format") != FORMAT:
-            raise MaskError(f"the mask has format {about.get('format')!r}; this version reads {FORMAT!r}")
-        rule = rule_of({name: tensors[name] for name in TENSORS if name in tensors}, about["epsilon"])
-        return cls(RouterSpec.from_json(about["spec"]), rule, about["provenance"])
+        if description.get("format") != FORMAT:
+            raise MaskError(f"the mask has format {description.get('format')!r}; this version reads {FORMAT!r}")
+        rule = rule_of({name: tensors[name] for name in TENSORS if name in tensors}, description["epsilon"])
+        return cls(RouterSpec.from_json(description["spec"]), rule, description["provenance"])
 
     def save(self, url: str) -> None:
         """Write the mask to a local path or any fsspec URL (``s3://bucket/mask.safetensors``).
@@ -132,7 +133,7 @@ class Mask:
 
     @classmethod
     def load(cls, url: str) -> "Mask":
-        """Read a mask from a local path or any fsspec URL. Raises MaskError if there is none or it is no mask."""
+        """Read a mask from a local path or any fsspec URL. Raises MaskError if there is none or it is not a mask."""
         try:
             if "://" not in url:
                 return cls.from_bytes(Path(url).read_bytes())

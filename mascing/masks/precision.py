@@ -1,4 +1,4 @@
-"""Circuit precision: how much of a mask lies on a circuit that is known to cause the behaviour.
+"""Circuit precision: the share of a mask that lies on a circuit known to cause the behaviour.
 
 Shape suffixes: L MoE layer, E expert.
 """
@@ -13,16 +13,16 @@ from mascing.masks.rules import BiasRule, OverrideRule, Rule
 def circuit_precision(mask: Mask, truth_LE: Tensor) -> float:
     """Share of the mask's strongest entries that are planted, with the right sign.
 
-    ``truth_LE`` [L, E] is positive on the planted experts to raise, negative on those to lower, 0 elsewhere. As many
-    entries count as are planted (fewer if the mask has fewer); a mask without entries has precision 0. The strength
-    of an additive mask's entry is its bias; that of an override mask's its risk difference, activated entries
-    positive and deactivated ones negative. Raises MaskError if the shapes differ.
+    ``truth_LE`` [L, E] is positive on the planted experts to raise, negative on those to lower, 0 elsewhere. The number
+    of entries counted is the number planted, or all of the mask's if it has fewer; a mask without entries has
+    precision 0. The strength of an additive entry is its bias. The strength of an override entry is its risk
+    difference, positive if activated and negative if deactivated. Raises MaskError if the shapes differ.
     """
     return map_precision(_signed_strength(mask.rule), truth_LE)
 
 
 def map_precision(strength_LE: Tensor, truth_LE: Tensor) -> float:
-    """The same for any map of signed strengths [L, E], such as an attribution."""
+    """Circuit precision of any map of signed strengths [L, E], such as an attribution."""
     if strength_LE.shape != truth_LE.shape:
         raise MaskError(f"mask of shape {tuple(strength_LE.shape)} and truth of shape {tuple(truth_LE.shape)} differ")
     strength, truth = strength_LE.flatten(), truth_LE.flatten()

@@ -23,7 +23,7 @@ class BiasRule:
 
     bias_LE: Tensor
     name: ClassVar[Literal["bias"]] = "bias"
-    # A bias has no step. Files of masks name one for every rule, and the digests on cards are taken over it.
+    # A bias has no step, but mask files store one for every rule and the digests on cards include it.
     epsilon: ClassVar[float] = 1e-2
 
     def __post_init__(self) -> None:
@@ -36,12 +36,12 @@ class BiasRule:
 
     @property
     def entries_LE(self) -> Tensor:
-        """The experts that the rule does something to: bool [L, E]."""
+        """The experts that the rule changes: bool [L, E]."""
         return self.bias_LE != 0
 
     @property
     def signed_LE(self) -> Tensor:
-        """What is done to each expert: its bias, float32 [L, E]."""
+        """The effect on each expert: its bias, float32 [L, E]."""
         return self.bias_LE
 
     def strength_LE(self, sigma_L: Tensor) -> Tensor:
@@ -49,11 +49,11 @@ class BiasRule:
         return self.bias_LE.abs() / sigma_L[:, None]
 
     def restricted(self, keep_LE: Tensor) -> "BiasRule":
-        """The rule for the experts of ``keep_LE`` alone."""
+        """The rule restricted to the experts of ``keep_LE``."""
         return BiasRule(self.bias_LE * keep_LE)
 
     def moved(self, places_LE: Tensor) -> "BiasRule":
-        """The rule with what it does to each expert done to the expert at ``places_LE``, int64, of the same layer."""
+        """The rule with each expert's effect moved to the expert at ``places_LE``, int64, of the same layer."""
         return BiasRule(_moved(self.bias_LE, places_LE))
 
 
@@ -61,9 +61,9 @@ class BiasRule:
 class OverrideRule:
     """The override rule (SteerMoE): forces experts above the best router logit of a token, or below its worst.
 
-    ``activated_LE`` and ``deactivated_LE`` are bool, ``priority_LE``, float32, is the risk difference, ``epsilon`` the
-    step beyond the best and the worst logit. Raises MaskError for tensors of different shapes, an expert that is both
-    activated and deactivated, a priority that is NaN or infinite, or a step that is not positive and finite.
+    ``activated_LE`` and ``deactivated_LE`` are bool. ``priority_LE``, float32, is the risk difference. ``epsilon`` is
+    the step beyond the best and the worst logit. Raises MaskError for tensors of different shapes, an expert that is
+    both activated and deactivated, a priority that is NaN or infinite, or a step that is not positive and finite.
     """
 
     activated_LE: Tensor
@@ -89,12 +89,12 @@ class OverrideRule:
 
     @property
     def entries_LE(self) -> Tensor:
-        """The experts that the rule does something to: bool [L, E]."""
+        """The experts that the rule changes: bool [L, E]."""
         return self.activated_LE | self.deactivated_LE
 
     @property
     def signed_LE(self) -> Tensor:
-        """What is done to each expert: +1 activated, -1 deactivated, 0 left alone, float32 [L, E]."""
+        """The effect on each expert: +1 activated, -1 deactivated, 0 left alone, float32 [L, E]."""
         return self.activated_LE.float() - self.deactivated_LE.float()
 
     def strength_LE(self, sigma_L: Tensor) -> Tensor:
@@ -102,16 +102,16 @@ class OverrideRule:
         return self.priority_LE.abs()
 
     def restricted(self, keep_LE: Tensor) -> "OverrideRule":
-        """The rule for the experts of ``keep_LE`` alone; all keep their priority."""
+        """The rule restricted to the experts of ``keep_LE``; all experts keep their priority."""
         return replace(self, activated_LE=self.activated_LE & keep_LE, deactivated_LE=self.deactivated_LE & keep_LE)
 
     def moved(self, places_LE: Tensor) -> "OverrideRule":
-        """The rule with what it does to each expert done to the expert at ``places_LE``, int64, of the same layer."""
+        """The rule with each expert's effect moved to the expert at ``places_LE``, int64, of the same layer."""
         activated_LE, deactivated_LE, priority_LE = (_moved(tensor, places_LE) for tensor in self.tensors.values())
         return OverrideRule(activated_LE, deactivated_LE, priority_LE, self.epsilon)
 
     def capped(self, most_activated: int, most_deactivated: int) -> "OverrideRule":
-        """At most so many experts of each layer: those of the highest priority on, those of the lowest off."""
+        """The rule with a maximum per layer: the highest priorities stay activated, the lowest stay deactivated."""
         return replace(
             self,
             activated_LE=strongest(self.activated_LE, self.priority_LE, most_activated),
@@ -122,11 +122,11 @@ class OverrideRule:
 Rule: TypeAlias = BiasRule | OverrideRule
 
 TENSORS = ("bias", "activated", "deactivated", "priority")
-"""Names of the tensors of a rule in a file, of whichever rule."""
+"""Names of the tensors in a file, of both rules."""
 
 
 def rule_of(tensors: Mapping[str, Tensor], epsilon: float) -> Rule:
-    """The rule that has these tensors, by their names in a file. Raises MaskError if neither rule has just these."""
+    """The rule with these tensors, by their names in a file. Raises MaskError if they fit neither rule exactly."""
     match sorted(tensors):
         case ["bias"]:
             return BiasRule(tensors["bias"])

@@ -1,4 +1,4 @@
-"""Experts taken out of selection, a few or many, in an order: what an audit turns off.
+"""Suppression: the order in which an audit turns experts off, and the mask that does it.
 
 Shape suffixes: L MoE layer, E expert.
 """
@@ -18,9 +18,9 @@ Place = tuple[int, int]
 
 
 def suppression_order(score_LE: Tensor, routers: Sequence[Router]) -> list[Place]:
-    """Experts by falling score, such that any first n of them can be off at once.
+    """Experts by descending score, such that the first n can be off at once for every n.
 
-    An expert is passed over where its layer, or its layer's groups, would be left with fewer than top-k experts.
+    The order skips an expert if its layer, or the groups of its layer, would be left with fewer than top-k experts.
     """
     off_LE = torch.zeros_like(score_LE, dtype=torch.bool)
     order = []
@@ -35,7 +35,7 @@ def suppression_order(score_LE: Tensor, routers: Sequence[Router]) -> list[Place
 
 
 def suppressing(order: Sequence[Place], n: int, spec: RouterSpec) -> Mask:
-    """The override mask that never selects the first ``n`` experts of an order. Raises DataError if it has fewer."""
+    """The override mask that turns off the first ``n`` experts of an order. Raises DataError if it has fewer."""
     if n > len(order):
         raise DataError(
             f"{n} experts cannot be off at once: each layer keeps top-{spec.top_k}, so at most {len(order)} of "

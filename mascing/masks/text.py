@@ -1,4 +1,4 @@
-"""Masks as text: what one holds, what changed between two, and where those that were composed contradict each other.
+"""Masks as text: a description, the difference between two masks, and the conflicts of a composition.
 
 Shapes: L MoE layer, E expert.
 """
@@ -20,7 +20,7 @@ _KINDS = ("added", "removed", "flipped", "stronger", "weaker", "replaced")
 
 
 def description(mask: Mask) -> str:
-    """The mask's model, rule, provenance and entries, a line a layer."""
+    """The mask's model, rule, provenance and entries, one line per layer."""
     spec = mask.spec
     lines = [
         f"digest      {mask.digest}",
@@ -41,8 +41,8 @@ def description(mask: Mask) -> str:
 def difference(a: Mask, b: Mask) -> str:
     """What changed from ``a`` to ``b``: provenance, then the changed experts of each layer by kind of change.
 
-    An expert is added, removed, flipped (the opposite is done to it), stronger or weaker; replaced where the masks
-    are of different rules. Raises MaskError if the masks are for models of different shape.
+    The kinds are added, removed, flipped (now moved the opposite way), stronger and weaker, and replaced if the masks
+    have different rules. Raises MaskError if the masks are for models of different shape.
     """
     if (a.spec.layer_ids, a.spec.n_experts) != (b.spec.layer_ids, b.spec.n_experts):
         raise MaskError(
@@ -56,37 +56,37 @@ def difference(a: Mask, b: Mask) -> str:
 
 
 def conflict_report(composed: Composition, names: Sequence[str]) -> str:
-    """How the parts, by name, get on: what they share, and each expert that they disagree about, layer by layer."""
+    """What the named parts share, and each expert that they disagree about, layer by layer."""
     mask, conflicts = composed.mask, composed.conflicts
     lines = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
-    shared = _number(composed.shared, "expert is", "experts are")
-    lines.append(f"{_number(mask.entries, 'entry', 'entries')}; {shared} moved by more than one mask")
+    shared = _counted(composed.shared, "expert is", "experts are")
+    lines.append(f"{_counted(mask.entries, 'entry', 'entries')}; {shared} moved by more than one mask")
     if not conflicts:
         return "\n".join([*lines, "no conflicts"])
     crowded = sum(conflict.crowded for conflict in conflicts)
-    said = [
+    causes = [
         *([f"{len(conflicts) - crowded} pulled both ways"] if crowded < len(conflicts) else []),
         *([f"{crowded} beyond what a layer can force"] if crowded else []),
     ]
-    lines += [f"{_number(len(conflicts), 'conflict', 'conflicts')}: {', '.join(said)}", ""]
+    lines += [f"{_counted(len(conflicts), 'conflict', 'conflicts')}: {', '.join(causes)}", ""]
     return "\n".join([*lines, *(_conflict(conflict, mask) for conflict in conflicts)])
 
 
-def _number(n: int, one: str, several: str) -> str:
-    return f"{n} {one if n == 1 else several}"
+def _counted(n: int, singular: str, plural: str) -> str:
+    return f"{n} {singular if n == 1 else plural}"
 
 
 def _conflict(conflict: Conflict, mask: Mask) -> str:
-    """One conflict: what each mask asks for, by its number, and what the composed mask does."""
+    """One conflict: the effect of each mask, by its number, and that of the composed mask."""
     names = {1.0: "on", -1.0: "off", 0.0: "left alone"} if isinstance(mask.rule, OverrideRule) else {}
-    asked = ", ".join(
+    effects = ", ".join(
         f"{number}: {names.get(value, f'{value:+.3f}')}"
         for number, value in enumerate(conflict.asked, start=1)
         if value
     )
     left = names.get(conflict.left, f"{conflict.left:+.3f}")
     why = " (the layer is full)" if conflict.crowded else ""
-    return f"layer {conflict.layer:>2}  expert {conflict.expert:>3}  {asked} -> {left}{why}"
+    return f"layer {conflict.layer:>2}  expert {conflict.expert:>3}  {effects} -> {left}{why}"
 
 
 def _changed_facts(a: Mask, b: Mask) -> Iterator[str]:
@@ -111,9 +111,9 @@ def _changed_layers(a: Mask, b: Mask) -> Iterator[str]:
         counts.update(kind for kind, _ in changes)
         label = f"layer {depth:>2}  "
         for kind in _KINDS:
-            said = [text for of, text in changes if of == kind]
-            if said:
-                yield from _folded(f"{label}{kind:<9} ", said)
+            texts = [text for change_kind, text in changes if change_kind == kind]
+            if texts:
+                yield from _folded(f"{label}{kind:<9} ", texts)
                 label = " " * len(label)
     kinds = [f"{counts[kind]} {kind}" for kind in _KINDS if counts[kind]]
     total = a.spec.n_layers * a.spec.n_experts
@@ -122,7 +122,7 @@ def _changed_layers(a: Mask, b: Mask) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What a mask does to one expert: by which rule, how strongly and in which direction, and in words."""
+    """The effect of a mask on one expert: its rule, strength and direction, and the effect as text."""
 
     rule: str
     value: float
@@ -131,7 +131,7 @@ class _Entry:
 
 
 def _entries(mask: Mask, layer: int) -> dict[int, _Entry]:
-    """Expert -> what the mask does to it, for the experts that it does something to."""
+    """The mask's effect by expert, for the experts that it changes."""
     match mask.rule:
         case BiasRule(bias_LE):
             values = enumerate(bias_LE[layer].tolist())
@@ -148,7 +148,7 @@ def _forced(rule: OverrideRule, layer: int, expert: int) -> _Entry:
 
 
 def _changes(before: dict[int, _Entry], after: dict[int, _Entry]) -> Iterator[tuple[str, str]]:
-    """The kind of each expert's change, with the change in words."""
+    """The kind of each expert's change, and the change as text."""
     for expert in sorted(before.keys() | after.keys()):
         if expert not in before:
             yield "added", f"{expert}: {after[expert].text}"
@@ -175,14 +175,14 @@ def _rule(mask: Mask) -> str:
 
 
 def _fact(name: str, value: object) -> Iterator[str]:
-    """A fact of the provenance: a line, or one line a row where it is a table."""
+    """A provenance fact: one line, or one line per row if it is a table."""
     if not _is_table(value):
         yield f"{name:<11} {_value(value)}"
         return
     assert isinstance(value, list)
     for number, row in enumerate(value):
-        said = ", ".join(f"{key} {_value(item)}" for key, item in row.items() if not _is_table(item))
-        yield f"{name if number == 0 else '':<11} {said}"
+        cells = ", ".join(f"{key} {_value(item)}" for key, item in row.items() if not _is_table(item))
+        yield f"{name if number == 0 else '':<11} {cells}"
 
 
 def _is_table(value: object) -> bool:
@@ -194,8 +194,8 @@ def _value(value: Any) -> str:
 
 
 def _folded(label: str, items: Sequence[str]) -> list[str]:
-    """The items behind a label, on as many lines as they need."""
-    # No break inside an item: its own spaces are held together while the text is folded.
+    """The items after a label, wrapped onto as many lines as they need."""
+    # Null characters replace the spaces inside an item while the text is wrapped, so that no item breaks.
     text = ", ".join(item.replace(" ", "\0") for item in items)
     lines = textwrap.wrap(
         text, _WIDTH, initial_indent=label, subsequent_indent=" " * len(label), break_on_hyphens=False

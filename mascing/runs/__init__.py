@@ -1,1 +1,1 @@
-"""What a run left and how it is read back: stage outputs, channels, addresses of masks."""
+"""The outputs of a run and how to read them: stage outputs, channels, addresses of masks."""

@@ -1,4 +1,4 @@
-"""Names of the files in the stages' outputs, one place for those who write and those who read them."""
+"""Names of the files in stage outputs, shared by writers and readers."""
 
 from mascing.schemas.conversation import Split
 from mascing.schemas.methods import Span
@@ -16,12 +16,12 @@ def conversations_file(split: Split) -> str:
 
 
 def traces_prefix(split: Split) -> str:
-    """What the names of a split's trace shards begin with."""
+    """The prefix of the names of a split's trace shards."""
     return f"traces-{split}-"
 
 
 def surrogate_prefix(span: Span) -> str:
-    """What the names of a span's surrogates begin with; no span's name begins another one followed by a dash."""
+    """The prefix of the names of a span's surrogates; no span's name starts with another span's and a dash."""
     return f"surrogate-{span}-"
 
 
@@ -31,7 +31,7 @@ def candidates_file(method: str) -> str:
 
 
 def verdicts_file(method: str) -> str:
-    """The verdicts on a method's pick, or on the baseline, over the test split."""
+    """The verdicts on a method's selected mask, or on the baseline, over the test split."""
     return f"verdicts-{method}.parquet"
 
 

@@ -1,4 +1,4 @@
-"""The last run under a storage URL: its configuration, and the manifest of each stage that it finished."""
+"""The last run under a storage URL: its configuration, and the manifest of each finished stage."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ class RunInputs(Frozen):
 
 
 def stages_at(storage: Storage, prefixes: Mapping[str, str]) -> RunStages:
-    """The manifests under ``prefixes``, by stage. Raises DataError if one is gone, StorageError if it is damaged."""
+    """The manifests under ``prefixes``, by stage. Raises DataError if one is missing, StorageError if it is damaged."""
     return RunStages.model_validate({stage: _manifest(storage, stage, prefix) for stage, prefix in prefixes.items()})
 
 

@@ -1,4 +1,4 @@
-"""What the stages of a run left, as the values that whoever comes after works with.
+"""Read the outputs of a run's stages as the values that later stages work with.
 
 Shapes: L MoE layer, E expert.
 """
@@ -78,7 +78,7 @@ def sigma_of(harvested: Harvested) -> Tensor:
 
 
 def traces_of(storage: Storage, harvested: Harvested, split: Split) -> StoredTraces:
-    """The traces of a split, in the order of its conversations, read when they are needed."""
+    """The traces of a split, in the order of its conversations, read on demand."""
     prefix = traces_prefix(split)
     sizes = {shard.name: shard.bytes for shard in harvested.shards if shard.name.startswith(prefix)}
     return StoredTraces(lambda name: read_shard(storage, harvested, name), sizes)
@@ -106,7 +106,7 @@ def candidates_of(storage: Storage, optimised: Optimised) -> list[Candidate]:
 
 
 def attribution_of(storage: Storage, optimised: Optimised) -> Tensor | None:
-    """The effect of every expert on the margin, in nats a logit, float32 [L, E]; None where none was computed."""
+    """The effect of every expert on the margin, in nats per logit, float32 [L, E]; None if none was computed."""
     if not _has(optimised, ATTRIBUTION):
         return None
     return _tensor(read_shard(storage, optimised, ATTRIBUTION), "effect", ATTRIBUTION)
@@ -114,12 +114,12 @@ def attribution_of(storage: Storage, optimised: Optimised) -> Tensor | None:
 
 def selected_of(storage: Storage, selected: Selected) -> dict[str, Candidate]:
     """The selected candidate of each method, the control included."""
-    stored = candidate_files.from_bytes(read_shard(storage, selected, SELECTED))
-    return {candidate.method: candidate for candidate in stored}
+    candidates = candidate_files.from_bytes(read_shard(storage, selected, SELECTED))
+    return {candidate.method: candidate for candidate in candidates}
 
 
 def dev_verdicts_of(storage: Storage, selected: Selected) -> pa.Table:
-    """What selection judged on dev, as DEV_VERDICTS (schemas/tables.py)."""
+    """The verdicts of selection on dev, as DEV_VERDICTS (schemas/tables.py)."""
     return _table(storage, selected, DEV_VERDICTS)
 
 
@@ -137,7 +137,7 @@ def condition_verdicts(storage: Storage, tested: RobustnessTested) -> dict[str, 
 
 
 def truth_from(data: bytes, path: str | None) -> Tensor:
-    """The known circuit [L, E] in the bytes of ``behaviour.truth``; DataError if they hold none."""
+    """The known circuit [L, E] in the bytes of ``behaviour.truth``; raises DataError if they hold none."""
     return _tensor(data, "bias", f"{path}, which `behaviour.truth` names: correct it or drop it")
 
 

@@ -16,10 +16,10 @@ _PAUSE_SECONDS = 0.01
 
 
 def publish(storage: Storage, model: str, behaviour: str, mask_prefix: str, channel: str = "candidate") -> Channel:
-    """Point a channel at a committed mask and return it; publishing what it points at already changes nothing.
+    """Point a channel at a committed mask and return it; publishing the current mask again changes nothing.
 
-    ``mask_prefix`` is the prefix of the mask's manifest. Concurrent publications are put in some order and none is
-    lost from the history. Raises StorageError if no mask is committed there.
+    ``mask_prefix`` is the prefix of the mask's manifest. Concurrent publications are serialised, and the history keeps
+    all of them. Raises StorageError if no mask is committed there.
     """
     try:
         read_manifest(storage, mask_prefix, MaskStored)
@@ -27,10 +27,10 @@ def publish(storage: Storage, model: str, behaviour: str, mask_prefix: str, chan
         raise StorageError(f"{storage.locate(mask_prefix)} holds no finished mask: nothing to publish") from error
     path = _path(model, behaviour, channel)
     for attempt in range(_ATTEMPTS):
-        now, version = _read(storage, path)
-        if now is not None and now.mask == mask_prefix:
-            return now
-        moved = Channel(model=model, behaviour=behaviour, channel=channel, mask=mask_prefix, history=_history(now))
+        existing, version = _read(storage, path)
+        if existing is not None and existing.mask == mask_prefix:
+            return existing
+        moved = Channel(model=model, behaviour=behaviour, channel=channel, mask=mask_prefix, history=_history(existing))
         try:
             storage.swap(path, f"{moved.model_dump_json(indent=1)}\n".encode(), version)
         except ConflictError:
@@ -56,8 +56,8 @@ def _read(storage: Storage, path: str) -> tuple[Channel | None, str | None]:
         raise StorageError(f"{storage.locate(path)} is not a channel: restore it, or delete it and publish") from error
 
 
-def _history(now: Channel | None) -> tuple[str, ...]:
-    return () if now is None else (*now.history, now.mask)
+def _history(existing: Channel | None) -> tuple[str, ...]:
+    return () if existing is None else (*existing.history, existing.mask)
 
 
 def _path(model: str, behaviour: str, channel: str) -> str:
@@ -65,7 +65,7 @@ def _path(model: str, behaviour: str, channel: str) -> str:
 
 
 def _folder(name: str) -> str:
-    """A name as one part of a path: a hub id or a model's folder has slashes, which become ``--``."""
+    """A name as a single part of a path; the slashes of a hub id or a model's folder become ``--``."""
     flat = "--".join(part for part in re.split(r"[/\\]+", name) if part not in ("", ".", ".."))
     flat = re.sub(r"[^A-Za-z0-9._-]", "-", flat).lstrip(".")
     if not flat:

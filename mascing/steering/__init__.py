@@ -1,1 +1,1 @@
-"""Put a mask in force on a model, prove that it is, and bake it into a checkpoint."""
+"""Steer a model with a mask, prove that the mask takes effect, and bake it into a checkpoint."""

@@ -1,4 +1,4 @@
-"""Bake a mask into a plain checkpoint, where the architecture has a parameter that says the same."""
+"""Bake a mask into a plain checkpoint, if the architecture has a parameter with the same effect."""
 
 import json
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ FORCED_ONLY = "forced experts only"
 
 
 def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
-    """Write ``model`` with ``mask`` in its own parameters to ``out_dir``; plain transformers loads the folder.
+    """Write ``model`` with ``mask`` in its parameters to ``out_dir``; plain transformers loads the folder.
 
     Routers with a bias parameter (gpt_oss) take an additive mask exactly, up to rounding in the parameter's dtype.
-    Routers that score by sigmoid and add a correction take an override mask for selection only: experts are
-    selected as when steered, but the weight of an expert forced on stays that of its uncorrected score. Routers
-    that score by softmax and add a correction (ernie4_5_moe) take it for the forced experts only: these are on or
-    off as when steered, but the choice among the others does not see the forced ones leave the softmax.
-    ``baked.json`` and ``README.md`` in the folder say which. The model itself is left as it was; the tokenizer is
-    not written. Raises MaskError for every other combination, and for a mask of another model.
+    Routers that score by sigmoid and add a correction take an override mask for selection only: they select experts as
+    when steered, but an expert forced on keeps the weight of its uncorrected score. Routers that score by softmax and
+    add a correction (ernie4_5_moe) take it for the forced experts only: these are on or off as when steered, but the
+    choice among the others ignores that the forced ones have left the softmax. ``baked.json`` and ``README.md`` in
+    the folder say which case applies. The model stays unchanged; the tokenizer is not written. Raises MaskError for
+    every other combination, and for a mask of another model.
     """
     plain = uncompiled(model)
     routers = find_routers(plain)
@@ -52,7 +52,7 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
 
 
 def _deltas(routers: list[Router], mask: Mask) -> tuple[str, list[tuple[Tensor, Tensor]]]:
-    """What is added to which parameter, and what that makes of the mask."""
+    """The exactness of the baked mask, and each parameter with the tensor to add to it."""
     biases = [bias for router in routers if (bias := router.owner._parameters.get("bias")) is not None]
     corrections = [router.correction for router in routers if router.correction is not None]
     have_bias, have_correction = (len(parameters) == len(routers) for parameters in (biases, corrections))
@@ -75,15 +75,15 @@ def _deltas(routers: list[Router], mask: Mask) -> tuple[str, list[tuple[Tensor, 
 
 @contextmanager
 def _added(deltas: list[tuple[Tensor, Tensor]]) -> Iterator[None]:
-    """Parameters with something added to them, and then as they were."""
-    before = [parameter.detach().clone() for parameter, _ in deltas]
+    """Add the deltas to the parameters for the length of the context, then restore them."""
+    originals = [parameter.detach().clone() for parameter, _ in deltas]
     try:
         for parameter, delta in deltas:
             parameter.data.add_(delta.to(parameter.device).view(parameter.shape))
         yield
     finally:
-        for (parameter, _), value in zip(deltas, before, strict=True):
-            parameter.data.copy_(value)
+        for (parameter, _), original in zip(deltas, originals, strict=True):
+            parameter.data.copy_(original)
 
 
 _MEANING = {

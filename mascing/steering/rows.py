@@ -1,4 +1,4 @@
-"""See that a batch has the rows that per-row masks were given for."""
+"""Check that a batch has as many rows as there are per-row masks."""
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,11 +12,10 @@ if TYPE_CHECKING:
 
 
 class RowGuard:
-    """Refuses every forward whose batch is not the ``rows`` that have masks.
+    """Refuses every forward whose batch does not have ``rows`` rows.
 
-    Beam search and several returned sequences copy each row inside ``generate``, in place and next to each other;
-    there, and there only, a batch may be a multiple. Continuous batching packs requests into one row and is
-    refused.
+    Inside ``generate``, a batch may also be a multiple of that: beam search and several returned sequences copy each
+    row, in place and next to each other. Continuous batching packs requests into one row and is refused.
     """
 
     def __init__(self, model: "PreTrainedModel", rows: int) -> None:
@@ -24,7 +23,7 @@ class RowGuard:
         self._model, self._rows = model, rows
         self._generating = False
         self._hook = model.get_decoder().register_forward_pre_hook(self._check, with_kwargs=True)
-        # Attributes of the instance go before the methods of its class.
+        # An attribute of the instance shadows the method of its class.
         model.__dict__["generate"] = self._generate
         model.__dict__["init_continuous_batching"] = self._refuse_packing
 
@@ -42,8 +41,8 @@ class RowGuard:
             )
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
-        given = [*args[:1], *(kwargs.get(name) for name in ("inputs", "input_ids", "inputs_embeds"))]
-        for tensor in given:
+        inputs = [*args[:1], *(kwargs.get(name) for name in ("inputs", "input_ids", "inputs_embeds"))]
+        for tensor in inputs:
             if isinstance(tensor, Tensor) and tensor.shape[0] != self._rows:
                 raise SteeringError(
                     f"masks were given for {self._rows} rows, but {tensor.shape[0]} prompts: "

@@ -1,4 +1,4 @@
-"""Steer a model's routers with masks: one for all, or one for each row of the batch."""
+"""Steer a model's routers with one mask for all rows of the batch, or one mask per row."""
 
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -16,15 +16,16 @@ from mascing.routers.tap import TapHandle, edits_of
 from mascing.steering.rows import RowGuard
 
 HARD = 1e4
-"""Added to or taken from the corrected scores of an expert that is forced on or off; scores themselves are below
-1e2."""
+"""Added to the corrected score of an expert forced on, subtracted from that of one forced off.
+
+The scores themselves are below 1e2."""
 
 
 def steer(model: nn.Module, mask: Mask | Sequence[Mask | None]) -> "Steering":
     """Steer ``model`` until the handle is removed; also a context manager.
 
-    One mask steers every row. A sequence has one mask (or None) for each row of the batch; inside ``generate`` the
-    copies of a row that beam search and sampling make follow their row. Raises MaskError if a mask was made for
+    A single mask steers every row. A sequence holds one mask (or None) for each row of the batch; inside ``generate``,
+    beam search and sampling copy rows, and each copy takes the mask of its row. Raises MaskError if a mask was made for
     another model, SteeringError if the model is already steered or steering cannot be proved, ModelError if its
     routers cannot be tapped.
     """
@@ -32,10 +33,10 @@ def steer(model: nn.Module, mask: Mask | Sequence[Mask | None]) -> "Steering":
 
 
 class Steering:
-    """Masks in force on one model."""
+    """A handle on a steered model."""
 
     def __init__(self, model: nn.Module, mask: Mask | Sequence[Mask | None]) -> None:
-        """Install and prove; :func:`steer` is the way to call it."""
+        """Install the masks and prove that they take effect; call :func:`steer` instead."""
         plain = uncompiled(model)
         self.spec = inspect_routers(plain)
         self._routers = find_routers(plain)
@@ -56,13 +57,13 @@ class Steering:
 
     @property
     def counters(self) -> dict[int, int]:
-        """Tokens steered so far in each MoE layer, by depth of the layer; rows without a mask are not counted."""
+        """Tokens steered so far by depth of the MoE layer; rows without a mask do not count."""
         return {router.layer_id: count for router, count in zip(self._routers, self._counts(), strict=True)}
 
     def swap(self, mask: Mask | Sequence[Mask | None]) -> None:
-        """Put another mask in force in place, without a pause or recompilation.
+        """Replace the mask in place, without a pause or recompilation.
 
-        Raises MaskError as :func:`steer` does, and if the number of rows or the rule changes: that needs a new
+        Raises MaskError as :func:`steer` does, and if the number of rows or the rule changes, which needs a new
         steer().
         """
         masks = self._checked(mask)
@@ -81,13 +82,13 @@ class Steering:
         self._handle.prove(compiled)
 
     def remove(self) -> None:
-        """Give the model back as it was; removing twice is harmless."""
+        """Restore the model; removing twice is harmless."""
         self._handle.remove()
         if self._rows is not None:
             self._rows.remove()
 
     def _counts(self) -> list[int]:
-        """Tokens steered in each MoE layer: those counted before the last swap, and those of the masks in force."""
+        """Tokens steered in each MoE layer: those counted before the last swap, plus those since."""
         masked = sum(mask is not None for mask in self._masks)
         return [
             counted + (tap.rows - passed) * masked // len(self._masks)
@@ -98,10 +99,10 @@ class Steering:
         masks: list[Mask | None] = [mask] if isinstance(mask, Mask) else list(mask)
         if not masks:
             raise MaskError("no mask given: pass a mask, or one mask or None for each row of the batch")
-        for given in masks:
-            if given is not None:
-                check_fits(given, self.spec)
-                _check_groups(given, self._routers)
+        for row_mask in masks:
+            if row_mask is not None:
+                check_fits(row_mask, self.spec)
+                _check_groups(row_mask, self._routers)
         return masks
 
     def __enter__(self) -> "Steering":
@@ -134,28 +135,29 @@ def _check_groups(mask: Mask, routers: Sequence[Router]) -> None:
         return
     for off_E, router in zip(mask.rule.deactivated_LE, routers, strict=True):
         if router.groups is not None and not surely_off(off_E, router.groups, router.top_k):
-            number, kept = router.groups
+            n_groups, n_selected = router.groups
             raise MaskError(
-                f"{router.name} keeps {kept} of {number} groups of experts before it selects {router.top_k}: the mask "
-                f"leaves some {kept} groups with fewer than that, so that off could not mean off. "
+                f"{router.name} keeps {n_selected} of {n_groups} groups of experts before it selects {router.top_k}: "
+                f"the mask leaves some {n_selected} groups with fewer than that, so that off could not mean off. "
                 "Deactivate fewer experts"
             )
 
 
 class Edits:
-    """Masks as tensors on the routers' devices: [E] for one mask, [R, 1, E] for a mask for each of R rows."""
+    """Masks as tensors on the routers' devices: [E] for one mask, [R, 1, E] for the masks of R rows."""
 
     def __init__(self, routers: Sequence[Router], masks: Sequence[Mask | None]) -> None:
-        """Place the masks; what rules they follow is fixed from here on."""
+        """Place the masks; their rules are fixed from here on."""
         self.rules = {mask.rule.name for mask in masks if mask is not None}
         self._rows = len(masks)
         n_experts = routers[0].n_experts
         devices = [router.weight.device for router in routers]
-        shape, one = ((n_experts,), (1,)) if len(masks) == 1 else ((len(masks), 1, n_experts), (len(masks), 1, 1))
+        row_shape = () if len(masks) == 1 else (len(masks), 1)
+        shape = (*row_shape, n_experts)
         self._bias = [torch.zeros(shape, device=device) for device in devices]
         self._on = [torch.zeros(shape, device=device, dtype=torch.bool) for device in devices]
         self._off = [torch.zeros(shape, device=device, dtype=torch.bool) for device in devices]
-        self._epsilon = [torch.ones(one, device=device) for device in devices]
+        self._epsilon = [torch.ones((*row_shape, 1), device=device) for device in devices]
         self.write(masks)
 
     def write(self, masks: Sequence[Mask | None]) -> None:
@@ -172,7 +174,7 @@ class Edits:
             tensor.copy_(epsilon.view(tensor.shape))
 
     def logits(self, layer: int, logits: Tensor) -> Tensor:
-        """Edit router logits [N, E] of one layer; row r of the masks is for rows r * N / R to (r + 1) * N / R."""
+        """Edit router logits [N, E] of one layer; mask r applies to rows r * N / R to (r + 1) * N / R."""
         edited = self._by_row(logits)
         if "bias" in self.rules:
             edited = (edited + self._bias[layer]).to(logits.dtype)
@@ -181,7 +183,7 @@ class Edits:
         return edited.view(logits.shape)
 
     def choice(self, layer: int, scores: Tensor) -> Tensor:
-        """Edit corrected scores [N, E], by which correction-bias routers select, so that off is off and on is on."""
+        """Edit the corrected scores [N, E] by which correction-bias routers select, so that forced experts hold."""
         hard = HARD * (self._on[layer].to(scores.dtype) - self._off[layer].to(scores.dtype))
         return (self._by_row(scores) + hard).view(scores.shape)
 
@@ -190,7 +192,7 @@ class Edits:
 
 
 def _edit(rule: Rule | None, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor, float]:
-    """What a rule does, in the terms of both rules: bias, activated and deactivated [L, E], and epsilon."""
+    """A rule in the terms of both rules: bias, activated and deactivated [L, E], and epsilon."""
     nothing_LE = torch.zeros(shape)
     match rule:
         case None:

@@ -1,4 +1,4 @@
-"""Prove a mask: its bytes against its card, its shape against the model, its effect in a forward of the model.
+"""Prove a mask: its bytes against its card, its shape against the model, its effect in a forward pass.
 
 Shapes: B batch, T token.
 """
@@ -24,14 +24,14 @@ _TOKENS = 16
 
 @dataclass(frozen=True)
 class Proof:
-    """One thing that was looked at: proved, or (``holds`` False) not there to be proved."""
+    """The result of one check; ``holds`` is False if there was nothing to check against."""
 
     said: str
     holds: bool = True
 
 
 def verify_mask(url: str, model: ModelConfig) -> Iterator[Proof]:
-    """Each thing proved about the mask at ``url``, cheapest first.
+    """Check the mask at ``url`` and yield each proof, cheapest first.
 
     Raises:
         MaskError: if the mask cannot be read, differs from the card beside it or does not fit the model.

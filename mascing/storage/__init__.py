@@ -1,1 +1,1 @@
-"""One folder of complete objects on a disk or in a bucket, and the manifests that commit them."""
+"""A folder of complete objects on a disk or in a bucket, and the manifests that commit them."""

@@ -1,4 +1,4 @@
-"""Fingerprints: equal values give equal names, whatever the machine, the process or the order of keys."""
+"""Fingerprints: equal values give equal names on any machine, in any process and order of keys."""
 
 import hashlib
 import json
@@ -14,15 +14,15 @@ def fingerprint(value: Any) -> str:
     """Return 16 hex characters that identify a value by its content.
 
     Takes None, booleans, numbers, strings, bytes, lists and tuples (alike), dicts with string keys (in any order),
-    pydantic models, numpy arrays and torch tensors (dtype, shape and bytes). Raises TypeError on anything else, and on
-    NaN, since a name that does not stand for its value is worse than none.
+    pydantic models, numpy arrays and torch tensors (dtype, shape and bytes). Raises TypeError for anything else.
+    It also raises for NaN, because a name that does not identify its value is worse than none.
     """
     canonical = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:
-    """A JSON value that differs wherever the given values differ; ``$`` marks what JSON has no type for."""
+    """A JSON value that differs whenever the values differ; ``$`` marks types that JSON lacks."""
     if value is None or type(value) in (bool, int, str):
         return value
     if type(value) is float:
@@ -66,14 +66,14 @@ def _array(array: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def _is_tensor(value: Any) -> bool:
-    """Whether it is a torch tensor, found out without importing torch: unimported, it can have made none."""
+    """Whether the value is a torch tensor; torch is not imported, since no tensor exists before it is."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
 def _tensor(tensor: Any) -> dict[str, Any]:
     torch = sys.modules["torch"]
-    # A copy, since a view of one element keeps a stride that cannot be read as bytes.
+    # A copy, because a view of a single element keeps a stride that cannot be read as bytes.
     flat = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
     digest = hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest()
     return {"$tensor": [str(tensor.dtype), list(tensor.shape), digest]}

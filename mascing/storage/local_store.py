@@ -1,4 +1,4 @@
-"""Objects as files in a local folder, written by link and rename so that a name never shows half a file."""
+"""Objects as files in a local folder, written by link and rename so that no reader sees half a file."""
 
 import errno
 import fcntl
@@ -16,7 +16,7 @@ _PROBE = ".mascing-probe"
 
 
 class LocalStore:
-    """An ObjectStore in a folder. Works for concurrent threads and processes of one machine, whenever killed."""
+    """An ObjectStore in a folder, safe for concurrent threads and processes of one machine, even if killed."""
 
     def __init__(self, place: LocalFolder) -> None:
         self._root = place.path
@@ -27,7 +27,7 @@ class LocalStore:
         return str(self._root)
 
     def probe(self) -> None:
-        """Make the folder and prove that a file can be linked into it once, and not twice."""
+        """Make the folder and prove that a file can be linked into it once but not twice."""
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
@@ -73,28 +73,30 @@ class LocalStore:
             return self.put_new(path, data)
         with self._locked(path):
             try:
-                now = self.read_versioned(path)[1]
+                current = self.read_versioned(path)[1]
             except FileNotFoundError:
                 return False
-            if now == version:
+            if current == version:
                 self.put(path, data)
-            return now == version
+            return current == version
 
     def exists(self, path: str) -> bool:
-        """Whether a file of this name is there."""
+        """Whether a file of this name exists."""
         return (self._root / path).is_file()
 
     def list(self, folder: str) -> list[str]:
-        """Walk the folder, past everything whose name starts with a dot."""
+        """Walk the folder, skipping names that start with a dot."""
         names = []
-        for here, folders, files in os.walk(self._root / folder):
+        for parent, folders, files in os.walk(self._root / folder):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            names += [Path(here, name).relative_to(self._root).as_posix() for name in files if not name.startswith(".")]
+            names += [
+                Path(parent, name).relative_to(self._root).as_posix() for name in files if not name.startswith(".")
+            ]
         return names
 
     @contextmanager
     def _written(self, path: str, data: bytes) -> Iterator[Path]:
-        """A complete, synced temporary file beside its final name; gone afterwards, and the folder synced."""
+        """Write a complete, synced temporary file beside its final name; then remove it and sync the folder."""
         folder = (self._root / path).parent
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".tmp-{uuid4().hex}"
@@ -119,7 +121,7 @@ class LocalStore:
 
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:
-        """Turn the system's errors into StorageErrors that say what to do; an absent file stays FileNotFoundError."""
+        """Turn system errors into StorageErrors with advice; an absent file stays FileNotFoundError."""
         try:
             yield
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A stage's output: shards first, its manifest last. A stage is finished when its manifest is there, and not before."""
+"""A stage's output: shards first, the manifest last. A stage is finished once its manifest exists."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ M = TypeVar("M", bound=Manifest)
 
 
 class StageOutput(Generic[M]):
-    """The folder ``<stage>/<name>-<fingerprint>`` of one stage run, to be filled once and closed with an ``M``."""
+    """The folder ``<stage>/<name>-<fingerprint>`` of one stage run, filled once and closed with an ``M``."""
 
     def __init__(self, storage: Storage, leaves: type[M], name: str, fingerprint: str) -> None:
         self._storage, self._leaves = storage, leaves
@@ -28,17 +28,17 @@ class StageOutput(Generic[M]):
         self.prefix = stage_prefix(leaves.stage_name(), name, fingerprint)
 
     def finished(self) -> M | None:
-        """Return the manifest if the stage is finished, whoever finished it."""
+        """Return the manifest if any writer has finished the stage."""
         try:
             return read_manifest(self._storage, self.prefix, self._leaves)
         except FileNotFoundError:
             return None
 
     def put(self, name: str, data: bytes, rows: int) -> Shard:
-        """Store one complete shard; storing it again is harmless, also while another writer stores it.
+        """Store one complete shard; storing it again is harmless, even while another writer stores it.
 
-        If an interrupted or concurrent run left other bytes under the name (a GPU need not repeat its last bits), these
-        go beside them under a name with their own digest: a manifest always finds the bytes that it was written for.
+        An interrupted or concurrent run may have left other bytes under the name, since a GPU need not repeat its last
+        bits. The shard then goes beside them under a name with its digest, so that a manifest always finds its bytes.
         """
         digest = hashlib.sha256(data).hexdigest()
         try:
@@ -56,10 +56,10 @@ class StageOutput(Generic[M]):
         rows_quarantined: int = 0,
         inputs: Mapping[str, str] | None = None,
     ) -> M:
-        """Finish the stage: write its manifest, create-only. Equal bytes already there are a success.
+        """Finish the stage by writing its manifest, create-only; an equal manifest already there is a success.
 
         ``inputs`` maps a name to the prefix of the manifest that was read.
-        Raises DataError if rows got lost: the rows of ``quarantine.parquet`` must be ``rows_quarantined`` and those
+        Raises DataError if rows were lost: the rows of ``quarantine.parquet`` must be ``rows_quarantined`` and those
         of all other shards together ``rows_in - rows_quarantined``. Raises ConflictError if another writer finished
         the stage with different content.
         """
@@ -81,7 +81,7 @@ class StageOutput(Generic[M]):
 def read_manifest(storage: Storage, prefix: str, leaves: type[M]) -> M:
     """Return the manifest of a finished stage, its facts checked.
 
-    Raises FileNotFoundError if the stage is not finished, StorageError if what is there is no ``leaves`` of it.
+    Raises FileNotFoundError if the stage is not finished, StorageError if the object is not its ``leaves``.
     """
     path = f"{prefix.rstrip('/')}/{MANIFEST}"
     data = storage.read(path)
@@ -100,9 +100,9 @@ def read_manifest(storage: Storage, prefix: str, leaves: type[M]) -> M:
 
 
 def read_shard(storage: Storage, manifest: Manifest, name: str) -> bytes:
-    """Return a shard's bytes, proved by length and SHA-256 to be those that the manifest lists.
+    """Return a shard's bytes, checked against the length and SHA-256 in the manifest.
 
-    Raises StorageError if they are gone or damaged, KeyError if the manifest lists no such shard.
+    Raises StorageError if they are missing or damaged, KeyError if the manifest lists no such shard.
     """
     shard = {shard.name: shard for shard in manifest.shards}[name]
     for stored_as in (name, _name_with_digest(name, shard.sha256)):
@@ -138,6 +138,6 @@ def _checked_rows_out(prefix: str, shards: Sequence[Shard], rows_in: int, rows_q
 
 
 def _encode(manifest: Manifest) -> bytes:
-    """Equal manifests as equal bytes. Raises ValueError on NaN or infinity, which are no JSON."""
+    """The manifest as bytes, equal for equal manifests. Raises ValueError on NaN or infinity, which JSON lacks."""
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
     return f"{text}\n".encode()

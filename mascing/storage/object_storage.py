@@ -1,4 +1,4 @@
-"""One folder of complete objects, on a local disk or in an S3 bucket, and the rules by which objects appear in it.
+"""A folder of complete objects, on a local disk or in an S3 bucket, and the rules for writing them.
 
 Objects are written whole or not at all. Names are relative paths with ``/``; a part that starts with a dot is the
 store's own (temporary files, locks, the probe) and is neither listed nor readable.
@@ -15,14 +15,14 @@ _FIRST_PAUSE_SECONDS = 0.05
 
 
 class Storage:
-    """A storage URL that is open for reading and writing. Pickles as its URL, so that workers can be given one."""
+    """A storage URL that is open for reading and writing. It pickles as its URL, so that workers can receive it."""
 
     def __init__(self, store: "ObjectStore") -> None:
         self._store = store
 
     @classmethod
     def open(cls, url: str) -> "Storage":
-        """Open ``./x``, ``/abs``, ``file:///abs`` or ``s3://bucket/prefix``; a local folder is made if need be.
+        """Open ``./x``, ``/abs``, ``file:///abs`` or ``s3://bucket/prefix``; a missing local folder is created.
 
         Credentials, region and endpoint of S3 come from the standard AWS settings (``AWS_ACCESS_KEY_ID``,
         ``AWS_ENDPOINT_URL``, profiles) or from fsspec's configuration.
@@ -42,9 +42,9 @@ class Storage:
         return self._store.read(_checked(path))
 
     def create(self, path: str, data: bytes) -> None:
-        """Write an object that must not be there yet; equal content already there is a success.
+        """Write an object that must not exist yet; equal existing content is a success.
 
-        That makes a retry safe whose first answer got lost. Raises ConflictError if other content is there.
+        So a retry is safe if the first answer was lost. Raises ConflictError if other content exists.
         """
         _checked(path)
         pause = _FIRST_PAUSE_SECONDS
@@ -52,18 +52,18 @@ class Storage:
             if self._store.put_new(path, data):
                 return
             try:
-                there = self._store.read(path)
+                existing = self._store.read(path)
             except FileNotFoundError:  # another writer's put is still in flight, or was undone
                 time.sleep(pause)
                 pause *= 2
                 continue
-            if there == data:
+            if existing == data:
                 return
             raise ConflictError(f"{self.locate(path)}: another writer stored different content under this name")
         raise StorageError(f"{self.locate(path)}: can neither be created nor read: check the rights, then run again")
 
     def overwrite(self, path: str, data: bytes) -> None:
-        """Write the whole object in one put, whatever was there; readers see the old or the new, never a mixture."""
+        """Write the whole object in one put, replacing any other; readers see the old or the new, never a mixture."""
         self._store.put(_checked(path), data)
 
     def read_versioned(self, path: str) -> tuple[bytes, str]:
@@ -73,14 +73,14 @@ class Storage:
     def swap(self, path: str, data: bytes, version: str | None) -> None:
         """Replace the object only if it still has this version; ``None`` means that it must not exist.
 
-        Raises ConflictError if it changed meanwhile. After a lost answer the caller may conflict with itself, so
-        read again before trying again.
+        Raises ConflictError if it changed in the meantime. After a lost answer the caller may conflict with itself, so
+        read again before a retry.
         """
         if not self._store.put_if(_checked(path), data, version):
             raise ConflictError(f"{self.locate(path)}: changed by another writer: read it again and retry")
 
     def exists(self, path: str) -> bool:
-        """Whether there is an object of this name (a folder is none)."""
+        """Whether an object of this name exists (a folder does not count)."""
         return self._store.exists(_checked(path))
 
     def list(self, prefix: str = "") -> list[str]:
@@ -97,7 +97,7 @@ class Storage:
 
 
 class ObjectStore(Protocol):
-    """What a place must offer to hold a Storage. Names arrive checked; every put is complete or leaves nothing."""
+    """The interface of a place that holds a Storage. Names arrive checked; a put is complete or leaves nothing."""
 
     @property
     def url(self) -> str:
@@ -113,7 +113,7 @@ class ObjectStore(Protocol):
         """Write, replacing."""
 
     def put_new(self, path: str, data: bytes) -> bool:
-        """Write if absent; False if something is there, or another writer is at it."""
+        """Write if absent; False if the object exists or another writer is writing it."""
 
     def read_versioned(self, path: str) -> tuple[bytes, str]:
         """The object and its version."""
@@ -122,7 +122,7 @@ class ObjectStore(Protocol):
         """Write if the version still holds (None: absent); False if not."""
 
     def exists(self, path: str) -> bool:
-        """Whether the object is there."""
+        """Whether the object exists."""
 
     def list(self, folder: str) -> list[str]:
         """Names below a folder ("" is the root), in any order."""

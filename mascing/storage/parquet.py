@@ -16,7 +16,7 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def from_bytes(data: bytes) -> pa.Table:
-    """The table that ``to_bytes`` wrote; DataError if the bytes are damaged."""
+    """Inverse of :func:`to_bytes`; raises DataError if the bytes are damaged."""
     try:
         return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:

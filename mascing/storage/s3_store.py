@@ -1,4 +1,4 @@
-"""Objects in an S3 bucket, through s3fs, with the conditional writes that the commit protocol stands on."""
+"""Objects in an S3 bucket, through s3fs, with the conditional writes that the commit protocol needs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +29,9 @@ _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Expi
 
 
 def connect() -> s3fs.S3FileSystem:
-    """Return a client with the standard AWS settings and with timeouts; it asks the server nothing yet.
+    """Return a client with the standard AWS settings and with timeouts, without contacting the server.
 
-    It is nobody else's: no cached listings, and no settings that others change.
+    The client is not shared: it has no cached listings, and no other code changes its settings.
     """
     client = s3fs.S3FileSystem(config_kwargs=_CONFIG, use_listings_cache=False, skip_instance_cache=True)
     client.retries = _ROUNDS
@@ -53,11 +53,11 @@ class S3Store:
     def probe(self) -> None:
         """Prove that the bucket is there and writable, and that it refuses a second create and a stale swap.
 
-        Some servers ignore ``If-None-Match`` and ``If-Match`` silently; on those two runs could overwrite each other.
+        Some servers silently ignore ``If-None-Match`` or ``If-Match``; on those, two runs could overwrite each other.
         """
-        self._s3.retries = 1  # a wrong URL should be told at once
+        self._s3.retries = 1  # a wrong URL should fail at once
         try:
-            self._list_one()
+            self._check_bucket()
             self.put_new(_PROBE, b"mascing\n")
             if self.put_new(_PROBE, b"again\n") or self.put_if(_PROBE, b"again\n", f'"{"0" * 32}"'):
                 raise StorageError(
@@ -83,7 +83,7 @@ class S3Store:
         return self._put_on_condition(path, data, mode="create")
 
     def read_versioned(self, path: str) -> tuple[bytes, str]:
-        """Return the object with its ETag, taken before and after so that the two belong together."""
+        """Return the object with its ETag, read before and after so that the two belong together."""
         for _ in range(_READ_TRIES):
             before = self._etag(path)
             data = self.read(path)
@@ -106,15 +106,15 @@ class S3Store:
         return True
 
     def list(self, folder: str) -> list[str]:
-        """List below the folder, past every part that starts with a dot."""
+        """List below the folder, skipping names with a part that starts with a dot."""
         start = self._key(folder) if folder else self._place.root
         with self._explained(folder):
             keys = self._s3.find(start)
         names = [key[len(self._place.root) + 1 :] for key in keys if key.startswith(f"{start}/")]
         return [name for name in names if not any(part.startswith(".") or not part for part in name.split("/"))]
 
-    def _list_one(self) -> None:
-        """Prove that the bucket is there, which a put does not: some servers make a missing bucket by themselves."""
+    def _check_bucket(self) -> None:
+        """Prove that the bucket exists by listing it; a put proves nothing, as some servers create a missing bucket."""
         with self._explained(""):
             self._s3.call_s3("list_objects_v2", Bucket=self._place.bucket, Prefix=self._place.prefix, MaxKeys=1)
 
@@ -139,9 +139,9 @@ class S3Store:
 
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:
-        """Turn what s3fs raises into StorageErrors that say what to do; an absent key becomes FileNotFoundError.
+        """Turn errors of s3fs into StorageErrors with advice; an absent key becomes FileNotFoundError.
 
-        The server's own text stays out of the message: it can repeat parts of the signed request.
+        The message leaves out the server's text, which can repeat parts of the signed request.
         """
         place = f"{self.url}/{path}" if path else self.url
         try:
@@ -161,7 +161,7 @@ class S3Store:
             ) from error
         except OSError as error:
             raise self._explanation(place, error) from error
-        except ValueError as error:  # what botocore raises on an endpoint that is no URL
+        except ValueError as error:  # botocore raises it if the endpoint is not a URL
             raise StorageError(f"{place}: the S3 settings are wrong: AWS_ENDPOINT_URL must be a URL") from error
 
     def _explanation(self, place: str, error: OSError) -> OSError | StorageError:
@@ -181,7 +181,7 @@ class S3Store:
 
 
 def _code(error: BaseException) -> str:
-    """The S3 error code behind an exception that s3fs translated; empty if it never was an answer of the server."""
+    """The S3 error code behind an exception that s3fs translated; empty if the server did not answer."""
     cause: BaseException | None = error
     while cause is not None:
         response = getattr(cause, "response", None)

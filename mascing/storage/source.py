@@ -1,4 +1,4 @@
-"""Files that the config names from outside the storage URL: conversations, and a testbed's truth."""
+"""Input files outside the storage URL that the config names: conversations, and a testbed's truth."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from mascing.errors import DataError
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of one input file; a run is identified by their hash, never by where the file lies."""
+    """The bytes of one input file; their hash identifies a run, never the file's location."""
 
     data: bytes
 

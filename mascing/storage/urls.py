@@ -1,4 +1,4 @@
-"""What a storage URL means."""
+"""Parse storage URLs."""
 
 import re
 from dataclasses import dataclass

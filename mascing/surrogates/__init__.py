@@ -1,1 +1,1 @@
-"""The paper's classifier of routing: ensembles of it, their cards, and what else could explain the classes."""
+"""The paper's classifier of routing: its ensembles, their cards, and other explanations of the classes."""

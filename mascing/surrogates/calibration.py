@@ -1,9 +1,9 @@
-"""Calibrated probabilities: a temperature for the scores of a surrogate, and how far the probabilities hold.
+"""Calibration: a temperature for the scores of a surrogate, and the reliability of the resulting probabilities.
 
-The temperature is fitted on the dev split, which the surrogate was not trained on: its scores on the training split are
-those of a memory and would ask for too low a temperature. What is reported is cross-fitted: the groups of dev are
-halved, and the probabilities of either half are those of the temperature that the other half asks for. So every
-reported probability is of a conversation that its temperature has not seen, and no conversation is lost to the report.
+The temperature is fitted on the dev split, which the surrogate was not trained on. Its scores on the training split are
+memorised and would give too low a temperature. The reported probabilities are cross-fitted: the groups of dev are split
+into halves, and each half uses the temperature fitted on the other. So no temperature has seen the conversations that
+it is reported on, and the report covers every conversation.
 Shape suffixes: N conversation.
 """
 
@@ -20,7 +20,7 @@ from mascing.statistics import rate
 Floats = NDArray[np.float64]
 
 _BINS = 10
-_LEAST_A_BIN = 10
+_MIN_PER_BIN = 10
 _LOG_TEMPERATURES = (-3.0, 5.0)
 
 
@@ -43,10 +43,10 @@ def calibration(scores: ArrayLike, labels: ArrayLike, groups: Sequence[str]) -> 
 
 
 def fit_temperature(scores: ArrayLike, labels: ArrayLike) -> float:
-    """The likeliest temperature; 1 where there is nothing to fit.
+    """The most likely temperature; 1 if there is nothing to fit.
 
-    Its logarithm is taken to be near 0 (a standard normal prior): scores that separate the classes without a fault
-    would ask for infinite certainty. Source: Guo et al. (2017).
+    Its logarithm has a standard normal prior, because scores that separate the classes perfectly would otherwise give
+    infinite certainty. Source: Guo et al. (2017).
     """
     values_N, labels_N = np.asarray(scores, float), np.asarray(labels) > 0
 
@@ -58,13 +58,13 @@ def fit_temperature(scores: ArrayLike, labels: ArrayLike) -> float:
 
 
 def _halves(groups: Sequence[str]) -> NDArray[np.bool_]:
-    place = {group: number for number, group in enumerate(sorted(set(groups)))}
-    return np.array([place[group] % 2 == 0 for group in groups])
+    positions = {group: position for position, group in enumerate(sorted(set(groups)))}
+    return np.array([positions[group] % 2 == 0 for group in groups])
 
 
 def _points(probability_N: Floats, labels_N: NDArray[np.bool_], groups: Sequence[str]) -> tuple[ReliabilityPoint, ...]:
-    """Bins of equally many conversations, so that none is made of a few."""
-    n_bins = max(1, min(_BINS, len(probability_N) // _LEAST_A_BIN))
+    """Reliability in bins of equally many conversations, so that no bin has only a few."""
+    n_bins = max(1, min(_BINS, len(probability_N) // _MIN_PER_BIN))
     return tuple(
         ReliabilityPoint(
             predicted=float(probability_N[chosen].mean()),
@@ -75,6 +75,6 @@ def _points(probability_N: Floats, labels_N: NDArray[np.bool_], groups: Sequence
 
 
 def _error(points: Sequence[ReliabilityPoint]) -> float:
-    """Expected calibration error: the distance of predicted and observed, weighted by conversations."""
+    """Expected calibration error: the mean distance between predicted and observed, weighted by conversations."""
     total = sum(point.observed.n for point in points)
     return sum(point.observed.n * abs(point.predicted - point.observed.value) for point in points) / total

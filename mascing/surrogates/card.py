@@ -1,4 +1,4 @@
-"""The card of a surrogate ensemble: how well it does, beside predictors that know nothing of routing."""
+"""The card of a surrogate ensemble: its performance, compared with predictors that do not see routing."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,21 +22,21 @@ def surrogate_card(
     labels: ArrayLike,
     groups: Sequence[str],
 ) -> SurrogateCard:
-    """The card of the ensemble whose members' scores (logits [N]) are given, on conversations they did not see.
+    """The card of an ensemble, from its members' scores (logits [N]) on conversations that they were not trained on.
 
-    ``trivial`` are the scores of the trivial predictors on the same conversations. Raises DataError unless both
-    classes are there.
+    ``trivial`` holds the scores of the trivial predictors on the same conversations. Raises DataError unless both
+    classes are present.
     """
-    scores = np.mean([np.asarray(one, float) for one in members], axis=0)
+    scores = np.mean([np.asarray(member, float) for member in members], axis=0)
     area = auc(scores, labels, groups)
     predictors = {
-        name: TrivialPredictor(auc=auc(one, labels, groups), lead=auc_difference(scores, one, labels, groups))
-        for name, one in trivial.items()
+        name: TrivialPredictor(auc=auc(values, labels, groups), lead=auc_difference(scores, values, labels, groups))
+        for name, values in trivial.items()
     }
     return SurrogateCard(
         accuracy=float(((scores > 0) == (np.asarray(labels) > 0)).mean()),
         auc=area,
-        members=tuple(auc(one, labels, groups).value for one in members),
+        members=tuple(auc(member, labels, groups).value for member in members),
         roc=_roc(scores, labels),
         calibration=calibration(scores, labels, groups),
         trivial=predictors,
@@ -48,8 +48,8 @@ def surrogate_card(
 def explains(predictor: TrivialPredictor) -> bool:
     """Whether a predictor does as well as the surrogate, within noise.
 
-    It is better than chance beyond doubt, and the surrogate is not better than it beyond doubt: 95% intervals of its
-    own area and of the difference on the same conversations.
+    The 95% interval of its AUC lies above chance, and the interval of the surrogate's lead over it, on the same
+    conversations, does not lie above 0.
     """
     return predictor.auc.low > 0.5 and predictor.lead.low <= 0
 
@@ -58,5 +58,5 @@ def _roc(scores: Floats, labels: ArrayLike) -> Roc:
     from sklearn.metrics import roc_curve
 
     fpr, tpr, _ = roc_curve(np.asarray(labels), scores)
-    kept = np.linspace(0, len(fpr) - 1, min(len(fpr), ROC_POINTS)).round().astype(int)
-    return Roc(fpr=tuple(fpr[kept].tolist()), tpr=tuple(tpr[kept].tolist()))
+    chosen = np.linspace(0, len(fpr) - 1, min(len(fpr), ROC_POINTS)).round().astype(int)
+    return Roc(fpr=tuple(fpr[chosen].tolist()), tpr=tuple(tpr[chosen].tolist()))

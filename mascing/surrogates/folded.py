@@ -1,10 +1,10 @@
-"""The surrogate as a function of the shift alone, at a fraction of the cost: what the traces fix is computed once.
+"""The surrogate as a function of the shift alone: what the traces determine is computed once, which saves most time.
 
 With u = z - mean(z) and d = delta - mean(delta) over the experts, LayerNorm and projection of z + delta are
 ``(W' u + W' d) / sqrt(var(z) + 2 cov(z, delta) + var(delta) + eps) + const`` with W' = W * gamma. Only the covariance
-depends on both, and no [N, T, L, E] tensor is made. Gradients are written out: autograd's temporaries cost more
-time than the arithmetic.
-Shape suffixes: C shift (one search each), P token (packed: step after step, in each the samples that reach it, longest
+depends on both, and no [N, T, L, E] tensor is allocated. Gradients are written out, because autograd's
+temporaries cost more time than the arithmetic.
+Shape suffixes: C shift (one search each), P token (packed: step by step, and in each the samples that reach it, longest
 first), L MoE layer, E expert, D embedding, K gate, H hidden, Q token of one shift (P * C), N sample.
 """
 
@@ -23,7 +23,7 @@ CHUNK_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Statistics:
-    """What a shift of the logits needs to know of some traces; ``rows`` is how many samples reach each token step."""
+    """The statistics of traces that a shift of their logits needs; ``rows`` counts the samples at each token step."""
 
     centred_PLE: Tensor
     variance_LP: Tensor
@@ -34,7 +34,7 @@ class Statistics:
 
 
 def statistics_of(traces: TraceSet) -> list[Statistics]:
-    """The samples in chunks of like length, about CHUNK_TOKENS tokens each."""
+    """Statistics of the samples in chunks of similar length, about CHUNK_TOKENS tokens each."""
     order = traces.offsets.diff().argsort(descending=True, stable=True)
     ends = traces.offsets.diff()[order].cumsum(0)
     chunk_N = (ends - 1) // CHUNK_TOKENS
@@ -51,7 +51,7 @@ def _statistics(traces: TraceSet, chosen: Tensor) -> Statistics:
 
 
 class FoldedSurrogate:
-    """A trained surrogate with frozen weights, read on traces whose logits are shifted."""
+    """A trained surrogate with frozen weights, evaluated on traces with shifted logits."""
 
     def __init__(self, surrogate: Surrogate, traces: Sequence[Statistics]) -> None:
         weights = surrogate.state_dict()
@@ -70,7 +70,7 @@ class FoldedSurrogate:
     def logits(self, delta_CLE: Tensor) -> Tensor:
         """Logit of the positive class of every sample under every shift, [C, N], differentiable by the shift.
 
-        The samples come as in the traces' chunks, those of a chunk by length.
+        Samples are in the order of the chunks, and by length within a chunk.
         """
         logits: list[Tensor] = [_Logits.apply(delta_CLE, self, *chunk) for chunk in self._traces]
         return torch.cat(logits, dim=1)
@@ -121,10 +121,10 @@ class _Logits(torch.autograd.Function):
 
 
 def _run(gates_KQH: Tensor, recurrent_KHH: Tensor, rows: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """The LSTM over packed tokens: each row's last state, and every step's cell and its tanh.
+    """Run the LSTM over packed tokens: each row's last state, and every step's cell and its tanh.
 
     ``gates_KQH`` (input, forget, cell, output) holds the inputs' part and is overwritten with the gates' values. A row
-    that has ended is not touched again, so that its last state stays.
+    that has ended is not changed again, so that its last state stays.
     """
     into_KHH = recurrent_KHH.transpose(1, 2).contiguous()
     n_gates, n_tokens, hidden = gates_KQH.shape
@@ -154,7 +154,7 @@ def _run(gates_KQH: Tensor, recurrent_KHH: Tensor, rows: list[int]) -> tuple[Ten
 def _run_backward(
     d_last_NH: Tensor, gates_KQH: Tensor, cells_QH: Tensor, squashed_QH: Tensor, recurrent_KHH: Tensor, rows: list[int]
 ) -> Tensor:
-    """Gradient by the inputs' part of the gates, [K, Q, H], from that by the last states; the gates are overwritten."""
+    """Gradient for the inputs' part of the gates, [K, Q, H], from that for the last states; overwrites the gates."""
     d_state_NH, d_cell_NH = d_last_NH.clone(), torch.zeros_like(d_last_NH)
     spare_NH = torch.empty_like(d_last_NH)
     end = cells_QH.shape[0]

@@ -1,13 +1,13 @@
-"""Labels without meaning: the control of every surrogate's card."""
+"""Permuted labels: the control of every surrogate's card."""
 
 import random
 from collections.abc import Sequence
 
 
 def permuted_labels(labels: Sequence[int], groups: Sequence[str], seed: int) -> list[int]:
-    """The same labels dealt out anew: shuffled within each group, then group after group in random order.
+    """Permute the labels: shuffle them within each group, then deal them out group by group in random order.
 
-    Groups whose conversations are all of one class mostly stay so; as many are positive as before.
+    Most groups with a single class keep a single class; the number of positives stays the same.
     """
     rng = random.Random(f"permuted-labels-{seed}")
     by_group: dict[str, list[int]] = {}

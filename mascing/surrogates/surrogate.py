@@ -1,4 +1,4 @@
-"""The paper's surrogate: from the routing trace of a conversation to the behaviour that follows it.
+"""The paper's surrogate: it predicts behaviour from the routing trace of a conversation.
 
 Shape suffixes: N sample, T token, L MoE layer, E expert, D embedding, H hidden.
 """
@@ -18,12 +18,12 @@ EMBEDDING = 16
 HIDDEN = 64
 LEARNING_RATE = 0.01
 BATCH = 64
-"""The published scripts take 512; a few hundred traces would then see one step an epoch."""
+"""The published scripts use 512, which gives a few hundred traces only one step per epoch."""
 SCORING_BATCH = 256
 
 
 class Surrogate(nn.Module):
-    """LayerNorm over E, one projection E -> 16 for all layers, an LSTM over the tokens, one logit a sample.
+    """LayerNorm over E, one projection E -> 16 for all layers, an LSTM over the tokens, one logit per sample.
 
     Source: MASCing (arXiv 2604.27818), the surrogate model.
     """
@@ -48,7 +48,7 @@ class Surrogate(nn.Module):
 def train_surrogate(traces: Traces, epochs: int, seed: int) -> Surrogate:
     """The surrogate fitted to ``traces`` by BCE and Adam; equal traces and seed give equal weights.
 
-    Raises DataError unless both classes are there.
+    Raises DataError unless both classes are present.
     """
     n_layers, n_experts = _shape_of_both_classes(traces)
     surrogate = untrained(n_experts, n_layers, seed)
@@ -64,8 +64,8 @@ def train_surrogate(traces: Traces, epochs: int, seed: int) -> Surrogate:
 
 
 def untrained(n_experts: int, n_layers: int, seed: int) -> Surrogate:
-    """A surrogate as training starts from it; equal seeds give equal weights."""
-    # Modules draw their weights from the global generator: it is put back as it was.
+    """A surrogate with initial weights; equal seeds give equal weights."""
+    # Modules draw their weights from the global generator, so its state is restored.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Surrogate(n_experts, n_layers)
@@ -89,7 +89,7 @@ def to_bytes(surrogate: Surrogate) -> bytes:
 
 
 def from_bytes(data: bytes) -> Surrogate:
-    """The surrogate that ``to_bytes`` wrote; raises DataError for anything else."""
+    """Inverse of :func:`to_bytes`; raises DataError for any other bytes."""
     try:
         state = load(data)
         surrogate = Surrogate(state["norm.weight"].shape[0], state["lstm.weight_ih_l0"].shape[1] // EMBEDDING)
@@ -100,10 +100,10 @@ def from_bytes(data: bytes) -> Surrogate:
 
 
 def _shape_of_both_classes(traces: Traces) -> tuple[int, int]:
-    """L and E, once both classes were met."""
-    met: set[int] = set()
+    """L and E of the traces, which must hold both classes."""
+    classes: set[int] = set()
     for part in traces.parts():
-        met |= set(part.labels.tolist())
-        if met == {0, 1}:
+        classes |= set(part.labels.tolist())
+        if classes == {0, 1}:
             return part.z.shape[1], part.z.shape[2]
     raise DataError("a surrogate needs positive and negative traces: the training split has one class only")

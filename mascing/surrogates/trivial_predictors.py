@@ -1,7 +1,7 @@
-"""What tells the two classes apart without any routing: how a conversation looks, and which words are in it.
+"""Predictors that do not see routing: they use the form of a conversation, or its words.
 
-The published reference's classes differ in form (multi-turn against single-turn); a surrogate of such data need not
-know anything else. Each predictor learns on the training split and scores the dev split, like the surrogate.
+The classes of the published reference differ in form (multi-turn against single-turn), and a surrogate of such data
+need not learn anything else. Each predictor learns on the training split and scores the dev split, like the surrogate.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ FORM = ("turns", "length", "tokens")
 WORDS = "words"
 
 _LEAVES = 8
-_LEAST_A_LEAF = 5
+_MIN_PER_LEAF = 5
 
 
 def trivial_scores(
@@ -28,16 +28,20 @@ def trivial_scores(
 ) -> dict[str, Floats]:
     """The score of every dev conversation by each predictor: ``turns``, ``length``, ``tokens`` and ``words``.
 
-    ``tokens`` gives the number of tokens by conversation id. A form is read by a tree over its one number, which also
-    sees what is not monotone; words by a logistic regression on a bag of them. Both classes must be in ``train``.
+    ``tokens`` maps a conversation id to its number of tokens. A tree predicts from each number of the form, because it
+    need not be monotone. A logistic regression predicts from a bag of words. ``train`` must hold both classes.
     """
-    labels = [one.label == "positive" for one in train]
-    forms_train, forms_dev = ([_form(one, tokens[one.id]) for one in rows] for rows in (train, dev))
+    labels = [conversation.label == "positive" for conversation in train]
+    forms_train, forms_dev = _forms(train, tokens), _forms(dev, tokens)
     scores = {
-        name: _tree([row[place] for row in forms_train], labels, [row[place] for row in forms_dev])
-        for place, name in enumerate(FORM)
+        name: _tree([form[column] for form in forms_train], labels, [form[column] for form in forms_dev])
+        for column, name in enumerate(FORM)
     }
-    return scores | {WORDS: _bag_of_words([_text(one) for one in train], labels, [_text(one) for one in dev])}
+    return scores | {WORDS: _bag_of_words(list(map(_text, train)), labels, list(map(_text, dev)))}
+
+
+def _forms(conversations: Sequence[Conversation], tokens: Mapping[str, int]) -> list[tuple[int, int, int]]:
+    return [_form(conversation, tokens[conversation.id]) for conversation in conversations]
 
 
 def _form(conversation: Conversation, tokens: int) -> tuple[int, int, int]:
@@ -51,7 +55,7 @@ def _text(conversation: Conversation) -> str:
 def _tree(train: Sequence[int], labels: ArrayLike, dev: Sequence[int]) -> Floats:
     from sklearn.tree import DecisionTreeClassifier
 
-    tree = DecisionTreeClassifier(max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAST_A_LEAF, random_state=0)
+    tree = DecisionTreeClassifier(max_leaf_nodes=_LEAVES, min_samples_leaf=_MIN_PER_LEAF, random_state=0)
     tree.fit(np.array(train)[:, None], labels)
     scores: Floats = tree.predict_proba(np.array(dev)[:, None])[:, 1]
     return scores
@@ -61,7 +65,7 @@ def _bag_of_words(train: Sequence[str], labels: ArrayLike, dev: Sequence[str]) -
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    # Any character counts where there are no words, so that a text is never empty.
+    # Punctuation counts as words too, so that no text is empty.
     bag = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]")
     classifier = LogisticRegression(C=10.0, max_iter=1000).fit(bag.fit_transform(train), labels)
     scores: Floats = classifier.decision_function(bag.transform(dev))
