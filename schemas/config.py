@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mascing.schemas.base import Frozen
-from mascing.schemas.judges import JudgeConfig
-from mascing.schemas.methods import MethodsConfig, Positive
+from mascing.schemas.settings.judge_settings import JudgeConfig
+from mascing.schemas.settings.method_settings import MethodsConfig, Positive
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Text = Annotated[str, Field(pattern=r"\S")]

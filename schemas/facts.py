@@ -9,12 +9,12 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.cards.search_cost import SearchCost
+from mascing.schemas.cards.suppression_curve import Audit
+from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts
 from mascing.schemas.result import Baseline, Comparison, MethodResult, Rate, SplitSizes
-from mascing.schemas.search_cost import SearchCost
-from mascing.schemas.suppression_curve import Audit
-from mascing.schemas.surrogate_card import SurrogateCard
 
 
 class TestbedFacts(Facts):

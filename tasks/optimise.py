@@ -11,11 +11,11 @@ from mascing.masks import candidates as candidate_files
 from mascing.progress import Event, tell
 from mascing.runs.files import ATTRIBUTION, candidates_file
 from mascing.runs.readers import contrast_of, conversations_of, sigma_of, spec_of, surrogates_of, traces_of
+from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import OptimiseFacts
 from mascing.schemas.finished import Harvested, Optimised, Prepared, Trained
-from mascing.schemas.methods import GradientConfig
-from mascing.schemas.search_cost import SearchCost
+from mascing.schemas.settings.method_settings import GradientConfig
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker

@@ -5,10 +5,10 @@ from mascing.models.checkpoints import model_name
 from mascing.runs import registry
 from mascing.runs.files import CARD, MASK
 from mascing.runs.readers import selected_of
+from mascing.schemas.cards.mask_card import MaskCard
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import MaskFacts, PublishFacts
 from mascing.schemas.finished import Gated, Harvested, MaskStored, Prepared, Published, Selected
-from mascing.schemas.mask_card import MaskCard
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage

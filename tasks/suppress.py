@@ -23,12 +23,12 @@ from mascing.progress import Event, tell
 from mascing.report.audit_page import audit_page
 from mascing.routers.spec import find_routers
 from mascing.runs.readers import conversations_of, sigma_of, spec_of, traces_of
+from mascing.schemas.cards.suppression_curve import Audit, AuditPoint
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import AuditFacts
 from mascing.schemas.finished import Audited, Harvested, Prepared
 from mascing.schemas.result import Rate
-from mascing.schemas.suppression_curve import Audit, AuditPoint
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
 from mascing.storage.object_storage import Storage

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from mascing.runs.files import surrogate_prefix
 from mascing.runs.readers import contrast_of, conversations_of, traces_of
+from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import TrainFacts
 from mascing.schemas.finished import Harvested, Prepared, Trained
-from mascing.schemas.methods import Span
-from mascing.schemas.surrogate_card import SurrogateCard
+from mascing.schemas.settings.method_settings import Span
 from mascing.statistics.auc import auc
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage

@@ -15,7 +15,13 @@ from mascing.schemas.config import (
     SelectionConfig,
     SurrogateConfig,
 )
-from mascing.schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.schemas.settings.method_settings import (
+    ActiveConfig,
+    GradientConfig,
+    MascingConfig,
+    MethodsConfig,
+    SteerMoEConfig,
+)
 from mascing.testbeds.planted import behaviour_config
 
 BEHAVIOUR = "jailbreak-defence"

@@ -13,10 +13,10 @@ from torch import Tensor
 from mascing.masks.candidates import Candidate
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec
+from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.config import BehaviourConfig, GenerationConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.methods import Span
-from mascing.schemas.search_cost import SearchCost
+from mascing.schemas.settings.method_settings import Span
 from mascing.surrogates.surrogate import Surrogate
 from mascing.traces.trace_set import Traces
 

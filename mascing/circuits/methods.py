@@ -13,7 +13,7 @@ from mascing.circuits.steermoe.method import STEERMOE
 from mascing.circuits.surrogate_search.method import MASCING
 from mascing.errors import ConfigError
 from mascing.plugins import checked, resolve
-from mascing.schemas.methods import MethodsConfig, PluggedMethod
+from mascing.schemas.settings.method_settings import MethodsConfig, PluggedMethod
 
 METHODS: Mapping[str, Method] = {method.name: method for method in (MASCING, STEERMOE, GRADIENT, ACTIVE)}
 """The built-in methods by their name in the configuration."""

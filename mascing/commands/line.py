@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mascing.progress import shown
+from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
-from mascing.schemas.suppression_curve import Audit
 from mascing.storage.object_storage import Storage
 
 _STOPPED = 130  # as a shell reports a program that Ctrl-C ended

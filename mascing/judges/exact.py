@@ -5,7 +5,7 @@ from typing import Literal
 from mascing.errors import DataError
 from mascing.judges.judge import Judge, spaced, unscored
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.judges import ExactJudge
+from mascing.schemas.settings.judge_settings import ExactJudge
 from mascing.schemas.verdict import Verdict
 
 

@@ -3,7 +3,7 @@
 from mascing.errors import ConfigError
 from mascing.judges.judge import Judge, spaced, unscored
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.judges import RefusalJudge
+from mascing.schemas.settings.judge_settings import RefusalJudge
 from mascing.schemas.verdict import Verdict
 
 

@@ -16,7 +16,7 @@ from mascing.judges.exact import exact_judge
 from mascing.judges.judge import Judge
 from mascing.judges.refusal import refusal_judge
 from mascing.plugins import checked, resolve
-from mascing.schemas.judges import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
+from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from plotly.offline import get_plotlyjs
 import mascing.report
 from mascing.report.figures.figure import Figure, Json, Table, legend_below, to_spec
 from mascing.report.wording import percent, points, set_title
+from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Rate
-from mascing.schemas.suppression_curve import Audit
 
 
 def audit_page(audit: Audit) -> str:

@@ -13,7 +13,6 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 import mascing.report
-from mascing.report.evidence import Evidence
 from mascing.report.figures.changed_conditions import robustness_figure
 from mascing.report.figures.figure import Figure
 from mascing.report.figures.grids import cells_table, grid_cells, grid_figures
@@ -23,13 +22,14 @@ from mascing.report.figures.roc import roc_figure
 from mascing.report.figures.surrogate_quality import auc_figure, calibration_figure, doubts, surrogates_table
 from mascing.report.figures.tradeoff import tradeoff_figures
 from mascing.report.looks import in_order
-from mascing.report.tables.changes import paired_changes
-from mascing.report.tables.comparison import comparison_table
-from mascing.report.tables.gaps import gaps
-from mascing.report.tables.headline import headline, shown_method
-from mascing.report.tables.provenance import provenance_tables
-from mascing.report.tables.samples import draw_samples, movement_table
-from mascing.report.tables.significance import significance_table
+from mascing.report.run_evidence import Evidence
+from mascing.report.sections.changes import paired_changes
+from mascing.report.sections.comparison import comparison_table
+from mascing.report.sections.gaps import gaps
+from mascing.report.sections.headline import headline, shown_method
+from mascing.report.sections.provenance import provenance_tables
+from mascing.report.sections.samples import draw_samples, movement_table
+from mascing.report.sections.significance import significance_table
 from mascing.report.wording import cell_text
 from mascing.schemas.result import Rate
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from mascing.errors import DataError
 from mascing.masks.candidates import Candidate
 from mascing.masks.rules import BiasRule, OverrideRule
-from mascing.report.evidence import Evidence, MaskMap, Reply
+from mascing.report.run_evidence import Evidence, MaskMap, Reply
 from mascing.runs.files import CARD, truth_file
 from mascing.runs.finished_run import RUN_INPUTS, RunInputs, stages_at
 from mascing.runs.readers import (

@@ -1,7 +1,7 @@
 """Names of the files in stage outputs, shared by writers and readers."""
 
 from mascing.schemas.conversation import Split
-from mascing.schemas.methods import Span
+from mascing.schemas.settings.method_settings import Span
 
 ATTRIBUTION = "attribution.safetensors"
 SELECTED = "selected.safetensors"

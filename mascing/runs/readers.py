@@ -39,7 +39,7 @@ from mascing.schemas.finished import (
     Trained,
 )
 from mascing.schemas.manifest import Manifest
-from mascing.schemas.methods import Span
+from mascing.schemas.settings.method_settings import Span
 from mascing.storage import parquet
 from mascing.storage.manifests import QUARANTINE, read_shard
 from mascing.storage.object_storage import Storage

@@ -6,8 +6,8 @@ import time
 from pydantic import ValidationError
 
 from mascing.errors import ConflictError, StorageError
+from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.finished import MaskStored
-from mascing.schemas.mask_card import Channel
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-from mascing.schemas.surrogate_card import Calibration, ReliabilityPoint
+from mascing.schemas.cards.surrogate_card import Calibration, ReliabilityPoint
 from mascing.statistics import rate
 
 Floats = NDArray[np.float64]

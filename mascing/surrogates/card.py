@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mascing.schemas.cards.surrogate_card import Roc, SurrogateCard, TrivialPredictor
 from mascing.schemas.result import Rate
-from mascing.schemas.surrogate_card import Roc, SurrogateCard, TrivialPredictor
 from mascing.statistics.auc import auc, auc_difference
 from mascing.surrogates.calibration import calibration
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from mascing.errors import DataError
-from mascing.schemas.surrogate_card import SurrogateCard
+from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.surrogates.trivial_predictors import FORM
 
 _DESCRIPTIONS = {

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from mascing.schemas.methods import Span
+from mascing.schemas.settings.method_settings import Span
 from mascing.traces.shards import decode
 from mascing.traces.trace_set import TraceSet
 

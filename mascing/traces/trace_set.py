@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mascing.errors import DataError
-from mascing.schemas.methods import Span
+from mascing.schemas.settings.method_settings import Span
 
 QUESTION, PROMPT, REPLY = 0, 1, 2
 _IN_SPAN: dict[Span, Callable[[Tensor], Tensor]] = {

@@ -1,7 +1,7 @@
 """The benchmark figures that do not depend on the load of the machine."""
 
 from mascing.models.batching import length_sorted_batches
-from mascing.schemas.methods import MascingConfig
+from mascing.schemas.settings.method_settings import MascingConfig
 from tests.bench.methods.search import case, searched
 from tests.bench.taps.random_moe import mixed_prompts, n_tokens
 from tests.bench.taps.ways_of_recording import BATCH_TOKENS, USUAL_BATCH

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from mascing.flows.audit_line import audit
 from mascing.progress import shown
+from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.config import AuditConfig, RunConfig
-from mascing.schemas.suppression_curve import Audit
 from mascing.storage.object_storage import Storage
 from mascing.testbeds.planted.language import REFUSAL
 from tests.small_run import small_config

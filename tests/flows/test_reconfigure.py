@@ -21,9 +21,9 @@ from mascing.masks.mask import Mask
 from mascing.progress import shown
 from mascing.runs.finished_run import stages_at
 from mascing.runs.registry import current
+from mascing.schemas.cards.mask_card import MaskCard
 from mascing.schemas.config import ModelConfig, RunConfig
 from mascing.schemas.finished import Harvested, Prepared
-from mascing.schemas.mask_card import MaskCard
 from mascing.schemas.result import Result
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool

@@ -12,7 +12,7 @@ from mascing.judges.judging import judge_all
 from mascing.judges.table import judge_identity
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation, Message
-from mascing.schemas.judges import PluggedJudge
+from mascing.schemas.settings.judge_settings import PluggedJudge
 
 KIND = "tests.recipes.my_package.judging:courtesy"
 

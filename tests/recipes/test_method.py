@@ -9,8 +9,8 @@ from mascing.plugins import OptionsError
 from mascing.routers.spec import inspect_routers
 from mascing.runs.readers import candidates_of
 from mascing.schemas.config import BehaviourConfig, ComputeConfig, ModelConfig, RunConfig
-from mascing.schemas.judges import ExactJudge
-from mascing.schemas.methods import MethodsConfig, PluggedMethod
+from mascing.schemas.settings.judge_settings import ExactJudge
+from mascing.schemas.settings.method_settings import MethodsConfig, PluggedMethod
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
 from mascing.tasks.optimise import optimise

@@ -32,7 +32,13 @@ from mascing.schemas.config import (
 from mascing.schemas.facts import TestbedFacts
 from mascing.schemas.finished import Harvested, MaskStored, Optimised, Prepared, TestbedBuilt, Trained
 from mascing.schemas.manifest import Manifest
-from mascing.schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.schemas.settings.method_settings import (
+    ActiveConfig,
+    GradientConfig,
+    MascingConfig,
+    MethodsConfig,
+    SteerMoEConfig,
+)
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.evaluate import evaluate

@@ -4,8 +4,8 @@ import pytest
 
 from mascing.errors import DataError
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
-from mascing.schemas.judges import RefusalJudge
-from mascing.schemas.methods import MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.schemas.settings.judge_settings import RefusalJudge
+from mascing.schemas.settings.method_settings import MascingConfig, MethodsConfig, SteerMoEConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
 from mascing.tasks.prepare import prepare

@@ -14,8 +14,8 @@ from mascing.circuits.method import Method
 from mascing.circuits.methods import METHODS
 from mascing.judges.table import JUDGES, JudgeKind
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
-from mascing.schemas.judges import ExactJudge, RefusalJudge
-from mascing.schemas.methods import SteerMoEConfig
+from mascing.schemas.settings.judge_settings import ExactJudge, RefusalJudge
+from mascing.schemas.settings.method_settings import SteerMoEConfig
 from mascing.storage.source import Source
 from mascing.tasks import (
     evaluate,

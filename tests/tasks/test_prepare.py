@@ -12,7 +12,7 @@ from mascing.errors import DataError
 from mascing.runs.readers import contrast_of, conversations_of
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.conversation import Split
-from mascing.schemas.judges import ExactJudge
+from mascing.schemas.settings.judge_settings import ExactJudge
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.prepare import prepare

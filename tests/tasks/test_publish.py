@@ -10,8 +10,8 @@ from mascing.models.checkpoints import model_name
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.facts import PublishFacts
 from mascing.schemas.finished import Gated, Harvested, Prepared, Selected
-from mascing.schemas.judges import ExactJudge
 from mascing.schemas.manifest import Manifest
+from mascing.schemas.settings.judge_settings import ExactJudge
 from mascing.storage.object_storage import Storage
 from mascing.tasks.publish import publish
 

@@ -10,9 +10,9 @@ import pytest
 
 from mascing.errors import DataError
 from mascing.runs.readers import surrogates_of
+from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.config import ComputeConfig, MatchingConfig, SurrogateConfig
 from mascing.schemas.finished import Trained
-from mascing.schemas.surrogate_card import SurrogateCard
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.confounds import confounds
 from mascing.tasks.harvest import harvest

@@ -3,7 +3,7 @@
 from mascing.circuits.active.search import NAME, candidates
 from mascing.circuits.active.trials import LocalEngine
 from mascing.circuits.method import Material, Method, Proposal
-from mascing.schemas.methods import ActiveConfig
+from mascing.schemas.settings.method_settings import ActiveConfig
 
 
 def _search(material: Material, config: ActiveConfig) -> Proposal:

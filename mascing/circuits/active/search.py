@@ -18,9 +18,9 @@ from mascing.errors import DataError
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
+from mascing.schemas.cards.search_cost import Round, SearchCost, Trials
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.methods import ActiveConfig, Span
-from mascing.schemas.search_cost import Round, SearchCost, Trials
+from mascing.schemas.settings.method_settings import ActiveConfig, Span
 from mascing.surrogates.ensemble import member_seeds
 from mascing.surrogates.surrogate import Surrogate, untrained
 from mascing.traces.trace_set import Traces

@@ -15,8 +15,8 @@ from mascing.circuits.gradient.straight_through import StraightThrough
 from mascing.engines.likelihood import contrast_batches
 from mascing.models.loading import Loaded
 from mascing.routers.spec import find_routers
+from mascing.schemas.cards.search_cost import Passes
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.search_cost import Passes
 
 NAME = "attribution"
 

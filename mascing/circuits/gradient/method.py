@@ -2,8 +2,8 @@
 
 from mascing.circuits.gradient.search import NAME, candidates
 from mascing.circuits.method import Material, Method, Proposal
-from mascing.schemas.methods import GradientConfig
-from mascing.schemas.search_cost import SearchCost
+from mascing.schemas.cards.search_cost import SearchCost
+from mascing.schemas.settings.method_settings import GradientConfig
 
 
 def _search(material: Material, config: GradientConfig) -> Proposal:

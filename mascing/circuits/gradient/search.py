@@ -16,9 +16,9 @@ from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec
+from mascing.schemas.cards.search_cost import Passes
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.methods import GradientConfig
-from mascing.schemas.search_cost import Passes
+from mascing.schemas.settings.method_settings import GradientConfig
 
 NAME = "gradient"
 MARGIN = 4.0

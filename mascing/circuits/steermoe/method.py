@@ -2,7 +2,7 @@
 
 from mascing.circuits.method import Material, Method, Proposal
 from mascing.circuits.steermoe.search import NAME, candidates
-from mascing.schemas.methods import SteerMoEConfig
+from mascing.schemas.settings.method_settings import SteerMoEConfig
 
 
 def _search(material: Material, config: SteerMoEConfig) -> Proposal:

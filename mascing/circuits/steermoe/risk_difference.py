@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mascing.errors import DataError
-from mascing.schemas.methods import ExpertScore, Pairs
+from mascing.schemas.settings.method_settings import ExpertScore, Pairs
 from mascing.traces.trace_set import Traces, TraceSet
 
 

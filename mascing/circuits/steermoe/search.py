@@ -15,7 +15,7 @@ from mascing.circuits.steermoe.risk_difference import Selections, count_selectio
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
-from mascing.schemas.methods import SteerMoEConfig
+from mascing.schemas.settings.method_settings import SteerMoEConfig
 from mascing.traces.trace_set import Traces
 
 NAME = "steermoe"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mascing.schemas.methods import MascingConfig
+from mascing.schemas.settings.method_settings import MascingConfig
 from mascing.surrogates.surrogate import Surrogate
 from mascing.traces.trace_set import Traces, TraceSet, shuffled_batches
 

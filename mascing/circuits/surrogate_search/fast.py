@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from mascing.circuits.surrogate_search.orthant_descent import OrthantDescent
-from mascing.schemas.methods import MascingConfig
+from mascing.schemas.settings.method_settings import MascingConfig
 from mascing.surrogates.folded import FoldedSurrogate, statistics_of
 from mascing.surrogates.surrogate import Surrogate
 from mascing.traces.trace_set import Traces, TraceSet, random_sample

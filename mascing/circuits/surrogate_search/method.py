@@ -2,7 +2,7 @@
 
 from mascing.circuits.method import Material, Method, Proposal
 from mascing.circuits.surrogate_search.search import NAME, candidates
-from mascing.schemas.methods import MascingConfig
+from mascing.schemas.settings.method_settings import MascingConfig
 
 
 def _search(material: Material, config: MascingConfig) -> Proposal:

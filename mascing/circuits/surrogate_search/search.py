@@ -17,7 +17,7 @@ from mascing.errors import DataError
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
-from mascing.schemas.methods import MascingConfig, Span
+from mascing.schemas.settings.method_settings import MascingConfig, Span
 from mascing.surrogates.surrogate import Surrogate
 from mascing.traces.trace_set import Traces
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from mascing.masks.precision import map_precision
-from mascing.report.evidence import MaskMap
 from mascing.report.figures.figure import Figure, Json, Table, to_spec
 from mascing.report.figures.palette import DIVERGING
 from mascing.report.looks import in_order
+from mascing.report.run_evidence import MaskMap
 from mascing.report.wording import percent, plain
 
 _STRONGEST = 12

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from mascing.report.figures.figure import Figure, Json, legend_below, to_spec
-from mascing.schemas.surrogate_card import SurrogateCard
+from mascing.schemas.cards.surrogate_card import SurrogateCard
 
 LINES = (("var(--mascing)", "solid"), ("var(--steermoe)", "dash"), ("var(--gradient)", "dot"))
 """Colour and dash of each span, in order."""

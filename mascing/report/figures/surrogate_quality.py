@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from mascing.report.figures.figure import Figure, Json, Table, legend_below, to_spec
 from mascing.report.figures.roc import DIAGONAL, LINES
 from mascing.report.wording import percent
+from mascing.schemas.cards.surrogate_card import SurrogateCard, TrivialPredictor
 from mascing.schemas.result import Rate
-from mascing.schemas.surrogate_card import SurrogateCard, TrivialPredictor
 from mascing.surrogates.confounds import confounds
 
 _NAMES = {

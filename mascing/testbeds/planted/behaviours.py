@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mascing.schemas.conversation import Conversation, Label
-from mascing.schemas.judges import ExactJudge, JudgeConfig, RefusalJudge
+from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, RefusalJudge
 from mascing.testbeds.planted.language import (
     FILLERS,
     MAX_EARLIER,

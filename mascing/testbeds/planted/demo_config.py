@@ -1,7 +1,13 @@
 """The configuration of `mascing demo`: the testbed, with grids that a small machine finishes in minutes."""
 
 from mascing.schemas.config import AuditConfig, GatesConfig, GenerationConfig, ModelConfig, RobustnessConfig, RunConfig
-from mascing.schemas.methods import ActiveConfig, GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.schemas.settings.method_settings import (
+    ActiveConfig,
+    GradientConfig,
+    MascingConfig,
+    MethodsConfig,
+    SteerMoEConfig,
+)
 from mascing.testbeds.planted import behaviour_config
 
 

@@ -19,8 +19,8 @@ from mascing.schemas.config import (
     SurrogateConfig,
 )
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.judges import ExactJudge
-from mascing.schemas.methods import GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.schemas.settings.judge_settings import ExactJudge
+from mascing.schemas.settings.method_settings import GradientConfig, MascingConfig, MethodsConfig, SteerMoEConfig
 from mascing.testbeds.smollm.dense import load_dense
 from mascing.testbeds.smollm.perplexity import experts_on, perplexity
 from mascing.testbeds.smollm.questions import conversations

@@ -30,7 +30,7 @@ from mascing.models.loading import Loaded, load
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.methods import ActiveConfig
+from mascing.schemas.settings.method_settings import ActiveConfig
 from mascing.selection.choice import choose
 from mascing.testbeds.planted import build
 from mascing.testbeds.planted.demo_config import demo_config

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from mascing.circuits.surrogate_search.search import search
-from mascing.schemas.methods import MascingConfig
+from mascing.schemas.settings.method_settings import MascingConfig
 from mascing.surrogates.surrogate import Surrogate, train_surrogate
 from mascing.traces.stored import StoredTraces
 from mascing.traces.trace_set import TraceSet

@@ -2,7 +2,7 @@
 
 from mascing.circuits.methods import METHODS, method_identity, searches_of
 from mascing.report.looks import LOOKS
-from mascing.schemas.methods import MethodsConfig
+from mascing.schemas.settings.method_settings import MethodsConfig
 
 CONTROL = "random"
 FIELDS = set(MethodsConfig.model_fields)

@@ -10,7 +10,7 @@ from mascing.judges.judging import CONCURRENCY, judge_all
 from mascing.judges.table import make_judge
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation, Message
-from mascing.schemas.judges import ExactJudge, JudgeConfig, RefusalJudge
+from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, RefusalJudge
 
 REFUSAL = RefusalJudge(phrases=("I can't help", "No"))
 EXACT = ExactJudge()

@@ -11,7 +11,7 @@ from mascing.judges.table import JUDGES, JudgeKind, judge_identity, make_judge
 from mascing.schemas.base import Frozen
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation, Message
-from mascing.schemas.judges import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
+from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
 from mascing.schemas.verdict import Verdict
 
 BUILT_IN = [get_args(member)[0] for member in get_args(get_args(JudgeConfig)[0]) if get_args(member)[0] != PluggedJudge]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.facts import SelectFacts
-from mascing.schemas.surrogate_card import SurrogateCard
 
 
 def cells_of(method: str) -> list[dict[str, Any]]:

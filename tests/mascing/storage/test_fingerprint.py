@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mascing.schemas.config import SplitConfig
-from mascing.schemas.methods import GradientConfig
+from mascing.schemas.settings.method_settings import GradientConfig
 from mascing.storage.fingerprint import fingerprint
 
 PLAIN = st.recursive(

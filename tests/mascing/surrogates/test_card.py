@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mascing.errors import DataError
-from mascing.schemas.surrogate_card import SurrogateCard
+from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.statistics.auc import auc
 from mascing.surrogates.card import surrogate_card
 from mascing.surrogates.confounds import refuse_confounded

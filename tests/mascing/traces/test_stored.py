@@ -3,7 +3,7 @@ import torch
 
 from mascing.circuits.steermoe.risk_difference import count_selections
 from mascing.circuits.surrogate_search.search import search
-from mascing.schemas.methods import MascingConfig
+from mascing.schemas.settings.method_settings import MascingConfig
 from mascing.surrogates.surrogate import score, to_bytes, train_surrogate
 from mascing.traces import stored as stored_traces
 from mascing.traces.shards import encode

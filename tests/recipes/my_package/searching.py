@@ -6,7 +6,7 @@ from mascing.circuits.method import Material, Method, Proposal
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.schemas.base import Frozen
-from mascing.schemas.methods import Span
+from mascing.schemas.settings.method_settings import Span
 
 
 class MeanShiftOptions(Frozen):

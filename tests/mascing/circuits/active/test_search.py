@@ -18,10 +18,10 @@ from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded, load
 from mascing.routers.spec import RouterSpec, inspect_routers
+from mascing.schemas.cards.search_cost import Trials
 from mascing.schemas.config import BehaviourConfig, GenerationConfig, ModelConfig
 from mascing.schemas.conversation import Conversation, Message
-from mascing.schemas.methods import ActiveConfig
-from mascing.schemas.search_cost import Trials
+from mascing.schemas.settings.method_settings import ActiveConfig
 from mascing.testbeds.planted import behaviour_config
 from mascing.traces.batch_recording import harvest
 from mascing.traces.shards import decode, encode

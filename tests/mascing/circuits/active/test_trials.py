@@ -10,7 +10,7 @@ from mascing.models.loading import Loaded
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import BehaviourConfig, GenerationConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.judges import ExactJudge
+from mascing.schemas.settings.judge_settings import ExactJudge
 from mascing.steering.steer import steer
 from mascing.traces.batch_recording import record_prompts
 from tests.mascing import olmoe_folder

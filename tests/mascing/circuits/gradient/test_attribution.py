@@ -10,8 +10,8 @@ from mascing.circuits.gradient.straight_through import StraightThrough
 from mascing.engines.likelihood import contrast_batches
 from mascing.models.loading import Loaded
 from mascing.routers.spec import inspect_routers
-from mascing.schemas.methods import GradientConfig
-from mascing.schemas.search_cost import Passes
+from mascing.schemas.cards.search_cost import Passes
+from mascing.schemas.settings.method_settings import GradientConfig
 from tests.mascing.mask_rules import bias_of
 from tests.mascing.olmoe_folder import conversation, loaded
 

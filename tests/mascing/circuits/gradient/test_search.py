@@ -14,7 +14,7 @@ from mascing.masks.candidates import Candidate
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.methods import GradientConfig
+from mascing.schemas.settings.method_settings import GradientConfig
 from mascing.steering.steer import steer
 from tests.mascing.mask_rules import bias_of
 from tests.mascing.olmoe_folder import conversation, loaded

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mascing.circuits.steermoe.risk_difference import Selections, count_selections
 from mascing.errors import DataError
-from mascing.schemas.methods import Pairs
+from mascing.schemas.settings.method_settings import Pairs
 from mascing.traces.trace_set import Traces, TraceSet
 from tests.mascing.made_traces import traces
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from mascing.circuits.steermoe.risk_difference import count_selections
 from mascing.circuits.steermoe.search import candidates, strongest_experts
 from mascing.masks.candidates import Candidate
-from mascing.schemas.methods import ExpertScore, Span, SteerMoEConfig
+from mascing.schemas.settings.method_settings import ExpertScore, Span, SteerMoEConfig
 from mascing.traces.trace_set import TraceSet
 from tests.mascing.made_traces import SPEC, TELLING, traces
 from tests.mascing.mask_rules import override_of

@@ -7,7 +7,7 @@ from torch import Tensor
 from mascing.circuits.surrogate_search.exact import epochs
 from mascing.circuits.surrogate_search.search import candidates, search
 from mascing.errors import DataError
-from mascing.schemas.methods import MascingConfig, Span
+from mascing.schemas.settings.method_settings import MascingConfig, Span
 from mascing.surrogates.surrogate import Surrogate, score, train_surrogate
 from mascing.traces.trace_set import TraceSet
 from tests.mascing.circuits.surrogate_search.published_loop import published_search, surrogate_logits

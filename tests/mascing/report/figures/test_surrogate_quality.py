@@ -1,7 +1,7 @@
 import numpy as np
 
 from mascing.report.figures.surrogate_quality import auc_figure, doubts
-from mascing.schemas.surrogate_card import SurrogateCard
+from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.statistics.auc import auc
 from mascing.surrogates.card import surrogate_card
 

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticKnownError
 
 from mascing.schemas.base import Frozen
-from mascing.schemas.plugged import Plugged
+from mascing.schemas.settings.plugged import Plugged
 
 Span = Literal["question", "question+prompt", "reply"]
 ExpertScore = Literal["risk_difference", "odds_ratio"]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import cast
 
-from mascing.report.evidence import Reply
+from mascing.report.run_evidence import Reply
 from mascing.schemas.result import Rate
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference

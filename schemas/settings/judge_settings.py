@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Tag, model_validator
 
 from mascing.schemas.base import Frozen
-from mascing.schemas.plugged import Plugged
+from mascing.schemas.settings.plugged import Plugged
 
 
 class RefusalJudge(Frozen):

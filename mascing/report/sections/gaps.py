@@ -1,6 +1,6 @@
 """List what a page leaves out and why, so that nothing is missing silently."""
 
-from mascing.report.evidence import Evidence
+from mascing.report.run_evidence import Evidence
 
 
 def gaps(evidence: Evidence) -> list[str]:

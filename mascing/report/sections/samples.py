@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from mascing.report.evidence import Reply
 from mascing.report.figures.figure import Table
 from mascing.report.looks import in_order
+from mascing.report.run_evidence import Reply
 from mascing.report.wording import set_order, set_title
 from mascing.schemas.conversation import Conversation, Message
 

@@ -1,9 +1,9 @@
 """The origin of every number: model, data, stages and their manifests, masks, seeds, versions and timings."""
 
 from mascing.conversations.splits import SPLITS
-from mascing.report.evidence import Evidence
 from mascing.report.figures.figure import Table
 from mascing.report.looks import in_order
+from mascing.report.run_evidence import Evidence
 from mascing.report.wording import plain, set_order, set_title
 from mascing.schemas.facts import RouterFacts
 

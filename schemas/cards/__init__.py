@@ -1,0 +1,1 @@
+"""What is told of one thing: a mask, a surrogate, a search, an audit."""

@@ -1,0 +1,1 @@
+"""How judges, methods and a user's own parts are configured."""
