@@ -67,7 +67,7 @@ def test_a_judge_that_is_not_there_is_refused(tmp_path: Path, kind: str, message
     [
         ({"mascng": {"alphas": [1]}}, "methods.mascng: unknown key; did you mean 'mascing'?"),
         ({"mine": None}, "methods.mine: unknown key; known are mascing, steermoe, gradient, active, random"),
-        ({"mine": {"kind": JUDGE}}, "is no method: it must be a mascing.circuits.method.Method"),
+        ({"mine": {"kind": JUDGE}}, "is not a method: it must be a mascing.circuits.method.Method"),
         ({"mine": {"kind": "vibes"}}, "methods.mine.kind: nothing is registered as 'vibes'"),
         ({"mine": {"kind": METHOD, "alphas": "1"}}, 'methods.mine.alphas: must be a list, got "1"'),
         ({"Mine": {"kind": METHOD}}, "methods: a method cannot be named 'Mine'"),
