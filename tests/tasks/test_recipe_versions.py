@@ -22,8 +22,8 @@ def now(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """What two outputs of a stage differ in."""
     names = sorted(before["numbers"].keys() | after["numbers"].keys())
-    found = [] if before["exact"] == after["exact"] else ["texts, counts or selections"]
-    return found + [name for name in names if not alike(before["numbers"].get(name), after["numbers"].get(name))]
+    differing = [] if before["exact"] == after["exact"] else ["texts, counts or selections"]
+    return differing + [name for name in names if not alike(before["numbers"].get(name), after["numbers"].get(name))]
 
 
 def alike(before: list[float] | None, after: list[float] | None) -> bool:
