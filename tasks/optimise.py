@@ -1,5 +1,6 @@
 """The optimise stage searches each method's grid of candidate masks on the pool, one item per method."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -7,6 +8,7 @@ from typing import Protocol
 from mascing.circuits.gradient import attribution
 from mascing.circuits.method import Material
 from mascing.circuits.methods import Search, method_identity, searches_of
+from mascing.errors import DataError
 from mascing.masks import candidates as candidate_files
 from mascing.progress import Event, tell
 from mascing.runs.files import ATTRIBUTION, candidates_file
@@ -15,9 +17,10 @@ from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import OptimiseFacts
 from mascing.schemas.finished import Harvested, Optimised, Prepared, Trained
-from mascing.schemas.settings.method_settings import GradientConfig
+from mascing.schemas.settings.method_settings import GradientConfig, Span
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from mascing.surrogates.surrogate import Surrogate
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
@@ -144,6 +147,18 @@ def _run(worker: Worker, shared: _Shared, name: str) -> _Result:
     return _items(shared.config)[name](_material(worker, shared))
 
 
+def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Sequence[Surrogate]]:
+    """The ensembles of ``spans``; DataError for a span without one, which a search would take for a perfect one."""
+    ensembles = surrogates_of(shared.storage, shared.trained, spans)
+    untrained = [span for span, members in ensembles.items() if not members]
+    if untrained:
+        raise DataError(
+            f"no surrogate was trained for the span {untrained[0]}: surrogates are trained for the spans of "
+            "`methods.mascing`, so turn it on with this span"
+        )
+    return ensembles
+
+
 def _material(worker: Worker, shared: _Shared) -> Material:
     config = shared.config
     conversations = conversations_of(shared.storage, shared.prepared, "train")
@@ -154,7 +169,7 @@ def _material(worker: Worker, shared: _Shared) -> Material:
         traces=traces_of(shared.storage, shared.harvested, "train"),
         spec=spec_of(shared.harvested),
         sigma_L=sigma_of(shared.harvested),
-        surrogates=partial(surrogates_of, shared.storage, shared.trained),
+        surrogates=partial(_surrogates, shared),
         behaviour=config.behaviour,
         generation=config.generation,
         seed=config.seed,

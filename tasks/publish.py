@@ -9,7 +9,6 @@ from mascing.schemas.cards.mask_card import MaskCard
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import MaskFacts, PublishFacts
 from mascing.schemas.finished import Gated, Harvested, MaskStored, Prepared, Published, Selected
-from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage
@@ -28,10 +27,15 @@ def publish(
             return Body([], PublishFacts(winner=None, masks=None), rows_in=0)
         mask = selected_of(storage, selected)[winner].mask
         stored = _store(storage, mask, _card(config, harvested, gated, winner, mask))
-        registry.publish(storage, model_name(config.model), config.behaviour.name, stored.prefix, CHANNEL)
         return Body([], PublishFacts(winner=winner, masks=stored.prefix), rows_in=0)
 
-    return run_stage(storage, recipe(config, prepared, harvested, selected, gated), body)
+    finished = run_stage(storage, recipe(config, prepared, harvested, selected, gated), body)
+    # Also where the stage was done already: meanwhile another run may have moved the channel elsewhere.
+    if finished.manifest.facts.masks is not None:
+        registry.publish(
+            storage, model_name(config.model), config.behaviour.name, finished.manifest.facts.masks, CHANNEL
+        )
+    return finished
 
 
 def recipe(
@@ -63,7 +67,8 @@ def _card(config: RunConfig, harvested: Harvested, gated: Gated, winner: str, ma
 
 def _store(storage: Storage, mask: Mask, card: MaskCard) -> MaskStored:
     """Commit the mask and its card as a separate stage output, which serving machines load."""
-    output = StageOutput(storage, MaskStored, card.behaviour, fingerprint({"mask": mask.digest, "card": card}))
+    recipe_of_mask = Recipe(MaskStored, card.behaviour, {"mask": mask.digest, "card": card})
+    output = StageOutput(storage, MaskStored, recipe_of_mask.name, recipe_of_mask.fingerprint)
     shards = [
         output.put(MASK, mask.to_bytes(), rows=1),
         output.put(CARD, f"{card.model_dump_json(indent=1)}\n".encode(), rows=0),

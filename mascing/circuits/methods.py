@@ -1,5 +1,6 @@
 """The table of methods, and the searches that a configuration requests."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ from mascing.circuits.gradient.method import GRADIENT
 from mascing.circuits.method import Material, Method, Proposal
 from mascing.circuits.steermoe.method import STEERMOE
 from mascing.circuits.surrogate_search.method import MASCING
-from mascing.errors import ConfigError
+from mascing.errors import ConfigError, DataError, MaskError
 from mascing.plugins import checked, resolve
 from mascing.schemas.settings.method_settings import MethodsConfig, PluggedMethod
 
@@ -30,7 +31,17 @@ class Search:
     def __call__(self, material: Material) -> Proposal:
         """Run the method's search and label every candidate with the name of this search."""
         proposal = self.method.search(material, self.config)
+        self._refuse_unusable(proposal, material)
         return replace(proposal, candidates=[replace(candidate, method=self.name) for candidate in proposal.candidates])
+
+    def _refuse_unusable(self, proposal: Proposal, material: Material) -> None:
+        """A proposal that no later stage could work with must not be stored as the method's result."""
+        if not isinstance(proposal, Proposal):
+            raise ConfigError(f"method {self.name} returned {proposal!r}: its search must return a Proposal")
+        if not proposal.candidates:
+            raise DataError(f"method {self.name} proposed no candidate mask: turn it off, or widen its grid")
+        if any(candidate.mask.spec != material.spec for candidate in proposal.candidates):
+            raise MaskError(f"method {self.name} proposed a mask for another model: make masks with material.spec")
 
 
 def searches_of(config: MethodsConfig) -> dict[str, Search]:
@@ -64,7 +75,15 @@ def method_identity(config: MethodsConfig) -> dict[str, Any]:
 
 
 def _plugged(name: str, settings: PluggedMethod) -> Search:
-    method = resolve(settings.kind, "mascing.methods")
+    """The search of a user's method, or of a built-in one that runs once more under another name."""
+    kind = settings.kind
+    method = METHODS[kind] if kind in METHODS else resolve(kind, "mascing.methods", METHODS)
     if not isinstance(method, Method):
-        raise ConfigError(f"{settings.kind!r} is not a method: it must be a mascing.circuits.method.Method")
+        raise ConfigError(f"{kind!r} is not a method: it must be a mascing.circuits.method.Method")
+    if not (isinstance(method.config, type) and issubclass(method.config, BaseModel)):
+        raise ConfigError(f"the config of {kind!r} must be a pydantic model, not {method.config!r}")
+    try:
+        inspect.signature(method.search).bind(None, None)
+    except TypeError as error:
+        raise ConfigError(f"the search of {kind!r} must take the material and the method's config: {error}") from error
     return Search(name, method, checked(method.config, settings.options))

@@ -35,7 +35,10 @@ async def _judge_each(
 
     async def judged(conversation: Conversation, reply: str) -> Verdict:
         async with slots:
-            return await judges[conversation.set.partition("/")[0]](conversation, reply)
+            verdict = await judges[conversation.set.partition("/")[0]](conversation, reply)
+        if not isinstance(verdict, Verdict):
+            raise DataError(f"the judge of {conversation.set} returned {verdict!r}: a judge must return a Verdict")
+        return verdict
 
     pairs = zip(conversations, replies, strict=True)
     return list(await asyncio.gather(*(judged(conversation, reply) for conversation, reply in pairs)))

@@ -41,7 +41,8 @@ JUDGES: Mapping[str, JudgeKind] = {
 def make_judge(config: JudgeConfig) -> Judge:
     """Make the judge that the config describes. Raises ConfigError if there is none or its options are invalid."""
     kind = kind_of(config)
-    return kind.factory(_options(config, kind))
+    options = _options(config, kind)
+    return _made(config.kind, kind.factory, options) if isinstance(config, PluggedJudge) else kind.factory(options)
 
 
 def completed_judge(config: JudgeConfig) -> JudgeConfig:
@@ -51,6 +52,7 @@ def completed_judge(config: JudgeConfig) -> JudgeConfig:
     """
     if not isinstance(config, PluggedJudge):
         return config
+    make_judge(config)
     options = _options(config, kind_of(config))
     values = options.model_dump(mode="json") if isinstance(options, BaseModel) else options
     return PluggedJudge.model_validate({**values, "kind": config.kind})
@@ -78,6 +80,19 @@ def _plugged(kind: str) -> JudgeKind:
     hint = parameter.annotation
     config = hint if isinstance(hint, type) and issubclass(hint, BaseModel) else None
     return JudgeKind(config, factory, getattr(factory, "version", 1))
+
+
+def _made(kind: str, factory: Callable[[Any], Judge], options: Any) -> Judge:
+    """The judge of a user's factory, checked so that a run does not find out on its first reply."""
+    try:
+        judge = factory(options)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{kind!r} fails on these options with {type(error).__name__}: {error}") from error
+    if not (inspect.iscoroutinefunction(judge) or inspect.iscoroutinefunction(type(judge).__call__)):
+        raise ConfigError(f"{kind!r} must return `async (conversation, reply) -> Verdict`, not {judge!r}")
+    return judge
 
 
 def _options(config: JudgeConfig, kind: JudgeKind) -> Any:

@@ -19,7 +19,6 @@ from mascing.masks.candidates import Candidate
 from mascing.routers.spec import RouterSpec
 from mascing.runs.files import (
     ATTRIBUTION,
-    DEV_VERDICTS,
     SELECTED,
     candidates_file,
     condition_file,
@@ -116,11 +115,6 @@ def selected_of(storage: Storage, selected: Selected) -> dict[str, Candidate]:
     """The selected candidate of each method, the control included."""
     candidates = candidate_files.from_bytes(read_shard(storage, selected, SELECTED))
     return {candidate.method: candidate for candidate in candidates}
-
-
-def dev_verdicts_of(storage: Storage, selected: Selected) -> pa.Table:
-    """The verdicts of selection on dev, as DEV_VERDICTS (schemas/tables.py)."""
-    return _table(storage, selected, DEV_VERDICTS)
 
 
 def verdicts_of(storage: Storage, evaluated: Evaluated) -> dict[str, pa.Table]:

@@ -34,6 +34,10 @@ class ExactJudge(Frozen):
         return value
 
 
+BUILT_IN = frozenset(str(judge.model_fields["kind"].default) for judge in (RefusalJudge, ExactJudge))
+"""The kinds that have a model in the union."""
+
+
 class PluggedJudge(Plugged):
     """Any other judge; ``kind`` is its registered name or its import path."""
 
@@ -43,7 +47,7 @@ def _tag(value: Any) -> str | None:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     if not isinstance(kind, str):
         return None
-    return kind if kind in ("refusal", "exact") else "plugged"
+    return kind if kind in BUILT_IN else "plugged"
 
 
 JudgeConfig = Annotated[

@@ -148,7 +148,9 @@ class MethodsConfig(Frozen):
     @model_validator(mode="after")
     def _one_at_least(self) -> "MethodsConfig":
         if not self.searched:
-            raise ValueError("at least one of mascing, steermoe, gradient and active must be on")
+            raise ValueError(
+                "at least one of mascing, steermoe, gradient and active must be on, or a method of your own"
+            )
         return self
 
     @model_validator(mode="after")

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
+from mascing.circuits.methods import METHODS, searches_of
 from mascing.config import load_config
 from mascing.errors import ConfigError
 from mascing.plugins import resolve
+from mascing.schemas.settings.method_settings import SteerMoEConfig
 
 JUDGE = "tests.recipes.my_package.judging:courtesy"
 METHOD = "tests.recipes.my_package.searching:MEAN_SHIFT"
@@ -78,6 +80,48 @@ def test_a_method_that_is_not_there_is_refused(tmp_path: Path, methods: Any, mes
     with pytest.raises(ConfigError) as refused:
         loaded(tmp_path, methods=methods)
     assert message in str(refused.value)
+
+
+PLUGINS = """
+from mascing.circuits.method import Method, Proposal
+from mascing.schemas.settings.method_settings import RandomConfig
+
+def not_async(options):
+    return lambda conversation, reply: "hit"
+
+def fails(options):
+    raise LookupError("no such scale")
+
+ONE_ARGUMENT = Method("m", RandomConfig, lambda material: Proposal([]))
+NO_MODEL = Method("m", dict, lambda material, config: Proposal([]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "message"),
+    [
+        ("target", "not_async", "must return `async (conversation, reply) -> Verdict`, not <function"),
+        ("target", "fails", "fails on these options with LookupError: no such scale"),
+        ("methods", "ONE_ARGUMENT", "must take the material and the method's config: too many positional arguments"),
+        ("methods", "NO_MODEL", "must be a pydantic model, not <class 'dict'>"),
+    ],
+)
+def test_a_plug_in_that_could_only_fail_later_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, name: str, message: str
+) -> None:
+    (tmp_path / "unusable_parts.py").write_text(PLUGINS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    named = {"kind": f"unusable_parts:{name}"}
+    with pytest.raises(ConfigError) as refused:
+        loaded(tmp_path, **{part: {"mine": named} if part == "methods" else named})
+    assert message in str(refused.value)
+
+
+def test_a_built_in_method_can_run_once_more_under_another_name(tmp_path: Path) -> None:
+    config = loaded(tmp_path, methods={"on-alone": {"kind": "steermoe", "n_deactivated": [0]}})
+    search = searches_of(config.methods)["on-alone"]
+    assert search.method is METHODS["steermoe"]
+    assert search.config == SteerMoEConfig(n_deactivated=(0,))
 
 
 def test_all_that_is_wrong_with_plug_ins_is_told_at_once(tmp_path: Path) -> None:
