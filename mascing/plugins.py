@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mascing.errors import ConfigError
-from mascing.validation import complaints
+from mascing.validation import complaints, unknown_key
 
 Group = Literal["mascing.judges", "mascing.methods"]
 """The group under which a package declares its entry points."""
@@ -39,10 +39,45 @@ def resolve(kind: str, group: Group, known: Iterable[str] = ()) -> Any:
 
 def checked(model: type[Options], options: Mapping[str, Any]) -> Options:
     """Validate the options as strictly as the rest of a configuration. Raises OptionsError if any is wrong."""
+    unknown = options.keys() - model.model_fields.keys()
+    if unknown and model.model_config.get("extra") is None:  # the model would ignore them
+        raise OptionsError(*(f"{name}: {unknown_key(name, list(model.model_fields))}" for name in sorted(unknown)))
     try:
         return model.model_validate_json(json.dumps(options), strict=True)
     except ValidationError as error:
         raise OptionsError(*complaints(error, model)) from error
+
+
+def completed(kind: str, model: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with their defaults, as JSON values that mean the same when they are validated again.
+
+    Workers and later runs get these. Raises OptionsError if an option is wrong, and ConfigError if one does not survive
+    being written, as a secret does not.
+    """
+    validated = checked(model, options)
+    try:
+        values: dict[str, Any] = json.loads(json.dumps(validated.model_dump(mode="json"), sort_keys=True))
+        survives = checked(model, values) == validated and "kind" not in values
+    except (OptionsError, TypeError, ValueError) as error:
+        raise ConfigError(f"the options of {kind!r} cannot be stored as JSON: {error}") from error
+    if not survives:
+        raise ConfigError(
+            f"the options of {kind!r} do not survive being stored: use plain values, read secrets from the "
+            "environment, and name no option `kind`"
+        )
+    return values
+
+
+def place(part: Any) -> str:
+    """Where a plug-in is defined: what a registered name leads to can change."""
+    return f"{part.__module__}:{getattr(part, '__qualname__', type(part).__qualname__)}"
+
+
+def whole_version(kind: str, version: Any) -> int:
+    """The version that a plug-in declares. Raises ConfigError unless it is a whole number."""
+    if type(version) is not int:
+        raise ConfigError(f"the version of {kind!r} must be a whole number, not {version!r}")
+    return version
 
 
 def _imported(path: str) -> Any:

@@ -48,7 +48,7 @@ def _complaint(detail: Any, model: type[BaseModel]) -> str:
 def _sentence(detail: Any, model: type[BaseModel]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown_key(str(detail["loc"][-1]), _known_at(model, detail["loc"][:-1]))
+        return unknown_key(str(detail["loc"][-1]), _known_at(model, detail["loc"][:-1]))
     if kind == "missing":
         return _REQUIREMENTS[kind]
     if kind == "value_error":
@@ -74,7 +74,8 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"
 
 
-def _unknown_key(key: str, known: Sequence[str]) -> str:
+def unknown_key(key: str, known: Sequence[str]) -> str:
+    """The complaint about a key that no field has."""
     near = difflib.get_close_matches(key, known, n=1)
     if near:
         return f"unknown key; did you mean {near[0]!r}?"

@@ -46,6 +46,7 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Harve
     identity = {
         "checkpoint": checkpoint,
         "dtype": config.model.dtype,
+        "trust_remote_code": config.model.trust_remote_code,  # its own code may make another tokenizer
         "attn_implementation": config.model.attn_implementation,
         "rows_per_shard": config.harvest.rows_per_shard,
         "replies": _replies(config),

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -13,8 +13,8 @@ from mascing.circuits.method import Material, Method, Proposal
 from mascing.circuits.steermoe.method import STEERMOE
 from mascing.circuits.surrogate_search.method import MASCING
 from mascing.errors import ConfigError, DataError, MaskError
-from mascing.plugins import checked, resolve
-from mascing.schemas.settings.method_settings import MethodsConfig, PluggedMethod
+from mascing.plugins import OptionsError, checked, completed, place, resolve, whole_version
+from mascing.schemas.settings.method_settings import MethodsConfig, PluggedMethod, Span
 
 METHODS: Mapping[str, Method] = {method.name: method for method in (MASCING, STEERMOE, GRADIENT, ACTIVE)}
 """The built-in methods by their name in the configuration."""
@@ -57,14 +57,20 @@ def searches_of(config: MethodsConfig) -> dict[str, Search]:
 
 def completed_method(config: PluggedMethod) -> PluggedMethod:
     """Check the config's options and fill in their defaults. Raises the errors of `searches_of`."""
-    options = _plugged("", config).config
-    return PluggedMethod.model_validate({**options.model_dump(mode="json"), "kind": config.kind})
+    search = _plugged("", config)
+    values = completed(config.kind, search.method.config, config.options)
+    if not set(values.get("spans", ())) <= set(get_args(Span)) or isinstance(values.get("spans"), str):
+        raise OptionsError(f"spans: must be a list of {', '.join(get_args(Span))}")
+    return PluggedMethod.model_validate({**values, "kind": config.kind})
 
 
 def method_identity(config: MethodsConfig) -> dict[str, Any]:
     """Return all that determines what the searches find in given material: settings and versions by name, in JSON."""
     searches = searches_of(config)
-    plugged = {name: {"kind": settings.kind} for name, settings in config.plugged.items()}
+    plugged = {
+        name: {"kind": settings.kind, "search": place(searches[name].method.search)}
+        for name, settings in config.plugged.items()
+    }
     return {
         "methods": {
             name: {**search.config.model_dump(mode="json"), **plugged.get(name, {})}
@@ -86,4 +92,5 @@ def _plugged(name: str, settings: PluggedMethod) -> Search:
         inspect.signature(method.search).bind(None, None)
     except TypeError as error:
         raise ConfigError(f"the search of {kind!r} must take the material and the method's config: {error}") from error
+    whole_version(kind, method.version)
     return Search(name, method, checked(method.config, settings.options))

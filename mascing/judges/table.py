@@ -7,7 +7,7 @@ parameter is the model of its options; its attribute ``version``, or 1, is its v
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
 
@@ -15,7 +15,7 @@ from mascing.errors import ConfigError
 from mascing.judges.exact import exact_judge
 from mascing.judges.judge import Judge
 from mascing.judges.refusal import refusal_judge
-from mascing.plugins import checked, resolve
+from mascing.plugins import checked, completed, place, resolve, whole_version
 from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
 
 
@@ -52,15 +52,18 @@ def completed_judge(config: JudgeConfig) -> JudgeConfig:
     """
     if not isinstance(config, PluggedJudge):
         return config
-    make_judge(config)
-    options = _options(config, kind_of(config))
-    values = options.model_dump(mode="json") if isinstance(options, BaseModel) else options
-    return PluggedJudge.model_validate({**values, "kind": config.kind})
+    kind = kind_of(config)
+    values = completed(config.kind, kind.config, config.options) if kind.config else config.options
+    complete = PluggedJudge.model_validate({**values, "kind": config.kind})
+    make_judge(complete)
+    return complete
 
 
 def judge_identity(config: JudgeConfig) -> dict[str, Any]:
     """Everything that determines a judge's verdicts on given replies, as plain JSON values."""
-    return {"judge": completed_judge(config).model_dump(mode="json"), "version": kind_of(config).version}
+    kind = kind_of(config)
+    identity = {"judge": completed_judge(config).model_dump(mode="json"), "version": kind.version}
+    return identity if config.kind in JUDGES else identity | {"factory": place(kind.factory)}
 
 
 def kind_of(config: JudgeConfig) -> JudgeKind:
@@ -79,7 +82,9 @@ def _plugged(kind: str) -> JudgeKind:
         ) from error
     hint = parameter.annotation
     config = hint if isinstance(hint, type) and issubclass(hint, BaseModel) else None
-    return JudgeKind(config, factory, getattr(factory, "version", 1))
+    if config is None and hint is not parameter.empty and (get_origin(hint) or hint) not in (dict, Mapping, Any):
+        raise ConfigError(f"the parameter of {kind!r} must be annotated with a pydantic model or dict, not {hint!r}")
+    return JudgeKind(config, factory, whole_version(kind, getattr(factory, "version", 1)))
 
 
 def _made(kind: str, factory: Callable[[Any], Judge], options: Any) -> Judge:

@@ -108,12 +108,12 @@ class Mask:
         try:
             tensors = load_tensors(data)
             description = json.loads(_metadata(data)["mascing"])
-        except (SafetensorError, KeyError, ValueError, struct.error) as error:
+            if description.get("format") != FORMAT:
+                raise MaskError(f"the mask has format {description.get('format')!r}; this version reads {FORMAT!r}")
+            rule = rule_of({name: tensors[name] for name in TENSORS if name in tensors}, float(description["epsilon"]))
+            return cls(RouterSpec.from_json(description["spec"]), rule, dict(description["provenance"]))
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
             raise MaskError(f"not a mask: {error!r}. A mask is a safetensors file that Mask.save wrote") from error
-        if description.get("format") != FORMAT:
-            raise MaskError(f"the mask has format {description.get('format')!r}; this version reads {FORMAT!r}")
-        rule = rule_of({name: tensors[name] for name in TENSORS if name in tensors}, description["epsilon"])
-        return cls(RouterSpec.from_json(description["spec"]), rule, description["provenance"])
 
     def save(self, url: str) -> None:
         """Write the mask to a local path or any fsspec URL (``s3://bucket/mask.safetensors``).

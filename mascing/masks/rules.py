@@ -27,6 +27,7 @@ class BiasRule:
     epsilon: ClassVar[float] = 1e-2
 
     def __post_init__(self) -> None:
+        _refuse_other_dtypes(self.tensors)
         _refuse_non_finite(self.tensors)
 
     @property
@@ -76,6 +77,7 @@ class OverrideRule:
         if not self.activated_LE.shape == self.deactivated_LE.shape == self.priority_LE.shape:
             shapes = {name: list(tensor.shape) for name, tensor in self.tensors.items()}
             raise MaskError(f"the tensors of an override must have one shape [L, E], not {shapes}")
+        _refuse_other_dtypes(self.tensors)
         _refuse_non_finite(self.tensors)
         if bool((self.activated_LE & self.deactivated_LE).any()):
             raise MaskError("an expert cannot be both activated and deactivated")
@@ -134,6 +136,13 @@ def rule_of(tensors: Mapping[str, Tensor], epsilon: float) -> Rule:
             return OverrideRule(tensors["activated"], tensors["deactivated"], tensors["priority"], epsilon)
         case names:
             raise MaskError(f"a mask has a bias, or activated, deactivated and priority; this one has {names}")
+
+
+def _refuse_other_dtypes(tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        wanted = torch.bool if name in ("activated", "deactivated") else torch.float32
+        if tensor.dtype != wanted:
+            raise MaskError(f"{name} must be {wanted}, not {tensor.dtype}")
 
 
 def _refuse_non_finite(tensors: Mapping[str, Tensor]) -> None:

@@ -91,6 +91,10 @@ def read_manifest(storage: Storage, prefix: str, leaves: type[M]) -> M:
         raise StorageError(
             f"{storage.locate(path)} is not a manifest that this version can read: delete its folder and run again"
         ) from error
+    if not {"stage", "format_version"} <= manifest.model_fields_set or "version" not in manifest.facts.model_fields_set:
+        raise StorageError(
+            f"{storage.locate(path)} does not name its stage, format and version: delete its folder and run again"
+        )
     if manifest.format_version != FORMAT_VERSION or manifest.prefix != prefix.rstrip("/"):
         raise StorageError(
             f"{storage.locate(path)} belongs to {manifest.prefix} in format {manifest.format_version}, not to its "

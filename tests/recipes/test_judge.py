@@ -53,4 +53,4 @@ def test_its_options_are_checked_when_the_configuration_is_loaded(tmp_path: Path
 def test_the_configuration_holds_the_options_that_it_leaves_out(tmp_path: Path) -> None:
     expected = {"kind": KIND, "words": ["please", "thank you"], "at_least": 1}
     assert behaviour(tmp_path).target.model_dump() == expected
-    assert judge_identity(PluggedJudge(kind=KIND)) == {"judge": expected, "version": 1}
+    assert judge_identity(PluggedJudge(kind=KIND)) == {"judge": expected, "version": 1, "factory": KIND}

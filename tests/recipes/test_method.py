@@ -61,7 +61,8 @@ def test_it_runs_in_the_optimise_stage(tmp_path: Path) -> None:
 
 
 def test_its_settings_and_its_version_are_its_identity() -> None:
-    expected = {"kind": KIND, "spans": ["question"], "alphas": [0.5, 1.0]}
+    where = "tests.recipes.my_package.searching:search"
+    expected = {"kind": KIND, "search": where, "spans": ["question"], "alphas": [0.5, 1.0]}
     assert method_identity(methods()) == {"methods": {"shift": expected}, "versions": {"shift": 1}}
     assert method_identity(methods(alphas=[2.0])) != method_identity(methods())
 

@@ -8,6 +8,7 @@ array of them is summarised by three numbers, which are compared within a tolera
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +33,7 @@ from mascing.schemas.config import (
 from mascing.schemas.facts import TestbedFacts
 from mascing.schemas.finished import Harvested, MaskStored, Optimised, Prepared, TestbedBuilt, Trained
 from mascing.schemas.manifest import Manifest
+from mascing.schemas.settings.judge_settings import ExactJudge
 from mascing.schemas.settings.method_settings import (
     ActiveConfig,
     GradientConfig,
@@ -58,7 +60,7 @@ from tests.tasks.here_pool import HerePool
 STORED = Path(__file__).with_suffix(".json")
 _GROUPS = 96
 _REPLIES = ("no", "yes", "maybe", "a key", "the pot", "it is blue", "under it", "tomorrow")
-_IDENTITIES = ("facts/checkpoint", "facts/spec/fingerprint", "facts/masks")
+_IDENTITIES = re.compile(r"/(checkpoint|fingerprint|model_fingerprint|mask_digest|model|masks)$|/data/")
 _SETS = ("target", "target", "utility/benign", "protected/prohibited")
 
 
@@ -108,7 +110,8 @@ def _config(folder: Path) -> RunConfig:
     """A randomly initialised model and synthetic questions; its answers are meaningless but reproducible."""
     model = olmoe_folder.save(folder / "model")
     rows = [_row(group, place) for group in range(_GROUPS) for place in range(len(_SETS))]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    over_long = {**_row(0, 0), "id": "long", "messages": [{"role": "user", "content": "why? " * 40}]}
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, "no object", over_long]))
     letters: Any = {"kind": "refusal", "phrases": list("abcdefghijklmnopqrstuvwxyz0123456789")}
     config = RunConfig(
         model=ModelConfig(path=str(model)),
@@ -116,18 +119,22 @@ def _config(folder: Path) -> RunConfig:
             name="policy",
             conversations=str(folder / "rows.jsonl"),
             target=letters,
-            utility=letters,
+            utility=ExactJudge(),
             protected=letters,
+            max_characters=100,
         ),
         surrogate=SurrogateConfig(members=1, epochs=6, allow_confounded=True),
-        methods=MethodsConfig(
-            mascing=MascingConfig(spans=("question+prompt",), lambdas=(0.0, 1e-3), alphas=(1.0,)),
-            steermoe=SteerMoEConfig(n_activated=(0, 2), n_deactivated=(0, 2)),
-            gradient=GradientConfig(steps=12, batch_size=8, l1=(1e-3,), alphas=(1.0,)),
-            active=ActiveConfig(budget=64, rounds=1, members=1, steps=3, l1=(0.02,), alphas=(1.0,)),
+        methods=MethodsConfig.model_validate(_again()).model_copy(
+            update=dict(
+                mascing=MascingConfig(spans=("question+prompt",), lambdas=(0.0, 1e-3), alphas=(1.0,)),
+                steermoe=SteerMoEConfig(spans=("question+prompt", "reply"), n_activated=(2,), n_deactivated=(2,)),
+                gradient=GradientConfig(steps=12, batch_size=8, l1=(1e-3,), alphas=(1.0,)),
+                active=ActiveConfig(budget=64, rounds=1, members=1, steps=3, l1=(0.02,), alphas=(1.0,)),
+            )
         ),
         generation=GenerationConfig(max_new_tokens=3),
-        robustness=RobustnessConfig(conversations=8),
+        # Only conditions whose replies AVX2, AVX-512 and plain processors agree about: sampled ones turn on last bits.
+        robustness=RobustnessConfig(conversations=8, temperatures=(), earlier_exchanges=0),
         audit=AuditConfig(n_suppressed=(1, 4), random_draws=2),
     )
     # Gates that every mask passes, so that every stage has work to do; no configuration file could set them.
@@ -135,6 +142,13 @@ def _config(folder: Path) -> RunConfig:
         update={"min_uplift": -1, "max_utility_loss": 1, "protected_tolerance": 1, "min_label_kappa": -1}
     )
     return config.model_copy(update={"gates": open_gates})
+
+
+def _again() -> dict[str, Any]:
+    """Built-in methods once more, with the settings that the first ones leave out."""
+    exact = {"mode": "exact", "search_epochs": 2, "spans": ["question+prompt"], "lambdas": [1e-3], "alphas": [1]}
+    by_group = {"pairs": "group", "scores": ["odds_ratio"], "n_activated": [2], "n_deactivated": [0]}
+    return {"exact": {"kind": "mascing", **exact}, "by-group": {"kind": "steermoe", **by_group}}
 
 
 def _row(group: int, place: int) -> dict[str, Any]:
@@ -168,7 +182,7 @@ def _version(manifest: Manifest) -> Any:
     """The version of the stage's recipe, and those of the methods and judges that it uses."""
     versions: dict[str, Any] = {"recipe": manifest.facts.version}
     if isinstance(manifest, Optimised):
-        versions |= {name: METHODS[name].version for name in manifest.facts.candidates}
+        versions |= {name: method.version for name, method in METHODS.items()}
     if not isinstance(manifest, Prepared | Harvested | Trained | TestbedBuilt):
         versions |= {name: kind.version for name, kind in JUDGES.items()}
     return versions
@@ -183,19 +197,25 @@ def _values(file: str, data: bytes) -> Iterator[tuple[str, Any]]:
             yield name, np.frombuffer(b"".join(values), np.float16) if name.startswith("z_") else values
     elif file.endswith(".safetensors"):
         for name, tensor in sorted(load(data).items()):
-            yield name, None if name == "described" else tensor
+            yield name, json.loads(tensor.tobytes()) if name == "described" else tensor
     elif file.endswith(".jsonl"):
         yield "lines", data.decode().splitlines()
     elif file.endswith(".json"):
-        yield "keys", sorted(json.loads(data))
+        yield "object", json.loads(data)
 
 
 def _record(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, list[float]]) -> None:
     if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating):
         flat = value.astype(np.float64).ravel()
-        numbers[name] = [float(flat.size), float(flat.mean()), float(np.sqrt((flat**2).mean()))]
+        weights = np.cos(np.arange(flat.size))  # tells a permutation of the values
+        numbers[name] = [
+            float(flat.size),
+            float(flat.mean()),
+            float(np.sqrt((flat**2).mean())),
+            float((weights * flat).mean()),
+        ]
     else:
-        exact[name] = value.tolist() if isinstance(value, np.ndarray) else value
+        _record_json(name, value.tolist() if isinstance(value, np.ndarray) else value, exact, numbers)
 
 
 def _record_json(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, list[float]]) -> None:
@@ -208,7 +228,7 @@ def _record_json(name: str, value: Any, exact: dict[str, Any], numbers: dict[str
             _record_json(f"{name}/{number}", part, exact, numbers)
     elif isinstance(value, float):
         numbers[name] = [value]
-    elif name not in _IDENTITIES:
+    elif not _IDENTITIES.search(name):
         exact[name] = value
 
 

@@ -14,8 +14,8 @@ from mascing.circuits.method import Method
 from mascing.circuits.methods import METHODS
 from mascing.judges.table import JUDGES, JudgeKind
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
-from mascing.schemas.settings.judge_settings import ExactJudge, RefusalJudge
-from mascing.schemas.settings.method_settings import SteerMoEConfig
+from mascing.schemas.settings.judge_settings import ExactJudge, PluggedJudge, RefusalJudge
+from mascing.schemas.settings.method_settings import MethodsConfig, SteerMoEConfig
 from mascing.storage.source import Source
 from mascing.tasks import (
     evaluate,
@@ -42,7 +42,7 @@ READ_BY = {
     "model.dtype": "harvest",
     "model.attn_implementation": "harvest",
     "model.device": PLACEMENT,
-    "model.trust_remote_code": PLACEMENT,
+    "model.trust_remote_code": "harvest",
     "behaviour.name": ALL,
     "behaviour.conversations": "prepare",
     "behaviour.max_characters": "prepare",
@@ -75,11 +75,16 @@ READ_BY = {
 }
 
 JUDGE = RefusalJudge(phrases=("sorry", "no"))
+OWN_JUDGE = PluggedJudge.model_validate(
+    {"kind": "tests.recipes.my_package.judging:courtesy", "words": ["please", "thanks"], "at_least": 1}
+)
+OWN_METHOD = "tests.recipes.my_package.searching:MEAN_SHIFT"
 CONFIG = RunConfig(
     model=ModelConfig(path="org/model", revision="main", attn_implementation="eager"),
     behaviour=BehaviourConfig(
-        name="policy", conversations="rows.jsonl", target=JUDGE, utility=JUDGE, protected=JUDGE, truth="truth"
+        name="policy", conversations="rows.jsonl", target=JUDGE, utility=JUDGE, protected=OWN_JUDGE, truth="truth"
     ),
+    methods=MethodsConfig.model_validate({"shift": {"kind": OWN_METHOD, "spans": ["question"], "alphas": [1.0, 2.0]}}),
 )
 
 
@@ -126,7 +131,7 @@ def another(value: Any) -> Any:
         return not value
     if isinstance(value, int | float):
         return value + 1
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return value[:-1] if len(value) > 1 else value * 2
     return f"{value}-changed" if isinstance(value, str) else 3
 

@@ -163,6 +163,9 @@ def test_an_unknown_shard_is_a_key_error(tmp_path: Path) -> None:
         (lambda text: "[]", "is not a manifest that this version can read"),
         (lambda text: json.dumps(json.loads(text) | {"rows_out": 99}), "is not a manifest that this version can read"),
         (lambda text: json.dumps(json.loads(text) | {"new_field": 1}), "is not a manifest that this version can read"),
+        (lambda text: with_facts(text, {"content": "x"}), "does not name its stage, format and version"),
+        (lambda text: without(text, "format_version"), "does not name its stage, format and version"),
+        (lambda text: without(text, "stage"), "does not name its stage, format and version"),
         (lambda text: with_facts(text, {"version": 2}), "is not a manifest that this version can read"),
         (lambda text: with_facts(text, {"version": 1, "sigma": 3}), "is not a manifest that this version can read"),
         (
@@ -185,6 +188,10 @@ def test_what_is_no_manifest_of_the_stage_is_refused(
 
 def with_facts(text: str, facts: dict[str, Any]) -> str:
     return json.dumps(json.loads(text) | {"facts": facts})
+
+
+def without(text: str, key: str) -> str:
+    return json.dumps({name: value for name, value in json.loads(text).items() if name != key})
 
 
 class Killed(BaseException):
