@@ -83,8 +83,20 @@ def test_a_method_that_is_not_there_is_refused(tmp_path: Path, methods: Any, mes
 
 
 PLUGINS = """
+from pydantic import BaseModel, SecretStr
+
 from mascing.circuits.method import Method, Proposal
+from mascing.schemas.base import Frozen
 from mascing.schemas.settings.method_settings import RandomConfig
+
+class Secret(BaseModel):
+    key: SecretStr = SecretStr("s")
+
+class Lax(BaseModel):
+    words: list[str] = []
+
+class Spanned(Frozen):
+    spans: str = "reply"
 
 def not_async(options):
     return lambda conversation, reply: "hit"
@@ -92,7 +104,22 @@ def not_async(options):
 def fails(options):
     raise LookupError("no such scale")
 
+def secret(options: Secret):
+    return not_async
+
+def lax(options: Lax):
+    return not_async
+
+def listed(options: list):
+    return not_async
+
+def versioned(options):
+    return not_async
+
+versioned.version = "2"
+
 ONE_ARGUMENT = Method("m", RandomConfig, lambda material: Proposal([]))
+SPANNED = Method("m", Spanned, lambda material, config: Proposal([]))
 NO_MODEL = Method("m", dict, lambda material, config: Proposal([]))
 """
 
@@ -102,6 +129,10 @@ NO_MODEL = Method("m", dict, lambda material, config: Proposal([]))
     [
         ("target", "not_async", "must return `async (conversation, reply) -> Verdict`, not <function"),
         ("target", "fails", "fails on these options with LookupError: no such scale"),
+        ("target", "secret", "do not survive being stored: use plain values, read secrets from the environment"),
+        ("target", "listed", "must be annotated with a pydantic model or dict, not <class 'list'>"),
+        ("target", "versioned", "must be a whole number, not '2'"),
+        ("methods", "SPANNED", "spans: must be a list of question, question+prompt, reply"),
         ("methods", "ONE_ARGUMENT", "must take the material and the method's config: too many positional arguments"),
         ("methods", "NO_MODEL", "must be a pydantic model, not <class 'dict'>"),
     ],
@@ -115,6 +146,13 @@ def test_a_plug_in_that_could_only_fail_later_is_refused_at_once(
     with pytest.raises(ConfigError) as refused:
         loaded(tmp_path, **{part: {"mine": named} if part == "methods" else named})
     assert message in str(refused.value)
+
+
+def test_an_option_that_a_lax_model_would_ignore_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unusable_parts.py").write_text(PLUGINS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"behaviour\.target\.wrods: unknown key; did you mean 'words'"):
+        loaded(tmp_path, {"kind": "unusable_parts:lax", "wrods": ["a"]})
 
 
 def test_a_built_in_method_can_run_once_more_under_another_name(tmp_path: Path) -> None:
