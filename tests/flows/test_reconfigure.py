@@ -126,24 +126,6 @@ def test_a_second_run_does_no_work_and_says_so(first: tuple[Storage, str], confi
     assert storage.list() == objects
 
 
-def test_a_finished_publication_moves_the_channel_back_to_its_mask(
-    first: tuple[Storage, str], config: RunConfig
-) -> None:
-    storage, _ = first
-    model = result_of(storage).model
-    before = current(storage, model, BEHAVIOUR)
-    assert before is not None
-    looser = config.gates.model_copy(update={"max_utility_loss": 0.6})
-    run(config.model_copy(update={"gates": looser}), storage)
-    between = current(storage, model, BEHAVIOUR)
-    assert between is not None
-    assert between.mask != before.mask
-    assert "publish: already done" in run(config, storage)
-    after = current(storage, model, BEHAVIOUR)
-    assert after is not None
-    assert (after.mask, after.history) == (before.mask, (*between.history, between.mask))
-
-
 def test_a_change_repeats_only_what_depends_on_it(first: tuple[Storage, str], config: RunConfig) -> None:
     storage, _ = first
     without_truth = config.model_copy(update={"behaviour": config.behaviour.model_copy(update={"truth": None})})

@@ -1,8 +1,9 @@
-"""The recipe of a method: it runs on a worker like a built-in one, under its name in the configuration."""
+"""The recipe of a method: it runs like a built-in one, under its name in the configuration."""
 
 from pathlib import Path
 
 import pytest
+from ray import cloudpickle
 
 from mascing.circuits.methods import completed_method, method_identity, searches_of
 from mascing.plugins import OptionsError
@@ -15,9 +16,9 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.train import train
 from tests.mascing import olmoe_folder
+from tests.tasks.here_pool import HerePool
 
 KIND = "tests.recipes.my_package.searching:MEAN_SHIFT"
 ALONE = {"mascing": None, "steermoe": None, "gradient": None, "active": None}
@@ -48,16 +49,23 @@ def config_for(folder: Path) -> RunConfig:
 
 def test_it_runs_in_the_optimise_stage(tmp_path: Path) -> None:
     storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path)
-    with Pool(config.compute) as pool:
-        prepared = prepare(storage, config).manifest
-        harvested = harvest(storage, config, prepared, pool=pool).manifest
-        trained = train(storage, config, prepared, harvested, pool=pool).manifest
-        optimised = optimise(storage, config, prepared, harvested, trained, pool=pool).manifest
+    pool = HerePool()
+    prepared = prepare(storage, config).manifest
+    harvested = harvest(storage, config, prepared, pool=pool).manifest
+    trained = train(storage, config, prepared, harvested, pool=pool).manifest
+    optimised = optimise(storage, config, prepared, harvested, trained, pool=pool).manifest
     assert optimised.facts.candidates == {"shift": 2}
     candidates = candidates_of(storage, optimised)
     assert [(candidate.method, candidate.cell["alpha"]) for candidate in candidates] == [("shift", 0.5), ("shift", 2.0)]
     assert all(candidate.mask.spec == inspect_routers(olmoe_folder.model()) for candidate in candidates)
     assert candidates[0].mask.entries > 0
+
+
+def test_its_settings_travel_to_workers(tmp_path: Path) -> None:
+    config = config_for(tmp_path)
+    arrived: RunConfig = cloudpickle.loads(cloudpickle.dumps(config))
+    assert arrived == config
+    assert searches_of(arrived.methods) == searches_of(config.methods)
 
 
 def test_its_settings_and_its_version_are_its_identity() -> None:

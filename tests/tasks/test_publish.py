@@ -7,31 +7,55 @@ from typing import TypeVar
 import pytest
 
 from mascing.models.checkpoints import model_name
+from mascing.runs import registry
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
-from mascing.schemas.facts import PublishFacts
-from mascing.schemas.finished import Gated, Harvested, Prepared, Selected
+from mascing.schemas.facts import MaskFacts, PublishFacts
+from mascing.schemas.finished import Gated, Harvested, MaskStored, Prepared, Published, Selected
 from mascing.schemas.manifest import Manifest
 from mascing.schemas.settings.judge_settings import ExactJudge
+from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.publish import publish
+from mascing.tasks.publish import publish, recipe
 
 M = TypeVar("M", bound=Manifest)
 
 
+EXACT = ExactJudge()
+CONFIG = RunConfig(
+    model=ModelConfig(path="./model"),
+    behaviour=BehaviourConfig(name="policy", conversations="x", target=EXACT, utility=EXACT, protected=EXACT),
+)
+
+
+def finished(leaves: type[M], **facts: object) -> M:
+    """A finished stage without shards; only the facts that these tests need are valid."""
+    return leaves.model_construct(
+        stage=leaves.stage_name(), name="policy", fingerprint="0" * 16, facts=SimpleNamespace(**facts)
+    )
+
+
+def stored_mask(storage: Storage, fingerprint: str) -> str:
+    return StageOutput(storage, MaskStored, "policy", fingerprint).commit([], MaskFacts(), rows_in=0).prefix
+
+
+def test_a_publication_that_was_done_already_moves_the_channel_back_to_its_mask(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    earlier, later = stored_mask(storage, "a" * 16), stored_mask(storage, "b" * 16)
+    inputs = finished(Prepared), finished(Harvested), finished(Selected), finished(Gated, winner="gradient")
+    done = recipe(CONFIG, *inputs)
+    facts = PublishFacts(winner="gradient", masks=earlier)
+    StageOutput(storage, Published, done.name, done.fingerprint).commit([], facts, rows_in=0)
+    registry.publish(storage, "model", "policy", later)
+    assert publish(storage, CONFIG, *inputs).reused
+    channel = registry.current(storage, "model", "policy")
+    assert channel is not None
+    assert (channel.mask, channel.history) == (earlier, (later,))
+
+
 def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
-    exact = ExactJudge()
-    behaviour = BehaviourConfig(name="policy", conversations="x", target=exact, utility=exact, protected=exact)
-    config = RunConfig(model=ModelConfig(path="./model"), behaviour=behaviour)
-
-    def finished(leaves: type[M], **facts: object) -> M:
-        """A finished stage without shards; only the facts that these tests need are valid."""
-        return leaves.model_construct(
-            stage=leaves.stage_name(), name="policy", fingerprint="0" * 16, facts=SimpleNamespace(**facts)
-        )
-
     inputs = finished(Prepared), finished(Harvested), finished(Selected), finished(Gated, winner=None)
-    published = publish(storage, config, *inputs).manifest
+    published = publish(storage, CONFIG, *inputs).manifest
     assert published.facts == PublishFacts(winner=None, masks=None)
     assert storage.list("masks") == []
     assert storage.list("registry") == []
