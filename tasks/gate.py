@@ -44,13 +44,12 @@ def gate(
     truth = read_source(config.behaviour.truth) if config.behaviour.truth is not None else None
 
     def body(_: object) -> Body:
+        verdicts = verdicts_of(storage, evaluated)
         evidence = _Evidence(
             config=config,
             picks=selected_of(storage, selected),
-            verdicts=verdicts_of(storage, evaluated),
-            labels=label_agreement(
-                conversations_of(storage, prepared, "test"), verdicts_of(storage, evaluated)[BASELINE]
-            ),
+            verdicts=verdicts,
+            labels=label_agreement(conversations_of(storage, prepared, "test"), verdicts[BASELINE]),
             robustness=_robustness(storage, tested),
             truth_LE=truth_from(truth.data, config.behaviour.truth) if truth else None,
         )

@@ -52,9 +52,7 @@ def completed_judge(config: JudgeConfig) -> JudgeConfig:
     """
     if not isinstance(config, PluggedJudge):
         return config
-    kind = kind_of(config)
-    values = completed(config.kind, kind.config, config.options) if kind.config else config.options
-    complete = PluggedJudge.model_validate({**values, "kind": config.kind})
+    complete = _with_defaults(config)
     make_judge(complete)
     return complete
 
@@ -62,7 +60,7 @@ def completed_judge(config: JudgeConfig) -> JudgeConfig:
 def judge_identity(config: JudgeConfig) -> dict[str, Any]:
     """Everything that determines a judge's verdicts on given replies, as plain JSON values."""
     kind = kind_of(config)
-    identity = {"judge": completed_judge(config).model_dump(mode="json"), "version": kind.version}
+    identity = {"judge": _with_defaults(config).model_dump(mode="json"), "version": kind.version}
     return identity if config.kind in JUDGES else identity | {"factory": place(kind.factory)}
 
 
@@ -85,6 +83,15 @@ def _plugged(kind: str) -> JudgeKind:
     if config is None and hint is not parameter.empty and (get_origin(hint) or hint) not in (dict, Mapping, Any):
         raise ConfigError(f"the parameter of {kind!r} must be annotated with a pydantic model or dict, not {hint!r}")
     return JudgeKind(config, factory, whole_version(kind, getattr(factory, "version", 1)))
+
+
+def _with_defaults(config: JudgeConfig) -> JudgeConfig:
+    """The config with its options complete. It makes no judge: a factory may load a model."""
+    if not isinstance(config, PluggedJudge):
+        return config
+    kind = kind_of(config)
+    values = completed(config.kind, kind.config, config.options) if kind.config else config.options
+    return PluggedJudge.model_validate({**values, "kind": config.kind})
 
 
 def _made(kind: str, factory: Callable[[Any], Judge], options: Any) -> Judge:
