@@ -36,6 +36,8 @@ class Conversation(Frozen):
     ``label`` is the side of the contrast in the target set: ``positive`` if the model shows the wanted behaviour by
     itself, ``negative`` if it does not. ``contrast`` is false if methods must not learn from the label because the
     conversation has no match in the other class; it is still judged. ``paraphrase`` rewords the final turn.
+    ``references`` are the answers that a judge accepts, apart from ``wanted``, which is a whole reply. ``metadata``
+    holds the columns of the user's file that have no meaning here.
     """
 
     id: str = Field(min_length=1)
@@ -46,7 +48,9 @@ class Conversation(Frozen):
     messages: tuple[Message, ...] = Field(min_length=1)
     wanted: str | None = None
     unwanted: str | None = None
+    references: tuple[str, ...] = ()
     paraphrase: str | None = Field(default=None, pattern=r"\S")
+    metadata: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("set")
     @classmethod
@@ -62,6 +66,11 @@ class Conversation(Frozen):
         if self.messages[-1].role != "user":
             raise ValueError("the last turn must be the user's: the model's reply to it is what is judged")
         return self
+
+    @property
+    def accepted(self) -> tuple[str, ...]:
+        """The answers that a comparing judge accepts: the references, or else the wanted reply."""
+        return self.references or ((self.wanted,) if self.wanted is not None else ())
 
     @property
     def own_reply(self) -> str | None:

@@ -16,7 +16,9 @@ CONVERSATIONS = pa.schema(
         ),
         pa.field("wanted", pa.string()),
         pa.field("unwanted", pa.string()),
+        pa.field("references", pa.list_(pa.string()), nullable=False),
         pa.field("paraphrase", pa.string()),
+        pa.field("metadata", pa.map_(pa.string(), pa.string()), nullable=False),
     ]
 )
 
@@ -36,6 +38,8 @@ VERDICTS = pa.schema(
         pa.field("set", pa.string(), nullable=False),
         pa.field("method", pa.string(), nullable=False),
         pa.field("reply", pa.string(), nullable=False),
+        pa.field("thought", pa.string()),
+        pa.field("cut_off", pa.bool_(), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
     ]

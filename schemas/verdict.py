@@ -8,7 +8,12 @@ Outcome = Literal["hit", "miss", "unscored"]
 
 
 class Verdict(Frozen):
-    """``hit``: the reply shows what the set measures; ``unscored`` counts neither as hit nor as miss."""
+    """``hit``: the reply shows what the set measures; ``unscored`` counts neither as hit nor as miss.
+
+    ``final`` is false if more text of the same reply could change the outcome. Such a verdict on a reply that was cut
+    off becomes ``unscored``.
+    """
 
     outcome: Outcome
     reason: str
+    final: bool = True

@@ -72,7 +72,10 @@ def from_table(table: pa.Table) -> list[Conversation]:
     """Return the conversations of a CONVERSATIONS table. Raises DataError if it is another table."""
     if not table.schema.equals(CONVERSATIONS):
         raise DataError("not a table of conversations: its columns differ from schemas.tables.CONVERSATIONS")
-    return [Conversation.model_validate(row) for row in table.to_pylist()]
+    return [
+        Conversation.model_validate({**row, "metadata": dict(row["metadata"])})  # Arrow gives a map as pairs
+        for row in table.to_pylist()
+    ]
 
 
 def quarantine_table(quarantined: Iterable[Quarantined]) -> pa.Table:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mascing.conversations.chat import Prompt, render
+from mascing.conversations.reply import Reply
 from mascing.engines.sampling import RowSampler
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
@@ -22,7 +23,7 @@ from mascing.traces.recording import record
 
 def generate(
     loaded: Loaded, conversations: Sequence[Conversation], mask: Mask | None, generation: GenerationConfig
-) -> list[str]:
+) -> list[Reply]:
     """Generate one reply per conversation, in order; with ``mask`` None the model is not steered.
 
     To render the same conversations once for many masks, use :func:`prompts_of` and :func:`complete`. Raises DataError
@@ -38,44 +39,44 @@ def prompts_of(loaded: Loaded, conversations: Sequence[Conversation], generation
     return [render(loaded.tokenizer, conversation, max_tokens=room) for conversation in conversations]
 
 
-def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, generation: GenerationConfig) -> list[str]:
+def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
     """Generate one reply per prompt, in order: greedy at temperature 0, else sampled with the conversation id as seed.
 
     A batch holds ``batch_size`` prompts of neighbouring length, longest first. The prompts alone determine the batches,
     so the replies do not depend on where this runs or what runs beside it.
     """
-    replies = [""] * len(prompts)
+    replies = [Reply("")] * len(prompts)
     with (
         _greedy(loaded, generation) as settings,
         steer(loaded.model, mask) if mask is not None else nullcontext(),
         torch.inference_mode(),
     ):
         for batch in _batches(prompts, generation.batch_size):
-            texts = _replies(loaded, [prompts[index] for index in batch], settings, generation.temperature)
-            for index, text in zip(batch, texts, strict=True):
-                replies[index] = text
+            said = _replies(loaded, [prompts[index] for index in batch], settings, generation.temperature)
+            for index, reply in zip(batch, said, strict=True):
+                replies[index] = reply
     return replies
 
 
 def complete_recorded(
     loaded: Loaded, prompts: Sequence[Prompt], masks: Sequence[Mask], generation: GenerationConfig
-) -> list[tuple[str, Tensor]]:
+) -> list[tuple[Reply, Tensor]]:
     """Generate one reply per prompt, each under its own mask, and record its routing, in order.
 
     The routing is float16 [T, L, E] on the host: the raw router logits, before the mask, from the final user turn up
     to the reply. It is recorded during the generation, without a further forward pass.
     """
-    replies: list[tuple[str, Tensor]] = [("", torch.empty(0))] * len(prompts)
+    replies: list[tuple[Reply, Tensor]] = [(Reply(""), torch.empty(0))] * len(prompts)
     with _greedy(loaded, generation) as settings, torch.inference_mode():
         for batch in _batches(prompts, generation.batch_size):
             rows = [prompts[index] for index in batch]
             with steer(loaded.model, [masks[index] for index in batch]), record(loaded.model) as trace:
-                texts = _replies(loaded, rows, settings, generation.temperature)
+                said = _replies(loaded, rows, settings, generation.temperature)
                 z_BTLE = trace.take().to("cpu", torch.float16)
             end = max(len(row.token_ids) for row in rows)
-            for index, text, row, z_TLE in zip(batch, texts, rows, z_BTLE, strict=True):
+            for index, reply, row, z_TLE in zip(batch, said, rows, z_BTLE, strict=True):
                 # A view would keep the whole batch, replies and padding included, in memory.
-                replies[index] = text, z_TLE[end - len(row.token_ids) + row.question[0] : end].clone()
+                replies[index] = reply, z_TLE[end - len(row.token_ids) + row.question[0] : end].clone()
     return replies
 
 
@@ -87,7 +88,7 @@ def _batches(prompts: Sequence[Prompt], size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperature: float) -> list[str]:
+def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperature: float) -> list[Reply]:
     rows = [prompt.token_ids for prompt in prompts]
     ids_BT, real_BT = _left_padded(rows, settings.pad_token_id, loaded.model.device)
     sampler = [RowSampler([prompt.conversation_id for prompt in prompts], temperature)] if temperature > 0 else []
@@ -95,8 +96,13 @@ def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperatu
         input_ids=ids_BT, attention_mask=real_BT, generation_config=settings, logits_processor=sampler
     )
     ends = set(settings.eos_token_id or ())
-    replies = [_until(ends, row) for row in output_BT[:, ids_BT.shape[1] :].tolist()]
-    return [str(text) for text in loaded.tokenizer.batch_decode(replies, skip_special_tokens=True)]
+    generated = output_BT[:, ids_BT.shape[1] :].tolist()
+    replies = [_until(ends, row) for row in generated]
+    texts = loaded.tokenizer.batch_decode(replies, skip_special_tokens=True)
+    return [
+        Reply(str(text), cut_off=len(reply) == settings.max_new_tokens, tokens=len(reply))
+        for text, reply in zip(texts, replies, strict=True)
+    ]
 
 
 def _left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

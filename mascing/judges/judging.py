@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from mascing.conversations.reply import Reply
 from mascing.errors import DataError
 from mascing.judges.judge import Judge
 from mascing.judges.table import make_judge
@@ -15,7 +16,7 @@ CONCURRENCY = 32
 
 
 def judge_all(
-    behaviour: BehaviourConfig, conversations: Sequence[Conversation], replies: Sequence[str]
+    behaviour: BehaviourConfig, conversations: Sequence[Conversation], replies: Sequence[Reply]
 ) -> list[Verdict]:
     """Judge each reply by the judge of its conversation's set, in order.
 
@@ -29,16 +30,23 @@ def judge_all(
 
 
 async def _judge_each(
-    judges: dict[str, Judge], conversations: Sequence[Conversation], replies: Sequence[str]
+    judges: dict[str, Judge], conversations: Sequence[Conversation], replies: Sequence[Reply]
 ) -> list[Verdict]:
     slots = asyncio.Semaphore(CONCURRENCY)
 
-    async def judged(conversation: Conversation, reply: str) -> Verdict:
+    async def judged(conversation: Conversation, reply: Reply) -> Verdict:
         async with slots:
-            verdict = await judges[conversation.set.partition("/")[0]](conversation, reply)
+            verdict = await judges[conversation.set.partition("/")[0]](conversation, reply.text)
         if not isinstance(verdict, Verdict):
             raise DataError(f"the judge of {conversation.set} returned {verdict!r}: a judge must return a Verdict")
-        return verdict
+        return _of_a_cut_off_reply(reply) if reply.cut_off and not verdict.final else verdict
 
     pairs = zip(conversations, replies, strict=True)
     return list(await asyncio.gather(*(judged(conversation, reply) for conversation, reply in pairs)))
+
+
+def _of_a_cut_off_reply(reply: Reply) -> Verdict:
+    return Verdict(
+        outcome="unscored",
+        reason=f"cut off after {reply.tokens} tokens, before it could be judged: raise generation.max_new_tokens",
+    )

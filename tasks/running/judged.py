@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from mascing.conversations.reply import Reply
 from mascing.engines.generation import complete, prompts_of
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
@@ -16,7 +18,7 @@ BASELINE = "baseline"
 # Masks per item: enough to share the rendering of the conversations, few enough to keep all workers busy.
 _MASKS = 4
 
-Row = dict[str, str]
+Row = dict[str, Any]
 Steered = tuple[str, Mask | None]
 """The name of a method and one of its masks; None is the unsteered model."""
 
@@ -60,7 +62,7 @@ def _judge(worker: Worker, shared: _Shared, masks: Sequence[Steered]) -> list[li
     return judged_replies(worker, shared.config, shared.conversations, masks)
 
 
-def _rows(config: RunConfig, method: str, conversations: Sequence[Conversation], replies: Sequence[str]) -> list[Row]:
+def _rows(config: RunConfig, method: str, conversations: Sequence[Conversation], replies: Sequence[Reply]) -> list[Row]:
     verdicts = judge_all(config.behaviour, conversations, replies)
     return [
         {
@@ -68,7 +70,9 @@ def _rows(config: RunConfig, method: str, conversations: Sequence[Conversation],
             "group_id": conversation.group_id,
             "set": conversation.set,
             "method": method,
-            "reply": reply,
+            "reply": reply.text,
+            "thought": reply.thought,
+            "cut_off": reply.cut_off,
             "outcome": verdict.outcome,
             "reason": verdict.reason,
         }

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from mascing.config import load_config
+from mascing.conversations.reply import Reply
 from mascing.errors import ConfigError
 from mascing.judges.judging import judge_all
 from mascing.judges.table import judge_identity
@@ -32,7 +33,7 @@ def outcomes(behaviour: BehaviourConfig, *replies: str) -> list[str]:
         Conversation(id=f"c{number}", group_id="g", messages=(Message(role="user", content="Where is it?"),))
         for number in range(len(replies))
     ]
-    return [verdict.outcome for verdict in judge_all(behaviour, conversations, replies)]
+    return [verdict.outcome for verdict in judge_all(behaviour, conversations, [Reply(reply) for reply in replies])]
 
 
 def test_it_judges_replies(tmp_path: Path) -> None:

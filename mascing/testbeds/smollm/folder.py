@@ -99,7 +99,7 @@ def _write_perplexities(folder: Path, dense: Loaded, model: object, n_experts: i
 
 def _write_conversations(folder: Path, loaded: Loaded, seed: int) -> None:
     def reply(unanswered: Sequence[Conversation]) -> list[str]:
-        return generate(loaded, unanswered, None, GENERATION)
+        return [reply.text for reply in generate(loaded, unanswered, None, GENERATION)]
 
     lines = [conversation.model_dump_json(exclude_none=True) for conversation in conversations(reply, seed)]
     (folder / "conversations.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -55,13 +55,17 @@ def naive(loaded: Loaded, conversation: Conversation, ends: Sequence[int], steps
     return reply
 
 
+def texts(loaded: Loaded, conversations: Sequence[Conversation], mask: Mask | None, how: GenerationConfig) -> list[str]:
+    return [reply.text for reply in generate(loaded, conversations, mask, how)]
+
+
 def expected(loaded: Loaded, ends: Sequence[int] = (2,)) -> list[str]:
     replies = [naive(loaded, conversation, ends) for conversation in CONVERSATIONS]
     return [loaded.tokenizer.decode(reply, skip_special_tokens=True) for reply in replies]
 
 
 def test_replies_are_the_greedy_ones_in_the_order_given(loaded: Loaded) -> None:
-    replies = generate(loaded, CONVERSATIONS, None, GENERATION)
+    replies = texts(loaded, CONVERSATIONS, None, GENERATION)
     assert replies == expected(loaded)
     assert len(set(replies)) > 3
 
@@ -70,9 +74,9 @@ def test_a_mask_steers_every_token_and_nothing_afterwards(loaded: Loaded, mask: 
     plain = expected(loaded)
     with steer(loaded.model, mask):
         steered = expected(loaded)
-    assert generate(loaded, CONVERSATIONS, mask, GENERATION) == steered
+    assert texts(loaded, CONVERSATIONS, mask, GENERATION) == steered
     assert steered != plain
-    assert generate(loaded, CONVERSATIONS, None, GENERATION) == plain
+    assert texts(loaded, CONVERSATIONS, None, GENERATION) == plain
 
 
 @pytest.mark.parametrize("batch_size", [1, 64])
@@ -91,17 +95,17 @@ def test_a_reply_stops_at_any_end_token_of_the_checkpoint(loaded: Loaded) -> Non
     unstopped = [naive(loaded, conversation, ()) for conversation in CONVERSATIONS]
     ends = sorted({unstopped[0][2], unstopped[1][0]})
     loaded.model.generation_config.eos_token_id = ends
-    replies = generate(loaded, CONVERSATIONS, None, GENERATION)
+    replies = texts(loaded, CONVERSATIONS, None, GENERATION)
     assert replies == expected(loaded, [*ends, loaded.tokenizer.eos_token_id])
     assert replies[1] == ""
 
 
 def test_a_tokenizer_without_padding_token_will_do(loaded: Loaded) -> None:
-    replies = generate(loaded, CONVERSATIONS, None, GENERATION)
+    replies = texts(loaded, CONVERSATIONS, None, GENERATION)
     loaded.tokenizer.pad_token = None
     loaded.model.generation_config.pad_token_id = None
     try:
-        assert generate(loaded, CONVERSATIONS, None, GENERATION) == replies
+        assert texts(loaded, CONVERSATIONS, None, GENERATION) == replies
     finally:
         loaded.model.generation_config.pad_token_id = 0
 
@@ -109,11 +113,11 @@ def test_a_tokenizer_without_padding_token_will_do(loaded: Loaded) -> None:
 def test_sampling_settings_of_the_checkpoint_stand_aside_and_come_back(loaded: Loaded) -> None:
     recommended = loaded.model.generation_config
     sampling = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 3.0, "min_new_tokens": 5}
-    replies = generate(loaded, CONVERSATIONS, None, GENERATION)
+    replies = texts(loaded, CONVERSATIONS, None, GENERATION)
     loaded.model.generation_config = type(recommended)(**recommended.to_dict() | sampling)
     try:
         before = loaded.model.generation_config.to_dict()
-        assert generate(loaded, CONVERSATIONS, None, GENERATION) == replies
+        assert texts(loaded, CONVERSATIONS, None, GENERATION) == replies
         assert loaded.model.generation_config.to_dict() == before
     finally:
         loaded.model.generation_config = recommended

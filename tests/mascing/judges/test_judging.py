@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
+from mascing.conversations.reply import Reply
 from mascing.errors import ConfigError, DataError
 from mascing.judges.judging import CONCURRENCY, judge_all
 from mascing.judges.table import make_judge
@@ -24,7 +25,7 @@ def conversation(name: str = "c", kind: str = "target", wanted: str | None = Non
 
 
 def outcome(conversation: Conversation, reply: str) -> str:
-    return judge_all(BEHAVIOUR, [conversation], [reply])[0].outcome
+    return judge_all(BEHAVIOUR, [conversation], [Reply(reply)])[0].outcome
 
 
 @pytest.mark.parametrize(
@@ -62,12 +63,12 @@ def test_exact_compares_up_to_white_space(reply: str, expected: str) -> None:
 
 
 def test_the_reason_names_the_phrase() -> None:
-    assert "I can't help" in judge_all(BEHAVIOUR, [conversation()], ["I can't help"])[0].reason
+    assert "I can't help" in judge_all(BEHAVIOUR, [conversation()], [Reply("I can't help")])[0].reason
 
 
 def test_exact_without_a_wanted_reply_is_an_error_that_names_the_conversation() -> None:
     with pytest.raises(DataError, match=r"'lost'.*utility/places"):
-        judge_all(BEHAVIOUR, [conversation("lost", "utility/places")], [""])
+        judge_all(BEHAVIOUR, [conversation("lost", "utility/places")], [Reply("")])
 
 
 def test_every_set_has_its_own_judge_and_order_is_kept() -> None:
@@ -75,13 +76,13 @@ def test_every_set_has_its_own_judge_and_order_is_kept() -> None:
     conversations = [conversation(f"c{i}", kind, wanted="No") for i, kind in enumerate(kinds)]
     replies = ["No, never" if kind != "utility/places" else "No" for kind in kinds]
     replies[4] = "No, never"
-    verdicts = judge_all(BEHAVIOUR, conversations, replies)
+    verdicts = judge_all(BEHAVIOUR, conversations, [Reply(reply) for reply in replies])
     assert [i for i, verdict in enumerate(verdicts) if verdict.outcome == "miss"] == [4]
 
 
 def test_a_missing_reply_is_refused() -> None:
     with pytest.raises(DataError, match="2 conversations have 1 replies"):
-        judge_all(BEHAVIOUR, [conversation("a"), conversation("b")], ["No"])
+        judge_all(BEHAVIOUR, [conversation("a"), conversation("b")], [Reply("No")])
 
 
 def test_a_blank_phrase_is_refused() -> None:

@@ -5,6 +5,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter
 
+from mascing.conversations.reply import Reply
 from mascing.errors import ConfigError
 from mascing.judges.judging import judge_all
 from mascing.judges.table import JUDGES, JudgeKind, judge_identity, make_judge
@@ -45,7 +46,7 @@ def test_a_new_judge_is_one_line_in_the_table(monkeypatch: pytest.MonkeyPatch) -
         name="b", conversations="c", target=length, utility=ExactJudge(), protected=ExactJudge()
     )
     conversation = Conversation(id="c", group_id="g", messages=(Message(role="user", content="?"),))
-    assert [verdict.outcome for verdict in judge_all(behaviour, [conversation, conversation], ["no", "yes"])] == [
+    assert [verdict.outcome for verdict in judge_all(behaviour, [conversation] * 2, [Reply("no"), Reply("yes")])] == [
         "miss",
         "hit",
     ]

@@ -40,7 +40,7 @@ def behaviour_of(wanted: list[str]) -> tuple[BehaviourConfig, list[Conversation]
 
 def alone(loaded: Loaded, masks: list[Mask]) -> list[str]:
     pairs = zip(CONVERSATIONS, masks, strict=True)
-    return [generate(loaded, [conversation], mask, GENERATION)[0] for conversation, mask in pairs]
+    return [generate(loaded, [conversation], mask, GENERATION)[0].text for conversation, mask in pairs]
 
 
 def tried(loaded: Loaded, masks: list[Mask], wanted: list[str]) -> list[Trial]:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mascing.conversations.reply import Reply
 from mascing.conversations.splits import split_of
 from mascing.engines.generation import generate
 from mascing.judges.judging import judge_all
@@ -56,7 +57,7 @@ def rates(loaded: Loaded, testbed_folder: Path, sigma: Tensor) -> Rates:
     """Rates of hits on the test split by set, under a mask in units of sigma."""
 
     @cache
-    def replies(entries: tuple[float, ...]) -> list[str]:
+    def replies(entries: tuple[float, ...]) -> list[Reply]:
         spec = inspect_routers(loaded.model)
         bias_LE = torch.tensor(entries).view(spec.n_layers, spec.n_experts) * sigma[:, None]
         mask = Mask.from_bias(bias_LE, spec) if bias_LE.any() else None
