@@ -20,13 +20,20 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def generation_identity(config: RunConfig) -> dict[str, Any]:
-    """The settings that determine replies, beside the checkpoint, the mask and the conversations."""
+def loading_identity(config: RunConfig) -> dict[str, Any]:
+    """The settings beside the checkpoint that determine the loaded model and its tokenizer."""
     model = config.model
     return {
         "dtype": model.dtype,
         "trust_remote_code": model.trust_remote_code,  # its own code may make another tokenizer
         "attn_implementation": model.attn_implementation,
+    }
+
+
+def generation_identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that determine replies, beside the checkpoint, the mask and the conversations."""
+    return {
+        **loading_identity(config),
         "max_new_tokens": config.generation.max_new_tokens,
         "temperature": config.generation.temperature,
     }

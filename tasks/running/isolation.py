@@ -70,8 +70,8 @@ def map_surviving(
 
 
 def refuse_many(stage: str, reasons: Sequence[str], rows: int, limit: float) -> None:
-    """Raise DataError if more than a share ``limit`` of the rows was quarantined."""
-    if len(reasons) <= limit * rows:
+    """Raise DataError if more than a share ``limit`` of the rows was quarantined, or all of them."""
+    if not reasons or (len(reasons) <= limit * rows and len(reasons) < rows):
         return
     counts = sorted(((reasons.count(reason), reason) for reason in dict.fromkeys(reasons)), key=lambda item: -item[0])
     shown = "; ".join(f"{count} x {reason}" for count, reason in counts[:_REASONS_SHOWN])
