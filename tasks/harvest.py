@@ -29,7 +29,7 @@ from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import loading_identity
-from mascing.tasks.running.isolation import Failed, map_surviving, quarantined, refuse_many, surviving
+from mascing.tasks.running.isolation import Failed, map_surviving, quarantined, refuse_many, summary, surviving
 from mascing.tasks.running.pieces import by_id, pieces_of, stored
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.traces.batch_recording import harvest as record_traces
@@ -49,7 +49,11 @@ def harvest(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Po
     contrast = {split: contrast_of(conversations_of(storage, prepared, split)) for split in _SPLITS}
     read = Part(prepared, fingerprint([_seen(config, row) for rows in contrast.values() for row in rows]))
     shared = _Shared(config, storage, checkpoint)
-    return run_stage(storage, recipe(config, checkpoint, read), lambda output: _harvest(output, shared, contrast, pool))
+    finished = run_stage(
+        storage, recipe(config, checkpoint, read), lambda output: _harvest(output, shared, contrast, pool)
+    )
+    refuse_many(storage, finished.manifest, config.max_quarantined)
+    return finished
 
 
 def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Harvested]:
@@ -59,7 +63,6 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Harve
         **loading_identity(config),
         "rows_per_shard": config.harvest.rows_per_shard,
         "replies": _replies(config),
-        "max_quarantined": config.max_quarantined,
     }
     return Recipe(Harvested, config.behaviour.name, identity, {"prepare": prepared})
 
@@ -122,7 +125,6 @@ def _harvest(
     )
     rows = [conversation for item in items for conversation in item.conversations]
     failed = {name: reason for part in recorded for name, reason in part.failed.items()}
-    refuse_many("harvest", list(failed.values()), len(rows), shared.config.max_quarantined)
     quarantine = [
         quarantined(number, conversation, failed[conversation.id])
         for number, conversation in enumerate(rows, start=1)
@@ -131,6 +133,8 @@ def _harvest(
     shards = _named(recorded)
     shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine)))
     train = [part.stored for part in recorded if part.split == "train" and part.stored is not None]
+    if not train:
+        raise DataError(f"harvest: no conversation of the train split can be recorded: {summary([*failed.values()])}")
     facts = _facts(train, shared.checkpoint, tuple(sorted(failed)))
     return Body(shards, facts, rows_in=len(rows), rows_quarantined=len(quarantine))
 

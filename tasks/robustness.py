@@ -1,7 +1,6 @@
 """The robustness stage judges the masks that pass the plain gates again, under changed conditions, on the pool."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -11,6 +10,7 @@ from mascing.errors import DataError
 from mascing.evidence.gates import decide_labels
 from mascing.evidence.results import CONTROL, label_agreement, method_result
 from mascing.masks.mask import Mask
+from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.runs.files import condition_file
 from mascing.runs.readers import conversations_of, selected_of, verdicts_of
 from mascing.schemas.config import RunConfig
@@ -19,12 +19,13 @@ from mascing.schemas.facts import RobustnessFacts
 from mascing.schemas.finished import Evaluated, Prepared, RobustnessTested, Selected
 from mascing.schemas.tables import VERDICTS
 from mascing.storage import parquet
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Row, judged_replies
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.judged import BASELINE, Steered, judged_in_pieces
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 
 
 def robustness(
@@ -35,13 +36,16 @@ def robustness(
     If no method passes, there are no conditions and nothing is judged.
     """
 
+    conversations = conversations_of(storage, prepared, "test")
+
     def body(output: StageOutput[RobustnessTested]) -> Body:
-        conversations = conversations_of(storage, prepared, "test")
         picks = {method: candidate.mask for method, candidate in selected_of(storage, selected).items()}
         passing = _passing(config, conversations, verdicts_of(storage, evaluated), list(picks))
-        return _judge_all(output, config, conversations, {method: picks[method] for method in passing}, pool)
+        masks = {method: picks[method] for method in passing}
+        return _judge_all(output, storage, config, conversations, masks, pool)
 
-    return run_stage(storage, recipe(config, prepared, selected, evaluated), body)
+    read = Part(prepared, fingerprint(conversations))
+    return run_stage(storage, recipe(config, read, selected, evaluated), body)
 
 
 def recipe(config: RunConfig, prepared: Placed, selected: Placed, evaluated: Placed) -> Recipe[RobustnessTested]:
@@ -55,16 +59,9 @@ def recipe(config: RunConfig, prepared: Placed, selected: Placed, evaluated: Pla
     return Recipe(RobustnessTested, config.behaviour.name, identity, inputs)
 
 
-@dataclass(frozen=True)
-class _Item:
-    number: int
-    condition: Condition
-    method: str
-    mask: Mask | None
-
-
 def _judge_all(
     output: StageOutput[RobustnessTested],
+    storage: Storage,
     config: RunConfig,
     conversations: Sequence[Conversation],
     passing: Mapping[str, Mask],
@@ -72,25 +69,22 @@ def _judge_all(
 ) -> Body:
     configured = conditions(config.robustness, conversations, config.generation) if passing else []
     possible, left_out = _possible(configured, config, pool)
-    masks: dict[str, Mask | None] = {BASELINE: None, **passing} if possible else {}
-    items = [
-        _Item(number, condition, method, mask)
-        for number, condition in enumerate(possible)
-        for method, mask in masks.items()
-    ]
-    verdicts = pool.map(_judge, config, items, steps("robustness")) if items else []
-    shards = [
-        output.put(
-            condition_file(item.number, item.method),
-            parquet.to_bytes(pa.Table.from_pylist(rows, schema=VERDICTS)),
-            len(rows),
-        )
-        for item, rows in zip(items, verdicts, strict=True)
-    ]
+    masks: list[Steered] = [(BASELINE, None), *passing.items()] if possible else []
+    checkpoint = checkpoint_fingerprint(config.model) if possible else ""
+    shards = []
+    for number, condition in enumerate(possible):
+        changed = config.model_copy(update={"generation": condition.generation})
+        progress = steps("robustness", condition.name)
+        judged = judged_in_pieces(pool, storage, changed, checkpoint, condition.conversations, masks, progress)
+        for (method, _), part in zip(masks, judged, strict=True):
+            table = pa.Table.from_pylist(part.rows, schema=VERDICTS)
+            shards.append(output.put(condition_file(number, method), parquet.to_bytes(table), len(part.rows)))
     facts = RobustnessFacts(
-        conditions=tuple(condition.name for condition in possible), methods=tuple(masks), left_out=left_out
+        conditions=tuple(condition.name for condition in possible),
+        methods=tuple(method for method, _ in masks),
+        left_out=left_out,
     )
-    return Body(shards, facts, rows_in=sum(len(item.condition.conversations) for item in items))
+    return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
 
 
 def _possible(configured: Sequence[Condition], config: RunConfig, pool: Pool) -> tuple[list[Condition], dict[str, str]]:
@@ -129,12 +123,6 @@ def _refusal(worker: Worker, config: RunConfig, condition: Condition) -> str | N
     except DataError as error:
         return str(error)
     return None
-
-
-def _judge(worker: Worker, config: RunConfig, item: _Item) -> list[Row]:
-    changed = config.model_copy(update={"generation": item.condition.generation})
-    [rows] = judged_replies(worker, changed, item.condition.conversations, [(item.method, item.mask)])
-    return rows
 
 
 def _silent(done: int, total: int) -> None:

@@ -1,5 +1,6 @@
 """A row that fails is set aside with its reason, and takes nothing else with it."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -8,6 +9,10 @@ from mascing.conversations.json_lines import Quarantined
 from mascing.errors import ConfigError, DataError, MascingError, MaskError, ModelError, SteeringError, StorageError
 from mascing.models.checkpoints import one_line
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.manifest import Manifest
+from mascing.storage import parquet
+from mascing.storage.manifests import QUARANTINE, read_shard
+from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
 
 Shared = TypeVar("Shared")
@@ -69,17 +74,24 @@ def map_surviving(
     return values
 
 
-def refuse_many(stage: str, reasons: Sequence[str], rows: int, limit: float) -> None:
-    """Raise DataError if more than a share ``limit`` of the rows was quarantined, or all of them."""
-    if not reasons or (len(reasons) <= limit * rows and len(reasons) < rows):
+def refuse_many(storage: Storage, manifest: Manifest, limit: float) -> None:
+    """Raise DataError if the stage set aside more than a share ``limit`` of its conversations."""
+    if manifest.rows_quarantined <= limit * manifest.rows_in:
         return
-    counts = sorted(((reasons.count(reason), reason) for reason in dict.fromkeys(reasons)), key=lambda item: -item[0])
-    shown = "; ".join(f"{count} x {reason}" for count, reason in counts[:_REASONS_SHOWN])
-    more = f"; and {len(counts) - _REASONS_SHOWN} more reasons" if len(counts) > _REASONS_SHOWN else ""
+    reasons = parquet.from_bytes(read_shard(storage, manifest, QUARANTINE)).column("reason").to_pylist()
     raise DataError(
-        f"{stage}: {len(reasons)} of {rows} conversations cannot be used, more than max_quarantined "
-        f"({100 * limit:g}%) allows: {shown}{more}; mend them, or raise max_quarantined"
+        f"{manifest.stage}: {manifest.rows_quarantined} of {manifest.rows_in} conversations cannot be used, more than "
+        f"max_quarantined ({100 * limit:g}%) allows: {summary(reasons)}; mend them, or raise max_quarantined "
+        f"({storage.locate(f'{manifest.prefix}/{QUARANTINE}')} has all reasons)"
     )
+
+
+def summary(reasons: Sequence[str]) -> str:
+    """The most frequent reasons with their counts, on one line."""
+    counts = Counter(reasons).most_common()
+    shown = "; ".join(f"{count} x {reason}" for reason, count in counts[:_REASONS_SHOWN])
+    more = f"; and {len(counts) - _REASONS_SHOWN} more reasons" if len(counts) > _REASONS_SHOWN else ""
+    return f"{shown}{more}"
 
 
 def quarantined(row: int, conversation: Conversation, reason: str) -> Quarantined:

@@ -1,11 +1,18 @@
 """Rows that fail are set aside; nothing else is lost with them."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mascing.conversations.json_lines import Quarantined, quarantine_table
 from mascing.errors import DataError, ModelError
+from mascing.schemas.facts import PublishFacts
+from mascing.schemas.finished import Published
+from mascing.storage import parquet
+from mascing.storage.manifests import QUARANTINE, StageOutput
+from mascing.storage.object_storage import Storage
 from mascing.tasks.running.isolation import Failed, map_surviving, refuse_many, surviving
 from tests.tasks.here_pool import HerePool
 
@@ -59,7 +66,13 @@ def test_a_row_that_kills_its_worker_is_found_by_halving() -> None:
     assert values == [[1, 2], [3, 4], [Failed("killed")], [6], [7]]
 
 
-def test_few_failures_are_borne_and_many_stop_the_stage_with_their_share() -> None:
-    refuse_many("label", ["too long"] * 5, 100, 0.05)
-    with pytest.raises(DataError, match=r"label: 6 of 100 conversations .*\(5%\).*5 x too long; 1 x no template"):
-        refuse_many("label", [*["too long"] * 5, "no template"], 100, 0.05)
+def test_few_failures_are_borne_and_many_stop_the_stage_with_their_share(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    output = StageOutput(storage, Published, "b", "0" * 16)
+    reasons = ("too long", "no template", "too long")
+    rows = [Quarantined(number, None, reason, "") for number, reason in enumerate(reasons, start=1)]
+    shards = [output.put("rows", b"", 57), output.put(QUARANTINE, parquet.to_bytes(quarantine_table(rows)), 3)]
+    manifest = output.commit(shards, PublishFacts(winner=None, masks=None), rows_in=60, rows_quarantined=3)
+    refuse_many(storage, manifest, 0.05)
+    with pytest.raises(DataError, match=r"publish: 3 of 60 conversations .*\(4%\).*2 x too long; 1 x no template"):
+        refuse_many(storage, manifest, 0.04)
