@@ -46,7 +46,7 @@ def given_replies(behaviour: BehaviourConfig, conversations: Sequence[Conversati
 
 
 def refuse_misread(given: Sequence[Given], limit: float) -> None:
-    """Raise DataError if a judge misreads more than a share ``limit`` of the `wanted` or `unwanted` replies of its sets.
+    """Raise DataError if a judge misreads more than a share ``limit`` of the `wanted` or of the `unwanted` replies.
 
     Such a judge cannot read this behaviour, or the replies are not what they claim; a run would measure nothing.
     """
