@@ -9,15 +9,13 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from mascing.errors import DataError
-from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.runs.files import traces_prefix
 from mascing.runs.readers import contrast_of, conversations_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import HarvestFacts, RouterFacts
-from mascing.schemas.finished import Harvested, Prepared
+from mascing.schemas.finished import Harvested, Labelled
 from mascing.schemas.manifest import Shard
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
@@ -31,17 +29,17 @@ from mascing.traces.trace_set import REPLY, SampleTrace
 _SPLITS: tuple[Split, ...] = ("train", "dev")
 
 
-def harvest(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool) -> Finished[Harvested]:
+def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Pool) -> Finished[Harvested]:
     """Write ``traces-train-00000.parquet`` ... and ``traces-dev-00000.parquet`` ..."""
-    checkpoint = checkpoint_fingerprint(config.model)
+    checkpoint = labelled.facts.checkpoint
     return run_stage(
         storage,
-        recipe(config, checkpoint, prepared),
-        lambda output: _harvest(output, storage, config, prepared, pool, checkpoint),
+        recipe(config, checkpoint, labelled),
+        lambda output: _harvest(output, storage, config, labelled, pool, checkpoint),
     )
 
 
-def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Harvested]:
+def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harvested]:
     """The recipe that identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
         "checkpoint": checkpoint,
@@ -51,7 +49,7 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Harve
         "rows_per_shard": config.harvest.rows_per_shard,
         "replies": _replies(config),
     }
-    return Recipe(Harvested, config.behaviour.name, identity, {"prepare": prepared})
+    return Recipe(Harvested, config.behaviour.name, identity, {"label": labelled})
 
 
 @dataclass(frozen=True)
@@ -81,9 +79,9 @@ class _Recorded:
 
 
 def _harvest(
-    output: StageOutput[Harvested], storage: Storage, config: RunConfig, prepared: Prepared, pool: Pool, checkpoint: str
+    output: StageOutput[Harvested], storage: Storage, config: RunConfig, labelled: Labelled, pool: Pool, checkpoint: str
 ) -> Body:
-    items = _items(storage, config, prepared)
+    items = _items(storage, config, labelled)
     recorded = pool.map(_record_shard, _Shared(config, output), items, steps("harvest"))
     return Body(
         [part.shard for part in recorded],
@@ -108,30 +106,16 @@ def _replies(config: RunConfig) -> bool:
     return "reply" in config.methods.spans
 
 
-def _items(storage: Storage, config: RunConfig, prepared: Prepared) -> list[_Item]:
+def _items(storage: Storage, config: RunConfig, labelled: Labelled) -> list[_Item]:
     items: list[_Item] = []
     size = config.harvest.rows_per_shard
     for split in _SPLITS:
-        contrast = contrast_of(conversations_of(storage, prepared, split))
-        if _replies(config):
-            _refuse_unknown_replies(split, contrast)
+        contrast = contrast_of(conversations_of(storage, labelled, split))
         items += [
             _Item(split, f"{traces_prefix(split)}{number:05d}.parquet", tuple(contrast[start : start + size]))
             for number, start in enumerate(range(0, len(contrast), size))
         ]
     return items
-
-
-def _refuse_unknown_replies(split: Split, contrast: Sequence[Conversation]) -> None:
-    """Raise DataError before the model runs, rather than in `TraceSet.span` afterwards."""
-    unknown = [conversation for conversation in contrast if not conversation.own_reply]
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} of {len(contrast)} labelled target conversations in the {split} split, such as "
-            f"{unknown[0].id!r}, do not say how the model replies by itself: the span `reply` needs `wanted` of every "
-            "positive and `unwanted` of every negative conversation; add them, or remove `reply` from `spans` of the "
-            "methods"
-        )
 
 
 def _record_shard(worker: Worker, shared: _Shared, item: _Item) -> _Recorded:

@@ -16,7 +16,7 @@ from mascing.runs.readers import contrast_of, conversations_of, sigma_of, spec_o
 from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import OptimiseFacts
-from mascing.schemas.finished import Harvested, Optimised, Prepared, Trained
+from mascing.schemas.finished import Harvested, Labelled, Optimised, Trained
 from mascing.schemas.settings.method_settings import GradientConfig, Span
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
@@ -27,7 +27,7 @@ from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stag
 
 
 def optimise(
-    storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, trained: Trained, *, pool: Pool
+    storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, trained: Trained, *, pool: Pool
 ) -> Finished[Optimised]:
     """Write ``candidates-<method>.safetensors`` for each enabled method; a row is a candidate.
 
@@ -35,12 +35,12 @@ def optimise(
     """
     return run_stage(
         storage,
-        recipe(config, prepared, harvested, trained),
-        lambda output: _optimise(output, _Shared(config, storage, prepared, harvested, trained), pool),
+        recipe(config, labelled, harvested, trained),
+        lambda output: _optimise(output, _Shared(config, storage, labelled, harvested, trained), pool),
     )
 
 
-def recipe(config: RunConfig, prepared: Placed, harvested: Placed, trained: Placed) -> Recipe[Optimised]:
+def recipe(config: RunConfig, labelled: Placed, harvested: Placed, trained: Placed) -> Recipe[Optimised]:
     """The recipe that identifies the candidates, with judges and generation if a search has replies judged."""
     judging = any(search.method.judges for search in searches_of(config.methods).values())
     identity = {
@@ -48,7 +48,7 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed, trained: Plac
         "seed": config.seed,
         "trials": judged_replies_identity(config) if judging else None,
     }
-    inputs = {"prepare": prepared, "harvest": harvested, "train": trained}
+    inputs = {"label": labelled, "harvest": harvested, "train": trained}
     return Recipe(Optimised, config.behaviour.name, identity, inputs)
 
 
@@ -56,7 +56,7 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed, trained: Plac
 class _Shared:
     config: RunConfig
     storage: Storage
-    prepared: Prepared
+    labelled: Labelled
     harvested: Harvested
     trained: Trained
 
@@ -161,7 +161,7 @@ def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Seque
 
 def _material(worker: Worker, shared: _Shared) -> Material:
     config = shared.config
-    conversations = conversations_of(shared.storage, shared.prepared, "train")
+    conversations = conversations_of(shared.storage, shared.labelled, "train")
     return Material(
         model=partial(worker.model, config.model),
         conversations=conversations,

@@ -12,11 +12,11 @@ from mascing.evidence.gates import decide_labels
 from mascing.evidence.results import CONTROL, label_agreement, method_result
 from mascing.masks.mask import Mask
 from mascing.runs.files import condition_file
-from mascing.runs.readers import conversations_of, selected_of, verdicts_of
+from mascing.runs.readers import conversations_of, selected_of, unsteered_of, verdicts_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import RobustnessFacts
-from mascing.schemas.finished import Evaluated, Prepared, RobustnessTested, Selected
+from mascing.schemas.finished import Evaluated, Labelled, Prepared, RobustnessTested, Selected
 from mascing.schemas.tables import VERDICTS
 from mascing.storage import parquet
 from mascing.storage.manifests import StageOutput
@@ -28,7 +28,14 @@ from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stag
 
 
 def robustness(
-    storage: Storage, config: RunConfig, prepared: Prepared, selected: Selected, evaluated: Evaluated, *, pool: Pool
+    storage: Storage,
+    config: RunConfig,
+    prepared: Prepared,
+    labelled: Labelled,
+    selected: Selected,
+    evaluated: Evaluated,
+    *,
+    pool: Pool,
 ) -> Finished[RobustnessTested]:
     """Write ``condition-<number>-<method>.parquet`` for `baseline` and each method that passes the plain gates.
 
@@ -36,22 +43,26 @@ def robustness(
     """
 
     def body(output: StageOutput[RobustnessTested]) -> Body:
-        conversations = conversations_of(storage, prepared, "test")
+        conversations = conversations_of(storage, labelled, "test")
         picks = {method: candidate.mask for method, candidate in selected_of(storage, selected).items()}
-        passing = _passing(config, conversations, verdicts_of(storage, evaluated), list(picks))
-        return _judge_all(output, config, conversations, {method: picks[method] for method in passing}, pool)
+        brought = conversations_of(storage, prepared, "test")
+        passing = _passing(config, brought, verdicts_of(storage, evaluated), list(picks))
+        unsteered = _Unsteered(config, conversations, unsteered_of(storage, labelled, "test"))
+        return _judge_all(output, config, unsteered, {method: picks[method] for method in passing}, pool)
 
-    return run_stage(storage, recipe(config, prepared, selected, evaluated), body)
+    return run_stage(storage, recipe(config, prepared, labelled, selected, evaluated), body)
 
 
-def recipe(config: RunConfig, prepared: Placed, selected: Placed, evaluated: Placed) -> Recipe[RobustnessTested]:
+def recipe(
+    config: RunConfig, prepared: Placed, labelled: Placed, selected: Placed, evaluated: Placed
+) -> Recipe[RobustnessTested]:
     """The recipe that identifies the verdicts; it holds the gates because they decide which masks are judged."""
     identity = {
         **judged_replies_identity(config),
         "gates": config.gates,
         "conditions": config.robustness.model_dump(exclude={"uplift_share", "loss_factor"}),
     }
-    inputs = {"prepare": prepared, "select": selected, "evaluate": evaluated}
+    inputs = {"prepare": prepared, "label": labelled, "select": selected, "evaluate": evaluated}
     return Recipe(RobustnessTested, config.behaviour.name, identity, inputs)
 
 
@@ -63,14 +74,33 @@ class _Item:
     mask: Mask | None
 
 
+@dataclass(frozen=True)
+class _Unsteered:
+    """The test conversations, and the label stage's verdict on the unsteered model's reply to each, by id."""
+
+    config: RunConfig
+    conversations: Sequence[Conversation]
+    rows: Mapping[str, Row]
+
+    def rows_of(self, item: _Item) -> list[Row] | None:
+        """The verdicts of an unsteered item whose condition changes neither messages nor generation; else None."""
+        condition = item.condition
+        if item.mask is not None or condition.generation != self.config.generation:
+            return None
+        plain = {conversation.id: conversation.messages for conversation in self.conversations}
+        if any(plain[conversation.id] != conversation.messages for conversation in condition.conversations):
+            return None
+        return [self.rows[conversation.id] for conversation in condition.conversations]
+
+
 def _judge_all(
     output: StageOutput[RobustnessTested],
     config: RunConfig,
-    conversations: Sequence[Conversation],
+    unsteered: _Unsteered,
     passing: Mapping[str, Mask],
     pool: Pool,
 ) -> Body:
-    configured = conditions(config.robustness, conversations, config.generation) if passing else []
+    configured = conditions(config.robustness, unsteered.conversations, config.generation) if passing else []
     possible, left_out = _possible(configured, config, pool)
     masks: dict[str, Mask | None] = {BASELINE: None, **passing} if possible else {}
     items = [
@@ -78,7 +108,10 @@ def _judge_all(
         for number, condition in enumerate(possible)
         for method, mask in masks.items()
     ]
-    verdicts = pool.map(_judge, config, items, steps("robustness")) if items else []
+    known = {place: rows for place, item in enumerate(items) if (rows := unsteered.rows_of(item)) is not None}
+    asked = [item for place, item in enumerate(items) if place not in known]
+    judged = iter(pool.map(_judge, config, asked, steps("robustness")) if asked else [])
+    verdicts = [known[place] if place in known else next(judged) for place in range(len(items))]
     shards = [
         output.put(
             condition_file(item.number, item.method),

@@ -9,7 +9,7 @@ from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import TrainFacts
-from mascing.schemas.finished import Harvested, Prepared, Trained
+from mascing.schemas.finished import Harvested, Labelled, Trained
 from mascing.schemas.settings.method_settings import Span
 from mascing.statistics.auc import auc
 from mascing.storage.manifests import StageOutput
@@ -26,7 +26,7 @@ from mascing.traces.trace_set import token_counts
 
 
 def train(
-    storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, *, pool: Pool
+    storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, *, pool: Pool
 ) -> Finished[Trained]:
     """Write ``surrogate-<span>-<number>.safetensors`` for each span of the `mascing` method; none if it is off.
 
@@ -36,15 +36,15 @@ def train(
     """
     finished = run_stage(
         storage,
-        recipe(config, prepared, harvested),
-        lambda output: _train(output, _Shared(config, storage, prepared, harvested), pool),
+        recipe(config, labelled, harvested),
+        lambda output: _train(output, _Shared(config, storage, labelled, harvested), pool),
     )
     if not config.surrogate.allow_confounded:
         refuse_confounded(finished.manifest.facts.cards)
     return finished
 
 
-def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Trained]:
+def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Trained]:
     """The recipe that identifies the surrogates."""
     identity = {
         "spans": _spans(config),
@@ -52,18 +52,18 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Tra
         "epochs": config.surrogate.epochs,
         "seed": config.seed,
     }
-    return Recipe(Trained, config.behaviour.name, identity, {"prepare": prepared, "harvest": harvested})
+    return Recipe(Trained, config.behaviour.name, identity, {"label": labelled, "harvest": harvested})
 
 
 @dataclass(frozen=True)
 class _Shared:
     config: RunConfig
     storage: Storage
-    prepared: Prepared
+    labelled: Labelled
     harvested: Harvested
 
     def contrast(self, split: Split) -> list[Conversation]:
-        return contrast_of(conversations_of(self.storage, self.prepared, split))
+        return contrast_of(conversations_of(self.storage, self.labelled, split))
 
 
 @dataclass(frozen=True)
