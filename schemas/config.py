@@ -228,6 +228,9 @@ class RunConfig(Frozen):
     model: ModelConfig
     behaviour: BehaviourConfig
     seed: int = Field(default=0, ge=0)
+    max_quarantined: float = Field(
+        default=0.05, ge=0, le=1, description="share of a stage's conversations that may be set aside; above it stops"
+    )
     splits: SplitConfig = SplitConfig()
     label: LabelConfig = LabelConfig()
     harvest: HarvestConfig = HarvestConfig()

@@ -90,6 +90,7 @@ class RouterFacts(Frozen):
 class HarvestFacts(Facts):
     """The recorded traces: ``checkpoint`` identifies weights and tokenizer.
 
+    ``quarantined`` are the ids of the conversations that could not be recorded.
     ``sigma`` [L], ``tokens`` and the class counts describe the train split.
     """
 
@@ -100,6 +101,7 @@ class HarvestFacts(Facts):
     tokens: int
     positive: int
     negative: int
+    quarantined: tuple[str, ...] = ()
 
 
 class TrainFacts(Facts):

@@ -5,11 +5,11 @@ No later stage generates these replies again: select, evaluate, robustness and t
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from mascing.conversations.json_lines import to_table
+from mascing.conversations.json_lines import Quarantined, quarantine_table, to_table
 from mascing.conversations.splits import SPLITS
 from mascing.evidence.results import label_agreement
 from mascing.models.checkpoints import checkpoint_fingerprint
@@ -24,16 +24,16 @@ from mascing.schemas.result import Agreement, SetReplies
 from mascing.schemas.tables import VERDICTS
 from mascing.statistics import rate
 from mascing.storage import parquet
-from mascing.storage.manifests import StageOutput
+from mascing.storage.fingerprint import fingerprint
+from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool
-from mascing.tasks.running.contrasts import labelled
-from mascing.tasks.running.identity import judged_replies_identity
+from mascing.tasks.running.contrasts import LabelledSplit, labelled
+from mascing.tasks.running.identity import judged_replies_identity, loading_identity
+from mascing.tasks.running.isolation import quarantined, refuse_many
 from mascing.tasks.running.judged import Row
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage
-from mascing.tasks.running.unsteered import replies_of, sampled_replies_of
-
-T = TypeVar("T")
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage
+from mascing.tasks.running.unsteered import Unsteered
 
 # The test split is only judged, never learned from: it needs neither matched classes nor sampled replies.
 _LEARNED: tuple[Split, ...] = ("train", "dev")
@@ -47,11 +47,15 @@ def label(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool
     from; ``mascing.evidence.sufficiency`` says so by its facts.
     """
     checkpoint = checkpoint_fingerprint(config.model)
-    return run_stage(
+    brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
+    finished = run_stage(
         storage,
-        recipe(config, checkpoint, prepared),
-        lambda output: _label(output, storage, config, prepared, pool, checkpoint),
+        recipe(config, checkpoint, Part(prepared, fingerprint(brought))),
+        lambda output: _label(output, Unsteered(pool, storage, config, checkpoint), brought),
     )
+    conversations = sum(map(len, brought.values()))
+    refuse_many(storage, finished.manifest, config.max_quarantined, conversations)
+    return finished
 
 
 def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Labelled]:
@@ -59,9 +63,7 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Label
     identity = {
         **judged_replies_identity(config),
         "checkpoint": checkpoint,
-        "dtype": config.model.dtype,
-        "trust_remote_code": config.model.trust_remote_code,  # its own code may make another tokenizer
-        "attn_implementation": config.model.attn_implementation,
+        **loading_identity(config),
         "label": config.label,
         "wanted_reply": config.behaviour.wanted_reply,
         "matching": config.behaviour.matching,
@@ -69,34 +71,63 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Label
     return Recipe(Labelled, config.behaviour.name, identity, {"prepare": prepared})
 
 
-def _label(
-    output: StageOutput[Labelled], storage: Storage, config: RunConfig, prepared: Prepared, pool: Pool, checkpoint: str
-) -> Body:
-    brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
-    targets = {split: [row for row in brought[split] if row.set == "target"] for split in _LEARNED}
-    unsteered = replies_of(pool, config, brought)
-    sampled = sampled_replies_of(pool, config, targets) if config.label.samples else {}
-    splits = {
-        split: labelled(
-            pool, config, brought[split], [*unsteered[split], *sampled.get(split, ())], learned=split in _LEARNED
-        )
-        for split in SPLITS
-    }
-    tables = {conversations_file(split): to_table(done.conversations) for split, done in splits.items()}
-    tables |= {unsteered_file(split): _verdicts(rows) for split, rows in unsteered.items()}
-    tables |= {sampled_file(split): _verdicts(rows) for split, rows in sampled.items()}
+@dataclass(frozen=True)
+class _Split:
+    """What the stage leaves of a split: replies at the run's settings, sampled replies, and labelled conversations."""
+
+    unsteered: Sequence[Row]
+    sampled: Sequence[Row]
+    labelled: LabelledSplit
+    quarantined: Sequence[Quarantined]
+
+
+def _label(output: StageOutput[Labelled], model: Unsteered, brought: Mapping[Split, Sequence[Conversation]]) -> Body:
+    splits = {split: _split(model, split, rows) for split, rows in brought.items()}
+    tables = {conversations_file(split): to_table(done.labelled.conversations) for split, done in splits.items()}
+    tables |= {unsteered_file(split): _verdicts(done.unsteered) for split, done in splits.items()}
+    tables |= {sampled_file(split): _verdicts(done.sampled) for split, done in splits.items() if done.sampled}
+    quarantine = [row for done in splits.values() for row in done.quarantined]
+    tables[QUARANTINE] = quarantine_table(quarantine)
     shards = [output.put(name, parquet.to_bytes(table), len(table)) for name, table in tables.items()]
-    facts = LabelFacts(
-        checkpoint=checkpoint,
-        sets={split: _by_set(rows) for split, rows in unsteered.items()},
-        matching={split: done.matched for split, done in splits.items() if done.matched is not None},
-        unmatched={split: done.unmatched for split, done in splits.items() if done.unmatched},
-        contrast={split: splits[split].contrast for split in _LEARNED},
-        agreement=_agreement(_all(brought), _all(unsteered)),
-    )
+    facts = _facts(splits, brought, model.checkpoint)
     for note in _notes(facts):
         tell(Event("label", "note", text=note))
-    return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
+    return Body(shards, facts, rows_in=sum(shard.rows for shard in shards), rows_quarantined=len(quarantine))
+
+
+def _split(model: Unsteered, split: Split, brought: Sequence[Conversation]) -> _Split:
+    judged = model.replies(split, brought)
+    replied = [row for row in brought if row.id not in judged.failed]
+    learned = split in _LEARNED
+    sampled = model.sampled(split, [row for row in replied if row.set == "target"]) if learned else []
+    unsteered = [row for row in judged.rows if row["conversation_id"] not in judged.failed]
+    return _Split(
+        unsteered,
+        sampled,
+        labelled(model, replied, [*unsteered, *sampled], learned=learned),
+        [
+            quarantined(number, row, judged.failed[row.id])
+            for number, row in enumerate(brought, start=1)
+            if row.id in judged.failed
+        ],
+    )
+
+
+def _facts(
+    splits: Mapping[Split, _Split], brought: Mapping[Split, Sequence[Conversation]], checkpoint: str
+) -> LabelFacts:
+    done = {split: part.labelled for split, part in splits.items()}
+    return LabelFacts(
+        checkpoint=checkpoint,
+        sets={split: _by_set(part.unsteered) for split, part in splits.items()},
+        matching={split: part.matched for split, part in done.items() if part.matched is not None},
+        unmatched={split: part.unmatched for split, part in done.items() if part.unmatched},
+        contrast={split: done[split].contrast for split in _LEARNED},
+        agreement=_agreement(
+            [conversation for conversations in brought.values() for conversation in conversations],
+            [row for part in splits.values() for row in part.unsteered],
+        ),
+    )
 
 
 def _verdicts(rows: Sequence[Row]) -> pa.Table:
@@ -127,7 +158,7 @@ def _agreement(brought: Sequence[Conversation], rows: Sequence[Row]) -> Agreemen
     if kappa is None:
         return None
     outcomes = {row["conversation_id"]: row["outcome"] for row in rows}
-    scored = [row for row in brought if row.label is not None and outcomes[row.id] != "unscored"]
+    scored = [row for row in brought if row.label is not None and outcomes.get(row.id, "unscored") != "unscored"]
     agreed = sum((row.label == "positive") == (outcomes[row.id] == "hit") for row in scored)
     return Agreement(kappa=kappa, share=agreed / len(scored) if scored else 0.0)
 
@@ -147,7 +178,3 @@ def _notes(facts: LabelFacts) -> Iterable[str]:
             f"the labels in the file agree with the model's own replies in {facts.agreement.share:.0%}: kappa "
             f"{kappa.value:.2f} [{kappa.low:.2f}, {kappa.high:.2f}]; the model's own are used"
         )
-
-
-def _all(by_split: Mapping[Split, Sequence[T]]) -> list[T]:
-    return [item for items in by_split.values() for item in items]

@@ -15,15 +15,17 @@ from mascing.runs.files import ATTRIBUTION, candidates_file
 from mascing.runs.readers import contrast_of, conversations_of, sigma_of, spec_of, surrogates_of, traces_of
 from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import OptimiseFacts
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Trained
 from mascing.schemas.settings.method_settings import GradientConfig, Span
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.surrogate import Surrogate
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 
 
 def optimise(
@@ -33,10 +35,13 @@ def optimise(
 
     `gradient` also writes ``attribution.safetensors``, its map of all L x E experts; a row is a layer.
     """
+    rows = conversations_of(storage, labelled, "train")
+    conversations = [row for row in rows if row.id not in set(harvested.facts.quarantined)]
+    read = Part(labelled, fingerprint(conversations))
     return run_stage(
         storage,
-        recipe(config, labelled, harvested, trained),
-        lambda output: _optimise(output, _Shared(config, storage, labelled, harvested, trained), pool),
+        recipe(config, read, harvested, trained),
+        lambda output: _optimise(output, _Shared(config, storage, conversations, harvested, trained), pool),
     )
 
 
@@ -56,7 +61,7 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed, trained: Plac
 class _Shared:
     config: RunConfig
     storage: Storage
-    labelled: Labelled
+    conversations: Sequence[Conversation]  # of the train split, without those that could not be recorded
     harvested: Harvested
     trained: Trained
 
@@ -161,11 +166,10 @@ def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Seque
 
 def _material(worker: Worker, shared: _Shared) -> Material:
     config = shared.config
-    conversations = conversations_of(shared.storage, shared.labelled, "train")
     return Material(
         model=partial(worker.model, config.model),
-        conversations=conversations,
-        contrast=contrast_of(conversations),
+        conversations=shared.conversations,
+        contrast=contrast_of(shared.conversations),
         traces=traces_of(shared.storage, shared.harvested, "train"),
         spec=spec_of(shared.harvested),
         sigma_L=sigma_of(shared.harvested),

@@ -19,12 +19,13 @@ from mascing.schemas.facts import RobustnessFacts
 from mascing.schemas.finished import Evaluated, Labelled, Prepared, RobustnessTested, Selected
 from mascing.schemas.tables import VERDICTS
 from mascing.storage import parquet
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Row, judged_replies
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.judged import BASELINE, Judged, Row, Steered, judged_in_pieces
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 
 
 def robustness(
@@ -41,16 +42,17 @@ def robustness(
 
     If no method passes, there are no conditions and nothing is judged.
     """
+    brought, conversations = (conversations_of(storage, source, "test") for source in (prepared, labelled))
+    unsteered = _Unsteered(config, labelled.facts.checkpoint, conversations, unsteered_of(storage, labelled, "test"))
 
     def body(output: StageOutput[RobustnessTested]) -> Body:
-        conversations = conversations_of(storage, labelled, "test")
         picks = {method: candidate.mask for method, candidate in selected_of(storage, selected).items()}
-        brought = conversations_of(storage, prepared, "test")
         passing = _passing(config, brought, verdicts_of(storage, evaluated), list(picks))
-        unsteered = _Unsteered(config, conversations, unsteered_of(storage, labelled, "test"))
-        return _judge_all(output, config, unsteered, {method: picks[method] for method in passing}, pool)
+        masks = {method: picks[method] for method in passing}
+        return _judge_all(output, storage, unsteered, masks, pool)
 
-    return run_stage(storage, recipe(config, prepared, labelled, selected, evaluated), body)
+    read = Part(prepared, fingerprint(brought)), Part(labelled, fingerprint([conversations, unsteered.rows]))
+    return run_stage(storage, recipe(config, *read, selected, evaluated), body)
 
 
 def recipe(
@@ -67,63 +69,55 @@ def recipe(
 
 
 @dataclass(frozen=True)
-class _Item:
-    number: int
-    condition: Condition
-    method: str
-    mask: Mask | None
-
-
-@dataclass(frozen=True)
 class _Unsteered:
-    """The test conversations, and the label stage's verdict on the unsteered model's reply to each, by id."""
+    """The test conversations, and the label stage's verdict on the unsteered model's reply to each, by id.
+
+    ``checkpoint`` is the fingerprint of weights and tokenizer.
+    """
 
     config: RunConfig
+    checkpoint: str
     conversations: Sequence[Conversation]
     rows: Mapping[str, Row]
 
-    def rows_of(self, item: _Item) -> list[Row] | None:
-        """The verdicts of an unsteered item whose condition changes neither messages nor generation; else None."""
-        condition = item.condition
-        if item.mask is not None or condition.generation != self.config.generation:
-            return None
+    def under(self, condition: Condition) -> Judged | None:
+        """The verdicts under a condition that changes neither messages nor generation; else None."""
         plain = {conversation.id: conversation.messages for conversation in self.conversations}
-        if any(plain[conversation.id] != conversation.messages for conversation in condition.conversations):
+        changed = any(plain[conversation.id] != conversation.messages for conversation in condition.conversations)
+        if changed or condition.generation != self.config.generation:
             return None
-        return [self.rows[conversation.id] for conversation in condition.conversations]
+        return Judged([self.rows[conversation.id] for conversation in condition.conversations])
 
 
 def _judge_all(
     output: StageOutput[RobustnessTested],
-    config: RunConfig,
+    storage: Storage,
     unsteered: _Unsteered,
     passing: Mapping[str, Mask],
     pool: Pool,
 ) -> Body:
+    config = unsteered.config
     configured = conditions(config.robustness, unsteered.conversations, config.generation) if passing else []
     possible, left_out = _possible(configured, config, pool)
-    masks: dict[str, Mask | None] = {BASELINE: None, **passing} if possible else {}
-    items = [
-        _Item(number, condition, method, mask)
-        for number, condition in enumerate(possible)
-        for method, mask in masks.items()
-    ]
-    known = {place: rows for place, item in enumerate(items) if (rows := unsteered.rows_of(item)) is not None}
-    asked = [item for place, item in enumerate(items) if place not in known]
-    judged = iter(pool.map(_judge, config, asked, steps("robustness")) if asked else [])
-    verdicts = [known[place] if place in known else next(judged) for place in range(len(items))]
-    shards = [
-        output.put(
-            condition_file(item.number, item.method),
-            parquet.to_bytes(pa.Table.from_pylist(rows, schema=VERDICTS)),
-            len(rows),
+    masks: list[Steered] = [(BASELINE, None), *passing.items()] if possible else []
+    shards = []
+    for number, condition in enumerate(possible):
+        changed = config.model_copy(update={"generation": condition.generation})
+        progress = steps("robustness", condition.name)
+        known = unsteered.under(condition)
+        asked = masks[1:] if known is not None else masks
+        judged = judged_in_pieces(
+            pool, storage, changed, unsteered.checkpoint, condition.conversations, asked, progress
         )
-        for item, rows in zip(items, verdicts, strict=True)
-    ]
+        for (method, _), part in zip(masks, judged if known is None else [known, *judged], strict=True):
+            table = pa.Table.from_pylist(part.rows, schema=VERDICTS)
+            shards.append(output.put(condition_file(number, method), parquet.to_bytes(table), len(part.rows)))
     facts = RobustnessFacts(
-        conditions=tuple(condition.name for condition in possible), methods=tuple(masks), left_out=left_out
+        conditions=tuple(condition.name for condition in possible),
+        methods=tuple(method for method, _ in masks),
+        left_out=left_out,
     )
-    return Body(shards, facts, rows_in=sum(len(item.condition.conversations) for item in items))
+    return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
 
 
 def _possible(configured: Sequence[Condition], config: RunConfig, pool: Pool) -> tuple[list[Condition], dict[str, str]]:
@@ -162,12 +156,6 @@ def _refusal(worker: Worker, config: RunConfig, condition: Condition) -> str | N
     except DataError as error:
         return str(error)
     return None
-
-
-def _judge(worker: Worker, config: RunConfig, item: _Item) -> list[Row]:
-    changed = config.model_copy(update={"generation": item.condition.generation})
-    [rows] = judged_replies(worker, changed, item.condition.conversations, [(item.method, item.mask)])
-    return rows
 
 
 def _silent(done: int, total: int) -> None:

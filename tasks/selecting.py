@@ -23,6 +23,7 @@ from mascing.schemas.facts import DevCell, DevRates, PrunedPick, SelectFacts, Se
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Selected
 from mascing.selection.racing import Cell, Race, Rows, blocks_of, race
 from mascing.storage import parquet
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool
@@ -31,7 +32,7 @@ from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.judged import Row, judged_on_pool
 from mascing.tasks.running.pruned import Pick, pruned
 from mascing.tasks.running.shuffles import Control, control_of
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 
 # Share of dev read before the race: likelihoods differ between masks on far fewer conversations than verdicts do.
 _READ = 0.25
@@ -41,16 +42,15 @@ def select(
     storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, optimised: Optimised, *, pool: Pool
 ) -> Finished[Selected]:
     """Write ``selected.safetensors`` (a candidate per method, and the control) and ``verdicts-dev.parquet``."""
+    conversations, unsteered = conversations_of(storage, labelled, "dev"), unsteered_of(storage, labelled, "dev")
 
     def body(output: StageOutput[Selected]) -> Body:
-        conversations = conversations_of(storage, labelled, "dev")
-        unsteered = unsteered_of(storage, labelled, "dev")
-        contest = _Contest(
-            pool, config, candidates_of(storage, optimised), conversations, unsteered, sigma_of(harvested)
-        )
+        candidates = candidates_of(storage, optimised)
+        contest = _Contest(pool, config, candidates, conversations, unsteered, sigma_of(harvested))
         return _select(output, contest)
 
-    return run_stage(storage, recipe(config, labelled, harvested, optimised), body)
+    read = Part(labelled, fingerprint([conversations, unsteered]))
+    return run_stage(storage, recipe(config, read, harvested, optimised), body)
 
 
 def recipe(config: RunConfig, labelled: Placed, harvested: Placed, optimised: Placed) -> Recipe[Selected]:

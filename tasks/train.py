@@ -1,10 +1,10 @@
 """The train stage fits an ensemble of surrogates per span to the training traces and tests it on the dev traces."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mascing.runs.files import surrogate_prefix
-from mascing.runs.readers import contrast_of, conversations_of, traces_of
+from mascing.runs.readers import recorded_of, traces_of
 from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -12,6 +12,7 @@ from mascing.schemas.facts import TrainFacts
 from mascing.schemas.finished import Harvested, Labelled, Trained
 from mascing.schemas.settings.method_settings import Span
 from mascing.statistics.auc import auc
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.card import surrogate_card
@@ -21,8 +22,10 @@ from mascing.surrogates.permutation import permuted_labels
 from mascing.surrogates.surrogate import from_bytes, score, to_bytes, train_surrogate
 from mascing.surrogates.trivial_predictors import trivial_scores
 from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.traces.trace_set import token_counts
+
+_SPLITS: tuple[Split, ...] = ("train", "dev")
 
 
 def train(
@@ -34,10 +37,12 @@ def train(
         DataError: if the form of the conversations explains a surrogate and the configuration does not allow that. The
             stage is committed before, so that a run that allows it continues from here.
     """
+    contrast = {split: recorded_of(storage, labelled, harvested, split) for split in _SPLITS}
+    read = Part(labelled, fingerprint(contrast))
     finished = run_stage(
         storage,
-        recipe(config, labelled, harvested),
-        lambda output: _train(output, _Shared(config, storage, labelled, harvested), pool),
+        recipe(config, read, harvested),
+        lambda output: _train(output, _Shared(config, storage, harvested, contrast), pool),
     )
     if not config.surrogate.allow_confounded:
         refuse_confounded(finished.manifest.facts.cards)
@@ -59,11 +64,8 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Tra
 class _Shared:
     config: RunConfig
     storage: Storage
-    labelled: Labelled
     harvested: Harvested
-
-    def contrast(self, split: Split) -> list[Conversation]:
-        return contrast_of(conversations_of(self.storage, self.labelled, split))
+    contrast: Mapping[Split, Sequence[Conversation]]
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,12 @@ def _part(before: int, total: int) -> Callable[[int, int], None]:
 def _fit(_: Worker, shared: _Shared, fit: _Fit) -> bytes:
     traces = traces_of(shared.storage, shared.harvested, "train").span(fit.span)
     if fit.control:
-        traces = traces.relabelled(_permuted(shared.contrast("train"), fit.seed))
+        traces = traces.relabelled(_permuted(shared.contrast["train"], fit.seed))
     return to_bytes(train_surrogate(traces, shared.config.surrogate.epochs, fit.seed))
 
 
 def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> SurrogateCard:
-    train_contrast, dev = shared.contrast("train"), shared.contrast("dev")
+    train_contrast, dev = shared.contrast["train"], shared.contrast["dev"]
     train_traces, dev_traces = (
         traces_of(shared.storage, shared.harvested, split).span(ensemble.span) for split in ("train", "dev")
     )

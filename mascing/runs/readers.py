@@ -70,6 +70,12 @@ def contrast_of(conversations: Iterable[Conversation]) -> list[Conversation]:
     ]
 
 
+def recorded_of(storage: Storage, labelled: Labelled, harvested: Harvested, split: Split) -> list[Conversation]:
+    """The contrast of a split as far as it has traces."""
+    contrast = contrast_of(conversations_of(storage, labelled, split))
+    return [row for row in contrast if row.id not in set(harvested.facts.quarantined)]
+
+
 def quarantined_of(storage: Storage, prepared: Prepared) -> dict[str, int]:
     """How many rows were quarantined, by reason."""
     return dict(Counter(_table(storage, prepared, QUARANTINE).column("reason").to_pylist()))

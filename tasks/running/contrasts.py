@@ -7,12 +7,11 @@ from mascing.conversations.matching import matched_pairs
 from mascing.conversations.own_replies import Said, missing_side, texts_for, with_own_replies
 from mascing.errors import DataError
 from mascing.runs.readers import contrast_of
-from mascing.schemas.config import MatchingConfig, RunConfig
+from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import ContrastCounts, MatchedCounts
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.judged import Row
-from mascing.tasks.running.unsteered import Wanting, chosen_texts
+from mascing.tasks.running.unsteered import Unsteered, Wanting
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,7 @@ class LabelledSplit:
     unmatched: str
 
 
-def labelled(
-    pool: Pool, config: RunConfig, brought: Sequence[Conversation], rows: Sequence[Row], *, learned: bool
-) -> LabelledSplit:
+def labelled(model: Unsteered, brought: Sequence[Conversation], rows: Sequence[Row], *, learned: bool) -> LabelledSplit:
     """Label the conversations of a split, match its classes if methods learn from it, and complete the contrast.
 
     ``rows`` are VERDICTS rows of the unsteered model; the first of a conversation labels it. A conversation without a
@@ -41,9 +38,9 @@ def labelled(
         said.setdefault(row["conversation_id"], []).append(Said(row["reply"], row["outcome"]))
     own = [with_own_replies(conversation, said[conversation.id]) for conversation in brought]
     on_policy = {row.id for row in own if row.wanted is not None and row.unwanted is not None}
-    matching = config.behaviour.matching
+    matching = model.config.behaviour.matching
     matched = _matched(own, matching) if learned and matching is not None else _Matched(own)
-    completed = _completed(pool, config, brought, matched)
+    completed = _completed(model, brought, matched)
     return LabelledSplit(completed, _counts(completed, on_policy), matched.counts, matched.reason)
 
 
@@ -74,16 +71,15 @@ def _matched(own: Sequence[Conversation], config: MatchingConfig) -> _Matched:
     return _Matched(conversations, partners, counts, reason)
 
 
-def _completed(pool: Pool, config: RunConfig, brought: Sequence[Conversation], matched: _Matched) -> list[Conversation]:
+def _completed(model: Unsteered, brought: Sequence[Conversation], matched: _Matched) -> list[Conversation]:
     """The conversations with a text of another origin where the model itself gave none, if the judge agrees with it."""
+    wanted_reply = model.config.behaviour.wanted_reply
     wanting = {
-        own.id: Wanting(
-            given, side, texts_for(side, given, config.behaviour.wanted_reply, matched.partners.get(own.id))
-        )
+        own.id: Wanting(given, side, texts_for(side, given, wanted_reply, matched.partners.get(own.id)))
         for given, own in zip(brought, matched.conversations, strict=True)
         if (side := missing_side(own)) is not None
     }
-    chosen = dict(zip(wanting, chosen_texts(pool, config, list(wanting.values())), strict=True))
+    chosen = dict(zip(wanting, model.chosen_texts(list(wanting.values())), strict=True))
     return [
         row.model_copy(update={wanting[row.id].side: chosen[row.id]}) if row.id in wanting else row
         for row in matched.conversations

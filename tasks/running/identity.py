@@ -12,8 +12,28 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     Every stage that generates and judges replies includes all of them. The batch size is missing because it is
     placement: a GPU's memory must not decide whether finished work is found again.
     """
-    behaviour, generation = config.behaviour, config.generation
+    judges = {kind: judge_identity(getattr(config.behaviour, kind)) for kind in ("target", "utility", "protected")}
+    generation = config.generation
     return {
-        "judges": {kind: judge_identity(getattr(behaviour, kind)) for kind in ("target", "utility", "protected")},
+        "judges": judges,
         "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature},
+    }
+
+
+def loading_identity(config: RunConfig) -> dict[str, Any]:
+    """The settings beside the checkpoint that determine the loaded model and its tokenizer."""
+    model = config.model
+    return {
+        "dtype": model.dtype,
+        "trust_remote_code": model.trust_remote_code,  # its own code may make another tokenizer
+        "attn_implementation": model.attn_implementation,
+    }
+
+
+def generation_identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that determine replies, beside the checkpoint, the mask and the conversations."""
+    return {
+        **loading_identity(config),
+        "max_new_tokens": config.generation.max_new_tokens,
+        "temperature": config.generation.temperature,
     }

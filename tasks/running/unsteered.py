@@ -1,6 +1,6 @@
 """Replies of the unsteered model for the label stage, and the judging of texts that may complete a contrast."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mascing.conversations.own_replies import OUTCOME_OF, Side
@@ -8,33 +8,62 @@ from mascing.conversations.reply import Reply
 from mascing.judges.judging import judge_all
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
+from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.judged import BASELINE, Row, judged_replies
+from mascing.tasks.running.judged import BASELINE, Judged, Row, judged_in_pieces
 from mascing.tasks.running.stage import steps
 
-# Conversations per work item: as many as in the evaluate stage, so that both generate in the same batches.
-_CONVERSATIONS = 256
-
-Splits = Mapping[Split, Sequence[Conversation]]
+# Sides per work item.
+_SIDES = 256
 
 
 @dataclass(frozen=True)
-class _Item:
-    """A block of conversations; ``sample`` 0 is the reply at the run's generation settings."""
+class Unsteered:
+    """The model without a mask: how it is asked, and where its replies are kept.
 
-    split: Split
-    sample: int
-    conversations: tuple[Conversation, ...]
+    ``checkpoint`` is the fingerprint of weights and tokenizer.
+    """
 
+    pool: Pool
+    storage: Storage
+    config: RunConfig
+    checkpoint: str
 
-def replies_of(pool: Pool, config: RunConfig, splits: Splits) -> dict[Split, list[Row]]:
-    """One VERDICTS row per conversation, at the run's generation settings."""
-    return _replied(pool, config, splits, [0], "")
+    def replies(self, split: Split, conversations: Sequence[Conversation]) -> Judged:
+        """One VERDICTS row per conversation, at the run's generation settings."""
+        return self._judged(self.config, BASELINE, conversations, split)
 
+    def sampled(self, split: Split, conversations: Sequence[Conversation]) -> list[Row]:
+        """``label.samples`` VERDICTS rows per conversation, at ``label.temperature``; the samples are the methods."""
+        settings = self.config.label
+        warmer = self.config.generation.model_copy(update={"temperature": settings.temperature})
+        config = self.config.model_copy(update={"generation": warmer})
+        rows: list[Row] = []
+        for sample in range(1, settings.samples + 1):
+            # A sampled reply is seeded by the conversation's id, so each sample needs an id of its own.
+            names = {f"{conversation.id}#{sample}": conversation for conversation in conversations}
+            renamed = [conversation.model_copy(update={"id": name}) for name, conversation in names.items()]
+            judged = self._judged(config, f"sample-{sample}", renamed, f"{split}, sample {sample}")
+            rows += [{**row, "conversation_id": names[row["conversation_id"]].id} for row in judged.rows]
+        return rows
 
-def sampled_replies_of(pool: Pool, config: RunConfig, splits: Splits) -> dict[Split, list[Row]]:
-    """``label.samples`` VERDICTS rows per conversation, at ``label.temperature``; the methods are named by sample."""
-    return _replied(pool, config, splits, range(1, config.label.samples + 1), "sampling")
+    def chosen_texts(self, wanting: Sequence["Wanting"]) -> list[str | None]:
+        """For each side the first text that the judge reads as it must: a hit if wanted, a miss if unwanted."""
+        items = [wanting[start : start + _SIDES] for start in range(0, len(wanting), _SIDES)]
+        chosen = self.pool.map(_chosen, self.config, items, lambda done, total: None) if items else []
+        return [text for block in chosen for text in block]
+
+    def _judged(self, config: RunConfig, method: str, conversations: Sequence[Conversation], part: str) -> Judged:
+        [judged] = judged_in_pieces(
+            self.pool,
+            self.storage,
+            config,
+            self.checkpoint,
+            conversations,
+            [(method, None)],
+            steps("label", part),
+        )
+        return judged
 
 
 @dataclass(frozen=True)
@@ -44,42 +73,6 @@ class Wanting:
     conversation: Conversation
     side: Side
     texts: tuple[str, ...]
-
-
-def chosen_texts(pool: Pool, config: RunConfig, wanting: Sequence[Wanting]) -> list[str | None]:
-    """For each side the first text that the judge reads as it must: a hit if wanted, a miss if unwanted."""
-    items = [wanting[start : start + _CONVERSATIONS] for start in range(0, len(wanting), _CONVERSATIONS)]
-    chosen = pool.map(_chosen, config, items, lambda done, total: None) if items else []
-    return [text for block in chosen for text in block]
-
-
-def _replied(
-    pool: Pool, config: RunConfig, splits: Splits, samples: Sequence[int], part: str
-) -> dict[Split, list[Row]]:
-    items = [
-        _Item(split, sample, tuple(conversations[start : start + _CONVERSATIONS]))
-        for split, conversations in splits.items()
-        for sample in samples
-        for start in range(0, len(conversations), _CONVERSATIONS)
-    ]
-    rows: dict[Split, list[Row]] = {split: [] for split in splits}
-    judged = pool.map(_reply, config, items, steps("label", part)) if items else []
-    for item, part_rows in zip(items, judged, strict=True):
-        rows[item.split] += part_rows
-    return rows
-
-
-def _reply(worker: Worker, config: RunConfig, item: _Item) -> list[Row]:
-    if item.sample == 0:
-        [rows] = judged_replies(worker, config, item.conversations, [(BASELINE, None)])
-        return rows
-    warmer = config.generation.model_copy(update={"temperature": config.label.temperature})
-    # A sampled reply is seeded by the conversation's id, so each sample gets an id of its own.
-    names = {f"{conversation.id}#{item.sample}": conversation for conversation in item.conversations}
-    renamed = [conversation.model_copy(update={"id": name}) for name, conversation in names.items()]
-    changed = config.model_copy(update={"generation": warmer})
-    [rows] = judged_replies(worker, changed, renamed, [(f"sample-{item.sample}", None)])
-    return [{**row, "conversation_id": names[row["conversation_id"]].id} for row in rows]
 
 
 def _chosen(_: Worker, config: RunConfig, wanting: Sequence[Wanting]) -> list[str | None]:

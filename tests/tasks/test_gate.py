@@ -104,6 +104,7 @@ def _verdicts(method: str, rows: Sequence[Conversation], hits: Hits) -> bytes:
             "set": conversation.set,
             "method": method,
             "reply": "a reply",
+            "thought": None,
             "cut_off": False,
             "outcome": "hit" if hits(conversation) else "miss",
             "reason": "as told",

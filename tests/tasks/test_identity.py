@@ -53,6 +53,7 @@ READ_BY = {
     "behaviour.utility": JUDGED,
     "behaviour.protected": JUDGED,
     "behaviour.truth": "gate",
+    "max_quarantined": PLACEMENT,  # it may stop a run, but changes no content
     "seed": "train optimise select audit",
     "splits": "prepare",
     "label": "label",
