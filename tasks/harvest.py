@@ -13,7 +13,6 @@ from torch import Tensor
 
 from mascing.conversations.json_lines import quarantine_table
 from mascing.errors import DataError
-from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.runs.files import traces_prefix
@@ -21,7 +20,7 @@ from mascing.runs.readers import contrast_of, conversations_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import HarvestFacts, RouterFacts
-from mascing.schemas.finished import Harvested, Prepared
+from mascing.schemas.finished import Harvested, Labelled
 from mascing.schemas.manifest import Shard
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
@@ -40,14 +39,14 @@ from mascing.traces.trace_set import REPLY, SampleTrace, refuse_non_logits
 _SPLITS: tuple[Split, ...] = ("train", "dev")
 
 
-def harvest(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool) -> Finished[Harvested]:
+def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Pool) -> Finished[Harvested]:
     """Record ``traces-train-00000.parquet`` ... and ``traces-dev-00000.parquet`` ... as pieces.
 
     A conversation that cannot be recorded goes to ``quarantine.parquet``. Raises DataError if these are too many.
     """
-    checkpoint = checkpoint_fingerprint(config.model)
-    contrast = {split: contrast_of(conversations_of(storage, prepared, split)) for split in _SPLITS}
-    read = Part(prepared, fingerprint([_seen(config, row) for rows in contrast.values() for row in rows]))
+    checkpoint = labelled.facts.checkpoint
+    contrast = {split: contrast_of(conversations_of(storage, labelled, split)) for split in _SPLITS}
+    read = Part(labelled, fingerprint([_seen(config, row) for rows in contrast.values() for row in rows]))
     shared = _Shared(config, storage, checkpoint)
     finished = run_stage(
         storage, recipe(config, checkpoint, read), lambda output: _harvest(output, shared, contrast, pool)
@@ -56,7 +55,7 @@ def harvest(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Po
     return finished
 
 
-def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Harvested]:
+def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harvested]:
     """The recipe that identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
         "checkpoint": checkpoint,
@@ -64,7 +63,7 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Harve
         "rows_per_shard": config.harvest.rows_per_shard,
         "replies": _replies(config),
     }
-    return Recipe(Harvested, config.behaviour.name, identity, {"prepare": prepared})
+    return Recipe(Harvested, config.behaviour.name, identity, {"label": labelled})
 
 
 @dataclass(frozen=True)
@@ -171,22 +170,8 @@ def _replies(config: RunConfig) -> bool:
 def _items(config: RunConfig, contrast: Mapping[Split, Sequence[Conversation]]) -> list[_Item]:
     items: list[_Item] = []
     for split, rows in contrast.items():
-        if _replies(config):
-            _refuse_unknown_replies(split, rows)
         items += [_Item(split, tuple(piece)) for piece in pieces_of(rows, config.harvest.rows_per_shard, by_id)]
     return items
-
-
-def _refuse_unknown_replies(split: Split, contrast: Sequence[Conversation]) -> None:
-    """Raise DataError before the model runs, rather than in `TraceSet.span` afterwards."""
-    unknown = [conversation for conversation in contrast if not conversation.own_reply]
-    if unknown:
-        raise DataError(
-            f"{len(unknown)} of {len(contrast)} labelled target conversations in the {split} split, such as "
-            f"{unknown[0].id!r}, do not say how the model replies by itself: the span `reply` needs `wanted` of every "
-            "positive and `unwanted` of every negative conversation; add them, or remove `reply` from `spans` of the "
-            "methods"
-        )
 
 
 def _record(worker: Worker, shared: _Shared, item: _Item) -> _Recorded:

@@ -17,7 +17,7 @@ from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import OptimiseFacts
-from mascing.schemas.finished import Harvested, Optimised, Prepared, Trained
+from mascing.schemas.finished import Harvested, Labelled, Optimised, Trained
 from mascing.schemas.settings.method_settings import GradientConfig, Span
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
@@ -29,15 +29,15 @@ from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, ru
 
 
 def optimise(
-    storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, trained: Trained, *, pool: Pool
+    storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, trained: Trained, *, pool: Pool
 ) -> Finished[Optimised]:
     """Write ``candidates-<method>.safetensors`` for each enabled method; a row is a candidate.
 
     `gradient` also writes ``attribution.safetensors``, its map of all L x E experts; a row is a layer.
     """
-    rows = conversations_of(storage, prepared, "train")
+    rows = conversations_of(storage, labelled, "train")
     conversations = [row for row in rows if row.id not in set(harvested.facts.quarantined)]
-    read = Part(prepared, fingerprint(conversations))
+    read = Part(labelled, fingerprint(conversations))
     return run_stage(
         storage,
         recipe(config, read, harvested, trained),
@@ -45,7 +45,7 @@ def optimise(
     )
 
 
-def recipe(config: RunConfig, prepared: Placed, harvested: Placed, trained: Placed) -> Recipe[Optimised]:
+def recipe(config: RunConfig, labelled: Placed, harvested: Placed, trained: Placed) -> Recipe[Optimised]:
     """The recipe that identifies the candidates, with judges and generation if a search has replies judged."""
     judging = any(search.method.judges for search in searches_of(config.methods).values())
     identity = {
@@ -53,7 +53,7 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed, trained: Plac
         "seed": config.seed,
         "trials": judged_replies_identity(config) if judging else None,
     }
-    inputs = {"prepare": prepared, "harvest": harvested, "train": trained}
+    inputs = {"label": labelled, "harvest": harvested, "train": trained}
     return Recipe(Optimised, config.behaviour.name, identity, inputs)
 
 

@@ -9,7 +9,7 @@ from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import TrainFacts
-from mascing.schemas.finished import Harvested, Prepared, Trained
+from mascing.schemas.finished import Harvested, Labelled, Trained
 from mascing.schemas.settings.method_settings import Span
 from mascing.statistics.auc import auc
 from mascing.storage.fingerprint import fingerprint
@@ -29,7 +29,7 @@ _SPLITS: tuple[Split, ...] = ("train", "dev")
 
 
 def train(
-    storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, *, pool: Pool
+    storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, *, pool: Pool
 ) -> Finished[Trained]:
     """Write ``surrogate-<span>-<number>.safetensors`` for each span of the `mascing` method; none if it is off.
 
@@ -37,8 +37,8 @@ def train(
         DataError: if the form of the conversations explains a surrogate and the configuration does not allow that. The
             stage is committed before, so that a run that allows it continues from here.
     """
-    contrast = {split: recorded_of(storage, prepared, harvested, split) for split in _SPLITS}
-    read = Part(prepared, fingerprint(contrast))
+    contrast = {split: recorded_of(storage, labelled, harvested, split) for split in _SPLITS}
+    read = Part(labelled, fingerprint(contrast))
     finished = run_stage(
         storage,
         recipe(config, read, harvested),
@@ -49,7 +49,7 @@ def train(
     return finished
 
 
-def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Trained]:
+def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Trained]:
     """The recipe that identifies the surrogates."""
     identity = {
         "spans": _spans(config),
@@ -57,7 +57,7 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Tra
         "epochs": config.surrogate.epochs,
         "seed": config.seed,
     }
-    return Recipe(Trained, config.behaviour.name, identity, {"prepare": prepared, "harvest": harvested})
+    return Recipe(Trained, config.behaviour.name, identity, {"label": labelled, "harvest": harvested})
 
 
 @dataclass(frozen=True)

@@ -74,13 +74,17 @@ def map_surviving(
     return values
 
 
-def refuse_many(storage: Storage, manifest: Manifest, limit: float) -> None:
-    """Raise DataError if the stage set aside more than a share ``limit`` of its conversations."""
-    if manifest.rows_quarantined <= limit * manifest.rows_in:
+def refuse_many(storage: Storage, manifest: Manifest, limit: float, conversations: int | None = None) -> None:
+    """Raise DataError if the stage set aside more than a share ``limit`` of its conversations.
+
+    ``conversations`` is their number where the stage has rows of other kinds as well.
+    """
+    total = manifest.rows_in if conversations is None else conversations
+    if manifest.rows_quarantined <= limit * total:
         return
     reasons = parquet.from_bytes(read_shard(storage, manifest, QUARANTINE)).column("reason").to_pylist()
     raise DataError(
-        f"{manifest.stage}: {manifest.rows_quarantined} of {manifest.rows_in} conversations cannot be used, more than "
+        f"{manifest.stage}: {manifest.rows_quarantined} of {total} conversations cannot be used, more than "
         f"max_quarantined ({100 * limit:g}%) allows: {summary(reasons)}; mend them, or raise max_quarantined "
         f"({storage.locate(f'{manifest.prefix}/{QUARANTINE}')} has all reasons)"
     )

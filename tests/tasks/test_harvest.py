@@ -12,8 +12,8 @@ from mascing.storage import parquet
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
+from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
-from mascing.tasks.running.actors import Pool
 from mascing.traces import batch_recording
 from mascing.traces.shards import decode
 from tests.mascing import olmoe_folder
@@ -44,22 +44,6 @@ def config_for(folder: Path, methods: MethodsConfig) -> RunConfig:
     )
 
 
-@pytest.mark.parametrize(
-    "methods",
-    [
-        MethodsConfig(mascing=MascingConfig(spans=("question", "reply")), steermoe=None),
-        MethodsConfig(mascing=None, steermoe=SteerMoEConfig(spans=("reply",))),
-    ],
-)
-def test_the_span_of_replies_is_refused_before_the_model_runs_where_replies_are_unknown(
-    tmp_path: Path, methods: MethodsConfig
-) -> None:
-    storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path, methods)
-    prepared = prepare(storage, config).manifest
-    with Pool(config.compute) as pool, pytest.raises(DataError, match="the span `reply` needs `wanted` of every pos"):
-        harvest(storage, config, prepared, pool=pool)
-
-
 class Recorder:
     """Counts the conversations that the model reads, and fails on those whose text is ``poison``."""
 
@@ -77,7 +61,9 @@ class Recorder:
 
 
 def harvested(storage: Storage, config: RunConfig) -> Harvested:
-    return harvest(storage, config, prepare(storage, config).manifest, pool=HerePool()).manifest
+    pool = HerePool()
+    labelled = label(storage, config, prepare(storage, config).manifest, pool=pool).manifest
+    return harvest(storage, config, labelled, pool=pool).manifest
 
 
 def recorded(storage: Storage, manifest: Harvested) -> list[str]:
@@ -90,6 +76,15 @@ def without(config: RunConfig, name: str) -> None:
     """Remove a row from the file of conversations."""
     path = Path(config.behaviour.conversations)
     path.write_text("".join(line for line in path.read_text().splitlines(True) if f'"{name}"' not in line))
+
+
+def test_the_span_of_replies_holds_what_the_model_said_although_the_file_brings_no_replies(tmp_path: Path) -> None:
+    methods = MethodsConfig(mascing=None, steermoe=SteerMoEConfig(spans=("reply",)))
+    storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path, methods)
+    manifest = harvested(storage, config)
+    shards = [shard.name for shard in manifest.shards if shard.name.startswith("traces-train")]
+    traces = decode([read_shard(storage, manifest, name) for name in shards])
+    assert len(traces.span("reply").ids) == len(traces.ids) > 0
 
 
 def test_a_removed_row_records_its_own_piece_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,7 +26,6 @@ from mascing.schemas.facts import (
     GateFacts,
     HarvestFacts,
     MaskFacts,
-    MatchedCounts,
     OptimiseFacts,
     PrepareFacts,
     RobustnessFacts,
@@ -40,6 +40,7 @@ from mascing.schemas.tables import VERDICTS
 from mascing.schemas.verdict import Outcome
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from tests.mascing.report.made_up_labels import label_facts
 from tests.mascing.report.made_up_searches import cells_of, selection_facts, surrogate_card
 
 Replies = Mapping[tuple[str, str], tuple[str, Outcome]]
@@ -112,7 +113,7 @@ def made_up_conversations() -> list[Conversation]:
     return rows
 
 
-def _verdicts(method: str, conversations: list[Conversation], replies: Replies) -> list[dict[str, str]]:
+def _verdicts(method: str, conversations: list[Conversation], replies: Replies) -> list[dict[str, Any]]:
     rows = []
     for conversation in conversations:
         # One draw per conversation for all methods, because the replies of one model are correlated.
@@ -128,6 +129,7 @@ def _verdicts(method: str, conversations: list[Conversation], replies: Replies) 
                 "set": conversation.set,
                 "method": method,
                 "reply": text,
+                "cut_off": False,
                 "outcome": outcome,
                 "reason": f"{outcome}: opening compared with the phrases",
             }
@@ -135,7 +137,7 @@ def _verdicts(method: str, conversations: list[Conversation], replies: Replies) 
     return rows
 
 
-def _result(on: list[str], verdicts: Mapping[str, list[dict[str, str]]], truth: bool, config: RunConfig) -> Result:
+def _result(on: list[str], verdicts: Mapping[str, list[dict[str, Any]]], truth: bool, config: RunConfig) -> Result:
     precision = {"gradient": 1.0, "mascing": 0.58}
     methods = {
         method: method_result(
@@ -185,7 +187,7 @@ def _stages(
     storage: Storage,
     on: list[str],
     conversations: list[Conversation],
-    verdicts: Mapping[str, list[dict[str, str]]],
+    verdicts: Mapping[str, list[dict[str, Any]]],
     truth: bool,
     result: Result,
 ) -> dict[str, Manifest]:
@@ -198,6 +200,13 @@ def _stages(
         "prepare": {
             "conversations-test.parquet": (_parquet(to_table(conversations)), len(conversations)),
             "quarantine.parquet": (_parquet(quarantine_table(quarantined)), 2),
+        },
+        "label": {
+            "conversations-test.parquet": (_parquet(to_table(conversations)), len(conversations)),
+            "verdicts-unsteered-test.parquet": (
+                _parquet(pa.Table.from_pylist(verdicts["baseline"], schema=VERDICTS)),
+                len(conversations),
+            ),
         },
         "harvest": {},
         "train": {},
@@ -218,8 +227,8 @@ def _stages(
         "prepare": PrepareFacts(
             splits=result.splits,
             sets={"test": SETS, "dev": {"target": 40, "utility/benign": 20, "protected/forbidden": 16}},
-            matching={"dev": MatchedCounts(positive=18, negative=22, pairs=17)},
         ),
+        "label": label_facts(),
         "harvest": HarvestFacts(
             checkpoint="c" * 64,
             spec=RouterFacts(**asdict(SPEC)),
@@ -246,7 +255,7 @@ def _stages(
     }
 
 
-def _gate_facts(verdicts: Mapping[str, list[dict[str, str]]], result: Result) -> GateFacts:
+def _gate_facts(verdicts: Mapping[str, list[dict[str, Any]]], result: Result) -> GateFacts:
     """Results of every method, and the effect of the passing masks under two conditions."""
     passing = [name for name, method in result.methods.items() if method.gate == "pass" and name != "random"]
     changes = {name: changes_by_set(verdicts["baseline"], verdicts[name]) for name in passing}
