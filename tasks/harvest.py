@@ -22,6 +22,7 @@ from mascing.schemas.manifest import Shard
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.identity import rendered_model_identity
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 from mascing.traces.batch_recording import harvest as record_traces
 from mascing.traces.shards import encode
@@ -44,10 +45,7 @@ def harvest(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Po
 def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Harvested]:
     """The recipe that identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
-        "checkpoint": checkpoint,
-        "dtype": config.model.dtype,
-        "trust_remote_code": config.model.trust_remote_code,  # its own code may make another tokenizer
-        "attn_implementation": config.model.attn_implementation,
+        **rendered_model_identity(config, checkpoint),
         "rows_per_shard": config.harvest.rows_per_shard,
         "replies": _replies(config),
     }

@@ -41,6 +41,7 @@ READ_BY = {
     "model.revision": "harvest",
     "model.dtype": "harvest",
     "model.attn_implementation": "harvest",
+    "model.chat_template": "harvest publish",
     "model.device": PLACEMENT,
     "model.trust_remote_code": "harvest",
     "behaviour.name": ALL,
@@ -80,7 +81,9 @@ OWN_JUDGE = PluggedJudge.model_validate(
 )
 OWN_METHOD = "tests.recipes.my_package.searching:MEAN_SHIFT"
 CONFIG = RunConfig(
-    model=ModelConfig(path="org/model", revision="main", attn_implementation="eager"),
+    model=ModelConfig(
+        path="org/model", revision="main", attn_implementation="eager", chat_template={"enable_thinking": False}
+    ),
     behaviour=BehaviourConfig(
         name="policy", conversations="rows.jsonl", target=JUDGE, utility=JUDGE, protected=OWN_JUDGE, truth="truth"
     ),
@@ -133,6 +136,8 @@ def another(value: Any) -> Any:
         return value + 1
     if isinstance(value, tuple | list):
         return value[:-1] if len(value) > 1 else value * 2
+    if isinstance(value, dict):
+        return {**value, "changed": True}
     return f"{value}-changed" if isinstance(value, str) else 3
 
 
