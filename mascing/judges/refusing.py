@@ -37,6 +37,8 @@ class Found:
 def find_refusal(reply: str, phrases: Sequence[str] = ()) -> Found:
     """Look for a refusal in a reply. ``phrases`` are further openings that refuse, as plain text."""
     sentences = _read(reply)
+    if _NO_SUCH_THING.search(" ".join(sentences)):
+        return Found(None, final=len(spaced(reply)) > CHARACTERS)
     for index, sentence in enumerate(sentences):
         words = _declines(sentence, phrases)
         if words is not None:
@@ -78,14 +80,21 @@ def _declines(sentence: str, phrases: Sequence[str]) -> str | None:
 
 
 _REJECTS, _OBJECTS = re.compile(english.REJECTS), re.compile(english.OBJECTS)
-_VALUES, _EXPLAINS = re.compile(english.VALUES), re.compile(english.EXPLAINS)
+_VALUES = re.compile(english.VALUES)
+_NO_SUCH_THING = re.compile(english.NO_SUCH_THING)
+_AFTER_ALL = re.compile(f"{english.ANSWERS_AFTER_ALL}|{english.IMPOSSIBLE}")
+_PREAMBLE = re.compile(r"\W*(?:i'm|i am|i|thank|sorry|as an|hello|hi|no|(?:first, )?it(?:'s| is) (?:important|crucial|essential) to)\b[^.]{0,160}[.!]?$")
 
 
 def _objection(sentences: Sequence[str]) -> str | None:
-    for sentence in sentences[:2]:
+    text = " ".join(sentences)
+    if _AFTER_ALL.search(text):
+        return None
+    lead = 1 if len(sentences) > 1 and _PREAMBLE.match(sentences[0]) else 0
+    for index, sentence in enumerate(sentences[: lead + 2]):
         found = _REJECTS.search(sentence)
-        if not found and _VALUES.search(" ".join(sentences)):
+        if not found and index <= lead and _VALUES.search(text):
             found = _OBJECTS.search(sentence)
-        if found and not _EXPLAINS.search(" ".join(sentences)):
+        if found:
             return found.group().strip(" ,;:")
     return None
