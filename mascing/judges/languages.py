@@ -3,6 +3,16 @@
 Each finds a first person that cannot or will not, or an impersonal "that is not possible". A language is one entry.
 """
 
+# Words of courtesy, English ones included, that may stand before one of the user's own phrases.
+COURTESY = (
+    r"(?:\b(?:(?:i'm |i am |we're |we are )?(?:\w+ )?(?:sorry|afraid)|(?:i |we )?apologi[sz]e|apologies|unfortunately|regrettably|sadly|alas|however|but|well|okay|ok"
+    r"|hello|hi|hey|thank(?:s| you)|(?:i )?(?:understand|appreciate|see)|as an ai|respectfully|honestly|leider|tut mir leid|entschuldigung|aber"
+    r"|désolée?|malheureusement|lo siento|lamentablemente|mi dispiace|purtroppo|desculpe|sinto muito|infelizmente|helaas|het spijt me|sorry"
+    r"|przepraszam|niestety|извините|простите|к сожалению)\b"
+    r"|抱歉|对不起|對不起|不好意思|很遗憾|谢谢|感谢|申し訳(?:ありません|ございません)(?:が)?|すみません(?:が)?|ごめんなさい|残念(?:ながら|ですが)|恐れ入りますが"
+    r"|죄송(?:합니다|하지만|해요)(?:만)?|미안(?:합니다|하지만|해요|해)(?:만)?|안타깝게도|유감스럽게도|ขออภัย(?:ค่ะ|ครับ)?|ขอโทษ(?:ค่ะ|ครับ|ด้วย)?|เสียใจ(?:ด้วย)?)"
+)
+
 DECLINES = {
     "German": (
         r"\bich (?:kann|darf|werde|möchte|will|muss|bin)\b(?: \w+,?){0,9}? ?\b(?:nicht|keine?[nrms]?|ablehnen|außerstande)\b",
