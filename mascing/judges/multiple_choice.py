@@ -23,13 +23,15 @@ def choice_judge(config: ChoiceJudge) -> Judge:
             return unscored()
         labels, texts = _labels_and_texts(answers)
         chosen = read_option(reply, digits=any(label.isdigit() for label in labels)) if labels else None
+        if chosen is not None and chosen.label is None:
+            return unscored("names several options and chooses none", final=False)
         if chosen is not None:
             return scored(chosen.label in labels, f"chooses {chosen.label}", chosen.final)
         if any(occurs(text, plain(reply)) for text in texts):
             return scored(True, "names the text of an accepted option", final=False)
         if texts and not labels:
             return scored(False, "names the text of no accepted option", final=False)
-        return unscored("names no option, or several without choosing one", final=False)
+        return unscored("names no option", final=False)
 
     return judge
 

@@ -23,9 +23,12 @@ _BOXED = re.compile(r"\\boxed\s*\{+\s*(?:\\(?:text|mathrm|textbf|mathbf)\s*\{+)?
 
 @dataclass(frozen=True)
 class Chosen:
-    """The option that a reply chooses, a letter A to J or a digit; ``final`` is false if it is only the one named."""
+    """The option that a reply chooses, a letter A to J or a digit, or None if it names several and chooses none.
 
-    label: str
+    ``final`` is false if the reply merely names the option.
+    """
+
+    label: str | None
     final: bool = True
 
 
@@ -36,7 +39,7 @@ def label_of(text: str) -> str | None:
 
 
 def read_option(reply: str, digits: bool) -> Chosen | None:
-    """The option that the reply chooses, a letter or (``digits``) a digit; None if it chooses none or several."""
+    """The option that the reply chooses, a letter or (``digits``) a digit; None if it names none."""
     boxed = [label.upper() for label in _BOXED.findall(reply) if label.isdigit() == digits]
     if boxed:
         return Chosen(boxed[-1])
@@ -44,7 +47,8 @@ def read_option(reply: str, digits: bool) -> Chosen | None:
     for pattern in _PATTERNS[digits]:
         labels = {match.group("label").upper() for match in pattern.finditer(text)}
         if labels:
-            return Chosen(labels.pop(), pattern is not _PATTERNS[digits][-1]) if len(labels) == 1 else None
+            surely = pattern is not _PATTERNS[digits][-1]
+            return Chosen(labels.pop(), surely) if len(labels) == 1 else Chosen(None, final=False)
     return None
 
 
