@@ -28,10 +28,20 @@ class MaskCard(Frozen):
 
 
 class Channel(Frozen):
-    """The mask that a channel points at, and the masks that it pointed at before (newest last)."""
+    """The mask that a channel points at, and the masks that it pointed at before (newest last).
+
+    ``checkpoint`` is the model's name with the start of ``fingerprint``, which identifies weights and tokenizer.
+    """
 
     model: str
+    checkpoint: str
+    fingerprint: str
     behaviour: str
     channel: str
     mask: str
     history: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """``checkpoint/behaviour@channel``, by which commands take the mask."""
+        return f"{self.checkpoint}/{self.behaviour}@{self.channel}"
