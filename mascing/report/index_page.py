@@ -9,6 +9,7 @@ from markupsafe import Markup
 from pydantic import ValidationError
 
 import mascing.report
+from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.report.audit_page import conclusion
 from mascing.report.looks import in_order
 from mascing.report.wording import points_text
@@ -27,6 +28,11 @@ class MaskRow:
     prefix: str
     card: MaskCard
     held_by: list[str]
+
+    @property
+    def checkpoint(self) -> str:
+        """The model by name and content."""
+        return NamedCheckpoint(self.card.model, self.card.data["checkpoint"]).label
 
     @property
     def uplift(self) -> str:

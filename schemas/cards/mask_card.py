@@ -9,6 +9,7 @@ from mascing.schemas.result import Baseline, MethodResult, Rate
 class MaskCard(Frozen):
     """Provenance and evidence of one published mask.
 
+    ``data`` holds the prefixes of the inputs by stage, and under `checkpoint` the fingerprint of weights and tokenizer.
     ``labels`` is the agreement of the labels with the unsteered model. ``robustness`` is the paired change of each set
     under each changed condition, keyed by condition, then set.
     """
