@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mascing.models.checkpoints import model_name
 from mascing.schemas.config import ModelConfig
 
-_LONGEST = 80  # with a behaviour and a digest it still is one part of a path
+_LONGEST = 100  # a hub id fits; with a behaviour and a digest it still is one part of a path
 _DIGITS = 12
 
 

@@ -41,7 +41,9 @@ def test_help_loads_nothing_heavy() -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
-    assert all(f" {command} " in output for command in ("demo", "run", "plan", "report", "runs", "mask", "registry", "doctor"))
+    assert all(
+        f" {command} " in output for command in ("demo", "run", "plan", "report", "runs", "mask", "registry", "doctor")
+    )
 
 
 @pytest.mark.parametrize(

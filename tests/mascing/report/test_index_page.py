@@ -130,7 +130,9 @@ def test_runs_that_end_at_once_are_all_in_the_index(storage: Storage, result: Re
 
 def test_the_index_loads_nothing_and_escapes_names(tmp_path: Path, result: Result) -> None:
     storage = Storage.open(str(tmp_path))
-    storage.overwrite(FOLDER.result, result.model_copy(update={"checkpoint": "<b>" + "x" * 200}).model_dump_json().encode())
+    storage.overwrite(
+        FOLDER.result, result.model_copy(update={"checkpoint": "<b>" + "x" * 200}).model_dump_json().encode()
+    )
     page = index(storage)
     html = storage.read("index.html").decode()
     assert "default-src 'none'" in html
