@@ -149,11 +149,11 @@ def test_a_change_repeats_only_what_depends_on_it(first: tuple[Storage, str], co
 def test_a_run_that_was_done_already_moves_the_channel_back_and_says_so(
     first: tuple[Storage, str], config: RunConfig
 ) -> None:
-    """A, B, A: other gates give the same mask another card."""
+    """A, B, A: another limit gives the same mask another card."""
     storage = first[0]
-    gates = config.gates.model_copy(update={"max_utility_loss": 0.51})
+    robustness = config.robustness.model_copy(update={"uplift_share": 0.4})
     a = run_mask(config, storage)
-    b = run_mask(config.model_copy(update={"gates": gates}), storage)
+    b = run_mask(config.model_copy(update={"robustness": robustness}), storage)
     assert a != b
     before = channels(storage)[0].history
     output = run(config, storage)
