@@ -95,8 +95,14 @@ def test_a_channel_shows_what_it_holds_and_held(storage: Storage, result: Result
 def test_an_audit_is_listed_by_its_conclusion(storage: Storage) -> None:
     point = AuditPoint(n=4, rates={"target": RATE}, changes={"target": RATE}, random=(RATE,))
     audit = Audit(
-        model="m", behaviour="b", set="target", ranking="attribution", experts=64, baseline={"target": RATE}, points=(point,)
-    )  # fmt: skip
+        model="m",
+        behaviour="b",
+        set="target",
+        ranking="attribution",
+        experts=64,
+        baseline={"target": RATE},
+        points=(point,),
+    )
     folder = run_folder("b", "m", "3" * 16)
     storage.overwrite(folder.audit, audit.model_dump_json().encode())
     page = index(storage)
@@ -130,9 +136,8 @@ def test_runs_that_end_at_once_are_all_in_the_index(storage: Storage, result: Re
 
 def test_the_index_loads_nothing_and_escapes_names(tmp_path: Path, result: Result) -> None:
     storage = Storage.open(str(tmp_path))
-    storage.overwrite(
-        FOLDER.result, result.model_copy(update={"checkpoint": "<b>" + "x" * 200}).model_dump_json().encode()
-    )
+    hostile = result.model_copy(update={"checkpoint": "<b>" + "x" * 200})
+    storage.overwrite(FOLDER.result, hostile.model_dump_json().encode())
     page = index(storage)
     html = storage.read("index.html").decode()
     assert "default-src 'none'" in html
