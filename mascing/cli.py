@@ -11,8 +11,9 @@ from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
 from mascing.commands.mask import mask
+from mascing.commands.outcomes.channels import registry
+from mascing.commands.outcomes.rebuild_report import report, runs
 from mascing.commands.plan import plan
-from mascing.commands.rebuild_report import report
 from mascing.commands.run import run
 from mascing.errors import MascingError
 
@@ -24,8 +25,8 @@ app = typer.Typer(
     add_completion=False,
     help=(
         "Reconfigure the behaviour of Mixture-of-Experts language models by steering their routers, with evidence.\n\n"
-        "Start with `mascing demo`; it leaves result.json, report/index.html and a run.yaml to copy for your own "
-        "model. Then run `mascing run run.yaml`."
+        "Start with `mascing demo`; its folder under runs/ holds result.json, report/index.html and a run.yaml to copy "
+        "for your own model. Then run `mascing run run.yaml`."
     ),
 )
 
@@ -48,8 +49,10 @@ app.command()(demo)
 app.command()(run)
 app.command()(plan)
 app.command()(report)
+app.command()(runs)
 app.command()(audit)
 app.add_typer(mask, name="mask")
+app.add_typer(registry, name="registry")
 app.command()(doctor)
 
 

@@ -93,7 +93,11 @@ def _opens(text: str, phrase: str) -> bool:
     for match in re.finditer(re.escape(phrase), text[: CHARACTERS + len(phrase)]):
         before = text[: match.start()]
         starts_word = not (before[-1:].isalnum() and phrase[:1].isalnum()) or _COURTESIES.fullmatch(before)
-        if starts_word and ends_word(text, match.end()) and (not re.search(r"\w", before) or _COURTESIES.fullmatch(before)):
+        if (
+            starts_word
+            and ends_word(text, match.end())
+            and (not re.search(r"\w", before) or _COURTESIES.fullmatch(before))
+        ):
             return True
     return False
 

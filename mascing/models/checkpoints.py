@@ -1,6 +1,7 @@
 """Locate a checkpoint (a local folder, the storage URL of one, or a hub id) and identify its weights."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,8 +41,11 @@ def pinned(config: ModelConfig) -> ModelConfig:
 def model_name(config: ModelConfig) -> str:
     """The name of a model in results and channels: the hub id, or the last part of the folder or URL."""
     path = config.path.rstrip("/")
-    is_location = "://" in path or path.startswith((".", "/", "~")) or path.count("/") > 1
-    return PurePosixPath(path).name if is_location else path
+    if "://" in path:
+        return PurePosixPath(path).name
+    if config.path.startswith((".", "/", "~")) or path.count("/") > 1:
+        return PurePosixPath(os.path.abspath(os.path.expanduser(config.path))).name  # `.` has the name of its folder
+    return path
 
 
 @contextmanager
