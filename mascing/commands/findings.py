@@ -13,9 +13,9 @@ from typing import Literal
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from mascing.commands.surroundings.folders import moved, refuse_unusable_folders
+from mascing.commands.surroundings.folders import refuse_unusable_folders, replacement
 from mascing.commands.surroundings.proxies import proxies
-from mascing.commands.surroundings.readiness import told
+from mascing.commands.surroundings.readiness import instead
 from mascing.errors import MascingError, StorageError
 
 Status = Literal["ok", "note", "missing"]
@@ -104,9 +104,9 @@ def _folders() -> Finding:
         refuse_unusable_folders(os.environ)
     except MascingError as error:
         return Finding("missing", "folders", str(error))
-    replaced = moved(os.environ)
-    if replaced:
-        return Finding("note", "folders", f"the home folder cannot be written; {told(replaced)} instead")
+    folder = replacement(os.environ)
+    if folder:
+        return Finding("note", "folders", instead(folder))
     return Finding("ok", "folders", "the home folder and the folder for temporary files can be written")
 
 

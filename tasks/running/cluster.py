@@ -5,23 +5,32 @@ import os
 from typing import Any
 
 import ray
+from ray._private.services import canonicalize_bootstrap_address_or_die
 
 from mascing.errors import ConfigError, MascingError
 from mascing.reachability import answers, speaks_grpc
 from mascing.schemas.config import ComputeConfig
 
+_ADVICE = "start the cluster (`ray start --head`), correct RAY_ADDRESS, or unset it for a local instance"
+
 
 def refuse_absent_cluster() -> None:
     """Raise MascingError if RAY_ADDRESS names an address where no Ray cluster answers; ask for seconds only.
 
-    Ray itself tries for minutes. It looks up ``auto`` at once, so that address is left to it.
+    Ray itself tries for minutes.
     """
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         return
     if not answers(address):
         raise MascingError(f"no Ray cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
-    if os.environ.get("RAY_USE_TLS", "0") in ("", "0") and not speaks_grpc(address):
+    if address.startswith("ray://"):
+        return
+    try:
+        place = canonicalize_bootstrap_address_or_die(address)  # looks up `auto` as well
+    except (ConnectionError, ValueError) as error:
+        raise MascingError(f"RAY_ADDRESS {address} cannot be used ({_first_line(error)}): {_ADVICE}") from error
+    if os.environ.get("RAY_USE_TLS", "0") in ("", "0") and not speaks_grpc(place):
         raise MascingError(
             f"what answers at RAY_ADDRESS {address} is no Ray cluster: name the port that `ray start --head` printed "
             "(6379 by default), or unset RAY_ADDRESS"
@@ -52,7 +61,7 @@ def join_cluster() -> None:
     """Connect to the cluster of RAY_ADDRESS. Raises MascingError if there is none or if it is of another version."""
     refuse_absent_cluster()
     address = os.environ["RAY_ADDRESS"]
-    _init(f"RAY_ADDRESS {address} cannot be used", "correct it, or unset it", address=address)
+    _init(f"RAY_ADDRESS {address} cannot be used", _ADVICE, address=address)
 
 
 def start_local(cpus: int) -> None:
@@ -70,5 +79,8 @@ def _init(failure: str, advice: str, **options: Any) -> None:
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise MascingError(f"{failure} ({reason}): {advice}") from error
+        raise MascingError(f"{failure} ({_first_line(error)}): {advice}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -6,6 +6,7 @@ container with another user id the home folder is often absent or read-only.
 
 import getpass
 import os
+import secrets
 import tempfile
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
@@ -16,8 +17,9 @@ _LONGEST_SOCKET = 103
 """Bytes of a Unix socket's path: 107 on Linux, 103 on macOS."""
 _RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 """What Ray adds to its temporary folder for its longest socket."""
+_RAY_TOKENS = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
-_MOVABLE = ("HOME", "PREFECT_HOME", "HF_HOME", "TRITON_HOME", "TORCHINDUCTOR_CACHE_DIR")
+_MOVABLE = ("HOME", "PREFECT_HOME", "HF_HOME", "TRITON_HOME")
 
 
 def use_writable_folders(environment: MutableMapping[str, str]) -> None:
@@ -42,12 +44,13 @@ def use_writable_folders(environment: MutableMapping[str, str]) -> None:
     if "TORCHINDUCTOR_CACHE_DIR" not in environment and not _user_has_a_name():
         environment["TORCHINDUCTOR_CACHE_DIR"] = str(_private_folder() / "torchinductor")
     _move_ray(environment)
+    _move_ray_token(environment, home / ".ray")
 
 
-def moved(environment: Mapping[str, str]) -> dict[str, str]:
-    """The folders that :func:`use_writable_folders` replaced, by variable."""
-    ours = Path(tempfile.gettempdir(), _PRIVATE).as_posix()
-    return {name: environment[name] for name in _MOVABLE if environment.get(name, "").startswith(ours)}
+def replacement(environment: Mapping[str, str]) -> str | None:
+    """The folder that stands in for the home folder, or None if nothing was replaced."""
+    ours = str(Path(tempfile.gettempdir(), _PRIVATE))
+    return ours if any(environment.get(name, "").startswith(ours) for name in _MOVABLE) else None
 
 
 def refuse_unusable_folders(environment: Mapping[str, str]) -> None:
@@ -134,6 +137,13 @@ def _move_ray(environment: MutableMapping[str, str]) -> None:
         if _suits_ray(folder):
             environment["RAY_TMPDIR"] = folder
             return
+
+
+def _move_ray_token(environment: MutableMapping[str, str], folder: Path) -> None:
+    """Give a local Ray instance a token of its own where it cannot store one for this user."""
+    chosen = any(name in environment for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", *_RAY_TOKENS))
+    if not (chosen or _can_be_written(folder) or os.access(folder / "auth_token", os.R_OK)):
+        environment["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def _suits_ray(folder: str) -> bool:

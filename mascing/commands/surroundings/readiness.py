@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from mascing.commands.surroundings.folders import moved, refuse_unusable_folders
+from mascing.commands.surroundings.folders import refuse_unusable_folders, replacement
 
 
 def ready() -> Iterator[str]:
@@ -12,9 +12,9 @@ def ready() -> Iterator[str]:
     Raises MascingError for the first that a run could not work with: a folder that cannot be written, settings of
     Prefect that cannot be read, a Prefect server or a Ray cluster that does not answer.
     """
-    folders = moved(os.environ)
-    if folders:
-        yield f"note: the home folder cannot be written; {told(folders)} instead"
+    folder = replacement(os.environ)
+    if folder:
+        yield f"note: {instead(folder)}"
     refuse_unusable_folders(os.environ)
     from mascing.flows.prefect_server import server_version
     from mascing.tasks.running.cluster import refuse_absent_cluster
@@ -23,6 +23,6 @@ def ready() -> Iterator[str]:
     refuse_absent_cluster()
 
 
-def told(folders: dict[str, str]) -> str:
-    """The replaced folders in words."""
-    return ", ".join(f"{name} is {folder}" for name, folder in folders.items())
+def instead(folder: str) -> str:
+    """Where files of the home folder go, in words."""
+    return f"the home folder cannot be written, so {folder} stands in for it: set HOME, or PREFECT_HOME and HF_HOME"
