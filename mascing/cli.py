@@ -1,5 +1,6 @@
 """The command line. It imports torch, Ray and Prefect only when a command needs them."""
 
+import errno
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -29,6 +30,10 @@ app = typer.Typer(
         "for your own model. Then run `mascing run run.yaml`."
     ),
 )
+
+
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Failures of a disk or of rights to it, wherever they happen: never a mistake of this program."""
 
 
 def _show_version(requested: bool) -> None:
@@ -63,6 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=list(arguments) if arguments is not None else None, prog_name="mascing")
     except MascingError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        return 1
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        typer.echo(f"error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", err=True)
         return 1
     except SystemExit as exit_request:  # typer ends every command this way, successful ones too
         return int(exit_request.code or 0)

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mascing.commands.surroundings.readiness import ready
 from mascing.progress import shown
 from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
@@ -76,6 +77,8 @@ def _run(start: Callable[[], str], verbose: bool) -> tuple[Console, str]:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     console = Console()
     with _stoppable(console), shown(console):
+        for note in ready():
+            _say(console, note)
         return console, start()
 
 
