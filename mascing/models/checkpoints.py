@@ -27,6 +27,20 @@ def checkpoint_fingerprint(config: ModelConfig) -> str:
     return _hub_commit(config)
 
 
+def rendering_fingerprint(config: ModelConfig) -> str:
+    """Identity of the files that turn conversations into tokens and limit their length: all but the weights.
+
+    It is independent of their location. Raises ModelError if the model does not exist.
+    """
+    digest = hashlib.sha256()
+    with local_folder(config, weights=False) as folder:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            if path.suffix != ".safetensors" and any(path.match(pattern) for pattern in MODEL_FILES):
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
 def pinned(config: ModelConfig) -> ModelConfig:
     """The config with its hub revision resolved to a commit, so that every process loads the same weights.
 

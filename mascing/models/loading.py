@@ -56,6 +56,18 @@ def load_tokenizer(config: ModelConfig) -> Any:
         return _tokenizer(folder, config)
 
 
+def context_length(config: ModelConfig) -> int | None:
+    """The number of tokens that the model can read, or None if its config does not say."""
+    from transformers import AutoConfig
+
+    with local_folder(config, weights=False) as folder:
+        try:
+            settings = AutoConfig.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
+        except _load_errors():
+            return None  # loading the model explains it
+    return getattr(settings.get_text_config(), "max_position_embeddings", None)
+
+
 def _settings(folder: Path) -> dict[str, Any]:
     """The folder's config.json."""
     try:
