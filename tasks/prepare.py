@@ -1,4 +1,4 @@
-"""The prepare stage reads the conversations, quarantines those that this model and its judges cannot use, and splits."""
+"""The prepare stage reads the conversations, sets aside those that the model and the judges cannot use, and splits."""
 
 from collections import Counter
 

@@ -43,5 +43,5 @@ def _complaints(conversation: Conversation, tokenizer: Any, room: int | None, co
     kind = conversation.set.partition("/")[0]
     judge = getattr(config.behaviour, kind)
     if (lacking := cannot_judge(judge, conversation)) is not None:
-        complaints.append(f"the judge of {kind} ({judge.kind}) cannot judge it: {lacking}")
+        complaints.append(f"the judge of {kind} ({judge.kind}) cannot judge it: it {lacking}")
     return complaints
