@@ -24,7 +24,7 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     ``start`` imports its flow itself and returns the name of the run's folder.
     """
     from mascing.runs.finished_run import read_result
-    from mascing.runs.run_folder import RunFolder
+    from mascing.runs.run_folder import INDEX, RunFolder
 
     console, name = _run(start, verbose)
     folder = RunFolder(name)
@@ -33,6 +33,7 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     _say(console, f"run: {folder.name}")
     _say(console, f"result: {storage.locate(folder.result)}")
     _say(console, f"report: {storage.locate(folder.page)}")
+    _say(console, f"all runs: {storage.locate(INDEX)}")
     for line in _publication(result, storage.url):
         _say(console, line)
 
@@ -41,7 +42,7 @@ def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None
     """Run ``start`` under a progress display, and show the curve; ``start`` returns the name of the audit's folder."""
     from mascing.report.audit_page import conclusion
     from mascing.runs.finished_run import read_audit
-    from mascing.runs.run_folder import RunFolder
+    from mascing.runs.run_folder import INDEX, RunFolder
 
     console, name = _run(start, verbose)
     folder = RunFolder(name)
@@ -49,6 +50,7 @@ def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None
     console.print(_curve(audit))
     _say(console, f"audit: {storage.locate(folder.audit)}")
     _say(console, f"page: {storage.locate(folder.page)}")
+    _say(console, f"all runs: {storage.locate(INDEX)}")
     _say(console, f"next: open the page; {conclusion(audit)}")
 
 
