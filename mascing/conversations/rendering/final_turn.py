@@ -78,6 +78,7 @@ def _marked(messages: Sequence[Message]) -> Iterator[Marked]:
     mark = stand_in((message.content for message in messages), "FINALUSERTURN")
     earlier = turns_of(messages[:-1])
     yield Marked((*earlier, turn("user", f"{mark}{words}{mark}")), mark, "")
-    last = words.split()[-1]
-    head = words[: words.rindex(last)]
+    shown = words.rstrip()
+    head = shown[: shown.rindex(shown.split()[-1])].rstrip()
+    last = shown.removeprefix(head)
     yield Marked((*earlier, turn("user", f"{mark}{head}{mark}{last}")), mark, last)
