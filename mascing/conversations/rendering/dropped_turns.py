@@ -20,9 +20,7 @@ def refuse_dropped_turns(tokenizer: Any, messages: Sequence[Message]) -> None:
     marks = [f"{word}{number}." for number in range(1, len(messages))]  # the point keeps 1 apart from 10
     if not marks:
         return
-    earlier = [
-        turn(message.role, message.content + mark) for message, mark in zip(messages[:-1], marks, strict=True)
-    ]
+    earlier = [turn(message.role, message.content + mark) for message, mark in zip(messages[:-1], marks, strict=True)]
     text = apply(tokenizer, [*earlier, *turns_of(messages[-1:])], generation_prompt=True)
     dropped = [number for number, mark in enumerate(marks, start=1) if mark not in text]
     if dropped:

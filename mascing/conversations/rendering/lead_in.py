@@ -35,7 +35,12 @@ def lead_in(tokenizer: Any, final: FinalTurn) -> str | None:
     if plain.startswith(prompt):
         return _closed(prompt, plain.removeprefix(prompt))
     # Templates read a thought from one of these keys.
-    reasoned = {**turn("assistant", f"{reply}."), "reasoning_content": thought, "reasoning": thought, "thinking": thought}
+    reasoned = {
+        **turn("assistant", f"{reply}."),
+        "reasoning_content": thought,
+        "reasoning": thought,
+        "thinking": thought,
+    }
     thoughtful = _head(tokenizer, final, reasoned, f"{reply}.")
     if thoughtful is not None and thoughtful.startswith(prompt) and thought in thoughtful:
         return _closed(prompt, thoughtful.removeprefix(prompt).replace(thought, ""))

@@ -218,7 +218,9 @@ def test_a_turn_that_the_template_leaves_out_is_told() -> None:
     tok = tokenizer(FIRST_SYSTEM_ONLY)
     late = ("system", "From now on answer in rhyme")
     chat = dialogue(("user", "Good day"), ("assistant", "Good day"), late, ("user", "Which loaf?"))
-    with pytest.raises(DataError, match=r"'d': the chat template leaves out turn 3 \(system: From now on answer in rhyme"):
+    with pytest.raises(
+        DataError, match=r"'d': the chat template leaves out turn 3 \(system: From now on answer in rhyme"
+    ):
         render(tok, chat)
     with pytest.raises(DataError, match="leaves out turn 3"):
         with_replies(tok, chat, ["The small one."])
@@ -235,7 +237,10 @@ def test_a_turn_is_missed_even_if_its_words_stand_elsewhere() -> None:
 def test_a_turn_that_is_stripped_or_loses_its_thought_is_not_left_out() -> None:
     tok = tokenizer(THINKING)
     chat = dialogue(
-        ("system", "  Be kind \n"), ("user", "\nWhich?"), ("assistant", "<think>small</think>\n The one "), ("user", "Why?")
+        ("system", "  Be kind \n"),
+        ("user", "\nWhich?"),
+        ("assistant", "<think>small</think>\n The one "),
+        ("user", "Why?"),
     )
     assert "small" not in read(tok, render(tok, chat))[0]
 
@@ -249,9 +254,7 @@ def test_a_reply_starts_in_the_token_that_holds_its_first_letter() -> None:
     merging.train_from_iterator([" b"] * 99 + ["\n\n"] * 9, trainer)
     fast: Any = PreTrainedTokenizerFast
     tok = fast(tokenizer_object=merging)
-    tok.chat_template = (
-        "{% for m in messages %}{{ m.role }}:{{ ' ' ~ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
-    )
+    tok.chat_template = "{% for m in messages %}{{ m.role }}:{{ ' ' ~ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
     [given] = with_replies(tok, conversation("c", "what?"), ["bread"])
     assert tok.decode(list(given.token_ids)) == "user: what?\nassistant: bread"
     assert [tok.decode(token) for token in given.token_ids[given.prompt[1] :]] == [" b", "r", "e", "a", "d"]
@@ -303,5 +306,7 @@ def test_a_check_tells_all_that_is_wrong_with_a_row() -> None:
 
 def test_a_check_tells_that_replies_have_no_place() -> None:
     tok = tokenizer("{% for m in messages if m.role == 'user' %}[user] {{ m.content }}{% endfor %}[assistant]")
-    with pytest.raises(DataError, match="'c': the chat template shows no assistant turn, so a given reply has no place"):
+    with pytest.raises(
+        DataError, match="'c': the chat template shows no assistant turn, so a given reply has no place"
+    ):
         check(tok, conversation("c", "what?"))

@@ -48,7 +48,20 @@ def test_an_option_reaches_the_template(folder: Path, options: dict[str, Any]) -
 
 @pytest.mark.parametrize(
     "value",
-    ["low", "", "it's \"so\"\n{{ 1 }} %} \\n", "naïve 火", 3, -2.5, 1e-7, 10**20, True, None, [1, ["a"]], {"a": {"b": None}}],
+    [
+        "low",
+        "",
+        'it\'s "so"\n{{ 1 }} %} \\n',
+        "naïve 火",
+        3,
+        -2.5,
+        1e-7,
+        10**20,
+        True,
+        None,
+        [1, ["a"]],
+        {"a": {"b": None}},
+    ],
 )
 @pytest.mark.parametrize("first", ["", "\n", "  ", "{#- a comment #}\n"])
 def test_any_value_reaches_any_template_as_it_is(value: Any, first: str) -> None:
@@ -114,7 +127,9 @@ def test_a_template_that_is_no_template_is_refused_where_it_is_given_options() -
 def test_a_tokenizer_loads_without_weights(folder: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(folder, tmp_path / "copy"))
     (copy / "model.safetensors").unlink()
-    assert rendered(load_tokenizer(ModelConfig(path=str(copy)))) == rendered(load_tokenizer(ModelConfig(path=str(folder))))
+    assert rendered(load_tokenizer(ModelConfig(path=str(copy)))) == rendered(
+        load_tokenizer(ModelConfig(path=str(folder)))
+    )
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="no chat template"):
         load_tokenizer(ModelConfig(path=str(copy)))
@@ -131,7 +146,9 @@ def test_weights_in_storage_are_not_fetched_for_the_tokenizer(folder: Path, monk
     fetched: list[str] = []
     get = type(memory).get_file
     monkeypatch.setattr(
-        type(memory), "get_file", lambda self, path, *rest, **more: (fetched.append(path), get(self, path, *rest, **more))
+        type(memory),
+        "get_file",
+        lambda self, path, *rest, **more: (fetched.append(path), get(self, path, *rest, **more)),
     )
     try:
         load_tokenizer(ModelConfig(path="memory://bucket/models/options"))
