@@ -42,8 +42,9 @@ class Prompt:
         start, end = self.question
         if n_tokens > start:
             raise DataError(
-                f"{_about(self.conversation_id)}its final user turn does not fit into {self.prompt[1] - n_tokens} tokens (the turn with the "
-                f"generation prompt takes {self.prompt[1] - start}); shorten it or raise the limit"
+                f"{_about(self.conversation_id)}its final user turn does not fit into {self.prompt[1] - n_tokens} "
+                f"tokens (the turn with the generation prompt takes {self.prompt[1] - start}); shorten it or raise the "
+                "limit"
             )
         return Prompt(
             self.conversation_id,

@@ -23,11 +23,12 @@ def configured_template(tokenizer: Any, options: Mapping[str, JsonValue]) -> str
     If the tokenizer has several templates, the option ``name`` chooses one. Raises ConfigError if there is no such
     template, or for an option that the template does not read: it would have no effect.
     """
-    template, rest = tokenizer.chat_template, dict(options)
-    if isinstance(template, dict):
-        template = _named(template, rest.pop("name", "default"))
+    rest = dict(options)
+    template: str = tokenizer.chat_template
+    if isinstance(tokenizer.chat_template, dict):
+        template = _named(tokenizer.chat_template, rest.pop("name", "default"))
     if not rest:
-        return str(template)
+        return template
     _refuse_unread(_read_by(template) - _OFFERED, rest, set(tokenizer.special_tokens_map))
     # A JSON value, written in Python, is a Jinja literal. Jinja drops the line break after the tag.
     return "".join(f"{{% set {name} = {value!r} %}}\n" for name, value in rest.items()) + template
@@ -49,7 +50,7 @@ def _read_by(template: str) -> set[str]:
     """The names that the template takes from outside: jinja's own answer has those too that it sets in some branch."""
     from jinja2 import Environment, TemplateSyntaxError, meta
 
-    environment = Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False)  # noqa: S701 - only parsed
+    environment = Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False)
     try:
         parsed = environment.parse(_GENERATION.sub("", template))
     except TemplateSyntaxError as error:

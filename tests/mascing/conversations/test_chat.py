@@ -161,25 +161,47 @@ def test_templates_that_cannot_serve_are_refused(template: str | None, message: 
 
 SWITCHED = (
     "{% set off = namespace(v=false) %}{% for m in messages %}{% if m.role == 'user' and '/no_think' in m.content %}"
-    "{% set off.v = true %}{% endif %}<|{{ m.role }}|>{{ m.content.replace('/no_think', '') | trim }}<|end|>{% endfor %}"
+    "{% set off.v = true %}{% endif %}<|{{ m.role }}|>{{ m.content.replace('/no_think', '') | trim }}<|end|>"
+    "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{{ '<think></think>' if off.v else '<think>\n' }}{% endif %}"
 )
 ENDING = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content | replace(' /no_think', '') }}<|end|>{% endfor %}"
     "<|assistant|>{{ '<think></think>' if messages[-1].content.rstrip().endswith('/no_think') else '<think>' }}"
 )
+STARTING = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content | replace('/no_think ', '') }}<|end|>{% endfor %}"
+    "<|assistant|>{{ '<think></think>' if messages[-1].content.startswith('/no_think') else '<think>' }}"
+)
 
 
-@pytest.mark.parametrize("template", [SWITCHED, ENDING])
+OFF, ON = "<think></think>", "<think>"
+
+
 @pytest.mark.parametrize(
-    ("words", "end"), [("Which loaf? /no_think", "<think></think>"), ("Which loaf?", "<think>"), ("/loaf", "<think>")]
+    ("template", "words", "end"),
+    [
+        (SWITCHED, "Which loaf? /no_think", OFF),
+        (SWITCHED, "Which /no_think loaf?", OFF),
+        (SWITCHED, "Which loaf?", ON + "\n"),
+        (ENDING, "Which loaf? /no_think", OFF),
+        (ENDING, "Which loaf? /no_think\n", OFF),
+        (ENDING, "/no_think Which loaf?", ON),
+        (STARTING, "/no_think Which loaf?", OFF),
+        (STARTING, "Which loaf? /no_think", ON),
+    ],
 )
 def test_a_generation_prompt_may_depend_on_the_words_of_the_turn(template: str, words: str, end: str) -> None:
     tok = tokenizer(template)
-    before, question, after = read(tok, render(tok, conversation("c", "Which loaf?", "None", words)))
+    turns = [{"role": "user", "content": words}]
+    shown = tok.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    chat = conversation("c", "Which loaf?", "None", words)
+    before, question, after = read(tok, render(tok, chat))
     assert before == "<|user|>Which loaf?<|end|><|assistant|>None<|end|><|user|>"
-    assert question == words.removesuffix(" /no_think")
-    assert after.rstrip("\n") == f"<|end|><|assistant|>{end}"
+    assert "<|user|>" + question + after == shown
+    assert after.removeprefix("\n") == f"<|end|><|assistant|>{end}"
+    [given] = with_replies(tok, chat, ["The small one."])
+    assert read(tok, given.fitted(given.prompt[1]))[1] == question
 
 
 @pytest.mark.parametrize(
@@ -245,6 +267,11 @@ def test_a_turn_that_is_stripped_or_loses_its_thought_is_not_left_out() -> None:
     assert "small" not in read(tok, render(tok, chat))[0]
 
 
+def test_a_turn_of_which_a_part_is_shown_is_not_left_out() -> None:
+    chat = conversation("c", "Which?", "<answer>The one</answer>", "Why?")
+    assert "The one" in read(tokenizer(LAYOUTS["hunyuan"]), render(tokenizer(LAYOUTS["hunyuan"]), chat))[0]
+
+
 def test_a_reply_starts_in_the_token_that_holds_its_first_letter() -> None:
     """A blank before a word is part of the word's token, and the prompt keeps the tokens that it has alone."""
     merging = Tokenizer(models.BPE())
@@ -254,7 +281,10 @@ def test_a_reply_starts_in_the_token_that_holds_its_first_letter() -> None:
     merging.train_from_iterator([" b"] * 99 + ["\n\n"] * 9, trainer)
     fast: Any = PreTrainedTokenizerFast
     tok = fast(tokenizer_object=merging)
-    tok.chat_template = "{% for m in messages %}{{ m.role }}:{{ ' ' ~ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    tok.chat_template = (
+        "{% for m in messages %}{{ m.role }}:{{ ' ' ~ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
     [given] = with_replies(tok, conversation("c", "what?"), ["bread"])
     assert tok.decode(list(given.token_ids)) == "user: what?\nassistant: bread"
     assert [tok.decode(token) for token in given.token_ids[given.prompt[1] :]] == [" b", "r", "e", "a", "d"]

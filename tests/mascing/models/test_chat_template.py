@@ -89,7 +89,8 @@ def test_an_option_is_read_wherever_a_template_looks_for_it() -> None:
     template = (
         "{% set a = a | default(1) %}{% if b is not defined %}{% set b = 2 %}{% endif %}"
         "{% macro m() %}{{ c }}{% endmacro %}{{ a }}{{ b }}{{ m() }}"
-        "{% for turn in messages %}{% generation %}{{ d }}{% endgeneration %}{% if not turn %}{% break %}{% endif %}{% endfor %}"
+        "{% for turn in messages %}{% generation %}{{ d }}{% endgeneration %}"
+        "{% if not turn %}{% break %}{% endif %}{% endfor %}"
     )
     tok = configured(template, a=5, b=6, c=7, d=8)
     assert tok.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False) == "5678"
@@ -144,12 +145,13 @@ def test_weights_in_storage_are_not_fetched_for_the_tokenizer(folder: Path, monk
     memory = fsspec.filesystem("memory")
     memory.put(str(folder), "/bucket/models/options", recursive=True)
     fetched: list[str] = []
-    get = type(memory).get_file
-    monkeypatch.setattr(
-        type(memory),
-        "get_file",
-        lambda self, path, *rest, **more: (fetched.append(path), get(self, path, *rest, **more)),
-    )
+    get_file = type(memory).get_file
+
+    def get(self: Any, path: str, *rest: Any, **more: Any) -> Any:
+        fetched.append(path)
+        return get_file(self, path, *rest, **more)
+
+    monkeypatch.setattr(type(memory), "get_file", get)
     try:
         load_tokenizer(ModelConfig(path="memory://bucket/models/options"))
     finally:
