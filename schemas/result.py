@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.conversation import Split
 
 
 class Rate(Frozen):
@@ -19,6 +20,23 @@ class Rate(Frozen):
     high: float
     n: int = Field(ge=0)
     unscored: int = Field(ge=0)
+
+
+class SetReplies(Frozen):
+    """The unsteered model's replies to one set: ``rate`` is the share of hits, ``cut_off`` reached the token limit."""
+
+    hits: int = Field(ge=0)
+    misses: int = Field(ge=0)
+    unscored: int = Field(ge=0)
+    cut_off: int = Field(ge=0)
+    rate: Rate
+
+
+class Agreement(Frozen):
+    """Agreement of the labels in the user's file with the model's own; ``share`` covers the scored conversations."""
+
+    kappa: Rate
+    share: float
 
 
 class SplitSizes(Frozen):
@@ -65,14 +83,36 @@ class MethodResult(Frozen):
     reasons: tuple[str, ...]
 
 
+class HeldChannel(Frozen):
+    """What a channel held when the run ended: its address, and the prefix of the mask."""
+
+    address: str
+    mask: str
+
+
 class Result(Frozen):
-    """The whole of `result.json`."""
+    """The whole of `result.json`.
+
+    ``checkpoint`` is the model's name with the start of its content's digest. ``published`` is the method whose mask
+    this run published and ``mask`` its prefix. ``channel`` is what the channel of this model and behaviour held when
+    the run ended, which another run may have moved; None if nothing was ever published there.
+    """
 
     model: str
+    checkpoint: str
     behaviour: str
     splits: SplitSizes
     baseline: Baseline
     methods: dict[str, MethodResult]
     published: str | None
+    labels: dict[Split, dict[str, SetReplies]] = Field(
+        default_factory=dict, description="replies of the unsteered model by split and set"
+    )
+    agreement: Agreement | None = Field(default=None, description="None if the file brought no labels")
+    lacking: tuple[str, ...] = Field(
+        default=(), description="why there was not enough to learn from; empty if methods were run"
+    )
+    mask: str | None = None
+    channel: HeldChannel | None = None
     timings: dict[str, float]
     versions: dict[str, str]

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mascing.commands.surroundings.readiness import ready
 from mascing.progress import shown
 from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
@@ -20,31 +21,55 @@ _STOPPED = 130  # as a shell reports a program that Ctrl-C ended
 def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     """Run ``start`` under a progress display, and show the results.
 
-    ``start`` imports its flow itself and returns where the report is.
+    ``start`` imports its flow itself and returns the name of the run's folder.
     """
-    console, report = _run(start, verbose)
-    result = Result.model_validate_json(storage.read("result.json"))
+    from mascing.runs.finished_run import read_result
+    from mascing.runs.run_folder import RunFolder
+
+    console, name = _run(start, verbose)
+    folder = RunFolder(name)
+    result = read_result(storage, folder)
     console.print(_table(result))
-    _say(console, f"result: {storage.locate('result.json')}")
-    _say(console, f"report: {report}")
-    if result.published is None:
-        _say(console, "next: open the report to see which gate each method missed; no mask was published")
-        return
-    _say(console, f"published: the mask of {result.published}, as {result.model}/{result.behaviour}@candidate")
-    command = f"mascing mask show {result.behaviour}@candidate --storage {storage.url}"
-    _say(console, f"next: open the report, or look at the mask: {command}")
+    _say(console, f"run: {folder.name}")
+    _say(console, f"result: {storage.locate(folder.result)}")
+    _say(console, f"report: {storage.locate(folder.page)}")
+    for line in _publication(result, storage.url):
+        _say(console, line)
 
 
 def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
-    """Run ``start`` under a progress display, and show the curve; ``start`` returns where the page is."""
+    """Run ``start`` under a progress display, and show the curve; ``start`` returns the name of the audit's folder."""
     from mascing.report.audit_page import conclusion
+    from mascing.runs.finished_run import read_audit
+    from mascing.runs.run_folder import RunFolder
 
-    console, page = _run(start, verbose)
-    audit = Audit.model_validate_json(storage.read("audit.json"))
+    console, name = _run(start, verbose)
+    folder = RunFolder(name)
+    audit = read_audit(storage, folder)
     console.print(_curve(audit))
-    _say(console, f"audit: {storage.locate('audit.json')}")
-    _say(console, f"page: {page}")
+    _say(console, f"audit: {storage.locate(folder.audit)}")
+    _say(console, f"page: {storage.locate(folder.page)}")
     _say(console, f"next: open the page; {conclusion(audit)}")
+
+
+def _publication(result: Result, storage_url: str) -> list[str]:
+    """What was published, what the channel holds now, and what to do next."""
+    channel = result.channel
+    if result.published is None:
+        kept = f"; {channel.address} still holds {channel.mask}" if channel else ""
+        return [f"next: open the report to see which gate each method missed; no mask was published{kept}"]
+    if channel is None or channel.mask != result.mask:
+        now = f"{channel.address} holds {channel.mask}" if channel else "the channel is gone"
+        return [
+            f"note: the mask of {result.published} was published as {result.mask}, but meanwhile another writer moved "
+            f"the channel: {now}",
+            "next: run again to move it back, or look at the history: mascing registry list",
+        ]
+    command = f"mascing mask show {channel.address} --storage {storage_url}"
+    return [
+        f"published: the mask of {result.published}, as {channel.address}, which now holds {channel.mask}",
+        f"next: open the report, or look at the mask: {command}",
+    ]
 
 
 def _run(start: Callable[[], str], verbose: bool) -> tuple[Console, str]:
@@ -52,6 +77,8 @@ def _run(start: Callable[[], str], verbose: bool) -> tuple[Console, str]:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     console = Console()
     with _stoppable(console), shown(console):
+        for note in ready():
+            _say(console, note)
         return console, start()
 
 

@@ -1,6 +1,7 @@
 """Locate a checkpoint (a local folder, the storage URL of one, or a hub id) and identify its weights."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,19 +41,24 @@ def pinned(config: ModelConfig) -> ModelConfig:
 def model_name(config: ModelConfig) -> str:
     """The name of a model in results and channels: the hub id, or the last part of the folder or URL."""
     path = config.path.rstrip("/")
-    is_location = "://" in path or path.startswith((".", "/", "~")) or path.count("/") > 1
-    return PurePosixPath(path).name if is_location else path
+    if "://" in path:
+        return PurePosixPath(path).name
+    if config.path.startswith((".", "/", "~")) or path.count("/") > 1:
+        return PurePosixPath(os.path.abspath(os.path.expanduser(config.path))).name  # `.` has the name of its folder
+    return path
 
 
 @contextmanager
-def local_folder(config: ModelConfig) -> Iterator[Path]:
+def local_folder(config: ModelConfig, weights: bool = True) -> Iterator[Path]:
     """The checkpoint's files as a local folder; a copy fetched from storage is deleted when the block ends.
 
-    Raises ModelError if the folder, the object or the hub id does not exist.
+    Without ``weights`` these are not fetched. Raises ModelError if the folder, the object or the hub id does not exist.
     """
     if _is_url(config.path):
         with TemporaryDirectory(prefix="mascing-model-") as folder:
             for name, data_path, filesystem in _stored_files(config.path):
+                if _is_weights(name) and not weights:
+                    continue
                 target = Path(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 filesystem.get_file(data_path, str(target))
@@ -60,11 +66,15 @@ def local_folder(config: ModelConfig) -> Iterator[Path]:
     elif _is_folder(config.path):
         yield Path(config.path).expanduser()
     else:
-        yield _hub_snapshot(config)
+        yield _hub_snapshot(config, weights)
 
 
 def _is_url(path: str) -> bool:
     return "://" in path
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith(".safetensors")
 
 
 def _is_folder(path: str) -> bool:
@@ -105,7 +115,7 @@ def _content_digest(path: str) -> str:
     return digest.hexdigest()
 
 
-def _hub_snapshot(config: ModelConfig) -> Path:
+def _hub_snapshot(config: ModelConfig, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     with _hub_errors(config):
@@ -113,7 +123,7 @@ def _hub_snapshot(config: ModelConfig) -> Path:
         folder = snapshot_download(
             config.path,
             revision=config.revision,
-            allow_patterns=list(MODEL_FILES),
+            allow_patterns=[pattern for pattern in MODEL_FILES if weights or not _is_weights(pattern)],
             ignore_patterns=["*/*.safetensors"],
         )
     return Path(folder)
