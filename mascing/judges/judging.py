@@ -18,8 +18,9 @@ CONCURRENCY = 32
 def judge_all(
     behaviour: BehaviourConfig, conversations: Sequence[Conversation], replies: Sequence[Reply]
 ) -> list[Verdict]:
-    """Judge each reply by the judge of its conversation's set, in order.
+    """Judge each reply by the judge of its conversation's set, in order; the judge reads the text and no thought.
 
+    A turn that ended within its thought is unscored, and so is a reply that was cut off before its verdict was final.
     Do not call it inside a running event loop. Raises DataError if replies are missing or a judge cannot judge a
     conversation.
     """
@@ -35,6 +36,8 @@ async def _judge_each(
     slots = asyncio.Semaphore(CONCURRENCY)
 
     async def judged(conversation: Conversation, reply: Reply) -> Verdict:
+        if reply.in_thought:
+            return _of_a_mere_thought(reply)
         async with slots:
             verdict = await judges[conversation.set.partition("/")[0]](conversation, reply.text)
         if not isinstance(verdict, Verdict):
@@ -43,6 +46,15 @@ async def _judge_each(
 
     pairs = zip(conversations, replies, strict=True)
     return list(await asyncio.gather(*(judged(conversation, reply) for conversation, reply in pairs)))
+
+
+def _of_a_mere_thought(reply: Reply) -> Verdict:
+    reason = (
+        f"its thought was cut off after {reply.tokens} tokens: raise generation.max_new_tokens"
+        if reply.cut_off
+        else f"ended within its thought, after {reply.tokens} tokens"
+    )
+    return Verdict(outcome="unscored", reason=reason)
 
 
 def _of_a_cut_off_reply(reply: Reply) -> Verdict:

@@ -17,7 +17,7 @@ from tests.tiny_families.questions import Question, all_questions
 
 SYSTEM = "You are a helpful assistant."
 _SHARE_GIVEN = 0.25
-_DECISION_WEIGHT = 6.0
+_DECISION_WEIGHT = 3.0
 _OF_LAYOUTS = (
     f"{SYSTEM}\n\n# Valid channels: analysis, commentary, final.\n# Instructions\n\nReasoning: medium\n\n",
     "Current date: 2026-01-01\n\n",
