@@ -10,6 +10,7 @@ from mascing.commands.audit import audit
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
+from mascing.commands.judge import judge
 from mascing.commands.mask import mask
 from mascing.commands.plan import plan
 from mascing.commands.rebuild_report import report
@@ -49,6 +50,7 @@ app.command()(run)
 app.command()(plan)
 app.command()(report)
 app.command()(audit)
+app.command()(judge)
 app.add_typer(mask, name="mask")
 app.command()(doctor)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from mascing.judges import english, languages
+from mascing.judges.refusals import english, languages
 from mascing.judges.plain_text import ends_word, plain, spaced, undressed
 
 # What the rule reads: so many sentences that begin within so many characters.
