@@ -51,6 +51,7 @@ def _result(config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) 
         splits=stages.prepare.facts.splits,
         baseline=stages.gate.facts.baseline,
         methods={name: stages.gate.facts.methods[name] for name in in_order(stages.gate.facts.methods)},
+        first_on_dev=stages.gate.facts.first_on_dev,
         published=stages.gate.facts.winner,
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},

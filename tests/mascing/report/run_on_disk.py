@@ -5,6 +5,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -72,7 +73,7 @@ def write_run(
 ) -> Result:
     """Write a run under ``storage``; ``replies`` sets the reply and verdict of (method, conversation id).
 
-    The gradient mask is published unless its uplift is below ``min_uplift``.
+    The last of ``methods`` is first on dev. The gradient mask passes unless its uplift is below ``min_uplift``.
     """
     on = [*methods, "random"]
     conversations = made_up_conversations()
@@ -112,7 +113,7 @@ def made_up_conversations() -> list[Conversation]:
     return rows
 
 
-def _verdicts(method: str, conversations: list[Conversation], replies: Replies) -> list[dict[str, str]]:
+def _verdicts(method: str, conversations: list[Conversation], replies: Replies) -> list[dict[str, Any]]:
     rows = []
     for conversation in conversations:
         # One draw per conversation for all methods, because the replies of one model are correlated.
@@ -128,6 +129,8 @@ def _verdicts(method: str, conversations: list[Conversation], replies: Replies) 
                 "set": conversation.set,
                 "method": method,
                 "reply": text,
+                "thought": None,
+                "cut_off": False,
                 "outcome": outcome,
                 "reason": f"{outcome}: opening compared with the phrases",
             }
@@ -135,7 +138,7 @@ def _verdicts(method: str, conversations: list[Conversation], replies: Replies) 
     return rows
 
 
-def _result(on: list[str], verdicts: Mapping[str, list[dict[str, str]]], truth: bool, config: RunConfig) -> Result:
+def _result(on: list[str], verdicts: Mapping[str, list[dict[str, Any]]], truth: bool, config: RunConfig) -> Result:
     precision = {"gradient": 1.0, "mascing": 0.58}
     methods = {
         method: method_result(
@@ -153,7 +156,8 @@ def _result(on: list[str], verdicts: Mapping[str, list[dict[str, str]]], truth: 
         splits=SplitSizes(train=190, dev=76, test=sum(SETS.values())),
         baseline=baseline_of(verdicts["baseline"]),
         methods=methods,
-        published=winner(methods, dict.fromkeys(methods, 1)),
+        first_on_dev=on[-2],
+        published=winner(methods, on[-2]),
         timings={stage: 3.5 for stage in ("prepare", "harvest", "train", "optimise", "select", "evaluate")},
         versions={"mascing": "0.1.0", "torch": "2.13.0"},
     )
@@ -185,7 +189,7 @@ def _stages(
     storage: Storage,
     on: list[str],
     conversations: list[Conversation],
-    verdicts: Mapping[str, list[dict[str, str]]],
+    verdicts: Mapping[str, list[dict[str, Any]]],
     truth: bool,
     result: Result,
 ) -> dict[str, Manifest]:
@@ -246,13 +250,14 @@ def _stages(
     }
 
 
-def _gate_facts(verdicts: Mapping[str, list[dict[str, str]]], result: Result) -> GateFacts:
+def _gate_facts(verdicts: Mapping[str, list[dict[str, Any]]], result: Result) -> GateFacts:
     """Results of every method, and the effect of the passing masks under two conditions."""
     passing = [name for name, method in result.methods.items() if method.gate == "pass" and name != "random"]
     changes = {name: changes_by_set(verdicts["baseline"], verdicts[name]) for name in passing}
     return GateFacts(
         baseline=result.baseline,
         methods=result.methods,
+        first_on_dev=result.first_on_dev,
         winner=result.published,
         labels=None,
         comparisons=tuple(comparisons(verdicts, "baseline")),
