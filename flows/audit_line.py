@@ -1,4 +1,4 @@
-"""The audit of one model and one behaviour: prepare, harvest, audit. It publishes nothing."""
+"""The audit of one model and one behaviour: prepare, label, harvest, audit. It publishes nothing."""
 
 from prefect import flow, task
 
@@ -8,6 +8,7 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Audited
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
+from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.suppress import audit as audit_stage
@@ -22,8 +23,9 @@ def audit(config: RunConfig, storage_url: str) -> str:
     with Pool(config.compute) as pool:
         prepared = stage_task(prepare)(storage_url, config).manifest
         config = config.model_copy(update={"model": pinned(config.model)})
-        harvested = stage_task(harvest)(storage_url, config, prepared, pool=pool).manifest
-        audited = stage_task(audit_stage)(storage_url, config, prepared, harvested, pool=pool).manifest
+        labelled = stage_task(label)(storage_url, config, prepared, pool=pool).manifest
+        harvested = stage_task(harvest)(storage_url, config, labelled, pool=pool).manifest
+        audited = stage_task(audit_stage)(storage_url, config, labelled, harvested, pool=pool).manifest
     return str(_page(storage_url, audited))
 
 

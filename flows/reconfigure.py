@@ -20,6 +20,7 @@ from mascing.tasks.conclude import conclude, results_table
 from mascing.tasks.evaluate import evaluate
 from mascing.tasks.gate import gate
 from mascing.tasks.harvest import harvest
+from mascing.tasks.labelling import label
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
 from mascing.tasks.publish import publish
@@ -47,17 +48,19 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBu
     with Pool(config.compute) as pool:
         prepared = timed(stage_task(prepare)(storage_url, config))
         config = config.model_copy(update={"model": pinned(config.model)})
-        harvested = timed(stage_task(harvest)(storage_url, config, prepared, pool=pool))
-        trained = timed(stage_task(train)(storage_url, config, prepared, harvested, pool=pool))
-        optimised = timed(stage_task(optimise)(storage_url, config, prepared, harvested, trained, pool=pool))
-        selected = timed(stage_task(select)(storage_url, config, prepared, harvested, optimised, pool=pool))
-        evaluated = timed(stage_task(evaluate)(storage_url, config, prepared, selected, pool=pool))
-        tested = timed(stage_task(robustness)(storage_url, config, prepared, selected, evaluated, pool=pool))
+        labelled = timed(stage_task(label)(storage_url, config, prepared, pool=pool))
+        harvested = timed(stage_task(harvest)(storage_url, config, labelled, pool=pool))
+        trained = timed(stage_task(train)(storage_url, config, labelled, harvested, pool=pool))
+        optimised = timed(stage_task(optimise)(storage_url, config, labelled, harvested, trained, pool=pool))
+        selected = timed(stage_task(select)(storage_url, config, labelled, harvested, optimised, pool=pool))
+        evaluated = timed(stage_task(evaluate)(storage_url, config, labelled, selected, pool=pool))
+        tested = timed(stage_task(robustness)(storage_url, config, prepared, labelled, selected, evaluated, pool=pool))
         gated = timed(stage_task(gate)(storage_url, config, prepared, selected, evaluated, tested))
         published = timed(stage_task(publish)(storage_url, config, prepared, harvested, selected, gated))
     stages = RunStages(
         testbed=testbed.manifest if testbed else None,
         prepare=prepared,
+        label=labelled,
         harvest=harvested,
         train=trained,
         optimise=optimised,

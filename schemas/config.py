@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.settings.judge_settings import JudgeConfig
@@ -10,6 +10,12 @@ from mascing.schemas.settings.method_settings import MethodsConfig, Positive
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Text = Annotated[str, Field(pattern=r"\S")]
+
+# What mascing itself passes to a chat template, or to the function that applies it.
+SET_BY_MASCING = {
+    *("messages", "conversation", "tools", "tokenize", "add_generation_prompt", "continue_final_message"),
+    *("chat_template", "return_dict", "return_tensors", "padding", "truncation", "max_length", "strftime_now"),
+}
 
 
 class ModelConfig(Frozen):
@@ -21,6 +27,18 @@ class ModelConfig(Frozen):
     device: str = "cpu"
     attn_implementation: str | None = None
     trust_remote_code: bool = False
+    chat_template: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="options of the chat template, such as enable_thinking; `name` chooses one of several templates",
+    )
+
+    @field_validator("chat_template")
+    @classmethod
+    def _leaves_our_own_options(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        ours = sorted(options.keys() & SET_BY_MASCING)
+        if ours:
+            raise ValueError(f"{' and '.join(ours)} cannot be set: mascing sets {'them' if ours[1:] else 'it'} itself")
+        return options
 
 
 class MatchingConfig(Frozen):
@@ -50,6 +68,9 @@ class BehaviourConfig(Frozen):
         default=None, description="safetensors file with the known circuit `bias` [L, E], for testbeds"
     )
     max_characters: int = Field(default=100_000, gt=0, description="longer conversations are quarantined")
+    wanted_reply: Text | None = Field(
+        default=None, description="a reply that shows the behaviour, for conversations whose wanted reply is unknown"
+    )
     matching: MatchingConfig | None = Field(
         default=MatchingConfig(), description="null turns matching off: the two classes stay as they are"
     )
@@ -67,6 +88,17 @@ class SplitConfig(Frozen):
         if abs(self.train + self.dev + self.test - 1) > 1e-9:
             raise ValueError(f"train + dev + test must be 1, not {self.train + self.dev + self.test:g}")
         return self
+
+
+class LabelConfig(Frozen):
+    """How the model's own replies label the conversations: one at the run's generation settings, and more sampled.
+
+    The sampled replies go to target conversations of train and dev. A conversation with hits and misses among its
+    replies has both a wanted and an unwanted reply of the model itself.
+    """
+
+    samples: int = Field(default=0, ge=0, description="sampled replies per conversation, beside the one that labels it")
+    temperature: Positive = Field(default=1.0, description="temperature of the sampled replies")
 
 
 class HarvestConfig(Frozen):
@@ -227,7 +259,11 @@ class RunConfig(Frozen):
     model: ModelConfig
     behaviour: BehaviourConfig
     seed: int = Field(default=0, ge=0)
+    max_quarantined: float = Field(
+        default=0.05, ge=0, le=1, description="share of a stage's conversations that may be set aside; above it stops"
+    )
     splits: SplitConfig = SplitConfig()
+    label: LabelConfig = LabelConfig()
     harvest: HarvestConfig = HarvestConfig()
     surrogate: SurrogateConfig = SurrogateConfig()
     methods: MethodsConfig = MethodsConfig()

@@ -14,7 +14,7 @@ from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts
-from mascing.schemas.result import Baseline, Comparison, MethodResult, Rate, SplitSizes
+from mascing.schemas.result import Agreement, Baseline, Comparison, MethodResult, Rate, SetReplies, SplitSizes
 
 
 class TestbedFacts(Facts):
@@ -38,12 +38,42 @@ class MatchedCounts(Frozen):
 
 
 class PrepareFacts(Facts):
-    """Conversations by split, then by set; ``matching`` by split is empty if matching was off."""
+    """Conversations by split, then by set."""
 
     version: Literal[1] = 1
     splits: SplitSizes
     sets: dict[Split, dict[str, int]]
+
+
+class ContrastCounts(Frozen):
+    """The conversations of a split that methods learn from, and their groups.
+
+    ``both`` of them have a wanted and an unwanted reply; in ``on_policy`` of these, both are the model's own replies
+    to that conversation.
+    """
+
+    positive: int
+    negative: int
+    positive_groups: int
+    negative_groups: int
+    both: int
+    on_policy: int
+
+
+class LabelFacts(Facts):
+    """The unsteered model's replies by split and set, and what they leave to learn from in train and dev.
+
+    ``checkpoint`` identifies weights and tokenizer. ``matching`` is empty if matching was off; ``unmatched`` says why
+    a split has no pair. ``agreement`` is None if the file brought no labels.
+    """
+
+    version: Literal[1] = 1
+    checkpoint: str
+    sets: dict[Split, dict[str, SetReplies]]
     matching: dict[Split, MatchedCounts]
+    unmatched: dict[Split, str]
+    contrast: dict[Split, ContrastCounts]
+    agreement: Agreement | None
 
 
 class RouterFacts(Frozen):
@@ -60,6 +90,7 @@ class RouterFacts(Frozen):
 class HarvestFacts(Facts):
     """The recorded traces: ``checkpoint`` identifies weights and tokenizer.
 
+    ``quarantined`` are the ids of the conversations that could not be recorded.
     ``sigma`` [L], ``tokens`` and the class counts describe the train split.
     """
 
@@ -70,6 +101,7 @@ class HarvestFacts(Facts):
     tokens: int
     positive: int
     negative: int
+    quarantined: tuple[str, ...] = ()
 
 
 class TrainFacts(Facts):

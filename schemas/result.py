@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.conversation import Split
 
 
 Gate = Literal["pass", "fail", "undecided"]
@@ -26,6 +27,23 @@ class Rate(Frozen):
     high: float
     n: int = Field(ge=0)
     unscored: int = Field(ge=0)
+
+
+class SetReplies(Frozen):
+    """The unsteered model's replies to one set: ``rate`` is the share of hits, ``cut_off`` reached the token limit."""
+
+    hits: int = Field(ge=0)
+    misses: int = Field(ge=0)
+    unscored: int = Field(ge=0)
+    cut_off: int = Field(ge=0)
+    rate: Rate
+
+
+class Agreement(Frozen):
+    """Agreement of the labels in the user's file with the model's own; ``share`` covers the scored conversations."""
+
+    kappa: Rate
+    share: float
 
 
 class SplitSizes(Frozen):
@@ -91,5 +109,12 @@ class Result(Frozen):
     methods: dict[str, MethodResult]
     first_on_dev: str | None = None
     published: str | None
+    labels: dict[Split, dict[str, SetReplies]] = Field(
+        default_factory=dict, description="replies of the unsteered model by split and set"
+    )
+    agreement: Agreement | None = Field(default=None, description="None if the file brought no labels")
+    lacking: tuple[str, ...] = Field(
+        default=(), description="why there was not enough to learn from; empty if methods were run"
+    )
     timings: dict[str, float]
     versions: dict[str, str]

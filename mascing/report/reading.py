@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -124,16 +125,14 @@ def _replies(storage: Storage, stages: RunStages) -> dict[str, dict[str, Reply]]
     if stages.evaluate is None:
         return {}
     return {
-        method: {
-            row["conversation_id"]: Reply(text=row.pop("reply"), **_without(row, "method"))
-            for row in verdicts.to_pylist()
-        }
+        method: {row["conversation_id"]: _reply(row) for row in verdicts.to_pylist()}
         for method, verdicts in verdicts_of(storage, stages.evaluate).items()
     }
 
 
-def _without(row: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != key}
+def _reply(row: Mapping[str, Any]) -> Reply:
+    shown = {field.name: row[field.name] for field in fields(Reply) if field.name != "text"}
+    return Reply(text=row["reply"], **shown)
 
 
 def _card(storage: Storage, stages: RunStages) -> dict[str, Any]:

@@ -28,6 +28,10 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 
+class WorkerDiedError(MascingError):
+    """A worker process ended while it ran an item, again and again."""
+
+
 class Worker:
     """The state of one actor: one thread and one loaded model."""
 
@@ -82,16 +86,18 @@ class Pool:
         shared: Shared,
         items: Sequence[Item],
         progress: Callable[[int, int], None],
-    ) -> list[Value]:
+        died: Callable[[str], Any] | None = None,
+    ) -> list[Any]:
         """``function(worker, shared, item)`` for every item, in the order of ``items``.
 
-        A worker takes one item at a time. The result of an item must not depend on the worker that takes it.
+        A worker takes one item at a time. The result of an item must not depend on the worker that takes it. An item
+        that lost its worker more than ITEM_RETRIES times has the value ``died(reason)``.
 
         Raises:
-            MascingError: as an item raised it; or if an item lost its worker more than ITEM_RETRIES times.
+            MascingError: as an item raised it; or, without ``died``, if an item lost its worker that often.
         """
         self._start()
-        values: dict[int, Value] = {}
+        values: dict[int, Any] = {}
         waiting = deque(range(len(items)))
         common = ray.put(shared)
         # A worker takes items only once it is placed, so a worker without room on the cluster delays nothing.
@@ -100,7 +106,12 @@ class Pool:
         while len(values) < len(items):
             [finished], _ = ray.wait(list(busy), num_returns=1)
             worker, index = busy.pop(finished)
-            value = _fetch(finished, index)
+            try:
+                value = _fetch(finished, index)
+            except WorkerDiedError as error:
+                if died is None or index is None:
+                    raise
+                value = died(str(error))
             if index is not None:
                 values[index] = value
                 progress(len(values), len(items))
@@ -169,7 +180,7 @@ def _fetch(reference: Any, index: int | None) -> Any:
         raise
     except ray.exceptions.RayError as error:
         work = "starting up" if index is None else f"running item {index}, {ITEM_RETRIES + 1} times"
-        raise MascingError(
+        raise WorkerDiedError(
             f"a worker died while {work}: {_first_line(error)}; it is often out of memory: lower the batch sizes or "
             "compute.workers"
         ) from error

@@ -6,14 +6,39 @@ from mascing.judges.table import judge_identity
 from mascing.schemas.config import RunConfig
 
 
+def rendered_model_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:
+    """How the model is loaded and how its prompts are rendered; ``checkpoint`` is the fingerprint of its files.
+
+    Every stage that renders conversations or runs the model includes all of it, or has such a stage as its input.
+    """
+    model = config.model
+    return {
+        "checkpoint": checkpoint,
+        "dtype": model.dtype,
+        "trust_remote_code": model.trust_remote_code,  # its own code may make another tokenizer
+        "attn_implementation": model.attn_implementation,
+        "chat_template": model.chat_template,
+    }
+
+
 def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     """The settings that determine replies and verdicts, beside the model, its mask and the conversations.
 
     Every stage that generates and judges replies includes all of them. The batch size is missing because it is
     placement: a GPU's memory must not decide whether finished work is found again.
     """
-    behaviour, generation = config.behaviour, config.generation
+    judges = {kind: judge_identity(getattr(config.behaviour, kind)) for kind in ("target", "utility", "protected")}
+    generation = config.generation
     return {
-        "judges": {kind: judge_identity(getattr(behaviour, kind)) for kind in ("target", "utility", "protected")},
+        "judges": judges,
         "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature},
+    }
+
+
+def generation_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:
+    """The settings that determine replies, beside the mask and the conversations."""
+    return {
+        **rendered_model_identity(config, checkpoint),
+        "max_new_tokens": config.generation.max_new_tokens,
+        "temperature": config.generation.temperature,
     }

@@ -18,7 +18,7 @@ from mascing.routers.spec import RouterSpec
 from mascing.schemas.config import GatesConfig, ModelConfig, RunConfig, SplitConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import EvaluateFacts, PrepareFacts
-from mascing.schemas.finished import Evaluated, Gated, Prepared, RobustnessTested, Selected
+from mascing.schemas.finished import Evaluated, Gated, Labelled, Prepared, RobustnessTested, Selected
 from mascing.schemas.manifest import Facts, Manifest
 from mascing.schemas.result import SplitSizes
 from mascing.schemas.tables import VERDICTS
@@ -29,6 +29,7 @@ from mascing.tasks.gate import gate
 from mascing.tasks.robustness import robustness
 from mascing.tasks.running.actors import Pool
 from mascing.testbeds.planted import behaviour_config, conversations
+from tests.mascing.report.made_up_labels import label_facts
 from tests.mascing.report.made_up_searches import selection_facts
 
 BEHAVIOUR = "jailbreak-defence"
@@ -65,7 +66,16 @@ def run(
         storage,
         Prepared,
         {"conversations-test.parquet": tables.to_bytes(to_table(rows))},
-        PrepareFacts(splits=sizes, sets={}, matching={}),
+        PrepareFacts(splits=sizes, sets={}),
+    )
+    labelled = _stage(
+        storage,
+        Labelled,
+        {
+            "conversations-test.parquet": tables.to_bytes(to_table(rows)),
+            "verdicts-unsteered-test.parquet": _verdicts("baseline", rows, methods["baseline"]),
+        },
+        label_facts(),
     )
     picks = [
         Candidate(name, {"alpha": 1.0}, Mask.from_bias(torch.ones(2, 4), SPEC))
@@ -78,7 +88,7 @@ def run(
     verdicts = {f"verdicts-{name}.parquet": _verdicts(name, rows, hits) for name, hits in methods.items()}
     evaluated = _stage(storage, Evaluated, verdicts, EvaluateFacts(methods=tuple(methods)))
     with Pool(config.compute) as pool:
-        robust = robustness(storage, config, prepared, selected, evaluated, pool=pool).manifest
+        robust = robustness(storage, config, prepared, labelled, selected, evaluated, pool=pool).manifest
     return robust, gate(storage, config, prepared, selected, evaluated, robust).manifest
 
 

@@ -1,4 +1,4 @@
-"""The prepare stage: every row is split or quarantined, and data without anything to learn is refused."""
+"""The prepare stage: every row is split or quarantined, and data without target conversations is refused."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,8 @@ import pytest
 
 from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
-from mascing.runs.readers import contrast_of, conversations_of
+from mascing.runs.readers import conversations_of
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
-from mascing.schemas.conversation import Split
 from mascing.schemas.settings.judge_settings import ExactJudge
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
@@ -81,37 +80,6 @@ def test_the_same_rows_are_the_same_work_wherever_they_lie(tmp_path: Path, stora
     assert not prepare(storage, written(tmp_path, [*lines, row(100)])).reused
 
 
-def test_only_labelled_target_conversations_make_the_contrast(tmp_path: Path, storage: Storage) -> None:
-    unlabelled = [row(number, set="utility/benign", label=None) for number in range(100, 150)]
-    prepared = prepare(storage, written(tmp_path, [row(number) for number in range(100)] + unlabelled)).manifest
-    train = conversations_of(storage, prepared, "train")
-    contrast = contrast_of(train)
-    assert 0 < len(contrast) < len(train)
-    assert all(conversation.set == "target" and conversation.label for conversation in contrast)
-
-
-def test_what_has_no_match_is_kept_and_judged_but_not_learned_from(tmp_path: Path, storage: Storage) -> None:
-    longer = [user("so"), {"role": "assistant", "content": "well"}, user("hello")]
-    lines = [row(number, messages=longer) if number % 10 == 1 else row(number) for number in range(200)]
-    config = written(tmp_path, lines)
-    prepared = prepare(storage, config).manifest
-    assert (prepared.rows_in, prepared.rows_out, prepared.rows_quarantined) == (200, 200, 0)
-    learned: tuple[Split, ...] = ("train", "dev")
-    for split in learned:
-        conversations, counts = conversations_of(storage, prepared, split), prepared.facts.matching[split]
-        contrast = contrast_of(conversations)
-        assert counts.positive + counts.negative == len(conversations) == getattr(prepared.facts.splits, split)
-        assert {conversation.turns for conversation in contrast} == {1}
-        labels = [conversation.label for conversation in contrast]
-        assert labels.count("positive") == labels.count("negative") == counts.pairs < counts.negative
-    test = conversations_of(storage, prepared, "test")
-    assert contrast_of(test) == test
-    unmatched = config.behaviour.model_copy(update={"matching": None})
-    free = prepare(storage, config.model_copy(update={"behaviour": unmatched})).manifest
-    assert free.facts.matching == {}
-    assert len(contrast_of(conversations_of(storage, free, "train"))) == free.facts.splits.train
-
-
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -119,15 +87,11 @@ def test_what_has_no_match_is_kept_and_judged_but_not_learned_from(tmp_path: Pat
         (["{}", "[]"], "none of the 2 conversations can be used"),
         ([row(0), row(1)], "split of .* has no conversation of set `target`"),
         ([row(number, set="utility/benign") for number in range(100)], "has no conversation of set `target`"),
-        ([row(number, label="positive") for number in range(100)], "labelled negative"),
-        ([row(number, label=None) for number in range(100)], "labelled positive or negative"),
-        (
-            [row(number, messages=[user("hello" * (1 + number % 2))]) for number in range(100)],
-            r"the train split: no positive conversation has a negative one .* with 1 to 1 user turns and 10 to 10 char",
-        ),
     ],
 )
-def test_data_that_teaches_nothing_is_refused(lines: list[str], message: str, tmp_path: Path, storage: Storage) -> None:
+def test_data_without_conversations_to_judge_is_refused(
+    lines: list[str], message: str, tmp_path: Path, storage: Storage
+) -> None:
     with pytest.raises(DataError, match=message):
         prepare(storage, written(tmp_path, lines))
     assert storage.list("prepare") == []

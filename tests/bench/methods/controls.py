@@ -18,7 +18,7 @@ from mascing.runs.finished_run import RunInputs
 from mascing.runs.readers import conversations_of, selected_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.finished import Prepared, Selected
+from mascing.schemas.finished import Labelled, Selected
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 
@@ -33,7 +33,7 @@ def main() -> None:
     storage = Storage.open(arguments.storage)
     inputs = RunInputs.model_validate_json(storage.read("report/inputs.json"))
     config = inputs.run_config
-    conversations = conversations_of(storage, read_manifest(storage, inputs.stages["prepare"], Prepared), "test")
+    conversations = conversations_of(storage, read_manifest(storage, inputs.stages["label"], Labelled), "test")
     loaded = load(config.model)
     baseline = judged(loaded, config, conversations, None)
     selected = read_manifest(storage, inputs.stages["select"], Selected)

@@ -31,7 +31,11 @@ def test_rows_are_read_in_order_with_all_their_fields() -> None:
                messages=[{"role": "system", "content": "be brief"}, USER, ASSISTANT, USER])  # fmt: skip
     conversations, quarantined = parse_conversations([GOOD, "", full, "  \r"], max_characters=1000)
     assert [conversation.id for conversation in conversations] == ["good", "full"]
-    assert conversations[1].model_dump(mode="json") == json.loads(full) | {"contrast": True, "metadata": {}, "references": []}
+    assert conversations[1].model_dump(mode="json") == json.loads(full) | {
+        "contrast": True,
+        "metadata": {},
+        "references": [],
+    }
     assert conversations[1].turns == 2
     assert quarantined == []
 

@@ -26,7 +26,6 @@ from mascing.schemas.facts import (
     GateFacts,
     HarvestFacts,
     MaskFacts,
-    MatchedCounts,
     OptimiseFacts,
     PrepareFacts,
     RobustnessFacts,
@@ -41,6 +40,7 @@ from mascing.schemas.tables import VERDICTS
 from mascing.schemas.verdict import Outcome
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from tests.mascing.report.made_up_labels import label_facts
 from tests.mascing.report.made_up_searches import cells_of, selection_facts, surrogate_card
 
 Replies = Mapping[tuple[str, str], tuple[str, Outcome]]
@@ -203,6 +203,13 @@ def _stages(
             "conversations-test.parquet": (_parquet(to_table(conversations)), len(conversations)),
             "quarantine.parquet": (_parquet(quarantine_table(quarantined)), 2),
         },
+        "label": {
+            "conversations-test.parquet": (_parquet(to_table(conversations)), len(conversations)),
+            "verdicts-unsteered-test.parquet": (
+                _parquet(pa.Table.from_pylist(verdicts["baseline"], schema=VERDICTS)),
+                len(conversations),
+            ),
+        },
         "harvest": {},
         "train": {},
         "optimise": {"attribution.safetensors": (save({"effect": _truth_LE() / 2}), 4)} if "gradient" in on else {},
@@ -222,8 +229,8 @@ def _stages(
         "prepare": PrepareFacts(
             splits=result.splits,
             sets={"test": SETS, "dev": {"target": 40, "utility/benign": 20, "protected/forbidden": 16}},
-            matching={"dev": MatchedCounts(positive=18, negative=22, pairs=17)},
         ),
+        "label": label_facts(),
         "harvest": HarvestFacts(
             checkpoint="c" * 64,
             spec=RouterFacts(**asdict(SPEC)),
