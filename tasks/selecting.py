@@ -124,7 +124,7 @@ def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
         cells=_cells(contest.candidates, foretold, raced),
         picked={method: _places(contest.candidates)[cell] for method, cell in raced.picked.items()},
         sparsified=dict(pruning.facts),
-        order=tuple(_order(pruning, contest.config)),
+        order=tuple(_order(baseline, pruning.picks, contest.config)),
         cost=cost,
     )
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
@@ -144,11 +144,11 @@ def _pruned(contest: _Contest, raced: Race, baseline: Rows) -> _Pruned:
     return _Pruned(*pruned(contest.pool, contest.config, contest.blocks, baseline, picks, contest.sigma_L))
 
 
-def _order(pruning: _Pruned, config: RunConfig) -> list[str]:
-    """The methods by their picks on dev, the best first; the control is made of the picks and is none."""
-    picks = {pick.candidate.method: pick.rows for pick in pruning.picks}
-    entries = {pick.candidate.method: pick.candidate.mask.entries for pick in pruning.picks}
-    return ranked(pruning.baseline, picks, entries, config.gates)
+def _order(baseline: Rows, picks: Sequence[Pick], config: RunConfig) -> list[str]:
+    """The methods by their picks on dev, the best first; the control is made of a pick and is none."""
+    rows = {pick.candidate.method: pick.rows for pick in picks}
+    entries = {pick.candidate.method: pick.candidate.mask.entries for pick in picks}
+    return ranked(baseline, rows, entries, config.gates)
 
 
 def _cost(contest: _Contest, foretold: Foretold, raced: Race, pruning: _Pruned, control: Control) -> SelectionCost:
