@@ -70,6 +70,7 @@ def _result(storage: Storage, config: RunConfig, stages: RunStages, seconds: Map
         splits=prepare.facts.splits,
         baseline=gate.facts.baseline,
         methods={name: gate.facts.methods[name] for name in in_order(gate.facts.methods)},
+        first_on_dev=gate.facts.first_on_dev,
         published=publish.facts.winner,
         mask=publish.facts.masks,
         channel=HeldChannel(address=channel.address, mask=channel.mask) if channel else None,

@@ -34,6 +34,8 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     _say(console, f"result: {storage.locate(folder.result)}")
     _say(console, f"report: {storage.locate(folder.page)}")
     _say(console, f"all runs: {storage.locate(INDEX)}")
+    for line in _ranking(result):
+        _say(console, line)
     for line in _publication(result, storage.url):
         _say(console, line)
 
@@ -125,6 +127,25 @@ def _table(result: Result) -> Table:
     for name, method in result.methods.items():
         table.add_row(name, _interval(method.target_rate), _interval(method.uplift), *_values(method), method.gate)
     return table
+
+
+def _ranking(result: Result) -> Iterator[str]:
+    """Say which method dev ranks first and what keeps it from being published, and which others pass on test."""
+    from mascing.evidence.results import passed_unpublished
+
+    first = result.first_on_dev
+    if first is not None and first != result.published:
+        yield f"first on dev: {first}, the only mask that may be published; on test:"
+        yield from (f"  {reason}" for reason in result.methods[first].reasons if not _passes(reason))
+    if others := passed_unpublished(result):
+        yield (
+            f"passed on test as well: {', '.join(others)}; not published, because test does not choose: to publish "
+            "one, run with it alone, best on new conversations"
+        )
+
+
+def _passes(reason: str) -> bool:
+    return reason.partition(":")[0].endswith(" passes")
 
 
 def _interval(rate: Rate) -> str:
