@@ -175,7 +175,10 @@ def _hub_errors(config: ModelConfig) -> Iterator[None]:
     except LocalEntryNotFoundError as error:
         raise ModelError(f"{name} is no folder here, and the hub cannot be reached for it: {error}") from error
     except EntryNotFoundError as error:
-        raise ModelError(f"{name} on the hub has no config.json: it is not a transformers checkpoint") from error
+        raise ModelError(
+            f"{name} on the hub has no config.json: it is no transformers checkpoint; merge an adapter into its base "
+            "model first"
+        ) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(f"{name} cannot be fetched from the hub: {one_line(error)}") from error
 

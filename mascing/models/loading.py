@@ -69,7 +69,12 @@ def context_length(config: ModelConfig) -> int | None:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """The folder's config.json."""
+    """The folder's config.json. Refuses an adapter: transformers would load the base model that it names instead."""
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder} is an adapter: merge it into its base model first (peft's merge_and_unload), save the result "
+            "with its tokenizer, and give that folder"
+        )
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
