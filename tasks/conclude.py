@@ -6,11 +6,14 @@ from importlib import metadata
 
 import yaml
 
+from mascing.evidence.results import baseline_of
+from mascing.evidence.sufficiency import lacking
 from mascing.models.checkpoints import model_name
 from mascing.progress import Event, tell
 from mascing.report import build_report
 from mascing.report.looks import in_order
 from mascing.runs.finished_run import RUN_INPUTS, RunInputs
+from mascing.runs.readers import unsteered_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages
 from mascing.schemas.result import Rate, Result
@@ -28,7 +31,7 @@ def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Ma
     inputs = RunInputs(run_config=config, stages=_prefixes(stages))
     storage.overwrite("run.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
     storage.overwrite(RUN_INPUTS, f"{inputs.model_dump_json(indent=1)}\n".encode())
-    result = _result(config, stages, seconds)
+    result = _result(storage, config, stages, seconds)
     storage.overwrite("result.json", f"{result.model_dump_json(indent=1)}\n".encode())
     page = build_report(storage)
     tell(Event("report", "written"))
@@ -42,16 +45,22 @@ def _prefixes(stages: RunStages) -> dict[str, str]:
     return prefixes
 
 
-def _result(config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> Result:
-    if stages.prepare is None or stages.gate is None:
-        raise ValueError("a run has no result before its stages prepare and gate are finished")
+def _result(storage: Storage, config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> Result:
+    """The result of a run; one that ended after its label stage has no methods, and says why."""
+    if stages.prepare is None or stages.label is None:
+        raise ValueError("a run has no result before its stages prepare and label are finished")
+    labels, gated = stages.label.facts, stages.gate.facts if stages.gate else None
+    unsteered = list(unsteered_of(storage, stages.label, "test").values())
     return Result(
         model=model_name(config.model),
         behaviour=config.behaviour.name,
         splits=stages.prepare.facts.splits,
-        baseline=stages.gate.facts.baseline,
-        methods={name: stages.gate.facts.methods[name] for name in in_order(stages.gate.facts.methods)},
-        published=stages.gate.facts.winner,
+        baseline=gated.baseline if gated else baseline_of(unsteered),
+        methods={name: gated.methods[name] for name in in_order(gated.methods)} if gated else {},
+        published=gated.winner if gated else None,
+        labels=labels.sets,
+        agreement=labels.agreement,
+        lacking=() if gated else lacking(labels, config),
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
     )

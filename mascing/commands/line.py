@@ -27,6 +27,11 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     console.print(_table(result))
     _say(console, f"result: {storage.locate('result.json')}")
     _say(console, f"report: {report}")
+    if result.lacking:
+        *short, remedy = result.lacking
+        _say(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
+        _say(console, f"next: {remedy}")
+        return
     if result.published is None:
         _say(console, "next: open the report to see which gate each method missed; no mask was published")
         return

@@ -21,6 +21,7 @@ from mascing.runs.readers import (
     selected_of,
     sigma_of,
     truth_from,
+    unsteered_of,
     verdicts_of,
 )
 from mascing.schemas.base import Frozen
@@ -44,8 +45,8 @@ def read_evidence(storage: Storage) -> Evidence:
     result = _record(storage, "result.json", Result)
     inputs = _record(storage, RUN_INPUTS, RunInputs)
     stages = stages_at(storage, inputs.stages)
-    prepared = stages.prepare
-    conversations = conversations_of(storage, prepared, "test") if prepared else []
+    prepared, labelled = stages.prepare, stages.label
+    conversations = conversations_of(storage, labelled, "test") if labelled else []
     return Evidence(
         result=result,
         config=inputs.run_config,
@@ -55,6 +56,7 @@ def read_evidence(storage: Storage) -> Evidence:
         attribution=_attribution(storage, stages),
         conversations={conversation.id: conversation for conversation in conversations},
         replies=_replies(storage, stages),
+        unsteered=_unsteered(storage, stages),
         quarantined=quarantined_of(storage, prepared) if prepared else {},
         card=_card(storage, stages),
     )
@@ -128,6 +130,12 @@ def _replies(storage: Storage, stages: RunStages) -> dict[str, dict[str, Reply]]
         method: {row["conversation_id"]: _reply(row) for row in verdicts.to_pylist()}
         for method, verdicts in verdicts_of(storage, stages.evaluate).items()
     }
+
+
+def _unsteered(storage: Storage, stages: RunStages) -> dict[str, Reply]:
+    if stages.label is None:
+        return {}
+    return {name: _reply(row) for name, row in unsteered_of(storage, stages.label, "test").items()}
 
 
 def _reply(row: Mapping[str, Any]) -> Reply:

@@ -35,7 +35,7 @@ def headline(result: Result, changes: Mapping[str, Mapping[str, Rate]]) -> Headl
     return Headline(
         passed=result.published is not None,
         verdict=_verdict(result),
-        sentence="" if method is None else _sentence(method, result),
+        sentence=". ".join(result.lacking) if method is None else _sentence(method, result),
         tiles=() if method is None else _tiles(method, result, changes.get(method, {})),
         warnings=tuple(_warnings(result)),
     )
@@ -52,6 +52,8 @@ def shown_method(result: Result) -> str | None:
 def _verdict(result: Result) -> str:
     passing = [name for name in in_order(result.methods) if result.methods[name].gate == "pass" and name != CONTROL]
     others = [name for name in passing if name != result.published]
+    if result.lacking:
+        return "No mask was searched for: there is not enough to learn from."
     if result.published is None:
         return "No mask was published: none passed every gate." if not passing else "No mask was published."
     also = f" ({_listed(others)} passed as well)" if others else ""
