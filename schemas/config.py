@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.settings.judge_settings import JudgeConfig
@@ -10,6 +10,12 @@ from mascing.schemas.settings.method_settings import MethodsConfig, Positive
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 Text = Annotated[str, Field(pattern=r"\S")]
+
+# What mascing itself passes to a chat template, or to the function that applies it.
+SET_BY_MASCING = {
+    *("messages", "conversation", "tools", "tokenize", "add_generation_prompt", "continue_final_message"),
+    *("chat_template", "return_dict", "return_tensors", "padding", "truncation", "max_length", "strftime_now"),
+}
 
 
 class ModelConfig(Frozen):
@@ -21,6 +27,18 @@ class ModelConfig(Frozen):
     device: str = "cpu"
     attn_implementation: str | None = None
     trust_remote_code: bool = False
+    chat_template: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="options of the chat template, such as enable_thinking; `name` chooses one of several templates",
+    )
+
+    @field_validator("chat_template")
+    @classmethod
+    def _leaves_our_own_options(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        ours = sorted(options.keys() & SET_BY_MASCING)
+        if ours:
+            raise ValueError(f"{' and '.join(ours)} cannot be set: mascing sets {'them' if ours[1:] else 'it'} itself")
+        return options
 
 
 class MatchingConfig(Frozen):

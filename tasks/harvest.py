@@ -27,7 +27,7 @@ from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.identity import loading_identity
+from mascing.tasks.running.identity import rendered_model_identity
 from mascing.tasks.running.isolation import Failed, map_surviving, quarantined, refuse_many, summary, surviving
 from mascing.tasks.running.pieces import by_id, pieces_of, stored
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
@@ -58,8 +58,7 @@ def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Po
 def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harvested]:
     """The recipe that identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
-        "checkpoint": checkpoint,
-        **loading_identity(config),
+        **rendered_model_identity(config, checkpoint),
         "rows_per_shard": config.harvest.rows_per_shard,
         "replies": _replies(config),
     }
@@ -209,8 +208,7 @@ def _piece(
     """Path and bytes of the stored traces of these rows; None if one of them cannot be recorded."""
     identity = {
         "version": Harvested.recipe_version(),
-        "checkpoint": shared.checkpoint,
-        **loading_identity(shared.config),
+        **rendered_model_identity(shared.config, shared.checkpoint),
         "rows": [_seen(shared.config, row) for row in rows],
     }
     path = f"traces/{fingerprint(identity)}.parquet"

@@ -29,7 +29,7 @@ from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.contrasts import LabelledSplit, labelled
-from mascing.tasks.running.identity import judged_replies_identity, loading_identity
+from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
 from mascing.tasks.running.isolation import quarantined, refuse_many
 from mascing.tasks.running.judged import Row
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage
@@ -62,8 +62,7 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Label
     """The recipe that identifies labels and replies; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
         **judged_replies_identity(config),
-        "checkpoint": checkpoint,
-        **loading_identity(config),
+        **rendered_model_identity(config, checkpoint),
         "label": config.label,
         "wanted_reply": config.behaviour.wanted_reply,
         "matching": config.behaviour.matching,

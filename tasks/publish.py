@@ -52,6 +52,7 @@ def _card(config: RunConfig, harvested: Harvested, gated: Gated, winner: str, ma
     return MaskCard(
         model=model_name(config.model),
         model_fingerprint=mask.spec.fingerprint,
+        chat_template=config.model.chat_template,
         behaviour=config.behaviour.name,
         method=winner,
         selected=facts.methods[winner].selected,

@@ -1,14 +1,18 @@
 """Conversations as the model sees them: token ids, and the span of the final user turn in them."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar, cast
 
+from mascing.conversations.rendering.dropped_turns import refuse_dropped_turns
+from mascing.conversations.rendering.final_turn import FinalTurn, find_final_turn
+from mascing.conversations.rendering.lead_in import lead_in
+from mascing.conversations.rendering.tokens import tokenise
 from mascing.errors import DataError
-from mascing.schemas.conversation import Conversation
+from mascing.schemas.conversation import Conversation, Message
 
-# Templates that print today's date get this one, so that a conversation gives the same tokens every day.
-TODAY = datetime(2026, 1, 1)
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,8 @@ class Prompt:
     """A rendered conversation with its generation prompt, followed by the tokens of a reply if one was added.
 
     ``question`` is the token span [start, end) of the final user turn's text. ``prompt`` is the span from there to the
-    reply: the turn's closing tokens and the generation prompt. A token that straddles a border belongs to the question.
+    reply: the turn's closing tokens, the generation prompt, and before a given reply what the template puts in front of
+    one. A token that straddles a border belongs to the question or the reply.
     """
 
     conversation_id: str
@@ -24,112 +29,128 @@ class Prompt:
     question: tuple[int, int]
     prompt: tuple[int, int]
 
+    def fitted(self, max_tokens: int) -> "Prompt":
+        """The prompt with the oldest tokens left out, then its reply cut at the end, so that ``max_tokens`` hold it.
+
+        Raises DataError if the final user turn with what follows it up to the reply does not fit.
+        """
+        kept = self.without_oldest(max(0, self.prompt[1] - max_tokens))
+        return replace(kept, token_ids=kept.token_ids[:max_tokens])
+
+    def without_oldest(self, n_tokens: int) -> "Prompt":
+        """The prompt without its first tokens. Raises DataError if that would cut into the final user turn."""
+        start, end = self.question
+        if n_tokens > start:
+            raise DataError(
+                f"its final user turn does not fit into {self.prompt[1] - n_tokens} tokens (the turn with the "
+                f"generation prompt takes {self.prompt[1] - start}); shorten it or raise the limit"
+            )
+        return Prompt(
+            self.conversation_id,
+            self.token_ids[n_tokens:],
+            (start - n_tokens, end - n_tokens),
+            (self.prompt[0] - n_tokens, self.prompt[1] - n_tokens),
+        )
+
 
 def render(tokenizer: Any, conversation: Conversation, max_tokens: int | None = None) -> Prompt:
     """Apply the chat template and find the final user turn by character offsets.
 
     A prompt of more than ``max_tokens`` tokens loses the oldest ones (truncation from the left). Raises DataError if
-    the tokenizer has no chat template, if the template refuses the conversation or hides its final user turn, or if
-    truncation would cut into that turn.
+    the tokenizer has no chat template, if the template refuses the conversation, leaves out a turn or hides the final
+    user turn, or if truncation would cut into that turn.
     """
-    text, (start, end) = _text_and_question(tokenizer, conversation)
-    ids, first, last = _tokens(tokenizer, text, start, end, conversation.id)
-    cut = max(0, len(ids) - max_tokens) if max_tokens is not None else 0
-    if first < cut:
-        raise DataError(
-            f"conversation {conversation.id!r}: its final user turn does not fit into {max_tokens} tokens "
-            f"(the turn with the generation prompt takes {len(ids) - first}); shorten it or raise the limit"
-        )
-    return Prompt(
-        conversation_id=conversation.id,
-        token_ids=tuple(ids[cut:]),
-        question=(first - cut, last - cut),
-        prompt=(last - cut, len(ids) - cut),
+    return _all_of(
+        conversation, partial(_rendered, tokenizer, conversation, max_tokens), _shown(tokenizer, conversation)
     )
 
 
-def with_reply(tokenizer: Any, prompt: Prompt, reply: str, max_tokens: int | None = None) -> Prompt:
-    """The prompt followed by the reply's tokens; the reply is cut where the whole exceeds ``max_tokens``."""
-    ids = prompt.token_ids + tuple(tokenizer(reply, add_special_tokens=False)["input_ids"])
-    return replace(prompt, token_ids=ids[: max(len(prompt.token_ids), max_tokens)] if max_tokens is not None else ids)
+def with_replies(tokenizer: Any, conversation: Conversation, replies: Sequence[str]) -> list[Prompt]:
+    """The prompt followed by each of the replies, which stand where the template puts an assistant's reply.
 
-
-def _text_and_question(tokenizer: Any, conversation: Conversation) -> tuple[str, tuple[int, int]]:
-    """The rendered text and the character span of the final user turn in it.
-
-    A search for the turn's words could find them in an earlier turn, the system prompt or the generation prompt. So the
-    conversation is rendered again with a stand-in for the turn. The text around the stand-in is the text around the
-    turn, even if the template strips or wraps it.
+    The tokens of the prompt stay those of :func:`render`. Blanks at the start of a reply are left out where the
+    template puts its own. Raises DataError as :func:`render` does, and if the template shows no assistant turn.
     """
-    stand_in = _stand_in(conversation)
-    text = _apply_template(tokenizer, conversation, conversation.messages[-1].content)
-    twin = _apply_template(tokenizer, conversation, stand_in)
-    before, separator, after = twin.partition(stand_in)
-    end = len(text) - len(after)
-    if not separator or stand_in in after or end <= len(before) or not text.startswith(before) or text[end:] != after:
-        raise DataError(
-            f"conversation {conversation.id!r}: the chat template does not show the final user turn exactly once and "
-            "apart from the rest, so its tokens cannot be identified; use another chat template for this model"
-        )
-    return text, (len(before), end)
+    return _all_of(conversation, partial(_given, tokenizer, conversation, replies), _shown(tokenizer, conversation))
 
 
-def _stand_in(conversation: Conversation) -> str:
-    """A word that occurs in no message of the conversation."""
-    text = "\n".join(message.content for message in conversation.messages)
-    word = "FINALUSERTURN"
-    while word in text:
-        word += "X"
-    return word
+def check(tokenizer: Any, conversation: Conversation, max_tokens: int | None = None) -> None:
+    """Raise one DataError with all that keeps a conversation from being rendered for this tokenizer.
+
+    It also renders the paraphrase, and the wanted and the unwanted reply. Only the tokenizer is needed, no weights
+    (``mascing.models.loading.load_tokenizer``). ``max_tokens`` is the room for a prompt: the model's context without
+    the tokens of the reply to generate.
+    """
+    replies = [reply for reply in (conversation.wanted, conversation.unwanted) if reply and reply.strip()]
+    attempts: list[Callable[[], object]] = [
+        _shown(tokenizer, conversation),
+        partial(_rendered, tokenizer, conversation, max_tokens),
+        partial(_given, tokenizer, conversation, replies),
+    ]
+    if conversation.paraphrase is not None:
+        reworded = (*conversation.messages[:-1], Message(role="user", content=conversation.paraphrase))
+        paraphrased = conversation.model_copy(update={"messages": reworded})
+        attempts.append(partial(_rendered, tokenizer, paraphrased, max_tokens))
+    _all_of(conversation, *attempts)
 
 
-def _apply_template(tokenizer: Any, conversation: Conversation, final_turn: str) -> str:
-    from jinja2.exceptions import TemplateError
-
-    if not getattr(tokenizer, "chat_template", None):
-        raise DataError("the tokenizer has no chat template: add chat_template.jinja to the model folder")
-    messages = [{"role": message.role, "content": message.content} for message in conversation.messages[:-1]]
-    messages.append({"role": "user", "content": final_turn})
-    try:
-        text = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True, strftime_now=TODAY.strftime
-        )
-    except TemplateError as error:
-        raise DataError(f"conversation {conversation.id!r}: the chat template refuses it: {error}") from error
-    return str(text)
+def _all_of(conversation: Conversation, first: Callable[[], Result], *others: Callable[[], object]) -> Result:
+    """The result of the first; raises one DataError with the complaints of all, each once."""
+    results: list[Any] = []
+    problems: list[str] = []
+    for attempt in (first, *others):
+        try:
+            results.append(attempt())
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError(f"conversation {conversation.id!r}: {'; '.join(dict.fromkeys(problems))}")
+    return cast(Result, results[0])
 
 
-def _tokens(tokenizer: Any, text: str, start: int, end: int, conversation_id: str) -> tuple[list[int], int, int]:
-    """Token ids of the text and the span of those that overlap the characters [start, end)."""
-    if tokenizer.is_fast:
-        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids = list(encoded["input_ids"])
-        inside = [i for i, (left, right) in enumerate(encoded["offset_mapping"]) if right > start and left < end]
-        if not inside:
-            raise DataError(f"conversation {conversation_id!r}: the tokenizer drops the text of its final user turn")
-        return ids, inside[0], inside[-1] + 1
-    ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    if _decode(tokenizer, ids) != text:
-        raise DataError(
-            f"conversation {conversation_id!r}: the tokenizer gives no character offsets and does not decode to the "
-            "same text, so the final user turn cannot be found; use a fast tokenizer (tokenizer.json)"
-        )
-    # A token overlaps the span if the text up to its end reaches past `start` and the text before it stops short of
-    # `end`.
-    return ids, _tokens_needed(tokenizer, ids, start + 1) - 1, _tokens_needed(tokenizer, ids, end)
+def _shown(tokenizer: Any, conversation: Conversation) -> Callable[[], None]:
+    return partial(refuse_dropped_turns, tokenizer, conversation.messages)
 
 
-def _tokens_needed(tokenizer: Any, ids: list[int], n_characters: int) -> int:
-    """The least number of leading tokens that decode to at least ``n_characters`` characters."""
-    low, high = 0, len(ids)
-    while low < high:
-        middle = (low + high) // 2
-        if len(_decode(tokenizer, ids[:middle])) >= n_characters:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+def _rendered(tokenizer: Any, conversation: Conversation, max_tokens: int | None = None) -> Prompt:
+    final = find_final_turn(tokenizer, conversation.messages)
+    prompt = _prompt(tokenizer, conversation.id, final)
+    return prompt.fitted(max_tokens) if max_tokens is not None else prompt
 
 
-def _decode(tokenizer: Any, ids: list[int]) -> str:
-    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+def _prompt(tokenizer: Any, conversation_id: str, final: FinalTurn) -> Prompt:
+    tokens = tokenise(tokenizer, final.text)
+    question = tokens.span(final.start, final.end)
+    if question is None:
+        raise DataError("the tokenizer drops the text of its final user turn")
+    return Prompt(conversation_id, tokens.ids, question, (question[1], len(tokens.ids)))
+
+
+def _given(tokenizer: Any, conversation: Conversation, replies: Sequence[str]) -> list[Prompt]:
+    final = find_final_turn(tokenizer, conversation.messages)
+    prompt = _prompt(tokenizer, conversation.id, final)
+    before = lead_in(tokenizer, final)
+    if before is None:
+        raise DataError("the chat template shows no assistant turn, so a given reply has no place in it")
+    return [_continued(tokenizer, prompt, final.text, before, reply) for reply in replies]
+
+
+def _continued(tokenizer: Any, prompt: Prompt, text: str, before: str, reply: str) -> Prompt:
+    """The prompt followed by the lead-in ``before`` and the reply.
+
+    The whole is tokenised at once, as a blank before a word is part of the word's token. Where that would merge the
+    prompt's last token with what follows, the rest is tokenised apart: the model is given the prompt's tokens as they
+    are when it replies by itself.
+    """
+    if before[-1:].isspace():
+        reply = reply.lstrip()
+    n_prompt, rest = len(prompt.token_ids), before + reply
+    tokens, shift = tokenise(tokenizer, text + rest), 0
+    start = len(text) + len(before)
+    if tokens.ids[:n_prompt] != prompt.token_ids:
+        tokens, shift, start = tokenise(tokenizer, rest), n_prompt, len(before)
+    span = tokens.span(start, start + len(reply))
+    if span is None:
+        raise DataError("the tokenizer drops the text of its reply")
+    ids = prompt.token_ids + tokens.ids[n_prompt - shift :]
+    return Prompt(prompt.conversation_id, ids, prompt.question, (prompt.question[1], max(n_prompt, span[0] + shift)))

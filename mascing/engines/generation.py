@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mascing.conversations.chat import Prompt, render
+from mascing.conversations.rendering.turn_ends import turn_ends
 from mascing.conversations.reply import Reply
 from mascing.engines.sampling import RowSampler
 from mascing.masks.mask import Mask
@@ -93,15 +94,20 @@ def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperatu
     ids_BT, real_BT = _left_padded(rows, settings.pad_token_id, loaded.model.device)
     sampler = [RowSampler([prompt.conversation_id for prompt in prompts], temperature)] if temperature > 0 else []
     output_BT = loaded.model.generate(
-        input_ids=ids_BT, attention_mask=real_BT, generation_config=settings, logits_processor=sampler
+        input_ids=ids_BT,
+        attention_mask=real_BT,
+        generation_config=settings,
+        logits_processor=sampler,
+        tokenizer=loaded.tokenizer,  # finds stop strings
     )
     ends = set(settings.eos_token_id or ())
     generated = output_BT[:, ids_BT.shape[1] :].tolist()
     replies = [_until(ends, row) for row in generated]
-    texts = loaded.tokenizer.batch_decode(replies, skip_special_tokens=True)
+    texts = [str(text) for text in loaded.tokenizer.batch_decode(replies, skip_special_tokens=True)]
+    said = [_before(settings.stop_strings or (), text) for text in texts]
     return [
-        Reply(str(text), cut_off=len(reply) == settings.max_new_tokens, tokens=len(reply))
-        for text, reply in zip(texts, replies, strict=True)
+        Reply(kept, cut_off=kept == text and len(reply) == settings.max_new_tokens, tokens=len(reply))
+        for kept, text, reply in zip(said, texts, replies, strict=True)
     ]
 
 
@@ -118,17 +124,24 @@ def _until(ends: set[int], row: list[int]) -> list[int]:
     return row[: next((position for position, token in enumerate(row) if token in ends), len(row))]
 
 
+def _before(marks: Sequence[str], text: str) -> str:
+    """The text before the first end mark that is no token of its own."""
+    return text[: min((text.index(mark) for mark in marks if mark in text), default=len(text))]
+
+
 @contextmanager
 def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[Any]:
     """Set the model to plain greedy decoding with the checkpoint's own end tokens, then restore its settings.
 
-    generate() fills unset fields from the model's settings. The penalties and lengths that a checkpoint recommends for
+    A reply also ends where the chat template ends a turn: the files of a fine-tuned model may name only the end of text
+    of its base model. generate() fills unset fields from the model's settings. The penalties and lengths that a checkpoint recommends for
     sampling would change greedy replies, so they are replaced within the context.
     """
     from transformers import GenerationConfig as Settings
 
     recommended = loaded.model.generation_config
-    ends = _end_tokens(recommended.eos_token_id) | _end_tokens(loaded.tokenizer.eos_token_id)
+    of_template = turn_ends(loaded.tokenizer)
+    ends = _end_tokens(recommended.eos_token_id) | _end_tokens(loaded.tokenizer.eos_token_id) | of_template.ids
     pads = (loaded.tokenizer.pad_token_id, recommended.pad_token_id, *sorted(ends), 0)
     settings = Settings(
         max_new_tokens=generation.max_new_tokens,
@@ -136,6 +149,7 @@ def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[Any]:
         eos_token_id=sorted(ends) or None,
         pad_token_id=next(pad for pad in pads if pad is not None),
         use_cache=True,
+        stop_strings=list(of_template.marks) or None,
     )
     loaded.model.generation_config = settings
     try:

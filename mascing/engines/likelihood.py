@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mascing.conversations.chat import render
+from mascing.conversations.chat import Prompt, with_replies
 from mascing.errors import DataError
 from mascing.models.batching import right_padded
 from mascing.models.loading import Loaded
@@ -70,34 +70,29 @@ def reply_batches(
     all its conversations, then the second of all, and so on. Raises DataError if a conversation cannot be rendered.
     """
     rendered = [_rendered(loaded, conversation, replies) for conversation, replies in pairs]
-    rendered.sort(key=lambda item: len(item[0]))
+    rendered.sort(key=lambda given: given[0].prompt[1])
     chunks = [rendered[start : start + batch_size] for start in range(0, len(rendered), batch_size)]
-    return [
-        _batch([(prompt, replies[turn]) for turn in range(len(chunk[0][1])) for prompt, replies in chunk])
-        for chunk in chunks
-    ]
+    return [_batch([given[turn] for turn in range(len(chunk[0])) for given in chunk]) for chunk in chunks]
 
 
 def _is_spread(model: Any) -> bool:
     return len(set(getattr(model, "hf_device_map", {}).values())) > 1
 
 
-def _rendered(
-    loaded: Loaded, conversation: Conversation, replies: Sequence[str]
-) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
-    """Token ids of the prompt, cut at its start if prompt and reply exceed the context, and of each reply."""
-    ids = [tuple(loaded.tokenizer(reply, add_special_tokens=False)["input_ids"]) for reply in replies]
+def _rendered(loaded: Loaded, conversation: Conversation, replies: Sequence[str]) -> list[Prompt]:
+    """The prompt with each reply. All lose as many of the oldest tokens as the longest exceeds the context by."""
+    given = with_replies(loaded.tokenizer, conversation, replies)
     context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
-    room = context - max(map(len, ids)) if context else None
-    return render(loaded.tokenizer, conversation, room).token_ids, ids
+    excess = max(len(prompt.token_ids) for prompt in given) - context if context else 0
+    return [prompt.without_oldest(excess) for prompt in given] if excess > 0 else given
 
 
-def _batch(rows: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> ReplyBatch:
-    spans = [(len(prompt) - 1, len(prompt) + len(reply) - 1) for prompt, reply in rows]
+def _batch(rows: Sequence[Prompt]) -> ReplyBatch:
+    spans = [(row.prompt[1] - 1, len(row.token_ids) - 1) for row in rows]
     before_R = torch.tensor(sorted({position for span in spans for position in range(*span)}))
     first_B1, end_B1 = torch.tensor(spans).T[..., None]
     return ReplyBatch(
-        right_padded([prompt + reply for prompt, reply in rows]),
+        right_padded([row.token_ids for row in rows]),
         before_R,
         (before_R >= first_B1) & (before_R < end_B1),
     )

@@ -45,14 +45,16 @@ def model_name(config: ModelConfig) -> str:
 
 
 @contextmanager
-def local_folder(config: ModelConfig) -> Iterator[Path]:
+def local_folder(config: ModelConfig, weights: bool = True) -> Iterator[Path]:
     """The checkpoint's files as a local folder; a copy fetched from storage is deleted when the block ends.
 
-    Raises ModelError if the folder, the object or the hub id does not exist.
+    Without ``weights`` these are not fetched. Raises ModelError if the folder, the object or the hub id does not exist.
     """
     if _is_url(config.path):
         with TemporaryDirectory(prefix="mascing-model-") as folder:
             for name, data_path, filesystem in _stored_files(config.path):
+                if _is_weights(name) and not weights:
+                    continue
                 target = Path(folder, name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 filesystem.get_file(data_path, str(target))
@@ -60,11 +62,15 @@ def local_folder(config: ModelConfig) -> Iterator[Path]:
     elif _is_folder(config.path):
         yield Path(config.path).expanduser()
     else:
-        yield _hub_snapshot(config)
+        yield _hub_snapshot(config, weights)
 
 
 def _is_url(path: str) -> bool:
     return "://" in path
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith(".safetensors")
 
 
 def _is_folder(path: str) -> bool:
@@ -105,7 +111,7 @@ def _content_digest(path: str) -> str:
     return digest.hexdigest()
 
 
-def _hub_snapshot(config: ModelConfig) -> Path:
+def _hub_snapshot(config: ModelConfig, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     with _hub_errors(config):
@@ -113,7 +119,7 @@ def _hub_snapshot(config: ModelConfig) -> Path:
         folder = snapshot_download(
             config.path,
             revision=config.revision,
-            allow_patterns=list(MODEL_FILES),
+            allow_patterns=[pattern for pattern in MODEL_FILES if weights or not _is_weights(pattern)],
             ignore_patterns=["*/*.safetensors"],
         )
     return Path(folder)

@@ -11,10 +11,11 @@ import torch
 
 from mascing.errors import ModelError
 from mascing.models import deepseek_v1
+from mascing.models.chat_template import configured_template
 from mascing.models.checkpoints import checkpoint_fingerprint, local_folder, one_line
 from mascing.schemas.config import ModelConfig
 
-__all__ = ["Loaded", "checkpoint_fingerprint", "load"]
+__all__ = ["Loaded", "checkpoint_fingerprint", "load", "load_tokenizer"]
 
 # Values of `device` that spread the layers over all devices.
 SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -22,7 +23,10 @@ SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A causal language model in evaluation mode, and its tokenizer, which has a chat template."""
+    """A causal language model in evaluation mode, and its tokenizer.
+
+    The tokenizer has one chat template, in which the options of the configuration are set.
+    """
 
     model: Any
     tokenizer: Any
@@ -33,7 +37,8 @@ def load(config: ModelConfig) -> Loaded:
 
     ``device`` is a torch device, or ``auto`` to spread the layers over all devices (also ``balanced``,
     ``balanced_low_0``, ``sequential``). A quantised checkpoint loads as transformers loads it on that device. Raises a
-    ModelError that says what is wrong with the folder, the hub id or the device.
+    ModelError that says what is wrong with the folder, the hub id or the device, and ConfigError for an option that the
+    chat template does not read.
     """
     _refuse_absent_device(config.device)
     with local_folder(config) as folder:
@@ -42,6 +47,13 @@ def load(config: ModelConfig) -> Loaded:
         _refuse_unloadable_fp8(folder, settings)
         tokenizer = _tokenizer(folder, config)
         return Loaded(_model(folder, settings, config), tokenizer)
+
+
+def load_tokenizer(config: ModelConfig) -> Any:
+    """Load the tokenizer alone, as :func:`load` does and with its errors; no weights are read or fetched."""
+    with local_folder(config, weights=False) as folder:
+        _settings(folder)
+        return _tokenizer(folder, config)
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -93,6 +105,7 @@ def _tokenizer(folder: Path, config: ModelConfig) -> Any:
             f"the tokenizer in {folder} has no chat template: take the instruction-tuned model, or add "
             "chat_template.jinja to the folder"
         )
+    tokenizer.chat_template = configured_template(tokenizer, config.chat_template)
     return tokenizer
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mascing.conversations.chat import Prompt, render, with_reply
+from mascing.conversations.chat import Prompt, render, with_replies
 from mascing.errors import DataError, ModelError
 from mascing.models.batching import length_sorted_batches, right_padded
 from mascing.models.loading import Loaded
@@ -131,8 +131,10 @@ def _prompt(loaded: Loaded, conversation: Conversation, replies: bool) -> Prompt
     if conversation.label is None:
         raise DataError(f"conversation {conversation.id!r} has no label: only labelled conversations make traces")
     context, reply = _context(loaded.model), conversation.own_reply
-    prompt = render(loaded.tokenizer, conversation, context)
-    return with_reply(loaded.tokenizer, prompt, reply, context) if replies and reply else prompt
+    if not replies or not reply:
+        return render(loaded.tokenizer, conversation, context)
+    [prompt] = with_replies(loaded.tokenizer, conversation, [reply])
+    return prompt.fitted(context) if context is not None else prompt
 
 
 def _context(model: Any) -> int | None:

@@ -1,6 +1,6 @@
 """The card beside a published mask: its origin and its measured effect."""
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.result import Baseline, MethodResult, Rate
@@ -10,11 +10,13 @@ class MaskCard(Frozen):
     """Provenance and evidence of one published mask.
 
     ``labels`` is the agreement of the labels with the unsteered model. ``robustness`` is the paired change of each set
-    under each changed condition, keyed by condition, then set.
+    under each changed condition, keyed by condition, then set. ``chat_template`` holds the options of the chat template
+    under which the mask was found: whoever serves the mask sets the same.
     """
 
     model: str
     model_fingerprint: str
+    chat_template: dict[str, JsonValue] = Field(default_factory=dict)
     behaviour: str
     method: str
     selected: dict[str, JsonValue]

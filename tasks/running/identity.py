@@ -6,6 +6,21 @@ from mascing.judges.table import judge_identity
 from mascing.schemas.config import RunConfig
 
 
+def rendered_model_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:
+    """How the model is loaded and how its prompts are rendered; ``checkpoint`` is the fingerprint of its files.
+
+    Every stage that renders conversations or runs the model includes all of it, or has such a stage as its input.
+    """
+    model = config.model
+    return {
+        "checkpoint": checkpoint,
+        "dtype": model.dtype,
+        "trust_remote_code": model.trust_remote_code,  # its own code may make another tokenizer
+        "attn_implementation": model.attn_implementation,
+        "chat_template": model.chat_template,
+    }
+
+
 def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     """The settings that determine replies and verdicts, beside the model, its mask and the conversations.
 
@@ -20,20 +35,10 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def loading_identity(config: RunConfig) -> dict[str, Any]:
-    """The settings beside the checkpoint that determine the loaded model and its tokenizer."""
-    model = config.model
+def generation_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:
+    """The settings that determine replies, beside the mask and the conversations."""
     return {
-        "dtype": model.dtype,
-        "trust_remote_code": model.trust_remote_code,  # its own code may make another tokenizer
-        "attn_implementation": model.attn_implementation,
-    }
-
-
-def generation_identity(config: RunConfig) -> dict[str, Any]:
-    """The settings that determine replies, beside the checkpoint, the mask and the conversations."""
-    return {
-        **loading_identity(config),
+        **rendered_model_identity(config, checkpoint),
         "max_new_tokens": config.generation.max_new_tokens,
         "temperature": config.generation.temperature,
     }

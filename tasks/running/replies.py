@@ -50,8 +50,7 @@ def replies_to(
 def _path(config: RunConfig, checkpoint: str, conversations: Sequence[Conversation], mask: Mask | None) -> str:
     identity = {
         "engine": _ENGINE,
-        "checkpoint": checkpoint,
-        **generation_identity(config),
+        **generation_identity(config, checkpoint),
         "mask": mask.digest if mask is not None else None,
         "conversations": [[row.id, [[turn.role, turn.content] for turn in row.messages]] for row in conversations],
     }

@@ -1,5 +1,6 @@
 """A tiny random OLMoE with a byte-level tokenizer and a chat template, in memory and as an ordinary model folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ CHATML = (
 )
 
 
-def tokenizer(template: str | None = CHATML) -> Any:
-    """One token per byte, so that a character offset is a token offset in ASCII text."""
+def tokenizer(template: str | None = CHATML, added: Sequence[str] = ()) -> Any:
+    """One token per byte, so that a character offset is a token offset in ASCII text; ``added`` are special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocab = {token: number for number, token in enumerate([*SPECIAL, *alphabet])}
+    vocab = {token: number for number, token in enumerate([*SPECIAL, *alphabet, *added])}
     bytes_alone = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     bytes_alone.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bytes_alone.decoder = decoders.ByteLevel()
-    bytes_alone.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    bytes_alone.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in (*SPECIAL, *added)])
     fast: Any = PreTrainedTokenizerFast
     wrapped = fast(tokenizer_object=bytes_alone, pad_token="<pad>", eos_token="<|im_end|>")
     wrapped.chat_template = template

@@ -42,6 +42,7 @@ READ_BY = {
     "model.revision": "label harvest",
     "model.dtype": "label harvest",
     "model.attn_implementation": "label harvest",
+    "model.chat_template": "label harvest publish",
     "model.device": PLACEMENT,
     "model.trust_remote_code": "label harvest",
     "behaviour.name": ALL,
@@ -84,7 +85,9 @@ OWN_JUDGE = PluggedJudge.model_validate(
 )
 OWN_METHOD = "tests.recipes.my_package.searching:MEAN_SHIFT"
 CONFIG = RunConfig(
-    model=ModelConfig(path="org/model", revision="main", attn_implementation="eager"),
+    model=ModelConfig(
+        path="org/model", revision="main", attn_implementation="eager", chat_template={"enable_thinking": False}
+    ),
     behaviour=BehaviourConfig(
         name="policy", conversations="rows.jsonl", target=JUDGE, utility=JUDGE, protected=OWN_JUDGE, truth="truth"
     ),
@@ -138,6 +141,8 @@ def another(value: Any) -> Any:
         return value + 1
     if isinstance(value, tuple | list):
         return value[:-1] if len(value) > 1 else value * 2
+    if isinstance(value, dict):
+        return {**value, "changed": True}
     return f"{value}-changed" if isinstance(value, str) else 3
 
 

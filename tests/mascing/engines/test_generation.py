@@ -1,6 +1,7 @@
 """Replies: equal to a naive greedy loop, whatever the batch, the mask or the checkpoint's sampling settings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -98,6 +99,39 @@ def test_a_reply_stops_at_any_end_token_of_the_checkpoint(loaded: Loaded) -> Non
     replies = texts(loaded, CONVERSATIONS, None, GENERATION)
     assert replies == expected(loaded, [*ends, loaded.tokenizer.eos_token_id])
     assert replies[1] == ""
+
+
+@pytest.mark.parametrize("end", ["<|im_end|>", "<end_of_turn>"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_reply_ends_where_the_template_ends_a_turn(model: Any, end: str, batch: int) -> None:
+    """The files of a fine-tuned model may name only the end of text of its base model.
+
+    `<|im_end|>` is a token of this tokenizer, `<end_of_turn>` thirteen.
+    """
+    model.generation_config.eos_token_id = None
+    tokenizer = olmoe_folder.tokenizer(olmoe_folder.CHATML.replace("<|im_end|>", end))
+    tokenizer.eos_token = "<pad>"
+    said = tokenizer(f"I cannot give it.{end}\n<|im_start|>user\nThanks{end}\n")["input_ids"]
+    with speaking(model, said):
+        [reply, *_] = generate(
+            Loaded(model, tokenizer), CONVERSATIONS[:batch], None, GenerationConfig(max_new_tokens=len(said))
+        )
+    assert (reply.text, reply.cut_off) == ("I cannot give it.", False)
+
+
+@contextmanager
+def speaking(model: Any, said: Sequence[int]) -> Iterator[None]:
+    """The model says these tokens, whatever it is asked."""
+    tokens = iter(said)
+
+    def say(_module: Any, _inputs: Any, logits: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.tensor(next(tokens)), logits.shape[-1]).float().expand_as(logits)
+
+    handle = model.lm_head.register_forward_hook(say)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def test_a_tokenizer_without_padding_token_will_do(loaded: Loaded) -> None:
