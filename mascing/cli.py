@@ -10,6 +10,7 @@ from mascing.commands.audit import audit
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
+from mascing.commands.label import label
 from mascing.commands.mask import mask
 from mascing.commands.plan import plan
 from mascing.commands.rebuild_report import report
@@ -46,6 +47,7 @@ def _options(
 
 app.command()(demo)
 app.command()(run)
+app.command()(label)
 app.command()(plan)
 app.command()(report)
 app.command()(audit)

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -14,6 +15,8 @@ from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
 from mascing.storage.object_storage import Storage
 
+Value = TypeVar("Value")
+
 _STOPPED = 130  # as a shell reports a program that Ctrl-C ended
 
 
@@ -22,37 +25,38 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
 
     ``start`` imports its flow itself and returns where the report is.
     """
-    console, report = _run(start, verbose)
+    console, report = run_shown(start, verbose)
     result = Result.model_validate_json(storage.read("result.json"))
     console.print(_table(result))
-    _say(console, f"result: {storage.locate('result.json')}")
-    _say(console, f"report: {report}")
+    say(console, f"result: {storage.locate('result.json')}")
+    say(console, f"report: {report}")
     if result.lacking:
         *short, remedy = result.lacking
-        _say(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
-        _say(console, f"next: {remedy}")
+        say(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
+        say(console, f"next: {remedy}")
         return
     if result.published is None:
-        _say(console, "next: open the report to see which gate each method missed; no mask was published")
+        say(console, "next: open the report to see which gate each method missed; no mask was published")
         return
-    _say(console, f"published: the mask of {result.published}, as {result.model}/{result.behaviour}@candidate")
+    say(console, f"published: the mask of {result.published}, as {result.model}/{result.behaviour}@candidate")
     command = f"mascing mask show {result.behaviour}@candidate --storage {storage.url}"
-    _say(console, f"next: open the report, or look at the mask: {command}")
+    say(console, f"next: open the report, or look at the mask: {command}")
 
 
 def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     """Run ``start`` under a progress display, and show the curve; ``start`` returns where the page is."""
     from mascing.report.audit_page import conclusion
 
-    console, page = _run(start, verbose)
+    console, page = run_shown(start, verbose)
     audit = Audit.model_validate_json(storage.read("audit.json"))
     console.print(_curve(audit))
-    _say(console, f"audit: {storage.locate('audit.json')}")
-    _say(console, f"page: {page}")
-    _say(console, f"next: open the page; {conclusion(audit)}")
+    say(console, f"audit: {storage.locate('audit.json')}")
+    say(console, f"page: {page}")
+    say(console, f"next: open the page; {conclusion(audit)}")
 
 
-def _run(start: Callable[[], str], verbose: bool) -> tuple[Console, str]:
+def run_shown(start: Callable[[], Value], verbose: bool) -> tuple[Console, Value]:
+    """Run ``start`` under a progress display; returns the console and what ``start`` returned."""
     # Errors reach the user once, from here: at a lower level Prefect logs each with a traceback of its own.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     console = Console()
@@ -70,7 +74,7 @@ def _stoppable(console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say(console, "stopped: finished stages are kept; the same command goes on from there")
+        say(console, "stopped: finished stages are kept; the same command goes on from there")
         raise typer.Exit(_STOPPED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -111,6 +115,7 @@ def _values(rates: Baseline | MethodResult) -> list[str]:
     return [f"{100 * rate.value:.1f}" for rate in (*rates.utility.values(), *rates.protected.values())]
 
 
-def _say(console: Console, line: str) -> None:
+def say(console: Console, line: str) -> None:
+    """Print a line as it is."""
     # Paths stay on one line, so that they can be copied and found.
     console.print(line, soft_wrap=True, highlight=False, markup=False)
