@@ -6,9 +6,16 @@ from mascing.flows.stage_tasks import stage_task
 from mascing.models.checkpoints import pinned
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Labelled
+from mascing.storage.object_storage import Storage
 from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
 from mascing.tasks.running.actors import Pool
+from mascing.tasks.running.stored_labels import Known, known
+
+
+def known_before(config: RunConfig, storage_url: str) -> Known:
+    """The conversations and labels of a run that has not been made, without running a model."""
+    return known(Storage.open(storage_url), config)
 
 
 @flow(name="label", persist_result=False)
