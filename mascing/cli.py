@@ -12,6 +12,7 @@ from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
 from mascing.commands.judge import judge
+from mascing.commands.label import label
 from mascing.commands.mask import mask
 from mascing.commands.outcomes.channels import registry
 from mascing.commands.outcomes.rebuild_report import report, runs
@@ -53,6 +54,7 @@ def _options(
 
 app.command()(demo)
 app.command()(run)
+app.command()(label)
 app.command()(plan)
 app.command()(report)
 app.command()(runs)
