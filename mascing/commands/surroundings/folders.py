@@ -34,8 +34,8 @@ def use_writable_folders(environment: MutableMapping[str, str]) -> None:
         return
     home = _home(environment)
     if not (_within_reach(home) or _can_be_written(home)):
-        environment["HOME"] = str(_private_folder())
-        return
+        home = _private_folder()
+        environment["HOME"] = str(home)
     _move_prefect(environment, home / ".prefect")
     cache = Path(environment.get("XDG_CACHE_HOME") or home / ".cache") / "huggingface"
     if not cache.is_dir():  # a read-only cache is kept for the models in it
