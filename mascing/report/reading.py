@@ -27,7 +27,7 @@ from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import read_source
 
-_SHOWN = ("conversation_id", "group_id", "set", "outcome", "reason")
+_SHOWN = ("conversation_id", "group_id", "set", "outcome", "reason", "thought")
 
 Map = list[list[float]]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mascing.conversations.chat import TODAY
+from mascing.conversations.rendering.template import TODAY
 from tests.tiny_families.families import MAKES, Family
 from tests.tiny_families.questions import Question, all_questions
 
