@@ -21,8 +21,8 @@ from mascing.testbeds.planted.demo_config import demo_config
 def audit(config: RunConfig, storage_url: str) -> str:
     """Measure how the rate of the audited set falls as experts are suppressed; returns the name of its folder."""
     with Pool(config.compute) as pool:
-        prepared = stage_task(prepare)(storage_url, config).manifest
         config = config.model_copy(update={"model": pinned(config.model)})
+        prepared = stage_task(prepare)(storage_url, config).manifest
         labelled = stage_task(label)(storage_url, config, prepared, pool=pool).manifest
         harvested = stage_task(harvest)(storage_url, config, labelled, pool=pool).manifest
         audited = stage_task(audit_stage)(storage_url, config, labelled, harvested, pool=pool).manifest

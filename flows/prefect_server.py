@@ -82,9 +82,7 @@ def _refusal(shown: str, url: str, status: int) -> str:
 
 
 def _no_api(shown: str, url: str) -> str:
-    return (
-        f"there is no Prefect API at {shown}: PREFECT_API_URL ends with /api (http://host:4200/api){_through_proxy(url)}"
-    )
+    return f"there is no Prefect API at {shown}: PREFECT_API_URL ends with /api (http://host:4200/api){_through_proxy(url)}"
 
 
 def _through_proxy(url: str) -> str:

@@ -11,6 +11,8 @@ from mascing.commands.audit import audit
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
+from mascing.commands.judge import judge
+from mascing.commands.label import label
 from mascing.commands.mask import mask
 from mascing.commands.outcomes.channels import registry
 from mascing.commands.outcomes.rebuild_report import report, runs
@@ -52,10 +54,12 @@ def _options(
 
 app.command()(demo)
 app.command()(run)
+app.command()(label)
 app.command()(plan)
 app.command()(report)
 app.command()(runs)
 app.command()(audit)
+app.command()(judge)
 app.add_typer(mask, name="mask")
 app.add_typer(registry, name="registry")
 app.command()(doctor)

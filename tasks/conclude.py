@@ -6,6 +6,8 @@ from importlib import metadata
 
 import yaml
 
+from mascing.evidence.results import baseline_of
+from mascing.evidence.sufficiency import lacking
 from mascing.models.checkpoint_names import named_checkpoint
 from mascing.models.checkpoints import model_name
 from mascing.progress import Event, tell
@@ -13,9 +15,10 @@ from mascing.report import build_index, build_report
 from mascing.report.looks import in_order
 from mascing.runs import registry
 from mascing.runs.finished_run import RunInputs
+from mascing.runs.readers import unsteered_of
 from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.config import RunConfig
-from mascing.schemas.finished import Gated, Harvested, Prepared, Published, RunStages
+from mascing.schemas.finished import RunStages
 from mascing.schemas.result import HeldChannel, Rate, Result
 from mascing.storage.object_storage import Storage
 
@@ -41,15 +44,10 @@ def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Ma
 
 def _folder(config: RunConfig, stages: RunStages) -> RunFolder:
     """The folder of the run; its last stage stands on all others, so that stage's fingerprint is the run's."""
-    *_, publish = _finished(stages)
-    return run_folder(config.behaviour.name, model_name(config.model), publish.fingerprint)
-
-
-def _finished(stages: RunStages) -> tuple[Prepared, Harvested, Gated, Published]:
-    prepare, harvest, gate, publish = stages.prepare, stages.harvest, stages.gate, stages.publish
-    if prepare is None or harvest is None or gate is None or publish is None:
-        raise ValueError("a run has no result before its stages prepare, harvest, gate and publish are finished")
-    return prepare, harvest, gate, publish
+    last = stages.publish or stages.label
+    if last is None:
+        raise ValueError("a run has no folder before its stage label is finished")
+    return run_folder(config.behaviour.name, model_name(config.model), last.fingerprint)
 
 
 def _prefixes(stages: RunStages) -> dict[str, str]:
@@ -60,19 +58,27 @@ def _prefixes(stages: RunStages) -> dict[str, str]:
 
 
 def _result(storage: Storage, config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> Result:
-    prepare, harvest, gate, publish = _finished(stages)
-    checkpoint = named_checkpoint(config.model, harvest.facts.checkpoint)
+    """The result of a run; one that ended after its label stage has no methods, and says why."""
+    if stages.prepare is None or stages.label is None:
+        raise ValueError("a run has no result before its stages prepare and label are finished")
+    labels, gated = stages.label.facts, stages.gate.facts if stages.gate else None
+    published = stages.publish.facts if stages.publish else None
+    checkpoint = named_checkpoint(config.model, labels.checkpoint)
     channel = registry.current(storage, checkpoint, config.behaviour.name)
     return Result(
         model=checkpoint.name,
         checkpoint=checkpoint.label,
         behaviour=config.behaviour.name,
-        splits=prepare.facts.splits,
-        baseline=gate.facts.baseline,
-        methods={name: gate.facts.methods[name] for name in in_order(gate.facts.methods)},
-        published=publish.facts.winner,
-        mask=publish.facts.masks,
+        splits=stages.prepare.facts.splits,
+        baseline=gated.baseline if gated else baseline_of(list(unsteered_of(storage, stages.label, "test").values())),
+        methods={name: gated.methods[name] for name in in_order(gated.methods)} if gated else {},
+        first_on_dev=gated.first_on_dev if gated else None,
+        published=published.winner if published else None,
+        mask=published.masks if published else None,
         channel=HeldChannel(address=channel.address, mask=channel.mask) if channel else None,
+        labels=labels.sets,
+        agreement=labels.agreement,
+        lacking=() if gated else lacking(labels, config),
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
     )

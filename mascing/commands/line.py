@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -15,6 +16,8 @@ from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
 from mascing.storage.object_storage import Storage
 
+Value = TypeVar("Value")
+
 _STOPPED = 130  # as a shell reports a program that Ctrl-C ended
 
 
@@ -24,32 +27,41 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     ``start`` imports its flow itself and returns the name of the run's folder.
     """
     from mascing.runs.finished_run import read_result
-    from mascing.runs.run_folder import RunFolder
+    from mascing.runs.run_folder import INDEX, RunFolder
 
-    console, name = _run(start, verbose)
+    console, name = run_shown(start, verbose)
     folder = RunFolder(name)
     result = read_result(storage, folder)
     console.print(_table(result))
-    _say(console, f"run: {folder.name}")
-    _say(console, f"result: {storage.locate(folder.result)}")
-    _say(console, f"report: {storage.locate(folder.page)}")
+    say(console, f"run: {folder.name}")
+    say(console, f"result: {storage.locate(folder.result)}")
+    say(console, f"report: {storage.locate(folder.page)}")
+    say(console, f"all runs: {storage.locate(INDEX)}")
+    if result.lacking:
+        *short, remedy = result.lacking
+        say(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
+        say(console, f"next: {remedy}")
+        return
+    for line in _ranking(result):
+        say(console, line)
     for line in _publication(result, storage.url):
-        _say(console, line)
+        say(console, line)
 
 
 def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     """Run ``start`` under a progress display, and show the curve; ``start`` returns the name of the audit's folder."""
     from mascing.report.audit_page import conclusion
     from mascing.runs.finished_run import read_audit
-    from mascing.runs.run_folder import RunFolder
+    from mascing.runs.run_folder import INDEX, RunFolder
 
-    console, name = _run(start, verbose)
+    console, name = run_shown(start, verbose)
     folder = RunFolder(name)
     audit = read_audit(storage, folder)
     console.print(_curve(audit))
-    _say(console, f"audit: {storage.locate(folder.audit)}")
-    _say(console, f"page: {storage.locate(folder.page)}")
-    _say(console, f"next: open the page; {conclusion(audit)}")
+    say(console, f"audit: {storage.locate(folder.audit)}")
+    say(console, f"page: {storage.locate(folder.page)}")
+    say(console, f"all runs: {storage.locate(INDEX)}")
+    say(console, f"next: open the page; {conclusion(audit)}")
 
 
 def _publication(result: Result, storage_url: str) -> list[str]:
@@ -72,13 +84,14 @@ def _publication(result: Result, storage_url: str) -> list[str]:
     ]
 
 
-def _run(start: Callable[[], str], verbose: bool) -> tuple[Console, str]:
+def run_shown(start: Callable[[], Value], verbose: bool) -> tuple[Console, Value]:
+    """Run ``start`` under a progress display; returns the console and what ``start`` returned."""
     # Errors reach the user once, from here: at a lower level Prefect logs each with a traceback of its own.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     console = Console()
     with _stoppable(console), shown(console):
         for note in ready():
-            _say(console, note)
+            say(console, note)
         return console, start()
 
 
@@ -92,7 +105,7 @@ def _stoppable(console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say(console, "stopped: finished stages are kept; the same command goes on from there")
+        say(console, "stopped: finished stages are kept; the same command goes on from there")
         raise typer.Exit(_STOPPED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -125,6 +138,25 @@ def _table(result: Result) -> Table:
     return table
 
 
+def _ranking(result: Result) -> Iterator[str]:
+    """Say which method dev ranks first and what keeps it from being published, and which others pass on test."""
+    from mascing.evidence.results import passed_unpublished
+
+    first = result.first_on_dev
+    if first is not None and first != result.published:
+        yield f"first on dev: {first}, the only mask that may be published; on test:"
+        yield from (f"  {reason}" for reason in result.methods[first].reasons if not _passes(reason))
+    if others := passed_unpublished(result):
+        yield (
+            f"passed on test as well: {', '.join(others)}; not published, because test does not choose: to publish "
+            "one, run with it alone, best on new conversations"
+        )
+
+
+def _passes(reason: str) -> bool:
+    return reason.partition(":")[0].endswith(" passes")
+
+
 def _interval(rate: Rate) -> str:
     return f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
@@ -133,6 +165,7 @@ def _values(rates: Baseline | MethodResult) -> list[str]:
     return [f"{100 * rate.value:.1f}" for rate in (*rates.utility.values(), *rates.protected.values())]
 
 
-def _say(console: Console, line: str) -> None:
+def say(console: Console, line: str) -> None:
+    """Print a line as it is."""
     # Paths stay on one line, so that they can be copied and found.
     console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -151,8 +151,8 @@ def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[Any]:
     """Set the model to plain greedy decoding with the checkpoint's own end tokens, then restore its settings.
 
     A reply also ends where the chat template ends a turn: the files of a fine-tuned model may name only the end of text
-    of its base model. generate() fills unset fields from the model's settings. The penalties and lengths that a checkpoint recommends for
-    sampling would change greedy replies, so they are replaced within the context.
+    of its base model. generate() fills unset fields from the model's settings. The penalties and lengths that a
+    checkpoint recommends for sampling would change greedy replies, so they are replaced within the context.
     """
     from transformers import GenerationConfig as Settings
 

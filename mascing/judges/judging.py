@@ -9,6 +9,7 @@ from mascing.judges.judge import Judge
 from mascing.judges.table import make_judge
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.settings.judge_settings import JudgeConfig
 from mascing.schemas.verdict import Verdict
 
 # Verdicts awaited at the same time: enough to keep a judge behind a network busy, few enough not to flood it.
@@ -28,6 +29,11 @@ def judge_all(
         raise DataError(f"{len(conversations)} conversations have {len(replies)} replies: each needs its own")
     judges = {kind: make_judge(getattr(behaviour, kind)) for kind in ("target", "utility", "protected")}
     return asyncio.run(_judge_each(judges, conversations, replies))
+
+
+def judge_by(config: JudgeConfig, conversations: Sequence[Conversation], replies: Sequence[Reply]) -> list[Verdict]:
+    """Judge each reply to a target conversation by one judge, in order; otherwise like ``judge_all``."""
+    return asyncio.run(_judge_each({"target": make_judge(config)}, conversations, replies))
 
 
 async def _judge_each(

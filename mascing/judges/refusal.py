@@ -3,7 +3,7 @@
 from mascing.errors import ConfigError
 from mascing.judges.judge import Judge, scored, unscored
 from mascing.judges.plain_text import plain
-from mascing.judges.refusing import find_refusal
+from mascing.judges.refusals.finding import find_refusal
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judge_settings import RefusalJudge
 from mascing.schemas.verdict import Verdict

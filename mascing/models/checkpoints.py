@@ -27,6 +27,20 @@ def checkpoint_fingerprint(config: ModelConfig) -> str:
     return _hub_commit(config)
 
 
+def rendering_fingerprint(config: ModelConfig) -> str:
+    """Identity of the files that turn conversations into tokens and limit their length: all but the weights.
+
+    It is independent of their location. Raises ModelError if the model does not exist.
+    """
+    digest = hashlib.sha256()
+    with local_folder(config, weights=False) as folder:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            if path.suffix != ".safetensors" and any(path.match(pattern) for pattern in MODEL_FILES):
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
 def pinned(config: ModelConfig) -> ModelConfig:
     """The config with its hub revision resolved to a commit, so that every process loads the same weights.
 
@@ -161,7 +175,10 @@ def _hub_errors(config: ModelConfig) -> Iterator[None]:
     except LocalEntryNotFoundError as error:
         raise ModelError(f"{name} is no folder here, and the hub cannot be reached for it: {error}") from error
     except EntryNotFoundError as error:
-        raise ModelError(f"{name} on the hub has no config.json: it is not a transformers checkpoint") from error
+        raise ModelError(
+            f"{name} on the hub has no config.json: it is no transformers checkpoint; merge an adapter into its base "
+            "model first"
+        ) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(f"{name} cannot be fetched from the hub: {one_line(error)}") from error
 

@@ -5,10 +5,8 @@ from mascing.report.index_page import render_index
 from mascing.report.page import render
 from mascing.report.reading import read_evidence
 from mascing.runs.finished_run import read_audit
-from mascing.runs.run_folder import StoredRun, find_run
+from mascing.runs.run_folder import INDEX, StoredRun, find_run
 from mascing.storage.object_storage import Storage
-
-INDEX = "index.html"
 
 
 def build_report(storage: Storage, name: str | None = None) -> str:

@@ -1,6 +1,8 @@
 """Read a run from storage: `result.json`, `inputs.json`, and the manifests and shards behind them."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from torch import Tensor
@@ -18,6 +20,7 @@ from mascing.runs.readers import (
     selected_of,
     sigma_of,
     truth_from,
+    unsteered_of,
     verdicts_of,
 )
 from mascing.runs.run_folder import RunFolder
@@ -26,8 +29,6 @@ from mascing.schemas.finished import RunStages
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import read_source
-
-_SHOWN = ("conversation_id", "group_id", "set", "outcome", "reason", "thought")
 
 Map = list[list[float]]
 
@@ -40,8 +41,8 @@ def read_evidence(storage: Storage, run: RunFolder) -> Evidence:
     """
     result, inputs = read_result(storage, run), read_inputs(storage, run)
     stages = stages_at(storage, inputs.stages)
-    prepared = stages.prepare
-    conversations = conversations_of(storage, prepared, "test") if prepared else []
+    prepared, labelled = stages.prepare, stages.label
+    conversations = conversations_of(storage, labelled, "test") if labelled else []
     return Evidence(
         result=result,
         config=inputs.run_config,
@@ -51,6 +52,7 @@ def read_evidence(storage: Storage, run: RunFolder) -> Evidence:
         attribution=_attribution(storage, stages),
         conversations={conversation.id: conversation for conversation in conversations},
         replies=_replies(storage, stages),
+        unsteered=_unsteered(storage, stages),
         quarantined=quarantined_of(storage, prepared) if prepared else {},
         card=_card(storage, stages),
     )
@@ -104,12 +106,20 @@ def _replies(storage: Storage, stages: RunStages) -> dict[str, dict[str, Reply]]
     if stages.evaluate is None:
         return {}
     return {
-        method: {
-            row["conversation_id"]: Reply(text=row["reply"], **{name: row[name] for name in _SHOWN})
-            for row in verdicts.to_pylist()
-        }
+        method: {row["conversation_id"]: _reply(row) for row in verdicts.to_pylist()}
         for method, verdicts in verdicts_of(storage, stages.evaluate).items()
     }
+
+
+def _unsteered(storage: Storage, stages: RunStages) -> dict[str, Reply]:
+    if stages.label is None:
+        return {}
+    return {name: _reply(row) for name, row in unsteered_of(storage, stages.label, "test").items()}
+
+
+def _reply(row: Mapping[str, Any]) -> Reply:
+    shown = {field.name: row[field.name] for field in fields(Reply) if field.name != "text"}
+    return Reply(text=row["reply"], **shown)
 
 
 def _card(storage: Storage, stages: RunStages) -> dict[str, Any]:

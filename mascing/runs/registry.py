@@ -5,6 +5,7 @@ same weights at another place or under another name have the same channel.
 """
 
 import re
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 
@@ -29,17 +30,22 @@ def publish(
     ``mask_prefix`` is the prefix of the mask's manifest. Concurrent publications are serialised, and the history keeps
     all of them. Raises StorageError if no mask is committed there.
     """
-    return _moved(
-        storage,
-        Channel(
-            model=checkpoint.name,
-            checkpoint=_folder(storage, checkpoint),
-            fingerprint=checkpoint.fingerprint,
-            behaviour=behaviour,
-            channel=channel,
-            mask=mask_prefix,
-        ),
-    )
+    while True:
+        home = _folder(storage, checkpoint)
+        moved = _moved(
+            storage,
+            Channel(
+                model=checkpoint.name,
+                checkpoint=home,
+                fingerprint=checkpoint.fingerprint,
+                behaviour=behaviour,
+                channel=channel,
+                mask=mask_prefix,
+            ),
+        )
+        # Two first publications at once may have named the same weights differently; the first in order is kept.
+        if _folder(storage, checkpoint) == home:
+            return moved
 
 
 def promote(storage: Storage, source: Channel, channel: str) -> Channel:
@@ -71,13 +77,14 @@ def current(storage: Storage, checkpoint: NamedCheckpoint, behaviour: str, chann
 
 def channels(storage: Storage) -> list[Channel]:
     """Return all channels, sorted by address; files under `registry/` that are none are left aside."""
-    found = []
-    for path in storage.list("registry"):
+    found, paths = [], storage.list("registry")
+    homes = _homes(paths).values()
+    for path in paths:
         try:
             channel = _decode(storage, path, storage.read(path))
         except (StorageError, FileNotFoundError):
             continue
-        if path == _path(channel.checkpoint, channel.behaviour, channel.channel):
+        if channel.checkpoint in homes and path == _path(channel.checkpoint, channel.behaviour, channel.channel):
             found.append(channel)
     return sorted(found, key=lambda channel: channel.address)
 
@@ -115,9 +122,13 @@ def _decode(storage: Storage, path: str, data: bytes) -> Channel:
 
 def _folder(storage: Storage, checkpoint: NamedCheckpoint) -> str:
     """The folder of a checkpoint's channels: that of its first publication, under whichever name that was."""
-    ending = f"-{checkpoint.digest}"
-    folders = {path.split("/")[1] for path in storage.list("registry") if path.count("/") == 3}
-    return min((folder for folder in folders if folder.endswith(ending)), default=checkpoint.label)
+    return _homes(storage.list("registry")).get(checkpoint.digest, checkpoint.label)
+
+
+def _homes(paths: Iterable[str]) -> dict[str, str]:
+    """The folder of each checkpoint that has channels, by its digest."""
+    folders = sorted({path.split("/")[1] for path in paths if path.count("/") == 3}, reverse=True)
+    return {folder.rpartition("-")[2]: folder for folder in folders}
 
 
 def _path(checkpoint: str, behaviour: str, channel: str) -> str:

@@ -9,6 +9,8 @@ from mascing.models.checkpoint_names import flat_name
 from mascing.storage.object_storage import Storage
 
 RUNS = "runs"
+INDEX = "index.html"
+"""The page at the root that lists all runs."""
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def write_run(
 ) -> Result:
     """Write a run under ``storage``; ``replies`` sets the reply and verdict of (method, conversation id).
 
-    The gradient mask is published unless its uplift is below ``min_uplift``.
+    The last of ``methods`` is first on dev. The gradient mask passes unless its uplift is below ``min_uplift``.
     """
     on = [*methods, "random"]
     conversations = made_up_conversations()
@@ -162,7 +162,8 @@ def _result(on: list[str], verdicts: Mapping[str, list[Row]], truth: bool, confi
         splits=SplitSizes(train=190, dev=76, test=sum(SETS.values())),
         baseline=baseline_of(verdicts["baseline"]),
         methods=methods,
-        published=winner(methods, dict.fromkeys(methods, 1)),
+        first_on_dev=on[-2],
+        published=winner(methods, on[-2]),
         timings={stage: 3.5 for stage in ("prepare", "harvest", "train", "optimise", "select", "evaluate")},
         versions={"mascing": "0.1.0", "torch": "2.13.0"},
     )
@@ -269,6 +270,7 @@ def _gate_facts(verdicts: Mapping[str, list[Row]], result: Result) -> GateFacts:
     return GateFacts(
         baseline=result.baseline,
         methods=result.methods,
+        first_on_dev=result.first_on_dev,
         winner=result.published,
         labels=None,
         comparisons=tuple(comparisons(verdicts, "baseline")),

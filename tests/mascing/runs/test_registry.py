@@ -75,6 +75,15 @@ def test_the_same_weights_under_another_name_have_the_same_channel(storage: Stor
     assert [channel.mask for channel in channels(storage)] == [second]
 
 
+def test_two_first_publications_of_the_same_weights_at_once_have_one_channel(storage: Storage) -> None:
+    prefixes = [mask(storage, f"mask-{n}") for n in range(4)]
+    models = [NamedCheckpoint(f"name-{n}", M.fingerprint) for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: publish(storage, models[n], "policy", prefixes[n]), range(4)))
+    [channel] = channels(storage)
+    assert all(current(storage, model, "policy") == channel for model in models)
+
+
 def test_a_mask_that_was_not_committed_is_not_published(storage: Storage) -> None:
     output = StageOutput(storage, MaskStored, "half", "0" * 16)
     output.put("mask.safetensors", b"x", rows=1)
