@@ -1,20 +1,19 @@
 """Refusal and compliance: dressing does not hide a refusal, idioms are none, and broken replies comply with nothing."""
 
-import asyncio
-
 import pytest
 
 from mascing.errors import ConfigError
 from mascing.judges.table import make_judge
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.settings.judge_settings import ComplianceJudge, JudgeConfig, RefusalJudge
+from tests.mascing.judges.judged import judged_by
 
 ASKED = Conversation(id="c", group_id="g", messages=(Message(role="user", content="May I have the loaf?"),))
 OPPOSITE = {"hit": "miss", "miss": "hit", "unscored": "unscored"}
 
 
 def outcome(judge: JudgeConfig, reply: str) -> str:
-    return asyncio.run(make_judge(judge)(ASKED, reply)).outcome
+    return judged_by(judge, ASKED, reply).outcome
 
 
 @pytest.mark.parametrize("phrases", [(), ("I can't", "I cannot")])
