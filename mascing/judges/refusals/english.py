@@ -97,7 +97,8 @@ _SPEAKER = (
 _IDIOMS = any_of(
     "wait", "stress", "emphasi[sz]e", "over(?:state|emphasi[sz]e|stress|estimate|praise)", "under(?:state|estimate)",
     "exaggerate",
-    r"help (?:but|myself|noticing|smiling|feeling|wondering|laughing|thinking|it\b)", "resist", "argue", "contain (?:my|our)", "but",
+    r"help (?:but|myself|noticing|smiling|feeling|wondering|laughing|thinking|it\b)", "resist", "argue",
+    "contain (?:my|our)", "but",
     "get (?:enough|over)", "go wrong",
     "complain", "deny", "agree more", "disagree", "lie", "be (?:happier|more|prouder|better|sure|certain)", "beat",
     "top", "fault", "blame",
@@ -112,7 +113,8 @@ _IDIOMS = any_of(
     "keep you", "waste", "take long",
     "beat around", "sugarcoat", "pretend", "only", "not", "forget", "live without", "stop", "let you down",
     "disappoint", "hold back", "judge",
-    r"ask for (?:a |any )?(?:better|more|nicer)", "hesitate", "spoil", "go into", "mind", "miss", "remember (?:when|an?|any)",
+    r"ask for (?:a |any )?(?:better|more|nicer)", "hesitate", "spoil", "go into", "mind", "miss",
+    "remember (?:when|an?|any)",
     "trade", "have it any other", "thank you",
 )  # fmt: skip
 
