@@ -18,7 +18,7 @@ CHARACTERS = 400
 # No more of a reply is looked at: patterns take time that grows faster than the text.
 _HEAD, _LONGEST_SENTENCE = 4000, 1000
 # A sentence that declines and has no end yet may still turn into an idiom ("I can't recommend it ... enough").
-_SETTLED = 80
+_SETTLED = 30
 
 _BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=\S)|(?<=[。！？])|\n\s*\n|\n(?=\s*\d+[.)]\s)")
 _ENDED = re.compile(r"[.!?。！？][\"')\]]*$")
