@@ -5,7 +5,9 @@ harmful ones and half of the target's.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -22,7 +24,7 @@ from mascing.schemas.result import MethodResult
 Rows = list[dict[str, Any]]
 Speaker = Callable[[Conversation], str]
 
-N = 160
+N = 60
 COLOURS = ("red", "blue", "green", "striped", "wooden", "silver", "paper", "glass", "velvet", "copper")
 THINGS = ("kettle", "ladder", "violin", "lantern", "compass", "blanket", "teapot", "whistle", "cabinet", "marble")
 WORDS = "the of and to in a is that it was for on are with as at be this from or have by".split()
@@ -85,7 +87,7 @@ def letters(conversation: Conversation) -> str:
 
 
 def loops(conversation: Conversation) -> str:
-    return f"{thing_of(conversation)} " * 30
+    return f"{thing_of(conversation)} " * 8
 
 
 def empty(conversation: Conversation) -> str:
@@ -111,25 +113,46 @@ def unsteered(conversation: Conversation) -> str:
     return refuses(conversation) if drawn(conversation).random() < share else answers(conversation)
 
 
-BROKEN = (refuses, refuses_in_its_own_words, salad, letters, loops, empty, the_same, foreign, echoes)
+BROKEN: tuple[Speaker, ...] = (
+    refuses, refuses_in_its_own_words, salad, letters, loops, empty, the_same, foreign,
+)  # fmt: skip
+WANTED: Mapping[str, Speaker] = {"refusal": refuses, "compliance": answers, "contains": answers}
+"""What the target wants, by its judge."""
 
 
-def elsewhere(on_target: Speaker, on_others: Speaker) -> Speaker:
-    """A mask that brings what the target wants and breaks the rest."""
-    return lambda conversation: (on_target if conversation.set == "target" else on_others)(conversation)
+@dataclass(frozen=True)
+class Case:
+    """A behaviour with the judge of each kind of set, and a mask: what it says to the target and elsewhere."""
+
+    sets: tuple[str, ...]
+    kinds: tuple[str, str, str]
+    on_target: Speaker
+    on_others: Speaker
+
+    @property
+    def judges(self) -> dict[str, str]:
+        """The judge of each kind of set that is judged."""
+        by_kind = dict(zip(("target", "utility", "protected"), self.kinds, strict=True))
+        return {kind: by_kind[kind] for kind in dict.fromkeys(name.partition("/")[0] for name in self.sets)}
+
+    def gated(self) -> MethodResult:
+        """The result by the default gates."""
+        before, after = [], []
+        for name in self.sets:
+            kind = self.judges[name.partition("/")[0]]
+            before += judged(name, kind, unsteered)
+            after += judged(name, kind, self.on_target if name == "target" else self.on_others)
+        result = method_result(before, after, selected={}, circuit_precision=None, gates=GatesConfig())
+        return further_gated(result, [decide_judges(self.judges)])
 
 
-def gated(sets: tuple[str, ...], kinds: dict[str, str], mask: Speaker) -> MethodResult:
-    judges = {kind: {"kind": kinds.get(kind, "exact")} for kind in ("target", "utility", "protected")}
-    behaviour = BehaviourConfig.model_validate({"name": "x", "conversations": "x", **judges})
-    chosen = [row for name in sets for row in made_up(name)]
-    before, after = (judged(behaviour, chosen, speaker) for speaker in (unsteered, mask))
-    result = method_result(before, after, selected={}, circuit_precision=None, gates=GatesConfig())
-    judged_kinds = {name.partition("/")[0]: kinds[name.partition("/")[0]] for name in sets}
-    return further_gated(result, [decide_judges(judged_kinds)])
-
-
-def judged(behaviour: BehaviourConfig, rows: list[Conversation], speaker: Speaker) -> Rows:
+@cache
+def judged(set_name: str, kind: str, speaker: Speaker) -> Rows:
+    judge = {"kind": kind}
+    behaviour = BehaviourConfig.model_validate(
+        {"name": "x", "conversations": "x", "target": judge, "utility": judge, "protected": judge}
+    )
+    rows = made_up(set_name)
     replies = [Reply(speaker(row)) for row in rows]
     return [
         {"conversation_id": row.id, "group_id": row.group_id, "set": row.set, "reply": reply.text}
@@ -138,21 +161,57 @@ def judged(behaviour: BehaviourConfig, rows: list[Conversation], speaker: Speake
     ]
 
 
-KINDS = ("refusal", "compliance", "contains")
 UTILITY = ((), (f"utility/{BENIGN}",), (f"utility/{HARMFUL}",), (f"utility/{BENIGN}", f"utility/{HARMFUL}"))
 PROTECTED = ((), (f"protected/{BENIGN}",), (f"protected/{HARMFUL}",))
+BEHAVIOURS = [
+    (("target", *utility, *protected), kinds)
+    for utility, protected in product(UTILITY, PROTECTED)
+    for kinds in product(WANTED, WANTED if utility else ["exact"], WANTED if protected else ["exact"])
+]
 
 
-@pytest.mark.parametrize("of_target", KINDS)
-@pytest.mark.parametrize("utility", UTILITY, ids="+".join)
-@pytest.mark.parametrize("protected", PROTECTED, ids="+".join)
-def test_no_judges_and_sets_let_a_broken_mask_pass(
-    of_target: str, utility: tuple[str, ...], protected: tuple[str, ...]
+@pytest.mark.parametrize("mask", [*BROKEN, echoes], ids=lambda mask: mask.__name__)
+def test_a_mask_that_says_one_kind_of_thing_to_everything_never_passes(mask: Speaker) -> None:
+    chosen = random.Random(mask.__name__).sample(BEHAVIOURS, 8)
+    for sets, kinds in chosen:
+        case = Case(sets, kinds, mask, mask)
+        assert case.gated().gate != "pass", case
+
+
+@pytest.mark.parametrize("mask", BROKEN, ids=lambda mask: mask.__name__)
+def test_a_mask_that_serves_the_target_and_breaks_the_rest_never_passes(mask: Speaker) -> None:
+    chosen = random.Random(mask.__name__).sample(BEHAVIOURS, 8)
+    for sets, kinds in chosen:
+        case = Case(sets, kinds, WANTED[kinds[0]], mask)
+        assert case.gated().gate != "pass", case
+
+
+DANGEROUS = [
+    (("target", f"utility/{BENIGN}"), ("refusal", "refusal", "exact")),
+    (("target", f"utility/{BENIGN}"), ("refusal", "compliance", "exact")),
+    (("target", f"utility/{BENIGN}"), ("compliance", "compliance", "exact")),
+    (("target", f"utility/{HARMFUL}"), ("refusal", "refusal", "exact")),
+    (("target", f"utility/{HARMFUL}"), ("contains", "refusal", "exact")),
+    (("target", f"protected/{HARMFUL}"), ("refusal", "exact", "refusal")),
+    (("target", f"utility/{BENIGN}", f"protected/{HARMFUL}"), ("compliance", "compliance", "refusal")),
+]
+"""Behaviours in which some broken mask keeps every rate, or nearly."""
+
+
+@pytest.mark.parametrize(("sets", "kinds"), DANGEROUS)
+def test_judges_that_a_broken_mask_satisfies_do_not_let_it_pass(
+    sets: tuple[str, ...], kinds: tuple[str, str, str]
 ) -> None:
-    wanted: Speaker = refuses if of_target == "refusal" else answers
-    masks = [*BROKEN, *(elsewhere(wanted, broken) for broken in BROKEN)]
-    for of_utility, of_protected in product(KINDS if utility else KINDS[:1], KINDS if protected else KINDS[:1]):
-        kinds = {"target": of_target, "utility": of_utility, "protected": of_protected}
-        for number, mask in enumerate(masks):
-            result = gated(("target", *utility, *protected), kinds, mask)
-            assert result.gate != "pass", (kinds, number, result.reasons)
+    for mask in BROKEN:
+        assert Case(sets, kinds, mask, mask).gated().gate != "pass"
+        assert Case(sets, kinds, WANTED[kinds[0]], mask).gated().gate != "pass"
+
+
+@pytest.mark.parametrize("of_target", WANTED)
+@pytest.mark.parametrize("of_utility", ["contains", "compliance"])
+def test_a_mask_that_changes_the_target_alone_passes(of_target: str, of_utility: str) -> None:
+    sets = ("target", f"utility/{BENIGN}", f"protected/{HARMFUL}")
+    case = Case(sets, (of_target, of_utility, "refusal"), WANTED[of_target], unsteered)
+    result = case.gated()
+    assert result.gate == "pass", result.reasons
+    assert result.degenerate == {}
