@@ -37,12 +37,26 @@ class MatchedCounts(Frozen):
         return self.positive + self.negative - 2 * self.pairs
 
 
+class GivenReplies(Frozen):
+    """How a judge reads the `wanted` or `unwanted` replies that the file gives for one kind of set.
+
+    ``misread`` counts the verdicts that are not what the file claims; ``example`` shows one of them.
+    """
+
+    kind: str
+    field: Literal["wanted", "unwanted"]
+    total: int
+    misread: int
+    example: str
+
+
 class PrepareFacts(Facts):
-    """Conversations by split, then by set."""
+    """Conversations by split, then by set, and how the judges read the replies that the file gives."""
 
     version: Literal[1] = 1
     splits: SplitSizes
     sets: dict[Split, dict[str, int]]
+    given: tuple[GivenReplies, ...] = ()
 
 
 class ContrastCounts(Frozen):

@@ -96,13 +96,24 @@ class MethodResult(Frozen):
     reasons: tuple[str, ...]
 
 
+class HeldChannel(Frozen):
+    """What a channel held when the run ended: its address, and the prefix of the mask."""
+
+    address: str
+    mask: str
+
+
 class Result(Frozen):
     """The whole of `result.json`.
 
+    ``checkpoint`` is the model's name with the start of its content's digest. ``published`` is the method whose mask
+    this run published and ``mask`` its prefix. ``channel`` is what the channel of this model and behaviour held when
+    the run ended, which another run may have moved; None if nothing was ever published there.
     ``first_on_dev`` is the method that the dev split ranks first: the only one that may be ``published``.
     """
 
     model: str
+    checkpoint: str
     behaviour: str
     splits: SplitSizes
     baseline: Baseline
@@ -116,5 +127,7 @@ class Result(Frozen):
     lacking: tuple[str, ...] = Field(
         default=(), description="why there was not enough to learn from; empty if methods were run"
     )
+    mask: str | None = None
+    channel: HeldChannel | None = None
     timings: dict[str, float]
     versions: dict[str, str]

@@ -50,12 +50,17 @@ def label(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool
     brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
     finished = run_stage(
         storage,
-        recipe(config, checkpoint, Part(prepared, fingerprint(brought))),
+        recipe(config, checkpoint, part_of(prepared, brought)),
         lambda output: _label(output, Unsteered(pool, storage, config, checkpoint), brought),
     )
     conversations = sum(map(len, brought.values()))
     refuse_many(storage, finished.manifest, config.max_quarantined, conversations)
     return finished
+
+
+def part_of(prepared: Prepared, brought: Mapping[Split, Sequence[Conversation]]) -> Part:
+    """The part of the prepare stage that this stage reads: the conversations of all splits."""
+    return Part(prepared, fingerprint(brought))
 
 
 def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Labelled]:

@@ -35,7 +35,7 @@ def headline(result: Result, changes: Mapping[str, Mapping[str, Rate]]) -> Headl
     return Headline(
         passed=result.published is not None,
         verdict=_verdict(result),
-        sentence="" if method is None else _sentence(method, result),
+        sentence=". ".join(result.lacking) if method is None else _sentence(method, result),
         tiles=() if method is None else _tiles(method, result, changes.get(method, {})),
         warnings=tuple(_warnings(result)),
     )
@@ -53,6 +53,8 @@ def shown_method(result: Result) -> str | None:
 
 
 def _verdict(result: Result) -> str:
+    if result.lacking:
+        return "No mask was searched for: there is not enough to learn from."
     others, first = passed_unpublished(result), result.first_on_dev
     if result.published is not None:
         also = f" ({_listed(others)} passed as well)" if others else ""
