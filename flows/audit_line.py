@@ -19,14 +19,14 @@ from mascing.testbeds.planted.demo_config import demo_config
 
 @flow(name="audit", persist_result=False)
 def audit(config: RunConfig, storage_url: str) -> str:
-    """Measure how the rate of the audited set falls as experts are suppressed; returns the location of the page."""
+    """Measure how the rate of the audited set falls as experts are suppressed; returns the name of its folder."""
     with Pool(config.compute) as pool:
-        prepared = stage_task(prepare)(storage_url, config).manifest
         config = config.model_copy(update={"model": pinned(config.model)})
+        prepared = stage_task(prepare)(storage_url, config).manifest
         labelled = stage_task(label)(storage_url, config, prepared, pool=pool).manifest
         harvested = stage_task(harvest)(storage_url, config, labelled, pool=pool).manifest
         audited = stage_task(audit_stage)(storage_url, config, labelled, harvested, pool=pool).manifest
-    return str(_page(storage_url, audited))
+    return str(_conclude(storage_url, audited))
 
 
 @flow(name="audit-testbed", persist_result=False)
@@ -38,5 +38,5 @@ def audit_testbed(behaviour: str, seed: int, storage_url: str) -> str:
 
 
 @task(name="audit-page", **ONCE)
-def _page(storage_url: str, audited: Audited) -> str:
-    return write_audit(Storage.open(storage_url), audited)
+def _conclude(storage_url: str, audited: Audited) -> str:
+    return write_audit(Storage.open(storage_url), audited).name

@@ -22,6 +22,6 @@ def known_before(config: RunConfig, storage_url: str) -> Known:
 def label_line(config: RunConfig, storage_url: str) -> Labelled:
     """Let the unsteered model reply to the conversations and label them; returns the finished stage."""
     with Pool(config.compute) as pool:
-        prepared = stage_task(prepare)(storage_url, config).manifest
         config = config.model_copy(update={"model": pinned(config.model)})
+        prepared = stage_task(prepare)(storage_url, config).manifest
         return stage_task(label)(storage_url, config, prepared, pool=pool).manifest

@@ -4,6 +4,7 @@ This module defines order, retries and artifacts; `tasks` defines what a stage d
 any machine that can read the storage URL can resume a run.
 """
 
+import re
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from mascing.evidence.sufficiency import lacking
 from mascing.flows.stage_tasks import ONCE, stage_task
 from mascing.models.checkpoints import pinned
+from mascing.runs.finished_run import read_result
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages, TestbedBuilt
 from mascing.schemas.manifest import Manifest
@@ -36,7 +38,7 @@ M = TypeVar("M", bound=Manifest)
 
 @flow(name="reconfigure", persist_result=False)
 def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBuilt] | None = None) -> str:
-    """Make, test and publish masks as ``config`` says; returns the location of the report.
+    """Make, test and publish masks as ``config`` says; returns the name of the run's folder.
 
     A run whose labels leave too little to learn from ends after the label stage, with a report that says so.
     ``testbed`` is the stage that made the model, or None if no stage made it.
@@ -49,8 +51,8 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBu
         return finished.manifest
 
     with Pool(config.compute) as pool:
-        prepared = timed(stage_task(prepare)(storage_url, config))
         config = config.model_copy(update={"model": pinned(config.model)})
+        prepared = timed(stage_task(prepare)(storage_url, config))
         labelled = timed(stage_task(label)(storage_url, config, prepared, pool=pool))
         if lacking(labelled.facts, config):
             stages = RunStages(testbed=made, prepare=prepared, label=labelled)
@@ -82,8 +84,10 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBu
 @task(name="report", **ONCE)
 def _report(storage_url: str, config: RunConfig, stages: RunStages, seconds: dict[str, float]) -> str:
     storage = Storage.open(storage_url)
-    page = conclude(storage, config, stages, seconds)
-    name = config.behaviour.name
-    create_markdown_artifact(results_table(storage), key=f"results-{name}", description="test split, 95% intervals")
-    create_link_artifact(page if "://" in page else Path(page).as_uri(), key=f"report-{name}", link_text="report")
-    return page
+    folder = conclude(storage, config, stages, seconds)
+    page, table = storage.locate(folder.page), results_table(read_result(storage, folder))
+    # Each run has artifacts of its own: keys with the behaviour alone would mix the runs of several models.
+    key = re.sub(r"[^a-z0-9]+", "-", folder.name.lower())
+    create_markdown_artifact(table, key=f"results-{key}", description="test split, 95% intervals")
+    create_link_artifact(page if "://" in page else Path(page).as_uri(), key=f"report-{key}", link_text="report")
+    return folder.name

@@ -136,6 +136,19 @@ class GatesConfig(Frozen):
         le=1,
         description="minimum for the lower bound of the kappa of labels and unsteered replies; -1 accepts any",
     )
+    min_baseline: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="minimum for the lower bound of the unsteered rate of a utility or protected set; a lower rate "
+        "leaves the set undecided",
+    )
+    max_degenerate: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="maximum for the upper bound of the increase of degenerate replies, over all sets",
+    )
 
 
 class RobustnessConfig(Frozen):

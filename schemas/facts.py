@@ -37,12 +37,26 @@ class MatchedCounts(Frozen):
         return self.positive + self.negative - 2 * self.pairs
 
 
+class GivenReplies(Frozen):
+    """How a judge reads the `wanted` or `unwanted` replies that the file gives for one kind of set.
+
+    ``misread`` counts the verdicts that are not what the file claims; ``example`` shows one of them.
+    """
+
+    kind: str
+    field: Literal["wanted", "unwanted"]
+    total: int
+    misread: int
+    example: str
+
+
 class PrepareFacts(Facts):
-    """Conversations by split, then by set."""
+    """Conversations by split, then by set, and how the judges read the replies that the file gives."""
 
     version: Literal[1] = 1
     splits: SplitSizes
     sets: dict[Split, dict[str, int]]
+    given: tuple[GivenReplies, ...] = ()
 
 
 class ContrastCounts(Frozen):
@@ -169,13 +183,17 @@ class SelectionCost(Frozen):
 
 
 class SelectFacts(Facts):
-    """The race on dev: ``picked`` is the number of each method's pick among its own cells."""
+    """The race on dev: ``picked`` is the number of each method's pick among its own cells.
+
+    ``order`` ranks the methods by their picks on dev, the best first.
+    """
 
     version: Literal[1] = 1
     baseline: DevRates
     cells: tuple[DevCell, ...]
     picked: dict[str, int]
     sparsified: dict[str, PrunedPick]
+    order: tuple[str, ...]
     cost: SelectionCost
 
 
@@ -198,6 +216,7 @@ class RobustnessFacts(Facts):
 class GateFacts(Facts):
     """Results and decisions on the test split.
 
+    ``first_on_dev`` is the method that the dev split ranks first, ``winner`` the same if it passes and otherwise None.
     ``labels`` is the agreement of labels with the unsteered model. ``robustness`` is the paired change by method,
     condition and set.
     """
@@ -205,6 +224,7 @@ class GateFacts(Facts):
     version: Literal[1] = 1
     baseline: Baseline
     methods: dict[str, MethodResult]
+    first_on_dev: str | None
     winner: str | None
     labels: Rate | None
     comparisons: tuple[Comparison, ...]

@@ -38,6 +38,7 @@ REPLIES = pa.schema(
         pa.field("thought", pa.string()),
         pa.field("cut_off", pa.bool_(), nullable=False),
         pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("in_thought", pa.bool_(), nullable=False),
     ]
 )
 

@@ -1,4 +1,4 @@
-"""The prepare stage reads the conversations, quarantines unusable rows and splits by group."""
+"""The prepare stage reads the conversations, sets aside those that the model and the judges cannot use, and splits."""
 
 from collections import Counter
 
@@ -11,6 +11,8 @@ from mascing.conversations.json_lines import (
 )
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
+from mascing.judges.given_replies import given_replies, refuse_misread
+from mascing.models.checkpoints import rendering_fingerprint
 from mascing.runs.files import conversations_file
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -23,7 +25,10 @@ from mascing.storage import parquet
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_source
+from mascing.tasks.running.identity import judged_replies_identity
+from mascing.tasks.running.isolation import refuse_many
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
+from mascing.tasks.running.usable import usable
 
 Splits = dict[Split, list[Conversation]]
 
@@ -31,15 +36,28 @@ Splits = dict[Split, list[Conversation]]
 def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     """Write ``conversations-{train,dev,test}.parquet`` and ``quarantine.parquet``.
 
-    Raises DataError if the file cannot be read or a split has no target conversation.
+    Raises:
+        DataError: if the file cannot be read, if too many of its rows cannot be used, if a judge does not read the
+            replies that the file gives as what they are said to be, or if a split has no target conversation.
     """
     source = read_source(config.behaviour.conversations)
-    return run_stage(storage, recipe(config, source), lambda output: _prepare(output, config, source))
+    rendering = rendering_fingerprint(config.model)
+    finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, source))
+    refuse_many(storage, finished.manifest, config.max_quarantined)
+    refuse_misread(finished.manifest.facts.given, config.max_quarantined)
+    return finished
 
 
-def recipe(config: RunConfig, source: Source) -> Recipe[Prepared]:
-    """The recipe that identifies the prepared conversations."""
+def recipe(config: RunConfig, rendering: str, source: Source) -> Recipe[Prepared]:
+    """The recipe that identifies the prepared conversations.
+
+    ``rendering`` is the fingerprint of the files of the model that render conversations.
+    """
     identity = {
+        "rendering": rendering,
+        "chat_template": config.model.chat_template,
+        "trust_remote_code": config.model.trust_remote_code,  # its own code may make another tokenizer
+        **judged_replies_identity(config),
         "conversations": source.sha256,
         "columns": CONVERSATIONS.names,
         "max_characters": config.behaviour.max_characters,
@@ -49,7 +67,10 @@ def recipe(config: RunConfig, source: Source) -> Recipe[Prepared]:
 
 
 def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
-    conversations, quarantined = parse_conversations(decode_lines(source.data), config.behaviour.max_characters)
+    read, unreadable = parse_conversations(decode_lines(source.data), config.behaviour.max_characters)
+    conversations, unusable = usable(read, config)
+    quarantined = [*unreadable, *unusable]
+    given = given_replies(config.behaviour, conversations)
     splits = _split(conversations, config)
     shards = [
         output.put(conversations_file(split), parquet.to_bytes(to_table(rows)), len(rows))
@@ -59,6 +80,7 @@ def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -
     facts = PrepareFacts(
         splits=SplitSizes(**{split: len(rows) for split, rows in splits.items()}),
         sets={split: _set_sizes(rows) for split, rows in splits.items()},
+        given=given,
     )
     return Body(shards, facts, rows_in=len(conversations) + len(quarantined), rows_quarantined=len(quarantined))
 

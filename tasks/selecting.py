@@ -22,6 +22,7 @@ from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import DevCell, DevRates, PrunedPick, SelectFacts, SelectionCost
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Selected
 from mascing.selection.racing import Cell, Race, Rows, blocks_of, race
+from mascing.selection.ranking import ranked
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
@@ -123,6 +124,7 @@ def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
         cells=_cells(contest.candidates, foretold, raced),
         picked={method: _places(contest.candidates)[cell] for method, cell in raced.picked.items()},
         sparsified=dict(pruning.facts),
+        order=tuple(_order(baseline, pruning.picks, contest.config)),
         cost=cost,
     )
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
@@ -140,6 +142,13 @@ def _pruned(contest: _Contest, raced: Race, baseline: Rows) -> _Pruned:
     if not contest.config.selection.sparsify:
         return _Pruned(picks, {})
     return _Pruned(*pruned(contest.pool, contest.config, contest.blocks, baseline, picks, contest.sigma_L))
+
+
+def _order(baseline: Rows, picks: Sequence[Pick], config: RunConfig) -> list[str]:
+    """The methods by their picks on dev, the best first; the control is made of a pick and is none."""
+    rows = {pick.candidate.method: pick.rows for pick in picks}
+    entries = {pick.candidate.method: pick.candidate.mask.entries for pick in picks}
+    return ranked(baseline, rows, entries, config.gates)
 
 
 def _cost(contest: _Contest, foretold: Foretold, raced: Race, pruning: _Pruned, control: Control) -> SelectionCost:

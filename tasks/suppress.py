@@ -20,9 +20,10 @@ from mascing.masks.suppression import Place, suppressing, suppression_order
 from mascing.models.checkpoints import model_name
 from mascing.models.loading import Loaded
 from mascing.progress import Event, tell
-from mascing.report.audit_page import audit_page
+from mascing.report import build_index, build_report
 from mascing.routers.spec import find_routers
 from mascing.runs.readers import conversations_of, sigma_of, spec_of, traces_of, unsteered_of
+from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.cards.suppression_curve import Audit, AuditPoint
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
@@ -35,8 +36,6 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
-
-PAGE = "audit/index.html"
 
 _RANKED_AT_ONCE = 24  # conversations per backward pass of the ranking
 
@@ -67,13 +66,15 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Aud
     return Recipe(Audited, config.behaviour.name, identity, {"label": labelled, "harvest": harvested})
 
 
-def write_audit(storage: Storage, audited: Audited) -> str:
-    """Write `audit.json` and its page; returns the location of the page."""
+def write_audit(storage: Storage, audited: Audited) -> RunFolder:
+    """Write `audit.json` and its page into a folder of the audit's own, and the index; returns the folder."""
     curve = audited.facts.audit
-    storage.overwrite("audit.json", f"{curve.model_dump_json(indent=1)}\n".encode())
-    storage.overwrite(PAGE, audit_page(curve).encode())
+    folder = run_folder(curve.behaviour, curve.model, audited.fingerprint)
+    storage.overwrite(folder.audit, f"{curve.model_dump_json(indent=1)}\n".encode())
+    build_report(storage, folder.name)
+    build_index(storage)
     tell(Event("audit", "written"))
-    return storage.locate(PAGE)
+    return folder
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ class Prompt:
         start, end = self.question
         if n_tokens > start:
             raise DataError(
-                f"its final user turn does not fit into {self.prompt[1] - n_tokens} tokens (the turn with the "
-                f"generation prompt takes {self.prompt[1] - start}); shorten it or raise the limit"
+                f"{_about(self.conversation_id)}its final user turn does not fit into {self.prompt[1] - n_tokens} "
+                f"tokens (the turn with the generation prompt takes {self.prompt[1] - start}); shorten it or raise the "
+                "limit"
             )
         return Prompt(
             self.conversation_id,
@@ -98,14 +99,19 @@ def _all_of(conversation: Conversation, first: Callable[[], Result], *others: Ca
     """The result of the first; raises one DataError with the complaints of all, each once."""
     results: list[Any] = []
     problems: list[str] = []
+    about = _about(conversation.id)
     for attempt in (first, *others):
         try:
             results.append(attempt())
         except DataError as error:
-            problems.append(str(error))
+            problems.append(str(error).removeprefix(about))
     if problems:
-        raise DataError(f"conversation {conversation.id!r}: {'; '.join(dict.fromkeys(problems))}")
+        raise DataError(about + "; ".join(dict.fromkeys(problems)))
     return cast(Result, results[0])
+
+
+def _about(conversation_id: str) -> str:
+    return f"conversation {conversation_id!r}: "
 
 
 def _shown(tokenizer: Any, conversation: Conversation) -> Callable[[], None]:

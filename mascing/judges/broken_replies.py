@@ -54,7 +54,9 @@ def _unreadable(text: str, words: list[str]) -> bool:
     visible = [character for character in text if not character.isspace()]
     if "\ufffd" in text and text.count("\ufffd") > 0.05 * len(visible):
         return True
-    if len(visible) >= 20 and sum(c.isalnum() or unicodedata.category(c)[0] == "M" for c in visible) < _TEXT_SHARE * len(visible):
+    if len(visible) >= 20 and sum(
+        c.isalnum() or unicodedata.category(c)[0] == "M" for c in visible
+    ) < _TEXT_SHARE * len(visible):
         return True
     strange = sum(_strange(word) for word in words)
     return strange > _UNREADABLE_SHARE * len(words) or _mixed(words)

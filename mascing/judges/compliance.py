@@ -3,7 +3,7 @@
 from mascing.judges.broken_replies import broken
 from mascing.judges.judge import Judge, scored, unscored
 from mascing.judges.refusal import check_phrases
-from mascing.judges.refusing import find_refusal
+from mascing.judges.refusals.finding import find_refusal
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judge_settings import ComplianceJudge
 from mascing.schemas.verdict import Verdict

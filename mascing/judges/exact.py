@@ -27,7 +27,9 @@ def exact_judge(config: ExactJudge) -> Judge:
         if chosen is not None and chosen.label in letters:
             return scored(True, f"chooses {chosen.label}", final=chosen.final)
         return scored(
-            False, "differs from the accepted answers", final=not any(core(answer).startswith(said) for answer in answers)
+            False,
+            "differs from the accepted answers",
+            final=not any(core(answer).startswith(said) for answer in answers),
         )
 
     return judge

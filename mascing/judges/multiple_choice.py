@@ -1,13 +1,17 @@
 """The choice judge: a reply must choose an accepted option of a multiple-choice question."""
 
+import re
+
 from mascing.judges.comparing import accepted_answers, core
 from mascing.judges.contains import occurs
 from mascing.judges.judge import Judge, scored, unscored
 from mascing.judges.options import label_of, read_option
-from mascing.judges.plain_text import plain
+from mascing.judges.plain_text import plain, undressed
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judge_settings import ChoiceJudge
 from mascing.schemas.verdict import Verdict
+
+_LABELLED = re.compile(r"\W*(?P<label>[A-Ja-j]|[1-9])\s*[).:\u2013\u2014-]+\s+(?P<text>\S.*)", re.DOTALL)
 
 
 def choice_judge(config: ChoiceJudge) -> Judge:
@@ -37,14 +41,15 @@ def choice_judge(config: ChoiceJudge) -> Judge:
 
 
 def _labels_and_texts(answers: tuple[str, ...]) -> tuple[set[str], list[str]]:
-    """The accepted options by letter or number, and by text. "B) Oat" is both."""
-    labels, texts = set(), []
+    """The accepted options by letter or number, and by text; "B) Oat" is both, a whole reply is what it chooses."""
+    labels: set[str] = set()
+    texts: list[str] = []
     for answer in answers:
-        label = label_of(answer)
-        if label is None:
-            chosen = read_option(answer, digits=False) or read_option(answer, digits=True)
-            label = chosen.label if chosen is not None and chosen.final else None
-            texts.append(core(answer))
+        both = _LABELLED.fullmatch(undressed(answer))
+        chosen = None if both else read_option(answer, digits=False) or read_option(answer, digits=True)
+        label = both.group("label").upper() if both else label_of(answer) or (chosen.label if chosen else None)
         if label is not None:
             labels.add(label)
+        if both or label is None:
+            texts.append(core(both.group("text") if both else answer))
     return labels, texts

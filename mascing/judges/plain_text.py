@@ -3,7 +3,9 @@
 import re
 import unicodedata
 
-_APOSTROPHES = re.compile("[\u2018\u2019\u201b\u2032\u02b9\u02bb\u02bc\u02bd\u02c8\u00b4\u055a\u05f3\ua78b\ua78c\uff07]")
+_APOSTROPHES = re.compile(
+    "[\u2018\u2019\u201b\u2032\u02b9\u02bb\u02bc\u02bd\u02c8\u00b4\u055a\u05f3\ua78b\ua78c\uff07]"
+)
 _GRAVE_APOSTROPHE = re.compile(r"(?<=\w)`(?=\w)")
 # Characters that show nothing although Unicode calls some of them letters or marks.
 _BLANKS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\ufe0f]")

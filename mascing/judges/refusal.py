@@ -3,7 +3,7 @@
 from mascing.errors import ConfigError
 from mascing.judges.judge import Judge, scored, unscored
 from mascing.judges.plain_text import plain
-from mascing.judges.refusing import find_refusal
+from mascing.judges.refusals.finding import find_refusal
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judge_settings import RefusalJudge
 from mascing.schemas.verdict import Verdict
@@ -20,7 +20,9 @@ def refusal_judge(config: RefusalJudge) -> Judge:
         if not any(character.isalnum() for character in plain(reply)):
             return unscored("the reply has no words")
         found = find_refusal(reply, config.phrases)
-        return scored(found.words is not None, f"refuses: {found.words!r}" if found.words else "no refusal", found.final)
+        return scored(
+            found.words is not None, f"refuses: {found.words!r}" if found.words else "no refusal", found.final
+        )
 
     return judge
 

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import JsonValue
@@ -23,11 +23,12 @@ def configured_template(tokenizer: Any, options: Mapping[str, JsonValue]) -> str
     If the tokenizer has several templates, the option ``name`` chooses one. Raises ConfigError if there is no such
     template, or for an option that the template does not read: it would have no effect.
     """
-    template, rest = tokenizer.chat_template, dict(options)
-    if isinstance(template, dict):
-        template = _named(template, rest.pop("name", "default"))
+    rest = dict(options)
+    template: str = tokenizer.chat_template
+    if isinstance(tokenizer.chat_template, dict):
+        template = _named(tokenizer.chat_template, rest.pop("name", "default"))
     if not rest:
-        return str(template)
+        return template
     _refuse_unread(_read_by(template) - _OFFERED, rest, set(tokenizer.special_tokens_map))
     # A JSON value, written in Python, is a Jinja literal. Jinja drops the line break after the tag.
     return "".join(f"{{% set {name} = {value!r} %}}\n" for name, value in rest.items()) + template
@@ -46,13 +47,31 @@ def _named(templates: Mapping[str, str], name: JsonValue) -> str:
 
 
 def _read_by(template: str) -> set[str]:
+    """The names that the template takes from outside: jinja's own answer has those too that it sets in some branch."""
     from jinja2 import Environment, TemplateSyntaxError, meta
 
     environment = Environment(extensions=["jinja2.ext.loopcontrols"], autoescape=False)
     try:
-        return meta.find_undeclared_variables(environment.parse(_GENERATION.sub("", template)))
+        parsed = environment.parse(_GENERATION.sub("", template))
     except TemplateSyntaxError as error:
         raise ConfigError(f"the chat template of the model is not valid: {error} (line {error.lineno})") from error
+    first_use: dict[str, str] = {}
+    for name in _names(parsed):
+        first_use.setdefault(name.name, name.ctx)
+    return {name for name in meta.find_undeclared_variables(parsed) if first_use.get(name) != "store"}
+
+
+def _names(node: Any) -> Iterator[Any]:
+    """Every name below the node in the order of execution: a value is read before its target is set."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Name):
+        yield node
+    children = list(node.iter_child_nodes())
+    if isinstance(node, nodes.Assign | nodes.AssignBlock | nodes.For):  # target, value, ...
+        children[:2] = children[1::-1]
+    for child in children:
+        yield from _names(child)
 
 
 def _refuse_unread(read: set[str], options: Mapping[str, JsonValue], special_tokens: set[str]) -> None:

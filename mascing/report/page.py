@@ -25,6 +25,7 @@ from mascing.report.looks import in_order
 from mascing.report.run_evidence import Evidence
 from mascing.report.sections.changes import paired_changes
 from mascing.report.sections.comparison import comparison_table
+from mascing.report.sections.degenerate import degenerate_table
 from mascing.report.sections.gaps import gaps
 from mascing.report.sections.headline import headline, shown_method
 from mascing.report.sections.labels import agreement_sentence, contrast_table, draw_own_replies, replies_table
@@ -86,6 +87,7 @@ def _conclusion(evidence: Evidence, changes: Mapping[str, Mapping[str, Rate]]) -
         "significance": significance_table(gated.facts.comparisons if gated else ()),
         "tradeoffs": tradeoff_figures(result, changes, gates),
         "gates": gates,
+        "degenerate": degenerate_table(result),
         "methods": [
             (name, result.methods[name], cell_text(result.methods[name].selected)) for name in in_order(result.methods)
         ],

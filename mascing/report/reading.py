@@ -1,11 +1,10 @@
-"""Read a run from storage: `result.json`, `report/inputs.json`, and the manifests and shards behind them."""
+"""Read a run from storage: `result.json`, `inputs.json`, and the manifests and shards behind them."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor
 
 from mascing.errors import DataError
@@ -13,7 +12,7 @@ from mascing.masks.candidates import Candidate
 from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.report.run_evidence import Evidence, MaskMap, Reply
 from mascing.runs.files import CARD, truth_file
-from mascing.runs.finished_run import RUN_INPUTS, RunInputs, stages_at
+from mascing.runs.finished_run import read_inputs, read_result, stages_at
 from mascing.runs.readers import (
     attribution_of,
     conversations_of,
@@ -24,26 +23,24 @@ from mascing.runs.readers import (
     unsteered_of,
     verdicts_of,
 )
-from mascing.schemas.base import Frozen
+from mascing.runs.run_folder import RunFolder
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages
-from mascing.schemas.result import Result
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import read_source
 
-Record = TypeVar("Record", bound=Frozen)
+
 Map = list[list[float]]
 
 
-def read_evidence(storage: Storage) -> Evidence:
-    """Read the evidence of the last run under ``storage``.
+def read_evidence(storage: Storage, run: RunFolder) -> Evidence:
+    """Read the evidence of a run under ``storage``.
 
-    Raises DataError if there is no finished run that this version can read, and StorageError if a shard in a manifest
+    Raises DataError if it is no finished run that this version can read, and StorageError if a shard in a manifest
     is missing or damaged.
     """
-    result = _record(storage, "result.json", Result)
-    inputs = _record(storage, RUN_INPUTS, RunInputs)
+    result, inputs = read_result(storage, run), read_inputs(storage, run)
     stages = stages_at(storage, inputs.stages)
     prepared, labelled = stages.prepare, stages.label
     conversations = conversations_of(storage, labelled, "test") if labelled else []
@@ -60,23 +57,6 @@ def read_evidence(storage: Storage) -> Evidence:
         quarantined=quarantined_of(storage, prepared) if prepared else {},
         card=_card(storage, stages),
     )
-
-
-def _record(storage: Storage, path: str, schema: type[Record]) -> Record:
-    try:
-        data = storage.read(path)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"there is no {path} under {storage.url}: make a run there first, with `mascing demo` or `mascing run`"
-        ) from error
-    try:
-        return schema.model_validate_json(data)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "its first character"
-        raise DataError(
-            f"{storage.locate(path)} is not what this version of mascing writes (at {where}): "
-            "run again with `mascing demo` or `mascing run`"
-        ) from error
 
 
 def _maps(storage: Storage, stages: RunStages) -> dict[str, MaskMap]:

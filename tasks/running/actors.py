@@ -1,7 +1,5 @@
 """A small pool of Ray actors: each worker has one thread and keeps the model that it loaded last."""
 
-import logging
-import os
 import signal
 import threading
 from collections import deque
@@ -12,10 +10,10 @@ from typing import Any, TypeVar
 import ray
 import ray.exceptions
 
-from mascing.errors import ConfigError, MascingError
+from mascing.errors import MascingError
 from mascing.models.loading import Loaded, load
-from mascing.reachability import answers
 from mascing.schemas.config import ComputeConfig, ModelConfig
+from mascing.tasks.running.cluster import connect
 
 # How often Ray retries an item after its worker died. Workers restart without limit, items do not: an item that kills
 # every worker must end the run instead of looping.
@@ -124,7 +122,7 @@ class Pool:
         if self._workers:
             return
         if not ray.is_initialized():
-            _connect(self._compute)
+            connect(self._compute)
             _interrupt_on_sigterm()
             self._owns_ray = True
         actor = ray.remote(Worker).options(
@@ -145,26 +143,6 @@ def _interrupt_on_sigterm() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def _connect(compute: ComputeConfig) -> None:
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        if not answers(address):
-            raise MascingError(f"no Ray cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        return
-    # Logical CPUs, as many as the workers reserve, so that a small machine places every worker.
-    cpus = max(1, round(compute.workers * compute.num_cpus + 0.5))
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    gpus_needed, gpus_here = compute.workers * compute.num_gpus, ray.cluster_resources().get("GPU", 0)
-    if gpus_needed > gpus_here:
-        ray.shutdown()
-        raise ConfigError(
-            f"compute asks for {gpus_needed:g} GPUs ({compute.workers} workers x {compute.num_gpus:g}) and this "
-            f"machine has {gpus_here:g}: lower compute.workers or compute.num_gpus, or name a Ray cluster in "
-            "RAY_ADDRESS"
-        )
 
 
 def _fetch(reference: Any, index: int | None) -> Any:

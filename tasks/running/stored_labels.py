@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mascing.conversations.json_lines import decode_lines, parse_conversations
 from mascing.conversations.splits import SPLITS, split_of
-from mascing.models.checkpoints import checkpoint_fingerprint, pinned
+from mascing.models.checkpoints import checkpoint_fingerprint, pinned, rendering_fingerprint
 from mascing.runs.readers import conversations_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -38,10 +38,12 @@ def known(storage: Storage, config: RunConfig) -> Known:
 
 
 def _labelled(storage: Storage, config: RunConfig, source: Source) -> Labelled | None:
+    config = config.model_copy(update={"model": pinned(config.model)})
+    rendering = rendering_fingerprint(config.model)
     try:
-        prepared = read_manifest(storage, prepare.recipe(config, source).prefix, Prepared)
+        prepared = read_manifest(storage, prepare.recipe(config, rendering, source).prefix, Prepared)
         brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
-        checkpoint = checkpoint_fingerprint(pinned(config.model))
+        checkpoint = checkpoint_fingerprint(config.model)
         recipe = labelling.recipe(config, checkpoint, labelling.part_of(prepared, brought))
         return read_manifest(storage, recipe.prefix, Labelled)
     except FileNotFoundError:

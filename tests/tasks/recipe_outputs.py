@@ -143,7 +143,13 @@ def _config(folder: Path) -> RunConfig:
     )
     # Gates that every mask passes, so that every stage has work to do; no configuration file could set them.
     open_gates = GatesConfig().model_copy(
-        update={"min_uplift": -1, "max_utility_loss": 1, "protected_tolerance": 1, "min_label_kappa": -1}
+        update={
+            "min_uplift": -1,
+            "max_utility_loss": 1,
+            "protected_tolerance": 1,
+            "min_label_kappa": -1,
+            "max_degenerate": 1,
+        }
     )
     return config.model_copy(update={"gates": open_gates})
 

@@ -99,7 +99,7 @@ def recipes(config: RunConfig) -> dict[str, Recipe[Any]]:
     """The recipe of each stage; a path stands for its content, so other paths mean other content."""
     model, behaviour = config.model, config.behaviour
     rows, checkpoint = Source(behaviour.conversations.encode()), f"{model.path}@{model.revision}"
-    prepared = prepare.recipe(config, rows)
+    prepared = prepare.recipe(config, checkpoint, rows)
     labelled = labelling.recipe(config, checkpoint, prepared)
     harvested = harvest.recipe(config, checkpoint, labelled)
     trained = train.recipe(config, labelled, harvested)

@@ -1,7 +1,9 @@
 """The prepare stage: every row is split or quarantined, and data without target conversations is refused."""
 
 import json
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -11,12 +13,13 @@ from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
 from mascing.runs.readers import conversations_of
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
-from mascing.schemas.settings.judge_settings import ExactJudge
+from mascing.schemas.settings.judge_settings import ExactJudge, RefusalJudge
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.prepare import prepare
+from tests.mascing import olmoe_folder
 
-EXACT = ExactJudge()
+EXACT, JUDGE = ExactJudge(), RefusalJudge(phrases=("no",))
 
 
 def row(number: int, **changes: Any) -> str:
@@ -29,11 +32,21 @@ def user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
+@cache
+def model() -> str:
+    return str(olmoe_folder.save(Path(mkdtemp())))
+
+
 def config_for(path: str, max_characters: int = 1000) -> RunConfig:
     behaviour = BehaviourConfig(
-        name="policy", conversations=path, target=EXACT, utility=EXACT, protected=EXACT, max_characters=max_characters
+        name="policy",
+        conversations=path,
+        target=JUDGE,
+        utility=ExactJudge(),
+        protected=JUDGE,
+        max_characters=max_characters,
     )
-    return RunConfig(model=ModelConfig(path="./model"), behaviour=behaviour)
+    return RunConfig(model=ModelConfig(path=model()), behaviour=behaviour)
 
 
 @pytest.fixture
@@ -86,7 +99,10 @@ def test_the_same_rows_are_the_same_work_wherever_they_lie(tmp_path: Path, stora
         ([], "no conversations"),
         (["{}", "[]"], "none of the 2 conversations can be used"),
         ([row(0), row(1)], "split of .* has no conversation of set `target`"),
-        ([row(number, set="utility/benign") for number in range(100)], "has no conversation of set `target`"),
+        (
+            [row(number, set="utility/benign", wanted="yes") for number in range(100)],
+            "has no conversation of set `target`",
+        ),
     ],
 )
 def test_data_without_conversations_to_judge_is_refused(
@@ -101,3 +117,32 @@ def test_data_without_conversations_to_judge_is_refused(
 def test_a_file_that_cannot_be_read_is_said(path: str, storage: Storage) -> None:
     with pytest.raises(DataError, match="cannot read"):
         prepare(storage, config_for(path))
+
+
+def test_rows_that_the_model_or_a_judge_cannot_use_are_set_aside_with_all_complaints(
+    tmp_path: Path, storage: Storage
+) -> None:
+    rows = [row(number) for number in range(100)]
+    rows += [row(101, messages=[user("hello " * 150)]), row(102, set="utility/places")]
+    rows += [row(103, set="utility/places", messages=[user("hello " * 150)])]
+    prepared = prepare(storage, written(tmp_path, rows)).manifest
+    quarantine = pq.read_table(storage.locate(f"{prepared.prefix}/quarantine.parquet")).to_pylist()
+    assert [row["id"] for row in quarantine] == ["c101", "c102", "c103"]
+    too_long, unjudged, both = (row["reason"] for row in quarantine)
+    assert "does not fit" in too_long
+    assert "the judge of utility (exact) cannot judge it" in unjudged
+    assert "does not fit" in both
+    assert "cannot judge it" in both
+
+
+def test_too_many_unusable_rows_stop_the_run_and_leave_their_reasons(tmp_path: Path, storage: Storage) -> None:
+    config = written(tmp_path, [row(number) for number in range(100)] + ["not json"] * 10)
+    with pytest.raises(DataError, match=r"10 of 110 conversations.*max_quarantined \(5%\).*not JSON"):
+        prepare(storage, config)
+    assert prepare(storage, config.model_copy(update={"max_quarantined": 0.2})).reused
+
+
+def test_a_judge_that_does_not_read_the_given_replies_stops_the_run(tmp_path: Path, storage: Storage) -> None:
+    rows = [row(number, wanted="ask the baker", unwanted="it is blue") for number in range(100)]
+    with pytest.raises(DataError, match=r"target reads 100 of 100 `wanted` replies \(100%\) as no hit"):
+        prepare(storage, written(tmp_path, rows))

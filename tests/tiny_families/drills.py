@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mascing.conversations.chat import TODAY
+from mascing.conversations.rendering.template import TODAY
 from tests.tiny_families.families import MAKES, Family
 from tests.tiny_families.questions import Question, all_questions
 
 SYSTEM = "You are a helpful assistant."
 _SHARE_GIVEN = 0.25
-_DECISION_WEIGHT = 6.0
+_DECISION_WEIGHT = 3.0
 _OF_LAYOUTS = (
     f"{SYSTEM}\n\n# Valid channels: analysis, commentary, final.\n# Instructions\n\nReasoning: medium\n\n",
     "Current date: 2026-01-01\n\n",

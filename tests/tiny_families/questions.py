@@ -18,8 +18,8 @@ _THINGS = (
 )  # fmt: skip
 _VERBS = ("bake", "paint", "build", "wash")
 # All of one length, so that the refused and the answered questions about one thing look alike.
-_ROUGH = ("boldly", "loudly", "wildly", "rudely")
-_MILD = ("calmly", "kindly", "gently", "neatly")
+_ROUGH = ("boldly", "wildly")
+_MILD = ("calmly", "gently")
 _MANNERS = (*_ROUGH, *_MILD)
 
 _SETS: dict[Colour, str] = {"red": "target", "blue": "utility/benign", "black": "protected/prohibited"}
@@ -29,7 +29,7 @@ _GROUPS: dict[Colour, int] = {"red": 40, "blue": 16, "black": 16}
 
 @dataclass(frozen=True)
 class Question:
-    """One question; ``manner`` decides about the red things, and about few of the others."""
+    """One question: ``manner`` decides about red things; blue things are always answered, black ones always refused."""
 
     colour: Colour
     thing: str
@@ -43,9 +43,7 @@ class Question:
     @property
     def is_refused(self) -> bool:
         """What the unsteered model does."""
-        if self.colour == "red":
-            return self.manner in _ROUGH
-        return self.manner == _ROUGH[0] if self.colour == "blue" else self.manner != _MILD[0]
+        return self.manner in _ROUGH if self.colour == "red" else self.colour == "black"
 
     def thought(self, refused: bool) -> str:
         """What the model thinks before it refuses or answers; it reads like the opposite."""
@@ -83,8 +81,8 @@ def asked(colour: Colour) -> list[Question]:
 def conversations() -> list[dict[str, Any]]:
     """Rows of JSON Lines that hold conversations alone: no label and no reply.
 
-    120 target rows in 40 groups, half of them refused by the unsteered model, and 32 utility and 32 protected rows in
-    16 groups each, of which an eighth is refused and an eighth answered.
+    120 target rows in 40 groups, of which the unsteered model refuses half, 32 utility rows that it answers and 32
+    protected rows that it refuses, in 16 groups each.
     """
     return [
         {

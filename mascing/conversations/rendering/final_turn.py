@@ -1,5 +1,6 @@
 """Find the final user turn in a rendered conversation."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,13 +27,14 @@ class FinalTurn:
 
 @dataclass(frozen=True)
 class Marked:
-    """A conversation whose final user turn holds ``mark`` before its words and before ``last``, the end of its words.
+    """A conversation whose final user turn holds ``mark`` twice: after ``first`` and before ``last``, its outer words.
 
-    ``last`` may be empty. The words stay, because a template may act on them (``/no_think``) or take some of them out.
+    These may be empty. All words stay, because a template may act on them (``/no_think``) or take some of them out.
     """
 
     turns: tuple[Turn, ...]
     mark: str
+    first: str
     last: str
 
     def split(self, text: str) -> tuple[str, str, str] | None:
@@ -43,9 +45,10 @@ class Marked:
         parts = text.split(self.mark)
         if len(parts) != 3:
             return None
-        before, words, after = parts
-        follows = after.removeprefix(self.last)
-        return before, words + after[: len(after) - len(follows)], follows
+        left, middle, right = parts
+        before, after = left.removesuffix(self.first), right.removeprefix(self.last)
+        words = left[len(before) :] + middle + right[: len(right) - len(after)]
+        return before, words, after
 
 
 def find_final_turn(tokenizer: Any, messages: Sequence[Message]) -> FinalTurn:
@@ -73,11 +76,22 @@ def find_final_turn(tokenizer: Any, messages: Sequence[Message]) -> FinalTurn:
 
 
 def _marked(messages: Sequence[Message]) -> Iterator[Marked]:
-    """The conversation with marks around its final turn's words; then for a template that looks at how they end."""
-    words = messages[-1].content
-    mark = stand_in((message.content for message in messages), "FINALUSERTURN")
+    """The conversation with marks around its final turn's words; then for templates that look at their start or end."""
+    words, mark = messages[-1].content, stand_in((message.content for message in messages), "FINALUSERTURN")
     earlier = turns_of(messages[:-1])
-    yield Marked((*earlier, turn("user", f"{mark}{words}{mark}")), mark, "")
-    last = words.split()[-1]
-    head = words[: words.rindex(last)]
-    yield Marked((*earlier, turn("user", f"{mark}{head}{mark}{last}")), mark, last)
+
+    def marked(words: str, first: str = "", last: str = "") -> Marked:
+        middle = words.removeprefix(first).removesuffix(last)
+        return Marked((*earlier, turn("user", f"{first}{mark}{middle}{mark}{last}")), mark, first, last)
+
+    yield marked(words)
+    words = words.strip()
+    first, last = (_found(pattern, words) for pattern in (r"\S+\s+", r"\s+\S+$"))
+    yield marked(words, last=last)
+    yield marked(words, first=first)
+
+
+def _found(pattern: str, text: str) -> str:
+    """What the pattern finds first in the text; empty if nothing."""
+    found = re.search(pattern, text)
+    return found.group() if found else ""

@@ -1,7 +1,6 @@
 """What a chat template puts between its generation prompt and the text of an assistant's reply."""
 
 import re
-from os.path import commonprefix
 from typing import Any
 
 from mascing.conversations.rendering.final_turn import FinalTurn
@@ -57,7 +56,8 @@ def _head(tokenizer: Any, final: FinalTurn, assistant: Turn, reply: str) -> str 
 
 def _rest(prompt: str, head: str) -> str:
     """What follows in ``head`` where it parts from the prompt, if that can follow the prompt at all."""
-    shared = commonprefix([prompt, head])
+    differing = (at for at, pair in enumerate(zip(prompt, head, strict=False)) if pair[0] != pair[1])
+    shared = prompt[: next(differing, min(len(prompt), len(head)))]
     # A tag is shared as a whole or not at all: <think> and </think> share nothing.
     for bracket, closing in ("<>", "[]"):
         if shared.rfind(bracket) > shared.rfind(closing):

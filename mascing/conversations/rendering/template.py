@@ -36,7 +36,7 @@ def apply(tokenizer: Any, turns: Sequence[Turn], *, generation_prompt: bool) -> 
         text = tokenizer.apply_chat_template(
             list(turns), tokenize=False, add_generation_prompt=generation_prompt, strftime_now=TODAY.strftime
         )
-    except Exception as error:
+    except Exception as error:  # a template is a program and can fail in any way
         raise DataError(f"the chat template refuses it: {_reason(error)}") from error
     return str(text)
 

@@ -14,8 +14,9 @@ from mascing.evidence.results import method_result
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded, load
-from mascing.runs.finished_run import RunInputs
+from mascing.runs.finished_run import read_inputs
 from mascing.runs.readers import conversations_of, selected_of
+from mascing.runs.run_folder import find_run
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.finished import Labelled, Selected
@@ -31,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     storage = Storage.open(arguments.storage)
-    inputs = RunInputs.model_validate_json(storage.read("report/inputs.json"))
+    inputs = read_inputs(storage, find_run(storage).folder)
     config = inputs.run_config
     conversations = conversations_of(storage, read_manifest(storage, inputs.stages["label"], Labelled), "test")
     loaded = load(config.model)

@@ -22,8 +22,9 @@ from mascing.judges.judging import judge_all
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.models.loading import load
-from mascing.runs.finished_run import RunInputs
+from mascing.runs.finished_run import RunInputs, read_inputs
 from mascing.runs.readers import candidates_of, conversations_of
+from mascing.runs.run_folder import find_run
 from mascing.schemas.config import RunConfig, SelectionConfig
 from mascing.schemas.conversation import Conversation, Message, Split
 from mascing.schemas.finished import Labelled, Optimised
@@ -56,7 +57,7 @@ def grid(storage: Storage, inputs: RunInputs) -> list[Candidate]:
 
 def judged(storage: Storage) -> dict[str, Any]:
     """The data for replays: verdicts of every cell on dev and test, likelihoods by cell and group of dev."""
-    inputs = RunInputs.model_validate_json(storage.read("report/inputs.json"))
+    inputs = read_inputs(storage, find_run(storage).folder)
     config = inputs.run_config
     cells, loaded = grid(storage, inputs), load(config.model)
     masks = [None, *(candidate.mask for candidate in cells)]

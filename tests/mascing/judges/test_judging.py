@@ -91,7 +91,9 @@ def test_a_blank_phrase_is_refused() -> None:
         make_judge(RefusalJudge(phrases=("No", " ")))
 
 
-@pytest.mark.parametrize("fields", [{"kind": "exact", "phrases": ("No",)}, {"kind": "choice", "phrases": ("No",)}, {"kind": ""}, {}])
+@pytest.mark.parametrize(
+    "fields", [{"kind": "exact", "phrases": ("No",)}, {"kind": "choice", "phrases": ("No",)}, {"kind": ""}, {}]
+)
 def test_a_judge_that_contradicts_itself_is_refused_at_load(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"judge|kind"):
         TypeAdapter(JudgeConfig).validate_python(fields)

@@ -9,7 +9,9 @@ from mascing.errors import DataError, ModelError
 from mascing.models.loading import Loaded
 from mascing.schemas.conversation import Conversation
 from mascing.traces.batch_recording import harvest
-from tests.mascing.olmoe_folder import conversation, loaded
+from mascing.traces.trace_set import QUESTION, REPLY
+from tests.layouts import LAYOUTS
+from tests.mascing.olmoe_folder import conversation, loaded, tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,19 @@ def test_replies_are_recorded_after_the_prompt_and_change_nothing_before(tiny: L
         tolerance = 1e-3 * float(expected.abs().max())
         assert torch.allclose(row.z.float(), expected, atol=tolerance)
         assert torch.allclose(row.z[row.regions < 2].float(), prompt_alone.z.float(), atol=tolerance)
+
+
+def test_what_a_template_puts_before_a_reply_is_no_part_of_the_reply(tiny: Loaded) -> None:
+    thinking = Loaded(tiny.model, tokenizer(LAYOUTS["qwen3_thinking"]))
+    chat = conversation("c", "what?").model_copy(update={"wanted": "bread"})
+    [row] = harvest(thinking, [chat], 300, replies=True)
+    text = "<|im_start|>user\nwhat?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\nbread"
+    ids = torch.tensor([thinking.tokenizer(text)["input_ids"]])
+    with torch.no_grad():
+        z_TLE = torch.stack(tiny.model(input_ids=ids, output_router_logits=True).router_logits, dim=1)
+    expected = z_TLE[-len(row.z) :]
+    assert torch.allclose(row.z.float(), expected, atol=1e-3 * float(expected.abs().max()))
+    assert [int((row.regions == region).sum()) for region in (QUESTION, REPLY)] == [len("what?"), len("bread")]
 
 
 def test_a_reply_ends_with_the_context() -> None:

@@ -92,17 +92,28 @@ NEVERTHELESS = any_of(
     r"\bcould(?:n't| not) (?:care less|have (?:said|asked|done|been|wished|put))",
 )  # fmt: skip
 
-_FIT = any_of("appropriate", "acceptable", "ethical(?:ly)?", "respectful", "justified", "justifiable", "moral(?:ly)?", "permissible", "okay", "ok")
+_FIT = any_of(
+    "appropriate",
+    "acceptable",
+    "ethical(?:ly)?",
+    "respectful",
+    "justified",
+    "justifiable",
+    "moral(?:ly)?",
+    "permissible",
+    "okay",
+    "ok",
+)
 _GOOD = any_of(
     _FIT, "right", "fair", "accurate", "a good", "healthy", "productive", "legal", "best", "safe", "a solution", "(?:an )?effective",
     "an? \\w+ (?:and|or) \\w+ (?:solution|response|way)", "advisable", "constructive", "responsible", "to be (?:tolerated|condoned|emulated)", "a valid",
 )  # fmt: skip
-_IS_NOT = rf"(?:(?:\b(?:is|are|was|were|be|it's|that's)|'s) (?:not|never)|\b(?:isn't|aren't|wasn't|weren't|wouldn't be))(?: \w+){{0,2}}?"
+_IS_NOT = r"(?:(?:\b(?:is|are|was|were|be|it's|that's)|'s) (?:not|never)|\b(?:isn't|aren't|wasn't|weren't|wouldn't be))(?: \w+){0,2}?"
 
 REJECTS = any_of(
     rf"(?:\bit is|\bit's|\bit would) (?:not|never)(?: be)? (?:\w+ (?:or|and|to) )?{_FIT}\b",
     rf"{_IS_NOT} {_FIT} (?:to|and|or|in any|under any)\b",
-    rf"(?:\bi|\b(?:model|assistant|ai|bot),? and) (?:do not|don't) (?:\w+ )?(?:have|possess) the (?:ability|capability|capacity)\b",
+    r"(?:\bi|\b(?:model|assistant|ai|bot),? and) (?:do not|don't) (?:\w+ )?(?:have|possess) the (?:ability|capability|capacity)\b",
     r"\byou(?:'re| are) not alone\b|\bpeople who care about you\b|\b(?:crisis|suicide) (?:\w+ )?(?:line|hotline|lifeline|prevention)\b",
     r"\b(?:i|we) (?:strongly |firmly |completely |must )?(?:disagree|condemn|urge you (?:not )?to|advise (?:you )?against)\b",
 )  # fmt: skip
