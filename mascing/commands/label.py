@@ -62,7 +62,8 @@ def label(
         say(console, f"next: {remedy}")
     else:
         where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-        say(console, f"enough to learn from; next: mascing run {config}{where}")
+        say(console, "the model's own replies leave enough to learn from")
+        say(console, f"next: mascing run {config}{where}")
 
 
 def _table(behaviour: str, facts: "LabelFacts") -> "Table":
