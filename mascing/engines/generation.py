@@ -14,7 +14,7 @@ from mascing.conversations.chat import Prompt, render
 from mascing.conversations.rendering.turn_ends import turn_ends
 from mascing.conversations.reply import Reply
 from mascing.conversations.thoughts import ThoughtReader
-from mascing.engines.sampling import RowSampler
+from mascing.engines.sampling import RowSampler, refuse_nan
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.schemas.config import GenerationConfig
@@ -103,7 +103,7 @@ def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperatu
         input_ids=ids_BT,
         attention_mask=real_BT,
         generation_config=settings,
-        logits_processor=sampler,
+        logits_processor=[refuse_nan, *sampler],
         tokenizer=loaded.tokenizer,  # finds stop strings
     )
     ends = set(settings.eos_token_id or ())

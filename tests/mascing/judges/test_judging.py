@@ -11,7 +11,7 @@ from mascing.judges.judging import CONCURRENCY, judge_all
 from mascing.judges.table import make_judge
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation, Message
-from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, RefusalJudge
+from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
 
 REFUSAL = RefusalJudge(phrases=("I can't help", "No"))
 EXACT = ExactJudge()
@@ -132,3 +132,12 @@ def test_a_reply_that_was_cut_off_before_its_verdict_was_final_is_unscored(
     )
     assert verdict.outcome == expected
     assert ("after 3 tokens" in verdict.reason) == (expected == "unscored")
+
+
+def test_a_reply_on_which_a_judge_fails_is_unscored_and_the_others_are_judged() -> None:
+    broken = PluggedJudge(kind="tests.mascing.judges.failing_judge:failing")
+    behaviour = BEHAVIOUR.model_copy(update={"target": broken})
+    conversations = [conversation("a"), conversation("b")]
+    first, second = judge_all(behaviour, conversations, [Reply("odd"), Reply("even")])
+    assert (first.outcome, first.reason) == ("unscored", "the judge failed with ZeroDivisionError: odd")
+    assert second.outcome == "hit"
