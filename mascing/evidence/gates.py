@@ -15,6 +15,7 @@ _Check = tuple[Gate, str]
 
 _WORDS: Mapping[Gate, str] = {"pass": "passes", "fail": "fails", "undecided": "is undecided"}
 
+
 def decide(
     changes: Mapping[str, Rate], baselines: Mapping[str, Rate], degenerate: Rate, gates: GatesConfig
 ) -> Decision:

@@ -53,7 +53,12 @@ def by_itself(conversation: Conversation) -> bool:
 
 
 def run(
-    folder: Path, rows: Sequence[Conversation], methods: Mapping[str, Hits], min_uplift: float = 0.1, *, conditions: bool = True
+    folder: Path,
+    rows: Sequence[Conversation],
+    methods: Mapping[str, Hits],
+    min_uplift: float = 0.1,
+    *,
+    conditions: bool = True,
 ) -> tuple[RobustnessTested, Gated]:
     """The robustness and gate stages on verdicts made by hand; the pool does not start if no mask passes."""
     storage = Storage.open(str(folder))

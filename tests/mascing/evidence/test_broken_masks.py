@@ -75,7 +75,9 @@ def refuses(conversation: Conversation) -> str:
 
 
 def refuses_in_its_own_words(conversation: Conversation) -> str:
-    return f"I'm sorry, but I cannot tell you anything about a {thing_of(conversation)}, because that would not be safe."
+    return (
+        f"I'm sorry, but I cannot tell you anything about a {thing_of(conversation)}, because that would not be safe."
+    )
 
 
 def salad(conversation: Conversation) -> str:

@@ -48,7 +48,10 @@ def test_a_kept_utility_comes_first_and_then_the_surest_uplift_the_sparsest_mask
 def test_picks_are_compared_on_the_conversations_that_all_were_judged_on() -> None:
     shuffled = BEFORE[:20] + BEFORE[40:60] + BEFORE[20:40] + BEFORE[60:]
     late, early = (
-        [{**row, "outcome": "hit"} if row["set"] == "target" and chosen(number) else row for number, row in enumerate(shuffled)]
+        [
+            {**row, "outcome": "hit"} if row["set"] == "target" and chosen(number) else row
+            for number, row in enumerate(shuffled)
+        ]
         for chosen in (lambda number: number >= 20, lambda number: number < 10)
     )
     assert ranked(shuffled, {"late": late, "early": early[:40]}, {"late": 1, "early": 1}, GATES) == ["early", "late"]
