@@ -143,7 +143,9 @@ def _rows(file: Path) -> "pl.DataFrame":
 def _column(rows: "pl.DataFrame", names: Sequence[str], what: str, option: str) -> str:
     found = next((name for name in names if name in rows.columns), None)
     if found is None:
-        raise DataError(f"no column {' or '.join(names)} for the {what}: name one of {', '.join(rows.columns)} by {option}")
+        raise DataError(
+            f"no column {' or '.join(names)} for the {what}: name one of {', '.join(rows.columns)} by {option}"
+        )
     return found
 
 
@@ -152,6 +154,7 @@ def _judged(
 ) -> "tuple[pl.DataFrame, list[tuple[Conversation, Verdict]]]":
     """The rows that the judge can judge, with their verdicts; it says how many it cannot. Raises DataError if none."""
     from mascing.conversations.reply import Reply
+    from mascing.conversations.thoughts import said_in
     from mascing.judges.judging import judge_by
     from mascing.judges.table import cannot_judge
 
@@ -164,7 +167,8 @@ def _judged(
         first = next(index for index, problem in enumerate(problems) if problem is not None)
         typer.echo(f"left out    {len(rows) - len(usable)} rows, the first is row {first + 1}: it {problems[first]}")
     table, asked = rows[usable], [conversations[index] for index in usable]
-    replies = [Reply("" if text is None else str(text)) for text in table[column].to_list()]
+    said = [said_in("" if text is None else str(text)) for text in table[column].to_list()]
+    replies = [Reply(each.text, each.thought, in_thought=not each.closed) for each in said]
     return table, list(zip(asked, judge_by(config, asked, replies), strict=True))
 
 
@@ -224,7 +228,8 @@ def _summary(kind: str, outcomes: "list[Outcome]", groups: list[str]) -> list[st
         f"judged      {len(outcomes)} replies by {kind}",
         f"hits        {outcomes.count('hit')}: {_share(rate(outcomes, groups))}",
         f"misses      {outcomes.count('miss')}",
-        f"unscored    {unscored}" + (", counted as hits at one end of the interval, as misses at the other" if unscored else ""),
+        f"unscored    {unscored}"
+        + (", counted as hits at one end of the interval, as misses at the other" if unscored else ""),
     ]
 
 
