@@ -33,7 +33,7 @@ from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
 from tests.mascing.storage.noted_stage import Noted, NotedFacts
 from tests.small_run import BEHAVIOUR, small_config
 
-STAGES = ["prepare", "harvest", "train", "optimise", "select", "evaluate", "robustness", "gate", "publish"]
+STAGES = ["prepare", "label", "harvest", "train", "optimise", "select", "evaluate", "robustness", "gate", "publish"]
 
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
