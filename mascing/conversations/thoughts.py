@@ -114,7 +114,8 @@ def _channels(before: str, said: str) -> Said | None:
     start, *messages = turn.split(CHANNEL)
     if not messages or not _OWN_HEADER.fullmatch(start):
         return None
-    thoughts, finals = [], []
+    thoughts: list[str] = []
+    finals: list[str] = []
     for message in messages:
         header, mark, content = message.partition(MESSAGE)
         is_final = mark and header.split()[:1] == [FINAL]
