@@ -154,6 +154,7 @@ def _judged(
 ) -> "tuple[pl.DataFrame, list[tuple[Conversation, Verdict]]]":
     """The rows that the judge can judge, with their verdicts; it says how many it cannot. Raises DataError if none."""
     from mascing.conversations.reply import Reply
+    from mascing.conversations.thoughts import said_in
     from mascing.judges.judging import judge_by
     from mascing.judges.table import cannot_judge
 
@@ -166,7 +167,8 @@ def _judged(
         first = next(index for index, problem in enumerate(problems) if problem is not None)
         typer.echo(f"left out    {len(rows) - len(usable)} rows, the first is row {first + 1}: it {problems[first]}")
     table, asked = rows[usable], [conversations[index] for index in usable]
-    replies = [Reply("" if text is None else str(text)) for text in table[column].to_list()]
+    said = [said_in("" if text is None else str(text)) for text in table[column].to_list()]
+    replies = [Reply(each.text, each.thought, in_thought=not each.closed) for each in said]
     return table, list(zip(asked, judge_by(config, asked, replies), strict=True))
 
 
