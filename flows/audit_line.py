@@ -1,4 +1,4 @@
-"""The audit of one model and one behaviour: prepare, harvest, audit. It publishes nothing."""
+"""The audit of one model and one behaviour: prepare, label, harvest, audit. It publishes nothing."""
 
 from prefect import flow, task
 
@@ -8,6 +8,7 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Audited
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
+from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.suppress import audit as audit_stage
@@ -18,13 +19,14 @@ from mascing.testbeds.planted.demo_config import demo_config
 
 @flow(name="audit", persist_result=False)
 def audit(config: RunConfig, storage_url: str) -> str:
-    """Measure how the rate of the audited set falls as experts are suppressed; returns the location of the page."""
+    """Measure how the rate of the audited set falls as experts are suppressed; returns the name of its folder."""
     with Pool(config.compute) as pool:
-        prepared = stage_task(prepare)(storage_url, config).manifest
         config = config.model_copy(update={"model": pinned(config.model)})
-        harvested = stage_task(harvest)(storage_url, config, prepared, pool=pool).manifest
-        audited = stage_task(audit_stage)(storage_url, config, prepared, harvested, pool=pool).manifest
-    return str(_page(storage_url, audited))
+        prepared = stage_task(prepare)(storage_url, config).manifest
+        labelled = stage_task(label)(storage_url, config, prepared, pool=pool).manifest
+        harvested = stage_task(harvest)(storage_url, config, labelled, pool=pool).manifest
+        audited = stage_task(audit_stage)(storage_url, config, labelled, harvested, pool=pool).manifest
+    return str(_conclude(storage_url, audited))
 
 
 @flow(name="audit-testbed", persist_result=False)
@@ -36,5 +38,5 @@ def audit_testbed(behaviour: str, seed: int, storage_url: str) -> str:
 
 
 @task(name="audit-page", **ONCE)
-def _page(storage_url: str, audited: Audited) -> str:
-    return write_audit(Storage.open(storage_url), audited)
+def _conclude(storage_url: str, audited: Audited) -> str:
+    return write_audit(Storage.open(storage_url), audited).name

@@ -4,14 +4,17 @@ This module defines order, retries and artifacts; `tasks` defines what a stage d
 any machine that can read the storage URL can resume a run.
 """
 
+import re
 from pathlib import Path
 from typing import TypeVar
 
 from prefect import flow, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 
+from mascing.evidence.sufficiency import lacking
 from mascing.flows.stage_tasks import ONCE, stage_task
 from mascing.models.checkpoints import pinned
+from mascing.runs.finished_run import read_result
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages, TestbedBuilt
 from mascing.schemas.manifest import Manifest
@@ -20,6 +23,7 @@ from mascing.tasks.conclude import conclude, results_table
 from mascing.tasks.evaluate import evaluate
 from mascing.tasks.gate import gate
 from mascing.tasks.harvest import harvest
+from mascing.tasks.labelling import label
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
 from mascing.tasks.publish import publish
@@ -34,30 +38,37 @@ M = TypeVar("M", bound=Manifest)
 
 @flow(name="reconfigure", persist_result=False)
 def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBuilt] | None = None) -> str:
-    """Make, test and publish masks as ``config`` says; returns the location of the report.
+    """Make, test and publish masks as ``config`` says; returns the name of the run's folder.
 
+    A run whose labels leave too little to learn from ends after the label stage, with a report that says so.
     ``testbed`` is the stage that made the model, or None if no stage made it.
     """
     seconds: dict[str, float] = {"testbed": testbed.seconds} if testbed else {}
+    made = testbed.manifest if testbed else None
 
     def timed(finished: Finished[M]) -> M:
         seconds[finished.manifest.stage] = finished.seconds
         return finished.manifest
 
     with Pool(config.compute) as pool:
-        prepared = timed(stage_task(prepare)(storage_url, config))
         config = config.model_copy(update={"model": pinned(config.model)})
-        harvested = timed(stage_task(harvest)(storage_url, config, prepared, pool=pool))
-        trained = timed(stage_task(train)(storage_url, config, prepared, harvested, pool=pool))
-        optimised = timed(stage_task(optimise)(storage_url, config, prepared, harvested, trained, pool=pool))
-        selected = timed(stage_task(select)(storage_url, config, prepared, harvested, optimised, pool=pool))
-        evaluated = timed(stage_task(evaluate)(storage_url, config, prepared, selected, pool=pool))
-        tested = timed(stage_task(robustness)(storage_url, config, prepared, selected, evaluated, pool=pool))
+        prepared = timed(stage_task(prepare)(storage_url, config))
+        labelled = timed(stage_task(label)(storage_url, config, prepared, pool=pool))
+        if lacking(labelled.facts, config):
+            stages = RunStages(testbed=made, prepare=prepared, label=labelled)
+            return str(_report(storage_url, config, stages, seconds))
+        harvested = timed(stage_task(harvest)(storage_url, config, labelled, pool=pool))
+        trained = timed(stage_task(train)(storage_url, config, labelled, harvested, pool=pool))
+        optimised = timed(stage_task(optimise)(storage_url, config, labelled, harvested, trained, pool=pool))
+        selected = timed(stage_task(select)(storage_url, config, labelled, harvested, optimised, pool=pool))
+        evaluated = timed(stage_task(evaluate)(storage_url, config, labelled, selected, pool=pool))
+        tested = timed(stage_task(robustness)(storage_url, config, prepared, labelled, selected, evaluated, pool=pool))
         gated = timed(stage_task(gate)(storage_url, config, prepared, selected, evaluated, tested))
         published = timed(stage_task(publish)(storage_url, config, prepared, harvested, selected, gated))
     stages = RunStages(
-        testbed=testbed.manifest if testbed else None,
+        testbed=made,
         prepare=prepared,
+        label=labelled,
         harvest=harvested,
         train=trained,
         optimise=optimised,
@@ -73,8 +84,10 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBu
 @task(name="report", **ONCE)
 def _report(storage_url: str, config: RunConfig, stages: RunStages, seconds: dict[str, float]) -> str:
     storage = Storage.open(storage_url)
-    page = conclude(storage, config, stages, seconds)
-    name = config.behaviour.name
-    create_markdown_artifact(results_table(storage), key=f"results-{name}", description="test split, 95% intervals")
-    create_link_artifact(page if "://" in page else Path(page).as_uri(), key=f"report-{name}", link_text="report")
-    return page
+    folder = conclude(storage, config, stages, seconds)
+    page, table = storage.locate(folder.page), results_table(read_result(storage, folder))
+    # Each run has artifacts of its own: keys with the behaviour alone would mix the runs of several models.
+    key = re.sub(r"[^a-z0-9]+", "-", folder.name.lower())
+    create_markdown_artifact(table, key=f"results-{key}", description="test split, 95% intervals")
+    create_link_artifact(page if "://" in page else Path(page).as_uri(), key=f"report-{key}", link_text="report")
+    return folder.name

@@ -1,5 +1,6 @@
 """The command line. It imports torch, Ray and Prefect only when a command needs them."""
 
+import errno
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -10,9 +11,12 @@ from mascing.commands.audit import audit
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
+from mascing.commands.judge import judge
+from mascing.commands.label import label
 from mascing.commands.mask import mask
+from mascing.commands.outcomes.channels import registry
+from mascing.commands.outcomes.rebuild_report import report, runs
 from mascing.commands.plan import plan
-from mascing.commands.rebuild_report import report
 from mascing.commands.run import run
 from mascing.errors import MascingError
 
@@ -24,10 +28,14 @@ app = typer.Typer(
     add_completion=False,
     help=(
         "Reconfigure the behaviour of Mixture-of-Experts language models by steering their routers, with evidence.\n\n"
-        "Start with `mascing demo`; it leaves result.json, report/index.html and a run.yaml to copy for your own "
-        "model. Then run `mascing run run.yaml`."
+        "Start with `mascing demo`; its folder under runs/ holds result.json, report/index.html and a run.yaml to copy "
+        "for your own model. Then run `mascing run run.yaml`."
     ),
 )
+
+
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+"""Failures of a disk or of rights to it, wherever they happen: never a mistake of this program."""
 
 
 def _show_version(requested: bool) -> None:
@@ -46,10 +54,14 @@ def _options(
 
 app.command()(demo)
 app.command()(run)
+app.command()(label)
 app.command()(plan)
 app.command()(report)
+app.command()(runs)
 app.command()(audit)
+app.command()(judge)
 app.add_typer(mask, name="mask")
+app.add_typer(registry, name="registry")
 app.command()(doctor)
 
 
@@ -60,6 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=list(arguments) if arguments is not None else None, prog_name="mascing")
     except MascingError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        return 1
+    except OSError as error:
+        if error.errno not in _OF_THE_MACHINE:
+            raise
+        typer.echo(f"error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", err=True)
         return 1
     except SystemExit as exit_request:  # typer ends every command this way, successful ones too
         return int(exit_request.code or 0)

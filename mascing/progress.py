@@ -81,7 +81,7 @@ class _LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         event = _event_of(record)
         if event is not None and (event.status != "step" or _worth_a_line(event)):
-            self._console.print(str(event), highlight=False, markup=False)
+            self._console.print(str(event), soft_wrap=True, highlight=False, markup=False)
             self._console.file.flush()
 
 
@@ -109,7 +109,7 @@ class _BarHandler(logging.Handler):
         else:
             if event.stage in self._bars and event.status != "note":
                 self._progress.remove_task(self._bars.pop(event.stage))
-            self._progress.console.print(str(event), highlight=False, markup=False)
+            self._progress.console.print(str(event), soft_wrap=True, highlight=False, markup=False)
 
     def close(self) -> None:
         self._progress.stop()

@@ -4,6 +4,9 @@ import re
 import socket
 
 _SECONDS = 5.0
+# The opening of every HTTP/2 connection: a fixed preface and an empty SETTINGS frame (RFC 9113, 3.4).
+_HTTP2_OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_SETTINGS = 4
 
 
 def answers(address: str) -> bool:
@@ -11,11 +14,30 @@ def answers(address: str) -> bool:
 
     Returns True for an address without a port: only its client can interpret it.
     """
-    parts = re.fullmatch(r"(?:\w+://)?\[?(?P<host>[^/\]]+?)\]?:(?P<port>\d+)(?:/.*)?", address)
-    if parts is None:
+    place = _host_and_port(address)
+    if place is None:
         return True
     try:
-        with socket.create_connection((parts["host"], int(parts["port"])), timeout=_SECONDS):
+        with socket.create_connection(place, timeout=_SECONDS):
             return True
     except (OSError, OverflowError):
         return False
+
+
+def speaks_grpc(address: str) -> bool:
+    """Return whether a gRPC server, without TLS, answers at ``host:port``; True for an address without a port."""
+    place = _host_and_port(address)
+    if place is None:
+        return True
+    try:
+        with socket.create_connection(place, timeout=_SECONDS) as connection:
+            connection.sendall(_HTTP2_OPENING)
+            header = connection.recv(9, socket.MSG_WAITALL)
+            return len(header) == 9 and header[3] == _SETTINGS
+    except (OSError, OverflowError):
+        return False
+
+
+def _host_and_port(address: str) -> tuple[str, int] | None:
+    parts = re.fullmatch(r"(?:\w+://)?\[?(?P<host>[^/\]]+?)\]?:(?P<port>\d+)(?:/.*)?", address)
+    return (parts["host"], int(parts["port"])) if parts else None

@@ -68,6 +68,9 @@ class BehaviourConfig(Frozen):
         default=None, description="safetensors file with the known circuit `bias` [L, E], for testbeds"
     )
     max_characters: int = Field(default=100_000, gt=0, description="longer conversations are quarantined")
+    wanted_reply: Text | None = Field(
+        default=None, description="a reply that shows the behaviour, for conversations whose wanted reply is unknown"
+    )
     matching: MatchingConfig | None = Field(
         default=MatchingConfig(), description="null turns matching off: the two classes stay as they are"
     )
@@ -85,6 +88,17 @@ class SplitConfig(Frozen):
         if abs(self.train + self.dev + self.test - 1) > 1e-9:
             raise ValueError(f"train + dev + test must be 1, not {self.train + self.dev + self.test:g}")
         return self
+
+
+class LabelConfig(Frozen):
+    """How the model's own replies label the conversations: one at the run's generation settings, and more sampled.
+
+    The sampled replies go to target conversations of train and dev. A conversation with hits and misses among its
+    replies has both a wanted and an unwanted reply of the model itself.
+    """
+
+    samples: int = Field(default=0, ge=0, description="sampled replies per conversation, beside the one that labels it")
+    temperature: Positive = Field(default=1.0, description="temperature of the sampled replies")
 
 
 class HarvestConfig(Frozen):
@@ -121,6 +135,19 @@ class GatesConfig(Frozen):
         ge=-1,
         le=1,
         description="minimum for the lower bound of the kappa of labels and unsteered replies; -1 accepts any",
+    )
+    min_baseline: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="minimum for the lower bound of the unsteered rate of a utility or protected set; a lower rate "
+        "leaves the set undecided",
+    )
+    max_degenerate: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="maximum for the upper bound of the increase of degenerate replies, over all sets",
     )
 
 
@@ -232,7 +259,11 @@ class RunConfig(Frozen):
     model: ModelConfig
     behaviour: BehaviourConfig
     seed: int = Field(default=0, ge=0)
+    max_quarantined: float = Field(
+        default=0.05, ge=0, le=1, description="share of a stage's conversations that may be set aside; above it stops"
+    )
     splits: SplitConfig = SplitConfig()
+    label: LabelConfig = LabelConfig()
     harvest: HarvestConfig = HarvestConfig()
     surrogate: SurrogateConfig = SurrogateConfig()
     methods: MethodsConfig = MethodsConfig()

@@ -14,7 +14,7 @@ from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts
-from mascing.schemas.result import Baseline, Comparison, MethodResult, Rate, SplitSizes
+from mascing.schemas.result import Agreement, Baseline, Comparison, MethodResult, Rate, SetReplies, SplitSizes
 
 
 class TestbedFacts(Facts):
@@ -37,13 +37,57 @@ class MatchedCounts(Frozen):
         return self.positive + self.negative - 2 * self.pairs
 
 
+class GivenReplies(Frozen):
+    """How a judge reads the `wanted` or `unwanted` replies that the file gives for one kind of set.
+
+    ``misread`` counts the verdicts that are not what the file claims; ``example`` shows one of them.
+    """
+
+    kind: str
+    field: Literal["wanted", "unwanted"]
+    total: int
+    misread: int
+    example: str
+
+
 class PrepareFacts(Facts):
-    """Conversations by split, then by set; ``matching`` by split is empty if matching was off."""
+    """Conversations by split, then by set, and how the judges read the replies that the file gives."""
 
     version: Literal[1] = 1
     splits: SplitSizes
     sets: dict[Split, dict[str, int]]
+    given: tuple[GivenReplies, ...] = ()
+
+
+class ContrastCounts(Frozen):
+    """The conversations of a split that methods learn from, and their groups.
+
+    ``both`` of them have a wanted and an unwanted reply; in ``on_policy`` of these, both are the model's own replies
+    to that conversation.
+    """
+
+    positive: int
+    negative: int
+    positive_groups: int
+    negative_groups: int
+    both: int
+    on_policy: int
+
+
+class LabelFacts(Facts):
+    """The unsteered model's replies by split and set, and what they leave to learn from in train and dev.
+
+    ``checkpoint`` identifies weights and tokenizer. ``matching`` is empty if matching was off; ``unmatched`` says why
+    a split has no pair. ``agreement`` is None if the file brought no labels.
+    """
+
+    version: Literal[1] = 1
+    checkpoint: str
+    sets: dict[Split, dict[str, SetReplies]]
     matching: dict[Split, MatchedCounts]
+    unmatched: dict[Split, str]
+    contrast: dict[Split, ContrastCounts]
+    agreement: Agreement | None
 
 
 class RouterFacts(Frozen):
@@ -60,6 +104,7 @@ class RouterFacts(Frozen):
 class HarvestFacts(Facts):
     """The recorded traces: ``checkpoint`` identifies weights and tokenizer.
 
+    ``quarantined`` are the ids of the conversations that could not be recorded.
     ``sigma`` [L], ``tokens`` and the class counts describe the train split.
     """
 
@@ -70,6 +115,7 @@ class HarvestFacts(Facts):
     tokens: int
     positive: int
     negative: int
+    quarantined: tuple[str, ...] = ()
 
 
 class TrainFacts(Facts):
@@ -137,13 +183,17 @@ class SelectionCost(Frozen):
 
 
 class SelectFacts(Facts):
-    """The race on dev: ``picked`` is the number of each method's pick among its own cells."""
+    """The race on dev: ``picked`` is the number of each method's pick among its own cells.
+
+    ``order`` ranks the methods by their picks on dev, the best first.
+    """
 
     version: Literal[1] = 1
     baseline: DevRates
     cells: tuple[DevCell, ...]
     picked: dict[str, int]
     sparsified: dict[str, PrunedPick]
+    order: tuple[str, ...]
     cost: SelectionCost
 
 
@@ -166,6 +216,7 @@ class RobustnessFacts(Facts):
 class GateFacts(Facts):
     """Results and decisions on the test split.
 
+    ``first_on_dev`` is the method that the dev split ranks first, ``winner`` the same if it passes and otherwise None.
     ``labels`` is the agreement of labels with the unsteered model. ``robustness`` is the paired change by method,
     condition and set.
     """
@@ -173,6 +224,7 @@ class GateFacts(Facts):
     version: Literal[1] = 1
     baseline: Baseline
     methods: dict[str, MethodResult]
+    first_on_dev: str | None
     winner: str | None
     labels: Rate | None
     comparisons: tuple[Comparison, ...]

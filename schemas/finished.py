@@ -8,6 +8,7 @@ from mascing.schemas.facts import (
     EvaluateFacts,
     GateFacts,
     HarvestFacts,
+    LabelFacts,
     MaskFacts,
     OptimiseFacts,
     PrepareFacts,
@@ -33,6 +34,13 @@ class Prepared(Manifest):
 
     stage: Literal["prepare"] = "prepare"
     facts: PrepareFacts
+
+
+class Labelled(Manifest):
+    """Conversations by split with the model's own labels and replies, and the verdicts on these replies."""
+
+    stage: Literal["label"] = "label"
+    facts: LabelFacts
 
 
 class Harvested(Manifest):
@@ -110,6 +118,7 @@ class RunStages(Frozen):
 
     testbed: TestbedBuilt | None = None
     prepare: Prepared | None = None
+    label: Labelled | None = None
     harvest: Harvested | None = None
     train: Trained | None = None
     optimise: Optimised | None = None
@@ -132,6 +141,7 @@ MANIFESTS: dict[str, type[Manifest]] = {
     for manifest in (
         TestbedBuilt,
         Prepared,
+        Labelled,
         Harvested,
         Trained,
         Optimised,

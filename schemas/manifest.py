@@ -4,13 +4,17 @@ from pydantic import Field, model_validator
 
 from mascing.schemas.base import Frozen
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 class Shard(Frozen):
-    """One complete file of a stage, named relative to the stage's prefix."""
+    """One complete file of a stage.
+
+    ``path`` is where it is under the storage URL if it is a piece, which outputs share; None is ``<prefix>/<name>``.
+    """
 
     name: str
+    path: str | None = None
     rows: int = Field(ge=0)
     bytes: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")

@@ -5,6 +5,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.conversation import Split
+
+
+Gate = Literal["pass", "fail", "undecided"]
+"""A decision. ``undecided``: the evidence could not have shown a failure, so it is no pass; it blocks publication."""
+
+DegenerateKind = Literal["empty", "repeating", "one_reply", "other_script", "unrelated"]
+"""What is wrong with a degenerate reply, by mascing/evidence/degenerate.py."""
 
 
 class Rate(Frozen):
@@ -21,6 +29,23 @@ class Rate(Frozen):
     unscored: int = Field(ge=0)
 
 
+class SetReplies(Frozen):
+    """The unsteered model's replies to one set: ``rate`` is the share of hits, ``cut_off`` reached the token limit."""
+
+    hits: int = Field(ge=0)
+    misses: int = Field(ge=0)
+    unscored: int = Field(ge=0)
+    cut_off: int = Field(ge=0)
+    rate: Rate
+
+
+class Agreement(Frozen):
+    """Agreement of the labels in the user's file with the model's own; ``share`` covers the scored conversations."""
+
+    kappa: Rate
+    share: float
+
+
 class SplitSizes(Frozen):
     """Conversations in each split."""
 
@@ -30,49 +55,79 @@ class SplitSizes(Frozen):
 
 
 class Baseline(Frozen):
-    """The unsteered model on the test split."""
+    """The unsteered model on the test split; ``degenerate`` counts its degenerate replies over all sets."""
 
     target_rate: Rate
     utility: dict[str, Rate]
     protected: dict[str, Rate]
+    degenerate: dict[DegenerateKind, int]
 
 
 class Comparison(Frozen):
     """The target rates of two methods on the same conversations.
 
-    ``mcnemar_p`` treats conversations as independent, ``clustered_p`` only groups. ``holm_p`` is ``clustered_p`` after
-    Holm's adjustment for all comparisons of the run.
+    ``p`` is below 0.05 exactly if the interval of ``difference`` leaves out 0. ``holm_p`` is ``p`` after Holm's
+    adjustment for all comparisons of the run.
     """
 
     method: str
     against: str
     difference: Rate
-    mcnemar_p: float
-    clustered_p: float
+    p: float
     holm_p: float
 
 
 class MethodResult(Frozen):
-    """The result of one method's selected mask on the test split; ``uplift`` is paired with the baseline."""
+    """The result of one method's selected mask on the test split; ``uplift`` is paired with the baseline.
+
+    ``degenerate`` counts degenerate replies over all sets by kind. ``degenerate_change`` is how much more of them there
+    are than without the mask, paired too.
+    """
 
     selected: dict[str, Any]
     target_rate: Rate
     uplift: Rate
     utility: dict[str, Rate]
     protected: dict[str, Rate]
+    degenerate: dict[DegenerateKind, int]
+    degenerate_change: Rate
     circuit_precision: float | None
-    gate: Literal["pass", "fail"]
+    gate: Gate
     reasons: tuple[str, ...]
 
 
+class HeldChannel(Frozen):
+    """What a channel held when the run ended: its address, and the prefix of the mask."""
+
+    address: str
+    mask: str
+
+
 class Result(Frozen):
-    """The whole of `result.json`."""
+    """The whole of `result.json`.
+
+    ``checkpoint`` is the model's name with the start of its content's digest. ``published`` is the method whose mask
+    this run published and ``mask`` its prefix. ``channel`` is what the channel of this model and behaviour held when
+    the run ended, which another run may have moved; None if nothing was ever published there.
+    ``first_on_dev`` is the method that the dev split ranks first: the only one that may be ``published``.
+    """
 
     model: str
+    checkpoint: str
     behaviour: str
     splits: SplitSizes
     baseline: Baseline
     methods: dict[str, MethodResult]
+    first_on_dev: str | None = None
     published: str | None
+    labels: dict[Split, dict[str, SetReplies]] = Field(
+        default_factory=dict, description="replies of the unsteered model by split and set"
+    )
+    agreement: Agreement | None = Field(default=None, description="None if the file brought no labels")
+    lacking: tuple[str, ...] = Field(
+        default=(), description="why there was not enough to learn from; empty if methods were run"
+    )
+    mask: str | None = None
+    channel: HeldChannel | None = None
     timings: dict[str, float]
     versions: dict[str, str]

@@ -31,6 +31,17 @@ QUARANTINE = pa.schema(
     ]
 )
 
+REPLIES = pa.schema(
+    [
+        pa.field("conversation_id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("thought", pa.string()),
+        pa.field("cut_off", pa.bool_(), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("in_thought", pa.bool_(), nullable=False),
+    ]
+)
+
 VERDICTS = pa.schema(
     [
         pa.field("conversation_id", pa.string(), nullable=False),

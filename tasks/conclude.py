@@ -1,4 +1,4 @@
-"""The last step of a run: `result.json`, `run.yaml`, `report/inputs.json` and the report page."""
+"""The last step of a run: the files in its folder, its report page, and the index of all runs."""
 
 import platform
 from collections.abc import Mapping
@@ -6,33 +6,48 @@ from importlib import metadata
 
 import yaml
 
+from mascing.evidence.results import baseline_of
+from mascing.evidence.sufficiency import lacking
+from mascing.models.checkpoint_names import named_checkpoint
 from mascing.models.checkpoints import model_name
 from mascing.progress import Event, tell
-from mascing.report import build_report
+from mascing.report import build_index, build_report
 from mascing.report.looks import in_order
-from mascing.runs.finished_run import RUN_INPUTS, RunInputs
+from mascing.runs import registry
+from mascing.runs.finished_run import RunInputs
+from mascing.runs.readers import unsteered_of
+from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages
-from mascing.schemas.result import Rate, Result
+from mascing.schemas.result import HeldChannel, Rate, Result
 from mascing.storage.object_storage import Storage
 
 _PACKAGES = ("mascing", "torch", "transformers", "ray", "prefect", "pyarrow")
 
 
-def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> str:
-    """Write the files of a run that people read; returns the location of the report page.
+def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> RunFolder:
+    """Write the files of a run that people read into its folder; returns the folder.
 
-    ``seconds`` is the time that each stage took in this run. The files describe the latest run under the storage URL.
-    Equal runs write equal files, except for the timings.
+    ``seconds`` is the time that each stage took in this run. Equal runs have one folder and write equal files, except
+    for the timings, and for what the channel holds if other runs moved it.
     """
+    result, folder = _result(storage, config, stages, seconds), _folder(config, stages)
     inputs = RunInputs(run_config=config, stages=_prefixes(stages))
-    storage.overwrite("run.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
-    storage.overwrite(RUN_INPUTS, f"{inputs.model_dump_json(indent=1)}\n".encode())
-    result = _result(config, stages, seconds)
-    storage.overwrite("result.json", f"{result.model_dump_json(indent=1)}\n".encode())
-    page = build_report(storage)
+    storage.overwrite(folder.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
+    storage.overwrite(folder.inputs, f"{inputs.model_dump_json(indent=1)}\n".encode())
+    storage.overwrite(folder.result, f"{result.model_dump_json(indent=1)}\n".encode())
+    build_report(storage, folder.name)
+    build_index(storage)
     tell(Event("report", "written"))
-    return page
+    return folder
+
+
+def _folder(config: RunConfig, stages: RunStages) -> RunFolder:
+    """The folder of the run; its last stage stands on all others, so that stage's fingerprint is the run's."""
+    last = stages.publish or stages.label
+    if last is None:
+        raise ValueError("a run has no folder before its stage label is finished")
+    return run_folder(config.behaviour.name, model_name(config.model), last.fingerprint)
 
 
 def _prefixes(stages: RunStages) -> dict[str, str]:
@@ -42,24 +57,35 @@ def _prefixes(stages: RunStages) -> dict[str, str]:
     return prefixes
 
 
-def _result(config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> Result:
-    if stages.prepare is None or stages.gate is None:
-        raise ValueError("a run has no result before its stages prepare and gate are finished")
+def _result(storage: Storage, config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> Result:
+    """The result of a run; one that ended after its label stage has no methods, and says why."""
+    if stages.prepare is None or stages.label is None:
+        raise ValueError("a run has no result before its stages prepare and label are finished")
+    labels, gated = stages.label.facts, stages.gate.facts if stages.gate else None
+    published = stages.publish.facts if stages.publish else None
+    checkpoint = named_checkpoint(config.model, labels.checkpoint)
+    channel = registry.current(storage, checkpoint, config.behaviour.name)
     return Result(
-        model=model_name(config.model),
+        model=checkpoint.name,
+        checkpoint=checkpoint.label,
         behaviour=config.behaviour.name,
         splits=stages.prepare.facts.splits,
-        baseline=stages.gate.facts.baseline,
-        methods={name: stages.gate.facts.methods[name] for name in in_order(stages.gate.facts.methods)},
-        published=stages.gate.facts.winner,
+        baseline=gated.baseline if gated else baseline_of(list(unsteered_of(storage, stages.label, "test").values())),
+        methods={name: gated.methods[name] for name in in_order(gated.methods)} if gated else {},
+        first_on_dev=gated.first_on_dev if gated else None,
+        published=published.winner if published else None,
+        mask=published.masks if published else None,
+        channel=HeldChannel(address=channel.address, mask=channel.mask) if channel else None,
+        labels=labels.sets,
+        agreement=labels.agreement,
+        lacking=() if gated else lacking(labels, config),
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
     )
 
 
-def results_table(storage: Storage) -> str:
+def results_table(result: Result) -> str:
     """The run's result as a markdown table."""
-    result = Result.model_validate_json(storage.read("result.json"))
     sets = [*(f"utility/{name}" for name in result.baseline.utility)]
     sets += [f"protected/{name}" for name in result.baseline.protected]
     rows = [["method", "target", "uplift", *sets, "gate"], ["---"] * (4 + len(sets))]

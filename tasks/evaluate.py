@@ -1,79 +1,69 @@
 """The evaluate stage judges replies on the test split: of each method's pick and of the unsteered model."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import pyarrow as pa
 
-from mascing.masks.mask import Mask
 from mascing.runs.files import verdicts_file
-from mascing.runs.readers import conversations_of, selected_of
+from mascing.runs.readers import conversations_of, selected_of, unsteered_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import EvaluateFacts
-from mascing.schemas.finished import Evaluated, Prepared, Selected
+from mascing.schemas.finished import Evaluated, Labelled, Selected
 from mascing.schemas.tables import VERDICTS
 from mascing.storage import parquet
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Row, judged_replies
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
-
-# Conversations per work item. Fixed, so that the number of workers never changes what an item contains.
-_CONVERSATIONS = 256
+from mascing.tasks.running.judged import BASELINE, Judged, Steered, judged_in_pieces
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 
 
 def evaluate(
-    storage: Storage, config: RunConfig, prepared: Prepared, selected: Selected, *, pool: Pool
+    storage: Storage, config: RunConfig, labelled: Labelled, selected: Selected, *, pool: Pool
 ) -> Finished[Evaluated]:
-    """Write ``verdicts-<method>.parquet`` for each method and for `baseline`, one row per judged reply."""
+    """Write ``verdicts-<method>.parquet`` for each method and for `baseline`, one row per judged reply.
+
+    The rows of `baseline` are those of the label stage.
+    """
+    conversations = conversations_of(storage, labelled, "test")
+    unsteered = unsteered_of(storage, labelled, "test")
+    baseline = Judged([unsteered[conversation.id] for conversation in conversations])
+    read = Part(labelled, fingerprint([conversations, baseline.rows]))
     return run_stage(
         storage,
-        recipe(config, prepared, selected),
-        lambda output: _evaluate(output, storage, config, prepared, selected, pool),
+        recipe(config, read, selected),
+        lambda output: _evaluate(
+            output, storage, config, labelled.facts.checkpoint, conversations, baseline, selected, pool
+        ),
     )
 
 
-def recipe(config: RunConfig, prepared: Placed, selected: Placed) -> Recipe[Evaluated]:
+def recipe(config: RunConfig, labelled: Placed, selected: Placed) -> Recipe[Evaluated]:
     """The recipe that identifies the verdicts."""
-    inputs = {"prepare": prepared, "select": selected}
+    inputs = {"label": labelled, "select": selected}
     return Recipe(Evaluated, config.behaviour.name, judged_replies_identity(config), inputs)
-
-
-@dataclass(frozen=True)
-class _Item:
-    method: str
-    mask: Mask | None
-    conversations: tuple[Conversation, ...]
 
 
 def _evaluate(
     output: StageOutput[Evaluated],
     storage: Storage,
     config: RunConfig,
-    prepared: Prepared,
+    checkpoint: str,
+    conversations: Sequence[Conversation],
+    baseline: Judged,
     selected: Selected,
     pool: Pool,
 ) -> Body:
-    conversations = conversations_of(storage, prepared, "test")
-    masks: dict[str, Mask | None] = {BASELINE: None}
-    masks |= {method: candidate.mask for method, candidate in selected_of(storage, selected).items()}
-    items = [
-        _Item(method, mask, tuple(conversations[start : start + _CONVERSATIONS]))
-        for method, mask in masks.items()
-        for start in range(0, len(conversations), _CONVERSATIONS)
-    ]
-    rows: dict[str, list[Row]] = {method: [] for method in masks}
-    for item, judged in zip(items, pool.map(_judge, config, items, steps("evaluate")), strict=True):
-        rows[item.method] += judged
+    masks: list[Steered] = [(method, candidate.mask) for method, candidate in selected_of(storage, selected).items()]
+    judged = judged_in_pieces(pool, storage, config, checkpoint, conversations, masks, steps("evaluate"))
+    methods = (BASELINE, *(method for method, _ in masks))
     shards = [
-        output.put(verdicts_file(method), parquet.to_bytes(pa.Table.from_pylist(judged, schema=VERDICTS)), len(judged))
-        for method, judged in rows.items()
+        output.put(
+            verdicts_file(method), parquet.to_bytes(pa.Table.from_pylist(part.rows, schema=VERDICTS)), len(part.rows)
+        )
+        for method, part in zip(methods, [baseline, *judged], strict=True)
     ]
-    return Body(shards, EvaluateFacts(methods=tuple(masks)), rows_in=len(masks) * len(conversations))
-
-
-def _judge(worker: Worker, config: RunConfig, item: _Item) -> list[Row]:
-    [rows] = judged_replies(worker, config, item.conversations, [(item.method, item.mask)])
-    return rows
+    return Body(shards, EvaluateFacts(methods=methods), rows_in=len(methods) * len(conversations))

@@ -1,25 +1,26 @@
 """The gate stage turns verdicts on the test split into rates with intervals, gate decisions and the winner."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 from torch import Tensor
 
 from mascing.evidence.comparisons import comparisons
-from mascing.evidence.gates import decide_condition, decide_labels
+from mascing.evidence.gates import decide_condition, decide_judges, decide_labels
 from mascing.evidence.results import (
     baseline_of,
     changes_by_set,
     further_gated,
     label_agreement,
     method_result,
+    rates_by_set,
     winner,
 )
 from mascing.masks.candidates import Candidate
 from mascing.masks.precision import circuit_precision
 from mascing.runs.readers import condition_verdicts, conversations_of, selected_of, truth_from, verdicts_of
-from mascing.schemas.config import RunConfig
+from mascing.schemas.config import BehaviourConfig, RunConfig
 from mascing.schemas.facts import GateFacts
 from mascing.schemas.finished import Evaluated, Gated, Prepared, RobustnessTested, Selected
 from mascing.schemas.result import MethodResult, Rate
@@ -28,8 +29,8 @@ from mascing.storage.source import Source, read_source
 from mascing.tasks.running.judged import BASELINE
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage
 
-Changes = Mapping[str, Mapping[str, Rate]]
-"""The paired change of each set, by condition."""
+Rates = Mapping[str, Mapping[str, Rate]]
+"""A rate or a paired change of each set, by condition."""
 
 
 def gate(
@@ -45,12 +46,15 @@ def gate(
 
     def body(_: object) -> Body:
         verdicts = verdicts_of(storage, evaluated)
+        conditions = condition_verdicts(storage, tested)
         evidence = _Evidence(
             config=config,
             picks=selected_of(storage, selected),
+            order=selected.facts.order,
             verdicts=verdicts,
             labels=label_agreement(conversations_of(storage, prepared, "test"), verdicts[BASELINE]),
-            robustness=_robustness(storage, tested),
+            robustness=_robustness(conditions),
+            unsteered={condition: rates_by_set(judged[BASELINE]) for condition, judged in conditions.items()},
             truth_LE=truth_from(truth.data, config.behaviour.truth) if truth else None,
         )
         return Body([], _decide(evidence), rows_in=0)
@@ -76,22 +80,29 @@ def recipe(
 
 @dataclass(frozen=True)
 class _Evidence:
-    """The inputs of the decisions; ``picks``, ``verdicts`` and ``robustness`` are keyed by method."""
+    """The inputs of the decisions; ``picks``, ``verdicts`` and ``robustness`` are keyed by method.
+
+    ``order`` ranks the methods on dev. ``unsteered`` holds the rates of the unsteered model under each condition.
+    """
 
     config: RunConfig
     picks: Mapping[str, Candidate]
+    order: Sequence[str]
     verdicts: Mapping[str, pa.Table]
     labels: Rate | None
-    robustness: Mapping[str, Changes]
+    robustness: Mapping[str, Rates]
+    unsteered: Rates
     truth_LE: Tensor | None
 
 
 def _decide(evidence: _Evidence) -> GateFacts:
     methods = {method: _result(evidence, method) for method in evidence.picks}
+    first_on_dev = next(iter(evidence.order), None)
     return GateFacts(
         baseline=baseline_of(evidence.verdicts[BASELINE]),
         methods=methods,
-        winner=winner(methods, {method: candidate.mask.entries for method, candidate in evidence.picks.items()}),
+        first_on_dev=first_on_dev,
+        winner=winner(methods, first_on_dev),
         labels=evidence.labels,
         comparisons=tuple(comparisons(evidence.verdicts, BASELINE)),
         robustness={
@@ -102,7 +113,7 @@ def _decide(evidence: _Evidence) -> GateFacts:
 
 
 def _result(evidence: _Evidence, method: str) -> MethodResult:
-    """The result of one method on the test split, after the gates on its rates, the labels and each condition."""
+    """The result of one method on the test split, after the gates on its rates, judges, labels and each condition."""
     gates, candidate, truth_LE = evidence.config.gates, evidence.picks[method], evidence.truth_LE
     plain = method_result(
         evidence.verdicts[BASELINE],
@@ -112,16 +123,24 @@ def _result(evidence: _Evidence, method: str) -> MethodResult:
         gates=gates,
     )
     conditions = [
-        decide_condition(condition, changes, gates, evidence.config.robustness)
+        decide_condition(condition, changes, evidence.unsteered[condition], gates, evidence.config.robustness)
         for condition, changes in evidence.robustness.get(method, {}).items()
     ]
-    return further_gated(plain, [decide_labels(evidence.labels, gates), *conditions])
+    judges = decide_judges(_judges(evidence.config.behaviour, plain))
+    return further_gated(plain, [judges, decide_labels(evidence.labels, gates), *conditions])
 
 
-def _robustness(storage: Storage, tested: RobustnessTested) -> dict[str, dict[str, dict[str, Rate]]]:
+def _judges(behaviour: BehaviourConfig, result: MethodResult) -> dict[str, str]:
+    """The kind of the judge of each kind of set that was judged."""
+    judges = {"target": behaviour.target.kind}
+    judges |= {"utility": behaviour.utility.kind} if result.utility else {}
+    return judges | ({"protected": behaviour.protected.kind} if result.protected else {})
+
+
+def _robustness(conditions: Mapping[str, Mapping[str, pa.Table]]) -> dict[str, dict[str, dict[str, Rate]]]:
     """The paired change of each set, keyed by method, then condition, then set."""
     changes: dict[str, dict[str, dict[str, Rate]]] = {}
-    for condition, judged in condition_verdicts(storage, tested).items():
+    for condition, judged in conditions.items():
         for method, verdicts in judged.items():
             if method != BASELINE:
                 changes.setdefault(method, {})[condition] = changes_by_set(judged[BASELINE], verdicts)

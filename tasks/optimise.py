@@ -15,32 +15,37 @@ from mascing.runs.files import ATTRIBUTION, candidates_file
 from mascing.runs.readers import contrast_of, conversations_of, sigma_of, spec_of, surrogates_of, traces_of
 from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import OptimiseFacts
-from mascing.schemas.finished import Harvested, Optimised, Prepared, Trained
+from mascing.schemas.finished import Harvested, Labelled, Optimised, Trained
 from mascing.schemas.settings.method_settings import GradientConfig, Span
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.surrogate import Surrogate
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 
 
 def optimise(
-    storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, trained: Trained, *, pool: Pool
+    storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, trained: Trained, *, pool: Pool
 ) -> Finished[Optimised]:
     """Write ``candidates-<method>.safetensors`` for each enabled method; a row is a candidate.
 
     `gradient` also writes ``attribution.safetensors``, its map of all L x E experts; a row is a layer.
     """
+    rows = conversations_of(storage, labelled, "train")
+    conversations = [row for row in rows if row.id not in set(harvested.facts.quarantined)]
+    read = Part(labelled, fingerprint(conversations))
     return run_stage(
         storage,
-        recipe(config, prepared, harvested, trained),
-        lambda output: _optimise(output, _Shared(config, storage, prepared, harvested, trained), pool),
+        recipe(config, read, harvested, trained),
+        lambda output: _optimise(output, _Shared(config, storage, conversations, harvested, trained), pool),
     )
 
 
-def recipe(config: RunConfig, prepared: Placed, harvested: Placed, trained: Placed) -> Recipe[Optimised]:
+def recipe(config: RunConfig, labelled: Placed, harvested: Placed, trained: Placed) -> Recipe[Optimised]:
     """The recipe that identifies the candidates, with judges and generation if a search has replies judged."""
     judging = any(search.method.judges for search in searches_of(config.methods).values())
     identity = {
@@ -48,7 +53,7 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed, trained: Plac
         "seed": config.seed,
         "trials": judged_replies_identity(config) if judging else None,
     }
-    inputs = {"prepare": prepared, "harvest": harvested, "train": trained}
+    inputs = {"label": labelled, "harvest": harvested, "train": trained}
     return Recipe(Optimised, config.behaviour.name, identity, inputs)
 
 
@@ -56,7 +61,7 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed, trained: Plac
 class _Shared:
     config: RunConfig
     storage: Storage
-    prepared: Prepared
+    conversations: Sequence[Conversation]  # of the train split, without those that could not be recorded
     harvested: Harvested
     trained: Trained
 
@@ -161,11 +166,10 @@ def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Seque
 
 def _material(worker: Worker, shared: _Shared) -> Material:
     config = shared.config
-    conversations = conversations_of(shared.storage, shared.prepared, "train")
     return Material(
         model=partial(worker.model, config.model),
-        conversations=conversations,
-        contrast=contrast_of(conversations),
+        conversations=shared.conversations,
+        contrast=contrast_of(shared.conversations),
         traces=traces_of(shared.storage, shared.harvested, "train"),
         spec=spec_of(shared.harvested),
         sigma_L=sigma_of(shared.harvested),

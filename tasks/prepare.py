@@ -1,7 +1,6 @@
-"""The prepare stage reads the conversations, quarantines unusable rows, splits by group and matches the classes."""
+"""The prepare stage reads the conversations, sets aside those that the model and the judges cannot use, and splits."""
 
 from collections import Counter
-from dataclasses import dataclass
 
 from mascing.conversations.json_lines import (
     Quarantined,
@@ -10,14 +9,14 @@ from mascing.conversations.json_lines import (
     quarantine_table,
     to_table,
 )
-from mascing.conversations.matching import matched_pairs
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
+from mascing.judges.given_replies import given_replies, refuse_misread
+from mascing.models.checkpoints import rendering_fingerprint
 from mascing.runs.files import conversations_file
-from mascing.runs.readers import contrast_of
-from mascing.schemas.config import MatchingConfig, RunConfig
+from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
-from mascing.schemas.facts import MatchedCounts, PrepareFacts
+from mascing.schemas.facts import PrepareFacts
 from mascing.schemas.finished import Prepared
 from mascing.schemas.manifest import Shard
 from mascing.schemas.result import SplitSizes
@@ -26,10 +25,10 @@ from mascing.storage import parquet
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_source
+from mascing.tasks.running.identity import judged_replies_identity
+from mascing.tasks.running.isolation import refuse_many
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
-
-# The test split is only judged, never learned from, so it needs no matching.
-_MATCHED: tuple[Split, ...] = ("train", "dev")
+from mascing.tasks.running.usable import usable
 
 Splits = dict[Split, list[Conversation]]
 
@@ -37,41 +36,51 @@ Splits = dict[Split, list[Conversation]]
 def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     """Write ``conversations-{train,dev,test}.parquet`` and ``quarantine.parquet``.
 
-    A conversation without a match in the other class leaves the contrast and stays in its split.
-
     Raises:
-        DataError: if the file cannot be read, a split has no target conversation, or a class of the contrast is empty
-            or has no match in the train split (where methods learn) or the dev split (where they are compared).
+        DataError: if the file cannot be read, if too many of its rows cannot be used, if a judge does not read the
+            replies that the file gives as what they are said to be, or if a split has no target conversation.
     """
     source = read_source(config.behaviour.conversations)
-    return run_stage(storage, recipe(config, source), lambda output: _prepare(output, config, source))
+    rendering = rendering_fingerprint(config.model)
+    finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, source))
+    refuse_many(storage, finished.manifest, config.max_quarantined)
+    refuse_misread(finished.manifest.facts.given, config.max_quarantined)
+    return finished
 
 
-def recipe(config: RunConfig, source: Source) -> Recipe[Prepared]:
-    """The recipe that identifies the prepared conversations."""
+def recipe(config: RunConfig, rendering: str, source: Source) -> Recipe[Prepared]:
+    """The recipe that identifies the prepared conversations.
+
+    ``rendering`` is the fingerprint of the files of the model that render conversations.
+    """
     identity = {
+        "rendering": rendering,
+        "chat_template": config.model.chat_template,
+        "trust_remote_code": config.model.trust_remote_code,  # its own code may make another tokenizer
+        **judged_replies_identity(config),
         "conversations": source.sha256,
         "columns": CONVERSATIONS.names,
         "max_characters": config.behaviour.max_characters,
         "splits": config.splits,
-        "matching": config.behaviour.matching,
     }
     return Recipe(Prepared, config.behaviour.name, identity)
 
 
 def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
-    conversations, quarantined = parse_conversations(decode_lines(source.data), config.behaviour.max_characters)
+    read, unreadable = parse_conversations(decode_lines(source.data), config.behaviour.max_characters)
+    conversations, unusable = usable(read, config)
+    quarantined = [*unreadable, *unusable]
+    given = given_replies(config.behaviour, conversations)
     splits = _split(conversations, config)
-    matched = _match(splits, config.behaviour.matching) if config.behaviour.matching else _Matched(splits, {})
     shards = [
         output.put(conversations_file(split), parquet.to_bytes(to_table(rows)), len(rows))
-        for split, rows in matched.splits.items()
+        for split, rows in splits.items()
     ]
     shards.append(_put_quarantine(output, quarantined))
     facts = PrepareFacts(
         splits=SplitSizes(**{split: len(rows) for split, rows in splits.items()}),
         sets={split: _set_sizes(rows) for split, rows in splits.items()},
-        matching=matched.counts,
+        given=given,
     )
     return Body(shards, facts, rows_in=len(conversations) + len(quarantined), rows_quarantined=len(quarantined))
 
@@ -93,44 +102,9 @@ def _split(conversations: list[Conversation], config: RunConfig) -> Splits:
     return splits
 
 
-@dataclass(frozen=True)
-class _Matched:
-    """The splits with unmatched conversations out of the contrast, and the counts of each matched split."""
-
-    splits: Splits
-    counts: dict[Split, MatchedCounts]
-
-
-def _match(splits: Splits, config: MatchingConfig) -> _Matched:
-    matched = {split: _match_split(split, splits[split], config) for split in _MATCHED}
-    rows = {split: rows for split, (rows, _) in matched.items()}
-    return _Matched({**splits, **rows}, {split: counts for split, (_, counts) in matched.items()})
-
-
-def _match_split(
-    split: Split, rows: list[Conversation], config: MatchingConfig
-) -> tuple[list[Conversation], MatchedCounts]:
-    contrast = contrast_of(rows)
-    try:
-        pairs = matched_pairs(contrast, config)
-    except DataError as error:
-        raise DataError(f"the {split} split: {error}") from error
-    unmatched = {row.id for row in contrast} - {row_id for pair in pairs for row_id in pair}
-    positive = sum(row.label == "positive" for row in contrast)
-    counts = MatchedCounts(positive=positive, negative=len(contrast) - positive, pairs=len(pairs))
-    return [row.model_copy(update={"contrast": False}) if row.id in unmatched else row for row in rows], counts
-
-
 def _check_split(split: Split, rows: list[Conversation], path: str) -> None:
     if not any(row.set == "target" for row in rows):
         raise DataError(
             f"the {split} split of {path} has no conversation of set `target`: add conversations of more groups, or "
             f"give `splits.{split}` a larger share"
-        )
-    labels = {row.label for row in contrast_of(rows)}
-    missing = [label for label in ("positive", "negative") if label not in labels]
-    if split != "test" and missing:
-        raise DataError(
-            f"the {split} split of {path} has no target conversation labelled {' or '.join(missing)}: the methods "
-            "learn from both sides; label more conversations, of more groups"
         )

@@ -1,7 +1,9 @@
 """The publish stage commits the winner's mask with its card and moves the channel `candidate` to it."""
 
 from mascing.masks.mask import Mask
+from mascing.models.checkpoint_names import NamedCheckpoint, named_checkpoint
 from mascing.models.checkpoints import model_name
+from mascing.progress import Event, tell
 from mascing.runs import registry
 from mascing.runs.files import CARD, MASK
 from mascing.runs.readers import selected_of
@@ -12,8 +14,6 @@ from mascing.schemas.finished import Gated, Harvested, MaskStored, Prepared, Pub
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage
-
-CHANNEL = "candidate"
 
 
 def publish(
@@ -32,9 +32,8 @@ def publish(
     finished = run_stage(storage, recipe(config, prepared, harvested, selected, gated), body)
     # Also where the stage was done already: meanwhile another run may have moved the channel elsewhere.
     if finished.manifest.facts.masks is not None:
-        registry.publish(
-            storage, model_name(config.model), config.behaviour.name, finished.manifest.facts.masks, CHANNEL
-        )
+        checkpoint = named_checkpoint(config.model, harvested.facts.checkpoint)
+        _move_channel(storage, checkpoint, config.behaviour.name, finished.manifest.facts.masks)
     return finished
 
 
@@ -42,9 +41,17 @@ def recipe(
     config: RunConfig, prepared: Placed, harvested: Placed, selected: Placed, gated: Placed
 ) -> Recipe[Published]:
     """The recipe that identifies a publication."""
-    identity = {"model": model_name(config.model), "channel": CHANNEL}
+    identity = {"model": model_name(config.model), "channel": registry.CANDIDATE}
     inputs = {"prepare": prepared, "harvest": harvested, "select": selected, "gate": gated}
     return Recipe(Published, config.behaviour.name, identity, inputs)
+
+
+def _move_channel(storage: Storage, checkpoint: NamedCheckpoint, behaviour: str, mask_prefix: str) -> None:
+    """Point the channel at the mask, and say so if it held another one."""
+    before = registry.current(storage, checkpoint, behaviour)
+    moved = registry.publish(storage, checkpoint, behaviour, mask_prefix)
+    if before is not None and before.mask != mask_prefix:
+        tell(Event("publish", "note", text=f"{moved.address} moved from {before.mask} to {moved.mask}"))
 
 
 def _card(config: RunConfig, harvested: Harvested, gated: Gated, winner: str, mask: Mask) -> MaskCard:

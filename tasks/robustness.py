@@ -12,85 +12,112 @@ from mascing.evidence.gates import decide_labels
 from mascing.evidence.results import CONTROL, label_agreement, method_result
 from mascing.masks.mask import Mask
 from mascing.runs.files import condition_file
-from mascing.runs.readers import conversations_of, selected_of, verdicts_of
+from mascing.runs.readers import conversations_of, selected_of, unsteered_of, verdicts_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import RobustnessFacts
-from mascing.schemas.finished import Evaluated, Prepared, RobustnessTested, Selected
+from mascing.schemas.finished import Evaluated, Labelled, Prepared, RobustnessTested, Selected
 from mascing.schemas.tables import VERDICTS
 from mascing.storage import parquet
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Row, judged_replies
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.judged import BASELINE, Judged, Row, Steered, judged_in_pieces
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 
 
 def robustness(
-    storage: Storage, config: RunConfig, prepared: Prepared, selected: Selected, evaluated: Evaluated, *, pool: Pool
+    storage: Storage,
+    config: RunConfig,
+    prepared: Prepared,
+    labelled: Labelled,
+    selected: Selected,
+    evaluated: Evaluated,
+    *,
+    pool: Pool,
 ) -> Finished[RobustnessTested]:
     """Write ``condition-<number>-<method>.parquet`` for `baseline` and each method that passes the plain gates.
 
     If no method passes, there are no conditions and nothing is judged.
     """
+    brought, conversations = (conversations_of(storage, source, "test") for source in (prepared, labelled))
+    unsteered = _Unsteered(config, labelled.facts.checkpoint, conversations, unsteered_of(storage, labelled, "test"))
 
     def body(output: StageOutput[RobustnessTested]) -> Body:
-        conversations = conversations_of(storage, prepared, "test")
         picks = {method: candidate.mask for method, candidate in selected_of(storage, selected).items()}
-        passing = _passing(config, conversations, verdicts_of(storage, evaluated), list(picks))
-        return _judge_all(output, config, conversations, {method: picks[method] for method in passing}, pool)
+        passing = _passing(config, brought, verdicts_of(storage, evaluated), list(picks))
+        masks = {method: picks[method] for method in passing}
+        return _judge_all(output, storage, unsteered, masks, pool)
 
-    return run_stage(storage, recipe(config, prepared, selected, evaluated), body)
+    read = Part(prepared, fingerprint(brought)), Part(labelled, fingerprint([conversations, unsteered.rows]))
+    return run_stage(storage, recipe(config, *read, selected, evaluated), body)
 
 
-def recipe(config: RunConfig, prepared: Placed, selected: Placed, evaluated: Placed) -> Recipe[RobustnessTested]:
+def recipe(
+    config: RunConfig, prepared: Placed, labelled: Placed, selected: Placed, evaluated: Placed
+) -> Recipe[RobustnessTested]:
     """The recipe that identifies the verdicts; it holds the gates because they decide which masks are judged."""
     identity = {
         **judged_replies_identity(config),
         "gates": config.gates,
         "conditions": config.robustness.model_dump(exclude={"uplift_share", "loss_factor"}),
     }
-    inputs = {"prepare": prepared, "select": selected, "evaluate": evaluated}
+    inputs = {"prepare": prepared, "label": labelled, "select": selected, "evaluate": evaluated}
     return Recipe(RobustnessTested, config.behaviour.name, identity, inputs)
 
 
 @dataclass(frozen=True)
-class _Item:
-    number: int
-    condition: Condition
-    method: str
-    mask: Mask | None
+class _Unsteered:
+    """The test conversations, and the label stage's verdict on the unsteered model's reply to each, by id.
+
+    ``checkpoint`` is the fingerprint of weights and tokenizer.
+    """
+
+    config: RunConfig
+    checkpoint: str
+    conversations: Sequence[Conversation]
+    rows: Mapping[str, Row]
+
+    def under(self, condition: Condition) -> Judged | None:
+        """The verdicts under a condition that changes neither messages nor generation; else None."""
+        plain = {conversation.id: conversation.messages for conversation in self.conversations}
+        changed = any(plain[conversation.id] != conversation.messages for conversation in condition.conversations)
+        if changed or condition.generation != self.config.generation:
+            return None
+        return Judged([self.rows[conversation.id] for conversation in condition.conversations])
 
 
 def _judge_all(
     output: StageOutput[RobustnessTested],
-    config: RunConfig,
-    conversations: Sequence[Conversation],
+    storage: Storage,
+    unsteered: _Unsteered,
     passing: Mapping[str, Mask],
     pool: Pool,
 ) -> Body:
-    configured = conditions(config.robustness, conversations, config.generation) if passing else []
+    config = unsteered.config
+    configured = conditions(config.robustness, unsteered.conversations, config.generation) if passing else []
     possible, left_out = _possible(configured, config, pool)
-    masks: dict[str, Mask | None] = {BASELINE: None, **passing} if possible else {}
-    items = [
-        _Item(number, condition, method, mask)
-        for number, condition in enumerate(possible)
-        for method, mask in masks.items()
-    ]
-    verdicts = pool.map(_judge, config, items, steps("robustness")) if items else []
-    shards = [
-        output.put(
-            condition_file(item.number, item.method),
-            parquet.to_bytes(pa.Table.from_pylist(rows, schema=VERDICTS)),
-            len(rows),
+    masks: list[Steered] = [(BASELINE, None), *passing.items()] if possible else []
+    shards = []
+    for number, condition in enumerate(possible):
+        changed = config.model_copy(update={"generation": condition.generation})
+        progress = steps("robustness", condition.name)
+        known = unsteered.under(condition)
+        asked = masks[1:] if known is not None else masks
+        judged = judged_in_pieces(
+            pool, storage, changed, unsteered.checkpoint, condition.conversations, asked, progress
         )
-        for item, rows in zip(items, verdicts, strict=True)
-    ]
+        for (method, _), part in zip(masks, judged if known is None else [known, *judged], strict=True):
+            table = pa.Table.from_pylist(part.rows, schema=VERDICTS)
+            shards.append(output.put(condition_file(number, method), parquet.to_bytes(table), len(part.rows)))
     facts = RobustnessFacts(
-        conditions=tuple(condition.name for condition in possible), methods=tuple(masks), left_out=left_out
+        conditions=tuple(condition.name for condition in possible),
+        methods=tuple(method for method, _ in masks),
+        left_out=left_out,
     )
-    return Body(shards, facts, rows_in=sum(len(item.condition.conversations) for item in items))
+    return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
 
 
 def _possible(configured: Sequence[Condition], config: RunConfig, pool: Pool) -> tuple[list[Condition], dict[str, str]]:
@@ -129,12 +156,6 @@ def _refusal(worker: Worker, config: RunConfig, condition: Condition) -> str | N
     except DataError as error:
         return str(error)
     return None
-
-
-def _judge(worker: Worker, config: RunConfig, item: _Item) -> list[Row]:
-    changed = config.model_copy(update={"generation": item.condition.generation})
-    [rows] = judged_replies(worker, changed, item.condition.conversations, [(item.method, item.mask)])
-    return rows
 
 
 def _silent(done: int, total: int) -> None:

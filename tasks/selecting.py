@@ -15,42 +15,46 @@ from mascing.masks import candidates as candidate_files
 from mascing.masks.candidates import Candidate
 from mascing.progress import Event, tell
 from mascing.runs.files import DEV_VERDICTS, SELECTED
-from mascing.runs.readers import candidates_of, conversations_of, sigma_of
+from mascing.runs.readers import candidates_of, conversations_of, sigma_of, unsteered_of
 from mascing.schemas import tables
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import DevCell, DevRates, PrunedPick, SelectFacts, SelectionCost
-from mascing.schemas.finished import Harvested, Optimised, Prepared, Selected
+from mascing.schemas.finished import Harvested, Labelled, Optimised, Selected
 from mascing.selection.racing import Cell, Race, Rows, blocks_of, race
+from mascing.selection.ranking import ranked
 from mascing.storage import parquet
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.foretell import Foretold, enter_all, foretell
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Row, judged_on_pool
+from mascing.tasks.running.judged import Row, judged_on_pool
 from mascing.tasks.running.pruned import Pick, pruned
 from mascing.tasks.running.shuffles import Control, control_of
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 
 # Share of dev read before the race: likelihoods differ between masks on far fewer conversations than verdicts do.
 _READ = 0.25
 
 
 def select(
-    storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, optimised: Optimised, *, pool: Pool
+    storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, optimised: Optimised, *, pool: Pool
 ) -> Finished[Selected]:
     """Write ``selected.safetensors`` (a candidate per method, and the control) and ``verdicts-dev.parquet``."""
+    conversations, unsteered = conversations_of(storage, labelled, "dev"), unsteered_of(storage, labelled, "dev")
 
     def body(output: StageOutput[Selected]) -> Body:
-        conversations = conversations_of(storage, prepared, "dev")
-        contest = _Contest(pool, config, candidates_of(storage, optimised), conversations, sigma_of(harvested))
+        candidates = candidates_of(storage, optimised)
+        contest = _Contest(pool, config, candidates, conversations, unsteered, sigma_of(harvested))
         return _select(output, contest)
 
-    return run_stage(storage, recipe(config, prepared, harvested, optimised), body)
+    read = Part(labelled, fingerprint([conversations, unsteered]))
+    return run_stage(storage, recipe(config, read, harvested, optimised), body)
 
 
-def recipe(config: RunConfig, prepared: Placed, harvested: Placed, optimised: Placed) -> Recipe[Selected]:
+def recipe(config: RunConfig, labelled: Placed, harvested: Placed, optimised: Placed) -> Recipe[Selected]:
     """The recipe that identifies the picks; it holds only those gates that limit what a pick may cost."""
     identity = {
         **judged_replies_identity(config),
@@ -58,18 +62,19 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed, optimised: Pl
         "limits": [config.gates.max_utility_loss, config.gates.protected_tolerance],
         "seed": config.seed,
     }
-    inputs = {"prepare": prepared, "harvest": harvested, "optimise": optimised}
+    inputs = {"label": labelled, "harvest": harvested, "optimise": optimised}
     return Recipe(Selected, config.behaviour.name, identity, inputs)
 
 
 @dataclass(frozen=True)
 class _Contest:
-    """The candidates, and the dev conversations that they are judged on."""
+    """The candidates, the dev conversations that they are judged on, and the unsteered verdict on each, by id."""
 
     pool: Pool
     config: RunConfig
     candidates: Sequence[Candidate]
     conversations: Sequence[Conversation]
+    unsteered: Mapping[str, Row]
     sigma_L: Tensor
 
     @property
@@ -81,17 +86,21 @@ class _Contest:
 
     def judge(self, cells: Sequence[Cell], block: Sequence[Conversation]) -> list[list[Row]]:
         """One row per conversation for each of ``cells``: a candidate's number, or None for the unsteered model."""
-        entrants = [self.candidates[cell] if cell is not None else None for cell in cells]
-        masks = [(BASELINE, None) if entrant is None else (entrant.method, entrant.mask) for entrant in entrants]
+        entrants = [self.candidates[cell] for cell in cells if cell is not None]
+        masks = [(entrant.method, entrant.mask) for entrant in entrants]
         progress = steps("select", f"racing on {len(block)} conversations")
-        return judged_on_pool(self.pool, self.config, block, masks, progress)
+        judged = iter(judged_on_pool(self.pool, self.config, block, masks, progress))
+        return [self.baseline(block) if cell is None else next(judged) for cell in cells]
+
+    def baseline(self, block: Sequence[Conversation]) -> list[Row]:
+        """One row per conversation of the unsteered model."""
+        return [self.unsteered[conversation.id] for conversation in block]
 
 
 @dataclass(frozen=True)
 class _Pruned:
-    """The pruned picks, their facts by method, and the verdicts on the unsteered model to compare them with."""
+    """The pruned picks and their facts by method."""
 
-    baseline: Rows
     picks: Sequence[Pick]
     facts: Mapping[str, PrunedPick]
 
@@ -99,8 +108,9 @@ class _Pruned:
 def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
     foretold = _foretold(contest)
     raced = race(foretold.entrants, contest.blocks, contest.judge, contest.config.gates, foretold.losses)
-    pruning = _pruned(contest, raced)
-    control = control_of(contest.pool, contest.config, pruning.baseline, pruning.picks, contest.blocks[0])
+    baseline = [row for block in contest.blocks for row in contest.baseline(block)]
+    pruning = _pruned(contest, raced, baseline)
+    control = control_of(contest.pool, contest.config, baseline, pruning.picks, contest.blocks[0])
     cost = _cost(contest, foretold, raced, pruning, control)
     tell(Event("select", "note", text=_cost_note(cost)))
     selected = [*(pick.candidate for pick in pruning.picks), control.candidate]
@@ -114,6 +124,7 @@ def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
         cells=_cells(contest.candidates, foretold, raced),
         picked={method: _places(contest.candidates)[cell] for method, cell in raced.picked.items()},
         sparsified=dict(pruning.facts),
+        order=tuple(_order(baseline, pruning.picks, contest.config)),
         cost=cost,
     )
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
@@ -126,18 +137,24 @@ def _foretold(contest: _Contest) -> Foretold:
     return foretell(contest.pool, contest.config, sample, contest.candidates)
 
 
-def _pruned(contest: _Contest, raced: Race) -> _Pruned:
-    baseline = raced.verdicts[None]
+def _pruned(contest: _Contest, raced: Race, baseline: Rows) -> _Pruned:
     picks = [Pick(contest.candidates[cell], raced.verdicts[cell]) for cell in raced.picked.values()]
     if not contest.config.selection.sparsify:
-        return _Pruned(baseline, picks, {})
+        return _Pruned(picks, {})
     return _Pruned(*pruned(contest.pool, contest.config, contest.blocks, baseline, picks, contest.sigma_L))
+
+
+def _order(baseline: Rows, picks: Sequence[Pick], config: RunConfig) -> list[str]:
+    """The methods by their picks on dev, the best first; the control is made of a pick and is none."""
+    rows = {pick.candidate.method: pick.rows for pick in picks}
+    entries = {pick.candidate.method: pick.candidate.mask.entries for pick in picks}
+    return ranked(baseline, rows, entries, config.gates)
 
 
 def _cost(contest: _Contest, foretold: Foretold, raced: Race, pruning: _Pruned, control: Control) -> SelectionCost:
     return SelectionCost(
-        replies=sum(map(len, raced.verdicts.values())),
-        replies_of_full_grid=(len(contest.candidates) + 1) * len(contest.conversations),
+        replies=sum(len(rows) for cell, rows in raced.verdicts.items() if cell is not None),
+        replies_of_full_grid=len(contest.candidates) * len(contest.conversations),
         replies_of_control=sum(map(len, control.rows)),
         replies_of_pruning=sum(pick.replies for pick in pruning.facts.values()),
         prefill_tokens=foretold.tokens,

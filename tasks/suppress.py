@@ -20,14 +20,15 @@ from mascing.masks.suppression import Place, suppressing, suppression_order
 from mascing.models.checkpoints import model_name
 from mascing.models.loading import Loaded
 from mascing.progress import Event, tell
-from mascing.report.audit_page import audit_page
+from mascing.report import build_index, build_report
 from mascing.routers.spec import find_routers
-from mascing.runs.readers import conversations_of, sigma_of, spec_of, traces_of
+from mascing.runs.readers import conversations_of, sigma_of, spec_of, traces_of, unsteered_of
+from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.cards.suppression_curve import Audit, AuditPoint
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import AuditFacts
-from mascing.schemas.finished import Audited, Harvested, Prepared
+from mascing.schemas.finished import Audited, Harvested, Labelled
 from mascing.schemas.result import Rate
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
@@ -36,8 +37,6 @@ from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 
-PAGE = "audit/index.html"
-
 _RANKED_AT_ONCE = 24  # conversations per backward pass of the ranking
 
 Outcomes = dict[str, Outcome]
@@ -45,18 +44,18 @@ Outcomes = dict[str, Outcome]
 
 
 def audit(
-    storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, *, pool: Pool
+    storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, *, pool: Pool
 ) -> Finished[Audited]:
     """Measure the suppression curve; the stage writes no shards, the curve is its facts."""
-    shared = _Shared(config, storage, prepared, harvested)
+    shared = _Shared(config, storage, labelled, harvested)
     return run_stage(
         storage,
-        recipe(config, prepared, harvested),
+        recipe(config, labelled, harvested),
         lambda _: Body([], AuditFacts(audit=_audit(shared, pool)), rows_in=0),
     )
 
 
-def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Audited]:
+def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Audited]:
     """The recipe that identifies the curve; it holds the model's name because the curve does."""
     identity = {
         **judged_replies_identity(config),
@@ -64,29 +63,31 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Aud
         "model": model_name(config.model),
         "seed": config.seed,
     }
-    return Recipe(Audited, config.behaviour.name, identity, {"prepare": prepared, "harvest": harvested})
+    return Recipe(Audited, config.behaviour.name, identity, {"label": labelled, "harvest": harvested})
 
 
-def write_audit(storage: Storage, audited: Audited) -> str:
-    """Write `audit.json` and its page; returns the location of the page."""
+def write_audit(storage: Storage, audited: Audited) -> RunFolder:
+    """Write `audit.json` and its page into a folder of the audit's own, and the index; returns the folder."""
     curve = audited.facts.audit
-    storage.overwrite("audit.json", f"{curve.model_dump_json(indent=1)}\n".encode())
-    storage.overwrite(PAGE, audit_page(curve).encode())
+    folder = run_folder(curve.behaviour, curve.model, audited.fingerprint)
+    storage.overwrite(folder.audit, f"{curve.model_dump_json(indent=1)}\n".encode())
+    build_report(storage, folder.name)
+    build_index(storage)
     tell(Event("audit", "written"))
-    return storage.locate(PAGE)
+    return folder
 
 
 @dataclass(frozen=True)
 class _Shared:
     config: RunConfig
     storage: Storage
-    prepared: Prepared
+    labelled: Labelled
     harvested: Harvested
 
 
 @dataclass(frozen=True)
 class _Item:
-    mask: Mask | None
+    mask: Mask
     conversations: tuple[Conversation, ...]
 
 
@@ -96,8 +97,9 @@ def _audit(shared: _Shared, pool: Pool) -> Audit:
     conversations, audited = _test_conversations(shared)
     in_order = [_Item(suppressing(ranked, n, spec), conversations) for n in settings.n_suppressed]
     at_random = [_Item(suppressing(order, n, spec), audited) for n in settings.n_suppressed for order in drawn]
-    judged = iter(pool.map(_judge, config, [_Item(None, conversations), *in_order, *at_random], steps("audit")))
-    baseline = next(judged)
+    judged = iter(pool.map(_judge, config, [*in_order, *at_random], steps("audit")))
+    unsteered = unsteered_of(shared.storage, shared.labelled, "test")
+    baseline: Outcomes = {conversation.id: unsteered[conversation.id]["outcome"] for conversation in conversations}
     ranked_outcomes = [next(judged) for _ in in_order]
     random_outcomes = [[next(judged) for _ in drawn] for _ in settings.n_suppressed]
     return Audit(
@@ -121,7 +123,7 @@ def _audit(shared: _Shared, pool: Pool) -> Audit:
 
 def _test_conversations(shared: _Shared) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
     """All conversations of the test split, and those of the audited set."""
-    conversations = tuple(conversations_of(shared.storage, shared.prepared, "test"))
+    conversations = tuple(conversations_of(shared.storage, shared.labelled, "test"))
     name = shared.config.audit.set
     audited = tuple(conversation for conversation in conversations if conversation.set == name)
     if not audited:
@@ -149,7 +151,7 @@ def _risk_difference(shared: _Shared) -> Tensor:
 def _effect(shared: _Shared, loaded: Loaded) -> Tensor:
     """The attributed effect of one standard deviation of each router logit on the audited set, [L, E]."""
     config, sigma_L = shared.config, sigma_of(shared.harvested)
-    conversations = conversations_of(shared.storage, shared.prepared, "train")
+    conversations = conversations_of(shared.storage, shared.labelled, "train")
     audited = [conversation for conversation in conversations if conversation.set == config.audit.set]
     recompute = config.compute.gradient_checkpointing
     return attribution(loaded, audited, sigma_L, _RANKED_AT_ONCE, recompute=recompute).effect_LE * sigma_L[:, None]

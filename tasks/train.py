@@ -1,17 +1,18 @@
 """The train stage fits an ensemble of surrogates per span to the training traces and tests it on the dev traces."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mascing.runs.files import surrogate_prefix
-from mascing.runs.readers import contrast_of, conversations_of, traces_of
+from mascing.runs.readers import recorded_of, traces_of
 from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import TrainFacts
-from mascing.schemas.finished import Harvested, Prepared, Trained
+from mascing.schemas.finished import Harvested, Labelled, Trained
 from mascing.schemas.settings.method_settings import Span
 from mascing.statistics.auc import auc
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.card import surrogate_card
@@ -21,12 +22,14 @@ from mascing.surrogates.permutation import permuted_labels
 from mascing.surrogates.surrogate import from_bytes, score, to_bytes, train_surrogate
 from mascing.surrogates.trivial_predictors import trivial_scores
 from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.traces.trace_set import token_counts
+
+_SPLITS: tuple[Split, ...] = ("train", "dev")
 
 
 def train(
-    storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, *, pool: Pool
+    storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, *, pool: Pool
 ) -> Finished[Trained]:
     """Write ``surrogate-<span>-<number>.safetensors`` for each span of the `mascing` method; none if it is off.
 
@@ -34,17 +37,19 @@ def train(
         DataError: if the form of the conversations explains a surrogate and the configuration does not allow that. The
             stage is committed before, so that a run that allows it continues from here.
     """
+    contrast = {split: recorded_of(storage, labelled, harvested, split) for split in _SPLITS}
+    read = Part(labelled, fingerprint(contrast))
     finished = run_stage(
         storage,
-        recipe(config, prepared, harvested),
-        lambda output: _train(output, _Shared(config, storage, prepared, harvested), pool),
+        recipe(config, read, harvested),
+        lambda output: _train(output, _Shared(config, storage, harvested, contrast), pool),
     )
     if not config.surrogate.allow_confounded:
         refuse_confounded(finished.manifest.facts.cards)
     return finished
 
 
-def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Trained]:
+def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Trained]:
     """The recipe that identifies the surrogates."""
     identity = {
         "spans": _spans(config),
@@ -52,18 +57,15 @@ def recipe(config: RunConfig, prepared: Placed, harvested: Placed) -> Recipe[Tra
         "epochs": config.surrogate.epochs,
         "seed": config.seed,
     }
-    return Recipe(Trained, config.behaviour.name, identity, {"prepare": prepared, "harvest": harvested})
+    return Recipe(Trained, config.behaviour.name, identity, {"label": labelled, "harvest": harvested})
 
 
 @dataclass(frozen=True)
 class _Shared:
     config: RunConfig
     storage: Storage
-    prepared: Prepared
     harvested: Harvested
-
-    def contrast(self, split: Split) -> list[Conversation]:
-        return contrast_of(conversations_of(self.storage, self.prepared, split))
+    contrast: Mapping[Split, Sequence[Conversation]]
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,12 @@ def _part(before: int, total: int) -> Callable[[int, int], None]:
 def _fit(_: Worker, shared: _Shared, fit: _Fit) -> bytes:
     traces = traces_of(shared.storage, shared.harvested, "train").span(fit.span)
     if fit.control:
-        traces = traces.relabelled(_permuted(shared.contrast("train"), fit.seed))
+        traces = traces.relabelled(_permuted(shared.contrast["train"], fit.seed))
     return to_bytes(train_surrogate(traces, shared.config.surrogate.epochs, fit.seed))
 
 
 def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> SurrogateCard:
-    train_contrast, dev = shared.contrast("train"), shared.contrast("dev")
+    train_contrast, dev = shared.contrast["train"], shared.contrast["dev"]
     train_traces, dev_traces = (
         traces_of(shared.storage, shared.harvested, split).span(ensemble.span) for split in ("train", "dev")
     )

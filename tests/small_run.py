@@ -48,7 +48,7 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
         # Pruning has its own test; masks as dense as after these few steps would make it judge dozens of parts.
         selection=SelectionConfig(sparsify=False),
         # Few conversations give wide intervals; with these gates a mask that works is still published.
-        gates=GatesConfig(min_uplift=0, max_utility_loss=0.5, protected_tolerance=0.5),
+        gates=GatesConfig(min_uplift=0, max_utility_loss=0.5, protected_tolerance=0.5, max_degenerate=0.2),
         robustness=RobustnessConfig(conversations=24, system_prompts=(), earlier_exchanges=0),
         compute=ComputeConfig(workers=workers),
     )

@@ -1,24 +1,29 @@
-"""What is installed, and what storage, Ray and Prefect say: each with how to get what is missing."""
+"""What is installed, what the machine allows, and what storage, Ray and Prefect say: each with what to do about it."""
 
-import logging
 import os
 import platform
-import urllib.error
-import urllib.request
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from mascing.errors import StorageError
-from mascing.reachability import answers
+from mascing.commands.surroundings.folders import refuse_unusable_folders, replacement
+from mascing.commands.surroundings.proxies import proxies
+from mascing.commands.surroundings.readiness import instead
+from mascing.errors import MascingError, StorageError
 
 Status = Literal["ok", "note", "missing"]
 _INSTALL = "install with `pip install --constraint constraints.txt mascing`"
-_PREFECT_SECONDS = 5
+_GB = 10**9
+_FREE_BYTES = 5 * _GB
+_SHARED_MEMORY = Path("/dev/shm")
+_SHARED_BYTES = 2 * _GB
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,12 @@ def findings(storage_url: str) -> Iterator[Finding]:
     yield _python()
     yield from _packages()
     yield _torch()
+    yield _proxy()
+    yield _folders()
+    yield from _full_disks(storage_url)
+    yield from _shared_memory()
     yield _storage(storage_url)
-    yield _prefect(os.environ.get("PREFECT_API_URL"))
+    yield _prefect()
     yield _ray(os.environ.get("RAY_ADDRESS"))
 
 
@@ -78,6 +87,54 @@ def _torch() -> Finding:
     return Finding("note", "compute", f"{threads}, no GPU that torch can use: enough for the demo and small models")
 
 
+def _proxy() -> Finding:
+    named = proxies(os.environ)
+    if not named:
+        return Finding("ok", "proxy", "the environment names none")
+    return Finding(
+        "note",
+        "proxy",
+        f"{', '.join(sorted(named))}: a run reaches this machine past it (no_proxy={os.environ['no_proxy']}); add "
+        "servers that are reached without it to no_proxy",
+    )
+
+
+def _folders() -> Finding:
+    try:
+        refuse_unusable_folders(os.environ)
+    except MascingError as error:
+        return Finding("missing", "folders", str(error))
+    folder = replacement(os.environ)
+    if folder:
+        return Finding("note", "folders", instead(folder))
+    return Finding("ok", "folders", "the home folder and the folder for temporary files can be written")
+
+
+def _full_disks(storage_url: str) -> Iterator[Finding]:
+    """A note for each disk that a run writes to and that is nearly full."""
+    places = {"temporary files": Path(tempfile.gettempdir()), "home": Path.home()}
+    if "://" not in storage_url:
+        places["storage"] = Path(storage_url).expanduser().absolute()
+    for name, folder in places.items():
+        existing = next(place for place in (folder, *folder.parents) if os.path.exists(place))
+        free = shutil.disk_usage(existing).free
+        if free < _FREE_BYTES:
+            yield Finding(
+                "note", "disk", f"{name}: {free / _GB:.1f} GB free at {existing}: make room before a long run"
+            )
+
+
+def _shared_memory() -> Iterator[Finding]:
+    """A note where Ray would keep its objects on the disk."""
+    if _SHARED_MEMORY.exists() and (size := shutil.disk_usage(_SHARED_MEMORY).total) < _SHARED_BYTES:
+        yield Finding(
+            "note",
+            "memory",
+            f"{_SHARED_MEMORY} has {size / _GB:.2f} GB, so a local Ray instance works on the disk: start the container "
+            "with --shm-size=4g",
+        )
+
+
 def _storage(url: str) -> Finding:
     from mascing.storage.object_storage import Storage
 
@@ -88,34 +145,37 @@ def _storage(url: str) -> Finding:
     return Finding("ok", "storage", f"{opened.url}: writable, and refuses a second create of the same object")
 
 
-def _prefect(api_url: str | None) -> Finding:
-    if not api_url:
-        return Finding("note", "prefect", "no PREFECT_API_URL: each run starts a server of its own, about 20 s")
+def _prefect() -> Finding:
     try:
-        with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=_PREFECT_SECONDS) as answer:
-            healthy = answer.status == 200
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        return Finding("missing", "prefect", f"{api_url} does not answer ({error}): prefect server start")
-    if not healthy:
-        return Finding("missing", "prefect", f"{api_url} is not healthy; look at the server's log")
-    return Finding("ok", "prefect", f"{api_url} answers")
+        from mascing.flows.prefect_server import server_version
+
+        server = server_version()
+    except ImportError as error:
+        return Finding("missing", "prefect", f"cannot be imported ({error}); {_INSTALL}")
+    except MascingError as error:
+        return Finding("missing", "prefect", str(error))
+    if server is None:
+        return Finding("note", "prefect", "no PREFECT_API_URL: each run starts a server of its own, about 20 s")
+    return Finding("ok", "prefect", f"{server[0]} answers: {server[1]}")
 
 
 def _ray(address: str | None) -> Finding:
     try:
         import ray
+
+        from mascing.tasks.running.cluster import join_cluster, start_local
+
+        if address:
+            join_cluster()
+        else:
+            start_local(cpus=1)
     except ImportError as error:
         return Finding("missing", "ray", f"cannot be imported ({error}); {_INSTALL}")
-    if address and not answers(address):
-        return Finding("missing", "ray", f"no cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
-    where = f"the cluster at {address}" if address else "a local instance"
-    started: dict[str, Any] = {} if address else {"num_cpus": 1, "include_dashboard": False}
-    try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **started)
-        resources = ray.cluster_resources()
-        ray.shutdown()
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        first = str(error).strip().partition("\n")[0]
-        return Finding("missing", "ray", f"{where} does not start ({first}): check RAY_ADDRESS and memory")
-    message = f"{where} answers: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
-    return Finding("ok", "ray", message if address else f"{where} starts")
+    except MascingError as error:
+        return Finding("missing", "ray", str(error))
+    resources = ray.cluster_resources()
+    ray.shutdown()
+    if not address:
+        return Finding("ok", "ray", "a local instance starts")
+    size = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    return Finding("ok", "ray", f"the cluster at {address} answers: {size}")

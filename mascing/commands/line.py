@@ -4,15 +4,19 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from mascing.commands.surroundings.readiness import ready
 from mascing.progress import shown
 from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
 from mascing.storage.object_storage import Storage
+
+Value = TypeVar("Value")
 
 _STOPPED = 130  # as a shell reports a program that Ctrl-C ended
 
@@ -20,38 +24,74 @@ _STOPPED = 130  # as a shell reports a program that Ctrl-C ended
 def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     """Run ``start`` under a progress display, and show the results.
 
-    ``start`` imports its flow itself and returns where the report is.
+    ``start`` imports its flow itself and returns the name of the run's folder.
     """
-    console, report = _run(start, verbose)
-    result = Result.model_validate_json(storage.read("result.json"))
+    from mascing.runs.finished_run import read_result
+    from mascing.runs.run_folder import INDEX, RunFolder
+
+    console, name = run_shown(start, verbose)
+    folder = RunFolder(name)
+    result = read_result(storage, folder)
     console.print(_table(result))
-    _say(console, f"result: {storage.locate('result.json')}")
-    _say(console, f"report: {report}")
-    if result.published is None:
-        _say(console, "next: open the report to see which gate each method missed; no mask was published")
+    say(console, f"run: {folder.name}")
+    say(console, f"result: {storage.locate(folder.result)}")
+    say(console, f"report: {storage.locate(folder.page)}")
+    say(console, f"all runs: {storage.locate(INDEX)}")
+    if result.lacking:
+        *short, remedy = result.lacking
+        say(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
+        say(console, f"next: {remedy}")
         return
-    _say(console, f"published: the mask of {result.published}, as {result.model}/{result.behaviour}@candidate")
-    command = f"mascing mask show {result.behaviour}@candidate --storage {storage.url}"
-    _say(console, f"next: open the report, or look at the mask: {command}")
+    for line in _ranking(result):
+        say(console, line)
+    for line in _publication(result, storage.url):
+        say(console, line)
 
 
 def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
-    """Run ``start`` under a progress display, and show the curve; ``start`` returns where the page is."""
+    """Run ``start`` under a progress display, and show the curve; ``start`` returns the name of the audit's folder."""
     from mascing.report.audit_page import conclusion
+    from mascing.runs.finished_run import read_audit
+    from mascing.runs.run_folder import INDEX, RunFolder
 
-    console, page = _run(start, verbose)
-    audit = Audit.model_validate_json(storage.read("audit.json"))
+    console, name = run_shown(start, verbose)
+    folder = RunFolder(name)
+    audit = read_audit(storage, folder)
     console.print(_curve(audit))
-    _say(console, f"audit: {storage.locate('audit.json')}")
-    _say(console, f"page: {page}")
-    _say(console, f"next: open the page; {conclusion(audit)}")
+    say(console, f"audit: {storage.locate(folder.audit)}")
+    say(console, f"page: {storage.locate(folder.page)}")
+    say(console, f"all runs: {storage.locate(INDEX)}")
+    say(console, f"next: open the page; {conclusion(audit)}")
 
 
-def _run(start: Callable[[], str], verbose: bool) -> tuple[Console, str]:
+def _publication(result: Result, storage_url: str) -> list[str]:
+    """What was published, what the channel holds now, and what to do next."""
+    channel = result.channel
+    if result.published is None:
+        kept = f"; {channel.address} still holds {channel.mask}" if channel else ""
+        return [f"next: open the report to see which gate each method missed; no mask was published{kept}"]
+    if channel is None or channel.mask != result.mask:
+        now = f"{channel.address} holds {channel.mask}" if channel else "the channel is gone"
+        return [
+            f"note: the mask of {result.published} was published as {result.mask}, but meanwhile another writer moved "
+            f"the channel: {now}",
+            "next: run again to move it back, or look at the history: mascing registry list",
+        ]
+    command = f"mascing mask show {channel.address} --storage {storage_url}"
+    return [
+        f"published: the mask of {result.published}, as {channel.address}, which now holds {channel.mask}",
+        f"next: open the report, or look at the mask: {command}",
+    ]
+
+
+def run_shown(start: Callable[[], Value], verbose: bool) -> tuple[Console, Value]:
+    """Run ``start`` under a progress display; returns the console and what ``start`` returned."""
     # Errors reach the user once, from here: at a lower level Prefect logs each with a traceback of its own.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     console = Console()
     with _stoppable(console), shown(console):
+        for note in ready():
+            say(console, note)
         return console, start()
 
 
@@ -65,7 +105,7 @@ def _stoppable(console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _say(console, "stopped: finished stages are kept; the same command goes on from there")
+        say(console, "stopped: finished stages are kept; the same command goes on from there")
         raise typer.Exit(_STOPPED) from None
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -98,6 +138,25 @@ def _table(result: Result) -> Table:
     return table
 
 
+def _ranking(result: Result) -> Iterator[str]:
+    """Say which method dev ranks first and what keeps it from being published, and which others pass on test."""
+    from mascing.evidence.results import passed_unpublished
+
+    first = result.first_on_dev
+    if first is not None and first != result.published:
+        yield f"first on dev: {first}, the only mask that may be published; on test:"
+        yield from (f"  {reason}" for reason in result.methods[first].reasons if not _passes(reason))
+    if others := passed_unpublished(result):
+        yield (
+            f"passed on test as well: {', '.join(others)}; not published, because test does not choose: to publish "
+            "one, run with it alone, best on new conversations"
+        )
+
+
+def _passes(reason: str) -> bool:
+    return reason.partition(":")[0].endswith(" passes")
+
+
 def _interval(rate: Rate) -> str:
     return f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
@@ -106,6 +165,7 @@ def _values(rates: Baseline | MethodResult) -> list[str]:
     return [f"{100 * rate.value:.1f}" for rate in (*rates.utility.values(), *rates.protected.values())]
 
 
-def _say(console: Console, line: str) -> None:
+def say(console: Console, line: str) -> None:
+    """Print a line as it is."""
     # Paths stay on one line, so that they can be copied and found.
     console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -1,15 +1,35 @@
 """`mascing plan`: how many conversations a claim needs, before any model is run."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+
+if TYPE_CHECKING:
+    from mascing.evidence.planning import Question
+    from mascing.schemas.config import RunConfig
+    from mascing.tasks.running.stored_labels import Known
+
+_BASELINE = 0.5
+_LIMIT = 0.1
+# The true uplift that a plan for a configuration assumes beyond the one that its gate asks for.
+_BEYOND = 0.1
 _GROUP_SIZES = (1, 2, 4, 8)
 
 
 def plan(
-    uplift: Annotated[float, typer.Option(min=0, max=1, help="The true uplift to be shown: 0.2 is 20 points.")],
-    baseline: Annotated[float, typer.Option(min=0, max=1, help="Target rate of the unsteered model.")] = 0.5,
+    config: Annotated[
+        str | None, typer.Argument(metavar="[CONFIG.yaml]", help="A run: say whether its conversations are enough.")
+    ] = None,
+    uplift: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The true uplift to be shown: 0.2 is 20 points.")
+    ] = None,
+    baseline: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Target rate of the unsteered model, 0.5 if unknown.")
+    ] = None,
     power: Annotated[float, typer.Option(min=0.05, max=0.99, help="Wanted chance that each gate is passed.")] = 0.8,
     group_size: Annotated[int, typer.Option(min=1, max=100, help="Conversations a group (a goal, a question).")] = 4,
     correlation: Annotated[
@@ -19,12 +39,16 @@ def plan(
         float, typer.Option(min=0, max=1, help="Share of target conversations that the mask turns from hit to miss.")
     ] = 0.0,
     utility_lost: Annotated[float, typer.Option(min=0, max=1, help="True loss on utility and protected sets.")] = 0.0,
-    min_uplift: Annotated[float, typer.Option(min=0, max=1, help="Gate: what the lower bound must reach.")] = 0.1,
+    min_uplift: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Gate: what the lower bound must reach; default 0.1.")
+    ] = None,
     max_loss: Annotated[
-        float, typer.Option(min=0, max=1, help="Gate: the most that a utility or protected set may lose.")
-    ] = 0.1,
+        float | None,
+        typer.Option(min=0, max=1, help="Gate: the most that a utility or protected set may lose; default 0.1."),
+    ] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Say how many test conversations it takes to show an uplift.
+    """Say how many test conversations it takes to show an uplift, or whether those of a run are enough.
 
     A mask is published if the lower end of its uplift's 95% interval reaches min_uplift, and no utility or protected
     set may have lost more than its limit at the bad end of its own. So what must be shown is the difference between
@@ -34,9 +58,14 @@ def plan(
     Conversations of one group are not independent: large groups that change together (correlation) need more
     conversations in all. Many small groups are worth more than a few large ones.
 
+    With a configuration: whether there is enough to learn from, and whether the test split can pass the gates of the
+    run. If `mascing label` has labelled the conversations under --storage, its counts and its target rate are used.
+
     Examples:
 
       mascing plan --uplift 0.2
+
+      mascing plan run.yaml
 
       mascing plan --uplift 0.15 --baseline 0.3 --power 0.9 --group-size 2 --correlation 0.1
 
@@ -44,19 +73,72 @@ def plan(
     """
     from rich.console import Console
 
+    from mascing.commands.line import say
     from mascing.evidence.planning import Question, answers
 
+    run = _run(config, storage) if config is not None else None
+    if uplift is None and run is None:
+        raise typer.BadParameter("say which uplift is to be shown, or name a CONFIG.yaml", param_hint="--uplift")
+    rate = baseline if baseline is not None else run.target_rate if run else _BASELINE
+    least = min_uplift if min_uplift is not None else run.config.gates.min_uplift if run else _LIMIT
     question = Question(
-        uplift=uplift,
-        baseline=baseline,
+        uplift=uplift if uplift is not None else max(least, min(least + _BEYOND, 1 - rate - lost)),
+        baseline=rate,
         power=power,
         correlation=correlation,
         lost=lost,
         utility_lost=utility_lost,
-        min_uplift=min_uplift,
-        max_loss=max_loss,
+        min_uplift=least,
+        max_loss=max_loss if max_loss is not None else run.max_loss if run else _LIMIT,
     )
     console = Console()
     sizes = sorted({*_GROUP_SIZES, group_size})
-    for line in answers(question, group_size, sizes):
-        console.print(line, soft_wrap=True, highlight=False, markup=False)
+    for line in run.lines(question) if run else answers(question, group_size, sizes):
+        say(console, line)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run that has not been made: its configuration, and its conversations with the labels that are known."""
+
+    path: str
+    config: "RunConfig"
+    known: "Known"
+
+    @property
+    def target_rate(self) -> float:
+        """The target rate of the unsteered model on the test split, if its replies are known."""
+        labels = self.known.labels
+        return labels.sets["test"]["target"].rate.value if labels else _BASELINE
+
+    @property
+    def max_loss(self) -> float:
+        """The stricter limit of the gates on losses."""
+        return min(self.config.gates.max_utility_loss, self.config.gates.protected_tolerance)
+
+    def lines(self, question: "Question") -> Iterator[str]:
+        """Say whether there is enough to learn from, and whether the test split can pass the gates."""
+        from mascing.evidence.prospects import of_each_split, prospects
+        from mascing.evidence.sufficiency import lacking
+
+        labels = self.known.labels
+        if labels is None:
+            yield "the model's own labels are not known yet; the file holds:"
+            yield from of_each_split(self.known.conversations)
+            following = f"mascing label {self.path}, which says whether they are enough to learn from"
+        elif missing := lacking(labels, self.config):
+            yield f"not enough to learn from: {'; '.join(missing[:-1])}"
+            following = missing[-1]
+        else:
+            yield "the model's own replies leave enough to learn from"
+            following = f"mascing run {self.path}"
+        yield from prospects(question, self.known.conversations["test"])
+        yield f"next: {following}"
+
+
+def _run(path: str, storage: str) -> _Run:
+    from mascing.config import load_config
+    from mascing.flows.label_line import known_before
+
+    config = load_config(path)
+    return _Run(path, config, known_before(config, storage))

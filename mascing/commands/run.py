@@ -19,7 +19,8 @@ def run(
     """Make, prove and publish masks for one model and one behaviour.
 
     Finished stages are kept: started again with the same configuration, it goes on where it was stopped. Each run
-    leaves the configuration it used as run.yaml under the storage URL; `mascing demo` leaves one to start from.
+    has a folder of its own, runs/RUN under the storage URL, with result.json, report/index.html and the run.yaml that
+    it used; `mascing demo` leaves one to start from. index.html lists all runs.
 
     Examples:
 

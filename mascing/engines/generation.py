@@ -13,6 +13,7 @@ from torch import Tensor
 from mascing.conversations.chat import Prompt, render
 from mascing.conversations.rendering.turn_ends import turn_ends
 from mascing.conversations.reply import Reply
+from mascing.conversations.thoughts import ThoughtReader
 from mascing.engines.sampling import RowSampler
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
@@ -101,14 +102,25 @@ def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperatu
         tokenizer=loaded.tokenizer,  # finds stop strings
     )
     ends = set(settings.eos_token_id or ())
-    generated = output_BT[:, ids_BT.shape[1] :].tolist()
-    replies = [_until(ends, row) for row in generated]
-    texts = [str(text) for text in loaded.tokenizer.batch_decode(replies, skip_special_tokens=True)]
-    said = [_before(settings.stop_strings or (), text) for text in texts]
+    reader = ThoughtReader(loaded.tokenizer)
     return [
-        Reply(kept, cut_off=kept == text and len(reply) == settings.max_new_tokens, tokens=len(reply))
-        for kept, text, reply in zip(said, texts, replies, strict=True)
+        _reply(reader, prompt, _until(ends, row), settings)
+        for prompt, row in zip(prompts, output_BT[:, ids_BT.shape[1] :].tolist(), strict=True)
     ]
+
+
+def _reply(reader: ThoughtReader, prompt: Prompt, ids: list[int], settings: Any) -> Reply:
+    marks = settings.stop_strings or ()
+    said = reader.read(prompt.token_ids[slice(*prompt.prompt)], ids)
+    thought, text = (_before(marks, part or "") for part in (said.thought, said.text))
+    stopped = (thought, text) != (said.thought or "", said.text)
+    return Reply(
+        text,
+        thought.strip() or None,
+        cut_off=not stopped and len(ids) == settings.max_new_tokens,
+        tokens=len(ids),
+        in_thought=not said.closed,
+    )
 
 
 def _left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

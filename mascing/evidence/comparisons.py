@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mascing.evidence.results import CONTROL, paired_target
 from mascing.schemas.result import Comparison
-from mascing.statistics import cluster_permutation, holm, mcnemar, paired_difference
+from mascing.statistics import holm, paired_difference, paired_p
 
 if TYPE_CHECKING:
     from mascing.evidence.results import Verdicts
@@ -21,18 +21,12 @@ def comparisons(verdicts: Mapping[str, "Verdicts"], baseline: str) -> list[Compa
     if CONTROL in methods:
         pairs += [(method, CONTROL) for method in methods if method != CONTROL]
     unadjusted = {(method, against): _compare(method, against, verdicts) for method, against in pairs}
-    holm_p = holm({pair: comparison.clustered_p for pair, comparison in unadjusted.items()})
+    holm_p = holm({pair: comparison.p for pair, comparison in unadjusted.items()})
     return [comparison.model_copy(update={"holm_p": holm_p[pair]}) for pair, comparison in unadjusted.items()]
 
 
 def _compare(method: str, against: str, verdicts: Mapping[str, "Verdicts"]) -> Comparison:
     before, after, groups = paired_target(verdicts[against], verdicts[method])
-    clustered_p = cluster_permutation(before, after, groups)
-    return Comparison(
-        method=method,
-        against=against,
-        difference=paired_difference(before, after, groups),
-        mcnemar_p=mcnemar(before, after),
-        clustered_p=clustered_p,
-        holm_p=clustered_p,
-    )
+    p = paired_p(before, after, groups)
+    difference = paired_difference(before, after, groups)
+    return Comparison(method=method, against=against, difference=difference, p=p, holm_p=p)

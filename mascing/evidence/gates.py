@@ -1,117 +1,205 @@
-"""The gates that a mask must pass to be published: on the test split, its labels and changed conditions."""
+"""The gates that a mask must pass to be published: on the test split, its labels and changed conditions.
+
+A gate fails if a mask may have cost too much or brought too little. It is undecided if a mask that breaks the model
+could not have failed it.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from mascing.schemas.config import GatesConfig, RobustnessConfig
-from mascing.schemas.result import Rate
+from mascing.schemas.result import Gate, Rate
 
-Decision = tuple[Literal["pass", "fail"], tuple[str, ...]]
+Decision = tuple[Gate, tuple[str, ...]]
+
+_Check = tuple[Gate, str]
+
+_WORDS: Mapping[Gate, str] = {"pass": "passes", "fail": "fails", "undecided": "is undecided"}
+
+# Judges whose verdict does not depend on what was asked, and the mask that satisfies them everywhere.
+_EASILY_SATISFIED = {
+    "refusal": ("refuses everything", "compliance, or by the right answers (exact, contains or choice)"),
+    "compliance": ("answers everything with nonsense", "the right answers (exact, contains or choice)"),
+}
 
 
 def decide(
-    uplift: Rate, utility_changes: Mapping[str, Rate], protected_changes: Mapping[str, Rate], gates: GatesConfig
+    changes: Mapping[str, Rate], baselines: Mapping[str, Rate], degenerate: Rate, gates: GatesConfig
 ) -> Decision:
     """Decide whether the mask passes, with one sentence per gate, passed or not, that states the numbers.
 
-    All rates are paired differences, method minus baseline. The lower bound of the uplift must reach the minimum, and
-    the upper bound of each loss must stay within its limit, so doubt counts against the mask. An unmeasured utility
-    counts as a possible total loss. Without protected sets, there is no protected gate.
+    ``changes`` are the paired differences, method minus baseline, and ``baselines`` the unsteered rates, both by set;
+    ``degenerate`` is the paired change of degenerate replies. The lower bound of the uplift must reach the minimum, and
+    the upper bound of each loss must stay within its limit, so doubt counts against the mask. A set on which the
+    unsteered model is not clearly above the floor shows no loss, so it is undecided; so is an unmeasured utility.
+    Without protected sets, there is no protected gate.
     """
-    checks = [
-        _uplift_check(uplift, gates.min_uplift),
-        *(_loss_check(f"utility/{name}", change, gates.max_utility_loss) for name, change in utility_changes.items()),
-        *(
-            _loss_check(f"protected/{name}", change, gates.protected_tolerance)
-            for name, change in protected_changes.items()
-        ),
-    ]
-    if not utility_changes:
-        checks.append(_unmeasured_check(gates.max_utility_loss))
+    checks = [_uplift_check(changes["target"], gates.min_uplift)]
+    for kind, limit in (("utility", gates.max_utility_loss), ("protected", gates.protected_tolerance)):
+        names = _of_kind(changes, kind)
+        checks += [_loss_check(name, changes[name], baselines[name], limit, gates.min_baseline) for name in names]
+        if kind == "utility" and not names:
+            checks.append(_unmeasured_check(limit))
+    checks.append(_degenerate_check(degenerate, gates.max_degenerate))
     return _decision(checks)
 
 
+def decide_judges(kinds: Mapping[str, str]) -> Decision:
+    """Decide whether the judges together can tell a broken mask; ``kinds`` are their kinds by the kind of set judged.
+
+    Refusals and compliance do not depend on what was asked. If one of these judges reads every set, then a mask that
+    always gives what it wants keeps every rate.
+    """
+    of_target = kinds["target"]
+    if of_target not in _EASILY_SATISFIED or set(kinds.values()) != {of_target}:
+        return _decision([("pass", f"judges {_WORDS['pass']}: no single kind of reply satisfies the judges of all sets")])
+    satisfying, remedy = _EASILY_SATISFIED[of_target]
+    reason = (
+        f"judges {_WORDS['undecided']}: `{of_target}` judges every set, so a mask that {satisfying} would keep every "
+        f"rate: add a utility set judged by {remedy}"
+    )
+    return _decision([("undecided", reason)])
+
+
 def decide_labels(agreement: Rate | None, gates: GatesConfig) -> Decision:
-    """Decide whether the labels agree with the unsteered model's replies on the test split, by Cohen's kappa.
+    """Decide whether the labels that the user brought agree with the unsteered model's replies, by Cohen's kappa.
 
     A positive label claims that the model shows the wanted behaviour by itself, and all methods build on that claim.
-    ``agreement`` is None if no target conversation of the split has a label; that passes only if any agreement would.
+    ``agreement`` is None if no target conversation of the test split came with a label: then the labels are the model's
+    own replies, and there is nothing to compare.
     """
-    limit = f"the lower bound must be at least {gates.min_label_kappa:.2f}"
     if agreement is None:
-        holds = gates.min_label_kappa <= -1
-        return _decision([(holds, f"labels {_word(holds)}: no target conversation of the test split has one; {limit}")])
-    holds = agreement.low >= gates.min_label_kappa
-    remedy = "" if holds else ": correct the labels, or the target's judge"
+        reason = f"labels {_WORDS['pass']}: none were given; the model's own replies are the labels"
+        return _decision([("pass", reason)])
+    gate = _gate(agreement.low >= gates.min_label_kappa)
+    remedy = ": drop the labels from the file (they are not needed), correct them, or the target's judge"
     return _decision(
         [
             (
-                holds,
-                f"labels {_word(holds)}: their agreement with the unsteered model's own replies, beyond chance, is "
+                gate,
+                f"labels {_WORDS[gate]}: their agreement with the unsteered model's own replies, beyond chance, is "
                 f"{agreement.value:.2f} (95% interval {agreement.low:.2f} to {agreement.high:.2f}, "
-                f"{_counts(agreement)}); {limit}{remedy}",
+                f"{_counts(agreement)}); the lower bound must be at least {gates.min_label_kappa:.2f}"
+                f"{remedy if gate == 'fail' else ''}",
             )
         ]
     )
 
 
 def decide_condition(
-    name: str, changes: Mapping[str, Rate], gates: GatesConfig, robustness: RobustnessConfig
+    name: str,
+    changes: Mapping[str, Rate],
+    baselines: Mapping[str, Rate],
+    gates: GatesConfig,
+    robustness: RobustnessConfig,
 ) -> Decision:
-    """Decide, in one sentence, whether the mask holds under a condition; ``changes`` are paired differences by set."""
-    least = {
-        "target": robustness.uplift_share * gates.min_uplift,
-        "utility": -robustness.loss_factor * gates.max_utility_loss,
-        "protected": -robustness.loss_factor * gates.protected_tolerance,
+    """Decide, in one sentence, whether the mask holds under a condition.
+
+    ``changes`` are the paired differences and ``baselines`` the unsteered rates under the condition, both by set.
+    """
+    limits = {
+        "target": -robustness.uplift_share * gates.min_uplift,
+        "utility": robustness.loss_factor * gates.max_utility_loss,
+        "protected": robustness.loss_factor * gates.protected_tolerance,
     }
-    kinds = {set_name: kind for kind in least for set_name in changes if set_name.partition("/")[0] == kind}
-    holds = all(changes[set_name].low >= least[kind] for set_name, kind in kinds.items())
-    numbers = ", ".join(
-        f"{set_name} changed by {_points(changes[set_name].value)} "
-        f"({_interval(changes[set_name].low, changes[set_name].high)}, "
-        f"{_counts(changes[set_name])}; at least {_signed(least[kind])})"
-        for set_name, kind in kinds.items()
-    )
-    return _decision([(holds, f"{name} {_word(holds)}: {numbers}")])
+    decided: list[Gate] = []
+    numbers = []
+    for kind, limit in limits.items():
+        for set_name in _of_kind(changes, kind):
+            change, before = changes[set_name], baselines[set_name]
+            shows = kind == "target" or _shows_loss(before, limit, gates.min_baseline)
+            decided.append(_loss_gate(change, limit, shows))
+            numbers.append(
+                f"{set_name} changed by {_points(change.value)} ({_interval(change.low, change.high)}, "
+                f"{_counts(change)}; at least {_signed(-limit)}"
+                f"{'' if shows else f'; {_unsteered(before)}, which is too low to show a loss'})"
+            )
+    gate = _worst(decided)
+    return _decision([(gate, f"{name} {_WORDS[gate]}: {', '.join(numbers)}")])
 
 
 def all_of(decisions: Iterable[Decision]) -> Decision:
-    """Combine decisions: pass only if all pass, with the reasons of all."""
+    """Combine decisions, with the reasons of all: any that fails fails all, else any undecided one leaves it open."""
     decisions = list(decisions)
-    passed = all(gate == "pass" for gate, _ in decisions)
-    return "pass" if passed else "fail", tuple(reason for _, reasons in decisions for reason in reasons)
+    return _worst([gate for gate, _ in decisions]), tuple(reason for _, reasons in decisions for reason in reasons)
 
 
-def _decision(checks: Sequence[tuple[bool, str]]) -> Decision:
-    return ("pass" if all(holds for holds, _ in checks) else "fail"), tuple(reason for _, reason in checks)
+def _decision(checks: Sequence[_Check]) -> Decision:
+    return _worst([gate for gate, _ in checks]), tuple(reason for _, reason in checks)
 
 
-def _uplift_check(uplift: Rate, minimum: float) -> tuple[bool, str]:
-    holds = uplift.low >= minimum
-    return holds, (
-        f"target {_word(holds)}: the rate changed by {_points(uplift.value)} ({_interval(uplift.low, uplift.high)}, "
+def _worst(gates: Sequence[Gate]) -> Gate:
+    return "fail" if "fail" in gates else "undecided" if "undecided" in gates else "pass"
+
+
+def _gate(holds: bool) -> Gate:
+    return "pass" if holds else "fail"
+
+
+def _of_kind(sets: Iterable[str], kind: str) -> list[str]:
+    return [name for name in sets if name.partition("/")[0] == kind]
+
+
+def _uplift_check(uplift: Rate, minimum: float) -> _Check:
+    gate = _gate(uplift.low >= minimum)
+    return gate, (
+        f"target {_WORDS[gate]}: the rate changed by {_points(uplift.value)} ({_interval(uplift.low, uplift.high)}, "
         f"{_counts(uplift)}); the lower bound must be at least {_points(minimum)}"
     )
 
 
-def _loss_check(name: str, change: Rate, limit: float) -> tuple[bool, str]:
-    holds = -change.low <= limit
-    return holds, (
-        f"{name} {_word(holds)}: the rate changed by {_points(change.value)} ({_interval(change.low, change.high)}, "
+def _loss_check(name: str, change: Rate, baseline: Rate, limit: float, min_baseline: float) -> _Check:
+    gate = _loss_gate(change, limit, _shows_loss(baseline, limit, min_baseline))
+    if gate == "undecided":
+        return gate, (
+            f"{name} {_WORDS[gate]}: {_unsteered(baseline)}; for a loss to show, the lower bound must be at least "
+            f"{100 * max(limit, min_baseline):.1f}%: take another judge or rows that the model masters, or remove the "
+            "set"
+        )
+    return gate, (
+        f"{name} {_WORDS[gate]}: the rate changed by {_points(change.value)} ({_interval(change.low, change.high)}, "
         f"{_counts(change)}); the lower bound must be at least {_points(-limit)}"
     )
 
 
-def _unmeasured_check(limit: float) -> tuple[bool, str]:
-    holds = limit >= 1
-    return holds, (
-        f"utility {_word(holds)}: no utility set was judged, so the loss may be up to 100.0 points; "
+def _loss_gate(change: Rate, limit: float, shows_loss: bool) -> Gate:
+    """A set that cannot show a loss cannot pass either; it fails only if the loss is certain."""
+    if not shows_loss:
+        return "fail" if change.high < -limit else "undecided"
+    return _gate(-change.low <= limit)
+
+
+def _shows_loss(baseline: Rate, limit: float, min_baseline: float) -> bool:
+    """Whether the unsteered model masters a set so well that a mask that breaks it would fail.
+
+    A mask that loses every hit fails only if there were more hits than it may lose. A limit of 1 allows that loss too,
+    so nothing has to be shown.
+    """
+    return limit >= 1 or baseline.low >= max(limit, min_baseline)
+
+
+def _unmeasured_check(limit: float) -> _Check:
+    gate: Gate = "pass" if limit >= 1 else "undecided"
+    return gate, (
+        f"utility {_WORDS[gate]}: no utility set was judged, so the loss may be up to 100.0 points; "
         f"the limit is {100 * limit:.1f} points: add conversations of a set utility/<name>"
     )
 
 
-def _word(holds: bool) -> str:
-    return "passes" if holds else "fails"
+def _degenerate_check(change: Rate, limit: float) -> _Check:
+    gate = _gate(change.high <= limit)
+    return gate, (
+        f"replies {_WORDS[gate]}: the share of degenerate ones changed by {_points(change.value)} "
+        f"({_interval(change.low, change.high)}, {_counts(change)}); the upper bound must be at most {_points(limit)}"
+    )
+
+
+def _unsteered(baseline: Rate) -> str:
+    if baseline.unscored == baseline.n:
+        return f"no reply of the unsteered model could be judged ({_counts(baseline)})"
+    return (
+        f"the unsteered model scores {100 * baseline.value:.1f}% (95% interval {100 * baseline.low:.1f} to "
+        f"{100 * baseline.high:.1f}, {_counts(baseline)})"
+    )
 
 
 def _points(difference: float) -> str:

@@ -1,14 +1,15 @@
-"""Turn judged replies into numbers: the baseline, each method against it, and the winner."""
+"""Turn judged replies into numbers: the baseline, each method against it, and the method to publish."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from mascing.errors import DataError
+from mascing.evidence.degenerate import counts_of, degenerate_alone, degenerate_change
 from mascing.evidence.gates import Decision, all_of, decide
 from mascing.schemas.config import GatesConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.result import Baseline, MethodResult, Rate
+from mascing.schemas.result import Baseline, MethodResult, Rate, Result
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import kappa, paired_difference, rate
 
@@ -39,9 +40,13 @@ def baseline_of(verdicts: "Verdicts") -> Baseline:
 
     Raises DataError if there are no target conversations or if a conversation occurs twice.
     """
-    sets = _by_set(verdicts)
+    rows = _rows(verdicts)
+    rates = rates_by_set(rows)
     return Baseline(
-        target_rate=sets["target"].rate(), utility=_rates(sets, "utility"), protected=_rates(sets, "protected")
+        target_rate=rates["target"],
+        utility=_of(rates, "utility"),
+        protected=_of(rates, "protected"),
+        degenerate=counts_of(degenerate_alone(rows)),
     )
 
 
@@ -58,15 +63,18 @@ def method_result(
     ``selected`` is the cell of the method's grid. Raises DataError if the two tables do not hold the same
     conversations.
     """
-    before, after = _by_set(baseline), _by_set(verdicts)
-    changes = _changes(before, after)
-    gate, reasons = decide(changes["target"], _of(changes, "utility"), _of(changes, "protected"), gates)
+    before, after = _rows(baseline), _rows(verdicts)
+    changes, rates = changes_by_set(before, after), rates_by_set(after)
+    degenerate, degenerate_more = degenerate_change(before, after)
+    gate, reasons = decide(changes, rates_by_set(before), degenerate_more, gates)
     return MethodResult(
         selected=dict(selected),
-        target_rate=after["target"].rate(),
+        target_rate=rates["target"],
         uplift=changes["target"],
-        utility=_rates(after, "utility"),
-        protected=_rates(after, "protected"),
+        utility=_of(rates, "utility"),
+        protected=_of(rates, "protected"),
+        degenerate=degenerate,
+        degenerate_change=degenerate_more,
         circuit_precision=circuit_precision,
         gate=gate,
         reasons=reasons,
@@ -82,7 +90,8 @@ def further_gated(result: MethodResult, decisions: Iterable[Decision]) -> Method
 def label_agreement(conversations: Iterable[Conversation], baseline: "Verdicts") -> Rate | None:
     """Return Cohen's kappa between the target conversations' labels and the unsteered model's replies.
 
-    ``conversations`` without a label or without a verdict do not count. Returns None if none is left.
+    ``conversations`` carry the labels that the user brought. Those without a label or without a verdict do not count.
+    Returns None if none is left.
     """
     judged = _by_set(baseline)["target"]
     labelled = [
@@ -114,7 +123,23 @@ def changes_by_set(before: "Verdicts", after: "Verdicts") -> dict[str, Rate]:
 
     Raises DataError if the two tables do not hold the same conversations.
     """
-    return _changes(_by_set(before), _by_set(after))
+    sets, steered = _by_set(before), _by_set(after)
+    if {name: judged.groups for name, judged in sets.items()} != {name: of.groups for name, of in steered.items()}:
+        raise DataError("baseline and method were not judged on the same conversations: evaluate both again")
+    return {
+        name: paired_difference(
+            list(judged.outcomes.values()), list(steered[name].outcomes.values()), list(judged.groups.values())
+        )
+        for name, judged in sets.items()
+    }
+
+
+def rates_by_set(verdicts: "Verdicts") -> dict[str, Rate]:
+    """Return the rate of each set, by set (``utility/benign``). Raises the errors of `baseline_of`."""
+    return {
+        name: rate(list(judged.outcomes.values()), list(judged.groups.values()))
+        for name, judged in _by_set(verdicts).items()
+    }
 
 
 def cell_score(cell: Mapping[str, Any], verdicts: "Verdicts") -> CellScore:
@@ -132,19 +157,20 @@ def cell_score(cell: Mapping[str, Any], verdicts: "Verdicts") -> CellScore:
     )
 
 
-def winner(methods: Mapping[str, MethodResult], entries: Mapping[str, int]) -> str | None:
-    """Return the method to publish: the one with the highest lower bound of uplift among those that pass.
+def winner(methods: Mapping[str, MethodResult], first_on_dev: str | None) -> str | None:
+    """Return the method to publish: the first on dev if it passes on test, else None.
 
-    Ties go to the higher uplift, then to the mask with fewer ``entries``, then to the first name. The control never
-    wins. Returns None if no method passes.
+    The others are not tried, however well they do: the best of several on test would be chosen by test. Of the gates
+    here, each holds its error rate only for a mask that was named beforehand.
     """
+    return first_on_dev if first_on_dev is not None and methods[first_on_dev].gate == "pass" else None
 
-    def merit(name: str) -> tuple[float, float, int]:
-        uplift = methods[name].uplift
-        return uplift.low, uplift.value, -entries[name]
 
-    passing = [name for name, result in sorted(methods.items()) if result.gate == "pass" and name != CONTROL]
-    return max(passing, key=merit, default=None)
+def passed_unpublished(result: Result) -> list[str]:
+    """Return the methods that pass on test and are not published, because the dev split ranks another first."""
+    return [
+        name for name, method in result.methods.items() if method.gate == "pass" and name not in (CONTROL, result.published)
+    ]
 
 
 @dataclass(frozen=True)
@@ -154,17 +180,17 @@ class _Judged:
     outcomes: dict[str, Outcome]
     groups: dict[str, str]
 
-    def rate(self) -> Rate:
-        return rate(list(self.outcomes.values()), list(self.groups.values()))
-
     def hit_share(self) -> float:
         return sum(outcome == "hit" for outcome in self.outcomes.values()) / len(self.outcomes)
 
 
+def _rows(verdicts: "Verdicts") -> Sequence[Mapping[str, Any]]:
+    return verdicts if isinstance(verdicts, Sequence) else verdicts.to_pylist()
+
+
 def _by_set(verdicts: "Verdicts") -> dict[str, _Judged]:
-    rows: Sequence[Mapping[str, Any]] = verdicts if isinstance(verdicts, Sequence) else verdicts.to_pylist()
     sets: dict[str, _Judged] = {}
-    for row in sorted(rows, key=lambda row: (str(row["set"]), str(row["conversation_id"]))):
+    for row in sorted(_rows(verdicts), key=lambda row: (str(row["set"]), str(row["conversation_id"]))):
         judged = sets.setdefault(row["set"], _Judged({}, {}))
         if row["conversation_id"] in judged.outcomes:
             raise DataError(f"conversation {row['conversation_id']!r} of {row['set']} has more than one verdict")
@@ -173,22 +199,6 @@ def _by_set(verdicts: "Verdicts") -> dict[str, _Judged]:
     if "target" not in sets:
         raise DataError("there are no verdicts on target conversations: give the split more groups of the target set")
     return sets
-
-
-def _changes(before: Mapping[str, _Judged], after: Mapping[str, _Judged]) -> dict[str, Rate]:
-    """Return the paired difference of each set, method minus baseline."""
-    if {name: judged.groups for name, judged in before.items()} != {n: judged.groups for n, judged in after.items()}:
-        raise DataError("baseline and method were not judged on the same conversations: evaluate both again")
-    return {
-        name: paired_difference(
-            list(judged.outcomes.values()), list(after[name].outcomes.values()), list(judged.groups.values())
-        )
-        for name, judged in before.items()
-    }
-
-
-def _rates(sets: Mapping[str, _Judged], kind: str) -> dict[str, Rate]:
-    return {name: judged.rate() for name, judged in _of(sets, kind).items()}
 
 
 def _of(sets: Mapping[str, T], kind: str) -> dict[str, T]:

@@ -1,30 +1,35 @@
-"""The exact judge: a reply must equal the wanted one."""
+"""The exact judge: a reply must be an accepted answer."""
 
-from typing import Literal
-
-from mascing.errors import DataError
-from mascing.judges.judge import Judge, spaced, unscored
+from mascing.judges.comparing import accepted_answers, core
+from mascing.judges.judge import Judge, scored, unscored
+from mascing.judges.options import label_of, read_option
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judge_settings import ExactJudge
 from mascing.schemas.verdict import Verdict
 
 
 def exact_judge(config: ExactJudge) -> Judge:
-    """A hit is a reply that equals the conversation's ``wanted`` reply up to white space.
+    """A hit is a reply that is an accepted answer, apart from case, white space, markup and final punctuation.
 
-    The judge raises DataError for a conversation without a ``wanted`` reply.
+    Where the answer is the letter of an option, the reply is read as the choice judge reads it. The judge raises
+    DataError for a conversation without an accepted answer.
     """
 
     async def judge(conversation: Conversation, reply: str) -> Verdict:
-        if conversation.wanted is None:
-            raise DataError(
-                f"conversation {conversation.id!r} ({conversation.set}) has no `wanted` reply for the exact judge to "
-                "compare with: add it, or judge this kind of set by refusal"
-            )
-        if not reply.strip():
+        answers = accepted_answers(config.kind, conversation)
+        said = core(reply)
+        if not said:
             return unscored()
-        equal = spaced(reply) == spaced(conversation.wanted)
-        outcome: Literal["hit", "miss"] = "hit" if equal else "miss"
-        return Verdict(outcome=outcome, reason="equals the wanted reply" if equal else "differs from the wanted reply")
+        if said in map(core, answers):
+            return scored(True, "equals an accepted answer", final=False)
+        letters = {label for answer in answers if (label := label_of(answer)) and label.isalpha()}
+        chosen = read_option(reply, digits=False) if letters else None
+        if chosen is not None and chosen.label in letters:
+            return scored(True, f"chooses {chosen.label}", final=chosen.final)
+        return scored(
+            False,
+            "differs from the accepted answers",
+            final=not any(core(answer).startswith(said) for answer in answers),
+        )
 
     return judge

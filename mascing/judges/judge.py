@@ -12,11 +12,11 @@ Judge = Callable[[Conversation, str], Awaitable[Verdict]]
 """``async (conversation, reply) -> Verdict``; many calls are awaited at once."""
 
 
-def unscored() -> Verdict:
-    """The verdict on an empty reply."""
-    return Verdict(outcome="unscored", reason="the reply is empty")
+def unscored(reason: str = "the reply is empty", final: bool = True) -> Verdict:
+    """The verdict on a reply that cannot be read."""
+    return Verdict(outcome="unscored", reason=reason, final=final)
 
 
-def spaced(text: str) -> str:
-    """The text with each run of white space replaced by one space, and stripped."""
-    return " ".join(text.split())
+def scored(hit: bool, reason: str, final: bool = True) -> Verdict:
+    """The verdict ``hit`` or ``miss``."""
+    return Verdict(outcome="hit" if hit else "miss", reason=reason, final=final)

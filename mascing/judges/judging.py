@@ -9,6 +9,7 @@ from mascing.judges.judge import Judge
 from mascing.judges.table import make_judge
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.settings.judge_settings import JudgeConfig
 from mascing.schemas.verdict import Verdict
 
 # Verdicts awaited at the same time: enough to keep a judge behind a network busy, few enough not to flood it.
@@ -18,8 +19,9 @@ CONCURRENCY = 32
 def judge_all(
     behaviour: BehaviourConfig, conversations: Sequence[Conversation], replies: Sequence[Reply]
 ) -> list[Verdict]:
-    """Judge each reply by the judge of its conversation's set, in order.
+    """Judge each reply by the judge of its conversation's set, in order; the judge reads the text and no thought.
 
+    A turn that ended within its thought is unscored, and so is a reply that was cut off before its verdict was final.
     Do not call it inside a running event loop. Raises DataError if replies are missing or a judge cannot judge a
     conversation.
     """
@@ -29,12 +31,19 @@ def judge_all(
     return asyncio.run(_judge_each(judges, conversations, replies))
 
 
+def judge_by(config: JudgeConfig, conversations: Sequence[Conversation], replies: Sequence[Reply]) -> list[Verdict]:
+    """Judge each reply to a target conversation by one judge, in order; otherwise like ``judge_all``."""
+    return asyncio.run(_judge_each({"target": make_judge(config)}, conversations, replies))
+
+
 async def _judge_each(
     judges: dict[str, Judge], conversations: Sequence[Conversation], replies: Sequence[Reply]
 ) -> list[Verdict]:
     slots = asyncio.Semaphore(CONCURRENCY)
 
     async def judged(conversation: Conversation, reply: Reply) -> Verdict:
+        if reply.in_thought:
+            return _of_a_mere_thought(reply)
         async with slots:
             verdict = await judges[conversation.set.partition("/")[0]](conversation, reply.text)
         if not isinstance(verdict, Verdict):
@@ -43,6 +52,15 @@ async def _judge_each(
 
     pairs = zip(conversations, replies, strict=True)
     return list(await asyncio.gather(*(judged(conversation, reply) for conversation, reply in pairs)))
+
+
+def _of_a_mere_thought(reply: Reply) -> Verdict:
+    reason = (
+        f"its thought was cut off after {reply.tokens} tokens: raise generation.max_new_tokens"
+        if reply.cut_off
+        else f"ended within its thought, after {reply.tokens} tokens"
+    )
+    return Verdict(outcome="unscored", reason=reason)
 
 
 def _of_a_cut_off_reply(reply: Reply) -> Verdict:

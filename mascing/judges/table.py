@@ -12,11 +12,24 @@ from typing import Any, get_origin
 from pydantic import BaseModel
 
 from mascing.errors import ConfigError
+from mascing.judges.comparing import no_answer
+from mascing.judges.compliance import compliance_judge
+from mascing.judges.contains import contains_judge
 from mascing.judges.exact import exact_judge
 from mascing.judges.judge import Judge
+from mascing.judges.multiple_choice import choice_judge
 from mascing.judges.refusal import refusal_judge
 from mascing.plugins import checked, completed, place, resolve, whole_version
-from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.settings.judge_settings import (
+    ChoiceJudge,
+    ComplianceJudge,
+    ContainsJudge,
+    ExactJudge,
+    JudgeConfig,
+    PluggedJudge,
+    RefusalJudge,
+)
 
 
 @dataclass(frozen=True)
@@ -24,17 +37,21 @@ class JudgeKind:
     """A kind of judge.
 
     ``factory`` takes the options as a ``config``, or as a plain dict if that is None. Raise ``version`` whenever the
-    judge would give other verdicts on the same replies.
+    judge would give other verdicts on the same replies. ``cannot_judge`` says what a conversation lacks for the judge.
     """
 
     config: type[BaseModel] | None
     factory: Callable[[Any], Judge]
     version: int = 1
+    cannot_judge: Callable[[Conversation], str | None] = lambda conversation: None
 
 
 JUDGES: Mapping[str, JudgeKind] = {
-    "refusal": JudgeKind(RefusalJudge, refusal_judge),
-    "exact": JudgeKind(ExactJudge, exact_judge),
+    "refusal": JudgeKind(RefusalJudge, refusal_judge, version=2),
+    "compliance": JudgeKind(ComplianceJudge, compliance_judge),
+    "choice": JudgeKind(ChoiceJudge, choice_judge, cannot_judge=no_answer),
+    "contains": JudgeKind(ContainsJudge, contains_judge, cannot_judge=no_answer),
+    "exact": JudgeKind(ExactJudge, exact_judge, version=2, cannot_judge=no_answer),
 }
 
 
@@ -43,6 +60,15 @@ def make_judge(config: JudgeConfig) -> Judge:
     kind = kind_of(config)
     options = _options(config, kind)
     return _made(config.kind, kind.factory, options) if isinstance(config, PluggedJudge) else kind.factory(options)
+
+
+def cannot_judge(config: JudgeConfig, conversation: Conversation) -> str | None:
+    """What the conversation lacks for this judge ("has no answer to compare with: ..."), or None.
+
+    It makes no judge. A judge of the user's own is asked only when it judges. Raises ConfigError if there is no such
+    judge.
+    """
+    return kind_of(config).cannot_judge(conversation)
 
 
 def completed_judge(config: JudgeConfig) -> JudgeConfig:

@@ -1,6 +1,7 @@
 """Locate a checkpoint (a local folder, the storage URL of one, or a hub id) and identify its weights."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,20 @@ def checkpoint_fingerprint(config: ModelConfig) -> str:
     return _hub_commit(config)
 
 
+def rendering_fingerprint(config: ModelConfig) -> str:
+    """Identity of the files that turn conversations into tokens and limit their length: all but the weights.
+
+    It is independent of their location. Raises ModelError if the model does not exist.
+    """
+    digest = hashlib.sha256()
+    with local_folder(config, weights=False) as folder:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            if path.suffix != ".safetensors" and any(path.match(pattern) for pattern in MODEL_FILES):
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
 def pinned(config: ModelConfig) -> ModelConfig:
     """The config with its hub revision resolved to a commit, so that every process loads the same weights.
 
@@ -40,8 +55,11 @@ def pinned(config: ModelConfig) -> ModelConfig:
 def model_name(config: ModelConfig) -> str:
     """The name of a model in results and channels: the hub id, or the last part of the folder or URL."""
     path = config.path.rstrip("/")
-    is_location = "://" in path or path.startswith((".", "/", "~")) or path.count("/") > 1
-    return PurePosixPath(path).name if is_location else path
+    if "://" in path:
+        return PurePosixPath(path).name
+    if config.path.startswith((".", "/", "~")) or path.count("/") > 1:
+        return PurePosixPath(os.path.abspath(os.path.expanduser(config.path))).name  # `.` has the name of its folder
+    return path
 
 
 @contextmanager
@@ -157,7 +175,10 @@ def _hub_errors(config: ModelConfig) -> Iterator[None]:
     except LocalEntryNotFoundError as error:
         raise ModelError(f"{name} is no folder here, and the hub cannot be reached for it: {error}") from error
     except EntryNotFoundError as error:
-        raise ModelError(f"{name} on the hub has no config.json: it is not a transformers checkpoint") from error
+        raise ModelError(
+            f"{name} on the hub has no config.json: it is no transformers checkpoint; merge an adapter into its base "
+            "model first"
+        ) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(f"{name} cannot be fetched from the hub: {one_line(error)}") from error
 

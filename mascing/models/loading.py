@@ -56,8 +56,25 @@ def load_tokenizer(config: ModelConfig) -> Any:
         return _tokenizer(folder, config)
 
 
+def context_length(config: ModelConfig) -> int | None:
+    """The number of tokens that the model can read, or None if its config does not say."""
+    from transformers import AutoConfig
+
+    with local_folder(config, weights=False) as folder:
+        try:
+            settings = AutoConfig.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
+        except _load_errors():
+            return None  # loading the model explains it
+    return getattr(settings.get_text_config(), "max_position_embeddings", None)
+
+
 def _settings(folder: Path) -> dict[str, Any]:
-    """The folder's config.json."""
+    """The folder's config.json. Refuses an adapter: transformers would load the base model that it names instead."""
+    if (folder / "adapter_config.json").exists():
+        raise ModelError(
+            f"{folder} is an adapter: merge it into its base model first (peft's merge_and_unload), save the result "
+            "with its tokenizer, and give that folder"
+        )
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:

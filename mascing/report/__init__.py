@@ -1,5 +1,5 @@
-"""The report: one self-contained page that shows what a run measured, and the evidence for it."""
+"""The reports: a self-contained page on what a run measured and the evidence for it, and the index of all runs."""
 
-from mascing.report.build import build_report
+from mascing.report.build import build_index, build_report
 
-__all__ = ["build_report"]
+__all__ = ["build_index", "build_report"]

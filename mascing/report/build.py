@@ -1,17 +1,36 @@
-"""Build `report/index.html` under a storage URL."""
+"""Build the pages under a storage URL: one in each run's folder, and the index of all at the root."""
 
+from mascing.report.audit_page import audit_page
+from mascing.report.index_page import render_index
 from mascing.report.page import render
 from mascing.report.reading import read_evidence
+from mascing.runs.finished_run import read_audit
+from mascing.runs.run_folder import INDEX, StoredRun, find_run
 from mascing.storage.object_storage import Storage
 
-PAGE = "report/index.html"
 
-
-def build_report(storage: Storage) -> str:
-    """Write the report of the last run under ``storage`` and return its location.
+def build_report(storage: Storage, name: str | None = None) -> str:
+    """Write the page of a run or audit, by default of the latest, and return its location.
 
     The page contains its style, scripts and plots and loads nothing. Equal runs give equal pages except for timings.
-    Raises DataError if there is no finished run, StorageError if one of its files is missing or damaged.
+    Raises DataError if there is no such run, StorageError if one of its files is missing or damaged.
     """
-    storage.overwrite(PAGE, render(read_evidence(storage)).encode())
-    return storage.locate(PAGE)
+    run = find_run(storage, name)
+    storage.overwrite(run.folder.page, _page(storage, run).encode())
+    return storage.locate(run.folder.page)
+
+
+def build_index(storage: Storage) -> str:
+    """Write `index.html`, which lists all runs, channels and masks under ``storage``, and return its location.
+
+    It is rebuilt from what is stored. If several runs end at once, each lists again until no other wrote in between, so
+    none is missing in the end.
+    """
+    storage.update(INDEX, lambda _: render_index(storage).encode())
+    return storage.locate(INDEX)
+
+
+def _page(storage: Storage, run: StoredRun) -> str:
+    if run.is_audit:
+        return audit_page(read_audit(storage, run.folder))
+    return render(read_evidence(storage, run.folder))

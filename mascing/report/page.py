@@ -25,8 +25,10 @@ from mascing.report.looks import in_order
 from mascing.report.run_evidence import Evidence
 from mascing.report.sections.changes import paired_changes
 from mascing.report.sections.comparison import comparison_table
+from mascing.report.sections.degenerate import degenerate_table
 from mascing.report.sections.gaps import gaps
 from mascing.report.sections.headline import headline, shown_method
+from mascing.report.sections.labels import agreement_sentence, contrast_table, draw_own_replies, replies_table
 from mascing.report.sections.provenance import provenance_tables
 from mascing.report.sections.samples import draw_samples, movement_table
 from mascing.report.sections.significance import significance_table
@@ -42,6 +44,7 @@ _SECTIONS = (
     ("masks", "Masks", "maps"),
     ("grids", "Dev search", "grids"),
     ("surrogates", "Surrogates", "surrogates"),
+    ("labels", "Labels", "labels"),
     ("replies", "Replies", "samples"),
     ("provenance", "Provenance", "provenance"),
 )
@@ -65,6 +68,7 @@ def _parts(evidence: Evidence) -> dict[str, Any]:
     changes = paired_changes(evidence.replies)
     return {
         **_conclusion(evidence, changes),
+        **_labels(evidence),
         **_robustness(evidence),
         **_search(evidence),
         **_replies(evidence),
@@ -78,14 +82,26 @@ def _conclusion(evidence: Evidence, changes: Mapping[str, Mapping[str, Rate]]) -
     return {
         "result": result,
         "headline": headline(result, changes),
-        "comparison": comparison_table(result, changes),
+        "comparison": comparison_table(result, changes) if result.methods else None,
         "rates": rate_figures(result),
         "significance": significance_table(gated.facts.comparisons if gated else ()),
         "tradeoffs": tradeoff_figures(result, changes, gates),
         "gates": gates,
+        "degenerate": degenerate_table(result),
         "methods": [
             (name, result.methods[name], cell_text(result.methods[name].selected)) for name in in_order(result.methods)
         ],
+    }
+
+
+def _labels(evidence: Evidence) -> dict[str, Any]:
+    """Return what the model's own replies were, with samples if no later part of the page shows replies."""
+    facts = evidence.stages.label.facts if evidence.stages.label else None
+    samples = draw_own_replies(evidence.unsteered, evidence.conversations) if not evidence.replies else ()
+    return {
+        "labels": [replies_table(facts), contrast_table(facts)] if facts else [],
+        "agreement": agreement_sentence(facts) if facts else "",
+        "own_replies": samples,
     }
 
 

@@ -1,10 +1,10 @@
-"""Read a run from storage: `result.json`, `report/inputs.json`, and the manifests and shards behind them."""
+"""Read a run from storage: `result.json`, `inputs.json`, and the manifests and shards behind them."""
 
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from dataclasses import fields
+from typing import Any
 
-from pydantic import ValidationError
 from torch import Tensor
 
 from mascing.errors import DataError
@@ -12,7 +12,7 @@ from mascing.masks.candidates import Candidate
 from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.report.run_evidence import Evidence, MaskMap, Reply
 from mascing.runs.files import CARD, truth_file
-from mascing.runs.finished_run import RUN_INPUTS, RunInputs, stages_at
+from mascing.runs.finished_run import read_inputs, read_result, stages_at
 from mascing.runs.readers import (
     attribution_of,
     conversations_of,
@@ -20,31 +20,30 @@ from mascing.runs.readers import (
     selected_of,
     sigma_of,
     truth_from,
+    unsteered_of,
     verdicts_of,
 )
-from mascing.schemas.base import Frozen
+from mascing.runs.run_folder import RunFolder
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages
-from mascing.schemas.result import Result
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import read_source
 
-Record = TypeVar("Record", bound=Frozen)
+
 Map = list[list[float]]
 
 
-def read_evidence(storage: Storage) -> Evidence:
-    """Read the evidence of the last run under ``storage``.
+def read_evidence(storage: Storage, run: RunFolder) -> Evidence:
+    """Read the evidence of a run under ``storage``.
 
-    Raises DataError if there is no finished run that this version can read, and StorageError if a shard in a manifest
+    Raises DataError if it is no finished run that this version can read, and StorageError if a shard in a manifest
     is missing or damaged.
     """
-    result = _record(storage, "result.json", Result)
-    inputs = _record(storage, RUN_INPUTS, RunInputs)
+    result, inputs = read_result(storage, run), read_inputs(storage, run)
     stages = stages_at(storage, inputs.stages)
-    prepared = stages.prepare
-    conversations = conversations_of(storage, prepared, "test") if prepared else []
+    prepared, labelled = stages.prepare, stages.label
+    conversations = conversations_of(storage, labelled, "test") if labelled else []
     return Evidence(
         result=result,
         config=inputs.run_config,
@@ -54,26 +53,10 @@ def read_evidence(storage: Storage) -> Evidence:
         attribution=_attribution(storage, stages),
         conversations={conversation.id: conversation for conversation in conversations},
         replies=_replies(storage, stages),
+        unsteered=_unsteered(storage, stages),
         quarantined=quarantined_of(storage, prepared) if prepared else {},
         card=_card(storage, stages),
     )
-
-
-def _record(storage: Storage, path: str, schema: type[Record]) -> Record:
-    try:
-        data = storage.read(path)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"there is no {path} under {storage.url}: make a run there first, with `mascing demo` or `mascing run`"
-        ) from error
-    try:
-        return schema.model_validate_json(data)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "its first character"
-        raise DataError(
-            f"{storage.locate(path)} is not what this version of mascing writes (at {where}): "
-            "run again with `mascing demo` or `mascing run`"
-        ) from error
 
 
 def _maps(storage: Storage, stages: RunStages) -> dict[str, MaskMap]:
@@ -124,16 +107,20 @@ def _replies(storage: Storage, stages: RunStages) -> dict[str, dict[str, Reply]]
     if stages.evaluate is None:
         return {}
     return {
-        method: {
-            row["conversation_id"]: Reply(text=row.pop("reply"), **_without(row, "method"))
-            for row in verdicts.to_pylist()
-        }
+        method: {row["conversation_id"]: _reply(row) for row in verdicts.to_pylist()}
         for method, verdicts in verdicts_of(storage, stages.evaluate).items()
     }
 
 
-def _without(row: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != key}
+def _unsteered(storage: Storage, stages: RunStages) -> dict[str, Reply]:
+    if stages.label is None:
+        return {}
+    return {name: _reply(row) for name, row in unsteered_of(storage, stages.label, "test").items()}
+
+
+def _reply(row: Mapping[str, Any]) -> Reply:
+    shown = {field.name: row[field.name] for field in fields(Reply) if field.name != "text"}
+    return Reply(text=row["reply"], **shown)
 
 
 def _card(storage: Storage, stages: RunStages) -> dict[str, Any]:

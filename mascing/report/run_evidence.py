@@ -37,8 +37,9 @@ class MaskMap:
 class Evidence:
     """The evidence of a run; parts that the run did not leave are empty.
 
-    ``maps`` and ``replies`` are by method, ``replies`` then by conversation id. ``attribution`` is each expert's effect
-    on the margin, in nats per standard deviation of its layer's logits. ``quarantined`` counts conversations by reason.
+    ``maps`` and ``replies`` are by method, ``replies`` then by conversation id. ``unsteered`` are the replies of the
+    label stage to the test split, by conversation id. ``attribution`` is each expert's effect on the margin, in nats
+    per standard deviation of its layer's logits. ``quarantined`` counts conversations by reason.
     """
 
     result: Result
@@ -49,6 +50,7 @@ class Evidence:
     attribution: Sequence[Sequence[float]] | None = None
     conversations: Mapping[str, Conversation] = field(default_factory=dict)
     replies: Mapping[str, Mapping[str, Reply]] = field(default_factory=dict)
+    unsteered: Mapping[str, Reply] = field(default_factory=dict)
     quarantined: Mapping[str, int] = field(default_factory=dict)
     card: Mapping[str, Any] = field(default_factory=dict)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mascing.errors import ModelError
+from mascing.routers.adapters import name_without_adapters, refuse_adapters
 from mascing.routers.families import CORRECTION_NAMES, IMPLIED_SETTINGS, ROUTER_CLASSES, SCORING, UNLISTED, UNSUPPORTED
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def find_routers(model: nn.Module) -> list[Router]:
     if family in UNSUPPORTED:
         raise ModelError(f"{family} cannot be steered: {UNSUPPORTED[family]}")
     _refuse_quantised(model)
-    modules = _of_class(model, ROUTER_CLASSES[family]) if family in ROUTER_CLASSES else _recorded(model)
+    modules = list(_of_class(model, ROUTER_CLASSES[family]) if family in ROUTER_CLASSES else _recorded(model))
+    refuse_adapters(model, modules)
     routers = [_router(model, name, module) for name, module in modules]
     if not routers:
         raise ModelError(f"{family} has no routers that transformers records as router_logits: it cannot be steered")
@@ -151,9 +153,10 @@ def _recorded(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         for recorder in _as_list((getattr(part, "_can_record_outputs", None) or {}).get("router_logits"))
     ]
     for name, module in model.named_modules():
+        plain_name = f".{name_without_adapters(name)}"
         if any(
             isinstance(module, getattr(recorder, "target_class", recorder))
-            and ((layer := getattr(recorder, "layer_name", None)) is None or f".{name}".endswith(f".{layer}"))
+            and ((layer := getattr(recorder, "layer_name", None)) is None or plain_name.endswith(f".{layer}"))
             for recorder in recorders
         ):
             yield name, module

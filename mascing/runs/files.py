@@ -15,6 +15,16 @@ def conversations_file(split: Split) -> str:
     return f"conversations-{split}.parquet"
 
 
+def unsteered_file(split: Split) -> str:
+    """The verdicts on the unsteered model's replies to a split, at the run's generation settings."""
+    return f"verdicts-unsteered-{split}.parquet"
+
+
+def sampled_file(split: Split) -> str:
+    """The verdicts on further, sampled replies of the unsteered model to a split's target conversations."""
+    return f"verdicts-sampled-{split}.parquet"
+
+
 def traces_prefix(split: Split) -> str:
     """The prefix of the names of a split's trace shards."""
     return f"traces-{split}-"

@@ -1,10 +1,12 @@
 """Addresses of masks: a file, a URL, or the channel that the mask was published to."""
 
-import json
 import re
 from pathlib import Path
 
 from mascing.errors import MaskError
+from mascing.models.checkpoint_names import flat_name
+from mascing.runs.registry import channels
+from mascing.schemas.cards.mask_card import Channel
 from mascing.storage.object_storage import Storage
 
 _CHANNEL = re.compile(r"^(?:(?P<model>.+)/)?(?P<behaviour>[a-z0-9][a-z0-9-]*)@(?P<channel>[A-Za-z0-9._-]+)$")
@@ -22,26 +24,34 @@ def mask_url(address: str, storage_url: str) -> str:
     if "://" in address or (address and Path(address).exists()):
         is_folder = address.endswith("/") or ("://" not in address and Path(address).is_dir())
         return f"{address.rstrip('/')}/mask.safetensors" if is_folder else address
-    match = _CHANNEL.match(address)
-    if match is None:
+    if _CHANNEL.match(address) is None:
         raise MaskError(
             f"there is no mask at {address}: give a file, a URL, or behaviour@channel (for instance "
             "jailbreak-defence@candidate)"
         )
-    return _published(Storage.open(storage_url), match["model"], match["behaviour"], match["channel"])
+    storage = Storage.open(storage_url)
+    return storage.locate(f"{find_channel(storage, address).mask}/mask.safetensors")
 
 
-def _published(storage: Storage, model: str | None, behaviour: str, channel: str) -> str:
-    entries = [json.loads(storage.read(path)) for path in storage.list("registry") if path.endswith(".json")]
-    published = [entry for entry in entries if (entry["behaviour"], entry["channel"]) == (behaviour, channel)]
-    candidates = [entry for entry in published if model in (None, entry["model"])]
-    if len(candidates) == 1:
-        return storage.locate(f"{candidates[0]['mask']}/mask.safetensors")
-    if candidates:
-        models = ", ".join(sorted(entry["model"] for entry in candidates))
-        raise MaskError(f"several models have {behaviour}@{channel}: put one of {models} and / before it")
-    names = sorted(f"{entry['model']}/{entry['behaviour']}@{entry['channel']}" for entry in entries)
-    raise MaskError(
-        f"nothing is published as {behaviour}@{channel} under {storage.url}; published there: "
-        f"{', '.join(names) or 'nothing'}"
-    )
+def find_channel(storage: Storage, address: str) -> Channel:
+    """The channel at ``behaviour@channel`` or ``model/behaviour@channel``.
+
+    The model is its name, where that leaves one, or its checkpoint: the name with the start of the content's digest.
+    Raises MaskError if there is no such channel, or more than one.
+    """
+    match = _CHANNEL.match(address)
+    if match is None:
+        raise MaskError(f"{address!r} is no channel: give behaviour@channel or model/behaviour@channel")
+    every = channels(storage)
+    published = [entry for entry in every if (entry.behaviour, entry.channel) == (match["behaviour"], match["channel"])]
+    found = [entry for entry in published if match["model"] is None or _is_called(entry, match["model"])]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise MaskError(f"several models have {address}: give one of {', '.join(entry.address for entry in found)}")
+    names = ", ".join(entry.address for entry in every) or "nothing"
+    raise MaskError(f"nothing is published as {address} under {storage.url}; published there: {names}")
+
+
+def _is_called(entry: Channel, model: str) -> bool:
+    return entry.checkpoint in (model, flat_name(model)) or flat_name(entry.model) == flat_name(model)

@@ -5,6 +5,7 @@ Shapes: L MoE layer, E expert.
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -25,12 +26,14 @@ from mascing.runs.files import (
     conversations_file,
     surrogate_prefix,
     traces_prefix,
+    unsteered_file,
     verdicts_file,
 )
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.finished import (
     Evaluated,
     Harvested,
+    Labelled,
     Optimised,
     Prepared,
     RobustnessTested,
@@ -47,9 +50,15 @@ from mascing.surrogates.surrogate import Surrogate
 from mascing.traces.stored import StoredTraces
 
 
-def conversations_of(storage: Storage, prepared: Prepared, split: Split) -> list[Conversation]:
-    """The conversations of one split, in the order of the source."""
-    return from_table(_table(storage, prepared, conversations_file(split)))
+def conversations_of(storage: Storage, source: Prepared | Labelled, split: Split) -> list[Conversation]:
+    """The conversations of one split, in the order of the source: as brought (prepare), or as labelled (label)."""
+    return from_table(_table(storage, source, conversations_file(split)))
+
+
+def unsteered_of(storage: Storage, labelled: Labelled, split: Split) -> dict[str, dict[str, Any]]:
+    """The VERDICTS row of the unsteered model on each conversation of a split, by conversation id."""
+    rows = _table(storage, labelled, unsteered_file(split)).to_pylist()
+    return {row["conversation_id"]: row for row in rows}
 
 
 def contrast_of(conversations: Iterable[Conversation]) -> list[Conversation]:
@@ -59,6 +68,12 @@ def contrast_of(conversations: Iterable[Conversation]) -> list[Conversation]:
         for conversation in conversations
         if conversation.set == "target" and conversation.label is not None and conversation.contrast
     ]
+
+
+def recorded_of(storage: Storage, labelled: Labelled, harvested: Harvested, split: Split) -> list[Conversation]:
+    """The contrast of a split as far as it has traces."""
+    contrast = contrast_of(conversations_of(storage, labelled, split))
+    return [row for row in contrast if row.id not in set(harvested.facts.quarantined)]
 
 
 def quarantined_of(storage: Storage, prepared: Prepared) -> dict[str, int]:

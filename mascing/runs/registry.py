@@ -1,73 +1,138 @@
-"""Channels: named pointers to published masks, moved by compare-and-swap, with their history."""
+"""Channels: named pointers to published masks, moved by compare-and-swap, with their history.
+
+A channel lies at ``registry/<checkpoint>/<behaviour>/<channel>.json``. The checkpoint is named by its content: the
+same weights at another place or under another name have the same channel.
+"""
 
 import re
-import time
+from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from mascing.errors import ConflictError, StorageError
+from mascing.errors import ConflictError, MaskError, StorageError
+from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 
-_ATTEMPTS = 60
-_PAUSE_SECONDS = 0.01
+CANDIDATE = "candidate"
+"""The channel that runs publish to."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-def publish(storage: Storage, model: str, behaviour: str, mask_prefix: str, channel: str = "candidate") -> Channel:
+def publish(
+    storage: Storage, checkpoint: NamedCheckpoint, behaviour: str, mask_prefix: str, channel: str = CANDIDATE
+) -> Channel:
     """Point a channel at a committed mask and return it; publishing the current mask again changes nothing.
 
     ``mask_prefix`` is the prefix of the mask's manifest. Concurrent publications are serialised, and the history keeps
     all of them. Raises StorageError if no mask is committed there.
     """
+    while True:
+        home = _folder(storage, checkpoint)
+        moved = _moved(
+            storage,
+            Channel(
+                model=checkpoint.name,
+                checkpoint=home,
+                fingerprint=checkpoint.fingerprint,
+                behaviour=behaviour,
+                channel=channel,
+                mask=mask_prefix,
+            ),
+        )
+        # Two first publications at once may have named the same weights differently; the first in order is kept.
+        if _folder(storage, checkpoint) == home:
+            return moved
+
+
+def promote(storage: Storage, source: Channel, channel: str) -> Channel:
+    """Point another channel of the same model and behaviour at the mask that ``source`` holds, and return it."""
+    return _moved(storage, source.model_copy(update={"channel": channel, "history": ()}))
+
+
+def rollback(storage: Storage, channel: Channel, mask_prefix: str | None = None) -> Channel:
+    """Point a channel at an earlier mask of its history, by default the last one, and return it.
+
+    The history only grows, so a rollback is seen in it too. Raises MaskError if the channel never held that mask, and
+    ConflictError if it moved since ``channel`` was read.
+    """
+    earlier = channel.history[-1:] if mask_prefix is None else [mask for mask in channel.history if mask == mask_prefix]
+    if not earlier:
+        wanted, held = mask_prefix or "an earlier mask", ", ".join(channel.history) or "no other mask"
+        raise MaskError(f"{channel.address} cannot go back to {wanted}: it held {held} before")
+    return _moved(storage, channel.model_copy(update={"mask": earlier[-1]}), seen=channel)
+
+
+def current(storage: Storage, checkpoint: NamedCheckpoint, behaviour: str, channel: str = CANDIDATE) -> Channel | None:
+    """Return what a channel holds, or None if nothing was published to it."""
+    path = _path(_folder(storage, checkpoint), behaviour, channel)
     try:
-        read_manifest(storage, mask_prefix, MaskStored)
-    except FileNotFoundError as error:
-        raise StorageError(f"{storage.locate(mask_prefix)} holds no finished mask: nothing to publish") from error
-    path = _path(model, behaviour, channel)
-    for attempt in range(_ATTEMPTS):
-        existing, version = _read(storage, path)
-        if existing is not None and existing.mask == mask_prefix:
-            return existing
-        moved = Channel(model=model, behaviour=behaviour, channel=channel, mask=mask_prefix, history=_history(existing))
-        try:
-            storage.swap(path, f"{moved.model_dump_json(indent=1)}\n".encode(), version)
-        except ConflictError:
-            time.sleep(_PAUSE_SECONDS * (attempt % 5))
-            continue
-        return moved
-    raise ConflictError(f"{storage.locate(path)}: too many writers publish at once: run the publication again")
-
-
-def current(storage: Storage, model: str, behaviour: str, channel: str = "candidate") -> Channel | None:
-    """Return what a channel points at, or None if nothing was published to it."""
-    return _read(storage, _path(model, behaviour, channel))[0]
-
-
-def _read(storage: Storage, path: str) -> tuple[Channel | None, str | None]:
-    try:
-        data, version = storage.read_versioned(path)
+        return _decode(storage, path, storage.read(path))
     except FileNotFoundError:
-        return None, None
+        return None
+
+
+def channels(storage: Storage) -> list[Channel]:
+    """Return all channels, sorted by address; files under `registry/` that are none are left aside."""
+    found, paths = [], storage.list("registry")
+    homes = _homes(paths).values()
+    for path in paths:
+        try:
+            channel = _decode(storage, path, storage.read(path))
+        except (StorageError, FileNotFoundError):
+            continue
+        if channel.checkpoint in homes and path == _path(channel.checkpoint, channel.behaviour, channel.channel):
+            found.append(channel)
+    return sorted(found, key=lambda channel: channel.address)
+
+
+def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channel:
+    """Move a channel to the mask of ``to``, and only from ``seen`` if that is given."""
     try:
-        return Channel.model_validate_json(data), version
+        read_manifest(storage, to.mask, MaskStored)
+    except FileNotFoundError as error:
+        raise StorageError(f"{storage.locate(to.mask)} holds no finished mask: nothing to publish") from error
+    path = _path(to.checkpoint, to.behaviour, to.channel)
+    held = to
+
+    def change(data: bytes | None) -> bytes:
+        nonlocal held
+        before = None if data is None else _decode(storage, path, data)
+        if seen is not None and before != seen:
+            raise ConflictError(f"{to.address} was moved meanwhile: look at it again with `mascing registry show`")
+        if data is not None and before is not None and before.mask == to.mask:
+            held = before
+            return data
+        held = to.model_copy(update={"history": () if before is None else (*before.history, before.mask)})
+        return f"{held.model_dump_json(indent=1)}\n".encode()
+
+    storage.update(path, change)
+    return held
+
+
+def _decode(storage: Storage, path: str, data: bytes) -> Channel:
+    try:
+        return Channel.model_validate_json(data)
     except ValidationError as error:
         raise StorageError(f"{storage.locate(path)} is not a channel: restore it, or delete it and publish") from error
 
 
-def _history(existing: Channel | None) -> tuple[str, ...]:
-    return () if existing is None else (*existing.history, existing.mask)
+def _folder(storage: Storage, checkpoint: NamedCheckpoint) -> str:
+    """The folder of a checkpoint's channels: that of its first publication, under whichever name that was."""
+    return _homes(storage.list("registry")).get(checkpoint.digest, checkpoint.label)
 
 
-def _path(model: str, behaviour: str, channel: str) -> str:
-    return "/".join(["registry", *(_folder(part) for part in (model, behaviour, channel))]) + ".json"
+def _homes(paths: Iterable[str]) -> dict[str, str]:
+    """The folder of each checkpoint that has channels, by its digest."""
+    folders = sorted({path.split("/")[1] for path in paths if path.count("/") == 3}, reverse=True)
+    return {folder.rpartition("-")[2]: folder for folder in folders}
 
 
-def _folder(name: str) -> str:
-    """A name as a single part of a path; the slashes of a hub id or a model's folder become ``--``."""
-    flat = "--".join(part for part in re.split(r"[/\\]+", name) if part not in ("", ".", ".."))
-    flat = re.sub(r"[^A-Za-z0-9._-]", "-", flat).lstrip(".")
-    if not flat:
-        raise StorageError(f"{name!r} cannot name a channel: use letters and digits")
-    return flat
+def _path(checkpoint: str, behaviour: str, channel: str) -> str:
+    for name in (behaviour, channel):
+        if not _NAME.fullmatch(name):
+            raise StorageError(f"{name!r} cannot name a channel: use letters, digits, dots and dashes")
+    return f"registry/{checkpoint}/{behaviour}/{channel}.json"

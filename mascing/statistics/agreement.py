@@ -1,4 +1,4 @@
-"""Agreement beyond chance between two judges, or between labels and verdicts.
+"""Agreement between two judges, or between labels and verdicts: beyond chance, and on each side.
 
 Shape suffix: N conversation.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from mascing.schemas.result import Rate
 from mascing.schemas.verdict import Outcome
 from mascing.statistics.clustering import Floats, members_of
-from mascing.statistics.intervals import bounded, paired_scores
+from mascing.statistics.intervals import bounded, paired_scores, rate
 from mascing.statistics.score import wilson
 
 
@@ -32,6 +32,22 @@ def kappa(judged_a: Sequence[Outcome], judged_b: Sequence[Outcome], groups: Sequ
     _, high_R = wilson(np.nan_to_num(agreed_N, nan=1.0)[None], members_N)
     low, high = ((float(share) - chance) / (1 - chance) for share in (low_R[0], high_R[0]))
     return bounded(value, low, high, unscored_N)
+
+
+def agreement_on(judged: Sequence[Outcome], labels: Sequence[Outcome], side: Outcome, groups: Sequence[str]) -> Rate:
+    """Return the share of conversations labelled ``side`` that the judge gives the same outcome, with its interval.
+
+    It is the judge's sensitivity for ``hit`` and its specificity for ``miss``. Raises DataError if no conversation has
+    this label or the labels do not match the verdicts.
+    """
+    paired_scores(judged, labels)
+    same: dict[bool, Outcome] = {True: "hit", False: "miss"}
+    chosen = [
+        ("unscored" if outcome == "unscored" else same[outcome == side], group)
+        for outcome, label, group in zip(judged, labels, groups, strict=True)
+        if label == side
+    ]
+    return rate([outcome for outcome, _ in chosen], [group for _, group in chosen])
 
 
 def _kappa(a_N: Floats, b_N: Floats) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Rates and paired differences of judged replies, with 95% intervals for groups and unscored replies.
+"""Rates and paired differences of judged replies, with 95% intervals and a test for groups and unscored replies.
 
 Conversations of one group (one goal, one question) are not independent, so every interval assumes only n / design
 effect of them. Score intervals are the default because they keep their width if all outcomes are equal: no loss in n
@@ -15,7 +15,7 @@ from mascing.errors import DataError
 from mascing.schemas.result import Rate
 from mascing.schemas.verdict import Outcome
 from mascing.statistics.clustering import Floats, members_of
-from mascing.statistics.score import tango, wilson
+from mascing.statistics.score import tango, upper_tail, wilson
 
 _SCORES = {"hit": 1.0, "miss": 0.0, "unscored": np.nan}
 
@@ -46,9 +46,30 @@ def paired_difference(outcomes_a: Sequence[Outcome], outcomes_b: Sequence[Outcom
     members_N = members_of(groups, len(a_N))
     unscored_N = np.isnan(a_N) | np.isnan(b_N)
     value = float((b_N - a_N)[~unscored_N].mean()) if not unscored_N.all() else 0.0
-    low_R, _ = tango((np.nan_to_num(b_N, nan=0.0) - np.nan_to_num(a_N, nan=1.0))[None], members_N)
-    _, high_R = tango((np.nan_to_num(b_N, nan=1.0) - np.nan_to_num(a_N, nan=0.0))[None], members_N)
+    against_N, in_favour_N = _extremes(a_N, b_N)
+    low_R, _ = tango(against_N[None], members_N)
+    _, high_R = tango(in_favour_N[None], members_N)
     return bounded(value, float(low_R[0]), float(high_R[0]), unscored_N)
+
+
+def paired_p(outcomes_a: Sequence[Outcome], outcomes_b: Sequence[Outcome], groups: Sequence[str]) -> float:
+    """Return the two-sided p-value of the difference of two rates on the same conversations.
+
+    It is below 0.05 exactly if the interval of :func:`paired_difference` leaves out 0: both come from one score test.
+    Each direction counts every unscored outcome against it. Raises the errors of that function.
+    """
+    a_N, b_N = paired_scores(outcomes_a, outcomes_b)
+    members_N = members_of(groups, len(a_N))
+    against_N, in_favour_N = _extremes(a_N, b_N)
+    higher_R, lower_R = upper_tail(against_N[None], members_N), upper_tail(-in_favour_N[None], members_N)
+    return min(1.0, 2 * float(min(higher_R[0], lower_R[0])))
+
+
+def _extremes(a_N: Floats, b_N: Floats) -> tuple[Floats, Floats]:
+    """Return the differences b - a with every unscored outcome (NaN) counted against b, and in favour of b, [N]."""
+    against_N: Floats = np.nan_to_num(b_N, nan=0.0) - np.nan_to_num(a_N, nan=1.0)
+    in_favour_N: Floats = np.nan_to_num(b_N, nan=1.0) - np.nan_to_num(a_N, nan=0.0)
+    return against_N, in_favour_N
 
 
 def bounded(value: float, low: float, high: float, unscored_N: NDArray[np.bool_]) -> Rate:

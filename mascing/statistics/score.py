@@ -1,10 +1,11 @@
-"""Score intervals of a rate (Wilson) and of a paired difference (Tango) at the effective number of conversations.
+"""Score intervals of a rate (Wilson) and of a paired difference (Tango) at the effective number of conversations, and
+the test of that difference.
 
 Shape suffixes: R repeat, N conversation.
 """
 
 import numpy as np
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from mascing.statistics.clustering import Floats, Members, design_effect
 
@@ -35,6 +36,19 @@ def tango(differences_RN: Floats, members_N: Members) -> tuple[Floats, Floats]:
     n_R = differences_RN.shape[1] / effect_R
     gains_R, losses_R = (differences_RN > 0).sum(1) / effect_R, (differences_RN < 0).sum(1) / effect_R
     return _tango_low(gains_R, losses_R, n_R), -_tango_low(losses_R, gains_R, n_R)
+
+
+def upper_tail(differences_RN: Floats, members_N: Members) -> Floats:
+    """Return the one-sided p-value of each row's mean difference (-1, 0 or 1) being above 0 by chance, [R].
+
+    This is the test that `tango` inverts: the lower end of the interval is above 0 exactly if this is below half of
+    1 - CONFIDENCE. At a difference of 0 the score statistic is that of McNemar (1947), here at the effective numbers.
+    """
+    effect_R = design_effect(differences_RN, members_N)
+    changed_R = np.abs(differences_RN).sum(1)
+    scores_R = differences_RN.sum(1) / np.sqrt(np.maximum(changed_R, 1.0) * effect_R)
+    tail_R: Floats = ndtr(-scores_R)
+    return tail_R
 
 
 def _quantile() -> float:

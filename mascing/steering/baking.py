@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule, OverrideRule
+from mascing.routers.adapters import has_adapters
 from mascing.routers.spec import Router, find_routers, inspect_routers, uncompiled
 from mascing.steering.steer import HARD, check_fits
 
@@ -29,12 +30,14 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
     add a correction (ernie4_5_moe) take it for the forced experts only: these are on or off as when steered, but the
     choice among the others ignores that the forced ones have left the softmax. ``baked.json`` and ``README.md`` in
     the folder say which case applies. The model stays unchanged; the tokenizer is not written. Raises MaskError for
-    every other combination, and for a mask of another model.
+    every other combination, for a mask of another model, and for a model with adapters.
     """
     plain = uncompiled(model)
     routers = find_routers(plain)
     spec = inspect_routers(plain)
     check_fits(mask, spec)
+    if has_adapters(plain):
+        raise MaskError("the model has adapters, which a baked checkpoint cannot hold: merge_and_unload() them first")
     exactness, deltas = _deltas(routers, mask)
     folder = Path(out_dir)
     with _added(deltas):

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -79,6 +80,11 @@ class LocalStore:
             if current == version:
                 self.put(path, data)
             return current == version
+
+    def modified(self, path: str) -> datetime:
+        """Return the file's time of modification."""
+        with self._explained(path):
+            return datetime.fromtimestamp((self._root / path).stat().st_mtime, UTC)
 
     def exists(self, path: str) -> bool:
         """Whether a file of this name exists."""

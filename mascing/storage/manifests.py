@@ -78,6 +78,11 @@ class StageOutput(Generic[M]):
         return read_manifest(self._storage, self.prefix, self._leaves)
 
 
+def shard_at(path: str, data: bytes, rows: int) -> Shard:
+    """An object that is stored at ``path``, outside the outputs of stages, as a shard; ``data`` are its bytes."""
+    return Shard(name=path, path=path, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
 def read_manifest(storage: Storage, prefix: str, leaves: type[M]) -> M:
     """Return the manifest of a finished stage, its facts checked.
 
@@ -109,17 +114,24 @@ def read_shard(storage: Storage, manifest: Manifest, name: str) -> bytes:
     Raises StorageError if they are missing or damaged, KeyError if the manifest lists no such shard.
     """
     shard = {shard.name: shard for shard in manifest.shards}[name]
-    for stored_as in (name, _name_with_digest(name, shard.sha256)):
+    ours = [f"{manifest.prefix}/{stored_as}" for stored_as in (name, _name_with_digest(name, shard.sha256))]
+    for path in ours if shard.path is None else [shard.path]:
         try:
-            data = storage.read(f"{manifest.prefix}/{stored_as}")
+            data = storage.read(path)
         except FileNotFoundError:
             continue
         if len(data) == shard.bytes and hashlib.sha256(data).hexdigest() == shard.sha256:
             return data
+    where = storage.locate(shard.path or f"{manifest.prefix}/{name}")
     raise StorageError(
-        f"{storage.locate(manifest.prefix)}/{name} is missing or damaged (not the {shard.bytes} bytes with SHA-256 "
-        f"{shard.sha256[:12]}…): delete the folder {manifest.prefix} and run again"
+        f"{where} is missing or damaged (not the {shard.bytes} bytes "
+        f"with SHA-256 {shard.sha256[:12]}…): delete {' and '.join(_with_piece(manifest, shard))} and run again"
     )
+
+
+def _with_piece(manifest: Manifest, shard: Shard) -> list[str]:
+    """What to delete so that a run makes the shard again."""
+    return [f"the folder {manifest.prefix}", *([shard.path] if shard.path else [])]
 
 
 def _name_with_digest(name: str, digest: str) -> str:

@@ -5,6 +5,8 @@ store's own (temporary files, locks, the probe) and is neither listed nor readab
 """
 
 import time
+from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
 from mascing.errors import ConflictError, StorageError
@@ -12,6 +14,8 @@ from mascing.storage.urls import LocalFolder, parse_url
 
 _ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.05
+_UPDATES = 60
+_UPDATE_PAUSE_SECONDS = 0.01
 
 
 class Storage:
@@ -79,6 +83,27 @@ class Storage:
         if not self._store.put_if(_checked(path), data, version):
             raise ConflictError(f"{self.locate(path)}: changed by another writer: read it again and retry")
 
+    def update(self, path: str, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace the object by ``change`` of its content (None if there is none), as one step among all writers.
+
+        ``change`` is called again whenever another writer was faster; returning the content it got writes nothing.
+        Raises ConflictError if others are faster every time.
+        """
+        for attempt in range(_UPDATES):
+            try:
+                before, version = self.read_versioned(path)
+            except FileNotFoundError:
+                before, version = None, None
+            after = change(before)
+            if after == before or self._store.put_if(path, after, version):
+                return
+            time.sleep(_UPDATE_PAUSE_SECONDS * (attempt % 5))
+        raise ConflictError(f"{self.locate(path)}: too many writers change it at once: run again")
+
+    def modified(self, path: str) -> datetime:
+        """Return when the object was last written, in UTC. Raises FileNotFoundError if there is none."""
+        return self._store.modified(_checked(path))
+
     def exists(self, path: str) -> bool:
         """Whether an object of this name exists (a folder does not count)."""
         return self._store.exists(_checked(path))
@@ -120,6 +145,9 @@ class ObjectStore(Protocol):
 
     def put_if(self, path: str, data: bytes, version: str | None) -> bool:
         """Write if the version still holds (None: absent); False if not."""
+
+    def modified(self, path: str) -> datetime:
+        """When the object was last written, in UTC; FileNotFoundError if absent."""
 
     def exists(self, path: str) -> bool:
         """Whether the object exists."""

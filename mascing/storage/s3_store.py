@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import s3fs
@@ -97,10 +98,15 @@ class S3Store:
             return self.put_new(path, data)
         return self._put_on_condition(path, data, IfMatch=version)
 
+    def modified(self, path: str) -> datetime:
+        """Return the time in the object's head, which has whole seconds."""
+        written: datetime = self._head(path)["LastModified"]
+        return written.astimezone(UTC)
+
     def exists(self, path: str) -> bool:
         """Ask for the object's head."""
         try:
-            self._etag(path)
+            self._head(path)
         except FileNotFoundError:
             return False
         return True
@@ -122,9 +128,13 @@ class S3Store:
         return f"{self._place.root}/{path}"
 
     def _etag(self, path: str) -> str:
+        return str(self._head(path)["ETag"])
+
+    def _head(self, path: str) -> dict[str, Any]:
         bucket, _, key = self._key(path).partition("/")
         with self._explained(path):
-            return str(self._s3.call_s3("head_object", Bucket=bucket, Key=key)["ETag"])
+            head: dict[str, Any] = self._s3.call_s3("head_object", Bucket=bucket, Key=key)
+            return head
 
     def _put_on_condition(self, path: str, data: bytes, **condition: Any) -> bool:
         with self._explained(path):

@@ -9,6 +9,7 @@ from mascing.schemas.result import Baseline, MethodResult, Rate
 class MaskCard(Frozen):
     """Provenance and evidence of one published mask.
 
+    ``data`` holds the prefixes of the inputs by stage, and under `checkpoint` the fingerprint of weights and tokenizer.
     ``labels`` is the agreement of the labels with the unsteered model. ``robustness`` is the paired change of each set
     under each changed condition, keyed by condition, then set. ``chat_template`` holds the options of the chat template
     under which the mask was found: whoever serves the mask sets the same.
@@ -30,10 +31,20 @@ class MaskCard(Frozen):
 
 
 class Channel(Frozen):
-    """The mask that a channel points at, and the masks that it pointed at before (newest last)."""
+    """The mask that a channel points at, and the masks that it pointed at before (newest last).
+
+    ``checkpoint`` is the model's name with the start of ``fingerprint``, which identifies weights and tokenizer.
+    """
 
     model: str
+    checkpoint: str
+    fingerprint: str
     behaviour: str
     channel: str
     mask: str
     history: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """``checkpoint/behaviour@channel``, by which commands take the mask."""
+        return f"{self.checkpoint}/{self.behaviour}@{self.channel}"

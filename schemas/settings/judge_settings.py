@@ -9,32 +9,54 @@ from mascing.schemas.settings.plugged import Plugged
 
 
 class RefusalJudge(Frozen):
-    """Hit if the reply starts with one of ``phrases``; an empty reply is ``unscored``."""
+    """Hit if the reply refuses, by the default rule or by opening with one of ``phrases``."""
 
     kind: Literal["refusal"] = "refusal"
     phrases: tuple[str, ...] = ()
 
-    @model_validator(mode="after")
-    def _needs_phrases(self) -> "RefusalJudge":
-        if not self.phrases:
-            raise ValueError("a refusal judge needs phrases: the openings that count as a refusal")
-        return self
+
+class ComplianceJudge(Frozen):
+    """Hit if the reply does not refuse; an empty or broken reply is ``unscored``. ``phrases`` are further refusals."""
+
+    kind: Literal["compliance"] = "compliance"
+    phrases: tuple[str, ...] = ()
 
 
-class ExactJudge(Frozen):
-    """Hit if the reply equals the conversation's ``wanted`` reply; an empty reply is ``unscored``."""
-
-    kind: Literal["exact"] = "exact"
+class _Comparing(Frozen):
+    """The settings of a judge that compares a reply with the answers that its conversation accepts."""
 
     @model_validator(mode="before")
     @classmethod
     def _takes_no_phrases(cls, value: Any) -> Any:
         if isinstance(value, dict) and "phrases" in value:
-            raise ValueError("an exact judge compares with `wanted` and takes no phrases")
+            kind = cls.model_fields["kind"].default
+            article = "an" if kind[0] in "aeiou" else "a"
+            raise ValueError(f"{article} {kind} judge compares with `wanted` or `references` and takes no phrases")
         return value
 
 
-BUILT_IN = frozenset(str(judge.model_fields["kind"].default) for judge in (RefusalJudge, ExactJudge))
+class ChoiceJudge(_Comparing):
+    """Hit if the option that the reply chooses is an accepted one; ``unscored`` if it chooses none."""
+
+    kind: Literal["choice"] = "choice"
+
+
+class ContainsJudge(_Comparing):
+    """Hit if an accepted answer occurs in the reply as whole words."""
+
+    kind: Literal["contains"] = "contains"
+
+
+class ExactJudge(_Comparing):
+    """Hit if the reply is an accepted answer, apart from case, white space, markup and final punctuation."""
+
+    kind: Literal["exact"] = "exact"
+
+
+BUILT_IN = tuple(
+    str(judge.model_fields["kind"].default)
+    for judge in (RefusalJudge, ComplianceJudge, ChoiceJudge, ContainsJudge, ExactJudge)
+)
 """The kinds that have a model in the union."""
 
 
@@ -52,12 +74,15 @@ def _tag(value: Any) -> str | None:
 
 JudgeConfig = Annotated[
     Annotated[RefusalJudge, Tag("refusal")]
+    | Annotated[ComplianceJudge, Tag("compliance")]
+    | Annotated[ChoiceJudge, Tag("choice")]
+    | Annotated[ContainsJudge, Tag("contains")]
     | Annotated[ExactJudge, Tag("exact")]
     | Annotated[PluggedJudge, Tag("plugged")],
     Discriminator(
         _tag,
         custom_error_type="judge_without_kind",
-        custom_error_message="must be a mapping with a `kind`: refusal, exact, or where a judge of your own is",
+        custom_error_message=f"must be a mapping with a `kind`: {', '.join(BUILT_IN)}, or where a judge of your own is",
     ),
 ]
 """The judge of one kind of set; ``kind`` selects the model."""

@@ -1,7 +1,5 @@
 """A small pool of Ray actors: each worker has one thread and keeps the model that it loaded last."""
 
-import logging
-import os
 import signal
 import threading
 from collections import deque
@@ -12,10 +10,10 @@ from typing import Any, TypeVar
 import ray
 import ray.exceptions
 
-from mascing.errors import ConfigError, MascingError
+from mascing.errors import MascingError
 from mascing.models.loading import Loaded, load
-from mascing.reachability import answers
 from mascing.schemas.config import ComputeConfig, ModelConfig
+from mascing.tasks.running.cluster import connect
 
 # How often Ray retries an item after its worker died. Workers restart without limit, items do not: an item that kills
 # every worker must end the run instead of looping.
@@ -26,6 +24,10 @@ _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPE
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+
+
+class WorkerDiedError(MascingError):
+    """A worker process ended while it ran an item, again and again."""
 
 
 class Worker:
@@ -82,16 +84,18 @@ class Pool:
         shared: Shared,
         items: Sequence[Item],
         progress: Callable[[int, int], None],
-    ) -> list[Value]:
+        died: Callable[[str], Any] | None = None,
+    ) -> list[Any]:
         """``function(worker, shared, item)`` for every item, in the order of ``items``.
 
-        A worker takes one item at a time. The result of an item must not depend on the worker that takes it.
+        A worker takes one item at a time. The result of an item must not depend on the worker that takes it. An item
+        that lost its worker more than ITEM_RETRIES times has the value ``died(reason)``.
 
         Raises:
-            MascingError: as an item raised it; or if an item lost its worker more than ITEM_RETRIES times.
+            MascingError: as an item raised it; or, without ``died``, if an item lost its worker that often.
         """
         self._start()
-        values: dict[int, Value] = {}
+        values: dict[int, Any] = {}
         waiting = deque(range(len(items)))
         common = ray.put(shared)
         # A worker takes items only once it is placed, so a worker without room on the cluster delays nothing.
@@ -100,7 +104,12 @@ class Pool:
         while len(values) < len(items):
             [finished], _ = ray.wait(list(busy), num_returns=1)
             worker, index = busy.pop(finished)
-            value = _fetch(finished, index)
+            try:
+                value = _fetch(finished, index)
+            except WorkerDiedError as error:
+                if died is None or index is None:
+                    raise
+                value = died(str(error))
             if index is not None:
                 values[index] = value
                 progress(len(values), len(items))
@@ -113,7 +122,7 @@ class Pool:
         if self._workers:
             return
         if not ray.is_initialized():
-            _connect(self._compute)
+            connect(self._compute)
             _interrupt_on_sigterm()
             self._owns_ray = True
         actor = ray.remote(Worker).options(
@@ -136,26 +145,6 @@ def _interrupt_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _connect(compute: ComputeConfig) -> None:
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        if not answers(address):
-            raise MascingError(f"no Ray cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        return
-    # Logical CPUs, as many as the workers reserve, so that a small machine places every worker.
-    cpus = max(1, round(compute.workers * compute.num_cpus + 0.5))
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    gpus_needed, gpus_here = compute.workers * compute.num_gpus, ray.cluster_resources().get("GPU", 0)
-    if gpus_needed > gpus_here:
-        ray.shutdown()
-        raise ConfigError(
-            f"compute asks for {gpus_needed:g} GPUs ({compute.workers} workers x {compute.num_gpus:g}) and this "
-            f"machine has {gpus_here:g}: lower compute.workers or compute.num_gpus, or name a Ray cluster in "
-            "RAY_ADDRESS"
-        )
-
-
 def _fetch(reference: Any, index: int | None) -> Any:
     try:
         return ray.get(reference)
@@ -169,7 +158,7 @@ def _fetch(reference: Any, index: int | None) -> Any:
         raise
     except ray.exceptions.RayError as error:
         work = "starting up" if index is None else f"running item {index}, {ITEM_RETRIES + 1} times"
-        raise MascingError(
+        raise WorkerDiedError(
             f"a worker died while {work}: {_first_line(error)}; it is often out of memory: lower the batch sizes or "
             "compute.workers"
         ) from error

@@ -27,8 +27,18 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     Every stage that generates and judges replies includes all of them. The batch size is missing because it is
     placement: a GPU's memory must not decide whether finished work is found again.
     """
-    behaviour, generation = config.behaviour, config.generation
+    judges = {kind: judge_identity(getattr(config.behaviour, kind)) for kind in ("target", "utility", "protected")}
+    generation = config.generation
     return {
-        "judges": {kind: judge_identity(getattr(behaviour, kind)) for kind in ("target", "utility", "protected")},
+        "judges": judges,
         "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature},
+    }
+
+
+def generation_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:
+    """The settings that determine replies, beside the mask and the conversations."""
+    return {
+        **rendered_model_identity(config, checkpoint),
+        "max_new_tokens": config.generation.max_new_tokens,
+        "temperature": config.generation.temperature,
     }

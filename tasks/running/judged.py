@@ -1,16 +1,21 @@
-"""Generate and judge replies under masks, for the select, evaluate and robustness stages."""
+"""Generate and judge replies under masks, for the stages that compare the steered with the unsteered model."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mascing.conversations.reply import Reply
 from mascing.engines.generation import complete, prompts_of
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
+from mascing.models.loading import Loaded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
+from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.isolation import Failed, map_surviving, surviving
+from mascing.tasks.running.pieces import by_id, pieces_of
+from mascing.tasks.running.replies import replies_to
 
 BASELINE = "baseline"
 """The method name in the rows of the unsteered model."""
@@ -18,9 +23,54 @@ BASELINE = "baseline"
 # Masks per item: enough to share the rendering of the conversations, few enough to keep all workers busy.
 _MASKS = 4
 
+# Conversations per stored piece of replies: a batch. Fixed, so that the number of workers never changes a piece.
+_PIECE = 64
+
 Row = dict[str, Any]
 Steered = tuple[str, Mask | None]
 """The name of a method and one of its masks; None is the unsteered model."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One VERDICTS row per conversation, and the reasons why conversations have no reply, by id.
+
+    A conversation without a reply is `unscored`.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+def judged_in_pieces(
+    pool: Pool,
+    storage: Storage,
+    config: RunConfig,
+    checkpoint: str,
+    conversations: Sequence[Conversation],
+    masks: Sequence[Steered],
+    progress: Callable[[int, int], None],
+) -> list[Judged]:
+    """The judged replies of each (method, mask); replies that are stored are not generated again.
+
+    ``checkpoint`` is the fingerprint of weights and tokenizer.
+    """
+    pieces = pieces_of(conversations, _PIECE, by_id)
+    items = [_Piece(number, tuple(piece)) for number in range(len(masks)) for piece in pieces]
+    parts = map_surviving(
+        pool,
+        _judge_piece,
+        _Stored(config, storage, checkpoint, tuple(masks)),
+        items,
+        progress,
+        halves=lambda item: item.halves,
+        lost=lambda item, failed: (item.mask, _judged(config, masks[item.mask][0], item.conversations, [failed])),
+    )
+    judged = [Judged() for _ in masks]
+    for number, part in parts:
+        before = judged[number]
+        judged[number] = Judged(before.rows + part.rows, {**before.failed, **part.failed})
+    return judged
 
 
 def judged_on_pool(
@@ -45,9 +95,8 @@ def judged_replies(
     The conversations are rendered once for all masks.
     """
     loaded = worker.model(config.model)
-    prompts = prompts_of(loaded, conversations, config.generation)
     return [
-        _rows(config, method, conversations, complete(loaded, prompts, mask, config.generation))
+        _judged(config, method, conversations, _replies(loaded, config, conversations, mask)).rows
         for method, mask in masks
     ]
 
@@ -62,9 +111,56 @@ def _judge(worker: Worker, shared: _Shared, masks: Sequence[Steered]) -> list[li
     return judged_replies(worker, shared.config, shared.conversations, masks)
 
 
-def _rows(config: RunConfig, method: str, conversations: Sequence[Conversation], replies: Sequence[Reply]) -> list[Row]:
-    verdicts = judge_all(config.behaviour, conversations, replies)
-    return [
+def _replies(
+    loaded: Loaded, config: RunConfig, conversations: Sequence[Conversation], mask: Mask | None
+) -> list[Reply | Failed]:
+    def reply(rows: Sequence[Conversation]) -> list[Reply]:
+        return complete(loaded, prompts_of(loaded, rows, config.generation), mask, config.generation)
+
+    return surviving(reply, conversations)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    config: RunConfig
+    storage: Storage
+    checkpoint: str
+    masks: tuple[Steered, ...]
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A piece of the conversations, and the number of the mask that it is replied to under."""
+
+    mask: int
+    conversations: tuple[Conversation, ...]
+
+    @property
+    def halves(self) -> list["_Piece"]:
+        """The piece in two, or nothing if it has one conversation."""
+        middle = len(self.conversations) // 2
+        parts = (self.conversations[:middle], self.conversations[middle:])
+        return [_Piece(self.mask, part) for part in parts] if middle else []
+
+
+def _judge_piece(worker: Worker, shared: _Stored, piece: _Piece) -> tuple[int, Judged]:
+    method, mask = shared.masks[piece.mask]
+    replies = replies_to(worker, shared.storage, shared.config, shared.checkpoint, piece.conversations, mask)
+    return piece.mask, _judged(shared.config, method, piece.conversations, replies)
+
+
+def _judged(
+    config: RunConfig, method: str, conversations: Sequence[Conversation], replies: Sequence[Reply | Failed]
+) -> Judged:
+    """The verdicts on the replies; a conversation without one is unscored, which counts against a mask."""
+    failed = {
+        conversation.id: reply.reason
+        for conversation, reply in zip(conversations, replies, strict=True)
+        if isinstance(reply, Failed)
+    }
+    said = [reply if isinstance(reply, Reply) else Reply("") for reply in replies]
+    verdicts = judge_all(config.behaviour, conversations, said)
+    rows = [
         {
             "conversation_id": conversation.id,
             "group_id": conversation.group_id,
@@ -73,8 +169,9 @@ def _rows(config: RunConfig, method: str, conversations: Sequence[Conversation],
             "reply": reply.text,
             "thought": reply.thought,
             "cut_off": reply.cut_off,
-            "outcome": verdict.outcome,
-            "reason": verdict.reason,
+            "outcome": "unscored" if conversation.id in failed else verdict.outcome,
+            "reason": f"no reply: {failed[conversation.id]}" if conversation.id in failed else verdict.reason,
         }
-        for conversation, reply, verdict in zip(conversations, replies, verdicts, strict=True)
+        for conversation, reply, verdict in zip(conversations, said, verdicts, strict=True)
     ]
+    return Judged(rows, failed)

@@ -14,7 +14,7 @@ from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import PrunedPick
 from mascing.selection.pruning import Rows, Sparsified, sparsify
 from mascing.tasks.running.actors import Pool
-from mascing.tasks.running.judged import BASELINE, Row, judged_on_pool
+from mascing.tasks.running.judged import Row, judged_on_pool
 from mascing.tasks.running.stage import steps
 
 
@@ -33,14 +33,13 @@ def pruned(
     baseline: Rows,
     picks: Sequence[Pick],
     sigma_L: Tensor,
-) -> tuple[Rows, list[Pick], dict[str, PrunedPick]]:
-    """The verdicts on the unsteered model, the pruned picks, and the facts of each by method.
+) -> tuple[list[Pick], dict[str, PrunedPick]]:
+    """The pruned picks, and the facts of each by method.
 
-    ``baseline`` and the picks' verdicts cover all conversations of ``blocks``, or the first of them; the returned
-    verdicts cover all. ``kept`` in the cell of a pruned pick is its number of entries.
+    ``baseline`` covers all conversations of ``blocks``; the picks' verdicts cover all, or the first of them. The
+    ``kept`` in the cell of a pruned pick is its number of entries.
     """
     dev = _Dev(pool, config, blocks)
-    baseline = dev.completed(BASELINE, None, baseline)
     progress = steps("select", "pruning")
     smaller: list[Pick] = []
     facts: dict[str, PrunedPick] = {}
@@ -51,7 +50,7 @@ def pruned(
         smaller.append(_smaller(pick.candidate, sparsified))
         facts[pick.candidate.method] = _facts(pick, full, sparsified)
     progress(len(picks), len(picks))
-    return baseline, smaller, facts
+    return smaller, facts
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,12 @@ class _Dev:
     config: RunConfig
     blocks: Sequence[Sequence[Conversation]]
 
-    def judge(
-        self, method: str, masks: Sequence[Mask | None], conversations: Sequence[Conversation]
-    ) -> list[list[Row]]:
+    def judge(self, method: str, masks: Sequence[Mask], conversations: Sequence[Conversation]) -> list[list[Row]]:
         """For each mask of ``method``, one row per conversation."""
         named = [(method, mask) for mask in masks]
         return judged_on_pool(self.pool, self.config, conversations, named, lambda done, total: None, at_once=1)
 
-    def completed(self, method: str, mask: Mask | None, rows: Rows) -> Rows:
+    def completed(self, method: str, mask: Mask, rows: Rows) -> Rows:
         """``rows`` on the first conversations, followed by rows on the rest."""
         rest = [conversation for block in self.blocks for conversation in block][len(rows) :]
         return [*rows, *self.judge(method, [mask], rest)[0]] if rest else rows

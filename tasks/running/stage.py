@@ -23,6 +23,22 @@ class Placed(Protocol):
 
 
 @dataclass(frozen=True)
+class Part:
+    """The part of another stage's output that a stage reads; ``content`` is a digest of it.
+
+    A stage that reads a part is found again although the rest of that output has changed.
+    """
+
+    whole: Placed
+    content: str
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of the whole output."""
+        return self.whole.prefix
+
+
+@dataclass(frozen=True)
 class Recipe(Generic[M]):
     """The identity of a stage's output, known before any work is done.
 
@@ -45,7 +61,10 @@ class Recipe(Generic[M]):
                 "format": FORMAT_VERSION,
                 "version": self.leaves.recipe_version(),
                 "identity": dict(self.identity),
-                "inputs": self.input_prefixes,
+                "inputs": {
+                    name: placed.content if isinstance(placed, Part) else placed.prefix
+                    for name, placed in self.inputs.items()
+                },
             }
         )
 

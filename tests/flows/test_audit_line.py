@@ -10,6 +10,8 @@ from rich.console import Console
 
 from mascing.flows.audit_line import audit
 from mascing.progress import shown
+from mascing.runs.finished_run import read_audit
+from mascing.runs.run_folder import RunFolder, find_run, stored_runs
 from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.config import AuditConfig, RunConfig
 from mascing.storage.object_storage import Storage
@@ -37,7 +39,7 @@ def storage(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Stor
 
 @pytest.fixture(scope="module")
 def measured(storage: Storage) -> Audit:
-    return Audit.model_validate_json(storage.read("audit.json"))
+    return read_audit(storage, find_run(storage).folder)
 
 
 def test_the_rate_falls_with_the_ranked_experts_and_not_with_random_ones(measured: Audit) -> None:
@@ -62,14 +64,14 @@ def test_every_number_of_experts_is_judged_on_the_test_split_with_as_many_random
 
 def test_no_reply_no_mask_and_no_ranking_is_kept(storage: Storage, config: RunConfig) -> None:
     stored = {path: storage.read(path) for path in storage.list()}
-    assert {path.split("/")[0] for path in stored} == {"prepare", "harvest", "audit", "audit.json"}
-    audited = {path: data for path, data in stored.items() if path.startswith("audit")}
+    assert {path.split("/")[0] for path in stored} == {"prepare", "harvest", "audit", "runs", "index.html"}
+    audited = {path: data for path, data in stored.items() if path.startswith(("audit", "runs", "index"))}
     assert {path.rpartition("/")[2] for path in audited} == {"manifest.json", "index.html", "audit.json"}
     # Every reply of the model on this set is a refusal or an answer; as input, wanted replies are in `prepare` alone.
     replies = [REFUSAL, *(line["unwanted"] for line in _lines(config) if line.get("unwanted")), "begins with"]
     assert not [path for path, data in audited.items() if any(text.encode() in data for text in replies)]
     assert not [path for path, data in stored.items() if path.startswith("harvest") and REFUSAL.encode() in data]
-    numbers = json.loads(audited["audit.json"])
+    numbers = json.loads(audited[find_run(storage).folder.audit])
     assert numbers.keys() == Audit.model_fields.keys()
     assert not [path for path in stored if path.endswith(".safetensors")]
 
@@ -79,7 +81,7 @@ def _lines(config: RunConfig) -> list[dict[str, str]]:
 
 
 def test_the_page_shows_the_curve_and_loads_nothing(storage: Storage, measured: Audit) -> None:
-    html = storage.read("audit/index.html").decode()
+    html = storage.read(find_run(storage).folder.page).decode()
     figure = json.loads(html.split('<script type="application/json">')[1].split("</script>")[0])
     curve = figure["data"][-1]
     assert curve["x"] == ["0", "1", "16"]
@@ -95,7 +97,8 @@ def test_experts_ranked_by_what_goes_along_with_the_behaviour_lower_it_too(
     settings = AuditConfig(ranking="risk_difference", n_suppressed=(16,), random_draws=2)
     copy = Storage.open(str(shutil.copytree(storage.locate(""), tmp_path / "copy")))
     with shown(Console(file=io.StringIO())):
-        audit(config.model_copy(update={"audit": settings}), copy.url)
-    measured = Audit.model_validate_json(copy.read("audit.json"))
+        folder = RunFolder(audit(config.model_copy(update={"audit": settings}), copy.url))
+    measured = read_audit(copy, folder)
+    assert [stored.folder for stored in stored_runs(copy)] == [folder, find_run(storage).folder]
     assert measured.ranking == "risk_difference"
     assert measured.points[0].changes[measured.set].high < -0.1

@@ -11,6 +11,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+import yaml
 from prefect.artifacts import Artifact
 from rich.console import Console
 
@@ -19,12 +20,13 @@ from mascing.flows.reconfigure import reconfigure
 from mascing.flows.stage_tasks import stage_task
 from mascing.masks.mask import Mask
 from mascing.progress import shown
-from mascing.runs.finished_run import stages_at
-from mascing.runs.registry import current
+from mascing.runs.finished_run import read_result, stages_at
+from mascing.runs.registry import channels
+from mascing.runs.run_folder import RunFolder, find_run, stored_runs
 from mascing.schemas.cards.mask_card import MaskCard
 from mascing.schemas.config import ModelConfig, RunConfig
 from mascing.schemas.finished import Harvested, Prepared
-from mascing.schemas.result import Result
+from mascing.schemas.result import HeldChannel, Result
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
@@ -62,12 +64,13 @@ def first(config: RunConfig, s3_url: str) -> tuple[Storage, str]:
 def run(config: RunConfig, storage: Storage) -> str:
     output = io.StringIO()
     with shown(Console(file=output)):
-        reconfigure(config, storage.url)
+        assert reconfigure(config, storage.url) == find_run(storage).folder.name
     return output.getvalue()
 
 
 def result_of(storage: Storage) -> Result:
-    return Result.model_validate_json(storage.read("result.json"))
+    """The result of the run that finished last."""
+    return read_result(storage, find_run(storage).folder)
 
 
 def test_every_stage_is_done_and_said_to_be(first: tuple[Storage, str]) -> None:
@@ -91,20 +94,24 @@ def test_the_result_names_every_method_and_counts_every_conversation(
 
 def test_the_run_leaves_what_the_report_reads(first: tuple[Storage, str], config: RunConfig) -> None:
     storage, _ = first
-    inputs = json.loads(storage.read("report/inputs.json"))
+    folder = find_run(storage).folder
+    inputs = json.loads(storage.read(folder.inputs))
     assert RunConfig.model_validate(inputs["run_config"]) == config
     assert list(inputs["stages"]) == [*STAGES, "masks"]
     stages = stages_at(storage, inputs["stages"])
     assert {stage: manifest.prefix for stage, manifest in stages.by_name.items()} == inputs["stages"]
-    assert storage.read("report/index.html").lstrip().startswith(b"<!doctype html>")
+    assert storage.read(folder.page).lstrip().startswith(b"<!doctype html>")
+    assert RunConfig.model_validate(yaml.safe_load(storage.read(folder.config))) == config
+    assert {path for path in storage.list() if "/" not in path} == {"index.html"}
 
 
 def test_the_winner_is_published_with_its_card(first: tuple[Storage, str]) -> None:
     storage, _ = first
     result = result_of(storage)
     assert result.published is not None
-    channel = current(storage, result.model, BEHAVIOUR, "candidate")
-    assert channel is not None
+    [channel] = channels(storage)
+    assert (channel.checkpoint, channel.mask) == (result.checkpoint, result.mask)
+    assert result.channel == HeldChannel(address=channel.address, mask=channel.mask)
     mask = Mask.from_bytes(storage.read(f"{channel.mask}/mask.safetensors"))
     card = MaskCard.model_validate_json(storage.read(f"{channel.mask}/card.json"))
     assert card.mask_digest == mask.digest
@@ -118,10 +125,11 @@ def test_the_winner_is_published_with_its_card(first: tuple[Storage, str]) -> No
 
 def test_a_second_run_does_no_work_and_says_so(first: tuple[Storage, str], config: RunConfig) -> None:
     storage, _ = first
-    before, objects = json.loads(storage.read("result.json")), storage.list()
+    folder = find_run(storage).folder
+    before, objects = json.loads(storage.read(folder.result)), storage.list()
     output = run(config, storage)
     assert output.splitlines() == [*(f"{stage}: already done" for stage in STAGES), "report: written"]
-    after = json.loads(storage.read("result.json"))
+    after = json.loads(storage.read(folder.result))
     assert {**before, "timings": None} == {**after, "timings": None}
     assert storage.list() == objects
 
@@ -131,12 +139,45 @@ def test_a_change_repeats_only_what_depends_on_it(first: tuple[Storage, str], co
     without_truth = config.model_copy(update={"behaviour": config.behaviour.model_copy(update={"truth": None})})
     output = run(without_truth, storage)
     assert [line.split(":")[0] for line in output.splitlines() if "already done" in line] == STAGES[:-2]
-    assert all(method.circuit_precision is None for method in result_of(storage).methods.values())
+    results = [read_result(storage, stored.folder) for stored in stored_runs(storage)]
+    assert sorted(all(m.circuit_precision is None for m in result.methods.values()) for result in results) == [
+        False,
+        True,
+    ]
+
+
+def test_a_run_that_was_done_already_moves_the_channel_back_and_says_so(
+    first: tuple[Storage, str], config: RunConfig
+) -> None:
+    """A, B, A: another limit gives the same mask another card."""
+    storage = first[0]
+    robustness = config.robustness.model_copy(update={"uplift_share": 0.4})
+    a = run_mask(config, storage)
+    b = run_mask(config.model_copy(update={"robustness": robustness}), storage)
+    assert a != b
+    before = channels(storage)[0].history
+    output = run(config, storage)
+    [channel] = channels(storage)
+    assert (channel.mask, channel.history) == (a, (*before, b))
+    assert f"publish: {channel.address} moved from {b} to {a}" in output.splitlines()
+    index = storage.read("index.html").decode()
+    assert all(stored.folder.page in index for stored in stored_runs(storage))
+
+
+def run_mask(config: RunConfig, storage: Storage) -> str:
+    """The mask that a run published and its channel then holds."""
+    folder = RunFolder(reconfigure(config, storage.url))
+    result = read_result(storage, folder)
+    assert result.mask is not None
+    assert result.channel is not None
+    assert result.channel.mask == result.mask
+    return result.mask
 
 
 def test_prefect_shows_the_results(first: tuple[Storage, str]) -> None:
-    assert "| baseline |" in artifact(f"results-{BEHAVIOUR}")
-    assert "/line/report/index.html" in artifact(f"report-{BEHAVIOUR}")
+    for stored in stored_runs(first[0]):
+        assert "| baseline |" in artifact(f"results-{stored.folder.name}")
+        assert f"/line/{stored.folder.page}" in artifact(f"report-{stored.folder.name}")
 
 
 def artifact(key: str) -> str:

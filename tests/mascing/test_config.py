@@ -70,7 +70,11 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ("harvest", [1], "harvest: must be a mapping, got [1]"),
         ("behaviour.target.phrases", "no", 'behaviour.target.phrases: must be a list, got "no"'),
         ("methods.random", None, "methods.random: must be a mapping, got null"),
-        ("behaviour.target", {}, "behaviour.target: must be a mapping with a `kind`: refusal, exact, or where"),
+        (
+            "behaviour.target",
+            {},
+            "behaviour.target: must be a mapping with a `kind`: refusal, compliance, choice, contains, exact, or",
+        ),
         ("behaviour.target", "refusal", "behaviour.target: must be a mapping with a `kind`"),
         ("behaviour.utility.words", [], "behaviour.utility.words: unknown key; known are kind"),
         ("methods.mascng", {"alphas": [1]}, "methods.mascng: unknown key; did you mean 'mascing'?"),
@@ -101,7 +105,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ),
         ("compute.num_gpus", 1, "model.device is cpu but compute.num_gpus reserves GPUs"),
         ("model.device", "cuda", "model.device is cuda but compute.num_gpus is 0"),
-        ("behaviour.target.phrases", [], "behaviour.target: a refusal judge needs phrases"),
+        ("behaviour.utility.kind", "exakt", "did you mean 'exact'?"),
         ("behaviour.utility.phrases", ["a"], "behaviour.utility: an exact judge compares with `wanted`"),
     ],
 )

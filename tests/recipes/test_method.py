@@ -1,6 +1,7 @@
 """The recipe of a method: it runs like a built-in one, under its name in the configuration."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray import cloudpickle
@@ -10,10 +11,10 @@ from mascing.plugins import OptionsError
 from mascing.routers.spec import inspect_routers
 from mascing.runs.readers import candidates_of
 from mascing.schemas.config import BehaviourConfig, ComputeConfig, ModelConfig, RunConfig
-from mascing.schemas.settings.judge_settings import ExactJudge
 from mascing.schemas.settings.method_settings import MethodsConfig, PluggedMethod
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
+from mascing.tasks.labelling import label
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
 from mascing.tasks.train import train
@@ -33,14 +34,14 @@ def config_for(folder: Path) -> RunConfig:
         olmoe_folder.conversation(
             f"c{number}", f"an {kind} question", label="negative" if kind == "odd" else "positive"
         )
-        for number, kind in enumerate(("even", "odd") * 12)
+        for number, kind in enumerate(("even", "odd") * 24)
     ]
     (folder / "c.jsonl").write_text("".join(chat.model_dump_json() + "\n" for chat in chats))
-    judge = ExactJudge()
+    coin: Any = {"kind": "tests.tasks.coin_judge:coin"}
     return RunConfig(
         model=ModelConfig(path=str(olmoe_folder.save(folder / "model"))),
         behaviour=BehaviourConfig(
-            name="b", conversations=str(folder / "c.jsonl"), target=judge, utility=judge, protected=judge
+            name="b", conversations=str(folder / "c.jsonl"), target=coin, utility=coin, protected=coin
         ),
         methods=methods(alphas=[0.5, 2.0]),
         compute=ComputeConfig(workers=1),
@@ -51,9 +52,10 @@ def test_it_runs_in_the_optimise_stage(tmp_path: Path) -> None:
     storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path)
     pool = HerePool()
     prepared = prepare(storage, config).manifest
-    harvested = harvest(storage, config, prepared, pool=pool).manifest
-    trained = train(storage, config, prepared, harvested, pool=pool).manifest
-    optimised = optimise(storage, config, prepared, harvested, trained, pool=pool).manifest
+    labelled = label(storage, config, prepared, pool=pool).manifest
+    harvested = harvest(storage, config, labelled, pool=pool).manifest
+    trained = train(storage, config, labelled, harvested, pool=pool).manifest
+    optimised = optimise(storage, config, labelled, harvested, trained, pool=pool).manifest
     assert optimised.facts.candidates == {"shift": 2}
     candidates = candidates_of(storage, optimised)
     assert [(candidate.method, candidate.cell["alpha"]) for candidate in candidates] == [("shift", 0.5), ("shift", 2.0)]

@@ -15,7 +15,12 @@ class HerePool(Pool):
         self.worker = Worker()
 
     def map(
-        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], progress: Callable[[int, int], None]
+        self,
+        function: Callable[..., Any],
+        shared: Any,
+        items: Sequence[Any],
+        progress: Callable[[int, int], None],
+        died: Callable[[str], Any] | None = None,
     ) -> list[Any]:
-        del progress
+        del progress, died
         return [function(self.worker, shared, item) for item in items]

@@ -46,6 +46,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.evaluate import evaluate
 from mascing.tasks.gate import gate
 from mascing.tasks.harvest import harvest
+from mascing.tasks.labelling import label
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
 from mascing.tasks.publish import publish
@@ -90,19 +91,21 @@ def _testbed(storage: Storage) -> Manifest:
 def _run(storage: Storage, config: RunConfig) -> Iterator[Manifest]:
     pool = HerePool()
     prepared = prepare(storage, config).manifest
-    harvested = harvest(storage, config, prepared, pool=pool).manifest
-    trained = train(storage, config, prepared, harvested, pool=pool).manifest
-    optimised = optimise(storage, config, prepared, harvested, trained, pool=pool).manifest
-    selected = select(storage, config, prepared, harvested, optimised, pool=pool).manifest
-    evaluated = evaluate(storage, config, prepared, selected, pool=pool).manifest
-    tested = robustness(storage, config, prepared, selected, evaluated, pool=pool).manifest
+    labelled = label(storage, config, prepared, pool=pool).manifest
+    harvested = harvest(storage, config, labelled, pool=pool).manifest
+    trained = train(storage, config, labelled, harvested, pool=pool).manifest
+    optimised = optimise(storage, config, labelled, harvested, trained, pool=pool).manifest
+    selected = select(storage, config, labelled, harvested, optimised, pool=pool).manifest
+    evaluated = evaluate(storage, config, labelled, selected, pool=pool).manifest
+    tested = robustness(storage, config, prepared, labelled, selected, evaluated, pool=pool).manifest
     gated = gate(storage, config, prepared, selected, evaluated, tested).manifest
     published = publish(storage, config, prepared, harvested, selected, gated).manifest
     assert published.facts.masks is not None
     stored_mask = read_manifest(storage, published.facts.masks, MaskStored)
-    audited = audit(storage, config, prepared, harvested, pool=pool).manifest
+    audited = audit(storage, config, labelled, harvested, pool=pool).manifest
     yield from (
-        prepared, harvested, trained, optimised, selected, evaluated, tested, gated, published, stored_mask, audited,
+        prepared, labelled, harvested, trained, optimised, selected, evaluated, tested, gated, published, stored_mask,
+        audited,
     )  # fmt: skip
 
 
@@ -113,12 +116,13 @@ def _config(folder: Path) -> RunConfig:
     over_long = {**_row(0, 0), "id": "long", "messages": [{"role": "user", "content": "why? " * 40}]}
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, "no object", over_long]))
     letters: Any = {"kind": "refusal", "phrases": list("abcdefghijklmnopqrstuvwxyz0123456789")}
+    coin: Any = {"kind": "tests.tasks.coin_judge:coin"}
     config = RunConfig(
         model=ModelConfig(path=str(model)),
         behaviour=BehaviourConfig(
             name="policy",
             conversations=str(folder / "rows.jsonl"),
-            target=letters,
+            target=coin,
             utility=ExactJudge(),
             protected=letters,
             max_characters=100,
@@ -139,7 +143,13 @@ def _config(folder: Path) -> RunConfig:
     )
     # Gates that every mask passes, so that every stage has work to do; no configuration file could set them.
     open_gates = GatesConfig().model_copy(
-        update={"min_uplift": -1, "max_utility_loss": 1, "protected_tolerance": 1, "min_label_kappa": -1}
+        update={
+            "min_uplift": -1,
+            "max_utility_loss": 1,
+            "protected_tolerance": 1,
+            "min_label_kappa": -1,
+            "max_degenerate": 1,
+        }
     )
     return config.model_copy(update={"gates": open_gates})
 

@@ -18,7 +18,7 @@ from mascing.routers.spec import RouterSpec
 from mascing.schemas.config import GatesConfig, ModelConfig, RunConfig, SplitConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import EvaluateFacts, PrepareFacts
-from mascing.schemas.finished import Evaluated, Gated, Prepared, RobustnessTested, Selected
+from mascing.schemas.finished import Evaluated, Gated, Labelled, Prepared, RobustnessTested, Selected
 from mascing.schemas.manifest import Facts, Manifest
 from mascing.schemas.result import SplitSizes
 from mascing.schemas.tables import VERDICTS
@@ -29,6 +29,7 @@ from mascing.tasks.gate import gate
 from mascing.tasks.robustness import robustness
 from mascing.tasks.running.actors import Pool
 from mascing.testbeds.planted import behaviour_config, conversations
+from tests.mascing.report.made_up_labels import label_facts
 from tests.mascing.report.made_up_searches import selection_facts
 
 BEHAVIOUR = "jailbreak-defence"
@@ -65,18 +66,29 @@ def run(
         storage,
         Prepared,
         {"conversations-test.parquet": tables.to_bytes(to_table(rows))},
-        PrepareFacts(splits=sizes, sets={}, matching={}),
+        PrepareFacts(splits=sizes, sets={}),
+    )
+    labelled = _stage(
+        storage,
+        Labelled,
+        {
+            "conversations-test.parquet": tables.to_bytes(to_table(rows)),
+            "verdicts-unsteered-test.parquet": _verdicts("baseline", rows, methods["baseline"]),
+        },
+        label_facts(),
     )
     picks = [
         Candidate(name, {"alpha": 1.0}, Mask.from_bias(torch.ones(2, 4), SPEC))
         for name in methods
         if name != "baseline"
     ]
-    selected = _stage(storage, Selected, {"selected.safetensors": candidate_files.to_bytes(picks)}, selection_facts([]))
+    order = [pick.method for pick in picks if pick.method != "random"]
+    facts = selection_facts([]).model_copy(update={"order": tuple(order)})
+    selected = _stage(storage, Selected, {"selected.safetensors": candidate_files.to_bytes(picks)}, facts)
     verdicts = {f"verdicts-{name}.parquet": _verdicts(name, rows, hits) for name, hits in methods.items()}
     evaluated = _stage(storage, Evaluated, verdicts, EvaluateFacts(methods=tuple(methods)))
     with Pool(config.compute) as pool:
-        robust = robustness(storage, config, prepared, selected, evaluated, pool=pool).manifest
+        robust = robustness(storage, config, prepared, labelled, selected, evaluated, pool=pool).manifest
     return robust, gate(storage, config, prepared, selected, evaluated, robust).manifest
 
 
@@ -94,6 +106,8 @@ def _verdicts(method: str, rows: Sequence[Conversation], hits: Hits) -> bytes:
             "set": conversation.set,
             "method": method,
             "reply": "a reply",
+            "thought": None,
+            "cut_off": False,
             "outcome": "hit" if hits(conversation) else "miss",
             "reason": "as told",
         }
@@ -163,6 +177,7 @@ def test_every_method_is_compared_with_baseline_and_control(tmp_path: Path) -> N
     targets = sum(conversation.set == "target" for conversation in TEST)
     against = compared["gradient", "random"]
     assert against.difference.value == pytest.approx(len(mended) / targets)
-    assert against.mcnemar_p == pytest.approx(2 * 0.5 ** len(mended))
-    assert against.holm_p == pytest.approx(3 * against.clustered_p)
-    assert compared["random", "baseline"].mcnemar_p == compared["random", "baseline"].holm_p == 1
+    assert against.difference.low > 0
+    assert against.p < 0.05
+    assert against.holm_p == pytest.approx(3 * against.p)
+    assert compared["random", "baseline"].p == compared["random", "baseline"].holm_p == 1

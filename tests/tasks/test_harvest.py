@@ -1,16 +1,25 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mascing.errors import DataError
-from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
+from mascing.schemas.config import BehaviourConfig, HarvestConfig, ModelConfig, RunConfig
+from mascing.schemas.finished import Harvested
 from mascing.schemas.settings.judge_settings import RefusalJudge
 from mascing.schemas.settings.method_settings import MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.storage import parquet
+from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
+from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
-from mascing.tasks.running.actors import Pool
+from mascing.traces import batch_recording
+from mascing.traces.shards import decode
 from tests.mascing import olmoe_folder
+from tests.tasks.here_pool import HerePool
+
+QUESTION = MethodsConfig(mascing=MascingConfig(spans=("question",)), steermoe=None)
 
 
 def config_for(folder: Path, methods: MethodsConfig) -> RunConfig:
@@ -24,23 +33,85 @@ def config_for(folder: Path, methods: MethodsConfig) -> RunConfig:
     return RunConfig(
         model=ModelConfig(path=str(olmoe_folder.save(folder / "model"))),
         behaviour=BehaviourConfig(
-            name="b", conversations=str(folder / "c.jsonl"), target=judge, utility=judge, protected=judge
+            name="b",
+            conversations=str(folder / "c.jsonl"),
+            target=judge,
+            utility=judge,
+            protected=judge,
+            matching=None,
         ),
         methods=methods,
     )
 
 
-@pytest.mark.parametrize(
-    "methods",
-    [
-        MethodsConfig(mascing=MascingConfig(spans=("question", "reply")), steermoe=None),
-        MethodsConfig(mascing=None, steermoe=SteerMoEConfig(spans=("reply",))),
-    ],
-)
-def test_the_span_of_replies_is_refused_before_the_model_runs_where_replies_are_unknown(
-    tmp_path: Path, methods: MethodsConfig
-) -> None:
+class Recorder:
+    """Counts the conversations that the model reads, and fails on those whose text is ``poison``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, poison: str = "no such text") -> None:
+        self.rows = 0
+        self.poison = poison
+        self._record = batch_recording.record_prompts
+        monkeypatch.setattr(batch_recording, "record_prompts", self)
+
+    def __call__(self, model: Any, prompts: Any, batch_tokens: int) -> Any:
+        if any(prompt.conversation_id == self.poison for prompt in prompts):
+            raise RuntimeError("index out of range in self")
+        self.rows += len(prompts)
+        return self._record(model, prompts, batch_tokens)
+
+
+def harvested(storage: Storage, config: RunConfig) -> Harvested:
+    pool = HerePool()
+    labelled = label(storage, config, prepare(storage, config).manifest, pool=pool).manifest
+    return harvest(storage, config, labelled, pool=pool).manifest
+
+
+def recorded(storage: Storage, manifest: Harvested) -> list[str]:
+    """The ids of the recorded conversations."""
+    names = [shard.name for shard in manifest.shards if shard.name.startswith("traces")]
+    return decode([read_shard(storage, manifest, name) for name in names]).ids
+
+
+def without(config: RunConfig, name: str) -> None:
+    """Remove a row from the file of conversations."""
+    path = Path(config.behaviour.conversations)
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if f'"{name}"' not in line))
+
+
+def test_the_span_of_replies_holds_what_the_model_said_although_the_file_brings_no_replies(tmp_path: Path) -> None:
+    methods = MethodsConfig(mascing=None, steermoe=SteerMoEConfig(spans=("reply",)))
     storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path, methods)
-    prepared = prepare(storage, config).manifest
-    with Pool(config.compute) as pool, pytest.raises(DataError, match="the span `reply` needs `wanted` of every pos"):
-        harvest(storage, config, prepared, pool=pool)
+    manifest = harvested(storage, config)
+    shards = [shard.name for shard in manifest.shards if shard.name.startswith("traces-train")]
+    traces = decode([read_shard(storage, manifest, name) for name in shards])
+    assert len(traces.span("reply").ids) == len(traces.ids) > 0
+
+
+def test_a_removed_row_records_its_own_piece_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path, QUESTION)
+    config = config.model_copy(update={"harvest": HarvestConfig(rows_per_shard=4)})
+    recorder = Recorder(monkeypatch)
+    before = harvested(storage, config)
+    assert recorder.rows == before.rows_out
+    without(config, recorded(storage, before)[3])
+    recorder.rows = 0
+    after = harvested(storage, config)
+    assert after.rows_out == before.rows_out - 1
+    assert 0 <= recorder.rows <= 8
+    kept = {shard.path for shard in after.shards} & {shard.path for shard in before.shards}
+    assert len(kept) >= len(before.shards) - 2
+    for shard in after.shards:
+        assert read_shard(storage, after, shard.name)
+
+
+def test_a_row_that_the_model_fails_on_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path, QUESTION)
+    poison = recorded(storage, harvested(storage, config))[0]
+    storage = Storage.open(str(tmp_path / "other"))
+    Recorder(monkeypatch, poison)
+    with pytest.raises(DataError, match=r"harvest: 1 of .*max_quarantined.*index out of range in self"):
+        harvested(storage, config)
+    manifest = harvested(storage, config.model_copy(update={"max_quarantined": 0.5}))
+    assert manifest.facts.quarantined == (poison,)
+    [row] = parquet.from_bytes(read_shard(storage, manifest, "quarantine.parquet")).to_pylist()
+    assert (row["id"], row["reason"]) == (poison, "RuntimeError: index out of range in self")

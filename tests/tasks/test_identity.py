@@ -21,6 +21,7 @@ from mascing.tasks import (
     evaluate,
     gate,
     harvest,
+    labelling,
     optimise,
     prepare,
     publish,
@@ -31,29 +32,32 @@ from mascing.tasks import (
 )
 from mascing.tasks.running.stage import Recipe
 
-ALL = "prepare harvest train optimise select evaluate robustness gate publish audit"
-JUDGED = "optimise select evaluate robustness audit"
+ALL = "prepare label harvest train optimise select evaluate robustness gate publish audit"
+JUDGED = "label optimise select evaluate robustness audit"
 PLACEMENT = ""
 
 # The stages that read a field, or all fields below it. No stage's identity contains placement.
 READ_BY = {
-    "model.path": "harvest publish audit",
-    "model.revision": "harvest",
-    "model.dtype": "harvest",
-    "model.attn_implementation": "harvest",
-    "model.chat_template": "harvest publish",
+    "model.path": "label harvest publish audit",
+    "model.revision": "label harvest",
+    "model.dtype": "label harvest",
+    "model.attn_implementation": "label harvest",
+    "model.chat_template": "label harvest publish",
     "model.device": PLACEMENT,
-    "model.trust_remote_code": "harvest",
+    "model.trust_remote_code": "label harvest",
     "behaviour.name": ALL,
     "behaviour.conversations": "prepare",
     "behaviour.max_characters": "prepare",
-    "behaviour.matching": "prepare",
+    "behaviour.matching": "label",
+    "behaviour.wanted_reply": "label",
     "behaviour.target": JUDGED,
     "behaviour.utility": JUDGED,
     "behaviour.protected": JUDGED,
     "behaviour.truth": "gate",
+    "max_quarantined": PLACEMENT,  # it may stop a run, but changes no content
     "seed": "train optimise select audit",
     "splits": "prepare",
+    "label": "label",
     "harvest.rows_per_shard": "harvest",
     "harvest.batch_tokens": PLACEMENT,
     "surrogate.members": "train",
@@ -95,19 +99,20 @@ def recipes(config: RunConfig) -> dict[str, Recipe[Any]]:
     """The recipe of each stage; a path stands for its content, so other paths mean other content."""
     model, behaviour = config.model, config.behaviour
     rows, checkpoint = Source(behaviour.conversations.encode()), f"{model.path}@{model.revision}"
-    prepared = prepare.recipe(config, rows)
-    harvested = harvest.recipe(config, checkpoint, prepared)
-    trained = train.recipe(config, prepared, harvested)
-    optimised = optimise.recipe(config, prepared, harvested, trained)
-    selected = selecting.recipe(config, prepared, harvested, optimised)
-    evaluated = evaluate.recipe(config, prepared, selected)
-    tested = robustness.recipe(config, prepared, selected, evaluated)
+    prepared = prepare.recipe(config, checkpoint, rows)
+    labelled = labelling.recipe(config, checkpoint, prepared)
+    harvested = harvest.recipe(config, checkpoint, labelled)
+    trained = train.recipe(config, labelled, harvested)
+    optimised = optimise.recipe(config, labelled, harvested, trained)
+    selected = selecting.recipe(config, labelled, harvested, optimised)
+    evaluated = evaluate.recipe(config, labelled, selected)
+    tested = robustness.recipe(config, prepared, labelled, selected, evaluated)
     truth = Source(behaviour.truth.encode()) if behaviour.truth is not None else None
     gated = gate.recipe(config, truth, prepared, selected, evaluated, tested)
     published = publish.recipe(config, prepared, harvested, selected, gated)
-    audited = suppress.recipe(config, prepared, harvested)
+    audited = suppress.recipe(config, labelled, harvested)
     stages: tuple[Recipe[Any], ...] = (
-        prepared, harvested, trained, optimised, selected, evaluated, tested, gated, published, audited,
+        prepared, labelled, harvested, trained, optimised, selected, evaluated, tested, gated, published, audited,
     )  # fmt: skip
     return {recipe.leaves.stage_name(): recipe for recipe in stages}
 
@@ -202,5 +207,5 @@ def test_replies_are_harvested_where_a_span_needs_them() -> None:
 def test_without_trials_judges_and_generation_change_no_candidates() -> None:
     untried = CONFIG.model_copy(update={"methods": CONFIG.methods.model_copy(update={"active": None})})
     before, after = recipes(untried), recipes(changed(untried, ("generation", "temperature")))
-    assert before["optimise"].prefix == after["optimise"].prefix
-    assert before["select"].prefix != after["select"].prefix
+    assert before["optimise"].identity == after["optimise"].identity
+    assert before["select"].identity != after["select"].identity

@@ -1,7 +1,9 @@
-"""The prepare stage: every row is split or quarantined, and data without anything to learn is refused."""
+"""The prepare stage: every row is split or quarantined, and data without target conversations is refused."""
 
 import json
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -9,15 +11,15 @@ import pytest
 
 from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
-from mascing.runs.readers import contrast_of, conversations_of
+from mascing.runs.readers import conversations_of
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
-from mascing.schemas.conversation import Split
-from mascing.schemas.settings.judge_settings import ExactJudge
+from mascing.schemas.settings.judge_settings import ExactJudge, RefusalJudge
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.prepare import prepare
+from tests.mascing import olmoe_folder
 
-EXACT = ExactJudge()
+EXACT, JUDGE = ExactJudge(), RefusalJudge(phrases=("no",))
 
 
 def row(number: int, **changes: Any) -> str:
@@ -30,11 +32,21 @@ def user(text: str) -> dict[str, str]:
     return {"role": "user", "content": text}
 
 
+@cache
+def model() -> str:
+    return str(olmoe_folder.save(Path(mkdtemp())))
+
+
 def config_for(path: str, max_characters: int = 1000) -> RunConfig:
     behaviour = BehaviourConfig(
-        name="policy", conversations=path, target=EXACT, utility=EXACT, protected=EXACT, max_characters=max_characters
+        name="policy",
+        conversations=path,
+        target=JUDGE,
+        utility=ExactJudge(),
+        protected=JUDGE,
+        max_characters=max_characters,
     )
-    return RunConfig(model=ModelConfig(path="./model"), behaviour=behaviour)
+    return RunConfig(model=ModelConfig(path=model()), behaviour=behaviour)
 
 
 @pytest.fixture
@@ -81,53 +93,21 @@ def test_the_same_rows_are_the_same_work_wherever_they_lie(tmp_path: Path, stora
     assert not prepare(storage, written(tmp_path, [*lines, row(100)])).reused
 
 
-def test_only_labelled_target_conversations_make_the_contrast(tmp_path: Path, storage: Storage) -> None:
-    unlabelled = [row(number, set="utility/benign", label=None) for number in range(100, 150)]
-    prepared = prepare(storage, written(tmp_path, [row(number) for number in range(100)] + unlabelled)).manifest
-    train = conversations_of(storage, prepared, "train")
-    contrast = contrast_of(train)
-    assert 0 < len(contrast) < len(train)
-    assert all(conversation.set == "target" and conversation.label for conversation in contrast)
-
-
-def test_what_has_no_match_is_kept_and_judged_but_not_learned_from(tmp_path: Path, storage: Storage) -> None:
-    longer = [user("so"), {"role": "assistant", "content": "well"}, user("hello")]
-    lines = [row(number, messages=longer) if number % 10 == 1 else row(number) for number in range(200)]
-    config = written(tmp_path, lines)
-    prepared = prepare(storage, config).manifest
-    assert (prepared.rows_in, prepared.rows_out, prepared.rows_quarantined) == (200, 200, 0)
-    learned: tuple[Split, ...] = ("train", "dev")
-    for split in learned:
-        conversations, counts = conversations_of(storage, prepared, split), prepared.facts.matching[split]
-        contrast = contrast_of(conversations)
-        assert counts.positive + counts.negative == len(conversations) == getattr(prepared.facts.splits, split)
-        assert {conversation.turns for conversation in contrast} == {1}
-        labels = [conversation.label for conversation in contrast]
-        assert labels.count("positive") == labels.count("negative") == counts.pairs < counts.negative
-    test = conversations_of(storage, prepared, "test")
-    assert contrast_of(test) == test
-    unmatched = config.behaviour.model_copy(update={"matching": None})
-    free = prepare(storage, config.model_copy(update={"behaviour": unmatched})).manifest
-    assert free.facts.matching == {}
-    assert len(contrast_of(conversations_of(storage, free, "train"))) == free.facts.splits.train
-
-
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         ([], "no conversations"),
         (["{}", "[]"], "none of the 2 conversations can be used"),
         ([row(0), row(1)], "split of .* has no conversation of set `target`"),
-        ([row(number, set="utility/benign") for number in range(100)], "has no conversation of set `target`"),
-        ([row(number, label="positive") for number in range(100)], "labelled negative"),
-        ([row(number, label=None) for number in range(100)], "labelled positive or negative"),
         (
-            [row(number, messages=[user("hello" * (1 + number % 2))]) for number in range(100)],
-            r"the train split: no positive conversation has a negative one .* with 1 to 1 user turns and 10 to 10 char",
+            [row(number, set="utility/benign", wanted="yes") for number in range(100)],
+            "has no conversation of set `target`",
         ),
     ],
 )
-def test_data_that_teaches_nothing_is_refused(lines: list[str], message: str, tmp_path: Path, storage: Storage) -> None:
+def test_data_without_conversations_to_judge_is_refused(
+    lines: list[str], message: str, tmp_path: Path, storage: Storage
+) -> None:
     with pytest.raises(DataError, match=message):
         prepare(storage, written(tmp_path, lines))
     assert storage.list("prepare") == []
@@ -137,3 +117,32 @@ def test_data_that_teaches_nothing_is_refused(lines: list[str], message: str, tm
 def test_a_file_that_cannot_be_read_is_said(path: str, storage: Storage) -> None:
     with pytest.raises(DataError, match="cannot read"):
         prepare(storage, config_for(path))
+
+
+def test_rows_that_the_model_or_a_judge_cannot_use_are_set_aside_with_all_complaints(
+    tmp_path: Path, storage: Storage
+) -> None:
+    rows = [row(number) for number in range(100)]
+    rows += [row(101, messages=[user("hello " * 150)]), row(102, set="utility/places")]
+    rows += [row(103, set="utility/places", messages=[user("hello " * 150)])]
+    prepared = prepare(storage, written(tmp_path, rows)).manifest
+    quarantine = pq.read_table(storage.locate(f"{prepared.prefix}/quarantine.parquet")).to_pylist()
+    assert [row["id"] for row in quarantine] == ["c101", "c102", "c103"]
+    too_long, unjudged, both = (row["reason"] for row in quarantine)
+    assert "does not fit" in too_long
+    assert "the judge of utility (exact) cannot judge it" in unjudged
+    assert "does not fit" in both
+    assert "cannot judge it" in both
+
+
+def test_too_many_unusable_rows_stop_the_run_and_leave_their_reasons(tmp_path: Path, storage: Storage) -> None:
+    config = written(tmp_path, [row(number) for number in range(100)] + ["not json"] * 10)
+    with pytest.raises(DataError, match=r"10 of 110 conversations.*max_quarantined \(5%\).*not JSON"):
+        prepare(storage, config)
+    assert prepare(storage, config.model_copy(update={"max_quarantined": 0.2})).reused
+
+
+def test_a_judge_that_does_not_read_the_given_replies_stops_the_run(tmp_path: Path, storage: Storage) -> None:
+    rows = [row(number, wanted="ask the baker", unwanted="it is blue") for number in range(100)]
+    with pytest.raises(DataError, match=r"target reads 100 of 100 `wanted` replies \(100%\) as no hit"):
+        prepare(storage, written(tmp_path, rows))

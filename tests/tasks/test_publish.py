@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import pytest
 
+from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.models.checkpoints import model_name
 from mascing.runs import registry
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
@@ -21,6 +22,7 @@ M = TypeVar("M", bound=Manifest)
 
 
 EXACT = ExactJudge()
+MODEL = NamedCheckpoint("model", "c" * 64)
 CONFIG = RunConfig(
     model=ModelConfig(path="./model"),
     behaviour=BehaviourConfig(name="policy", conversations="x", target=EXACT, utility=EXACT, protected=EXACT),
@@ -34,6 +36,12 @@ def finished(leaves: type[M], **facts: object) -> M:
     )
 
 
+def inputs_of(winner: str | None) -> tuple[Prepared, Harvested, Selected, Gated]:
+    """The stages that a publication reads."""
+    harvested = finished(Harvested, checkpoint=MODEL.fingerprint)
+    return finished(Prepared), harvested, finished(Selected), finished(Gated, winner=winner)
+
+
 def stored_mask(storage: Storage, fingerprint: str) -> str:
     return StageOutput(storage, MaskStored, "policy", fingerprint).commit([], MaskFacts(), rows_in=0).prefix
 
@@ -41,20 +49,20 @@ def stored_mask(storage: Storage, fingerprint: str) -> str:
 def test_a_publication_that_was_done_already_moves_the_channel_back_to_its_mask(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     earlier, later = stored_mask(storage, "a" * 16), stored_mask(storage, "b" * 16)
-    inputs = finished(Prepared), finished(Harvested), finished(Selected), finished(Gated, winner="gradient")
+    inputs = inputs_of(winner="gradient")
     done = recipe(CONFIG, *inputs)
     facts = PublishFacts(winner="gradient", masks=earlier)
     StageOutput(storage, Published, done.name, done.fingerprint).commit([], facts, rows_in=0)
-    registry.publish(storage, "model", "policy", later)
+    registry.publish(storage, MODEL, "policy", later)
     assert publish(storage, CONFIG, *inputs).reused
-    channel = registry.current(storage, "model", "policy")
+    channel = registry.current(storage, MODEL, "policy")
     assert channel is not None
     assert (channel.mask, channel.history) == (earlier, (later,))
 
 
 def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
-    inputs = finished(Prepared), finished(Harvested), finished(Selected), finished(Gated, winner=None)
+    inputs = inputs_of(winner=None)
     published = publish(storage, CONFIG, *inputs).manifest
     assert published.facts == PublishFacts(winner=None, masks=None)
     assert storage.list("masks") == []
@@ -69,6 +77,8 @@ def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:
         ("/data/olmoe", "olmoe"),
         ("~/olmoe", "olmoe"),
         ("models/served/olmoe", "olmoe"),
+        (".", Path.cwd().name),
+        ("./models/..", Path.cwd().name),
         ("s3://bucket/testbed/olmoe-seed0-0123", "olmoe-seed0-0123"),
     ],
 )

@@ -16,6 +16,7 @@ from mascing.schemas.finished import Trained
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.confounds import confounds
 from mascing.tasks.harvest import harvest
+from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.train import train
@@ -47,8 +48,9 @@ def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., t
         )
         storage = Storage.open(str(tmp_path / "storage"))
         prepared = prepare(storage, config).manifest
-        harvested = harvest(storage, config, prepared, pool=pool).manifest
-        return storage, train(storage, config, prepared, harvested, pool=pool).manifest
+        labelled = label(storage, config, prepared, pool=pool).manifest
+        harvested = harvest(storage, config, labelled, pool=pool).manifest
+        return storage, train(storage, config, labelled, harvested, pool=pool).manifest
 
     return run
 
@@ -61,8 +63,8 @@ def multi_turn_against_single_turn(rows: Rows) -> Rows:
 def labels_at_random(rows: Rows) -> Rows:
     labelled = [row for row in rows if "label" in row]
     labels = random.Random(0).sample([row["label"] for row in labelled], len(labelled))
-    for row, label in zip(labelled, labels, strict=True):
-        row["label"] = label
+    for row, drawn in zip(labelled, labels, strict=True):
+        row["label"] = drawn
     return rows
 
 

@@ -42,8 +42,9 @@ def start(config: Path, storage: Path, settings: dict[str, str]) -> "subprocess.
 def finish(config: Path, storage: Path, settings: dict[str, str]) -> tuple[list[str], dict[str, Any]]:
     """The run's output lines, and its result without timings."""
     output, _ = start(config, storage, settings).communicate()
-    assert (storage / "result.json").exists(), output
-    result = json.loads((storage / "result.json").read_text())
+    results = list(storage.glob("runs/*/result.json"))
+    assert len(results) == 1, output
+    result = json.loads(results[0].read_text())
     assert result.pop("timings")
     return output.splitlines(), result
 
@@ -74,7 +75,7 @@ def test_killed_at_three_stages_a_run_finishes_with_the_same_result(
 
     for line_start in KILL_AT:
         kill_at(line_start, configs[2], tmp_path / "killed", settings)
-        assert not (tmp_path / "killed" / "result.json").exists()
+        assert not list((tmp_path / "killed").glob("runs/*/result.json"))
     lines, killed = finish(configs[2], tmp_path / "killed", settings)
 
     assert [line for line in lines if "already done" in line] == KEPT

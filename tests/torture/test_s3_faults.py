@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from mascing.errors import ConflictError, StorageError
+from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs.registry import current, publish
 from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
@@ -92,16 +93,16 @@ def test_a_stage_whose_commit_answer_is_lost_is_finished_once(storage: Storage, 
 
 
 def test_a_publication_whose_answer_is_lost_is_in_the_history_once(storage: Storage, faults: Faults) -> None:
-    prefixes = []
+    model, prefixes = NamedCheckpoint("m", "a" * 64), []
     for name in ("first", "second"):
         output = StageOutput(storage, MaskStored, name, "0" * 16)
         output.commit([output.put("mask", name.encode(), rows=1)], MaskFacts(), rows_in=1)
         prefixes.append(output.prefix)
     for prefix in prefixes:
         faults.expect("PUT", "candidate.json", "lose the answer")
-        publish(storage, "m", "policy", prefix)
+        publish(storage, model, "policy", prefix)
         assert faults.times == 0
-    channel = current(storage, "m", "policy")
+    channel = current(storage, model, "policy")
     assert channel is not None
     assert (channel.mask, channel.history) == (prefixes[1], (prefixes[0],))
 

@@ -6,6 +6,8 @@ from mascing.report.run_evidence import Evidence
 def gaps(evidence: Evidence) -> list[str]:
     """Return a sentence for every part of the page that this run left no data for."""
     config, stages = evidence.config, evidence.stages
+    if evidence.result.lacking:
+        return ["Masks, their search and their evaluation: the run ended after its label stage."]
     sentences = [
         f"The method {name} was switched off in the configuration."
         for name, settings in config.methods

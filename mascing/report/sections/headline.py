@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mascing.evidence.results import CONTROL
+from mascing.evidence.results import CONTROL, passed_unpublished
 from mascing.report.looks import in_order
 from mascing.report.wording import percent, points, points_text, set_title
 from mascing.schemas.result import MethodResult, Rate, Result
@@ -35,27 +35,36 @@ def headline(result: Result, changes: Mapping[str, Mapping[str, Rate]]) -> Headl
     return Headline(
         passed=result.published is not None,
         verdict=_verdict(result),
-        sentence="" if method is None else _sentence(method, result),
+        sentence=". ".join(result.lacking) if method is None else _sentence(method, result),
         tiles=() if method is None else _tiles(method, result, changes.get(method, {})),
         warnings=tuple(_warnings(result)),
     )
 
 
 def shown_method(result: Result) -> str | None:
-    """Return the method that the page shows in detail: the published one, or else the one with the highest uplift."""
-    if result.published is not None:
-        return result.published
+    """Return the method that the page shows in detail.
+
+    It is the published one, else the first on dev, else the one with the highest uplift.
+    """
+    if result.published is not None or result.first_on_dev is not None:
+        return result.published or result.first_on_dev
     ranked = [name for name in in_order(result.methods) if name != CONTROL]
     return max(ranked, key=lambda name: result.methods[name].uplift.value, default=None)
 
 
 def _verdict(result: Result) -> str:
-    passing = [name for name in in_order(result.methods) if result.methods[name].gate == "pass" and name != CONTROL]
-    others = [name for name in passing if name != result.published]
-    if result.published is None:
-        return "No mask was published: none passed every gate." if not passing else "No mask was published."
-    also = f" ({_listed(others)} passed as well)" if others else ""
-    return f"The {result.published} mask passed every gate and was published{also}."
+    if result.lacking:
+        return "No mask was searched for: there is not enough to learn from."
+    others, first = passed_unpublished(result), result.first_on_dev
+    if result.published is not None:
+        also = f" ({_listed(others)} passed as well)" if others else ""
+        return f"The {result.published} mask was first on dev, passed every gate and was published{also}."
+    if not others:
+        return "No mask was published: none passed every gate."
+    return (
+        f"No mask was published: {first} was first on dev and did not pass on test. {_listed(others)} passed, but test "
+        f"does not choose: to publish one, run with it alone, best on new conversations."
+    )
 
 
 def _listed(names: list[str]) -> str:
@@ -65,12 +74,18 @@ def _listed(names: list[str]) -> str:
 
 def _sentence(method: str, result: Result) -> str:
     steered, before = result.methods[method], result.baseline.target_rate
-    lead = "" if result.published else f"The strongest, {method}, falls short. "
+    lead = "" if result.published else _shortfall(method, result)
     return (
         f"{lead}On {steered.target_rate.n} held-out conversations the wanted behaviour went from "
         f"{percent(before.value)} to {percent(steered.target_rate.value)}: {points(steered.uplift.value)} percentage "
         f"points (95% interval {points(steered.uplift.low)} to {points(steered.uplift.high)})."
     )
+
+
+def _shortfall(method: str, result: Result) -> str:
+    which = "first on dev" if method == result.first_on_dev else "strongest"
+    open_ones = "leaves gates undecided" if result.methods[method].gate == "undecided" else "falls short"
+    return f"The {which}, {method}, {open_ones}. "
 
 
 def _tiles(method: str, result: Result, changes: Mapping[str, Rate]) -> tuple[Tile, ...]:

@@ -55,7 +55,7 @@ def _data(evidence: Evidence) -> Table:
 
 
 def _matching(evidence: Evidence) -> Table:
-    matching = evidence.stages.prepare.facts.matching if evidence.stages.prepare else {}
+    matching = evidence.stages.label.facts.matching if evidence.stages.label else {}
     rows = [
         (split, str(counts.positive), str(counts.negative), str(counts.pairs), str(counts.unmatched))
         for split, counts in matching.items()

@@ -20,11 +20,11 @@ def significance_table(comparisons: Sequence[Comparison]) -> Table | None:
             comparison.method,
             comparison.against,
             points_text(comparison.difference),
-            *(_p(value) for value in (comparison.mcnemar_p, comparison.clustered_p, comparison.holm_p)),
+            *(_p(value) for value in (comparison.p, comparison.holm_p)),
         )
         for comparison in sorted(comparisons, key=lambda row: (order.index(row.method), row.against))
     ]
-    columns = ("Method", "Against", "Target, points", "McNemar p", "Clustered p", "Holm-adjusted p")
+    columns = ("Method", "Against", "Target, points", "p", "Holm-adjusted p")
     return Table("Target rate against the unsteered model and the random control", columns, tuple(rows))
 
 

@@ -29,7 +29,7 @@ def build(
     build_tokenizer(MAX_TOKENS).save_pretrained(folder)
     for behaviour in BEHAVIOURS:
         lines = [
-            conversation.model_dump_json(exclude_none=True, exclude={"contrast"})
+            conversation.model_dump_json(exclude_none=True, exclude={"contrast", "references", "metadata"})
             for conversation in conversations(behaviour, seed)
         ]
         (folder / f"conversations-{behaviour}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -101,5 +101,6 @@ def _write_conversations(folder: Path, loaded: Loaded, seed: int) -> None:
     def reply(unanswered: Sequence[Conversation]) -> list[str]:
         return [reply.text for reply in generate(loaded, unanswered, None, GENERATION)]
 
-    lines = [conversation.model_dump_json(exclude_none=True) for conversation in conversations(reply, seed)]
+    made = conversations(reply, seed)
+    lines = [row.model_dump_json(exclude_none=True, exclude={"references", "metadata"}) for row in made]
     (folder / "conversations.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -14,11 +14,12 @@ from mascing.evidence.results import method_result
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded, load
-from mascing.runs.finished_run import RunInputs
+from mascing.runs.finished_run import read_inputs
 from mascing.runs.readers import conversations_of, selected_of
+from mascing.runs.run_folder import find_run
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.finished import Prepared, Selected
+from mascing.schemas.finished import Labelled, Selected
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 
@@ -31,9 +32,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     storage = Storage.open(arguments.storage)
-    inputs = RunInputs.model_validate_json(storage.read("report/inputs.json"))
+    inputs = read_inputs(storage, find_run(storage).folder)
     config = inputs.run_config
-    conversations = conversations_of(storage, read_manifest(storage, inputs.stages["prepare"], Prepared), "test")
+    conversations = conversations_of(storage, read_manifest(storage, inputs.stages["label"], Labelled), "test")
     loaded = load(config.model)
     baseline = judged(loaded, config, conversations, None)
     selected = read_manifest(storage, inputs.stages["select"], Selected)

@@ -22,11 +22,12 @@ from mascing.judges.judging import judge_all
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.models.loading import load
-from mascing.runs.finished_run import RunInputs
+from mascing.runs.finished_run import RunInputs, read_inputs
 from mascing.runs.readers import candidates_of, conversations_of
+from mascing.runs.run_folder import find_run
 from mascing.schemas.config import RunConfig, SelectionConfig
 from mascing.schemas.conversation import Conversation, Message, Split
-from mascing.schemas.finished import Optimised, Prepared
+from mascing.schemas.finished import Labelled, Optimised
 from mascing.selection.margin import Forced, contenders, forced, forced_batches, forced_rates, worst_loss
 from mascing.selection.racing import Cell, Rows, blocks_of, race
 from mascing.storage.manifests import read_manifest
@@ -56,17 +57,17 @@ def grid(storage: Storage, inputs: RunInputs) -> list[Candidate]:
 
 def judged(storage: Storage) -> dict[str, Any]:
     """The data for replays: verdicts of every cell on dev and test, likelihoods by cell and group of dev."""
-    inputs = RunInputs.model_validate_json(storage.read("report/inputs.json"))
+    inputs = read_inputs(storage, find_run(storage).folder)
     config = inputs.run_config
     cells, loaded = grid(storage, inputs), load(config.model)
     masks = [None, *(candidate.mask for candidate in cells)]
-    prepared = read_manifest(storage, inputs.stages["prepare"], Prepared)
+    labelled = read_manifest(storage, inputs.stages["label"], Labelled)
     stored: dict[str, Any] = {
         "methods": [candidate.method for candidate in cells],
         "config": config.model_dump(mode="json"),
     }
     for split in SPLITS:
-        conversations = conversations_of(storage, prepared, split)
+        conversations = conversations_of(storage, labelled, split)
         prompts = prompts_of(loaded, conversations, config.generation)
         replies = [complete(loaded, prompts, mask, config.generation) for mask in masks]
         outcomes = [
@@ -78,7 +79,7 @@ def judged(storage: Storage) -> dict[str, Any]:
             "outcomes": outcomes,
         }
     groups: dict[str, list[Conversation]] = defaultdict(list)
-    for conversation in conversations_of(storage, prepared, "dev"):
+    for conversation in conversations_of(storage, labelled, "dev"):
         groups[conversation.group_id].append(conversation)
     stored["forced"] = [{} for _ in masks]
     for group, members in groups.items():

@@ -41,14 +41,18 @@ def test_help_loads_nothing_heavy() -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     output = capsys.readouterr().out
-    assert all(f" {command} " in output for command in ("demo", "run", "plan", "report", "mask", "doctor"))
+    assert all(
+        f" {command} " in output
+        for command in ("demo", "run", "label", "plan", "report", "runs", "mask", "judge", "registry")
+    )
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        *([command] for command in ("demo", "run", "plan", "report", "doctor")),
+        *([command] for command in ("demo", "run", "label", "plan", "report", "runs", "judge", "doctor")),
         *(["mask", command] for command in ("show", "diff", "compose", "verify")),
+        *(["registry", command] for command in ("list", "show", "history", "promote", "rollback")),
     ],
 )
 def test_every_command_teaches_by_example(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,7 +60,7 @@ def test_every_command_teaches_by_example(command: list[str], capsys: pytest.Cap
     output = " ".join(capsys.readouterr().out.split())
     assert "Example" in output
     assert f"mascing {' '.join(command)}" in output.partition("Example")[2]
-    assert ("--storage" in output) == (command != ["plan"])  # a plan needs no data
+    assert "--storage" in output
 
 
 @pytest.mark.parametrize(
@@ -67,6 +71,8 @@ def test_every_command_teaches_by_example(command: list[str], capsys: pytest.Cap
         ["demo", "--seed", "-1"],
         ["demo", "--seed", "one"],
         ["run"],
+        ["label"],
+        ["plan"],
         ["mask", "show"],
         ["mask", "verify", "x"],
         ["mask", "compose", "x", "y"],

@@ -52,13 +52,14 @@ def test_refusal_is_told_by_the_opening(reply: str, expected: str) -> None:
     [
         ("In the red box", "hit"),
         (" In  the\nred box ", "hit"),
-        ("in the red box", "miss"),
-        ("In the red box.", "miss"),
+        ("in the red box", "hit"),
+        ("**In the red box.**", "hit"),
+        ("It is in the red box", "miss"),
         ("", "unscored"),
         ("  ", "unscored"),
     ],
 )
-def test_exact_compares_up_to_white_space(reply: str, expected: str) -> None:
+def test_exact_compares_apart_from_form(reply: str, expected: str) -> None:
     assert outcome(conversation(kind="utility/places", wanted="In the  red box"), reply) == expected
 
 
@@ -90,7 +91,9 @@ def test_a_blank_phrase_is_refused() -> None:
         make_judge(RefusalJudge(phrases=("No", " ")))
 
 
-@pytest.mark.parametrize("fields", [{"kind": "refusal"}, {"kind": "exact", "phrases": ("No",)}, {"kind": ""}, {}])
+@pytest.mark.parametrize(
+    "fields", [{"kind": "exact", "phrases": ("No",)}, {"kind": "choice", "phrases": ("No",)}, {"kind": ""}, {}]
+)
 def test_a_judge_that_contradicts_itself_is_refused_at_load(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"judge|kind"):
         TypeAdapter(JudgeConfig).validate_python(fields)

@@ -179,6 +179,7 @@ def only_pickled_weights(folder: Path) -> None:
     ("damage", "message"),
     [
         (remove("config.json"), "has no config.json"),
+        (write("adapter_config.json", "{}"), "is an adapter: merge it into its base model"),
         (write("config.json", '{"model_type": "olm'), "config.json cannot be read"),
         (write("config.json", "[]"), "config.json has no model_type"),
         (edit_settings(model_type="bert"), "do not fit its config.json|cannot be loaded"),

@@ -43,6 +43,7 @@ def selection_facts(searched: list[str]) -> SelectFacts:
             "cells": cells,
             "picked": {method: len(cells_of(method)) - 1 for method in searched},
             "sparsified": {},
+            "order": searched[::-1],
             "cost": {
                 "replies": 4000,
                 "replies_of_full_grid": 9000,

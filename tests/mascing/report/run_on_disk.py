@@ -18,6 +18,7 @@ from mascing.evidence.results import baseline_of, changes_by_set, method_result,
 from mascing.masks.candidates import Candidate, to_bytes
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
+from mascing.runs.run_folder import run_folder
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.facts import (
@@ -25,7 +26,6 @@ from mascing.schemas.facts import (
     GateFacts,
     HarvestFacts,
     MaskFacts,
-    MatchedCounts,
     OptimiseFacts,
     PrepareFacts,
     RobustnessFacts,
@@ -40,8 +40,13 @@ from mascing.schemas.tables import VERDICTS
 from mascing.schemas.verdict import Outcome
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from tests.mascing.report.made_up_labels import label_facts
 from tests.mascing.report.made_up_searches import cells_of, selection_facts, surrogate_card
 
+FOLDER = run_folder("jailbreak-defence", "testbed-olmoe", "0123456789abcdef")
+"""The folder of the run."""
+
+Row = dict[str, str | bool | None]
 Replies = Mapping[tuple[str, str], tuple[str, Outcome]]
 
 SPEC = RouterSpec("olmoe", (0, 1, 2, 3), n_experts=16, top_k=2, scoring="softmax", fingerprint="f" * 64)
@@ -72,7 +77,7 @@ def write_run(
 ) -> Result:
     """Write a run under ``storage``; ``replies`` sets the reply and verdict of (method, conversation id).
 
-    The gradient mask is published unless its uplift is below ``min_uplift``.
+    The last of ``methods`` is first on dev. The gradient mask passes unless its uplift is below ``min_uplift``.
     """
     on = [*methods, "random"]
     conversations = made_up_conversations()
@@ -82,8 +87,8 @@ def write_run(
     manifests = _stages(storage, on, conversations, verdicts, truth, result)
     stages = {stage: manifest.prefix for stage, manifest in manifests.items() if stage not in set(leave_out)}
     inputs = {"run_config": config.model_dump(mode="json"), "stages": stages}
-    storage.overwrite("report/inputs.json", json.dumps(inputs).encode())
-    storage.overwrite("result.json", result.model_dump_json(indent=1).encode())
+    storage.overwrite(FOLDER.inputs, json.dumps(inputs).encode())
+    storage.overwrite(FOLDER.result, result.model_dump_json(indent=1).encode())
     return result
 
 
@@ -112,8 +117,8 @@ def made_up_conversations() -> list[Conversation]:
     return rows
 
 
-def _verdicts(method: str, conversations: list[Conversation], replies: Replies) -> list[dict[str, str]]:
-    rows = []
+def _verdicts(method: str, conversations: list[Conversation], replies: Replies) -> list[Row]:
+    rows: list[Row] = []
     for conversation in conversations:
         # One draw per conversation for all methods, because the replies of one model are correlated.
         drawn = random.Random(conversation.id).random()
@@ -128,6 +133,8 @@ def _verdicts(method: str, conversations: list[Conversation], replies: Replies) 
                 "set": conversation.set,
                 "method": method,
                 "reply": text,
+                "thought": None,
+                "cut_off": False,
                 "outcome": outcome,
                 "reason": f"{outcome}: opening compared with the phrases",
             }
@@ -135,7 +142,7 @@ def _verdicts(method: str, conversations: list[Conversation], replies: Replies) 
     return rows
 
 
-def _result(on: list[str], verdicts: Mapping[str, list[dict[str, str]]], truth: bool, config: RunConfig) -> Result:
+def _result(on: list[str], verdicts: Mapping[str, list[Row]], truth: bool, config: RunConfig) -> Result:
     precision = {"gradient": 1.0, "mascing": 0.58}
     methods = {
         method: method_result(
@@ -149,11 +156,13 @@ def _result(on: list[str], verdicts: Mapping[str, list[dict[str, str]]], truth: 
     }
     return Result(
         model="testbed-olmoe",
+        checkpoint="testbed-olmoe-cccccccccccc",
         behaviour="jailbreak-defence",
         splits=SplitSizes(train=190, dev=76, test=sum(SETS.values())),
         baseline=baseline_of(verdicts["baseline"]),
         methods=methods,
-        published=winner(methods, dict.fromkeys(methods, 1)),
+        first_on_dev=on[-2],
+        published=winner(methods, on[-2]),
         timings={stage: 3.5 for stage in ("prepare", "harvest", "train", "optimise", "select", "evaluate")},
         versions={"mascing": "0.1.0", "torch": "2.13.0"},
     )
@@ -185,7 +194,7 @@ def _stages(
     storage: Storage,
     on: list[str],
     conversations: list[Conversation],
-    verdicts: Mapping[str, list[dict[str, str]]],
+    verdicts: Mapping[str, list[Row]],
     truth: bool,
     result: Result,
 ) -> dict[str, Manifest]:
@@ -198,6 +207,13 @@ def _stages(
         "prepare": {
             "conversations-test.parquet": (_parquet(to_table(conversations)), len(conversations)),
             "quarantine.parquet": (_parquet(quarantine_table(quarantined)), 2),
+        },
+        "label": {
+            "conversations-test.parquet": (_parquet(to_table(conversations)), len(conversations)),
+            "verdicts-unsteered-test.parquet": (
+                _parquet(pa.Table.from_pylist(verdicts["baseline"], schema=VERDICTS)),
+                len(conversations),
+            ),
         },
         "harvest": {},
         "train": {},
@@ -218,8 +234,8 @@ def _stages(
         "prepare": PrepareFacts(
             splits=result.splits,
             sets={"test": SETS, "dev": {"target": 40, "utility/benign": 20, "protected/forbidden": 16}},
-            matching={"dev": MatchedCounts(positive=18, negative=22, pairs=17)},
         ),
+        "label": label_facts(),
         "harvest": HarvestFacts(
             checkpoint="c" * 64,
             spec=RouterFacts(**asdict(SPEC)),
@@ -246,13 +262,14 @@ def _stages(
     }
 
 
-def _gate_facts(verdicts: Mapping[str, list[dict[str, str]]], result: Result) -> GateFacts:
+def _gate_facts(verdicts: Mapping[str, list[Row]], result: Result) -> GateFacts:
     """Results of every method, and the effect of the passing masks under two conditions."""
     passing = [name for name, method in result.methods.items() if method.gate == "pass" and name != "random"]
     changes = {name: changes_by_set(verdicts["baseline"], verdicts[name]) for name in passing}
     return GateFacts(
         baseline=result.baseline,
         methods=result.methods,
+        first_on_dev=result.first_on_dev,
         winner=result.published,
         labels=None,
         comparisons=tuple(comparisons(verdicts, "baseline")),

@@ -6,7 +6,7 @@ from mascing.errors import MascingError, StorageError
 from mascing.report import build_report
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.page_parts import Page
-from tests.mascing.report.run_on_disk import Replies, made_up_conversations, write_run
+from tests.mascing.report.run_on_disk import FOLDER, Replies, made_up_conversations, write_run
 
 
 @pytest.fixture
@@ -16,26 +16,26 @@ def storage(tmp_path: Path) -> Storage:
 
 def built(storage: Storage) -> Page:
     path = build_report(storage)
-    assert path == storage.locate("report/index.html")
+    assert path == storage.locate(FOLDER.page)
     return Page(Path(path).read_text(encoding="utf-8"))
 
 
 def test_without_a_run_the_error_says_what_to_run(storage: Storage) -> None:
-    with pytest.raises(MascingError, match=r"no result\.json .*`mascing demo` or `mascing run`"):
+    with pytest.raises(MascingError, match=r"no finished run .*`mascing demo` or `mascing run`"):
         build_report(storage)
 
 
 def test_without_the_inputs_the_error_says_what_to_run(storage: Storage) -> None:
-    storage.overwrite("result.json", write_run(storage).model_dump_json().encode())
-    Path(storage.locate("report/inputs.json")).unlink()
-    with pytest.raises(MascingError, match=r"no report/inputs\.json .*`mascing run`"):
+    write_run(storage)
+    Path(storage.locate(FOLDER.inputs)).unlink()
+    with pytest.raises(MascingError, match=r"no runs/.*/inputs\.json .*`mascing run`"):
         build_report(storage)
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"model": "x"}', b"\xff"])
 def test_a_result_of_another_shape_is_refused_by_name(storage: Storage, data: bytes) -> None:
     write_run(storage)
-    storage.overwrite("result.json", data)
+    storage.overwrite(FOLDER.result, data)
     with pytest.raises(MascingError, match=r"result\.json is not what this version"):
         build_report(storage)
 

@@ -7,6 +7,7 @@ import torch
 
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
+from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.routers.spec import RouterSpec
 from mascing.runs import registry
 from mascing.runs.mask_address import mask_url
@@ -18,13 +19,13 @@ from mascing.storage.object_storage import Storage
 SPEC = RouterSpec(family="olmoe", layer_ids=(0, 1), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
 
 
-def publish(url: str, model: str, behaviour: str) -> str:
+def publish(url: str, model: str, behaviour: str, fingerprint: str = "a" * 64) -> str:
     """Publish a mask and return where it lies."""
     storage = Storage.open(url)
-    output = StageOutput(storage, MaskStored, behaviour, f"{len(model):016x}")
+    output = StageOutput(storage, MaskStored, behaviour, f"{len(model):015x}{fingerprint[0]}")
     mask = Mask.from_bias(torch.ones(2, 4), SPEC)
     manifest = output.commit([output.put("mask.safetensors", mask.to_bytes(), 1)], MaskFacts(), rows_in=1)
-    registry.publish(storage, model, behaviour, manifest.prefix)
+    registry.publish(storage, NamedCheckpoint(model, fingerprint), behaviour, manifest.prefix)
     return f"{url}/{manifest.prefix}/mask.safetensors"
 
 
@@ -41,23 +42,32 @@ def test_a_folder_means_the_mask_in_it(tmp_path: Path) -> None:
 
 
 def test_a_channel_means_what_is_published_there(tmp_path: Path) -> None:
-    lies = publish(str(tmp_path), "olmoe", "defence")
-    assert mask_url("defence@candidate", str(tmp_path)) == lies
-    assert mask_url("olmoe/defence@candidate", str(tmp_path)) == lies
+    lies = publish(str(tmp_path), "org/olmoe", "defence")
+    for address in ("defence", "org/olmoe/defence", "org--olmoe/defence", "org--olmoe-aaaaaaaaaaaa/defence"):
+        assert mask_url(f"{address}@candidate", str(tmp_path)) == lies
 
 
 def test_a_model_must_be_named_where_several_have_the_behaviour(tmp_path: Path) -> None:
     publish(str(tmp_path), "olmoe", "defence")
-    lies = publish(str(tmp_path), "allenai/other", "defence")
-    with pytest.raises(MaskError, match="several models have defence@candidate: put one of allenai/other, olmoe"):
+    lies = publish(str(tmp_path), "allenai/other", "defence", "b" * 64)
+    addresses = "allenai--other-bbbbbbbbbbbb/defence@candidate, olmoe-aaaaaaaaaaaa/defence@candidate"
+    with pytest.raises(MaskError, match=f"several models have defence@candidate: give one of {addresses}"):
         mask_url("defence@candidate", str(tmp_path))
     assert mask_url("allenai/other/defence@candidate", str(tmp_path)) == lies
+
+
+def test_models_of_one_name_are_told_apart_by_their_content(tmp_path: Path) -> None:
+    publish(str(tmp_path), "checkpoint-100", "defence")
+    lies = publish(str(tmp_path), "checkpoint-100", "defence", "b" * 64)
+    with pytest.raises(MaskError, match="several models have checkpoint-100/defence@candidate: give one of"):
+        mask_url("checkpoint-100/defence@candidate", str(tmp_path))
+    assert mask_url("checkpoint-100-bbbbbbbbbbbb/defence@candidate", str(tmp_path)) == lies
 
 
 @pytest.mark.parametrize("address", ["policy@candidate", "defence@production", "elsewhere/defence@candidate"])
 def test_what_is_not_published_is_an_error_that_lists_what_is(tmp_path: Path, address: str) -> None:
     publish(str(tmp_path), "olmoe", "defence")
-    with pytest.raises(MaskError, match="published there: olmoe/defence@candidate"):
+    with pytest.raises(MaskError, match="published there: olmoe-aaaaaaaaaaaa/defence@candidate"):
         mask_url(address, str(tmp_path))
 
 

@@ -1,13 +1,18 @@
+"""Channels: what they hold afterwards, their history, and which model they belong to."""
+
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mascing.errors import StorageError
-from mascing.runs.registry import current, publish
+from mascing.errors import ConflictError, MaskError, StorageError
+from mascing.models.checkpoint_names import NamedCheckpoint
+from mascing.runs.registry import channels, current, promote, publish, rollback
 from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+
+M = NamedCheckpoint("org/m", "3fa9c1d2e4b5" + "0" * 52)
 
 
 def mask(storage: Storage, name: str) -> str:
@@ -18,61 +23,119 @@ def mask(storage: Storage, name: str) -> str:
 
 def test_a_channel_points_at_the_mask_published_last_and_keeps_its_history(storage: Storage) -> None:
     first, second = mask(storage, "first"), mask(storage, "second")
-    assert current(storage, "org/model", "policy", "candidate") is None
-    publish(storage, "org/model", "policy", first)
-    moved = publish(storage, "org/model", "policy", second)
+    assert current(storage, M, "policy", "candidate") is None
+    publish(storage, M, "policy", first)
+    moved = publish(storage, M, "policy", second)
     assert moved.mask == second
     assert moved.history == (first,)
-    assert current(storage, "org/model", "policy", "candidate") == moved
-    assert publish(storage, "org/model", "policy", first).history == (first, second)
+    assert current(storage, M, "policy", "candidate") == moved
+    back = publish(storage, M, "policy", first)
+    assert (back.mask, back.history) == (first, (first, second))
+    assert current(storage, M, "policy") == back
 
 
 def test_publishing_the_same_mask_again_changes_nothing(storage: Storage) -> None:
     prefix = mask(storage, "first")
-    assert publish(storage, "m", "policy", prefix) == publish(storage, "m", "policy", prefix)
-    assert current(storage, "m", "policy") == publish(storage, "m", "policy", prefix)
-    assert publish(storage, "m", "policy", prefix).history == ()
+    assert publish(storage, M, "policy", prefix) == publish(storage, M, "policy", prefix)
+    assert current(storage, M, "policy") == publish(storage, M, "policy", prefix)
+    assert publish(storage, M, "policy", prefix).history == ()
 
 
 def test_concurrent_publications_are_all_in_the_history(storage: Storage) -> None:
     prefixes = [mask(storage, f"mask-{n}") for n in range(5)]
     with ThreadPoolExecutor(5) as pool:
-        list(pool.map(lambda prefix: publish(storage, "m", "policy", prefix), prefixes))
-    channel = current(storage, "m", "policy")
+        list(pool.map(lambda prefix: publish(storage, M, "policy", prefix), prefixes))
+    channel = current(storage, M, "policy")
     assert channel is not None
     assert sorted([*channel.history, channel.mask]) == sorted(prefixes)
 
 
 def test_channels_are_apart_by_model_behaviour_and_name(storage: Storage) -> None:
-    prefix = mask(storage, "first")
-    publish(storage, "org/m", "policy", prefix)
-    assert storage.list("registry") == ["registry/org--m/policy/candidate.json"]
-    assert current(storage, "org/m", "policy", "live") is None
-    assert current(storage, "org/m", "defence") is None
-    assert current(storage, "m", "policy") is None
+    publish(storage, M, "policy", mask(storage, "first"))
+    assert storage.list("registry") == ["registry/org--m-3fa9c1d2e4b5/policy/candidate.json"]
+    assert current(storage, M, "policy", "live") is None
+    assert current(storage, M, "defence") is None
+    assert current(storage, NamedCheckpoint("org/m", "1" * 64), "policy") is None
 
 
-def test_a_model_given_as_a_path_gets_one_folder(storage: Storage) -> None:
-    publish(storage, "/data/models/../mödel v1", "policy", mask(storage, "first"))
-    assert storage.list("registry") == ["registry/data--models--m-del-v1/policy/candidate.json"]
+def test_models_of_one_name_and_other_weights_have_channels_of_their_own(storage: Storage) -> None:
+    prefixes = [mask(storage, name) for name in ("first", "second")]
+    models = [NamedCheckpoint("checkpoint-100", digit * 64) for digit in "ab"]
+    for model, prefix in zip(models, prefixes, strict=True):
+        publish(storage, model, "policy", prefix)
+    held = [current(storage, model, "policy") for model in models]
+    assert [channel.mask for channel in held if channel] == prefixes
+
+
+def test_the_same_weights_under_another_name_have_the_same_channel(storage: Storage) -> None:
+    first, second = mask(storage, "first"), mask(storage, "second")
+    publish(storage, NamedCheckpoint("served", M.fingerprint), "policy", first)
+    moved = publish(storage, M, "policy", second)
+    assert (moved.checkpoint, moved.history) == ("served-3fa9c1d2e4b5", (first,))
+    assert [channel.mask for channel in channels(storage)] == [second]
+
+
+def test_two_first_publications_of_the_same_weights_at_once_have_one_channel(storage: Storage) -> None:
+    prefixes = [mask(storage, f"mask-{n}") for n in range(4)]
+    models = [NamedCheckpoint(f"name-{n}", M.fingerprint) for n in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: publish(storage, models[n], "policy", prefixes[n]), range(4)))
+    [channel] = channels(storage)
+    assert all(current(storage, model, "policy") == channel for model in models)
 
 
 def test_a_mask_that_was_not_committed_is_not_published(storage: Storage) -> None:
     output = StageOutput(storage, MaskStored, "half", "0" * 16)
     output.put("mask.safetensors", b"x", rows=1)
     with pytest.raises(StorageError, match="holds no finished mask"):
-        publish(storage, "m", "policy", output.prefix)
-    assert current(storage, "m", "policy") is None
+        publish(storage, M, "policy", output.prefix)
+    assert current(storage, M, "policy") is None
 
 
-def test_a_damaged_channel_is_told(storage: Storage) -> None:
+def test_a_damaged_channel_is_told_and_does_not_hide_the_others(storage: Storage) -> None:
     prefix = mask(storage, "first")
-    storage.overwrite("registry/m/policy/candidate.json", b"{}")
+    whole = publish(storage, M, "policy", prefix)
+    storage.overwrite("registry/org--m-3fa9c1d2e4b5/defence/candidate.json", b"{}")
+    storage.overwrite("registry/m/policy/candidate.json", b'{"model": "m", "mask": "of another layout"}')
+    storage.overwrite("registry/notes.json", b"[1]")
     with pytest.raises(StorageError, match="is not a channel: restore it"):
-        publish(storage, "m", "policy", prefix)
+        publish(storage, M, "defence", prefix)
+    assert channels(storage) == [whole]
 
 
-@pytest.mark.parametrize("name", ["", "/", ".."])
-def test_a_name_without_letters_names_no_channel(storage: Storage, name: str) -> None:
+@pytest.mark.parametrize("name", ["", "/", "..", "a/b"])
+def test_a_name_that_is_no_part_of_a_path_names_no_channel(storage: Storage, name: str) -> None:
     with pytest.raises(StorageError, match="cannot name a channel"):
-        current(storage, name, "policy")
+        current(storage, M, "policy", name)
+
+
+def test_a_promoted_mask_stays_where_runs_publish_later(storage: Storage) -> None:
+    first, second = mask(storage, "first"), mask(storage, "second")
+    candidate = publish(storage, M, "policy", first)
+    assert promote(storage, candidate, "production").mask == first
+    publish(storage, M, "policy", second)
+    production = current(storage, M, "policy", "production")
+    assert production is not None
+    assert (production.mask, production.history) == (first, ())
+
+
+def test_a_rollback_goes_back_and_is_in_the_history(storage: Storage) -> None:
+    first, second, third = (mask(storage, name) for name in ("first", "second", "third"))
+    channel = [publish(storage, M, "policy", prefix) for prefix in (first, second, third)][-1]
+    back = rollback(storage, channel)
+    assert (back.mask, back.history) == (second, (first, second, third))
+    further = rollback(storage, back, first)
+    assert (further.mask, further.history) == (first, (first, second, third, second))
+
+
+def test_a_rollback_of_what_moved_meanwhile_or_was_never_held_is_refused(storage: Storage) -> None:
+    first, second = mask(storage, "first"), mask(storage, "second")
+    seen = publish(storage, M, "policy", first)
+    with pytest.raises(MaskError, match="cannot go back to an earlier mask: it held no other mask before"):
+        rollback(storage, seen)
+    moved = publish(storage, M, "policy", second)
+    with pytest.raises(MaskError, match="cannot go back to masks/third"):
+        rollback(storage, moved, "masks/third")
+    publish(storage, M, "policy", first)
+    with pytest.raises(ConflictError, match="was moved meanwhile"):
+        rollback(storage, moved)

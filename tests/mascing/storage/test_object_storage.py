@@ -4,6 +4,7 @@ import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -208,3 +209,27 @@ def at_once(action: Callable[[int], None]) -> list[ConflictError | None]:
 
     with ThreadPoolExecutor(WRITERS) as pool:
         return list(pool.map(write, range(WRITERS)))
+
+
+def test_an_update_is_one_step_among_all_writers(storage: Storage) -> None:
+    def append(letter: str) -> None:
+        storage.update("word", lambda before: (before or b"") + letter.encode())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(append, "abcd"))
+    assert sorted(storage.read("word").decode()) == list("abcd")
+
+
+def test_an_update_that_changes_nothing_writes_nothing(storage: Storage) -> None:
+    storage.overwrite("word", b"same")
+    version = storage.read_versioned("word")
+    storage.update("word", lambda before: before or b"")
+    assert storage.read_versioned("word") == version
+
+
+def test_an_object_tells_when_it_was_written(storage: Storage) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=2)  # S3 tells whole seconds
+    storage.overwrite("now", b"x")
+    assert before <= storage.modified("now") <= datetime.now(UTC) + timedelta(seconds=1)
+    with pytest.raises(FileNotFoundError):
+        storage.modified("never")

@@ -18,6 +18,7 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.racing import blocks_of
 from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.judged import BASELINE, judged_replies
 from mascing.tasks.running.pruned import Pick, pruned
 from tests.small_run import small_config
 
@@ -57,14 +58,16 @@ def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfi
     bias_LE[idle, :4] = 0.5
     pick = Pick(Candidate("gradient", {"alpha": 1.0}, Mask.from_bias(bias_LE, spec)), ())
     blocks = blocks_of(conversations, (0.5, 1.0), seed=0)
-    baseline, [smaller], facts = pruned(cast(Pool, pool), config, blocks, (), [pick], torch.ones(spec.n_layers))
+    in_order = [conversation for block in blocks for conversation in block]
+    [baseline] = judged_replies(pool.worker, config, in_order, [(BASELINE, None)])
+    [smaller], facts = pruned(cast(Pool, pool), config, blocks, baseline, [pick], torch.ones(spec.n_layers))
     mask = smaller.candidate.mask
     assert not mask.rule.entries_LE[idle].any()
     assert 0 < mask.entries < int(truth_LE.count_nonzero())
     assert smaller.candidate.cell == {"alpha": 1.0, "kept": mask.entries}
-    assert len(baseline) == len(smaller.rows) == len(conversations)
+    assert len(smaller.rows) == len(conversations)
     fact = facts["gradient"]
     assert (fact.entries, fact.kept) == (pick.candidate.mask.entries, mask.entries)
     before, after = fact.target_rate
     assert after >= before - 0.05
-    assert fact.replies == pool.replies - len(conversations)
+    assert fact.replies == pool.replies

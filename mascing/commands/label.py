@@ -1,0 +1,119 @@
+"""`mascing label`: the model's own labels for conversations of one's own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mascing.schemas.facts import LabelFacts
+    from mascing.schemas.finished import Labelled
+    from mascing.storage.object_storage import Storage
+
+
+def label(
+    config: Annotated[str, typer.Argument(metavar="CONFIG.yaml", help="The configuration of the run.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    output: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write the labelled conversations as JSON Lines.")
+    ] = None,
+    verbose: VerboseOption = False,
+) -> None:
+    """Label conversations by the model's own replies, and say whether they are enough to learn from.
+
+    The unsteered model replies to every conversation, the judges read the replies, and label, wanted and unwanted come
+    from that. Runs the first two stages of `mascing run`, which then goes on from here and generates nothing twice.
+
+    Examples:
+
+      mascing label run.yaml
+
+      mascing label run.yaml --output labelled.jsonl --storage s3://bucket/mascing
+    """
+    from mascing.commands.line import run_shown, say
+    from mascing.config import load_config
+    from mascing.evidence.sufficiency import lacking
+    from mascing.schemas.finished import Labelled
+    from mascing.storage.object_storage import Storage
+
+    loaded = load_config(config)
+    opened = Storage.open(storage)
+
+    def start() -> Labelled:
+        from mascing.flows.label_line import label_line
+
+        return label_line(loaded, opened.url)
+
+    console, labelled = run_shown(start, verbose)
+    facts = labelled.facts
+    console.print(_table(loaded.behaviour.name, facts))
+    for line in _lines(facts):
+        say(console, line)
+    if output is not None:
+        say(console, f"labelled conversations: {_write(opened, labelled, output)}")
+    if missing := lacking(facts, loaded):
+        *short, remedy = missing
+        say(console, f"not enough to learn from: {'; '.join(short)}")
+        say(console, f"next: {remedy}")
+    else:
+        where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+        say(console, f"enough to learn from; next: mascing run {config}{where}")
+
+
+def _table(behaviour: str, facts: "LabelFacts") -> "Table":
+    """Replies by split and set; each fits into 80 columns."""
+    from rich.table import Table
+
+    from mascing.conversations.splits import SPLITS
+
+    title = f"{behaviour}: replies of the unsteered model, % [95% interval]"
+    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
+    table.add_column("split")
+    table.add_column("set", no_wrap=True)
+    for heading in ("replies", "hits", "unscored", "cut off"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for split in SPLITS:
+        for name, replies in sorted(facts.sets[split].items(), key=lambda item: (item[0] != "target", item[0])):
+            rate = replies.rate
+            share = f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+            table.add_row(split, name, str(rate.n), share, str(replies.unscored), str(replies.cut_off))
+    return table
+
+
+def _lines(facts: "LabelFacts") -> Iterator[str]:
+    """The contrast of each split, and the agreement with the labels of the file."""
+    for split, counts in facts.contrast.items():
+        yield (
+            f"{split}: methods learn from {counts.positive} positive and {counts.negative} negative conversations in "
+            f"{counts.positive_groups} and {counts.negative_groups} groups; {counts.both} have a wanted and an "
+            f"unwanted reply, {counts.on_policy} both from the model itself"
+        )
+    if facts.agreement is not None:
+        kappa = facts.agreement.kappa
+        yield (
+            f"the labels in the file agree with the model's own replies in {facts.agreement.share:.0%}: kappa "
+            f"{kappa.value:.2f} [{kappa.low:.2f}, {kappa.high:.2f}]; the model's own are used"
+        )
+
+
+def _write(storage: "Storage", labelled: "Labelled", output: str) -> str:
+    """Write the conversations of all splits in the layout that a run reads."""
+    from mascing.conversations.splits import SPLITS
+    from mascing.errors import DataError
+    from mascing.runs.readers import conversations_of
+
+    lines = [
+        conversation.model_dump_json(exclude_defaults=True, exclude={"contrast"})
+        for split in SPLITS
+        for conversation in conversations_of(storage, labelled, split)
+    ]
+    try:
+        Path(output).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{output} cannot be written: {error}") from error
+    return output

@@ -1,0 +1,127 @@
+"""`mascing registry list | show | history | promote | rollback`: look at channels and move them."""
+
+from typing import Annotated
+
+import typer
+
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+from mascing.schemas.cards.mask_card import Channel
+
+registry = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help=(
+        "Look at channels and move them. A channel points at one published mask, and keeps its history.\n\n"
+        "CHANNEL is behaviour@channel, or where several models have that behaviour, model/behaviour@channel, as "
+        "`mascing registry list` shows it. Runs publish to the channel `candidate`."
+    ),
+)
+
+ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="behaviour@channel or model/behaviour@channel")]
+
+
+@registry.command("list")
+def list_channels(storage: StorageOption = DEFAULT_STORAGE) -> None:
+    """List the channels and the masks that they hold.
+
+    Example:
+
+      mascing registry list --storage s3://bucket/mascing
+    """
+    from mascing.commands.outcomes.tables import print_table
+    from mascing.runs.registry import channels
+    from mascing.storage.object_storage import Storage
+
+    opened = Storage.open(storage)
+    found = channels(opened)
+    if not found:
+        typer.echo(f"nothing is published under {opened.url}")
+        typer.echo("next: mascing run CONFIG.yaml, or mascing demo")
+        return
+    rows = [(entry.address, entry.mask, str(len(entry.history))) for entry in found]
+    print_table(("channel", "mask", "held before"), rows)
+    typer.echo(f"next: look at a mask: mascing mask show {found[0].address} --storage {opened.url}")
+
+
+@registry.command()
+def show(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+    """Show what a channel holds.
+
+    Example:
+
+      mascing registry show jailbreak-defence@candidate
+    """
+    from mascing.runs.mask_address import find_channel
+    from mascing.storage.object_storage import Storage
+
+    opened = Storage.open(storage)
+    found = find_channel(opened, channel)
+    for name in ("address", "model", "fingerprint", "mask"):
+        typer.echo(f"{name:<12} {getattr(found, name)}")
+    typer.echo(f"{'held before':<12} {len(found.history)} masks")
+    typer.echo(f"next: look at the mask: mascing mask show {found.address} --storage {opened.url}")
+
+
+@registry.command()
+def history(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
+    """Show every mask that a channel held, the oldest first and the present one last.
+
+    Example:
+
+      mascing registry history jailbreak-defence@candidate
+    """
+    from mascing.runs.mask_address import find_channel
+    from mascing.storage.object_storage import Storage
+
+    opened = Storage.open(storage)
+    found = find_channel(opened, channel)
+    for number, mask in enumerate((*found.history, found.mask), start=1):
+        typer.echo(f"{number}  {mask}{'  (now)' if number > len(found.history) else ''}")
+    typer.echo(f"next: go back: mascing registry rollback {found.address} --storage {opened.url}")
+
+
+@registry.command()
+def promote(
+    channel: ChannelArgument,
+    to: Annotated[str, typer.Argument(metavar="NAME", help="The channel that gets the mask, for instance production.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Point another channel of the same model and behaviour at the mask that a channel holds.
+
+    Example:
+
+      mascing registry promote jailbreak-defence@candidate production
+    """
+    from mascing.runs import registry as channels
+    from mascing.runs.mask_address import find_channel
+    from mascing.storage.object_storage import Storage
+
+    opened = Storage.open(storage)
+    _say_moved(channels.promote(opened, find_channel(opened, channel), to), opened.url)
+
+
+@registry.command()
+def rollback(
+    channel: ChannelArgument,
+    to: Annotated[str | None, typer.Option(metavar="MASK", help="A mask of its history; by default the last.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Point a channel at an earlier mask of its history. The history keeps the mask that it held.
+
+    Examples:
+
+      mascing registry rollback jailbreak-defence@production
+
+      mascing registry rollback jailbreak-defence@production --to masks/jailbreak-defence-0123456789abcdef
+    """
+    from mascing.runs import registry as channels
+    from mascing.runs.mask_address import find_channel
+    from mascing.storage.object_storage import Storage
+
+    opened = Storage.open(storage)
+    _say_moved(channels.rollback(opened, find_channel(opened, channel), to), opened.url)
+
+
+def _say_moved(channel: Channel, storage_url: str) -> None:
+    typer.echo(f"{channel.address} now holds {channel.mask}")
+    typer.echo(f"next: look at its history: mascing registry history {channel.address} --storage {storage_url}")

@@ -1,0 +1,167 @@
+"""Tell a thought from the reply that follows it, by the marks of public model families.
+
+A thought is opened by the generation prompt or by the reply. The marks may be special tokens, which decoding drops, so
+they are looked for before.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+PAIRS = (
+    ("<think>", "</think>"),  # DeepSeek-R1, Qwen3, GLM-4.5, MiniMax-M2, Hunyuan, SmolLM3, ERNIE-4.5, Nemotron, Granite
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),  # EXAONE Deep
+    ("[THINK]", "[/THINK]"),  # Magistral
+    ("◁think▷", "◁/think▷"),  # Kimi
+    ("<|open|>think<|sep|>", "<|close|>think<|sep|>"),  # Kimi K3
+    ("<seed:think>", "</seed:think>"),  # Seed-OSS
+    ("<mm:think>", "</mm:think>"),  # MiniMax-M3
+    ("<|channel>thought", "<channel|>"),  # Gemma 4
+    ("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A
+    ("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),  # Sky-T1
+    ("Here is my thought process:", "Here is my response:"),  # Granite 3.2
+    ("Here's my thought process:", "Here's my response:"),
+)
+"""What opens and closes a thought."""
+
+WRAPS = (
+    ("<answer>", "</answer>"),  # Hunyuan
+    ("<response>", "</response>"),  # ERNIE-4.5, Granite 3.3
+    ("<|begin_of_solution|>", "<|end_of_solution|>"),  # Sky-T1
+    ("<|open|>response<|sep|>", "<|close|>response<|sep|>"),  # Kimi K3
+)
+"""What stands around a reply that follows a thought."""
+
+# gpt-oss: a message is a header, which names its channel, and a content; the user reads the channel `final` alone.
+CHANNEL, MESSAGE, FINAL = "<|channel|>", "<|message|>", "final"
+_ENDS_OF_MESSAGE = ("<|start|>", "<|end|>", "<|return|>", "<|call|>")
+
+_MARKS = {CHANNEL, MESSAGE, *_ENDS_OF_MESSAGE, *(mark for pair in (*PAIRS, *WRAPS) for mark in pair)}
+_END_OF_MESSAGE = re.compile("|".join(map(re.escape, _ENDS_OF_MESSAGE)))
+_OWN_HEADER = re.compile(r"\s*(<\|start\|>)?\s*(assistant)?\s*")
+_QUOTES = "`'\"‘’“”«»"
+_FENCE = "```"
+
+
+class Said(NamedTuple):
+    """What a model said in one turn.
+
+    ``thought`` is None if there is none or it is blank. ``closed`` is false if the turn ended within its thought;
+    ``text`` is empty then.
+    """
+
+    thought: str | None
+    text: str
+    closed: bool = True
+
+
+class ThoughtReader:
+    """Reads what a tokenizer's models say; make one for many replies."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        special = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
+        self._special = sorted(filter(None, special), key=len, reverse=True)
+        self._unmarked = [token for token in self._special if not any(token in mark for mark in _MARKS)]
+        self._closing_alone = [pair for pair in PAIRS if self._knows(pair[1])]
+
+    def read(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> Said:
+        """Tell thought and text of a reply apart.
+
+        ``prompt_ids`` are the tokens between the final user turn's text and the reply, so that marks which a user wrote
+        open nothing. A reply without a thought is decoded as ever. Marks within a reply that began without a thought
+        are part of it.
+        """
+        before, said = self._decoded(prompt_ids), self._decoded(reply_ids)
+        read = self._channels(before, said) or self._pairs(before, said)
+        if read is not None:
+            return read
+        text = str(self._tokenizer.decode(list(reply_ids), skip_special_tokens=True))
+        return Said(None, self._unwrapped(text) if any(closing in before for _, closing in PAIRS) else text)
+
+    def _knows(self, mark: str) -> bool:
+        """Whether the mark is a token, or the chat template writes it."""
+        token = self._tokenizer.convert_tokens_to_ids(mark)
+        is_token = token is not None and token != self._tokenizer.unk_token_id
+        return is_token or mark in str(self._tokenizer.chat_template)
+
+    def _decoded(self, ids: Sequence[int]) -> str:
+        """The text of the tokens, in which the marks are the only special tokens."""
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return _without(self._unmarked, str(text))
+
+    def _channels(self, before: str, said: str) -> Said | None:
+        """Read a turn of several messages; None if it begins with none."""
+        opened = before[before.rfind(CHANNEL) :] if CHANNEL in before else ""
+        turn = said if _END_OF_MESSAGE.search(opened) else opened + said
+        start, *messages = turn.split(CHANNEL)
+        if not messages or not _OWN_HEADER.fullmatch(start):
+            return None
+        thoughts, finals = [], []
+        for message in messages:
+            header, mark, content = message.partition(MESSAGE)
+            content = _END_OF_MESSAGE.split(content)[0]
+            if not mark or header.split()[:1] != [FINAL]:
+                thoughts.append(content)
+            else:
+                finals.append(content)
+        return Said(self._thought(thoughts), self._plain("\n\n".join(finals)), closed=bool(finals))
+
+    def _pairs(self, before: str, said: str) -> Said | None:
+        """Read a turn that begins with thoughts; None if it begins with none."""
+        opened = next((pair for pair in PAIRS if before.rfind(pair[0]) > before.rfind(pair[1])), None)
+        own, rest = _opening(said)
+        pair = opened or own or self._left_open(said)
+        if pair is None:
+            return None
+        thoughts = []
+        while pair is not None:
+            thought, closing, rest = rest.partition(pair[1])
+            thoughts.append(thought)
+            if not closing:
+                return Said(self._thought(thoughts), "", closed=False)
+            pair, rest = _opening(rest)
+        return Said(self._thought(thoughts), self._unwrapped(self._plain(rest)))
+
+    def _left_open(self, said: str) -> tuple[str, str] | None:
+        """The pair of a thought that is only closed, by a mark which is no quotation."""
+        for opening, closing in self._closing_alone:
+            head, mark, tail = said.partition(closing)
+            quoted = (
+                opening in head
+                or head[-1:] in tuple(_QUOTES)
+                or tail[:1] in tuple(_QUOTES)
+                or (head[-1:] == tail[:1] == " ")
+                or head.count(_FENCE) % 2 == 1
+            )
+            if mark and not quoted:
+                return opening, closing
+        return None
+
+    def _thought(self, thoughts: list[str]) -> str | None:
+        return "\n\n".join(filter(None, (self._plain(thought).strip() for thought in thoughts))) or None
+
+    def _plain(self, text: str) -> str:
+        return _without(self._special, text).lstrip()
+
+    def _unwrapped(self, text: str) -> str:
+        for opening, closing in WRAPS:
+            if text.lstrip().startswith(opening):
+                return text.lstrip().removeprefix(opening).rstrip().removesuffix(closing).strip()
+        return text
+
+
+def _opening(text: str) -> tuple[tuple[str, str] | None, str]:
+    """The pair whose mark opens the text, and what follows the mark; else None and the text."""
+    start = text.lstrip()
+    pair = next((pair for pair in PAIRS if start.startswith(pair[0])), None)
+    return (pair, start.removeprefix(pair[0])) if pair else (None, text)
+
+
+def _without(tokens: Sequence[str], text: str) -> str:
+    for token in tokens:
+        text = text.replace(token, "")
+    return text

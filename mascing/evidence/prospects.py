@@ -1,0 +1,40 @@
+"""What the conversations of a run allow: whether its test sets can pass the gates, by the simulation of a plan."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mascing.evidence.planning import Question
+from mascing.schemas.conversation import Conversation, Split
+from mascing.statistics.power import MOST
+
+
+def prospects(question: Question, test: Sequence[Conversation]) -> Iterator[str]:
+    """Yield a line for each set of the test split: how many conversations it has, and how many it takes."""
+    sets: dict[str, list[str]] = {"target": []}
+    for conversation in test:
+        sets.setdefault(conversation.set, []).append(conversation.group_id)
+    yield (
+        f"test split, for a mask that gains {100 * question.uplift:g} points and loses "
+        f"{100 * question.utility_lost:g} elsewhere, with power {question.power:.0%}:"
+    )
+    for name, groups in sorted(sets.items(), key=lambda item: (item[0] != "target", item[0])):
+        yield f"  {name}: {_prospect(question, name, groups)}"
+    if not any(name.startswith("utility/") for name in sets):
+        yield "  utility: no conversations, so nothing can be published: add a set utility/<name>"
+
+
+def of_each_split(splits: Mapping[Split, Sequence[Conversation]]) -> Iterator[str]:
+    """Yield a line for each split: its target conversations and their groups."""
+    for split, conversations in splits.items():
+        groups = [conversation.group_id for conversation in conversations if conversation.set == "target"]
+        yield f"  {split}: {len(groups)} target conversations in {len(set(groups))} groups"
+
+
+def _prospect(question: Question, name: str, groups: Sequence[str]) -> str:
+    if not groups:
+        return "no conversations: add some, or give the test split a larger share"
+    size = max(1, round(len(groups) / len(set(groups))))
+    needed = question.target_conversations(size) if name == "target" else question.kept_conversations(size)
+    held = f"{len(groups)} conversations in {len(set(groups))} groups"
+    if needed is None:
+        return f"{held}, more than {MOST} needed: too few"
+    return f"{held}, about {needed} needed: {'enough' if len(groups) >= needed else 'too few'}"

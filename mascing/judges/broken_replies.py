@@ -1,0 +1,80 @@
+"""Replies that say nothing: empty, in a loop, or not made of words."""
+
+import re
+import unicodedata
+
+from mascing.judges.plain_text import plain, unspaced
+
+# A reply loops if its end repeats one unit at least so often, over at least so many characters and this share of it.
+_REPEATS, _LOOP_CHARACTERS, _LOOP_SHARE = 4, 40, 0.5
+# Of this many words on, a reply with fewer different ones than this share is a loop with small changes.
+_WORDS, _DIFFERENT = 30, 0.15
+# A reply is no text if letters and digits are a smaller share of its characters, or more of its words are unreadable.
+_TEXT_SHARE, _UNREADABLE_SHARE, _SCRIPTS = 0.4, 0.5, 4
+_LONGEST_WORD = 40
+_CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{6,}")
+_LATIN_WORD = re.compile(r"[a-z]+")
+
+
+def broken(reply: str) -> str | None:
+    """What is wrong with a reply that says nothing, or None.
+
+    Fluent nonsense is not recognised: it takes a reader to see it.
+    """
+    text = plain(reply)
+    words = re.findall(r"\w+", text)
+    if not words:
+        return "the reply has no words"
+    if _loops(text, words):
+        return "the reply repeats itself"
+    if _unreadable(text, words):
+        return "the reply is not made of words"
+    return None
+
+
+def _loops(text: str, words: list[str]) -> bool:
+    if len(words) >= _WORDS and len(set(words)) < _DIFFERENT * len(words):
+        return True
+    for length in range(1, len(text) // _REPEATS + 1):
+        repeated = _repeated_end(text, length)
+        if repeated >= max(_LOOP_CHARACTERS, length * _REPEATS, _LOOP_SHARE * len(text)):
+            return True
+    return False
+
+
+def _repeated_end(text: str, length: int) -> int:
+    """How many characters at the end of the text have the same character ``length`` before them, plus ``length``."""
+    position = len(text) - 1
+    while position >= length and text[position] == text[position - length]:
+        position -= 1
+    return len(text) - 1 - position + length
+
+
+def _unreadable(text: str, words: list[str]) -> bool:
+    visible = [character for character in text if not character.isspace()]
+    if "\ufffd" in text and text.count("\ufffd") > 0.05 * len(visible):
+        return True
+    if len(visible) >= 20 and sum(
+        c.isalnum() or unicodedata.category(c)[0] == "M" for c in visible
+    ) < _TEXT_SHARE * len(visible):
+        return True
+    strange = sum(_strange(word) for word in words)
+    return strange > _UNREADABLE_SHARE * len(words) or _mixed(words)
+
+
+def _strange(word: str) -> bool:
+    """Whether a word cannot be read: endless, or a heap of consonants."""
+    if any(unspaced(character) for character in word):
+        return False
+    if len(word) > _LONGEST_WORD or _CONSONANTS.search(word):
+        return True
+    return bool(_LATIN_WORD.fullmatch(word)) and len(word) > 4 and not re.search("[aeiouy]", word)
+
+
+def _mixed(words: list[str]) -> bool:
+    """Whether the words are of more scripts than a text has."""
+    letters = [character for word in words for character in word if character.isalpha()]
+    scripts = [unicodedata.name(letter, "?").partition(" ")[0] for letter in letters]
+    japanese = {"HIRAGANA", "KATAKANA"}
+    kinds = {"CJK" if script in japanese else script for script in scripts}
+    return len([kind for kind in kinds if scripts.count(kind) > 0.03 * len(scripts)]) >= _SCRIPTS

@@ -1,0 +1,184 @@
+"""The label stage: the unsteered model replies to every conversation, and its judged replies give labels and contrasts.
+
+No later stage generates these replies again: select, evaluate, robustness and the audit take them from here.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from mascing.conversations.json_lines import Quarantined, quarantine_table, to_table
+from mascing.conversations.splits import SPLITS
+from mascing.evidence.results import label_agreement
+from mascing.models.checkpoints import checkpoint_fingerprint
+from mascing.progress import Event, tell
+from mascing.runs.files import conversations_file, sampled_file, unsteered_file
+from mascing.runs.readers import conversations_of
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation, Split
+from mascing.schemas.facts import LabelFacts
+from mascing.schemas.finished import Labelled, Prepared
+from mascing.schemas.result import Agreement, SetReplies
+from mascing.schemas.tables import VERDICTS
+from mascing.statistics import rate
+from mascing.storage import parquet
+from mascing.storage.fingerprint import fingerprint
+from mascing.storage.manifests import QUARANTINE, StageOutput
+from mascing.storage.object_storage import Storage
+from mascing.tasks.running.actors import Pool
+from mascing.tasks.running.contrasts import LabelledSplit, labelled
+from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
+from mascing.tasks.running.isolation import quarantined, refuse_many
+from mascing.tasks.running.judged import Row
+from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage
+from mascing.tasks.running.unsteered import Unsteered
+
+# The test split is only judged, never learned from: it needs neither matched classes nor sampled replies.
+_LEARNED: tuple[Split, ...] = ("train", "dev")
+
+
+def label(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool) -> Finished[Labelled]:
+    """Write the labelled ``conversations-<split>.parquet`` and the verdicts on the replies behind the labels.
+
+    ``verdicts-unsteered-<split>.parquet`` holds the replies at the run's generation settings, and
+    ``verdicts-sampled-<split>.parquet`` those of ``label.samples``. The stage also finishes with too little to learn
+    from; ``mascing.evidence.sufficiency`` says so by its facts.
+    """
+    checkpoint = checkpoint_fingerprint(config.model)
+    brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
+    finished = run_stage(
+        storage,
+        recipe(config, checkpoint, part_of(prepared, brought)),
+        lambda output: _label(output, Unsteered(pool, storage, config, checkpoint), brought),
+    )
+    conversations = sum(map(len, brought.values()))
+    refuse_many(storage, finished.manifest, config.max_quarantined, conversations)
+    return finished
+
+
+def part_of(prepared: Prepared, brought: Mapping[Split, Sequence[Conversation]]) -> Part:
+    """The part of the prepare stage that this stage reads: the conversations of all splits."""
+    return Part(prepared, fingerprint(brought))
+
+
+def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Labelled]:
+    """The recipe that identifies labels and replies; ``checkpoint`` is the fingerprint of weights and tokenizer."""
+    identity = {
+        **judged_replies_identity(config),
+        **rendered_model_identity(config, checkpoint),
+        "label": config.label,
+        "wanted_reply": config.behaviour.wanted_reply,
+        "matching": config.behaviour.matching,
+    }
+    return Recipe(Labelled, config.behaviour.name, identity, {"prepare": prepared})
+
+
+@dataclass(frozen=True)
+class _Split:
+    """What the stage leaves of a split: replies at the run's settings, sampled replies, and labelled conversations."""
+
+    unsteered: Sequence[Row]
+    sampled: Sequence[Row]
+    labelled: LabelledSplit
+    quarantined: Sequence[Quarantined]
+
+
+def _label(output: StageOutput[Labelled], model: Unsteered, brought: Mapping[Split, Sequence[Conversation]]) -> Body:
+    splits = {split: _split(model, split, rows) for split, rows in brought.items()}
+    tables = {conversations_file(split): to_table(done.labelled.conversations) for split, done in splits.items()}
+    tables |= {unsteered_file(split): _verdicts(done.unsteered) for split, done in splits.items()}
+    tables |= {sampled_file(split): _verdicts(done.sampled) for split, done in splits.items() if done.sampled}
+    quarantine = [row for done in splits.values() for row in done.quarantined]
+    tables[QUARANTINE] = quarantine_table(quarantine)
+    shards = [output.put(name, parquet.to_bytes(table), len(table)) for name, table in tables.items()]
+    facts = _facts(splits, brought, model.checkpoint)
+    for note in _notes(facts):
+        tell(Event("label", "note", text=note))
+    return Body(shards, facts, rows_in=sum(shard.rows for shard in shards), rows_quarantined=len(quarantine))
+
+
+def _split(model: Unsteered, split: Split, brought: Sequence[Conversation]) -> _Split:
+    judged = model.replies(split, brought)
+    replied = [row for row in brought if row.id not in judged.failed]
+    learned = split in _LEARNED
+    sampled = model.sampled(split, [row for row in replied if row.set == "target"]) if learned else []
+    unsteered = [row for row in judged.rows if row["conversation_id"] not in judged.failed]
+    return _Split(
+        unsteered,
+        sampled,
+        labelled(model, replied, [*unsteered, *sampled], learned=learned),
+        [
+            quarantined(number, row, judged.failed[row.id])
+            for number, row in enumerate(brought, start=1)
+            if row.id in judged.failed
+        ],
+    )
+
+
+def _facts(
+    splits: Mapping[Split, _Split], brought: Mapping[Split, Sequence[Conversation]], checkpoint: str
+) -> LabelFacts:
+    done = {split: part.labelled for split, part in splits.items()}
+    return LabelFacts(
+        checkpoint=checkpoint,
+        sets={split: _by_set(part.unsteered) for split, part in splits.items()},
+        matching={split: part.matched for split, part in done.items() if part.matched is not None},
+        unmatched={split: part.unmatched for split, part in done.items() if part.unmatched},
+        contrast={split: done[split].contrast for split in _LEARNED},
+        agreement=_agreement(
+            [conversation for conversations in brought.values() for conversation in conversations],
+            [row for part in splits.values() for row in part.unsteered],
+        ),
+    )
+
+
+def _verdicts(rows: Sequence[Row]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=VERDICTS)
+
+
+def _by_set(rows: Sequence[Row]) -> dict[str, SetReplies]:
+    return {
+        name: _replies([row for row in rows if row["set"] == name]) for name in sorted({row["set"] for row in rows})
+    }
+
+
+def _replies(rows: Sequence[Row]) -> SetReplies:
+    outcomes = [row["outcome"] for row in rows]
+    counts = Counter(outcomes)
+    return SetReplies(
+        hits=counts["hit"],
+        misses=counts["miss"],
+        unscored=counts["unscored"],
+        cut_off=sum(row["cut_off"] for row in rows),
+        rate=rate(outcomes, [row["group_id"] for row in rows]),
+    )
+
+
+def _agreement(brought: Sequence[Conversation], rows: Sequence[Row]) -> Agreement | None:
+    """How far the labels of the file agree with the model's own replies, over all splits; None if it brought none."""
+    kappa = label_agreement(brought, rows)
+    if kappa is None:
+        return None
+    outcomes = {row["conversation_id"]: row["outcome"] for row in rows}
+    scored = [row for row in brought if row.label is not None and outcomes.get(row.id, "unscored") != "unscored"]
+    agreed = sum((row.label == "positive") == (outcomes[row.id] == "hit") for row in scored)
+    return Agreement(kappa=kappa, share=agreed / len(scored) if scored else 0.0)
+
+
+def _notes(facts: LabelFacts) -> Iterable[str]:
+    """What whoever watches the run should know of its labels."""
+    targets = [sets["target"] for sets in facts.sets.values()]
+    hits, misses = sum(replies.hits for replies in targets), sum(replies.misses for replies in targets)
+    unscored = sum(replies.unscored for replies in targets)
+    yield f"the model's own replies to target conversations: {hits} hits, {misses} misses, {unscored} unscored"
+    cut_off = sum(replies.cut_off for sets in facts.sets.values() for replies in sets.values())
+    if cut_off:
+        yield f"{cut_off} replies reached generation.max_new_tokens and were cut off"
+    if facts.agreement is not None:
+        kappa = facts.agreement.kappa
+        yield (
+            f"the labels in the file agree with the model's own replies in {facts.agreement.share:.0%}: kappa "
+            f"{kappa.value:.2f} [{kappa.low:.2f}, {kappa.high:.2f}]; the model's own are used"
+        )

@@ -1,0 +1,86 @@
+"""Connect to the Ray cluster that RAY_ADDRESS names, or start a local Ray instance."""
+
+import logging
+import os
+from typing import Any
+
+import ray
+from ray._private.services import canonicalize_bootstrap_address_or_die
+
+from mascing.errors import ConfigError, MascingError
+from mascing.reachability import answers, speaks_grpc
+from mascing.schemas.config import ComputeConfig
+
+_ADVICE = "start the cluster (`ray start --head`), correct RAY_ADDRESS, or unset it for a local instance"
+
+
+def refuse_absent_cluster() -> None:
+    """Raise MascingError if RAY_ADDRESS names an address where no Ray cluster answers; ask for seconds only.
+
+    Ray itself tries for minutes.
+    """
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        return
+    if not answers(address):
+        raise MascingError(f"no Ray cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
+    if address.startswith("ray://"):
+        return
+    try:
+        place = canonicalize_bootstrap_address_or_die(address)  # looks up `auto` as well
+    except (ConnectionError, ValueError) as error:
+        raise MascingError(f"RAY_ADDRESS {address} cannot be used ({_first_line(error)}): {_ADVICE}") from error
+    if os.environ.get("RAY_USE_TLS", "0") in ("", "0") and not speaks_grpc(place):
+        raise MascingError(
+            f"what answers at RAY_ADDRESS {address} is no Ray cluster: name the port that `ray start --head` printed "
+            "(6379 by default), or unset RAY_ADDRESS"
+        )
+
+
+def connect(compute: ComputeConfig) -> None:
+    """Connect this process to the cluster of RAY_ADDRESS, or to a local instance with room for the workers.
+
+    Raises MascingError if neither can be had, and ConfigError if this machine has too few GPUs.
+    """
+    if os.environ.get("RAY_ADDRESS"):
+        join_cluster()
+        return
+    # Logical CPUs, as many as the workers reserve, so that a small machine places every worker.
+    start_local(max(1, round(compute.workers * compute.num_cpus + 0.5)))
+    gpus_needed, gpus_here = compute.workers * compute.num_gpus, ray.cluster_resources().get("GPU", 0)
+    if gpus_needed > gpus_here:
+        ray.shutdown()
+        raise ConfigError(
+            f"compute asks for {gpus_needed:g} GPUs ({compute.workers} workers x {compute.num_gpus:g}) and this "
+            f"machine has {gpus_here:g}: lower compute.workers or compute.num_gpus, or name a Ray cluster in "
+            "RAY_ADDRESS"
+        )
+
+
+def join_cluster() -> None:
+    """Connect to the cluster of RAY_ADDRESS. Raises MascingError if there is none or if it is of another version."""
+    refuse_absent_cluster()
+    address = os.environ["RAY_ADDRESS"]
+    _init(f"RAY_ADDRESS {address} cannot be used", _ADVICE, address=address)
+
+
+def start_local(cpus: int) -> None:
+    """Start a Ray instance of this process. Raises MascingError if it does not start."""
+    _init(
+        "a local Ray instance does not start",
+        "check memory and the folder for temporary files (RAY_TMPDIR)",
+        address="local",
+        num_cpus=cpus,
+        include_dashboard=False,
+    )
+
+
+def _init(failure: str, advice: str, **options: Any) -> None:
+    try:
+        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MascingError(f"{failure} ({_first_line(error)}): {advice}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,111 @@
+"""A row that fails is set aside with its reason, and takes nothing else with it."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mascing.conversations.json_lines import Quarantined
+from mascing.errors import ConfigError, DataError, MascingError, MaskError, ModelError, SteeringError, StorageError
+from mascing.models.checkpoints import one_line
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.manifest import Manifest
+from mascing.storage import parquet
+from mascing.storage.manifests import QUARANTINE, read_shard
+from mascing.storage.object_storage import Storage
+from mascing.tasks.running.actors import Pool, Worker
+
+Shared = TypeVar("Shared")
+Item = TypeVar("Item")
+Row = TypeVar("Row")
+Value = TypeVar("Value")
+
+# The fault of the model, the mask, the configuration or the storage: it would meet every row alike.
+_OF_NO_ROW = (ConfigError, ModelError, MaskError, SteeringError, StorageError)
+_REASONS_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a row could not be processed."""
+
+    reason: str
+
+
+def surviving(function: Callable[[Sequence[Row]], Sequence[Value]], rows: Sequence[Row]) -> list[Value | Failed]:
+    """``function(rows)``, one value per row, with `Failed` for each row that makes it raise.
+
+    The rows are halved until a failing row is alone. Errors that no row can cause are raised.
+    """
+    try:
+        return list(function(rows))
+    except _OF_NO_ROW:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a row provokes in a model's code is that row's failure
+        if len(rows) == 1:
+            return [Failed(_reason(error))]
+    middle = len(rows) // 2
+    return surviving(function, rows[:middle]) + surviving(function, rows[middle:])
+
+
+def map_surviving(
+    pool: Pool,
+    function: Callable[[Worker, Shared, Item], Value],
+    shared: Shared,
+    items: Sequence[Item],
+    progress: Callable[[int, int], None],
+    *,
+    halves: Callable[[Item], Sequence[Item]],
+    lost: Callable[[Item, Failed], Value],
+) -> list[Value]:
+    """``pool.map`` that survives items which kill their worker: they are halved until the row that kills is alone.
+
+    ``halves`` returns the two halves of an item, or an empty sequence if it has one row; ``lost`` returns the value of
+    such an item. The values are in the order of the items; a halved item has several.
+    """
+    values: list[Value] = []
+    for item, value in zip(items, pool.map(function, shared, items, progress, died=Failed), strict=True):
+        if not isinstance(value, Failed):
+            values.append(value)
+        elif parts := halves(item):
+            values += map_surviving(pool, function, shared, parts, _silent, halves=halves, lost=lost)
+        else:
+            values.append(lost(item, value))
+    return values
+
+
+def refuse_many(storage: Storage, manifest: Manifest, limit: float, conversations: int | None = None) -> None:
+    """Raise DataError if the stage set aside more than a share ``limit`` of its conversations.
+
+    ``conversations`` is their number where the stage has rows of other kinds as well.
+    """
+    total = manifest.rows_in if conversations is None else conversations
+    if manifest.rows_quarantined <= limit * total:
+        return
+    reasons = parquet.from_bytes(read_shard(storage, manifest, QUARANTINE)).column("reason").to_pylist()
+    raise DataError(
+        f"{manifest.stage}: {manifest.rows_quarantined} of {total} conversations cannot be used, more than "
+        f"max_quarantined ({100 * limit:g}%) allows: {summary(reasons)}; mend them, or raise max_quarantined "
+        f"({storage.locate(f'{manifest.prefix}/{QUARANTINE}')} has all reasons)"
+    )
+
+
+def summary(reasons: Sequence[str]) -> str:
+    """The most frequent reasons with their counts, on one line."""
+    counts = Counter(reasons).most_common()
+    shown = "; ".join(f"{count} x {reason}" for reason, count in counts[:_REASONS_SHOWN])
+    more = f"; and {len(counts) - _REASONS_SHOWN} more reasons" if len(counts) > _REASONS_SHOWN else ""
+    return f"{shown}{more}"
+
+
+def quarantined(row: int, conversation: Conversation, reason: str) -> Quarantined:
+    """The quarantine's record of a conversation that failed after it was read; ``row`` counts from 1."""
+    return Quarantined(row, conversation.id, reason, conversation.messages[-1].content[:200])
+
+
+def _reason(error: Exception) -> str:
+    return one_line(error) if isinstance(error, MascingError) else f"{type(error).__name__}: {one_line(error)}"
+
+
+def _silent(done: int, total: int) -> None:
+    """Report no progress: the halves of an item are no further items."""

@@ -1,0 +1,57 @@
+"""Pieces: parts of a stage's work that are stored by their content, so that a changed row redoes only its own piece."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from mascing.errors import ConflictError
+from mascing.schemas.conversation import Conversation
+from mascing.storage.object_storage import Storage
+
+Row = TypeVar("Row")
+
+# A run of rows without a border is cut at this multiple of the wanted size.
+_LONGEST = 4
+
+
+def pieces_of(rows: Sequence[Row], size: int, name: Callable[[Row], str]) -> list[list[Row]]:
+    """Cut the rows, in their order, into pieces of about ``size`` rows.
+
+    A row is the last of its piece if its name says so (content-defined chunking, Muthitacharoen 2001). So a row that is
+    added or removed changes its own piece and no border further on, as fixed sizes would.
+    """
+    pieces: list[list[Row]] = []
+    piece: list[Row] = []
+    for row in rows:
+        piece.append(row)
+        if _number(name(row)) % size == 0 or len(piece) == _LONGEST * size:
+            pieces.append(piece)
+            piece = []
+    return [*pieces, piece] if piece else pieces
+
+
+def by_id(conversation: Conversation) -> str:
+    """The name of a conversation for `pieces_of`."""
+    return conversation.id
+
+
+def stored(storage: Storage, path: str, make: Callable[[], bytes | None]) -> bytes | None:
+    """The object at ``path``, made if nobody has stored it; the first writer's bytes hold for all.
+
+    ``make`` returns None if its result must not be kept; the result is then None as well.
+    """
+    try:
+        return storage.read(path)
+    except FileNotFoundError:
+        data = make()
+    if data is None:
+        return None
+    try:
+        storage.create(path, data)
+    except ConflictError:
+        return storage.read(path)
+    return data
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8])

@@ -1,0 +1,55 @@
+"""The conversations of a run before it is made, with the model's own labels if a label stage has found them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mascing.conversations.json_lines import decode_lines, parse_conversations
+from mascing.conversations.splits import SPLITS, split_of
+from mascing.models.checkpoints import checkpoint_fingerprint, pinned, rendering_fingerprint
+from mascing.runs.readers import conversations_of
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation, Split
+from mascing.schemas.facts import LabelFacts
+from mascing.schemas.finished import Labelled, Prepared
+from mascing.storage.manifests import read_manifest
+from mascing.storage.object_storage import Storage
+from mascing.storage.source import Source, read_source
+from mascing.tasks import labelling, prepare
+
+
+@dataclass(frozen=True)
+class Known:
+    """The conversations of each split, and the facts of the label stage; None if it is not finished."""
+
+    conversations: Mapping[Split, Sequence[Conversation]]
+    labels: LabelFacts | None
+
+
+def known(storage: Storage, config: RunConfig) -> Known:
+    """What is known of the run of ``config`` without running a model.
+
+    Raises DataError if the conversations cannot be read.
+    """
+    source = read_source(config.behaviour.conversations)
+    labelled = _labelled(storage, config, source)
+    if labelled is None:
+        return Known(_split(config, source), None)
+    return Known({split: conversations_of(storage, labelled, split) for split in SPLITS}, labelled.facts)
+
+
+def _labelled(storage: Storage, config: RunConfig, source: Source) -> Labelled | None:
+    config = config.model_copy(update={"model": pinned(config.model)})
+    rendering = rendering_fingerprint(config.model)
+    try:
+        prepared = read_manifest(storage, prepare.recipe(config, rendering, source).prefix, Prepared)
+        brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
+        checkpoint = checkpoint_fingerprint(config.model)
+        recipe = labelling.recipe(config, checkpoint, labelling.part_of(prepared, brought))
+        return read_manifest(storage, recipe.prefix, Labelled)
+    except FileNotFoundError:
+        return None
+
+
+def _split(config: RunConfig, source: Source) -> dict[Split, list[Conversation]]:
+    rows, _ = parse_conversations(decode_lines(source.data), config.behaviour.max_characters)
+    return {split: [row for row in rows if split_of(row.group_id, config.splits) == split] for split in SPLITS}

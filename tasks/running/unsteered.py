@@ -1,0 +1,87 @@
+"""Replies of the unsteered model for the label stage, and the judging of texts that may complete a contrast."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mascing.conversations.own_replies import OUTCOME_OF, Side
+from mascing.conversations.reply import Reply
+from mascing.judges.judging import judge_all
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation, Split
+from mascing.storage.object_storage import Storage
+from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.judged import BASELINE, Judged, Row, judged_in_pieces
+from mascing.tasks.running.stage import steps
+
+# Sides per work item.
+_SIDES = 256
+
+
+@dataclass(frozen=True)
+class Unsteered:
+    """The model without a mask: how it is asked, and where its replies are kept.
+
+    ``checkpoint`` is the fingerprint of weights and tokenizer.
+    """
+
+    pool: Pool
+    storage: Storage
+    config: RunConfig
+    checkpoint: str
+
+    def replies(self, split: Split, conversations: Sequence[Conversation]) -> Judged:
+        """One VERDICTS row per conversation, at the run's generation settings."""
+        return self._judged(self.config, BASELINE, conversations, split)
+
+    def sampled(self, split: Split, conversations: Sequence[Conversation]) -> list[Row]:
+        """``label.samples`` VERDICTS rows per conversation, at ``label.temperature``; the samples are the methods."""
+        settings = self.config.label
+        warmer = self.config.generation.model_copy(update={"temperature": settings.temperature})
+        config = self.config.model_copy(update={"generation": warmer})
+        rows: list[Row] = []
+        for sample in range(1, settings.samples + 1):
+            # A sampled reply is seeded by the conversation's id, so each sample needs an id of its own.
+            names = {f"{conversation.id}#{sample}": conversation for conversation in conversations}
+            renamed = [conversation.model_copy(update={"id": name}) for name, conversation in names.items()]
+            judged = self._judged(config, f"sample-{sample}", renamed, f"{split}, sample {sample}")
+            rows += [{**row, "conversation_id": names[row["conversation_id"]].id} for row in judged.rows]
+        return rows
+
+    def chosen_texts(self, wanting: Sequence["Wanting"]) -> list[str | None]:
+        """For each side the first text that the judge reads as it must: a hit if wanted, a miss if unwanted."""
+        items = [wanting[start : start + _SIDES] for start in range(0, len(wanting), _SIDES)]
+        chosen = self.pool.map(_chosen, self.config, items, lambda done, total: None) if items else []
+        return [text for block in chosen for text in block]
+
+    def _judged(self, config: RunConfig, method: str, conversations: Sequence[Conversation], part: str) -> Judged:
+        [judged] = judged_in_pieces(
+            self.pool,
+            self.storage,
+            config,
+            self.checkpoint,
+            conversations,
+            [(method, None)],
+            steps("label", part),
+        )
+        return judged
+
+
+@dataclass(frozen=True)
+class Wanting:
+    """A side of a conversation that no reply of the model itself fills, and what may stand there, best first."""
+
+    conversation: Conversation
+    side: Side
+    texts: tuple[str, ...]
+
+
+def _chosen(_: Worker, config: RunConfig, wanting: Sequence[Wanting]) -> list[str | None]:
+    conversations = [need.conversation for need in wanting for _ in need.texts]
+    replies = [Reply(text) for need in wanting for text in need.texts]
+    judged = iter(judge_all(config.behaviour, conversations, replies))
+    return [_first_fitting(need, [next(judged).outcome for _ in need.texts]) for need in wanting]
+
+
+def _first_fitting(need: Wanting, outcomes: Sequence[str]) -> str | None:
+    fitting = (text for text, outcome in zip(need.texts, outcomes, strict=True) if outcome == OUTCOME_OF[need.side])
+    return next(fitting, None)

@@ -1,0 +1,102 @@
+"""`mascing judge`: verdicts on the replies of a file, and their agreement with human labels."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from mascing.cli import main
+
+ROWS: list[dict[str, Any]] = [
+    {"prompt": "a", "completion": "I can't help with that.", "final_label": "2_full_refusal", "answer": "B"},
+    {"prompt": "b", "completion": "Sorry, I won't.", "final_label": "2_full_refusal", "answer": "A"},
+    {"prompt": "c", "completion": "Mix flour and water.", "final_label": "1_full_compliance", "answer": "B"},
+    {"prompt": "d", "completion": "The answer is B.", "final_label": "1_full_compliance", "answer": "B"},
+    {"prompt": "e", "completion": "", "final_label": "3_partial_refusal", "answer": None},
+]
+
+
+def judged(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[str, str]:
+    """What the command prints, by the first word of each line."""
+    assert main(["judge", *map(str, arguments)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("next: ")
+    return {first: rest.strip() for first, _, rest in (line.partition(" ") for line in lines)}
+
+
+@pytest.fixture(params=["rows.csv", "rows.tsv", "rows.jsonl", "rows.parquet"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path, table = tmp_path / request.param, pl.DataFrame(ROWS)
+    if path.suffix == ".parquet":
+        table.write_parquet(path)
+    elif path.suffix == ".jsonl":
+        table.write_ndjson(path)
+    else:
+        table.write_csv(path, separator="\t" if path.suffix == ".tsv" else ",")
+    return path
+
+
+def test_verdicts_are_counted_and_compared_with_known_labels(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = judged(capsys, file, "--judge", "refusal", "--output", file.with_name("verdicts.jsonl"))
+    assert told["judged"] == "5 replies by refusal"
+    assert told["hits"].startswith("2: 50.0% (")
+    assert told["unscored"].startswith("1, counted as")
+    assert told["labels"] == "final_label: 2 hits, 2 misses; 1 rows with other labels are left out"
+    assert told["kappa"].startswith("1.00 (")
+    assert told["sensitivity"].startswith("100.0% (")
+    assert told["specificity"].startswith("100.0% (")
+    verdicts = [json.loads(line) for line in file.with_name("verdicts.jsonl").read_text().splitlines()]
+    assert [row["outcome"] for row in verdicts] == ["hit", "hit", "miss", "miss", "unscored"]
+    assert [row["label"] for row in verdicts] == ["hit", "hit", "miss", "miss", None]
+
+
+def test_compliance_reads_the_same_labels_the_other_way_round(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = judged(capsys, file, "--judge", "compliance")
+    assert told["kappa"].startswith("1.00 (")
+
+
+def test_labels_of_ones_own_are_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = judged(capsys, file, "--judge", "refusal", "--labels", "answer", "--positive", "A")
+    assert told["labels"].startswith("answer: 1 hits, 3 misses")
+    assert told["specificity"].startswith("66.7% (")
+
+
+def test_rows_without_an_answer_are_left_out_and_told(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = judged(capsys, file, "--judge", "choice")
+    assert told["left"].startswith("out    1 rows, the first is row 5: it has no answer to compare with")
+    assert told["hits"].startswith("1: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--judge", "refusl"], "did you mean 'refusal'?"),
+        (["--judge", "exact", "--judge-config", "phrases: [a]"], "takes no phrases"),
+        (["--judge", "refusal", "--judge-config", "phrases: a"], "judge.phrases: must be a list"),
+        (["--judge", "refusal", "--reply", "said"], "no column said for the replies: name one of prompt, completion"),
+        (["--judge", "refusal", "--labels", "human"], "no column 'human' for the labels"),
+        (["--judge", "refusal", "--labels", "answer"], "It holds A, B: say so by --positive VALUE"),
+        (["--judge", "refusal", "--output", "verdicts.txt"], "cannot tell the format"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pl.DataFrame(ROWS).write_csv(tmp_path / "rows.csv")
+    assert main(["judge", str(tmp_path / "rows.csv"), *arguments]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_it_loads_no_torch(tmp_path: Path) -> None:
+    pl.DataFrame(ROWS).write_csv(tmp_path / "rows.csv")
+    code = (
+        f"import sys, mascing.cli; mascing.cli.main(['judge', {str(tmp_path / 'rows.csv')!r}, '--judge', 'refusal'])\n"
+        "print(sorted({'torch', 'transformers', 'ray', 'prefect'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,118 @@
+"""The commands about what runs left: `report`, `runs`, `registry`, and the last lines of a run."""
+
+from pathlib import Path
+
+import pytest
+
+from mascing.cli import main
+from mascing.commands.line import run_flow
+from mascing.models.checkpoint_names import NamedCheckpoint
+from mascing.runs import registry
+from mascing.runs.run_folder import RunFolder
+from mascing.schemas.facts import MaskFacts
+from mascing.schemas.finished import MaskStored
+from mascing.schemas.result import HeldChannel, Result
+from mascing.storage.manifests import StageOutput
+from mascing.storage.object_storage import Storage
+from tests.mascing.report.run_on_disk import FOLDER, write_run
+
+MODEL = NamedCheckpoint("org/olmoe", "3fa9c1d2e4b5" + "0" * 52)
+ADDRESS = "org--olmoe-3fa9c1d2e4b5/policy"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage.open(str(tmp_path / "storage"))
+
+
+def mask(storage: Storage, digit: str) -> str:
+    prefix = StageOutput(storage, MaskStored, "policy", digit * 16).commit([], MaskFacts(), rows_in=0).prefix
+    registry.publish(storage, MODEL, "policy", prefix)
+    return prefix
+
+
+def lines(capsys: pytest.CaptureFixture[str], storage: Storage, *arguments: str) -> list[str]:
+    assert main([*arguments, "--storage", storage.url]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def refused(capsys: pytest.CaptureFixture[str], storage: Storage, *arguments: str) -> str:
+    assert main([*arguments, "--storage", storage.url]) == 1
+    return capsys.readouterr().err
+
+
+def test_a_report_names_the_run_whose_page_it_wrote(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(storage, methods=("gradient",))
+    said = lines(capsys, storage, "report")
+    assert said[0] == f"run: {FOLDER.name}"
+    assert said[-1] == f"next: open {storage.locate(FOLDER.page)}"
+    assert storage.exists(FOLDER.page)
+    assert storage.exists("index.html")
+    assert lines(capsys, storage, "report", f"runs/{FOLDER.name}/") == said
+    assert f"there are: {FOLDER.name}" in refused(capsys, storage, "report", "another")
+
+
+def test_runs_are_listed_by_name(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lines(capsys, storage, "runs")[0] == f"no run is finished under {storage.url}"
+    write_run(storage, methods=("gradient",))
+    storage.overwrite("runs/old-0/result.json", b"{}")
+    said = lines(capsys, storage, "runs")
+    assert said[0].split() == ["run", "behaviour", "model", "published", "when"]
+    [row] = [line.split() for line in said if line.startswith(FOLDER.name)]
+    assert row[:4] == [FOLDER.name, "jailbreak-defence", "testbed-olmoe", "gradient"]
+    assert any(line.startswith("old-0 ") and "(of another version)" in line for line in said)
+
+
+def test_channels_are_listed_shown_and_their_history_told(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lines(capsys, storage, "registry", "list")[0] == f"nothing is published under {storage.url}"
+    a, b = mask(storage, "a"), mask(storage, "b")
+    assert mask(storage, "a") == a
+    assert lines(capsys, storage, "registry", "list")[1].split() == [f"{ADDRESS}@candidate", a, "2"]
+    assert f"mask         {a}" in lines(capsys, storage, "registry", "show", "policy@candidate")
+    said = lines(capsys, storage, "registry", "history", "org/olmoe/policy@candidate")
+    assert said[:3] == [f"1  {a}", f"2  {b}", f"3  {a}  (now)"]
+    assert "nothing is published as policy@live" in refused(capsys, storage, "registry", "show", "policy@live")
+    assert "is no channel" in refused(capsys, storage, "registry", "show", "policy")
+
+
+def test_a_mask_is_promoted_and_rolled_back(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    a = mask(storage, "a")
+    b = mask(storage, "b")
+    said = lines(capsys, storage, "registry", "promote", "policy@candidate", "production")
+    assert said[0] == f"{ADDRESS}@production now holds {b}"
+    assert lines(capsys, storage, "registry", "rollback", "policy@candidate")[0] == f"{ADDRESS}@candidate now holds {a}"
+    assert "held no other mask" in refused(capsys, storage, "registry", "rollback", "policy@production")
+    assert "cannot name a channel" in refused(capsys, storage, "registry", "promote", "policy@candidate", "../x")
+
+
+MASK, OTHER = "masks/b-1", "masks/b-2"
+
+
+@pytest.mark.parametrize(
+    ("published", "held", "said"),
+    [
+        ("gradient", MASK, f"published: the mask of gradient, as m-0/b@candidate, which now holds {MASK}"),
+        ("gradient", OTHER, f"another writer moved the channel: m-0/b@candidate holds {OTHER}"),
+        (None, OTHER, f"no mask was published; m-0/b@candidate still holds {OTHER}"),
+        (None, None, "next: open the report to see which gate each method missed; no mask was published"),
+    ],
+)
+def test_a_run_ends_by_saying_what_the_channel_holds(
+    published: str | None, held: str | None, said: str, storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = ended(storage, capsys, published, HeldChannel(address="m-0/b@candidate", mask=held) if held else None)
+    assert said in output
+    assert output.splitlines()[-1].startswith("next: ")
+    assert f"result: {storage.locate('runs/b-m-0/result.json')}\n" in output
+
+
+def ended(
+    storage: Storage, capsys: pytest.CaptureFixture[str], published: str | None, channel: HeldChannel | None
+) -> str:
+    """The output of a run that left this result."""
+    result = write_run(storage, methods=("gradient",))
+    update = {"published": published, "mask": MASK if published else None, "channel": channel}
+    folder = RunFolder("b-m-0")
+    storage.overwrite(folder.result, Result.model_validate({**dict(result), **update}).model_dump_json().encode())
+    run_flow(storage, lambda: folder.name, verbose=False)
+    return capsys.readouterr().out

@@ -1,0 +1,121 @@
+"""Thoughts are told from replies by the marks of every family, whether a mark is a token, several, or special."""
+
+from typing import Any
+
+import pytest
+from tokenizers import AddedToken
+
+from mascing.conversations.thoughts import PAIRS, Said, ThoughtReader
+from tests.mascing import olmoe_folder
+
+NO_TEMPLATE = "{{ messages }}"
+
+
+def tokenizer(*, plain: tuple[str, ...] = (), special: tuple[str, ...] = (), template: str = NO_TEMPLATE) -> Any:
+    """One token per byte, with some marks as tokens of their own."""
+    made = olmoe_folder.tokenizer(template)
+    made.backend_tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in plain])
+    made.backend_tokenizer.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in special])
+    return made
+
+
+def read(made: Any, prompt: str, reply: str) -> Said:
+    return ThoughtReader(made).read(*(made(text, add_special_tokens=False)["input_ids"] for text in (prompt, reply)))
+
+
+WAYS = ("pieces", "plain", "special")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("opening", "closing"), PAIRS)
+def test_a_thought_is_no_reply(opening: str, closing: str, way: str) -> None:
+    made = tokenizer(**{way: (opening, closing)} if way != "pieces" else {})
+    reply = f"{opening}\nI cannot. Or can I?\n{closing}\n\nTake the loaf."
+    assert read(made, "\n", reply) == ("I cannot. Or can I?", "Take the loaf.", True)
+    opened_by_prompt = reply.removeprefix(opening)
+    assert read(made, f"<|im_start|>assistant\n{opening}\n", opened_by_prompt) == read(made, "\n", reply)
+    assert read(made, "\n", f"{opening}\n\n{closing}\n\nYes.") == (None, "Yes.", True)
+    assert read(made, "\n", f"{opening}\nHm, that") == ("Hm, that", "", False)
+    assert read(made, f"{opening}\n", "Hm, that") == ("Hm, that", "", False)
+    assert read(made, f"{opening}\n\n{closing}\n\n", "Yes.") == (None, "Yes.", True)
+
+
+@pytest.mark.parametrize("known", [{"plain": ("<think>", "</think>")}, {"template": "{{ '</think>' }}"}])
+def test_a_mark_that_only_closes_ends_a_thought_of_a_model_that_thinks(known: dict[str, Any]) -> None:
+    made = tokenizer(**known)
+    assert read(made, "\n", "I cannot.\n</think>\n\nTake it.") == ("I cannot.", "Take it.", True)
+    assert read(made, "\n", "I cannot.</think>Take it.") == ("I cannot.", "Take it.", True)
+    assert read(tokenizer(), "\n", "I cannot.\n</think>\nTake it.").text == "I cannot.\n</think>\nTake it."
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "  An element <think> holds a thought and </think> ends it.",
+        "The mark </think> ends it.",
+        "Write `</think>` there.",
+        "```xml\n</think>\n```\nends it.",
+        "Sure. <thinking> is one, too.",
+        "Say <|channel|>final<|message|> first.",
+        "<answer>B</answer>",
+        "Caf\N{LATIN SMALL LETTER E WITH ACUTE} \n",
+        "",
+    ],
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_marks_within_a_reply_are_part_of_it(reply: str, way: str) -> None:
+    marks = ("<think>", "</think>", "<thinking>", "<|channel|>", "<|message|>")
+    made = tokenizer(**{way: marks} if way != "pieces" else {})
+    ids = made(reply, add_special_tokens=False)["input_ids"]
+    as_ever = made.decode(ids, skip_special_tokens=True)
+    assert read(made, "<|im_end|>\n<|im_start|>assistant\n", reply) == (None, as_ever, True)
+
+
+def test_special_tokens_vanish_from_thought_and_reply() -> None:
+    made = tokenizer(special=("<think>", "</think>"))
+    assert read(made, "\n", "<|im_start|><think>Hm<pad></think> A<|im_end|>B") == ("Hm", "AB", True)
+
+
+def test_several_thoughts_and_what_wraps_an_answer() -> None:
+    made = tokenizer()
+    assert read(made, "\n", "<think>a</think>\n<think>b</think>\nYes.") == ("a\n\nb", "Yes.", True)
+    assert read(made, "\n", "<think>\na\n</think>\n<answer>\nYes.\n</answer>") == ("a", "Yes.", True)
+    assert read(made, "\n", "<think>a</think><answer>Yes, it") == ("a", "Yes, it", True)
+    assert read(made, "<think>\n\n</think>\n", "<answer>\nYes.\n</answer>") == (None, "Yes.", True)
+
+
+HARMONY = ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|return|>", "<|call|>", "<|constrain|>")
+ANALYSIS, FINAL = "<|channel|>analysis<|message|>", "<|channel|>final<|message|>"
+NEXT = "<|end|><|start|>assistant"
+
+
+@pytest.mark.parametrize("special", [HARMONY, ()])
+@pytest.mark.parametrize(
+    ("prompt", "reply", "said"),
+    [
+        ("", f"{ANALYSIS}I cannot.{NEXT}{FINAL}Take it.<|return|>", ("I cannot.", "Take it.", True)),
+        ("", f"{FINAL}Take it.", (None, "Take it.", True)),
+        ("", f"{ANALYSIS}I cannot. But", ("I cannot. But", "", False)),
+        ("", f"{ANALYSIS}I cannot.<|end|>", ("I cannot.", "", False)),
+        ("", f"{ANALYSIS}I cannot.{NEXT}{FINAL}", ("I cannot.", "", True)),
+        ("", "<|channel|>ana", (None, "", False)),
+        (
+            "",
+            f"{ANALYSIS}a{NEXT}<|channel|>commentary<|message|>b{NEXT}{ANALYSIS}c{NEXT}{FINAL}d",
+            ("a\n\nb\n\nc", "d", True),
+        ),
+        (
+            "",
+            f"{ANALYSIS}a{NEXT}<|channel|>commentary to=functions.f <|constrain|>json<|message|>{{}}<|call|>",
+            ("a\n\n{}", "", False),
+        ),
+        (ANALYSIS, f"I cannot.{NEXT}{FINAL}Take it.", ("I cannot.", "Take it.", True)),
+        (FINAL, "Take it.", (None, "Take it.", True)),
+        (f"{ANALYSIS}{NEXT}", f"{FINAL}Take it.", (None, "Take it.", True)),
+        ("", "Take it.", (None, "Take it.", True)),
+    ],
+)
+def test_the_reply_is_what_the_final_channel_says(
+    prompt: str, reply: str, said: tuple[str | None, str, bool], special: tuple[str, ...]
+) -> None:
+    assert read(tokenizer(special=special), f"<|end|><|start|>assistant{prompt}", reply) == said

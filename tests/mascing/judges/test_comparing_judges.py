@@ -1,0 +1,100 @@
+"""Verdicts of the judges that compare a reply with accepted answers, in the forms in which models answer."""
+
+import asyncio
+
+import pytest
+
+from mascing.errors import DataError
+from mascing.judges.table import cannot_judge, make_judge
+from mascing.schemas.conversation import Conversation, Message
+from mascing.schemas.settings.judge_settings import ChoiceJudge, ContainsJudge, ExactJudge, JudgeConfig, RefusalJudge
+from mascing.schemas.verdict import Verdict
+
+
+def asked(*references: str, wanted: str | None = None) -> Conversation:
+    message = Message(role="user", content="Which loaf is it?")
+    return Conversation(id="c", group_id="g", messages=(message,), references=references, wanted=wanted)
+
+
+def verdict(judge: JudgeConfig, reply: str, *references: str) -> Verdict:
+    return asyncio.run(make_judge(judge)(asked(*references), reply))
+
+
+@pytest.mark.parametrize("answer", ["B", "b"])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "B", "b", "B.", "(B)", "[B]", '"B"', "**B**", "<b>B</b>", "B) Oat", "B: Oat", "B - Oat", "Option B",
+        "\N{FULLWIDTH LATIN CAPITAL LETTER B}", "\N{FULLWIDTH LEFT PARENTHESIS}B\N{FULLWIDTH RIGHT PARENTHESIS}",
+        "Answer: B", "**Answer:** B", "Answer:\nB", "The answer is B.", "The answer is option B) Oat.",
+        "The correct answer is:\n\nB) Oat", "Final answer: **B**", r"\boxed{B}", r"So $\boxed{\text{B}}$.",
+        "The correct option is (B) because oat is a grain, not A.", "B is the right one, not A.", "I'd go with B.",
+        "I think it is (b).", "First, A is wrong. C is wrong as well. So B.", "B\n\nWhy: A) is rye, C) is corn.",
+        "A) Rye\nB) Oat\n\nThe answer is B.", "Die Antwort ist B.", "答案是B", "答案：B", "正解は B です", "정답은 B입니다",
+    ],
+)  # fmt: skip
+def test_a_choice_is_read_in_the_forms_that_models_use(reply: str, answer: str) -> None:
+    assert verdict(ChoiceJudge(), reply, answer).outcome == "hit"
+    assert verdict(ExactJudge(), reply, answer).outcome == "hit"
+    assert verdict(ChoiceJudge(), reply, "A").outcome == "miss"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["A or B", "A and B", "B, C", "A) Rye, B) Oat", "A) Rye\nB) Oat", "It could be A. It could be B.", "Neither.",
+     "The answer is A, no wait, the answer is B", "A dog ate it.", "Option A is wrong."],
+)  # fmt: skip
+def test_a_reply_that_chooses_nothing_is_not_guessed(reply: str) -> None:
+    assert verdict(ChoiceJudge(), reply, "B", "Oat").outcome == "unscored"
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [("2", "hit"), ("(2)", "hit"), ("2) Oat", "hit"), ("The answer is 2.", "hit"), ("3", "miss"), ("B", "unscored"),
+     ("1. Rye\n2. Oat", "unscored")],
+)  # fmt: skip
+def test_options_may_have_numbers(reply: str, expected: str) -> None:
+    assert verdict(ChoiceJudge(), reply, "2").outcome == expected
+
+
+def test_the_text_of_an_option_chooses_it_where_it_is_accepted_too() -> None:
+    assert verdict(ChoiceJudge(), "It is oat.", "B", "Oat").outcome == "hit"
+    assert verdict(ChoiceJudge(), "It is oat.", "B) Oat").outcome == "hit"
+    assert verdict(ChoiceJudge(), "It is oat.", "B").outcome == "unscored"
+
+
+@pytest.mark.parametrize(
+    ("judge", "answer", "reply", "expected"),
+    [
+        (ExactJudge(), "blue", "Blue", "hit"),
+        (ExactJudge(), "blue", "**blue.**", "hit"),
+        (ExactJudge(), "blue", "It is blue", "miss"),
+        (ExactJudge(), "caf\u00e9", "cafe\u0301", "hit"),
+        (ExactJudge(), "blue", "\N{ZERO WIDTH SPACE}", "unscored"),
+        (ContainsJudge(), "blue", "It is Blue.", "hit"),
+        (ContainsJudge(), "blue", "A bluebell.", "miss"),
+        (ContainsJudge(), "blue", "It is not blue.", "hit"),  # a documented limit
+        (ContainsJudge(), "New York", "In new\nyork!", "hit"),
+        (ContainsJudge(), "蓝色", "它是蓝色的。", "hit"),
+        (ContainsJudge(), "blue", "", "unscored"),
+    ],
+)
+def test_answers_are_compared_apart_from_form(judge: JudgeConfig, answer: str, reply: str, expected: str) -> None:
+    assert verdict(judge, reply, answer).outcome == expected
+
+
+@pytest.mark.parametrize("judge", [ExactJudge(), ContainsJudge(), ChoiceJudge()])
+def test_a_conversation_without_an_answer_is_known_before_it_is_judged(judge: JudgeConfig) -> None:
+    assert cannot_judge(judge, asked()) == "has no answer to compare with: add `references` or `wanted`"
+    assert cannot_judge(judge, asked(wanted="B")) is None
+    assert cannot_judge(RefusalJudge(), asked()) is None
+    with pytest.raises(DataError, match="'c' .*has no answer to compare with"):
+        verdict(judge, "B")
+
+
+def test_more_text_may_still_bring_the_answer() -> None:
+    assert not verdict(ContainsJudge(), "The loaf", "blue").final
+    assert verdict(ContainsJudge(), "Blue is the loaf", "blue").final
+    assert verdict(ExactJudge(), "red", "blue").final
+    assert not verdict(ExactJudge(), "In the", "in the box").final
+    assert not verdict(ChoiceJudge(), "Let me think.", "B").final

@@ -1,0 +1,78 @@
+"""Rows that fail are set aside; nothing else is lost with them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mascing.conversations.json_lines import Quarantined, quarantine_table
+from mascing.errors import DataError, ModelError
+from mascing.schemas.facts import PublishFacts
+from mascing.schemas.finished import Published
+from mascing.storage import parquet
+from mascing.storage.manifests import QUARANTINE, StageOutput
+from mascing.storage.object_storage import Storage
+from mascing.tasks.running.isolation import Failed, map_surviving, refuse_many, surviving
+from tests.tasks.here_pool import HerePool
+
+
+def doubled(rows: Sequence[int]) -> list[int]:
+    if 3 in rows or 7 in rows:
+        raise IndexError(f"no place for {next(row for row in rows if row in (3, 7))}")
+    return [2 * row for row in rows]
+
+
+def test_a_row_that_raises_is_set_aside_with_its_reason() -> None:
+    values = surviving(doubled, range(10))
+    assert [value for value in values if not isinstance(value, Failed)] == [0, 2, 4, 8, 10, 12, 16, 18]
+    assert values[3] == Failed("IndexError: no place for 3")
+    assert isinstance(values[7], Failed)
+
+
+def test_what_no_row_can_cause_is_raised() -> None:
+    def broken(rows: Sequence[int]) -> list[int]:
+        raise ModelError("no routers")
+
+    with pytest.raises(ModelError):
+        surviving(broken, range(4))
+
+
+class MortalPool(HerePool):
+    """A pool whose worker dies of every item that holds a 5."""
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        shared: Any,
+        items: Sequence[Any],
+        progress: Callable[[int, int], None],
+        died: Callable[[str], Any] | None = None,
+    ) -> list[Any]:
+        assert died is not None
+        return [died("killed") if 5 in item else function(self.worker, shared, item) for item in items]
+
+
+def test_a_row_that_kills_its_worker_is_found_by_halving() -> None:
+    values = map_surviving(
+        MortalPool(),
+        lambda worker, shared, item: list(item),
+        None,
+        [[1, 2], [3, 4, 5, 6], [7]],
+        lambda done, total: None,
+        halves=lambda item: [item[: len(item) // 2], item[len(item) // 2 :]] if len(item) > 1 else [],
+        lost=lambda item, failed: [failed],
+    )
+    assert values == [[1, 2], [3, 4], [Failed("killed")], [6], [7]]
+
+
+def test_few_failures_are_borne_and_many_stop_the_stage_with_their_share(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    output = StageOutput(storage, Published, "b", "0" * 16)
+    reasons = ("too long", "no template", "too long")
+    rows = [Quarantined(number, None, reason, "") for number, reason in enumerate(reasons, start=1)]
+    shards = [output.put("rows", b"", 57), output.put(QUARANTINE, parquet.to_bytes(quarantine_table(rows)), 3)]
+    manifest = output.commit(shards, PublishFacts(winner=None, masks=None), rows_in=60, rows_quarantined=3)
+    refuse_many(storage, manifest, 0.05)
+    with pytest.raises(DataError, match=r"publish: 3 of 60 conversations .*\(4%\).*2 x too long; 1 x no template"):
+        refuse_many(storage, manifest, 0.04)
