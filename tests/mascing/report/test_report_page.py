@@ -230,6 +230,15 @@ def test_a_sample_shows_the_whole_conversation_and_the_wanted_reply(page: Page) 
     assert f"wanted {conversation.wanted}" in words
 
 
+def test_the_labels_are_counted_and_their_agreement_with_the_file_is_told(html: str) -> None:
+    section = html.split('<section id="labels">')[1].split("</section>")[0]
+    text = " ".join(re.sub("<[^>]+>", " ", section).split())
+    assert "test, Target 60 50.0" in text.replace("target", "Target")
+    assert "17 in 9 groups 17 in 8 groups 17 30 12" in text
+    assert "kappa 0.31, 95% interval 0.20 to 0.42" in text
+    assert "Replies to" not in text  # the replies before and after are shown instead
+
+
 def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> None:
     run = dict(page.table("Run")[1:])
     assert run["Checkpoint"] == "c" * 64
