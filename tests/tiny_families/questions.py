@@ -82,7 +82,7 @@ def conversations() -> list[dict[str, Any]]:
     """Rows of JSON Lines that hold conversations alone: no label and no reply.
 
     120 target rows in 40 groups, of which the unsteered model refuses half, 48 utility rows that it answers and 48
-    protected rows that it refuses, in 24 groups each; every split has a fifth of them at least.
+    protected rows that it refuses, in 24 groups each; every split has a sixth of each set at least.
     """
     return [
         {
