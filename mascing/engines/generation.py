@@ -36,9 +36,14 @@ def generate(
 
 def prompts_of(loaded: Loaded, conversations: Sequence[Conversation], generation: GenerationConfig) -> list[Prompt]:
     """Render the conversations, dropping the oldest tokens where prompt and reply exceed the context."""
-    context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(loaded)
     room = context - generation.max_new_tokens if context else None
     return [render(loaded.tokenizer, conversation, max_tokens=room) for conversation in conversations]
+
+
+def context_length(loaded: Loaded) -> int | None:
+    """The tokens that the model's context holds, if its config says so."""
+    return getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, generation: GenerationConfig) -> list[Reply]:

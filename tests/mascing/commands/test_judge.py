@@ -30,7 +30,8 @@ def judged(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[s
 
 @pytest.fixture(params=["rows.csv", "rows.tsv", "rows.jsonl", "rows.parquet"])
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    path, table = tmp_path / request.param, pl.DataFrame(ROWS)
+    path: Path = tmp_path / request.param
+    table = pl.DataFrame(ROWS)
     if path.suffix == ".parquet":
         table.write_parquet(path)
     elif path.suffix == ".jsonl":

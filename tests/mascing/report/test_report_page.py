@@ -12,7 +12,7 @@ from mascing.report import build_report
 from mascing.schemas.result import Result
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.page_parts import Page
-from tests.mascing.report.run_on_disk import HITS, SIGMA, TRUTH, Replies, made_up_conversations, write_run
+from tests.mascing.report.run_on_disk import HITS, SIGMA, THOUGHT, TRUTH, Replies, made_up_conversations, write_run
 
 HOSTILE = 'sorry <script>alert(1)</script></blockquote><img src="https://example.org/x.png" onerror="alert(2)"> & "so"'
 
@@ -288,9 +288,16 @@ def test_masks_that_pass_are_shown_under_each_changed_condition(page: Page, resu
 
 def test_every_method_is_tested_against_baseline_and_control(page: Page) -> None:
     rows = page.table("Target rate against the unsteered model and the random control")
-    assert rows[0][-3:] == ["McNemar p", "Clustered p", "Holm-adjusted p"]
+    assert rows[0][-3:] == ["Target, points", "p", "Holm-adjusted p"]
     assert {(row[0], row[1]) for row in rows[1:]} == {
         *((method, "baseline") for method in ("mascing", "steermoe", "gradient", "random")),
         *((method, "random") for method in ("mascing", "steermoe", "gradient")),
     }
     assert next(row for row in rows if row[:2] == ["gradient", "random"])[-1] == "< 0.0001"
+
+
+def test_thoughts_are_folded_and_apart_from_replies(page: Page) -> None:
+    thoughts = [fold for fold in page.all("details") if fold.attributes.get("class") == "thought"]
+    assert {fold.text.strip().removeprefix("Thought").strip() for fold in thoughts} == {THOUGHT}
+    assert not any("open" in fold.attributes for fold in thoughts)
+    assert not any(THOUGHT in quote.text for quote in page.all("blockquote"))
