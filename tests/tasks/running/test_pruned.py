@@ -31,11 +31,15 @@ class HerePool:
         self.replies = 0
 
     def map(
-        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], progress: Callable[[int, int], None]
+        self,
+        function: Callable[..., Any],
+        shared: Any,
+        items: Sequence[Any],
+        progress: Callable[[int, int], None],
+        died: Callable[[str], Any] | None = None,
     ) -> list[Any]:
-        del progress
-        values = [function(self.worker, shared, item) for item in items]
-        self.replies += sum(len(rows) for judged in values for rows in judged)
+        values = super().map(function, shared, items, progress, died)
+        self.replies += sum(len(rows) for judged in values for rows in judged.values())
         return values
 
 
