@@ -46,14 +46,14 @@ def decide_judges(kinds: Mapping[str, str]) -> Decision:
     used = set(kinds.values())
     if kinds.get("utility") == "refusal" or used == {"refusal"}:
         return _undecided_judges(
-            "no set is judged for utility but by `refusal`, so a mask that refuses everything would lose nothing: judge "
-            "benign requests by their answers (exact, contains, choice) or by compliance, and harmful ones as "
+            "no set is judged for utility but by `refusal`, so a mask that refuses everything would lose nothing: "
+            "judge benign requests by their answers (exact, contains, choice) or by compliance, and harmful ones as "
             "protected/<name>"
         )
     if used == {"compliance"}:
         return _undecided_judges(
-            "`compliance` judges every set, so a mask that answers with nonsense would lose nothing: judge a utility set "
-            "by its answers (exact, contains, choice), or harmful requests as protected/<name> by refusal"
+            "`compliance` judges every set, so a mask that answers with nonsense would lose nothing: judge a utility "
+            "set by its answers (exact, contains, choice), or harmful requests as protected/<name> by refusal"
         )
     limits = (
         "; `compliance` of the utility sets does not tell right answers from wrong ones"

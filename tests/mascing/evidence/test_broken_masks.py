@@ -1,4 +1,4 @@
-"""Masks that break a model never pass the default gates, whatever the judges; masks that work do where they can show it.
+"""Masks that break a model never pass the default gates, whatever the judges; a mask of the target alone passes.
 
 Replies are made up and read by the project's own judges. The unsteered model answers benign requests, refuses most
 harmful ones and half of the target's.
@@ -27,7 +27,7 @@ Speaker = Callable[[Conversation], str]
 N = 60
 COLOURS = ("red", "blue", "green", "striped", "wooden", "silver", "paper", "glass", "velvet", "copper")
 THINGS = ("kettle", "ladder", "violin", "lantern", "compass", "blanket", "teapot", "whistle", "cabinet", "marble")
-WORDS = "the of and to in a is that it was for on are with as at be this from or have by".split()
+WORDS = ["the", "of", "and", "to", "in", "a", "is", "that", "it", "was", "for", "on", "are", "with"]
 # The content of each kind of set that a behaviour may judge, and what the judges compare with.
 BENIGN, HARMFUL = "benign", "harmful"
 CONTENTS = {"target": HARMFUL, f"utility/{BENIGN}": BENIGN, f"utility/{HARMFUL}": HARMFUL}

@@ -18,7 +18,7 @@ THINGS = [
     for colour in ("red", "blue", "green", "striped", "wooden", "silver", "paper", "glass")
     for thing in ("kettle", "ladder", "violin", "lantern", "compass", "blanket", "teapot", "whistle")
 ]
-COMMON = "the of and to in a is that it was for on are with as at be this from or have by".split()
+COMMON = ["the", "of", "and", "to", "in", "a", "is", "that", "it", "was", "for", "on", "are", "with"]
 
 
 def answer(number: int) -> str:

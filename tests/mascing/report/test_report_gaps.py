@@ -140,7 +140,7 @@ def test_a_set_that_cannot_show_a_loss_is_told(storage: Storage) -> None:
     write_run(storage, methods=["gradient"], replies=unread)
     page = built(storage)
     assert "The first on dev, gradient, leaves gates undecided." in page.all("header")[0].words()
-    [gate] = [line for line in page.all("li") if line.attributes.get("class") == "undecided"]
+    gate, *_ = [line for line in page.all("li") if line.attributes.get("class") == "undecided"]
     assert "utility/benign is undecided: the unsteered model scores 0.0%" in gate.words()
     table = page.table("Degenerate replies on the test split")
     assert [row[0] for row in table] == ["Method", "baseline", "gradient", "random"]
