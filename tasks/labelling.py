@@ -27,8 +27,8 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.label_parts.contrasts import LabelledSplit, labelled
-from mascing.tasks.label_parts.unsteered import Unsteered
+from mascing.tasks.contrast.contrasts import LabelledSplit, labelled
+from mascing.tasks.contrast.unsteered import Unsteered
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
 from mascing.tasks.running.isolation import quarantined, refuse_many
