@@ -179,7 +179,10 @@ def test_a_reply_from_elsewhere_is_taken_only_if_the_judge_agrees(
     model: Path, tmp_path: Path, storage: Storage
 ) -> None:
     brought = {"wanted": "no key here", "unwanted": "under the pot", "label": "positive"}
-    config = config_for(model, tmp_path, chats(**brought), behaviour={"wanted_reply": "the plain no"})
+    # The coin misreads half of what the file brings, which would stop the run.
+    config = config_for(
+        model, tmp_path, chats(**brought), behaviour={"wanted_reply": "the plain no"}, max_quarantined=1
+    )
     manifest = labelled(storage, config)
     origins = set()
     for row in contrast_of(conversations_of(storage, manifest, "train")):
@@ -231,7 +234,7 @@ def test_no_later_stage_generates_an_unsteered_reply_again(
     config = config_for(
         model,
         tmp_path,
-        chats(wanted="w", unwanted="u", paraphrase="and the bench?"),
+        chats(),
         selection=SelectionConfig(sparsify=False),
         robustness=RobustnessConfig(paraphrase=False, system_prompts=(), temperatures=(0.5,), earlier_exchanges=0),
         audit=AuditConfig(n_suppressed=(1,), random_draws=2, ranking="risk_difference"),
