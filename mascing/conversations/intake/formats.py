@@ -20,6 +20,8 @@ Row = dict[str, Any]
 
 NOT_TEXT = "not UTF-8 text"
 _BATCH = 1024
+_LINES_SEEN = 200
+_WRAPPERS = ("samples", "jailbreaks", "data", "rows")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _HEADERLESS = re.compile(r"mc\d+\.\w+\.\d+$")
 """The first cell of an MCTest file, the only layout without a line of column names."""
@@ -52,14 +54,14 @@ def format_of(file: Opened) -> Format:
         if file.head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
             return Format("Arrow", "row", lambda: _numbered(_arrow_rows(file)))
         with file.text() as text:
-            lines = [line for line in islice(text, 200) if line.strip()]
-    first = lines[0].strip() if lines else ""
+            lines = [line.strip() for line in islice(text, _LINES_SEEN) if line.strip()]
+    first = lines[0] if lines else ""
     suffix = "".join(f", {word}" for word in (file.encoding.upper(), file.compression) if word and word != "UTF-8")
-    if first.startswith("[") or (first.startswith("{") and not _is_json(first)):
-        document = _document(file)
-        if document is not None:
-            return Format(f"JSON{suffix}", "row", document)
-    if not first or any(line.lstrip().startswith("{") for line in lines) or _is_json(first):
+    alone = len(lines) == 1 or not _is_json(first)
+    if first.startswith(("{", "[")) and alone and (document := _document(file, len(lines) == 1)):
+        return Format(f"JSON{suffix}", "row", document)
+    braces = sum(line.startswith("{") for line in lines)
+    if first[:1] in ("{", "[", "") or braces > len(lines) / 2:
         return Format(f"JSON Lines{suffix}", "line", lambda: json_lines(_lines(file)))
     delimiter = max("\t,;", key=first.count)
     name = {"\t": "TSV", ",": "CSV", ";": "CSV with semicolons"}[delimiter]
@@ -112,22 +114,36 @@ def _is_json(line: str) -> bool:
     return True
 
 
-def _document(file: Opened) -> Callable[[], Iterator[Raw]] | None:
-    """The rows of a JSON array, or of the object that wraps one; None if the file is no JSON document."""
+def _document(file: Opened, one_line: bool) -> Callable[[], Iterator[Raw]] | None:
+    """The rows of a JSON array, or of an object that wraps one; None if the file is JSON Lines."""
     with file.text() as opened:
         text = opened.read()
     start = re.compile(r"\s*\[\s*").match(text)
     if start is not None:
-        return (lambda: _array(text, start.end())) if _ends_as_array(text) else None
+        return lambda: _array(text, start.end())
+    if SPOILT in text:
+        return None
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return lambda: iter([_checked(1, value, text)])
+    rows = _wrapped(value)
+    if rows is None:
+        return None if one_line else lambda: iter([_checked(1, value, text)])
+    return lambda: (_checked(number, row, json.dumps(row)) for number, row in enumerate(rows, start=1))
 
 
-def _ends_as_array(text: str) -> bool:
-    return text.rstrip().endswith("]") and not _is_json(text.lstrip().partition("\n")[0].strip()) or _is_json(text)
+def _wrapped(value: Row) -> list[Row] | None:
+    """The list of rows that an object holds beside facts about them; a list of turns is no list of rows."""
+    lists = [
+        name
+        for name, rows in value.items()
+        if isinstance(rows, list)
+        and rows
+        and all(isinstance(row, dict) and not row.keys() & {"role", "from"} for row in rows)
+    ]
+    name = next((name for name in _WRAPPERS if name in lists), lists[0] if len(lists) == 1 else None)
+    return value[name] if name is not None else None
 
 
 def _array(text: str, position: int) -> Iterator[Raw]:
