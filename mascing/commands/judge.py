@@ -143,7 +143,9 @@ def _rows(file: Path) -> "pl.DataFrame":
 def _column(rows: "pl.DataFrame", names: Sequence[str], what: str, option: str) -> str:
     found = next((name for name in names if name in rows.columns), None)
     if found is None:
-        raise DataError(f"no column {' or '.join(names)} for the {what}: name one of {', '.join(rows.columns)} by {option}")
+        raise DataError(
+            f"no column {' or '.join(names)} for the {what}: name one of {', '.join(rows.columns)} by {option}"
+        )
     return found
 
 
@@ -224,7 +226,8 @@ def _summary(kind: str, outcomes: "list[Outcome]", groups: list[str]) -> list[st
         f"judged      {len(outcomes)} replies by {kind}",
         f"hits        {outcomes.count('hit')}: {_share(rate(outcomes, groups))}",
         f"misses      {outcomes.count('miss')}",
-        f"unscored    {unscored}" + (", counted as hits at one end of the interval, as misses at the other" if unscored else ""),
+        f"unscored    {unscored}"
+        + (", counted as hits at one end of the interval, as misses at the other" if unscored else ""),
     ]
 
 

@@ -51,7 +51,9 @@ def decide_judges(kinds: Mapping[str, str]) -> Decision:
     """
     of_target = kinds["target"]
     if of_target not in _EASILY_SATISFIED or set(kinds.values()) != {of_target}:
-        return _decision([("pass", f"judges {_WORDS['pass']}: no single kind of reply satisfies the judges of all sets")])
+        return _decision(
+            [("pass", f"judges {_WORDS['pass']}: no single kind of reply satisfies the judges of all sets")]
+        )
     satisfying, remedy = _EASILY_SATISFIED[of_target]
     reason = (
         f"judges {_WORDS['undecided']}: `{of_target}` judges every set, so a mask that {satisfying} would keep every "

@@ -169,7 +169,9 @@ def winner(methods: Mapping[str, MethodResult], first_on_dev: str | None) -> str
 def passed_unpublished(result: Result) -> list[str]:
     """Return the methods that pass on test and are not published, because the dev split ranks another first."""
     return [
-        name for name, method in result.methods.items() if method.gate == "pass" and name not in (CONTROL, result.published)
+        name
+        for name, method in result.methods.items()
+        if method.gate == "pass" and name not in (CONTROL, result.published)
     ]
 
 

@@ -39,7 +39,9 @@ def paths(columns: Columns) -> dict[str, list[list[str]]]:
     Columns that may be empty are left out.
     """
     return {
-        field: [[option.strip() for option in path.split("|")] for path, optional in _read(field, source) if not optional]
+        field: [
+            [option.strip() for option in path.split("|")] for path, optional in _read(field, source) if not optional
+        ]
         for field in sorted(columns.model_fields_set)
         for source in [getattr(columns, field)]
         if source is not None
@@ -49,7 +51,9 @@ def paths(columns: Columns) -> dict[str, list[list[str]]]:
 def consumed(columns: Columns) -> set[str]:
     """The heads of all columns that the mapping reads; ``x*`` stands for every column that starts with x."""
     sources = ((field, source) for field, source in columns if source is not None)
-    options = (option.strip() for field, source in sources for path, _ in _read(field, source) for option in path.split("|"))
+    options = (
+        option.strip() for field, source in sources for path, _ in _read(field, source) for option in path.split("|")
+    )
     return {name for option in options for name in (option, option.partition(".")[0])}
 
 

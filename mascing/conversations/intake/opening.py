@@ -58,7 +58,9 @@ class Opened:
 
 def opened(name: str, open_raw: Opener) -> Opened:
     """Look at a file's first bytes. Raises DataError if it is a kind of file that holds no rows."""
-    compression = next((kind for mark, kind in _COMPRESSIONS.items() if _head(name, open_raw, 4).startswith(mark)), None)
+    compression = next(
+        (kind for mark, kind in _COMPRESSIONS.items() if _head(name, open_raw, 4).startswith(mark)), None
+    )
 
     def plain() -> BinaryIO:
         raw = open_raw()

@@ -15,7 +15,7 @@ def with_options(row: Row) -> list[Row]:
     labels, texts = _labels_and_texts(choices)
     if not texts:
         return [row]
-    answer = next((row[name] for name in ("answerKey", "answer_key", "answer", "label") if row.get(name) is not None), None)
+    answer = next((row[name] for name in ("answerKey", "answer_key", "answer") if row.get(name) is not None), None)
     right = _right(answer, labels, texts)
     rest = {name: value for name, value in row.items() if name not in ("choices", "answerKey", "answer_key", "answer")}
     options = "\n".join(f"{label}) {text}" for label, text in zip(labels, texts, strict=True))
@@ -32,7 +32,9 @@ def mctest(row: Row) -> list[Row]:
     rows = []
     for number, start in enumerate(range(3, len(cells) - 4, 5), start=1):
         kind, _, question = cells[start].partition(": ")
-        options = "\n".join(f"{label}) {text}" for label, text in zip(_LETTERS, cells[start + 1 : start + 5], strict=False))
+        options = "\n".join(
+            f"{label}) {text}" for label, text in zip(_LETTERS, cells[start + 1 : start + 5], strict=False)
+        )
         rows.append(
             {
                 "id": f"{story_id}-{number}",

@@ -96,7 +96,9 @@ def _turn(turn: Any) -> tuple[Any, str | None]:
 
 def _joined(parts: list[Any]) -> tuple[Any, str | None]:
     """The text of content parts; a part that is no text is a problem."""
-    texts = [part if isinstance(part, str) else part.get("text") if isinstance(part, Mapping) else None for part in parts]
+    texts = [
+        part if isinstance(part, str) else part.get("text") if isinstance(part, Mapping) else None for part in parts
+    ]
     for part, text in zip(parts, texts, strict=True):
         if not isinstance(text, str):
             kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
