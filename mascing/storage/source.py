@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -94,7 +95,11 @@ class _Local:
         return Path(path).open("rb")
 
     def find(self, path: str) -> list[str]:
-        return [str(file) for file in Path(path).rglob("*") if file.is_file()]
+        found = []
+        for folder, folders, files in os.walk(path):
+            folders[:] = [name for name in folders if not _hidden(name)]
+            found += [f"{folder}/{name}" for name in files]
+        return found
 
 
 def _chosen(url: str, filesystem: Any, root: str) -> list[str]:
@@ -108,7 +113,9 @@ def _chosen(url: str, filesystem: Any, root: str) -> list[str]:
     if not rows:
         raise DataError(f"cannot read {url}: the folder has no file of rows ({', '.join(_ENDINGS)}); name a file")
     if len(endings) > 1:
-        raise DataError(f"{url} holds {' and '.join(endings)} files: name one file, or a folder with one kind of them")
+        raise DataError(
+            f"cannot read {url}: it holds {' and '.join(endings)} files; name one of them, or a folder with one kind"
+        )
     return rows
 
 

@@ -20,6 +20,8 @@ def value_of(row: Row, field: str, source: str) -> Any:
     """The value of a field: a column's, or a text with columns in it. None if there is none. Raises MissingColumn."""
     if field not in _TEXTS and not _PLACE.search(source):
         return column(row, source)
+    if (alone := _PLACE.fullmatch(source)) is not None and alone.group(2):
+        return column(row, alone.group(1))
     filled = _PLACE.sub(lambda place: _text(row, place.group(1), bool(place.group(2))), source)
     return filled.strip() or None
 
