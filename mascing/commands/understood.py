@@ -81,10 +81,9 @@ def _columns(given: str) -> "ColumnsConfig | None":
     if not given:
         return None
     text = Path(given).read_text(encoding="utf-8") if Path(given).is_file() else given
+    braced = text if "\n" in text or ":" not in text or text.lstrip().startswith("{") else f"{{{text}}}"
     try:
-        value = yaml.safe_load(text)
-        if isinstance(value, str) and ":" in value or not text.lstrip().startswith("{") and "," in text:
-            value = yaml.safe_load(f"{{{text}}}")
+        value = yaml.safe_load(braced)
     except yaml.YAMLError as error:
         raise ConfigError(f"--columns is neither a layout's name nor YAML: {' '.join(str(error).split())}") from error
     try:
@@ -175,7 +174,8 @@ def _converted(files: "Mapping[str, Opener]", columns: "ColumnsConfig | None", o
 def _next(file: str, columns: str, convert: Path | None) -> str:
     if convert is not None:
         return f"next: set `behaviour.conversations: {convert}` in run.yaml, then mascing label run.yaml"
-    read_as = f" and `behaviour.columns: {columns}`" if columns else ""
+    mapped = f"{{{columns}}}" if ":" in columns and not columns.lstrip().startswith("{") else columns
+    read_as = f" and `behaviour.columns: {mapped}`" if columns else ""
     return f"next: set `behaviour.conversations: {file}`{read_as} in run.yaml, then mascing label run.yaml"
 
 

@@ -37,9 +37,11 @@ class Columns(Frozen):
     A column is given by its name; ``body.messages`` and ``questions.0`` look inside a column, ``turn_*`` collects the
     columns turn_0, turn_1, …, and ``a|b`` is a, or b where a is empty. A value with braces is a text in which
     ``{column}`` stands for the column's text and ``{column?}`` for that of a column that may be empty. Null means that
-    the file has no such column, even if one has this name.
+    the file has no such column, even if one has this name. What the mapping does not name is as in ``layout``, or in
+    the layout that the file shows, if the mapping names neither `messages` nor `user`.
     """
 
+    layout: LayoutName | None = Field(default=None, description="the ready-made layout that the mapping changes")
     messages: Column | None = Field(default=None, description="the turns, in any of the usual layouts")
     user: Column | None = Field(default=None, description="the only user turn, in place of `messages`")
     system: Column | None = Field(default=None, description="a system turn before the others: text with {columns}")

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from mascing.conversations.intake.formats import Row
@@ -10,6 +10,9 @@ from mascing.conversations.intake.mapping import column, paths
 from mascing.conversations.intake.rewriting import mctest, with_options
 from mascing.errors import DataError
 from mascing.schemas.settings.columns import Columns, ColumnsConfig, LayoutName
+
+OWN = "your columns"
+"""The name of a layout that a user mapped."""
 
 _REPLIES = "response|completion|output|model_output|answer"
 _REQUESTS = ("prompt", "instruction", "user_input", "query", "forbidden_prompt", "goal", "question", "request")
@@ -51,7 +54,7 @@ _NAMED = (
     # XSTest's labels are safe and unsafe, which are no classes of a contrast.
     _layout("xstest", ["prompt type focus", "prompt type note", "id_v2 prompt type"],
             user="prompt", id="id|id_v2", label=None),
-    _layout("faitheval", ["question context answers", "question context answerKey", "question context choices"],
+    _layout("faitheval", ["qid question context answers", "question context answerKey", "question context choices"],
             with_options, user="{context}\n\n{question}\n\n{options?}", id="qid|id", references="references|answers|answer"),
     _layout("mquake", ["requested_rewrite questions answer"],
             user="{questions.0}", paraphrase="questions.1", id="case_id", group_id="case_id",
@@ -98,14 +101,18 @@ def layout_of(columns: ColumnsConfig | None, sample: Sequence[Row]) -> Layout:
     names = list(dict.fromkeys(name for row in sample for name in row))
     if columns is None:
         return _told(names)
-    if isinstance(columns, Columns):
-        layout = Layout("your columns", columns)
-        if columns.messages is None and columns.user is None:
-            raise DataError(f"columns: say where the turns are, by `messages` or `user`; the file has {_listed(names)}")
-    else:
-        layout = LAYOUTS[columns]
+    layout = LAYOUTS[columns] if isinstance(columns, str) else _changed(columns, names)
     _refuse_missing(layout, sample, names)
     return layout
+
+
+def _changed(columns: Columns, names: list[str]) -> Layout:
+    """The layout of a mapping: the user's own, or a ready-made one with the fields that the mapping names."""
+    if columns.layout is None and (columns.messages or columns.user):
+        return Layout(OWN, columns)
+    layout = LAYOUTS[columns.layout] if columns.layout else _told(names)
+    given = {field: getattr(columns, field) for field in columns.model_fields_set - {"layout"}}
+    return replace(layout, columns=layout.columns.model_copy(update=given))
 
 
 def _told(names: list[str]) -> Layout:
@@ -143,7 +150,7 @@ def _refuse_missing(layout: Layout, sample: Sequence[Row], names: list[str]) -> 
         return
     rows = [rewritten for row in sample for rewritten in layout.rewrite(row)]
     for field, needed in paths(layout.columns).items():
-        if layout.name in LAYOUTS and field not in ("messages", "user"):
+        if layout.name != OWN and field not in ("messages", "user"):
             continue
         for options in needed:
             if not any(column(row, "|".join(options)) is not None for row in rows):

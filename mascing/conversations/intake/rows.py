@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from mascing.conversations.intake.formats import Raw, Row
-from mascing.conversations.intake.layouts import Layout
+from mascing.conversations.intake.layouts import OWN, Layout
 from mascing.conversations.intake.mapping import MissingColumn, column, consumed, is_read, value_of
 from mascing.conversations.intake.turns import parsed, turns_of
 from mascing.schemas.conversation import SET_PATTERN, Conversation, Label
@@ -48,7 +48,7 @@ class Maker:
         self._max_characters = max_characters
         self._read = consumed(layout.columns)
         # In the layouts of others, `set` and `label` may be columns of another meaning.
-        self._lenient = layout.name not in ("messages", "your columns")
+        self._lenient = layout.name not in ("messages", OWN)
 
     def make(self, raw: Raw) -> Iterator[Used | Quarantined]:
         """The conversations of a row: one, or several if it holds several questions."""
