@@ -122,7 +122,9 @@ def _chosen(url: str, filesystem: Any, root: str) -> list[str]:
 def _saved(filesystem: Any, root: str, state: str) -> Iterable[str]:
     """The files of a data set that `datasets` saved, as its state.json lists them."""
     with filesystem.open(f"{root}/{state}", "rb") as file:
-        listed = json.loads(file.read())["_data_files"]
+        listed = json.loads(file.read()).get("_data_files")
+    if not listed:
+        raise DataError(f"cannot read {root}: its {state} lists no files")
     folder = PurePosixPath(state).parent
     return [str(folder / entry["filename"]) for entry in listed]
 
