@@ -56,7 +56,12 @@ def conversations(
     files = files_of_rows(file)
     reading = open_conversations(files, mapping, _MAX_CHARACTERS)
     found = survey(reading, SplitConfig())
-    for line in (*_understood(reading, found, mapping is None), *_missing(found), *_split(found), *_refused(reading, found)):
+    for line in (
+        *_understood(reading, found, mapping is None),
+        *_missing(found),
+        *_split(found),
+        *_refused(reading, found),
+    ):
         typer.echo(line)
     if not found.used:
         typer.echo("next: mend the rows, or say by --columns what the columns hold")
@@ -181,7 +186,9 @@ def _next(file: str, columns: str, convert: Path | None) -> str:
 
 def _counted(counts: "Mapping[str, int]") -> str:
     shown = [f"{count} {name}" for name, count in sorted(counts.items(), key=lambda item: -item[1])]
-    return ", ".join(shown[:_LIST_SHOWN]) + (f" and {len(shown) - _LIST_SHOWN} more" if len(shown) > _LIST_SHOWN else "")
+    return ", ".join(shown[:_LIST_SHOWN]) + (
+        f" and {len(shown) - _LIST_SHOWN} more" if len(shown) > _LIST_SHOWN else ""
+    )
 
 
 def _short(text: str) -> str:

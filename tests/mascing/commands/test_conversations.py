@@ -51,7 +51,9 @@ def test_what_is_understood_and_missing_is_told(tmp_path: Path, capsys: pytest.C
     assert f"behaviour.conversations: {file}`" in lines[-1]
 
 
-def test_converted_conversations_are_a_file_that_a_run_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_converted_conversations_are_a_file_that_a_run_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = written(tmp_path / "rows.csv", "question,answer,town", *(f"Which bread {n}?,rye,Ulm" for n in range(9)))
     out = tmp_path / "out.jsonl"
     lines = told(capsys, file, "--columns", "set: utility/breads, system: Be brief.", "--convert", out)

@@ -118,7 +118,9 @@ def test_all_complaints_of_a_row_come_at_once() -> None:
 
 
 def test_a_readable_id_is_kept_with_the_row() -> None:
-    _, quarantined = parse_conversations([GOOD, row(id="broken", messages=[]), row(id="LEFT OUT", messages=[])], max_characters=100)
+    _, quarantined = parse_conversations(
+        [GOOD, row(id="broken", messages=[]), row(id="LEFT OUT", messages=[])], max_characters=100
+    )
     assert [aside.id for aside in quarantined] == ["broken", None]
 
 
