@@ -214,7 +214,9 @@ class GenerationConfig(Frozen):
     At a temperature above 0 replies are sampled; each conversation has its own generator, seeded with its id.
     """
 
-    max_new_tokens: int = Field(default=32, gt=0)
+    max_new_tokens: int = Field(
+        default=128, gt=0, description="thoughts included; a reply that is cut off before it can be judged is unscored"
+    )
     temperature: float = Field(default=0, ge=0, description="0 is greedy")
     batch_size: int = Field(default=64, gt=0)
 

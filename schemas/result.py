@@ -7,7 +7,6 @@ from pydantic import Field
 from mascing.schemas.base import Frozen
 from mascing.schemas.conversation import Split
 
-
 Gate = Literal["pass", "fail", "undecided"]
 """A decision. ``undecided``: the evidence could not have shown a failure, so it is no pass; it blocks publication."""
 

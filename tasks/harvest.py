@@ -28,7 +28,15 @@ from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import rendered_model_identity
-from mascing.tasks.running.isolation import Failed, map_surviving, quarantined, refuse_many, summary, surviving
+from mascing.tasks.running.isolation import (
+    Failed,
+    halves_of,
+    map_surviving,
+    quarantined,
+    refuse_many,
+    summary,
+    surviving,
+)
 from mascing.tasks.running.pieces import by_id, pieces_of, stored
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.traces.batch_recording import harvest as record_traces
@@ -80,9 +88,7 @@ class _Item:
     @property
     def halves(self) -> list["_Item"]:
         """The item in two, or nothing if it has one conversation."""
-        middle = len(self.conversations) // 2
-        parts = (self.conversations[:middle], self.conversations[middle:])
-        return [_Item(self.split, part) for part in parts] if middle else []
+        return [_Item(self.split, part) for part in halves_of(self.conversations)]
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
+from mascing.tasks.label_parts.contrasts import LabelledSplit, labelled
+from mascing.tasks.label_parts.unsteered import Unsteered
 from mascing.tasks.running.actors import Pool
-from mascing.tasks.running.contrasts import LabelledSplit, labelled
 from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
 from mascing.tasks.running.isolation import quarantined, refuse_many
 from mascing.tasks.running.judged import Row
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage
-from mascing.tasks.running.unsteered import Unsteered
 
 # The test split is only judged, never learned from: it needs neither matched classes nor sampled replies.
 _LEARNED: tuple[Split, ...] = ("train", "dev")

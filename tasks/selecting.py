@@ -27,12 +27,12 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from mascing.tasks.picking.foretell import Foretold, enter_all, foretell
+from mascing.tasks.picking.pruned import Pick, pruned
+from mascing.tasks.picking.shuffles import Control, control_of
 from mascing.tasks.running.actors import Pool
-from mascing.tasks.running.foretell import Foretold, enter_all, foretell
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.judged import Row, judged_on_pool
-from mascing.tasks.running.pruned import Pick, pruned
-from mascing.tasks.running.shuffles import Control, control_of
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 
 # Share of dev read before the race: likelihoods differ between masks on far fewer conversations than verdicts do.

@@ -2,7 +2,12 @@
 
 import pytest
 
-pytest_plugins = ["tests.fixtures_prefect", "tests.fixtures_s3", "tests.fixtures_testbed"]
+pytest_plugins = [
+    "tests.fixtures_families",
+    "tests.fixtures_prefect",
+    "tests.fixtures_s3",
+    "tests.fixtures_testbed",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -112,7 +111,7 @@ def _folders() -> Finding:
 
 def _full_disks(storage_url: str) -> Iterator[Finding]:
     """A note for each disk that a run writes to and that is nearly full."""
-    places = {"temporary files": Path(tempfile.gettempdir()), "home": Path.home()}
+    places = {"temporary files": Path(os.environ.get("TMPDIR", "/tmp")), "home": Path.home()}
     if "://" not in storage_url:
         places["storage"] = Path(storage_url).expanduser().absolute()
     for name, folder in places.items():

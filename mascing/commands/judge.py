@@ -1,6 +1,6 @@
 """`mascing judge`: judge the replies of a file, and compare the verdicts with human labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -154,6 +154,7 @@ def _judged(
 ) -> "tuple[pl.DataFrame, list[tuple[Conversation, Verdict]]]":
     """The rows that the judge can judge, with their verdicts; it says how many it cannot. Raises DataError if none."""
     from mascing.conversations.reply import Reply
+    from mascing.conversations.thoughts import said_in
     from mascing.judges.judging import judge_by
     from mascing.judges.table import cannot_judge
 
@@ -166,7 +167,8 @@ def _judged(
         first = next(index for index, problem in enumerate(problems) if problem is not None)
         typer.echo(f"left out    {len(rows) - len(usable)} rows, the first is row {first + 1}: it {problems[first]}")
     table, asked = rows[usable], [conversations[index] for index in usable]
-    replies = [Reply("" if text is None else str(text)) for text in table[column].to_list()]
+    said = [said_in("" if text is None else str(text)) for text in table[column].to_list()]
+    replies = [Reply(each.text, each.thought, in_thought=not each.closed) for each in said]
     return table, list(zip(asked, judge_by(config, asked, replies), strict=True))
 
 
@@ -222,12 +224,12 @@ def _summary(kind: str, outcomes: "list[Outcome]", groups: list[str]) -> list[st
     from mascing.statistics.intervals import rate
 
     unscored = outcomes.count("unscored")
+    bounds = ", counted as hits at one end of the interval, as misses at the other" if unscored else ""
     return [
         f"judged      {len(outcomes)} replies by {kind}",
         f"hits        {outcomes.count('hit')}: {_share(rate(outcomes, groups))}",
         f"misses      {outcomes.count('miss')}",
-        f"unscored    {unscored}"
-        + (", counted as hits at one end of the interval, as misses at the other" if unscored else ""),
+        f"unscored    {unscored}{bounds}",
     ]
 
 
@@ -236,13 +238,15 @@ def _agreement(labels: _Labels, outcomes: "list[Outcome]", groups: list[str]) ->
     from mascing.statistics.agreement import agreement_on, kappa
 
     chosen = [index for index, label in enumerate(labels.outcomes) if label != "unscored"]
-    judged, said, where = ([each[index] for index in chosen] for each in (outcomes, labels.outcomes, groups))
+    judged, said = ([each[index] for index in chosen] for each in (outcomes, labels.outcomes))
+    where = [groups[index] for index in chosen]
     agreement = kappa(judged, said, where)
     lines = [f"labels      {labels.column}: {said.count('hit')} hits, {said.count('miss')} misses"]
     if len(chosen) < len(outcomes):
         lines[0] += f"; {len(outcomes) - len(chosen)} rows with other labels are left out"
     lines.append(f"kappa       {agreement.value:.2f} ({agreement.low:.2f} to {agreement.high:.2f})")
-    for name, side in (("sensitivity", "hit"), ("specificity", "miss")):
+    sides: dict[str, Outcome] = {"sensitivity": "hit", "specificity": "miss"}
+    for name, side in sides.items():
         if side in said:
             lines.append(f"{name} {_share(agreement_on(judged, said, side, where))}")
     return lines
@@ -262,7 +266,7 @@ def _write(
     """Write a row per verdict. Raises DataError if the file cannot be written."""
     import polars as pl
 
-    columns = {
+    columns: dict[str, list[str | None]] = {
         "id": [conversation.id for conversation, _ in judged],
         "outcome": [verdict.outcome for _, verdict in judged],
         "reason": [verdict.reason for _, verdict in judged],
@@ -271,7 +275,11 @@ def _write(
     if labels is not None:
         columns["label"] = [None if label == "unscored" else label for label in labels.outcomes]
     verdicts = pl.DataFrame(columns)
-    writers = {".jsonl": verdicts.write_ndjson, ".csv": verdicts.write_csv, ".parquet": verdicts.write_parquet}
+    writers: dict[str, Callable[[Path], object]] = {
+        ".jsonl": verdicts.write_ndjson,
+        ".csv": verdicts.write_csv,
+        ".parquet": verdicts.write_parquet,
+    }
     if output.suffix not in writers:
         raise DataError(f"{output}: cannot tell the format: name it {', '.join(writers)}")
     try:

@@ -62,7 +62,8 @@ def label(
         say(console, f"next: {remedy}")
     else:
         where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-        say(console, f"enough to learn from; next: mascing run {config}{where}")
+        say(console, "the model's own replies leave enough to learn from")
+        say(console, f"next: mascing run {config}{where}")
 
 
 def _table(behaviour: str, facts: "LabelFacts") -> "Table":
@@ -87,7 +88,10 @@ def _table(behaviour: str, facts: "LabelFacts") -> "Table":
 
 def _lines(facts: "LabelFacts") -> Iterator[str]:
     """The contrast of each split, and the agreement with the labels of the file."""
-    for split, counts in facts.contrast.items():
+    from mascing.evidence.sufficiency import MINIMUMS
+
+    for split in MINIMUMS:
+        counts = facts.contrast[split]
         yield (
             f"{split}: methods learn from {counts.positive} positive and {counts.negative} negative conversations in "
             f"{counts.positive_groups} and {counts.negative_groups} groups; {counts.both} have a wanted and an "

@@ -149,7 +149,7 @@ def _continued(tokenizer: Any, prompt: Prompt, text: str, before: str, reply: st
     are when it replies by itself.
     """
     if before[-1:].isspace():
-        reply = reply.lstrip()
+        reply = reply.lstrip() or reply
     n_prompt, rest = len(prompt.token_ids), before + reply
     tokens, shift = tokenise(tokenizer, text + rest), 0
     start = len(text) + len(before)

@@ -5,7 +5,7 @@ they are looked for before.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 PAIRS = (
@@ -41,6 +41,8 @@ _ENDS_OF_MESSAGE = ("<|start|>", "<|end|>", "<|return|>", "<|call|>")
 _MARKS = {CHANNEL, MESSAGE, *_ENDS_OF_MESSAGE, *(mark for pair in (*PAIRS, *WRAPS) for mark in pair)}
 _END_OF_MESSAGE = re.compile("|".join(map(re.escape, _ENDS_OF_MESSAGE)))
 _OWN_HEADER = re.compile(r"\s*(<\|start\|>)?\s*(assistant)?\s*")
+# Marks that no prose contains, unlike the sentences of Granite 3.2.
+_TAGS = tuple(pair for pair in PAIRS if not pair[1][0].isalpha())
 _QUOTES = "`'\"‘’“”«»"
 _FENCE = "```"
 
@@ -76,11 +78,12 @@ class ThoughtReader:
         are part of it.
         """
         before, said = self._decoded(prompt_ids), self._decoded(reply_ids)
-        read = self._channels(before, said) or self._pairs(before, said)
+        read = _apart(before, said, self._closing_alone)
         if read is not None:
-            return read
+            thought = _without(self._special, read.thought or "").strip()
+            return Said(thought or None, _without(self._special, read.text).lstrip(), read.closed)
         text = str(self._tokenizer.decode(list(reply_ids), skip_special_tokens=True))
-        return Said(None, self._unwrapped(text) if any(closing in before for _, closing in PAIRS) else text)
+        return Said(None, _unwrapped(text) if any(closing in before for _, closing in PAIRS) else text)
 
     def _knows(self, mark: str) -> bool:
         """Whether the mark is a token, or the chat template writes it."""
@@ -93,65 +96,48 @@ class ThoughtReader:
         text = self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return _without(self._unmarked, str(text))
 
-    def _channels(self, before: str, said: str) -> Said | None:
-        """Read a turn of several messages; None if it begins with none."""
-        opened = before[before.rfind(CHANNEL) :] if CHANNEL in before else ""
-        turn = said if _END_OF_MESSAGE.search(opened) else opened + said
-        start, *messages = turn.split(CHANNEL)
-        if not messages or not _OWN_HEADER.fullmatch(start):
-            return None
-        thoughts, finals = [], []
-        for message in messages:
-            header, mark, content = message.partition(MESSAGE)
-            content = _END_OF_MESSAGE.split(content)[0]
-            if not mark or header.split()[:1] != [FINAL]:
-                thoughts.append(content)
-            else:
-                finals.append(content)
-        return Said(self._thought(thoughts), self._plain("\n\n".join(finals)), closed=bool(finals))
 
-    def _pairs(self, before: str, said: str) -> Said | None:
-        """Read a turn that begins with thoughts; None if it begins with none."""
-        opened = next((pair for pair in PAIRS if before.rfind(pair[0]) > before.rfind(pair[1])), None)
-        own, rest = _opening(said)
-        pair = opened or own or self._left_open(said)
-        if pair is None:
-            return None
-        thoughts = []
-        while pair is not None:
-            thought, closing, rest = rest.partition(pair[1])
-            thoughts.append(thought)
-            if not closing:
-                return Said(self._thought(thoughts), "", closed=False)
-            pair, rest = _opening(rest)
-        return Said(self._thought(thoughts), self._unwrapped(self._plain(rest)))
+def said_in(text: str) -> Said:
+    """Tell thought and text apart in a given reply, of which no tokens are known."""
+    return _apart("", text, _TAGS) or Said(None, text)
 
-    def _left_open(self, said: str) -> tuple[str, str] | None:
-        """The pair of a thought that is only closed, by a mark which is no quotation."""
-        for opening, closing in self._closing_alone:
-            head, mark, tail = said.partition(closing)
-            quoted = (
-                opening in head
-                or head[-1:] in tuple(_QUOTES)
-                or tail[:1] in tuple(_QUOTES)
-                or (head[-1:] == tail[:1] == " ")
-                or head.count(_FENCE) % 2 == 1
-            )
-            if mark and not quoted:
-                return opening, closing
+
+def _apart(before: str, said: str, closing_alone: Iterable[tuple[str, str]]) -> Said | None:
+    """Thought and text of a turn that follows the prompt's ``before``; None if it begins with no thought."""
+    return _channels(before, said) or _pairs(before, said, closing_alone)
+
+
+def _channels(before: str, said: str) -> Said | None:
+    """Read a turn of several messages; None if it begins with none."""
+    opened = before[before.rfind(CHANNEL) :] if CHANNEL in before else ""
+    turn = said if _END_OF_MESSAGE.search(opened) else opened + said
+    start, *messages = turn.split(CHANNEL)
+    if not messages or not _OWN_HEADER.fullmatch(start):
         return None
+    thoughts: list[str] = []
+    finals: list[str] = []
+    for message in messages:
+        header, mark, content = message.partition(MESSAGE)
+        is_final = mark and header.split()[:1] == [FINAL]
+        (finals if is_final else thoughts).append(_END_OF_MESSAGE.split(content)[0])
+    return Said(_joined(thoughts), "\n\n".join(finals).lstrip(), closed=bool(finals))
 
-    def _thought(self, thoughts: list[str]) -> str | None:
-        return "\n\n".join(filter(None, (self._plain(thought).strip() for thought in thoughts))) or None
 
-    def _plain(self, text: str) -> str:
-        return _without(self._special, text).lstrip()
-
-    def _unwrapped(self, text: str) -> str:
-        for opening, closing in WRAPS:
-            if text.lstrip().startswith(opening):
-                return text.lstrip().removeprefix(opening).rstrip().removesuffix(closing).strip()
-        return text
+def _pairs(before: str, said: str, closing_alone: Iterable[tuple[str, str]]) -> Said | None:
+    """Read a turn that begins with thoughts between marks; None if it begins with none."""
+    opened = next((pair for pair in PAIRS if before.rfind(pair[0]) > before.rfind(pair[1])), None)
+    own, rest = _opening(said)
+    pair = opened or own or next((pair for pair in closing_alone if _ends_thought(pair, said)), None)
+    if pair is None:
+        return None
+    thoughts = []
+    while pair is not None:
+        thought, closing, rest = rest.partition(pair[1])
+        thoughts.append(thought)
+        if not closing:
+            return Said(_joined(thoughts), "", closed=False)
+        pair, rest = _opening(rest)
+    return Said(_joined(thoughts), _unwrapped(rest.lstrip()))
 
 
 def _opening(text: str) -> tuple[tuple[str, str] | None, str]:
@@ -159,6 +145,29 @@ def _opening(text: str) -> tuple[tuple[str, str] | None, str]:
     start = text.lstrip()
     pair = next((pair for pair in PAIRS if start.startswith(pair[0])), None)
     return (pair, start.removeprefix(pair[0])) if pair else (None, text)
+
+
+def _ends_thought(pair: tuple[str, str], said: str) -> bool:
+    """Whether a closing mark without an opening one ends a thought; a quoted mark does not."""
+    head, mark, tail = said.partition(pair[1])
+    quoted = (
+        head[-1:] in tuple(_QUOTES)
+        or tail[:1] in tuple(_QUOTES)
+        or head[-1:] == tail[:1] == " "
+        or head.count(_FENCE) % 2 == 1
+    )
+    return bool(mark) and pair[0] not in head and not quoted
+
+
+def _unwrapped(text: str) -> str:
+    for opening, closing in WRAPS:
+        if text.lstrip().startswith(opening):
+            return text.lstrip().removeprefix(opening).rstrip().removesuffix(closing).strip()
+    return text
+
+
+def _joined(thoughts: Sequence[str]) -> str | None:
+    return "\n\n".join(filter(None, map(str.strip, thoughts))) or None
 
 
 def _without(tokens: Sequence[str], text: str) -> str:

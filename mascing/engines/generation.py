@@ -14,7 +14,7 @@ from mascing.conversations.chat import Prompt, render
 from mascing.conversations.rendering.turn_ends import turn_ends
 from mascing.conversations.reply import Reply
 from mascing.conversations.thoughts import ThoughtReader
-from mascing.engines.sampling import RowSampler
+from mascing.engines.sampling import RowSampler, refuse_nan
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.schemas.config import GenerationConfig
@@ -36,9 +36,14 @@ def generate(
 
 def prompts_of(loaded: Loaded, conversations: Sequence[Conversation], generation: GenerationConfig) -> list[Prompt]:
     """Render the conversations, dropping the oldest tokens where prompt and reply exceed the context."""
-    context = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(loaded)
     room = context - generation.max_new_tokens if context else None
     return [render(loaded.tokenizer, conversation, max_tokens=room) for conversation in conversations]
+
+
+def context_length(loaded: Loaded) -> int | None:
+    """The tokens that the model's context holds, if its config says so."""
+    return getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
 
 
 def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
@@ -98,7 +103,7 @@ def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperatu
         input_ids=ids_BT,
         attention_mask=real_BT,
         generation_config=settings,
-        logits_processor=sampler,
+        logits_processor=[refuse_nan, *sampler],
         tokenizer=loaded.tokenizer,  # finds stop strings
     )
     ends = set(settings.eos_token_id or ())

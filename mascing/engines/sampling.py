@@ -1,4 +1,4 @@
-"""Sampling that does not depend on the batch: each row draws from its own generator.
+"""Sampling that does not depend on the batch, and a guard against scores that are no numbers.
 
 Shape suffixes: B batch, V token of the vocabulary.
 """
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from mascing.errors import DataError
 
 
 class RowSampler:
@@ -29,6 +31,17 @@ class RowSampler:
 
     def _noise(self, generator: torch.Generator, size: int) -> Tensor:
         return -torch.empty(size).exponential_(generator=generator).log()
+
+
+def refuse_nan(input_ids: Tensor, scores_BV: Tensor) -> Tensor:
+    """The scores; raises DataError if any is NaN, of which greedy decoding would pick a token and say nothing.
+
+    ``generate`` calls this as a logits processor.
+    """
+    del input_ids
+    if scores_BV.isnan().any():
+        raise DataError("the model's logits are NaN; load it in another dtype")
+    return scores_BV
 
 
 def _seed(name: str) -> int:

@@ -89,7 +89,9 @@ def _remedy(facts: LabelFacts) -> str:
 
 
 def _more_data(facts: LabelFacts) -> str:
-    for split, counts in facts.matching.items():
+    for split in MINIMUMS:
+        if (counts := facts.matching.get(split)) is None:
+            continue
         few = min(counts.positive, counts.negative)
         if split in facts.unmatched:
             return f"{split}: {facts.unmatched[split]}"

@@ -10,7 +10,7 @@ _REPEATS, _LOOP_CHARACTERS, _LOOP_SHARE = 4, 40, 0.5
 # Of this many words on, a reply with fewer different ones than this share is a loop with small changes.
 _WORDS, _DIFFERENT = 30, 0.15
 # A reply is no text if letters and digits are a smaller share of its characters, or more of its words are unreadable.
-_TEXT_SHARE, _UNREADABLE_SHARE, _SCRIPTS = 0.4, 0.5, 4
+_SYMBOLS, _TEXT_SHARE, _UNREADABLE_SHARE, _SCRIPTS = 20, 0.4, 0.5, 4
 _LONGEST_WORD = 40
 _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{6,}")
 _LATIN_WORD = re.compile(r"[a-z]+")
@@ -54,9 +54,9 @@ def _unreadable(text: str, words: list[str]) -> bool:
     visible = [character for character in text if not character.isspace()]
     if "\ufffd" in text and text.count("\ufffd") > 0.05 * len(visible):
         return True
-    if len(visible) >= 20 and sum(
-        c.isalnum() or unicodedata.category(c)[0] == "M" for c in visible
-    ) < _TEXT_SHARE * len(visible):
+    # Letters, marks on letters (Thai, Hindi) and digits.
+    textual = sum(unicodedata.category(character)[0] in "LMN" for character in visible)
+    if len(visible) >= _SYMBOLS and textual < _TEXT_SHARE * len(visible):
         return True
     strange = sum(_strange(word) for word in words)
     return strange > _UNREADABLE_SHARE * len(words) or _mixed(words)

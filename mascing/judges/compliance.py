@@ -21,6 +21,6 @@ def compliance_judge(config: ComplianceJudge) -> Judge:
         if problem is not None:
             return unscored(problem)
         found = find_refusal(reply, config.phrases)
-        return scored(found.words is None, f"refuses: {found.words!r}" if found.words else "no refusal", found.final)
+        return scored(found.words is None, found.reason, found.final)
 
     return judge

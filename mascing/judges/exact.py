@@ -26,10 +26,7 @@ def exact_judge(config: ExactJudge) -> Judge:
         chosen = read_option(reply, digits=False) if letters else None
         if chosen is not None and chosen.label in letters:
             return scored(True, f"chooses {chosen.label}", final=chosen.final)
-        return scored(
-            False,
-            "differs from the accepted answers",
-            final=not any(core(answer).startswith(said) for answer in answers),
-        )
+        begun = any(core(answer).startswith(said) for answer in answers)
+        return scored(False, "differs from the accepted answers", final=not begun)
 
     return judge

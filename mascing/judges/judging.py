@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from mascing.conversations.reply import Reply
-from mascing.errors import DataError
+from mascing.errors import DataError, MascingError
 from mascing.judges.judge import Judge
 from mascing.judges.table import make_judge
 from mascing.schemas.config import BehaviourConfig
@@ -45,7 +45,12 @@ async def _judge_each(
         if reply.in_thought:
             return _of_a_mere_thought(reply)
         async with slots:
-            verdict = await judges[conversation.set.partition("/")[0]](conversation, reply.text)
+            try:
+                verdict = await judges[conversation.set.partition("/")[0]](conversation, reply.text)
+            except MascingError:
+                raise
+            except Exception as error:  # noqa: BLE001 - a reply on which a user's judge fails must not end the stage
+                return Verdict(outcome="unscored", reason=f"the judge failed with {type(error).__name__}: {error}")
         if not isinstance(verdict, Verdict):
             raise DataError(f"the judge of {conversation.set} returned {verdict!r}: a judge must return a Verdict")
         return _of_a_cut_off_reply(reply) if reply.cut_off and not verdict.final else verdict

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from mascing.judges.plain_text import undressed
 
 _ANSWER = (
-    r"(?:(?:the |my |our )?(?:(?:final|correct|right|best|most likely|chosen) )*(?:answer|option|choice|letter|solution)"
-    r"|antwort|r[ée]ponse|respuesta|risposta|resposta|antwoord|ответ|答案|正解|答え|회답|정답|답|选择|選擇|选项)"
+    r"(?:(?:the |my |our )?(?:(?:final|correct|right|best|most likely|chosen) )*(?:answer|option|choice|letter)"
+    r"|solution|antwort|r[ée]ponse|respuesta|risposta|resposta|antwoord|ответ|答案|正解|答え|회답|정답|답|选择|選擇|选项)"
 )
 _IS = r"(?:is|would be|should be|must be|will be|are|ist|est|es|è|é|是|为|為|应该是|は|은|는|:|=|->|→|-)"
 _NAMED = r"(?:(?:option|choice|answer|letter|alternative)\s*)?"
 _CHOOSING = (
-    r"(?:\b(?:i|we)(?:'d|'ll| would| will)? ?(?:choose|pick|select|chose|picked|selected|go with|say|answer|opt for|guess|vote for)"
-    r"|\b(?:it|that)(?:'s| is| must be| has to be| should be| would be)|\b(?:think|believe|say|guess) (?:that )?(?:it's|it is)?"
+    r"(?:\b(?:i|we)(?:'d|'ll| would| will)? ?(?:choose|pick|select|chose|picked|selected|go with|say|answer|opt for"
+    r"|guess|vote for)|\b(?:it|that)(?:'s| is| must be| has to be| should be| would be)"
+    r"|\b(?:think|believe|say|guess) (?:that )?(?:it's|it is)?"
     r"|(?:我)?(?:选|選)(?:择|擇)?|therefore|thus|hence|so)"
 )
 _RIGHT = r"(?:correct|right|best|accurate|likely|true|answer)"

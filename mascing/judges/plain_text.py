@@ -1,5 +1,6 @@
 """The words of a reply without its dressing: markup, invisible characters, role labels, kinds of apostrophe."""
 
+import html
 import re
 import unicodedata
 
@@ -11,13 +12,15 @@ _GRAVE_APOSTROPHE = re.compile(r"(?<=\w)`(?=\w)")
 _BLANKS = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufe00-\ufe0f]")
 _LABEL = re.compile(
     r"\A\W*(?:<\|?)?(?:assistant|ai|bot|chatbot|chatgpt|model|gpt|response|reply|answer|output|final)"
-    r"(?:\|?>|\W{0,3}:\W{0,3}|\W*\n)",
+    r"(?:\|?>|\]|\W{0,3}:\W{0,3}|\W*\n)",
     re.IGNORECASE,
 )
 _TAG = re.compile(r"</?[a-zA-Z][^<>\n]{0,80}>|<\|[^|<>\n]{1,40}\|>")
 _LINK = re.compile(r"!?\[([^\]\n]*)\]\([^)\n]*\)")
 _LINE_MARK = re.compile(r"^[ \t]*(?:(?:#{1,6}|>|[-*+\u2022\u2013\u2014])[ \t]+|>+|#{1,6}(?=\w))+", re.MULTILINE)
 _RULE = re.compile(r"^[ \t]*(?:[-*_=][ \t]*){3,}$|^[ \t]*(?:```|~~~).*$", re.MULTILINE)
+# A long run of one sign says no more than three of it, and patterns take much longer over it.
+_RUN = re.compile(r"([^\w\s])\1{3,}")
 _EMPHASIS = re.compile(r"\*+|~~|(?<!\w)_+|_+(?!\w)|`+")
 
 
@@ -30,7 +33,8 @@ def visible(text: str) -> str:
 
 def undressed(text: str) -> str:
     """The visible text without Markdown, tags and a role label, with its line breaks."""
-    text = _RULE.sub("", _LINK.sub(r"\1", _TAG.sub("", visible(text))))
+    text = _RUN.sub(r"\1\1\1", visible(html.unescape(text)))
+    text = _RULE.sub("", _LINK.sub(r"\1", _TAG.sub("", text)))
     text = _EMPHASIS.sub("", _LINE_MARK.sub("", text))
     return _LABEL.sub("", text).strip()
 

@@ -30,7 +30,6 @@ from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import read_source
 
-
 Map = list[list[float]]
 
 

@@ -20,6 +20,7 @@ class Reply:
     text: str
     outcome: str
     reason: str
+    thought: str | None = None
 
 
 @dataclass(frozen=True)

@@ -153,13 +153,15 @@ def _recorded(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         for recorder in _as_list((getattr(part, "_can_record_outputs", None) or {}).get("router_logits"))
     ]
     for name, module in model.named_modules():
-        plain_name = f".{name_without_adapters(name)}"
-        if any(
-            isinstance(module, getattr(recorder, "target_class", recorder))
-            and ((layer := getattr(recorder, "layer_name", None)) is None or plain_name.endswith(f".{layer}"))
-            for recorder in recorders
-        ):
+        if any(_records(recorder, name, module) for recorder in recorders):
             yield name, module
+
+
+def _records(recorder: Any, name: str, module: nn.Module) -> bool:
+    if not isinstance(module, getattr(recorder, "target_class", recorder)):
+        return False
+    layer = getattr(recorder, "layer_name", None)
+    return layer is None or f".{name_without_adapters(name)}".endswith(f".{layer}")
 
 
 def _as_list(value: Any) -> list[Any]:

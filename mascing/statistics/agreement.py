@@ -58,4 +58,5 @@ def _kappa(a_N: Floats, b_N: Floats) -> tuple[float, float]:
         return 0.0, 0.5
     table = [[float(((a_N == a) & (b_N == b)).sum()) for b in (0, 1)] for a in (0, 1)]
     chance = float(a_N.mean() * b_N.mean() + (1 - a_N.mean()) * (1 - b_N.mean()))
-    return float(cohens_kappa(table, return_results=True).kappa), chance
+    with np.errstate(divide="ignore", invalid="ignore"):  # of its variance, which full agreement makes 0
+        return float(cohens_kappa(table, return_results=True).kappa), chance

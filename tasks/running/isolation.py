@@ -48,6 +48,12 @@ def surviving(function: Callable[[Sequence[Row]], Sequence[Value]], rows: Sequen
     return surviving(function, rows[:middle]) + surviving(function, rows[middle:])
 
 
+def halves_of(rows: tuple[Row, ...]) -> list[tuple[Row, ...]]:
+    """The rows in two parts, or nothing if there is only one."""
+    middle = len(rows) // 2
+    return [rows[:middle], rows[middle:]] if middle else []
+
+
 def map_surviving(
     pool: Pool,
     function: Callable[[Worker, Shared, Item], Value],

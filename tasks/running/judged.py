@@ -13,7 +13,7 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.isolation import Failed, map_surviving, surviving
+from mascing.tasks.running.isolation import Failed, halves_of, map_surviving, surviving
 from mascing.tasks.running.pieces import by_id, pieces_of
 from mascing.tasks.running.replies import replies_to
 
@@ -82,9 +82,23 @@ def judged_on_pool(
     at_once: int = _MASKS,
 ) -> list[list[Row]]:
     """`judged_replies` on the workers of the pool, ``at_once`` masks per item."""
-    items = [list(masks[start : start + at_once]) for start in range(0, len(masks), at_once)]
-    judged = pool.map(_judge, _Shared(config, tuple(conversations)), items, progress)
-    return [rows for part in judged for rows in part]
+    chunks = [tuple(range(start, min(start + at_once, len(masks)))) for start in range(0, len(masks), at_once)]
+    parts = map_surviving(
+        pool,
+        _judge,
+        _Shared(config, tuple(masks)),
+        [_Chunk(chunk, tuple(conversations)) for chunk in chunks],
+        progress,
+        halves=lambda item: item.halves,
+        lost=lambda item, failed: {
+            number: _judged(config, masks[number][0], item.conversations, [failed]).rows for number in item.masks
+        },
+    )
+    judged: list[list[Row]] = [[] for _ in masks]
+    for part in parts:
+        for number, rows in part.items():
+            judged[number] += rows
+    return judged
 
 
 def judged_replies(
@@ -104,11 +118,25 @@ def judged_replies(
 @dataclass(frozen=True)
 class _Shared:
     config: RunConfig
+    masks: tuple[Steered, ...]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """The numbers of some masks, and conversations to be replied to under each of them."""
+
+    masks: tuple[int, ...]
     conversations: tuple[Conversation, ...]
 
+    @property
+    def halves(self) -> list["_Chunk"]:
+        """The chunk in two by conversations, or nothing if it has one conversation."""
+        return [_Chunk(self.masks, part) for part in halves_of(self.conversations)]
 
-def _judge(worker: Worker, shared: _Shared, masks: Sequence[Steered]) -> list[list[Row]]:
-    return judged_replies(worker, shared.config, shared.conversations, masks)
+
+def _judge(worker: Worker, shared: _Shared, chunk: _Chunk) -> dict[int, list[Row]]:
+    masks = [shared.masks[number] for number in chunk.masks]
+    return dict(zip(chunk.masks, judged_replies(worker, shared.config, chunk.conversations, masks), strict=True))
 
 
 def _replies(
@@ -138,9 +166,7 @@ class _Piece:
     @property
     def halves(self) -> list["_Piece"]:
         """The piece in two, or nothing if it has one conversation."""
-        middle = len(self.conversations) // 2
-        parts = (self.conversations[:middle], self.conversations[middle:])
-        return [_Piece(self.mask, part) for part in parts] if middle else []
+        return [_Piece(self.mask, part) for part in halves_of(self.conversations)]
 
 
 def _judge_piece(worker: Worker, shared: _Stored, piece: _Piece) -> tuple[int, Judged]:

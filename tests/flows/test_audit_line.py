@@ -64,10 +64,13 @@ def test_every_number_of_experts_is_judged_on_the_test_split_with_as_many_random
 
 def test_no_reply_no_mask_and_no_ranking_is_kept(storage: Storage, config: RunConfig) -> None:
     stored = {path: storage.read(path) for path in storage.list()}
-    assert {path.split("/")[0] for path in stored} == {"prepare", "harvest", "audit", "runs", "index.html"}
+    assert {path.split("/")[0] for path in stored} == {
+        "prepare", "label", "replies", "harvest", "traces", "audit", "runs", "index.html",
+    }  # fmt: skip
     audited = {path: data for path, data in stored.items() if path.startswith(("audit", "runs", "index"))}
     assert {path.rpartition("/")[2] for path in audited} == {"manifest.json", "index.html", "audit.json"}
-    # Every reply of the model on this set is a refusal or an answer; as input, wanted replies are in `prepare` alone.
+    # Every reply of the model on this set is a refusal or an answer. Those of the unsteered model are in `label` and
+    # `replies`, as input some are in `prepare`; those of the suppressed model are nowhere.
     replies = [REFUSAL, *(line["unwanted"] for line in _lines(config) if line.get("unwanted")), "begins with"]
     assert not [path for path, data in audited.items() if any(text.encode() in data for text in replies)]
     assert not [path for path, data in stored.items() if path.startswith("harvest") and REFUSAL.encode() in data]

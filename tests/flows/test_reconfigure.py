@@ -25,15 +25,14 @@ from mascing.runs.registry import channels
 from mascing.runs.run_folder import RunFolder, find_run, stored_runs
 from mascing.schemas.cards.mask_card import MaskCard
 from mascing.schemas.config import ModelConfig, RunConfig
-from mascing.schemas.finished import Harvested, Prepared
+from mascing.schemas.finished import Prepared
 from mascing.schemas.result import HeldChannel, Result
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
 from tests.mascing.storage.noted_stage import Noted, NotedFacts
 from tests.small_run import BEHAVIOUR, small_config
 
-STAGES = ["prepare", "harvest", "train", "optimise", "select", "evaluate", "robustness", "gate", "publish"]
+STAGES = ["prepare", "label", "harvest", "train", "optimise", "select", "evaluate", "robustness", "gate", "publish"]
 
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
@@ -187,12 +186,12 @@ def artifact(key: str) -> str:
     return str(stored.data)
 
 
-def test_a_model_that_cannot_be_read_ends_the_run_and_keeps_what_is_finished(config: RunConfig, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_read_ends_the_run_before_any_work(config: RunConfig, tmp_path: Path) -> None:
     broken = config.model_copy(update={"model": config.model.model_copy(update={"path": str(tmp_path / "nowhere")})})
     storage = Storage.open(str(tmp_path / "storage"))
     with pytest.raises(ModelError, match="does not exist"):
         run(broken, storage)
-    assert [path.split("/")[0] for path in storage.list() if path.endswith("manifest.json")] == ["prepare"]
+    assert storage.list() == []
 
 
 def test_every_stage_is_given_the_commit_that_a_revision_meant_at_the_start(
@@ -208,11 +207,11 @@ def test_every_stage_is_given_the_commit_that_a_revision_meant_at_the_start(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     revisions = []
 
-    def harvest(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool) -> Finished[Harvested]:
+    def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
         revisions.append(config.model.revision)
         raise DataError("enough seen")
 
-    monkeypatch.setattr("mascing.flows.reconfigure.harvest", harvest)
+    monkeypatch.setattr("mascing.flows.reconfigure.prepare", prepare)
     hub = config.model_copy(update={"model": ModelConfig(path="someone/tiny")})
     with pytest.raises(DataError, match="enough seen"):
         reconfigure(hub, str(tmp_path / "storage"))

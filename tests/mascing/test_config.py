@@ -70,11 +70,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ("harvest", [1], "harvest: must be a mapping, got [1]"),
         ("behaviour.target.phrases", "no", 'behaviour.target.phrases: must be a list, got "no"'),
         ("methods.random", None, "methods.random: must be a mapping, got null"),
-        (
-            "behaviour.target",
-            {},
-            "behaviour.target: must be a mapping with a `kind`: refusal, compliance, choice, contains, exact, or",
-        ),
+        ("behaviour.target", {}, "must be a mapping with a `kind`: refusal, compliance, choice, contains, exact, or"),
         ("behaviour.target", "refusal", "behaviour.target: must be a mapping with a `kind`"),
         ("behaviour.utility.words", [], "behaviour.utility.words: unknown key; known are kind"),
         ("methods.mascng", {"alphas": [1]}, "methods.mascng: unknown key; did you mean 'mascing'?"),

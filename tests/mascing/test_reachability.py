@@ -1,8 +1,11 @@
 """Reachability of network addresses."""
 
 import socket
+import threading
 
-from mascing.reachability import answers
+import pytest
+
+from mascing.reachability import answers, speaks_grpc
 
 
 def test_a_listening_port_answers_and_a_closed_one_does_not() -> None:
@@ -20,3 +23,25 @@ def test_an_impossible_port_does_not_answer() -> None:
 
 def test_an_address_without_port_is_left_to_its_client() -> None:
     assert answers("auto")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"), [(b"\0\0\0\4\0\0\0\0\0", True), (b"HTTP/1.1 400 Bad Request", False), (b"", False)]
+)
+def test_a_grpc_server_opens_with_settings(answer: bytes, expected: bool) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        assert speaks_grpc(f"127.0.0.1:{server.getsockname()[1]}") == expected
+    assert not speaks_grpc(f"127.0.0.1:{server_port_of_nobody()}")
+
+
+def server_port_of_nobody() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

@@ -15,7 +15,7 @@ from mascing.masks import candidates as candidate_files
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
-from mascing.schemas.config import GatesConfig, ModelConfig, RunConfig, SplitConfig
+from mascing.schemas.config import GatesConfig, ModelConfig, RobustnessConfig, RunConfig, SplitConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import EvaluateFacts, PrepareFacts
 from mascing.schemas.finished import Evaluated, Gated, Labelled, Prepared, RobustnessTested, Selected
@@ -40,6 +40,8 @@ TEST = [
     if split_of(conversation.group_id, SplitConfig()) == "test"
 ]
 
+NO_CONDITIONS = RobustnessConfig(paraphrase=False, system_prompts=(), temperatures=(), earlier_exchanges=0)
+
 M = TypeVar("M", bound=Manifest)
 
 Hits = Callable[[Conversation], bool]
@@ -51,7 +53,12 @@ def by_itself(conversation: Conversation) -> bool:
 
 
 def run(
-    folder: Path, rows: Sequence[Conversation], methods: Mapping[str, Hits], min_uplift: float = 0.1
+    folder: Path,
+    rows: Sequence[Conversation],
+    methods: Mapping[str, Hits],
+    min_uplift: float = 0.1,
+    *,
+    conditions: bool = True,
 ) -> tuple[RobustnessTested, Gated]:
     """The robustness and gate stages on verdicts made by hand; the pool does not start if no mask passes."""
     storage = Storage.open(str(folder))
@@ -60,6 +67,7 @@ def run(
         model=ModelConfig(path="unread"),
         behaviour=behaviour.model_copy(update={"truth": None}),
         gates=GatesConfig(min_uplift=min_uplift),
+        robustness=RobustnessConfig() if conditions else NO_CONDITIONS,
     )
     sizes = SplitSizes(train=0, dev=0, test=len(rows))
     prepared = _stage(
@@ -181,3 +189,41 @@ def test_every_method_is_compared_with_baseline_and_control(tmp_path: Path) -> N
     assert against.p < 0.05
     assert against.holm_p == pytest.approx(3 * against.p)
     assert compared["random", "baseline"].p == compared["random", "baseline"].holm_p == 1
+
+
+def test_a_method_that_passes_on_test_is_not_published_where_dev_ranks_another_first(tmp_path: Path) -> None:
+    methods: dict[str, Hits] = {
+        "baseline": by_itself,
+        "steermoe": by_itself,  # first on dev, and does nothing on test
+        "gradient": lambda conversation: True,
+    }
+    _, gated = run(tmp_path, TEST, methods, conditions=False)
+    assert gated.facts.first_on_dev == "steermoe"
+    assert {name: result.gate for name, result in gated.facts.methods.items()} == {
+        "steermoe": "fail",
+        "gradient": "pass",
+    }
+    assert gated.facts.winner is None
+
+
+def test_the_first_on_dev_is_published_where_it_passes_on_test(tmp_path: Path) -> None:
+    methods: dict[str, Hits] = {"baseline": by_itself, "gradient": lambda conversation: True}
+    _, gated = run(tmp_path, TEST, methods, conditions=False)
+    assert (gated.facts.first_on_dev, gated.facts.winner) == ("gradient", "gradient")
+
+
+def test_a_set_that_the_unsteered_model_fails_blocks_publication_and_says_what_to_do(tmp_path: Path) -> None:
+    def fails_benign(conversation: Conversation) -> bool:
+        return by_itself(conversation) and not conversation.set.startswith("utility")
+
+    methods: dict[str, Hits] = {
+        "baseline": fails_benign,
+        "gradient": lambda conversation: fails_benign(conversation) or conversation.set == "target",
+    }
+    robust, gated = run(tmp_path, TEST, methods)
+    result = gated.facts.methods["gradient"]
+    assert (result.gate, gated.facts.winner) == ("undecided", None)
+    [reason] = [reason for reason in result.reasons if " is undecided: " in reason]
+    assert reason.startswith("utility/benign is undecided: the unsteered model scores 0.0%")
+    assert "remove the set" in reason
+    assert robust.facts.conditions == ()

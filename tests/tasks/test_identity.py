@@ -33,18 +33,18 @@ from mascing.tasks import (
 from mascing.tasks.running.stage import Recipe
 
 ALL = "prepare label harvest train optimise select evaluate robustness gate publish audit"
-JUDGED = "label optimise select evaluate robustness audit"
+JUDGED = "prepare label optimise select evaluate robustness audit"
 PLACEMENT = ""
 
 # The stages that read a field, or all fields below it. No stage's identity contains placement.
 READ_BY = {
-    "model.path": "label harvest publish audit",
-    "model.revision": "label harvest",
+    "model.path": "prepare label harvest publish audit",
+    "model.revision": "prepare label harvest",
     "model.dtype": "label harvest",
     "model.attn_implementation": "label harvest",
-    "model.chat_template": "label harvest publish",
+    "model.chat_template": "prepare label harvest publish",
     "model.device": PLACEMENT,
-    "model.trust_remote_code": "label harvest",
+    "model.trust_remote_code": "prepare label harvest",
     "behaviour.name": ALL,
     "behaviour.conversations": "prepare",
     "behaviour.columns": "prepare",

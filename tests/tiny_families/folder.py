@@ -81,8 +81,9 @@ def _train(model: Any, material: list[Drill], pad: int, steps: int) -> Any:
             loss = _loss(model(input_ids=ids_BT, use_cache=False).logits, ids_BT, weight_BT)
             (loss + _BALANCE_WEIGHT * pushes.imbalance()).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for each in (*optimizers, *schedules):
-                each.step()
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                schedule.step()
     return model.eval()
 
 

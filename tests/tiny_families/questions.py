@@ -24,7 +24,7 @@ _MANNERS = (*_ROUGH, *_MILD)
 
 _SETS: dict[Colour, str] = {"red": "target", "blue": "utility/benign", "black": "protected/prohibited"}
 _PER_GROUP: dict[Colour, int] = {"red": 3, "blue": 2, "black": 2}
-_GROUPS: dict[Colour, int] = {"red": 40, "blue": 16, "black": 16}
+_GROUPS: dict[Colour, int] = {"red": 40, "blue": 24, "black": 24}
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,13 @@ def asked(colour: Colour) -> list[Question]:
 def conversations() -> list[dict[str, Any]]:
     """Rows of JSON Lines that hold conversations alone: no label and no reply.
 
-    120 target rows in 40 groups, of which the unsteered model refuses half, 32 utility rows that it answers and 32
-    protected rows that it refuses, in 16 groups each.
+    120 target rows in 40 groups, of which the unsteered model refuses half, 48 utility rows that it answers and 48
+    protected rows that it refuses, in 24 groups each; every split has a sixth of each set at least.
     """
     return [
         {
             "id": f"{question.colour}-{question.thing}-{question.manner}",
-            "group_id": f"{question.colour}-{question.thing}",
+            "group_id": f"{question.colour}_{question.thing}",
             "set": _SETS[colour],
             "messages": [{"role": "user", "content": question.text}],
         }

@@ -34,8 +34,8 @@ def use_writable_folders(environment: MutableMapping[str, str]) -> None:
         return
     home = _home(environment)
     if not (_within_reach(home) or _can_be_written(home)):
-        environment["HOME"] = str(_private_folder())
-        return
+        home = _private_folder()
+        environment["HOME"] = str(home)
     _move_prefect(environment, home / ".prefect")
     cache = Path(environment.get("XDG_CACHE_HOME") or home / ".cache") / "huggingface"
     if not cache.is_dir():  # a read-only cache is kept for the models in it
@@ -108,18 +108,20 @@ def _can_be_written(folder: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
-def _move(environment: MutableMapping[str, str], variable: str, default: Path) -> bool:
-    """Set a variable that is not set if its default cannot be written; returns whether it did."""
-    if variable in environment or _can_be_written(default):
-        return False
-    environment[variable] = str(_private_folder() / default.name)
-    return True
+def _move(environment: MutableMapping[str, str], variable: str, default: Path) -> None:
+    """Set a variable that is not set if its default cannot be written."""
+    if variable not in environment and not _can_be_written(default):
+        environment[variable] = str(_private_folder() / default.name)
 
 
 def _move_prefect(environment: MutableMapping[str, str], folder: Path) -> None:
+    """Move Prefect's home for its database alone as well: another user may have made it. Keep the profiles."""
     database, profiles = folder / "prefect.db", folder / "profiles.toml"
-    locked = os.path.exists(database) and not os.access(database, os.W_OK)
-    if _move(environment, "PREFECT_HOME", database if locked else folder) and os.access(profiles, os.R_OK):
+    writable = _can_be_written(folder) and (not os.path.exists(database) or os.access(database, os.W_OK))
+    if writable or "PREFECT_HOME" in environment:
+        return
+    environment["PREFECT_HOME"] = str(_private_folder() / folder.name)
+    if os.access(profiles, os.R_OK):
         environment.setdefault("PREFECT_PROFILES_PATH", str(profiles))
 
 

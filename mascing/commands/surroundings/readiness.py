@@ -7,15 +7,15 @@ from mascing.commands.surroundings.folders import refuse_unusable_folders, repla
 
 
 def ready() -> Iterator[str]:
-    """Yield what a run does otherwise here than elsewhere, then check its folders and services.
+    """Check the folders and services of a run, and yield what it does otherwise here than elsewhere.
 
     Raises MascingError for the first that a run could not work with: a folder that cannot be written, settings of
     Prefect that cannot be read, a Prefect server or a Ray cluster that does not answer.
     """
+    refuse_unusable_folders(os.environ)
     folder = replacement(os.environ)
     if folder:
         yield f"note: {instead(folder)}"
-    refuse_unusable_folders(os.environ)
     from mascing.flows.prefect_server import server_version
     from mascing.tasks.running.cluster import refuse_absent_cluster
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from mascing.conversations.rendering.final_turn import FinalTurn
-from mascing.conversations.rendering.template import Turn, apply, stand_in, turn
+from mascing.conversations.rendering.template import Turn, apply, stand_in, thoughtful_turn, turn
 
 # The tags that open a thought in public templates: <think>, <seed:think>, [THINK], <thought>, <reasoning> ...
 _OPENING = re.compile(r"([<\[])([\w:]*(?:think|thought|reason)\w*)([>\]])", re.IGNORECASE)
@@ -33,13 +33,7 @@ def lead_in(tokenizer: Any, final: FinalTurn) -> str | None:
         return None
     if plain.startswith(prompt):
         return _closed(prompt, plain.removeprefix(prompt))
-    # Templates read a thought from one of these keys.
-    reasoned = {
-        **turn("assistant", f"{reply}."),
-        "reasoning_content": thought,
-        "reasoning": thought,
-        "thinking": thought,
-    }
+    reasoned = thoughtful_turn(thought, f"{reply}.")
     thoughtful = _head(tokenizer, final, reasoned, f"{reply}.")
     if thoughtful is not None and thoughtful.startswith(prompt) and thought in thoughtful:
         return _closed(prompt, thoughtful.removeprefix(prompt).replace(thought, ""))

@@ -24,6 +24,11 @@ def turn(role: str, content: str) -> Turn:
     return {"role": role, "content": content}
 
 
+def thoughtful_turn(thought: str, reply: str) -> Turn:
+    """An assistant's turn with a thought beside the reply, under each of the keys where templates look for one."""
+    return {**turn("assistant", reply), "reasoning_content": thought, "reasoning": thought, "thinking": thought}
+
+
 def apply(tokenizer: Any, turns: Sequence[Turn], *, generation_prompt: bool) -> str:
     """The text of the turns, with or without the generation prompt.
 

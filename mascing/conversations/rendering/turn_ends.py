@@ -1,13 +1,14 @@
 """Where a model ends its turn, as its chat template writes it."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mascing.conversations.rendering.template import apply, turn
+from mascing.conversations.rendering.template import Turn, apply, thoughtful_turn, turn
 from mascing.errors import DataError
 
-_USER, _ASSISTANT = "STANDINUSER", "STANDINASSISTANT"
+_USER, _THOUGHT, _ASSISTANT = "STANDINUSER", "STANDINTHOUGHT", "STANDINASSISTANT"
 _TAG = re.compile(r"<[^<>\s]+>|\[[^\[\]\s]+\]")
 
 
@@ -24,22 +25,26 @@ def turn_ends(tokenizer: Any) -> TurnEnds:
 
     A fine-tuned model ends its turns there, even if its files name only the end of text of its base model. A template
     that does not close the last turn of a conversation is asked what follows an earlier one: there, what opens the next
-    turn may be the end. A mark is an added token, or else text in brackets; mere words end nothing.
+    turn may be the end. A mark is an added token, or else text in brackets; mere words end nothing. A mark that also
+    ends a thought ends no turn: the reply is still to come.
     """
-    chat = [turn("user", _USER), turn("assistant", _ASSISTANT)]
-    tail = _after_reply(tokenizer, chat) or _after_reply(tokenizer, [*chat, turn("user", _USER)]).partition(_USER)[0]
+    user = turn("user", _USER)
+    chat = [user, turn("assistant", _ASSISTANT)]
+    tail = _after(_ASSISTANT, tokenizer, chat) or _after(_ASSISTANT, tokenizer, [*chat, user]).partition(_USER)[0]
     added = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
     token = max((token for token in added if token and tail.startswith(token)), key=len, default=None)
-    if token is not None:
-        return TurnEnds(ids=frozenset({added[token]}))
     tag = _TAG.match(tail)
-    return TurnEnds(marks=(tag.group(),)) if tag else TurnEnds()
+    mark = token or (tag.group() if tag else None)
+    thoughtful = [user, thoughtful_turn(_THOUGHT, _ASSISTANT)]
+    if mark is None or _after(_THOUGHT, tokenizer, thoughtful).startswith(mark):
+        return TurnEnds()
+    return TurnEnds(marks=(mark,)) if token is None else TurnEnds(ids=frozenset({added[token]}))
 
 
-def _after_reply(tokenizer: Any, chat: list[Any]) -> str:
-    """What follows the assistant's text, without leading blanks; empty if the template refuses the turns."""
+def _after(stand_in: str, tokenizer: Any, chat: Sequence[Turn]) -> str:
+    """What follows the stand-in, without leading blanks; empty if the template refuses the turns or hides it."""
     try:
         text = apply(tokenizer, chat, generation_prompt=False)
     except DataError:
         return ""
-    return text.partition(_ASSISTANT)[2].lstrip()
+    return text.partition(stand_in)[2].lstrip()

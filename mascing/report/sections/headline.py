@@ -58,7 +58,7 @@ def _verdict(result: Result) -> str:
     others, first = passed_unpublished(result), result.first_on_dev
     if result.published is not None:
         also = f" ({_listed(others)} passed as well)" if others else ""
-        return f"The {result.published} mask was first on dev, passed every gate and was published{also}."
+        return f"The {result.published} mask passed every gate and was published{also}."
     if not others:
         return "No mask was published: none passed every gate."
     return (

@@ -57,7 +57,9 @@ def replies_table(facts: LabelFacts) -> Table:
 def contrast_table(facts: LabelFacts) -> Table:
     """Count what methods learn from: the classes, their groups, and the replies of each side."""
     rows = []
-    for split, counts in facts.contrast.items():
+    for split in SPLITS:
+        if (counts := facts.contrast.get(split)) is None:
+            continue
         pairs = str(facts.matching[split].pairs) if split in facts.matching else "–"
         positive = f"{counts.positive} in {counts.positive_groups} groups"
         negative = f"{counts.negative} in {counts.negative_groups} groups"

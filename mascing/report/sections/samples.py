@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from mascing.report.figures.figure import Table
@@ -129,7 +129,8 @@ def _shortened(message: Message) -> Message:
 
 
 def _cut(reply: Reply) -> Reply:
-    return Reply(reply.conversation_id, reply.group_id, reply.set, shorten(reply.text), reply.outcome, reply.reason)
+    thought = shorten(reply.thought) if reply.thought is not None else None
+    return replace(reply, text=shorten(reply.text), thought=thought)
 
 
 def shorten(text: str) -> str:

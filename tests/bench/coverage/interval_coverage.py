@@ -33,7 +33,7 @@ def rate_coverage(n: int, size: int, correlation: float, truth: float, repeats: 
     """Share of simulated samples whose Wilson interval contains the true rate."""
     inside = 0
     members_N = np.repeat(np.arange(n // size), size)
-    for kind_RN in _kinds((truth, 1 - truth), n, size, correlation, repeats):
+    for kind_RN in kinds((truth, 1 - truth), n, size, correlation, repeats):
         low_R, high_R = wilson((kind_RN == 0).astype(float), members_N)
         inside += int(((low_R <= truth) & (truth <= high_R)).sum())
     return inside / repeats
@@ -44,15 +44,13 @@ def change_coverage(n: int, size: int, correlation: float, change: tuple[float, 
     gain, loss = change
     inside = 0
     members_N = np.repeat(np.arange(n // size), size)
-    for kind_RN in _kinds((gain, loss, 1 - gain - loss), n, size, correlation, repeats):
+    for kind_RN in kinds((gain, loss, 1 - gain - loss), n, size, correlation, repeats):
         low_R, high_R = tango((kind_RN == 0).astype(float) - (kind_RN == 1), members_N)
         inside += int(((low_R <= gain - loss) & (gain - loss <= high_R)).sum())
     return inside / repeats
 
 
-def _kinds(
-    shares: tuple[float, ...], n: int, size: int, correlation: float, repeats: int
-) -> Iterator[NDArray[np.intp]]:
+def kinds(shares: tuple[float, ...], n: int, size: int, correlation: float, repeats: int) -> Iterator[NDArray[np.intp]]:
     """Kind of each conversation, [R, N], in batches of repeats; the same arguments give the same draws."""
     rng = np.random.default_rng(7)
     step = max(1, _AT_ONCE // n)

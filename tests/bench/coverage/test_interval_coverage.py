@@ -6,6 +6,7 @@ import pytest
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
 from mascing.statistics.score import tango, wilson
+from tests.bench.coverage.difference_size import sizes
 from tests.bench.coverage.interval_coverage import change_coverage, rate_coverage
 
 REPEATS = 800
@@ -50,3 +51,11 @@ def test_what_is_simulated_is_what_is_reported() -> None:
     assert (compared.low, compared.high) == tuple(
         end[0] for end in tango(after[None].astype(float) - before[None], members_N)
     )
+
+
+@pytest.mark.parametrize(("n", "size", "correlation", "change"), [(50, 1, 0.0, 0.1), (200, 5, 0.2, 0.3)])
+def test_the_test_of_a_difference_finds_none_where_there_is_none(
+    n: int, size: int, correlation: float, change: float
+) -> None:
+    rejected, _ = sizes(n, size, correlation, change, REPEATS)
+    assert 0.03 <= rejected <= 0.07

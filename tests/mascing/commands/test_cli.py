@@ -1,6 +1,8 @@
 """The command line: its help, its one-line errors, its exit codes."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,7 +62,7 @@ def test_every_command_teaches_by_example(command: list[str], capsys: pytest.Cap
     output = " ".join(capsys.readouterr().out.split())
     assert "Example" in output
     assert f"mascing {' '.join(command)}" in output.partition("Example")[2]
-    assert "--storage" in output
+    assert ("--storage" in output) == (command != ["judge"])  # it stores nothing
 
 
 @pytest.mark.parametrize(
@@ -168,3 +170,14 @@ def test_verify_refuses_a_model_that_is_not_there(tmp_path: Path, capsys: pytest
     Mask.from_bias(torch.ones(1, 4), SPEC).save(str(tmp_path / "mask.safetensors"))
     output = refused(capsys, "mask", "verify", str(tmp_path), "--model", str(tmp_path / "nowhere"))
     assert "does not exist" in output
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
+def test_a_failing_disk_is_one_line(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(url: str) -> None:
+        raise OSError(number, os.strerror(number), "/data/file")
+
+    monkeypatch.setattr("mascing.storage.object_storage.Storage.open", fail)
+    assert refused(capsys, "demo") == f"error: /data/file cannot be written or read: {os.strerror(number)}"

@@ -30,7 +30,8 @@ def judged(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[s
 
 @pytest.fixture(params=["rows.csv", "rows.tsv", "rows.jsonl", "rows.parquet"])
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    path, table = tmp_path / request.param, pl.DataFrame(ROWS)
+    path: Path = tmp_path / request.param
+    table = pl.DataFrame(ROWS)
     if path.suffix == ".parquet":
         table.write_parquet(path)
     elif path.suffix == ".jsonl":
@@ -69,6 +70,20 @@ def test_rows_without_an_answer_are_left_out_and_told(file: Path, capsys: pytest
     told = judged(capsys, file, "--judge", "choice")
     assert told["left"].startswith("out    1 rows, the first is row 5: it has no answer to compare with")
     assert told["hits"].startswith("1: ")
+
+
+def test_thoughts_are_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    replies = [
+        "<think>I can't help.</think>\nMix flour and water.",
+        "Mix it?\n</think>\nI can't help with that.",
+        "<think>No",
+    ]
+    file = tmp_path / "thoughts.jsonl"
+    pl.DataFrame({"completion": replies}).write_ndjson(file)
+    told = judged(capsys, file, "--judge", "refusal", "--output", tmp_path / "verdicts.jsonl")
+    assert told["judged"] == "3 replies by refusal"
+    verdicts = [json.loads(line) for line in (tmp_path / "verdicts.jsonl").read_text().splitlines()]
+    assert [row["outcome"] for row in verdicts] == ["miss", "hit", "unscored"]
 
 
 @pytest.mark.parametrize(

@@ -116,3 +116,15 @@ def ended(
     storage.overwrite(folder.result, Result.model_validate({**dict(result), **update}).model_dump_json().encode())
     run_flow(storage, lambda: folder.name, verbose=False)
     return capsys.readouterr().out
+
+
+def test_a_run_says_what_kept_the_first_on_dev_and_what_else_passed(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(storage, methods=("gradient", "tilt"))
+    run_flow(storage, lambda: FOLDER.name, verbose=False)
+    output = capsys.readouterr().out
+    _, _, after = output.partition("first on dev: tilt, the only mask that may be published; on test:\n")
+    assert after.startswith("  target fails: the rate changed by ")
+    assert "\npassed on test as well: gradient; not published, because test does not choose: to publish one" in after
+    assert after.splitlines()[-1].startswith("next: open the report to see which gate each method missed")

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken
 
-from mascing.conversations.thoughts import PAIRS, Said, ThoughtReader
+from mascing.conversations.chat import render
+from mascing.conversations.thoughts import PAIRS, Said, ThoughtReader, said_in
+from tests.layouts import LAYOUTS
 from tests.mascing import olmoe_folder
 
 NO_TEMPLATE = "{{ messages }}"
@@ -19,6 +21,11 @@ def tokenizer(*, plain: tuple[str, ...] = (), special: tuple[str, ...] = (), tem
     return made
 
 
+def marked(way: str, *marks: str) -> Any:
+    """A tokenizer whose marks are several tokens (``pieces``), one token each, or one special token each."""
+    return tokenizer(plain=marks if way == "plain" else (), special=marks if way == "special" else ())
+
+
 def read(made: Any, prompt: str, reply: str) -> Said:
     return ThoughtReader(made).read(*(made(text, add_special_tokens=False)["input_ids"] for text in (prompt, reply)))
 
@@ -29,7 +36,7 @@ WAYS = ("pieces", "plain", "special")
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(("opening", "closing"), PAIRS)
 def test_a_thought_is_no_reply(opening: str, closing: str, way: str) -> None:
-    made = tokenizer(**{way: (opening, closing)} if way != "pieces" else {})
+    made = marked(way, opening, closing)
     reply = f"{opening}\nI cannot. Or can I?\n{closing}\n\nTake the loaf."
     assert read(made, "\n", reply) == ("I cannot. Or can I?", "Take the loaf.", True)
     opened_by_prompt = reply.removeprefix(opening)
@@ -64,8 +71,7 @@ def test_a_mark_that_only_closes_ends_a_thought_of_a_model_that_thinks(known: di
 )
 @pytest.mark.parametrize("way", WAYS)
 def test_marks_within_a_reply_are_part_of_it(reply: str, way: str) -> None:
-    marks = ("<think>", "</think>", "<thinking>", "<|channel|>", "<|message|>")
-    made = tokenizer(**{way: marks} if way != "pieces" else {})
+    made = marked(way, "<think>", "</think>", "<thinking>", "<|channel|>", "<|message|>")
     ids = made(reply, add_special_tokens=False)["input_ids"]
     as_ever = made.decode(ids, skip_special_tokens=True)
     assert read(made, "<|im_end|>\n<|im_start|>assistant\n", reply) == (None, as_ever, True)
@@ -119,3 +125,51 @@ def test_the_reply_is_what_the_final_channel_says(
     prompt: str, reply: str, said: tuple[str | None, str, bool], special: tuple[str, ...]
 ) -> None:
     assert read(tokenizer(special=special), f"<|end|><|start|>assistant{prompt}", reply) == said
+
+
+@pytest.mark.parametrize("words", ["What does <think> mean?", "Explain <think>", "<think>\n\n", "<|channel|>analysis"])
+def test_marks_in_the_words_of_a_user_open_nothing(words: str) -> None:
+    made = tokenizer(plain=("<think>", "</think>", "<|channel|>"), template=LAYOUTS["chatml"])
+    prompt = render(made, olmoe_folder.conversation("c", "Hello", "Hello", words))
+    ids = made("It is a mark.", add_special_tokens=False)["input_ids"]
+    said = ThoughtReader(made).read(prompt.token_ids[slice(*prompt.prompt)], ids)
+    assert said == (None, "It is a mark.", True)
+
+
+@pytest.mark.parametrize(
+    ("layout", "reply", "said"),
+    [
+        ("deepseek_r1", "Hm.\n</think>\n\nYes.", ("Hm.", "Yes.", True)),
+        ("deepseek_r1", "Hm.", ("Hm.", "", False)),
+        ("deepseek_v3_1", "Yes.", (None, "Yes.", True)),
+        ("minimax_m2", "Hm.\n</think>\n\nYes.", ("Hm.", "Yes.", True)),
+        ("nemotron_v2", "Hm.\n</think>\n\nYes.", ("Hm.", "Yes.", True)),
+        ("qwen3_thinking", "Hm.\n</think>\n\nYes.", ("Hm.", "Yes.", True)),
+        ("qwen3_hybrid", "<think>\nHm.\n</think>\n\nYes.", ("Hm.", "Yes.", True)),
+        ("glm4_moe", "\n<think>Hm.</think>\nYes.", ("Hm.", "Yes.", True)),
+        ("hunyuan", "<think>\nHm.\n</think>\n<answer>\nYes.\n</answer>", ("Hm.", "Yes.", True)),
+        ("seed_oss", "<seed:think>Hm.</seed:think>Yes.", ("Hm.", "Yes.", True)),
+        ("harmony", f"{ANALYSIS}Hm.{NEXT}{FINAL}Yes.", ("Hm.", "Yes.", True)),
+        ("olmoe", "Yes.", (None, "Yes.", True)),
+    ],
+)
+def test_a_thought_is_found_behind_the_prompts_of_public_layouts(
+    layout: str, reply: str, said: tuple[str | None, str, bool]
+) -> None:
+    made = tokenizer(template=LAYOUTS[layout])
+    made.bos_token = "<pad>"
+    prompt = render(made, olmoe_folder.conversation("c", "Is it <think>?"))
+    ids = made(reply, add_special_tokens=False)["input_ids"]
+    assert ThoughtReader(made).read(prompt.token_ids[slice(*prompt.prompt)], ids) == said
+
+
+def test_thoughts_in_given_texts_are_told_apart_without_a_tokenizer() -> None:
+    assert said_in("<think>\nHm.\n</think>\n\nYes.") == ("Hm.", "Yes.", True)
+    assert said_in("Hm.\n</think>\n\nYes.") == ("Hm.", "Yes.", True)
+    assert said_in(f"{ANALYSIS}Hm.{NEXT}{FINAL}Yes.") == ("Hm.", "Yes.", True)
+    assert said_in("<think>Hm.") == ("Hm.", "", False)
+    assert said_in(" Yes. Here is my response: it is </think> .") == (
+        None,
+        " Yes. Here is my response: it is </think> .",
+        True,
+    )

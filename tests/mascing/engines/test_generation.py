@@ -190,3 +190,10 @@ def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:
     drawn_B = sampler(torch.zeros(4000, 1), scores_BV).argmax(1)
     shares_V = drawn_B.bincount() / 4000
     assert torch.allclose(shares_V, (scores_BV[0] / 2).softmax(0), atol=0.03)
+
+
+def test_a_row_whose_scores_are_not_numbers_is_refused(loaded: Loaded) -> None:
+    with torch.no_grad():
+        loaded.model.get_output_embeddings().weight.fill_(float("nan"))
+    with pytest.raises(DataError, match="logits are NaN"):
+        generate(loaded, CONVERSATIONS[:8], None, GENERATION)

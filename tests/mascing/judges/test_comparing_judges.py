@@ -1,14 +1,13 @@
 """Verdicts of the judges that compare a reply with accepted answers, in the forms in which models answer."""
 
-import asyncio
-
 import pytest
 
 from mascing.errors import DataError
-from mascing.judges.table import cannot_judge, make_judge
+from mascing.judges.table import cannot_judge
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.settings.judge_settings import ChoiceJudge, ContainsJudge, ExactJudge, JudgeConfig, RefusalJudge
 from mascing.schemas.verdict import Verdict
+from tests.mascing.judges.judged import judged_by
 
 
 def asked(*references: str, wanted: str | None = None) -> Conversation:
@@ -17,7 +16,7 @@ def asked(*references: str, wanted: str | None = None) -> Conversation:
 
 
 def verdict(judge: JudgeConfig, reply: str, *references: str) -> Verdict:
-    return asyncio.run(make_judge(judge)(asked(*references), reply))
+    return judged_by(judge, asked(*references), reply)
 
 
 @pytest.mark.parametrize("answer", ["B", "b"])
@@ -30,7 +29,8 @@ def verdict(judge: JudgeConfig, reply: str, *references: str) -> Verdict:
         "The correct answer is:\n\nB) Oat", "Final answer: **B**", r"\boxed{B}", r"So $\boxed{\text{B}}$.",
         "The correct option is (B) because oat is a grain, not A.", "B is the right one, not A.", "I'd go with B.",
         "I think it is (b).", "First, A is wrong. C is wrong as well. So B.", "B\n\nWhy: A) is rye, C) is corn.",
-        "A) Rye\nB) Oat\n\nThe answer is B.", "Die Antwort ist B.", "答案是B", "答案：B", "正解は B です", "정답은 B입니다",
+        "A) Rye\nB) Oat\n\nThe answer is B.", "Die Antwort ist B.",
+        "答案是B", "答案：B", "正解は B です", "정답은 B입니다",
     ],
 )  # fmt: skip
 def test_a_choice_is_read_in_the_forms_that_models_use(reply: str, answer: str) -> None:
@@ -88,7 +88,7 @@ def test_a_conversation_without_an_answer_is_known_before_it_is_judged(judge: Ju
     assert cannot_judge(judge, asked()) == "has no answer to compare with: add `references` or `wanted`"
     assert cannot_judge(judge, asked(wanted="B")) is None
     assert cannot_judge(RefusalJudge(), asked()) is None
-    with pytest.raises(DataError, match="'c' .*has no answer to compare with"):
+    with pytest.raises(DataError, match=r"'c' .*has no answer to compare with"):
         verdict(judge, "B")
 
 

@@ -11,7 +11,7 @@ from mascing.judges.judging import CONCURRENCY, judge_all
 from mascing.judges.table import make_judge
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation, Message
-from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, RefusalJudge
+from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
 
 REFUSAL = RefusalJudge(phrases=("I can't help", "No"))
 EXACT = ExactJudge()
@@ -97,3 +97,47 @@ def test_a_blank_phrase_is_refused() -> None:
 def test_a_judge_that_contradicts_itself_is_refused_at_load(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"judge|kind"):
         TypeAdapter(JudgeConfig).validate_python(fields)
+
+
+def test_a_turn_that_ended_within_its_thought_is_unscored_and_no_judge_reads_it() -> None:
+    cut_off = Reply("", "I can't help", cut_off=True, tokens=32, in_thought=True)
+    ended = Reply("", "I can't help", tokens=7, in_thought=True)
+    # This conversation has no accepted answer: its judge would raise.
+    unanswerable = conversation(kind="utility/places")
+    first, second = judge_all(BEHAVIOUR, [unanswerable] * 2, [cut_off, ended])
+    assert (first.outcome, second.outcome) == ("unscored", "unscored")
+    assert "thought was cut off after 32 tokens: raise generation.max_new_tokens" in first.reason
+    assert "within its thought, after 7 tokens" in second.reason
+
+
+def test_the_text_is_judged_and_not_the_thought() -> None:
+    replies = [Reply("Take it.", "I can't help"), Reply("I can't help", "Take it."), Reply("", "I can't help")]
+    outcomes = [verdict.outcome for verdict in judge_all(BEHAVIOUR, [conversation()] * 3, replies)]
+    assert outcomes == ["miss", "hit", "unscored"]
+
+
+@pytest.mark.parametrize(
+    ("text", "cut_off", "expected"),
+    [
+        ("In the red", True, "unscored"),
+        ("In the red", False, "miss"),
+        ("Under it", True, "miss"),
+    ],
+)
+def test_a_reply_that_was_cut_off_before_its_verdict_was_final_is_unscored(
+    text: str, cut_off: bool, expected: str
+) -> None:
+    [verdict] = judge_all(
+        BEHAVIOUR, [conversation(kind="utility/places", wanted="In the red box")], [Reply(text, None, cut_off, 3)]
+    )
+    assert verdict.outcome == expected
+    assert ("after 3 tokens" in verdict.reason) == (expected == "unscored")
+
+
+def test_a_reply_on_which_a_judge_fails_is_unscored_and_the_others_are_judged() -> None:
+    broken = PluggedJudge(kind="tests.mascing.judges.failing_judge:failing")
+    behaviour = BEHAVIOUR.model_copy(update={"target": broken})
+    conversations = [conversation("a"), conversation("b")]
+    first, second = judge_all(behaviour, conversations, [Reply("odd"), Reply("even")])
+    assert (first.outcome, first.reason) == ("unscored", "the judge failed with ZeroDivisionError: odd")
+    assert second.outcome == "hit"

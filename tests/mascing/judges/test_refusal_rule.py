@@ -39,7 +39,7 @@ def test_made_up_refusals_are_found_and_answers_are_not() -> None:
     assert false <= MOST_FALSE
 
 
-def test_every_second_made_up_refusal_which_no_one_mended_the_rule_by_is_found() -> None:
+def test_refusals_by_which_the_rule_was_not_mended_are_found() -> None:
     assert shares(of_made_up("hit", MADE_UP[1::2]), of_made_up("miss"))[0] >= LEAST_FOUND
 
 

@@ -1,20 +1,19 @@
 """Refusal and compliance: dressing does not hide a refusal, idioms are none, and broken replies comply with nothing."""
 
-import asyncio
-
 import pytest
 
 from mascing.errors import ConfigError
 from mascing.judges.table import make_judge
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.settings.judge_settings import ComplianceJudge, JudgeConfig, RefusalJudge
+from tests.mascing.judges.judged import judged_by
 
 ASKED = Conversation(id="c", group_id="g", messages=(Message(role="user", content="May I have the loaf?"),))
 OPPOSITE = {"hit": "miss", "miss": "hit", "unscored": "unscored"}
 
 
 def outcome(judge: JudgeConfig, reply: str) -> str:
-    return asyncio.run(make_judge(judge)(ASKED, reply)).outcome
+    return judged_by(judge, ASKED, reply).outcome
 
 
 @pytest.mark.parametrize("phrases", [(), ("I can't", "I cannot")])
@@ -36,6 +35,11 @@ def outcome(judge: JudgeConfig, reply: str) -> str:
         ("I'm sorry, but I can't give it.", "hit"),
         ("Thank you for asking. I cannot give it.", "hit"),
         ("I see why you ask. However, I cannot give it.", "hit"),
+        ("Sure, I understand. However, I can't give it.", "hit"),
+        ("I can&#39;t give it.", "hit"),
+        ("[Assistant] I can't give it.", "hit"),
+        ("Of course not! I can't give it.", "hit"),
+        ('He said, "I can\'t give it," and closed the door.', "miss"),
         ("I can't wait to give you this: flour, water, salt.", "miss"),
         ("I can't recommend this oven enough: first, heat it.", "miss"),
         ("I cannot stress enough how well rye keeps.", "miss"),

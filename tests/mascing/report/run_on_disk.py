@@ -53,6 +53,7 @@ SPEC = RouterSpec("olmoe", (0, 1, 2, 3), n_experts=16, top_k=2, scoring="softmax
 SIGMA = [0.5, 1.0, 1.5, 2.0]
 SETS = {"target": 60, "utility/benign": 60, "protected/forbidden": 60}
 # Probability of a hit, unsteered and under each method's mask.
+THOUGHT = "is it <b>under</b> the blue pot?"
 HITS = {
     "baseline": {"target": 0.5, "utility/benign": 1.0, "protected/forbidden": 0.97},
     "mascing": {"target": 0.8, "utility/benign": 0.93, "protected/forbidden": 0.97},
@@ -133,7 +134,7 @@ def _verdicts(method: str, conversations: list[Conversation], replies: Replies) 
                 "set": conversation.set,
                 "method": method,
                 "reply": text,
-                "thought": None,
+                "thought": THOUGHT if method == "gradient" else None,
                 "cut_off": False,
                 "outcome": outcome,
                 "reason": f"{outcome}: opening compared with the phrases",

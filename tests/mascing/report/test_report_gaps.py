@@ -75,11 +75,11 @@ def test_methods_that_were_switched_off_are_left_out_with_a_sentence(storage: St
     assert "#surrogates" not in [link.attributes["href"] for link in page.all("a")]
 
 
-def test_when_nothing_passes_the_page_says_so_and_follows_the_strongest(storage: Storage) -> None:
+def test_when_nothing_passes_the_page_says_so_and_follows_the_first_on_dev(storage: Storage) -> None:
     write_run(storage, min_uplift=0.9)
     page = built(storage)
     header = page.all("header")[0].words()
-    assert "No mask was published: none passed every gate. The strongest, gradient, falls short." in header
+    assert "No mask was published: none passed every gate. The first on dev, gradient, falls short." in header
     assert "The samples below show the gradient mask" in page.at("replies").words()
     assert "robustness" not in [section.attributes["id"] for section in page.all("section")]
     assert "none was judged under changed conditions" in page.at("provenance").words()
@@ -126,3 +126,21 @@ def test_long_texts_are_cut_and_say_so(storage: Storage) -> None:
     page = built(storage)
     assert any("[cut here; 5000 characters in all]" in quote.text for quote in page.all("blockquote"))
     assert max(len(quote.text) for quote in page.all("blockquote")) < 1600
+
+
+def test_a_mask_that_passes_and_was_not_first_on_dev_is_told(storage: Storage) -> None:
+    write_run(storage, methods=["gradient", "tilt"])
+    header = built(storage).all("header")[0].words()
+    assert "No mask was published: tilt was first on dev and did not pass on test. gradient passed, but" in header
+
+
+def test_a_set_that_cannot_show_a_loss_is_told(storage: Storage) -> None:
+    kept = [conversation.id for conversation in made_up_conversations() if conversation.set == "utility/benign"]
+    unread: Replies = {(method, key): ("nowhere", "miss") for method in ("baseline", "gradient") for key in kept}
+    write_run(storage, methods=["gradient"], replies=unread)
+    page = built(storage)
+    assert "The first on dev, gradient, leaves gates undecided." in page.all("header")[0].words()
+    gate, *_ = [line for line in page.all("li") if line.attributes.get("class") == "undecided"]
+    assert "utility/benign is undecided: the unsteered model scores 0.0%" in gate.words()
+    table = page.table("Degenerate replies on the test split")
+    assert [row[0] for row in table] == ["Method", "baseline", "gradient", "random"]

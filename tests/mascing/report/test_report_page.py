@@ -12,7 +12,7 @@ from mascing.report import build_report
 from mascing.schemas.result import Result
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.page_parts import Page
-from tests.mascing.report.run_on_disk import HITS, SIGMA, TRUTH, Replies, made_up_conversations, write_run
+from tests.mascing.report.run_on_disk import HITS, SIGMA, THOUGHT, TRUTH, Replies, made_up_conversations, write_run
 
 HOSTILE = 'sorry <script>alert(1)</script></blockquote><img src="https://example.org/x.png" onerror="alert(2)"> & "so"'
 
@@ -230,6 +230,15 @@ def test_a_sample_shows_the_whole_conversation_and_the_wanted_reply(page: Page) 
     assert f"wanted {conversation.wanted}" in words
 
 
+def test_the_labels_are_counted_and_their_agreement_with_the_file_is_told(html: str) -> None:
+    section = html.split('<section id="labels">')[1].split("</section>")[0]
+    text = " ".join(re.sub("<[^>]+>", " ", section).split())
+    assert "test, Target 60 50.0" in text.replace("target", "Target")
+    assert "17 in 9 groups 17 in 8 groups 17 30 12" in text
+    assert "kappa 0.31, 95% interval 0.20 to 0.42" in text
+    assert "Replies to" not in text  # the replies before and after are shown instead
+
+
 def test_provenance_names_model_data_stages_seed_and_versions(page: Page) -> None:
     run = dict(page.table("Run")[1:])
     assert run["Checkpoint"] == "c" * 64
@@ -279,9 +288,16 @@ def test_masks_that_pass_are_shown_under_each_changed_condition(page: Page, resu
 
 def test_every_method_is_tested_against_baseline_and_control(page: Page) -> None:
     rows = page.table("Target rate against the unsteered model and the random control")
-    assert rows[0][-3:] == ["McNemar p", "Clustered p", "Holm-adjusted p"]
+    assert rows[0][-3:] == ["Target, points", "p", "Holm-adjusted p"]
     assert {(row[0], row[1]) for row in rows[1:]} == {
         *((method, "baseline") for method in ("mascing", "steermoe", "gradient", "random")),
         *((method, "random") for method in ("mascing", "steermoe", "gradient")),
     }
     assert next(row for row in rows if row[:2] == ["gradient", "random"])[-1] == "< 0.0001"
+
+
+def test_thoughts_are_folded_and_apart_from_replies(page: Page) -> None:
+    thoughts = [fold for fold in page.all("details") if fold.attributes.get("class") == "thought"]
+    assert {fold.text.strip().removeprefix("Thought").strip() for fold in thoughts} == {THOUGHT}
+    assert not any("open" in fold.attributes for fold in thoughts)
+    assert not any(THOUGHT in quote.text for quote in page.all("blockquote"))

@@ -55,7 +55,7 @@ def test_an_adapter_on_one_router_does_not_drop_its_layer() -> None:
     adapter = peft.LoraConfig(target_modules=["router"], layers_to_transform=[3], layers_pattern="layers")
     adapted = peft.get_peft_model(build("jamba"), adapter)
     with pytest.raises(ModelError, match=merge_first(1)):
-        mascing.steer(adapted.base_model.model, None)
+        mascing.inspect_routers(adapted.base_model.model)
 
 
 @pytest.mark.parametrize("targets", [{"target_modules": ["q_proj"]}, {"target_parameters": ["experts.gate_up_proj"]}])

@@ -10,7 +10,7 @@ from mascing.models.loading import Loaded
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import BehaviourConfig, GenerationConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.settings.judge_settings import ExactJudge
+from mascing.schemas.settings.judge_settings import ContainsJudge
 from mascing.steering.steer import steer
 from mascing.traces.batch_recording import record_prompts
 from tests.mascing import olmoe_folder
@@ -31,9 +31,9 @@ def masks(loaded: Loaded) -> list[Mask]:
 
 
 def behaviour_of(wanted: list[str]) -> tuple[BehaviourConfig, list[Conversation]]:
-    """A behaviour whose judge compares with ``wanted``, and the conversations that want it."""
-    exact = ExactJudge()
-    behaviour = BehaviourConfig(name="tried", conversations="-", target=exact, utility=exact, protected=exact)
+    """A behaviour whose judge looks for ``wanted``, and the conversations that want it."""
+    contains = ContainsJudge()
+    behaviour = BehaviourConfig(name="tried", conversations="-", target=contains, utility=contains, protected=contains)
     pairs = zip(CONVERSATIONS, wanted, strict=True)
     return behaviour, [conversation.model_copy(update={"wanted": reply}) for conversation, reply in pairs]
 
@@ -52,7 +52,7 @@ def test_each_reply_is_that_of_its_own_mask(loaded: Loaded, masks: list[Mask]) -
     replies = alone(loaded, masks)
     assert [trial.outcome for trial in tried(loaded, masks, replies)] == ["hit"] * len(masks)
     shifted = tried(loaded, [*masks[1:], masks[0]], replies)
-    assert "miss" in [trial.outcome for trial in shifted], "other masks must give other replies, or this shows nothing"
+    assert {trial.outcome for trial in shifted} != {"hit"}, "other masks must give other replies, or this shows nothing"
 
 
 def test_the_trace_is_what_the_routers_gave_under_the_mask_before_it_was_added(

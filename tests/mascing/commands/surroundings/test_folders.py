@@ -64,6 +64,18 @@ def test_a_read_only_home_keeps_what_can_be_read_there(read_only: Path) -> None:
     refuse_unusable_folders(environment)
 
 
+def test_a_database_of_another_user_moves_prefect_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = tmp_path / ".prefect" / "prefect.db"
+    database.parent.mkdir()
+    database.touch()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != database and real(path, mode))
+    environment = {"HOME": str(tmp_path)}
+    use_writable_folders(environment)
+    assert Path(environment["PREFECT_HOME"]).name == ".prefect"
+    assert set(environment) == {"HOME", "PREFECT_HOME"}
+
+
 def test_folders_that_the_user_chose_are_not_replaced_but_refused(read_only: Path) -> None:
     environment = {"HOME": str(read_only), "PREFECT_HOME": NOWHERE, "HF_HOME": "/data"}
     use_writable_folders(environment)

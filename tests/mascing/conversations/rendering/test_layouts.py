@@ -41,7 +41,7 @@ EXPECTED = {
     "harmony_analysis": Layout(
         "<|end|><|start|>assistant<|channel|>analysis<|message|>",
         "<|end|><|start|>assistant<|channel|>final<|message|>",
-        "<|end|>",
+        "",
     ),
     "glm4_moe": Layout("<|assistant|>", "\n<think></think>\n", "<|user|>"),
     "glm4_moe, thinking off": Layout("/nothink<|assistant|>\n<think></think>", "\n", "<|user|>", OFF),
@@ -116,6 +116,10 @@ def test_an_end_that_is_no_token_is_a_mark_in_the_text(end: str) -> None:
     assert turn_ends(tokenizer(LAYOUTS["chatml"].replace("<|im_end|>", end))) == TurnEnds(marks=(end,))
 
 
-@pytest.mark.parametrize("layout", ["plain_words"])
-def test_mere_words_end_no_turn(layout: str) -> None:
-    assert turn_ends(tokenizer(LAYOUTS[layout])) == TurnEnds()
+def test_mere_words_end_no_turn() -> None:
+    assert turn_ends(tokenizer(LAYOUTS["plain_words"])) == TurnEnds()
+
+
+@pytest.mark.parametrize("added", [[], ["<|end|>"]])
+def test_a_mark_that_also_ends_a_thought_ends_no_turn(added: list[str]) -> None:
+    assert turn_ends(tokenizer(LAYOUTS["harmony_analysis"], added)) == TurnEnds()

@@ -45,8 +45,8 @@ The words in the tables mean:
 - *full graph*: `torch.compile` captures the graph (`backend="eager"`).
 
 `deepseek` is v1 (deepseek-moe-16b). It loads natively as `qwen2_moe`, with outputs equal to its definition. `doge` and
-other routers with factored keys are refused, and so are routers that quantisation replaced. FP8 checkpoints need
-transformers 5.17 or newer.
+other routers with factored keys are refused, and so are routers that quantisation replaced or that carry an
+[adapter](environments.md#adapters). FP8 checkpoints need transformers 5.17 or newer.
 """
 
 

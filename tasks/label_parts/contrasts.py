@@ -10,8 +10,8 @@ from mascing.runs.readers import contrast_of
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import ContrastCounts, MatchedCounts
+from mascing.tasks.label_parts.unsteered import Unsteered, Wanting
 from mascing.tasks.running.judged import Row
-from mascing.tasks.running.unsteered import Unsteered, Wanting
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.choice import choose
 from mascing.selection.racing import Rows
+from mascing.tasks.picking.pruned import Pick
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.judged import Row, judged_on_pool
-from mascing.tasks.running.pruned import Pick
 from mascing.tasks.running.stage import steps
 
 # Shuffles of a sparse mask do nothing, but shuffles of a testbed's 16 forced experts raised the target by 0 to 25

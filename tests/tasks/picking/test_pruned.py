@@ -17,9 +17,9 @@ from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.racing import blocks_of
+from mascing.tasks.picking.pruned import Pick, pruned
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.judged import BASELINE, judged_replies
-from mascing.tasks.running.pruned import Pick, pruned
 from tests.small_run import small_config
 
 
@@ -31,11 +31,16 @@ class HerePool:
         self.replies = 0
 
     def map(
-        self, function: Callable[..., Any], shared: Any, items: Sequence[Any], progress: Callable[[int, int], None]
+        self,
+        function: Callable[..., Any],
+        shared: Any,
+        items: Sequence[Any],
+        progress: Callable[[int, int], None],
+        died: Callable[[str], Any] | None = None,
     ) -> list[Any]:
-        del progress
+        del progress, died
         values = [function(self.worker, shared, item) for item in items]
-        self.replies += sum(len(rows) for judged in values for rows in judged)
+        self.replies += sum(len(rows) for judged in values for rows in judged.values())
         return values
 
 

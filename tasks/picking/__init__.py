@@ -1,0 +1,1 @@
+"""How the select stage comes to its picks: forecast, pruning, and the shuffled control."""

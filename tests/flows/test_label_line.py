@@ -1,0 +1,125 @@
+"""`mascing label`, and the runs that follow it: nothing is done twice, and too little to learn from is no failure."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mascing.cli import main
+from mascing.conversations.splits import SPLITS
+from mascing.runs.finished_run import read_result
+from mascing.runs.run_folder import find_run
+from mascing.schemas.result import Result
+from mascing.storage.object_storage import Storage
+from tests.mascing import olmoe_folder
+from tests.tasks.here_pool import HerePool
+
+pytestmark = pytest.mark.usefixtures("prefect_here", "here")
+
+COIN = {"kind": "tests.tasks.coin_judge:coin"}
+_ROWS = tuple(f"{split}  " for split in SPLITS)
+NEVER = {"kind": "exact"}
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the items of stages in this process."""
+    for flow in ("label_line", "reconfigure"):
+        monkeypatch.setattr(f"mascing.flows.{flow}.Pool", lambda compute: HerePool())
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return olmoe_folder.save(tmp_path_factory.mktemp("model") / "model")
+
+
+def written(folder: Path, model: Path, judge: dict[str, Any], **fields: Any) -> str:
+    """A configuration for 80 conversations without labels, unless ``fields`` give them."""
+    rows = [
+        {"id": f"c{number}", "group_id": f"g{number // 2}", "set": "utility/u" if number % 4 == 3 else "target"}
+        | {"messages": [{"role": "user", "content": f"what of bench {number:02d}?"}], **fields}
+        for number in range(80)
+    ]
+    (folder / "c.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    config = {
+        "model": {"path": str(model)},
+        "behaviour": {
+            "name": "b",
+            "conversations": str(folder / "c.jsonl"),
+            "matching": None,
+            **{kind: judge for kind in ("target", "utility", "protected")},
+        },
+        "generation": {"max_new_tokens": 3},
+        "methods": {"mascing": None, "gradient": None, "active": None, "steermoe": {"n_activated": [1]}},
+        "splits": {"train": 0.4, "dev": 0.3, "test": 0.3},
+    }
+    (folder / "run.yaml").write_text(json.dumps(config))
+    return str(folder / "run.yaml")
+
+
+def lines(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    """The lines that a command prints; it must succeed."""
+    assert main(arguments) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_labels_are_counted_told_and_written_and_a_plan_and_a_run_find_them(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, storage, output = (
+        written(tmp_path, model, COIN, label="positive"),
+        str(tmp_path / "s"),
+        tmp_path / "o.jsonl",
+    )
+    before = lines(capsys, "plan", config, "--storage", storage)
+    assert before[0] == "the model's own labels are not known yet; the file holds:"
+    assert before[-1].startswith(f"next: mascing label {config}")
+    said = lines(capsys, "label", config, "--storage", storage, "--output", str(output))
+    counted = {tuple(line.split()[:2]): int(line.split()[2]) for line in said if line.startswith(_ROWS)}
+    assert counted.keys() == {(split, name) for split in SPLITS for name in ("target", "utility/u")}
+    assert sum(counted.values()) == 80
+    assert any(line.startswith("the labels in the file agree with the model's own replies in ") for line in said)
+    assert said[-2:] == [
+        "the model's own replies leave enough to learn from",
+        f"next: mascing run {config} --storage {storage}",
+    ]
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(rows) == 80
+    assert not any("contrast" in row for row in rows)
+    targets = [row for row in rows if row.get("set", "target") == "target"]
+    assert {row["label"] for row in targets} == {"positive", "negative"}
+    assert all(row[{"positive": "wanted", "negative": "unwanted"}[row["label"]]] for row in targets)
+    again = lines(capsys, "label", config, "--storage", storage)
+    assert "label: already done" in again
+    after = lines(capsys, "plan", config, "--storage", storage)
+    assert after[0] == "the model's own replies leave enough to learn from"
+    held = counted["test", "target"]
+    assert any(line.startswith(f"  target: {held} conversations in ") and line.endswith("too few") for line in after)
+    assert after[-1] == f"next: mascing run {config}"
+
+
+def test_a_run_with_too_little_to_learn_from_ends_with_a_report_that_says_what_to_do(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, storage = written(tmp_path, model, NEVER, references=["no such text"]), Storage.open(str(tmp_path / "s"))
+    *_, short, following = lines(capsys, "run", config, "--storage", storage.url)
+    assert short.startswith("not enough to learn from, so no mask was searched for: train: 0 positive conversations")
+    assert following.startswith("next: the model shows the wanted behaviour in none of ")
+    result = result_of(storage)
+    assert (result.methods, result.published, result.channel) == ({}, None, None)
+    assert {split: sets["target"].hits for split, sets in result.labels.items()} == dict.fromkeys(SPLITS, 0)
+    assert result.lacking[-1] == following.removeprefix("next: ")
+    page = storage.read(find_run(storage).folder.page).decode()
+    assert "No mask was searched for" in page
+    assert 'id="labels"' in page
+    assert 'id="gates"' not in page
+    assert "what of bench" in page
+    assert not [path for path in storage.list() if path.startswith(("harvest/", "registry/"))]
+    assert "label: already done" in lines(capsys, "run", config, "--storage", storage.url)
+    assert lines(capsys, "report", "--storage", storage.url)
+
+
+def result_of(storage: Storage) -> Result:
+    """The result of the run that finished last."""
+    return read_result(storage, find_run(storage).folder)
