@@ -18,6 +18,7 @@ from mascing.commands.outcomes.channels import registry
 from mascing.commands.outcomes.rebuild_report import report, runs
 from mascing.commands.plan import plan
 from mascing.commands.run import run
+from mascing.commands.understood import conversations
 from mascing.errors import MascingError
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ def _options(
 
 app.command()(demo)
 app.command()(run)
+app.command()(conversations)
 app.command()(label)
 app.command()(plan)
 app.command()(report)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.settings.columns import ColumnsConfig
 from mascing.schemas.settings.judge_settings import JudgeConfig
 from mascing.schemas.settings.method_settings import MethodsConfig, Positive
 
@@ -57,10 +58,15 @@ class MatchingConfig(Frozen):
 
 
 class BehaviourConfig(Frozen):
-    """The behaviour to steer: its conversations (JSON Lines) and a judge for each kind of set."""
+    """The behaviour to steer: its conversations and a judge for each kind of set."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    conversations: str = Field(min_length=1)
+    conversations: str = Field(
+        min_length=1, description="JSON Lines, JSON, CSV, TSV, Parquet or Arrow: a file, or a folder of files"
+    )
+    columns: ColumnsConfig | None = Field(
+        default=None, description="what the columns hold: a ready-made layout or a mapping; null tells it from the file"
+    )
     target: JudgeConfig
     utility: JudgeConfig
     protected: JudgeConfig

@@ -2,13 +2,8 @@
 
 from collections import Counter
 
-from mascing.conversations.json_lines import (
-    Quarantined,
-    decode_lines,
-    parse_conversations,
-    quarantine_table,
-    to_table,
-)
+from mascing.conversations.intake.reader import open_conversations, read_all
+from mascing.conversations.json_lines import Quarantined, quarantine_table, to_table
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
 from mascing.judges.given_replies import given_replies, refuse_misread
@@ -24,7 +19,7 @@ from mascing.schemas.tables import CONVERSATIONS
 from mascing.storage import parquet
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.storage.source import Source, read_source
+from mascing.storage.source import Source, read_rows
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.isolation import refuse_many
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
@@ -40,7 +35,7 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
         DataError: if the file cannot be read, if too many of its rows cannot be used, if a judge does not read the
             replies that the file gives as what they are said to be, or if a split has no target conversation.
     """
-    source = read_source(config.behaviour.conversations)
+    source = read_rows(config.behaviour.conversations)
     rendering = rendering_fingerprint(config.model)
     finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, source))
     refuse_many(storage, finished.manifest, config.max_quarantined)
@@ -59,6 +54,7 @@ def recipe(config: RunConfig, rendering: str, source: Source) -> Recipe[Prepared
         "trust_remote_code": config.model.trust_remote_code,  # its own code may make another tokenizer
         **judged_replies_identity(config),
         "conversations": source.sha256,
+        "read_as": config.behaviour.columns,
         "columns": CONVERSATIONS.names,
         "max_characters": config.behaviour.max_characters,
         "splits": config.splits,
@@ -67,9 +63,9 @@ def recipe(config: RunConfig, rendering: str, source: Source) -> Recipe[Prepared
 
 
 def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
-    read, unreadable = parse_conversations(decode_lines(source.data), config.behaviour.max_characters)
-    conversations, unusable = usable(read, config)
-    quarantined = [*unreadable, *unusable]
+    read = read_all(open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters))
+    conversations, unusable = usable(read.conversations, read.row_of, config)
+    quarantined = [*read.quarantined, *unusable]
     given = given_replies(config.behaviour, conversations)
     splits = _split(conversations, config)
     shards = [

@@ -1,22 +1,42 @@
 """Input files outside the storage URL that the config names: conversations, and a testbed's truth."""
 
 import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from mascing.errors import DataError
+
+_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
+_COMPRESSED = (".gz", ".zst")
+# What `datasets` and the hub write beside the rows.
+_BESIDE = {"state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"}
 
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of one input file; their hash identifies a run, never the file's location."""
+    """The bytes of one input file, or of the files of a folder by name; their hash identifies a run, not a location."""
 
     data: bytes
+    folder: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def sha256(self) -> str:
-        """Hash of the content."""
-        return hashlib.sha256(self.data).hexdigest()
+        """Hash of the content; of a folder, of the names and hashes of its files."""
+        if not self.folder:
+            return hashlib.sha256(self.data).hexdigest()
+        listed = [(name, hashlib.sha256(data).hexdigest()) for name, data in self.folder]
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+    @property
+    def files(self) -> Mapping[str, Callable[[], BinaryIO]]:
+        """How each file is opened, by name."""
+        return {name: partial(io.BytesIO, data) for name, data in self.folder or (("the file", self.data),)}
 
 
 def read_source(url: str) -> Source:
@@ -34,3 +54,91 @@ def read_source(url: str) -> Source:
             return Source(file.read())
     except (OSError, ValueError, ImportError) as error:
         raise DataError(f"cannot read {url}: {error}; check the path, and the credentials if it is a URL") from error
+
+
+def read_rows(url: str) -> Source:
+    """Read a file of rows, or the files of rows in a folder. Raises DataError if there are none."""
+    files = files_of_rows(url)
+    if list(files) == [url]:
+        return read_source(url)
+    return Source(b"", tuple((name, _bytes(opener)) for name, opener in files.items()))
+
+
+def files_of_rows(url: str) -> Mapping[str, Callable[[], BinaryIO]]:
+    """How the file, or each file of rows in a folder, is opened; a folder that `datasets` saved says which they are.
+
+    Raises DataError if there is nothing to read, or if a folder holds files of several kinds.
+    """
+    try:
+        if "://" in url:
+            from fsspec.core import url_to_fs
+
+            filesystem, root = url_to_fs(url)
+        else:
+            filesystem, root = _Local(), str(Path(url).expanduser())
+        if not filesystem.isdir(root):
+            with filesystem.open(root, "rb"):  # fails here, where the reason can be told
+                return {url: partial(filesystem.open, root, "rb")}
+        names = _chosen(url, filesystem, root.rstrip("/"))
+    except (OSError, ValueError, ImportError) as error:
+        raise DataError(f"cannot read {url}: {error}; check the path, and the credentials if it is a URL") from error
+    return {name: partial(filesystem.open, f"{root.rstrip('/')}/{name}", "rb") for name in names}
+
+
+class _Local:
+    """The few calls that are needed of an fsspec filesystem, without its import."""
+
+    def isdir(self, path: str) -> bool:
+        return Path(path).is_dir()
+
+    def open(self, path: str, mode: str) -> BinaryIO:
+        return Path(path).open("rb")
+
+    def find(self, path: str) -> list[str]:
+        found = []
+        for folder, folders, files in os.walk(path):
+            folders[:] = [name for name in folders if not _hidden(name)]
+            found += [f"{folder}/{name}" for name in files]
+        return found
+
+
+def _chosen(url: str, filesystem: Any, root: str) -> list[str]:
+    """The files of rows in a folder, by their names in it."""
+    names = sorted(path.removeprefix(root).lstrip("/") for path in filesystem.find(root))
+    states = [name for name in names if PurePosixPath(name).name == "state.json"]
+    if states:
+        return [name for state in states for name in _saved(filesystem, root, state)]
+    rows = [name for name in names if _ending(name) and PurePosixPath(name).name not in _BESIDE and not _hidden(name)]
+    endings = sorted({_ending(name) for name in rows})
+    if not rows:
+        raise DataError(f"cannot read {url}: the folder has no file of rows ({', '.join(_ENDINGS)}); name a file")
+    if len(endings) > 1:
+        raise DataError(
+            f"cannot read {url}: it holds {' and '.join(endings)} files; name one of them, or a folder with one kind"
+        )
+    return rows
+
+
+def _saved(filesystem: Any, root: str, state: str) -> Iterable[str]:
+    """The files of a data set that `datasets` saved, as its state.json lists them."""
+    with filesystem.open(f"{root}/{state}", "rb") as file:
+        listed = json.loads(file.read()).get("_data_files")
+    if not listed:
+        raise DataError(f"cannot read {root}: its {state} lists no files")
+    folder = PurePosixPath(state).parent
+    return [str(folder / entry["filename"]) for entry in listed]
+
+
+def _ending(name: str) -> str:
+    path = PurePosixPath(name)
+    suffix = PurePosixPath(path.stem).suffix if path.suffix in _COMPRESSED else path.suffix
+    return suffix if suffix in _ENDINGS else ""
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith((".", "__")) for part in PurePosixPath(name).parts)
+
+
+def _bytes(opener: Callable[[], BinaryIO]) -> bytes:
+    with opener() as file:
+        return file.read()

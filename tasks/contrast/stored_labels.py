@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mascing.conversations.json_lines import decode_lines, parse_conversations
+from mascing.conversations.intake.reader import open_conversations, read_all
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.models.checkpoints import checkpoint_fingerprint, pinned, rendering_fingerprint
 from mascing.runs.readers import conversations_of
@@ -13,7 +13,7 @@ from mascing.schemas.facts import LabelFacts
 from mascing.schemas.finished import Labelled, Prepared
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
-from mascing.storage.source import Source, read_source
+from mascing.storage.source import Source, read_rows
 from mascing.tasks import labelling, prepare
 
 
@@ -30,7 +30,7 @@ def known(storage: Storage, config: RunConfig) -> Known:
 
     Raises DataError if the conversations cannot be read.
     """
-    source = read_source(config.behaviour.conversations)
+    source = read_rows(config.behaviour.conversations)
     labelled = _labelled(storage, config, source)
     if labelled is None:
         return Known(_split(config, source), None)
@@ -51,5 +51,6 @@ def _labelled(storage: Storage, config: RunConfig, source: Source) -> Labelled |
 
 
 def _split(config: RunConfig, source: Source) -> dict[Split, list[Conversation]]:
-    rows, _ = parse_conversations(decode_lines(source.data), config.behaviour.max_characters)
+    behaviour = config.behaviour
+    rows = read_all(open_conversations(source.files, behaviour.columns, behaviour.max_characters)).conversations
     return {split: [row for row in rows if split_of(row.group_id, config.splits) == split] for split in SPLITS}

@@ -1,6 +1,6 @@
 """Which conversations this model and these judges can use, found out before any work is done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mascing.conversations.chat import check
@@ -13,8 +13,12 @@ from mascing.schemas.conversation import Conversation
 from mascing.tasks.running.isolation import quarantined, summary
 
 
-def usable(conversations: Sequence[Conversation], config: RunConfig) -> tuple[list[Conversation], list[Quarantined]]:
+def usable(
+    conversations: Sequence[Conversation], row_of: Mapping[str, int], config: RunConfig
+) -> tuple[list[Conversation], list[Quarantined]]:
     """The conversations that can be rendered, fitted and judged, and every other one with all its complaints.
+
+    ``row_of`` says by id in which row of the file a conversation stands.
 
     Raises DataError if none can be used, ModelError if the model has no usable tokenizer.
     """
@@ -22,10 +26,10 @@ def usable(conversations: Sequence[Conversation], config: RunConfig) -> tuple[li
     room = context - config.generation.max_new_tokens if context else None
     kept: list[Conversation] = []
     refused: list[Quarantined] = []
-    for number, conversation in enumerate(conversations, start=1):
+    for conversation in conversations:
         complaints = _complaints(conversation, tokenizer, room, config)
         if complaints:
-            refused.append(quarantined(number, conversation, "; ".join(complaints)))
+            refused.append(quarantined(row_of[conversation.id], conversation, "; ".join(complaints)))
         else:
             kept.append(conversation)
     if conversations and not kept:

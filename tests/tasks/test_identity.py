@@ -47,6 +47,7 @@ READ_BY = {
     "model.trust_remote_code": "prepare label harvest",
     "behaviour.name": ALL,
     "behaviour.conversations": "prepare",
+    "behaviour.columns": "prepare",
     "behaviour.max_characters": "prepare",
     "behaviour.matching": "label",
     "behaviour.wanted_reply": "label",

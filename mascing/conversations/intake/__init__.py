@@ -1,0 +1,1 @@
+"""Files that people have, read as conversations: bytes, rows, columns, turns, complaints."""

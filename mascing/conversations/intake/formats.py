@@ -1,0 +1,233 @@
+"""From a file to rows: JSON Lines, JSON, CSV, TSV, Parquet and Arrow, told apart by their content."""
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mascing.conversations.intake.opening import SPOILT, Opened, reading
+from mascing.errors import DataError
+
+Row = dict[str, Any]
+
+NOT_TEXT = "not UTF-8 text"
+_BATCH = 1024
+_LINES_SEEN = 200
+_WRAPPERS = ("samples", "jailbreaks", "data", "rows")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_HEADERLESS = re.compile(r"mc\d+\.\w+\.\d+$")
+"""The first cell of an MCTest file, the only layout without a line of column names."""
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A row as the file has it: its number from 1 (the line, in JSON Lines), and its columns or what spoils it."""
+
+    number: int
+    value: Row | None
+    problem: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file is, and its rows; ``unit`` is what its row numbers count."""
+
+    name: str
+    unit: str
+    rows: Callable[[], Iterator[Raw]]
+
+
+def format_of(file: Opened) -> Format:
+    """Tell the format by the content. Raises DataError if it cannot be read."""
+    with reading(file.name):
+        if file.head.startswith(b"PAR1"):
+            return Format("Parquet", "row", lambda: _numbered(_parquet_rows(file)))
+        if file.head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+            return Format("Arrow", "row", lambda: _numbered(_arrow_rows(file)))
+        with file.text() as text:
+            lines = [line.strip() for line in islice(text, _LINES_SEEN) if line.strip()]
+    first = lines[0] if lines else ""
+    suffix = "".join(f", {word}" for word in (file.encoding.upper(), file.compression) if word and word != "UTF-8")
+    alone = len(lines) == 1 or not _is_json(first)
+    if first.startswith(("{", "[")) and alone and (document := _document(file, len(lines) == 1)):
+        return Format(f"JSON{suffix}", "row", document)
+    braces = sum(line.startswith("{") for line in lines)
+    if first[:1] in ("{", "[", "") or braces > len(lines) / 2:
+        return Format(f"JSON Lines{suffix}", "line", lambda: json_lines(_lines(file)))
+    delimiter = max("\t,;", key=first.count)
+    name = {"\t": "TSV", ",": "CSV", ";": "CSV with semicolons"}[delimiter]
+    return Format(f"{name}{suffix}", "row", lambda: _delimited(file, delimiter))
+
+
+def json_lines(lines: Iterable[str]) -> Iterator[Raw]:
+    """A row per line; blank lines are skipped."""
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            yield _raw(number, line)
+
+
+def readable(text: str) -> str:
+    """The start of a text that can be stored whatever it was."""
+    return _SURROGATE.sub("\ufffd", text[:200])
+
+
+def _lines(file: Opened) -> Iterator[str]:
+    with reading(file.name), file.text() as text:
+        yield from text
+
+
+def _raw(number: int, text: str) -> Raw:
+    if _SURROGATE.search(text):
+        return Raw(number, None, NOT_TEXT, readable(text))
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+    except RecursionError:
+        return Raw(number, None, "not a conversation: nested too deeply", readable(text))
+    except ValueError as error:
+        return Raw(number, None, f"not JSON: {error}", readable(text))
+    return _checked(number, value, text)
+
+
+def _checked(number: int, value: object, text: str) -> Raw:
+    """A parsed value as a row, unless it is no object or holds what is no character."""
+    if not isinstance(value, dict):
+        return Raw(number, None, f"not a JSON object but {_kind(value)}", readable(text))
+    if "\\u" in text and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+        return Raw(number, None, "a text holds half of a surrogate pair, which is no character", readable(text))
+    return Raw(number, value, text=readable(text))
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _document(file: Opened, one_line: bool) -> Callable[[], Iterator[Raw]] | None:
+    """The rows of a JSON array, or of an object that wraps one; None if the file is JSON Lines."""
+    with file.text() as opened:
+        text = opened.read()
+    start = re.compile(r"\s*\[\s*").match(text)
+    if start is not None:
+        return lambda: _array(text, start.end())
+    if SPOILT in text:
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    rows = _wrapped(value)
+    if rows is None:
+        return None if one_line else lambda: iter([_checked(1, value, text)])
+    return lambda: (_checked(number, row, json.dumps(row)) for number, row in enumerate(rows, start=1))
+
+
+def _wrapped(value: Row) -> list[Row] | None:
+    """The list of rows that an object holds beside facts about them; a list of turns is no list of rows."""
+    lists = [
+        name
+        for name, rows in value.items()
+        if isinstance(rows, list)
+        and rows
+        and all(isinstance(row, dict) and not row.keys() & {"role", "from"} for row in rows)
+    ]
+    name = next((name for name in _WRAPPERS if name in lists), lists[0] if len(lists) == 1 else None)
+    return value[name] if name is not None else None
+
+
+def _array(text: str, position: int) -> Iterator[Raw]:
+    """The rows one by one, so that the text alone stands in memory. Raises DataError where it is no JSON."""
+    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+    between = re.compile(r"\s*(,|\])\s*")
+    number = 0
+    while not text.startswith("]", position):
+        number += 1
+        try:
+            value, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"the JSON array breaks off at row {number}: {error}; mend the file there") from error
+        row = text[position:end]
+        yield Raw(number, None, NOT_TEXT, readable(row)) if SPOILT in row else _checked(number, value, row)
+        after = between.match(text, end)
+        if after is None:
+            raise DataError(f"the JSON array breaks off after row {number}: a comma or ] must follow; mend the file")
+        if after.group(1) == "]":
+            return
+        position = after.end()
+
+
+def _delimited(file: Opened, delimiter: str) -> Iterator[Raw]:
+    csv.field_size_limit(sys.maxsize)
+    with reading(file.name), file.text(newline="") as text:
+        first = text.readline()
+        headerless = _HEADERLESS.match(first.partition(delimiter)[0]) is not None
+        rest = io.StringIO(first, newline="")
+        lines = (line for part in (rest, text) for line in part)
+        reader = csv.reader(
+            lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if headerless else csv.QUOTE_MINIMAL, strict=False
+        )
+        names = [] if headerless else [name.strip() for name in next(reader, [])]
+        for number, cells in enumerate((cells for cells in reader if any(cells)), start=1):
+            yield _cells(number, cells, names, delimiter)
+
+
+def _cells(number: int, cells: list[str], names: list[str], delimiter: str) -> Raw:
+    text = readable(delimiter.join(cells))
+    if any(_SURROGATE.search(cell) for cell in cells):
+        return Raw(number, None, NOT_TEXT, text)
+    if not names:
+        return Raw(number, {"cells": cells}, text=text)
+    if len(cells) > len(names):
+        return Raw(number, None, f"{len(cells)} cells under {len(names)} column names: is a quote missing?", text)
+    return Raw(number, {name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()}, text=text)
+
+
+def _parquet_rows(file: Opened) -> Iterator[Row]:
+    with reading(file.name), file.open() as stream:
+        for batch in pq.ParquetFile(stream).iter_batches(batch_size=_BATCH):
+            yield from batch.to_pylist()
+
+
+def _arrow_rows(file: Opened) -> Iterator[Row]:
+    with reading(file.name), file.open() as stream:
+        if file.head.startswith(b"ARROW1"):
+            whole = pa.ipc.open_file(stream)
+            batches: Iterable[pa.RecordBatch] = (whole.get_batch(n) for n in range(whole.num_record_batches))
+        else:
+            batches = pa.ipc.open_stream(stream)
+        for batch in batches:
+            for start in range(0, len(batch), _BATCH):
+                yield from batch.slice(start, _BATCH).to_pylist()
+
+
+def _numbered(rows: Iterable[Row]) -> Iterator[Raw]:
+    for number, row in enumerate(rows, start=1):
+        text = next((value for value in row.values() if isinstance(value, str)), "")
+        yield Raw(number, row, text=readable(text))
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return value
+
+
+def _kind(value: object) -> str:
+    return {list: "a list", str: "a string", bool: "true or false", type(None): "null"}.get(type(value), "a number")

@@ -1,0 +1,99 @@
+"""From the bytes of a file to bytes and text that can be read: compression, encoding, and what is no data at all."""
+
+import codecs
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader, TextIOWrapper
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+
+from mascing.errors import DataError
+
+Opener = Callable[[], BinaryIO]
+"""Opens a file anew, at its first byte."""
+
+SPOILT = "\udcff"
+"""Stands where bytes could not be decoded; no text can hold it otherwise."""
+
+_COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_NO_DATA = {
+    b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it (an Inspect log: `inspect log dump FILE > log.json`), "
+    "or save the sheet as CSV",
+    b"version https://git-lfs": "the pointer of a Git LFS file, not the file: run `git lfs pull`",
+    b"%PDF": "a PDF",
+    b"SQLite format 3": "an SQLite database: export its table as CSV",
+    b"<": "a web page or XML: download the file itself, not the page that shows it",
+    b"BZh": "compressed by bzip2: unpack it",
+    b"\xfd7zXZ": "compressed by xz: unpack it",
+    b"\x80\x04": "a pickle, which is never read: save the rows as JSON Lines or Parquet",
+}
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file's bytes without their compression; ``open`` starts anew. ``head`` holds the first ones."""
+
+    name: str
+    open: Opener
+    head: bytes
+    compression: str | None
+
+    @property
+    def encoding(self) -> str:
+        """The encoding that the first bytes show; UTF-8 unless they show another."""
+        for mark, encoding in _ENCODINGS.items():
+            if self.head.startswith(mark):
+                return encoding
+        if len(self.head) > 1 and 0 in self.head[:2]:
+            return "utf-16-be" if self.head[0] == 0 else "utf-16-le"
+        return "utf-8"
+
+    def text(self, newline: str = "\n") -> TextIOWrapper:
+        """The text; what cannot be decoded becomes `SPOILT`. Lines end as ``newline`` says (see `open`)."""
+        return TextIOWrapper(self.open(), self.encoding, errors="mascing.spoilt", newline=newline)
+
+
+def opened(name: str, open_raw: Opener) -> Opened:
+    """Look at a file's first bytes. Raises DataError if it is a kind of file that holds no rows."""
+    compression = next(
+        (kind for mark, kind in _COMPRESSIONS.items() if _head(name, open_raw, 4).startswith(mark)), None
+    )
+
+    def plain() -> BinaryIO:
+        raw = open_raw()
+        return raw if compression is None else _decompressed(raw, compression)
+
+    head = _head(name, plain, 4096)
+    for mark, what in _NO_DATA.items():
+        if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(mark):
+            raise DataError(f"{name} is {what}")
+    return Opened(name, plain, head, compression)
+
+
+def _decompressed(raw: BinaryIO, compression: str) -> BinaryIO:
+    # pyarrow's stream lacks `readinto1`, which TextIOWrapper does without if a BufferedReader stands between them.
+    return cast(BinaryIO, BufferedReader(pa.CompressedInputStream(pa.PythonFile(raw, "r"), compression)))
+
+
+def _head(name: str, open_file: Opener, size: int) -> bytes:
+    with reading(name), open_file() as file:
+        return file.read(size)
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn a failure to read a file into a DataError that names it."""
+    try:
+        yield
+    except (OSError, EOFError, pa.ArrowException) as error:
+        raise DataError(f"{name} cannot be read: {' '.join(str(error).split())}; is it complete?") from error
+
+
+def _spoilt(error: UnicodeError) -> tuple[str, int]:
+    return SPOILT, cast(UnicodeDecodeError, error).end
+
+
+codecs.register_error("mascing.spoilt", _spoilt)

@@ -1,0 +1,86 @@
+"""Count what is in files of conversations, a row at a time."""
+
+import re
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+
+from mascing.conversations.intake.reader import Reading
+from mascing.conversations.intake.rows import Quarantined
+from mascing.conversations.splits import split_of
+from mascing.schemas.config import SplitConfig
+from mascing.schemas.conversation import Conversation, Split
+
+_ROWS_SHOWN = 3
+_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
+"""What differs between reasons of one kind: names, values, numbers."""
+
+
+@dataclass
+class Reason:
+    """A kind of reason for which rows cannot be used: the first one's words, how many, and their first row numbers."""
+
+    text: str
+    count: int = 0
+    rows: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Survey:
+    """Counts over all rows; ``split`` counts by split and set, ``given`` by the name of an optional field."""
+
+    used: int = 0
+    sets: Counter[str] = field(default_factory=Counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    turns: Counter[int] = field(default_factory=Counter)
+    given: Counter[str] = field(default_factory=Counter)
+    metadata: Counter[str] = field(default_factory=Counter)
+    split: Counter[tuple[Split, str]] = field(default_factory=Counter)
+    reasons: dict[str, Reason] = field(default_factory=dict)
+    first: Conversation | None = None
+    groups: int = 0
+
+    @property
+    def refused(self) -> int:
+        """Number of rows that cannot be used."""
+        return sum(reason.count for reason in self.reasons.values())
+
+    def add(self, conversation: Conversation, splits: SplitConfig) -> None:
+        """Count a conversation."""
+        self.used += 1
+        self.first = self.first or conversation
+        self.sets[conversation.set] += 1
+        self.labels[conversation.label or "none"] += 1
+        self.turns[conversation.turns] += 1
+        self.metadata.update(conversation.metadata.keys())
+        self.given.update(
+            name for name in ("wanted", "unwanted", "references", "paraphrase") if getattr(conversation, name)
+        )
+        self.split[split_of(conversation.group_id, splits), conversation.set] += 1
+
+    def refuse(self, row: Quarantined) -> None:
+        """Count a row that cannot be used."""
+        reason = self.reasons.setdefault(_PARTICULAR.sub("", row.reason), Reason(row.reason))
+        reason.count += 1
+        if len(reason.rows) < _ROWS_SHOWN:
+            reason.rows.append(row.row)
+
+
+def survey(reading: Reading, splits: SplitConfig) -> Survey:
+    """Read everything and keep only counts."""
+    found = Survey()
+    groups = array("q")
+    for row in reading.rows({}):
+        if isinstance(row, Quarantined):
+            found.refuse(row)
+        else:
+            found.add(row.conversation, splits)
+            groups.append(hash(row.conversation.group_id))
+    found.groups = _distinct(groups)
+    return found
+
+
+def _distinct(hashes: "array[int]") -> int:
+    import numpy as np
+
+    return int(np.unique(np.frombuffer(hashes, dtype=np.int64)).size) if hashes else 0

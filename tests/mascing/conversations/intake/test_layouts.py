@@ -1,0 +1,167 @@
+"""Layouts of public files, with made-up text: known by their columns, and read as what they mean."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import pytest
+
+from mascing.conversations.intake.layouts import LAYOUTS
+from mascing.errors import DataError
+from mascing.schemas.settings.columns import LayoutName
+from tests.mascing.conversations.intake.files import opened, read
+
+BREAD = "Name a bread"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file of one layout, and its first conversation; turns are shortened to role and text."""
+
+    layout: str
+    data: str
+    turns: tuple[tuple[str, str], ...] = (("user", BREAD),)
+    id: str | None = None
+    group: str | None = None
+    references: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    paraphrase: str | None = None
+
+
+def lines(*rows: dict[str, Any]) -> str:
+    return "".join(f"{json.dumps(row)}\n" for row in rows)
+
+
+def turn(content: Any, role: str = "user") -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+CASES = [
+    Case("messages", lines({"id": "a", "group_id": "g", "messages": [turn(BREAD)], "source": "x", "n": [1]}),
+         id="a", group="g", metadata={"source": "x", "n": "[1]"}),
+    Case("messages", lines({"messages": [turn("You bake.", "system"), turn(BREAD), turn("Rye", "assistant")]}),
+         (("system", "You bake."), ("user", BREAD)), metadata={"reply": "Rye"}),
+    Case("messages", lines({"messages": [turn([{"type": "text", "text": "Name"}, {"type": "text", "text": "it"}])]}),
+         (("user", "Name\nit"),)),
+    Case("messages", json.dumps([{"id": 7, "group_id": 8, "messages": [turn(BREAD, "human")]}], indent=1),
+         id="7", group="8"),
+    Case("messages", lines({"messages": json.dumps([turn(BREAD)]), "goal": "bread"}), group="bread"),
+    Case("messages", lines({"messages": {"role": ["user", "assistant"], "content": [BREAD, "Rye"]}}),
+         metadata={"reply": "Rye"}),
+    Case("messages", "messages\n\"[{'role': 'user', 'content': 'Name a bread'}]\"\n"),
+    Case("sharegpt", json.dumps([{"id": "s", "conversations": [
+        {"from": "human", "value": BREAD}, {"from": "gpt", "value": "Rye"}, {"from": "human", "value": "More"}]}]),
+         (("user", BREAD), ("assistant", "Rye"), ("user", "More")), id="s"),
+    Case("prompts", "prompt,response\nName a bread,Rye\n", metadata={"reply": "Rye"}),
+    Case("prompts", lines({"prompt": [turn(BREAD)], "completion": [turn("Rye", "assistant")], "label": True}),
+         metadata={"reply": '[{"role": "assistant", "content": "Rye"}]', "label": "true"}),
+    Case("prompts", "goal,target\nName a bread,Here is\n", group=BREAD, metadata={"target": "Here is"}),
+    Case("questions", lines({"question": "Which?", "context": "Rye is blue.", "answers": {"text": ["rye"]}}),
+         (("user", "Rye is blue.\n\nWhich?"),), references=("rye",)),
+    Case("multiple_choice", lines({"question": "Which?", "choices": ["rye", "oat"], "answer": 1, "subject": "food"}),
+         (("user", "Which?\n\nA) rye\nB) oat"),), references=("B", "oat"), metadata={"subject": "food"}),
+    Case("anthropic_hh", lines({"chosen": f"\n\nHuman: {BREAD}\n\nAssistant: Rye\n\nHuman: Two\n\nAssistant: Oat",
+                                "rejected": "no"}),
+         (("user", BREAD), ("assistant", "Rye"), ("user", "Two")), metadata={"rejected": "no", "reply": "Oat"}),
+    Case("harmbench", "Behavior,FunctionalCategory,BehaviorID,ContextString\nName a bread,standard,b1,\n",
+         id="b1", group="b1", metadata={"FunctionalCategory": "standard"}),
+    Case("harmbench", "Behavior,BehaviorID,ContextString\nName a bread,b1,Rye is blue.\n",
+         (("user", f"Rye is blue.\n\n{BREAD}"),), id="b1"),
+    Case("jailbreakbench", "Index,Goal,Target,Behavior,Category,Source\n0,Name a bread,Sure,Bread,Food,x\n",
+         group="Bread", metadata={"Index": "0", "Target": "Sure", "Category": "Food", "Source": "x"}),
+    Case("jailbreakbench_artifact", json.dumps({"parameters": {"model": "m"}, "jailbreaks": [
+        {"index": 0, "goal": "bread", "prompt": BREAD, "response": "Rye", "jailbroken": True}]}),
+         group="bread", metadata={"index": "0", "jailbroken": "true", "reply": "Rye"}),
+    Case("xstest", "id,prompt,type,label,focus,note\n1,Name a bread,homonyms,safe,slice,\n",
+         id="1", metadata={"type": "homonyms", "label": "safe", "focus": "slice"}),
+    Case("faitheval", lines({"qid": "q", "question": "Which?", "context": "Rye.", "answers": ["rye"]},
+                            {"qid": "r", "question": "Which?", "context": "Rye.", "answerKey": "A",
+                             "choices": {"label": ["A"], "text": ["rye"]}}),
+         (("user", "Rye.\n\nWhich?"),), id="q", references=("rye",)),
+    Case("faitheval", lines({"question": "Which?", "context": "It is oat.", "answerKey": "B",
+                             "choices": {"label": ["A", "B"], "text": ["rye", "oat"]}}),
+         (("user", "It is oat.\n\nWhich?\n\nA) rye\nB) oat"),), references=("B", "oat")),
+    Case("mquake", json.dumps([{"case_id": 1, "requested_rewrite": [], "questions": [BREAD, "Which bread?"],
+                                "answer": "Rye", "answer_alias": ["rye bread", "Rye"], "new_answer": "Oat"}]),
+         id="1", group="1", references=("Rye", "rye bread"), paraphrase="Which bread?"),
+    Case("mctest", "mc1.dev.0\tAuthor: x\tIt \"rose\\newlineRye.\tone: Which?\tRye\tOat\tCorn\tNut\tmultiple: Why?\ta\tb\tc\td\n",
+         (("user", 'It "rose\nRye.\n\nWhich?\n\nA) Rye\nB) Oat\nC) Corn\nD) Nut'),), id="mc1.dev.0-1", group="mc1.dev.0"),
+    Case("mhj", 'question_id,message_0,message_1,message_10,message_2\n'
+                '4,"{""body"": ""Bake"", ""role"": ""system""}","{""body"": ""Name a bread"", ""role"": ""user""}",'
+                '"{""body"": ""Last"", ""role"": ""user""}","{""body"": ""Rye"", ""role"": ""assistant""}"\n',
+         (("system", "Bake"), ("user", BREAD), ("assistant", "Rye"), ("user", "Last")), group="4"),
+    Case("mascing_jailbreak", lines({"question_id": 7, "tactic": "chat", "conversation_history": [turn(BREAD)],
+                                     "jailbreak_response": "Rye"}),
+         group="7", metadata={"tactic": "chat", "reply": "Rye"}),
+    Case("openai_batch", lines({"custom_id": "r", "method": "POST", "body": {"model": "m", "messages": [turn(BREAD)]}}),
+         id="r", metadata={"method": "POST"}),
+    Case("inspect_log", json.dumps({"version": 2, "eval": {"task": "t"}, "samples": [
+        {"id": 1, "epoch": 1, "input": BREAD, "target": "rye", "messages": [turn(BREAD), turn("Rye", "assistant")],
+         "output": {"completion": "Rye"}}]}, indent=1),
+         id="1.1", references=("rye",)),
+    Case("lm_eval_samples", lines({"doc_id": 0, "doc": {}, "target": "rye", "resps": [["Rye"]],
+                                   "arguments": {"gen_args_0": {"arg_0": BREAD, "arg_1": {}}}}),
+         id="0", references=("rye",), metadata={"reply": "Rye"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.layout)
+def test_a_layout_is_known_by_its_columns_and_read(case: Case) -> None:
+    reading = opened(case.data.encode())
+    found = read(case.data.encode())
+    first = found.conversations[0]
+    assert reading.layout.name == case.layout
+    assert found.quarantined == []
+    assert tuple((message.role, message.content) for message in first.messages) == case.turns
+    assert case.id in (None, first.id)
+    assert case.group in (None, first.group_id)
+    assert first.references == case.references
+    assert first.paraphrase == case.paraphrase
+    assert first.label is None
+    assert case.metadata.items() <= first.metadata.items()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.layout)
+def test_a_layout_that_is_named_reads_the_same(case: Case) -> None:
+    assert read(case.data.encode(), case.layout) == read(case.data.encode())
+
+
+def test_every_layout_is_tried_and_named_in_the_schema() -> None:
+    assert list(LAYOUTS) and set(LAYOUTS) == set(get_args(LayoutName)) == {case.layout for case in CASES}
+
+
+def test_each_question_of_a_story_is_a_conversation_of_the_storys_group() -> None:
+    story = next(case for case in CASES if case.layout == "mctest")
+    found = read(story.data.encode())
+    assert [row.id for row in found.conversations] == ["mc1.dev.0-1", "mc1.dev.0-2"]
+    assert {row.group_id for row in found.conversations} == {"mc1.dev.0"}
+    assert found.row_of == {"mc1.dev.0-1": 1, "mc1.dev.0-2": 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lines({"custom_id": "r", "response": {"body": {}}, "error": None}), "output of an OpenAI batch"),
+        (lines({"breads": "x", "towns": "y"}), "they are breads, towns.*columns: {user: breads}"),
+        ("PK\x03\x04...", "zip archive"),
+        ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("<!DOCTYPE html><html>", "a web page"),
+        ("", "the file has no rows"),
+    ],
+)
+def test_what_is_no_file_of_conversations_is_said(data: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read(data.encode())
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        (turn("rye", "tool"), "a turn of a tool cannot be used"),
+        ({"role": "assistant", "content": None, "tool_calls": [{}]}, "a call of a tool cannot be used"),
+        (turn([{"type": "image_url", "image_url": {}}]), "a part of type image_url cannot be used"),
+    ],
+)
+def test_tools_and_images_keep_a_row_aside(part: dict[str, Any], reason: str) -> None:
+    (aside,) = read(lines({"messages": [turn("a")]}, {"messages": [turn("b"), part, turn("c")]}).encode()).quarantined
+    assert (aside.row, aside.reason) == (2, f"messages.1: {reason}" + (": only text can" if "part" in reason else ""))
