@@ -89,11 +89,15 @@ def plan(
         lost=lost,
         utility_lost=utility_lost,
         min_uplift=least,
-        max_loss=max_loss if max_loss is not None else run.max_loss if run else _LIMIT,
+        max_loss=max_loss if max_loss is not None else run.config.gates.max_utility_loss if run else _LIMIT,
     )
     console = Console()
     sizes = sorted({*_GROUP_SIZES, group_size})
-    for line in run.lines(question) if run else answers(question, group_size, sizes):
+    if run is None:
+        lines = answers(question, group_size, sizes)
+    else:
+        lines = run.lines(question, max_loss if max_loss is not None else run.config.gates.protected_tolerance)
+    for line in lines:
         say(console, line)
 
 
@@ -111,12 +115,7 @@ class _Run:
         labels = self.known.labels
         return labels.sets["test"]["target"].rate.value if labels else _BASELINE
 
-    @property
-    def max_loss(self) -> float:
-        """The stricter limit of the gates on losses."""
-        return min(self.config.gates.max_utility_loss, self.config.gates.protected_tolerance)
-
-    def lines(self, question: "Question") -> Iterator[str]:
+    def lines(self, question: "Question", protected_loss: float) -> Iterator[str]:
         """Say whether there is enough to learn from, and whether the test split can pass the gates."""
         from mascing.evidence.prospects import of_each_split, prospects
         from mascing.evidence.sufficiency import lacking
@@ -132,7 +131,7 @@ class _Run:
         else:
             yield "the model's own replies leave enough to learn from"
             following = f"mascing run {self.path}"
-        yield from prospects(question, self.known.conversations["test"])
+        yield from prospects(question, self.known.conversations["test"], protected_loss)
         yield f"next: {following}"
 
 

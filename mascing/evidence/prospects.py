@@ -1,14 +1,19 @@
 """What the conversations of a run allow: whether its test sets can pass the gates, by the simulation of a plan."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from mascing.evidence.planning import Question
 from mascing.schemas.conversation import Conversation, Split
 from mascing.statistics.power import MOST
 
 
-def prospects(question: Question, test: Sequence[Conversation]) -> Iterator[str]:
-    """Yield a line for each set of the test split: how many conversations it has, and how many it takes."""
+def prospects(question: Question, test: Sequence[Conversation], protected_loss: float) -> Iterator[str]:
+    """Yield a line for each set of the test split: how many conversations it has, and how many it takes.
+
+    ``protected_loss`` is the limit of protected sets, in place of the question's, which is that of utility sets.
+    """
+    protected = replace(question, max_loss=protected_loss)
     sets: dict[str, list[str]] = {"target": []}
     for conversation in test:
         sets.setdefault(conversation.set, []).append(conversation.group_id)
@@ -17,7 +22,7 @@ def prospects(question: Question, test: Sequence[Conversation]) -> Iterator[str]
         f"{100 * question.utility_lost:g} elsewhere, with power {question.power:.0%}:"
     )
     for name, groups in sorted(sets.items(), key=lambda item: (item[0] != "target", item[0])):
-        yield f"  {name}: {_prospect(question, name, groups)}"
+        yield f"  {name}: {_prospect(protected if name.startswith('protected/') else question, name, groups)}"
     if not any(name.startswith("utility/") for name in sets):
         yield "  utility: no conversations, so nothing can be published: add a set utility/<name>"
 
