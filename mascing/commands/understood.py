@@ -107,7 +107,8 @@ def _understood(reading: "Reading", found: "Survey", told: bool) -> Iterator[str
         return
     yield f"sets        {_counted(found.sets)}"
     yield f"labels      {_counted(found.labels)}"
-    yield f"user turns  {', '.join(f'{count} with {turns}' for turns, count in sorted(found.turns.items())[:_LIST_SHOWN])}"
+    turns = [f"{count} with {turns}" for turns, count in sorted(found.turns.items())]
+    yield f"user turns  {', '.join(turns[:_LIST_SHOWN])}"
     if found.given:
         yield f"also given  {_counted(found.given)}"
     if found.metadata:

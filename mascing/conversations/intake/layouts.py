@@ -14,6 +14,7 @@ from mascing.schemas.settings.columns import Columns, ColumnsConfig, LayoutName
 OWN = "your columns"
 """The name of a layout that a user mapped."""
 
+_ANSWERS = "references|answers|answer"
 _REPLIES = "response|completion|output|model_output|answer"
 _REQUESTS = ("prompt", "instruction", "user_input", "query", "forbidden_prompt", "goal", "question", "request")
 
@@ -55,7 +56,7 @@ _NAMED = (
     _layout("xstest", ["prompt type focus", "prompt type note", "id_v2 prompt type"],
             user="prompt", id="id|id_v2", label=None),
     _layout("faitheval", ["qid question context answers", "question context answerKey", "question context choices"],
-            with_options, user="{context}\n\n{question}\n\n{options?}", id="qid|id", references="references|answers|answer"),
+            with_options, user="{context}\n\n{question}\n\n{options?}", id="qid|id", references=_ANSWERS),
     _layout("mquake", ["requested_rewrite questions answer"],
             user="{questions.0}", paraphrase="questions.1", id="case_id", group_id="case_id",
             references=("answer", "answer_alias")),
@@ -73,12 +74,12 @@ _NAMED = (
 
 _GENERAL = (
     _layout("messages", ["messages"], messages="messages"),
-    _layout("multiple_choice", ["question choices", "question options", "question_stem choices", "question_stem options"],
-            with_options, user="{passage|context?}\n\n{question|question_stem}\n\n{options}", references="references|answers|answer"),
+    _layout("multiple_choice", ["question choices", "question options", "question_stem choices"],
+            with_options, user="{passage|context?}\n\n{question|question_stem}\n\n{options}", references=_ANSWERS),
     _layout("prompts", [name for name in _REQUESTS if name != "question"],
             user="|".join(_REQUESTS), reply=_REPLIES, label="{label?}"),
     _layout("questions", ["question"], user="{context?}\n\n{question}",
-            references="references|answers|answer|target"),
+            references=f"{_ANSWERS}|target"),
 )  # fmt: skip
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (*_NAMED, *_GENERAL)}

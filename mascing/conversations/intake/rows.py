@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from mascing.conversations.intake.formats import Raw, Row
 from mascing.conversations.intake.layouts import OWN, Layout
-from mascing.conversations.intake.mapping import MissingColumn, column, consumed, is_read, value_of
+from mascing.conversations.intake.mapping import MissingColumn, consumed, is_read, value_of
 from mascing.conversations.intake.turns import parsed, turns_of
 from mascing.schemas.conversation import SET_PATTERN, Conversation, Label
 from mascing.validation import complaints
@@ -206,8 +206,11 @@ def _texts(turns: Any) -> Iterator[str]:
 
 
 def _first_request(turns: Any) -> str:
-    asked = (t for t in turns if isinstance(t, dict) and t.get("role") == "user") if isinstance(turns, list) else ()
-    return " ".join(str(next(asked, {}).get("content")).split()) if turns else ""
+    """The first request with single blanks between its words."""
+    for turn in turns if isinstance(turns, list) else ():
+        if isinstance(turn, dict) and turn.get("role") == "user":
+            return " ".join(str(turn.get("content")).split())
+    return ""
 
 
 def _hash(value: Any) -> str:

@@ -84,8 +84,10 @@ CASES = [
     Case("mquake", json.dumps([{"case_id": 1, "requested_rewrite": [], "questions": [BREAD, "Which bread?"],
                                 "answer": "Rye", "answer_alias": ["rye bread", "Rye"], "new_answer": "Oat"}]),
          id="1", group="1", references=("Rye", "rye bread"), paraphrase="Which bread?"),
-    Case("mctest", "mc1.dev.0\tAuthor: x\tIt \"rose\\newlineRye.\tone: Which?\tRye\tOat\tCorn\tNut\tmultiple: Why?\ta\tb\tc\td\n",
-         (("user", 'It "rose\nRye.\n\nWhich?\n\nA) Rye\nB) Oat\nC) Corn\nD) Nut'),), id="mc1.dev.0-1", group="mc1.dev.0"),
+    Case("mctest", "mc1.dev.0\tAuthor: x\tIt \"rose\\newlineRye.\tone: Which?\tRye\tOat\tCorn\tNut"
+                   "\tmultiple: Why?\ta\tb\tc\td\n",
+         (("user", 'It "rose\nRye.\n\nWhich?\n\nA) Rye\nB) Oat\nC) Corn\nD) Nut'),),
+         id="mc1.dev.0-1", group="mc1.dev.0"),
     Case("mhj", 'question_id,message_0,message_1,message_10,message_2\n'
                 '4,"{""body"": ""Bake"", ""role"": ""system""}","{""body"": ""Name a bread"", ""role"": ""user""}",'
                 '"{""body"": ""Last"", ""role"": ""user""}","{""body"": ""Rye"", ""role"": ""assistant""}"\n',
@@ -127,7 +129,7 @@ def test_a_layout_that_is_named_reads_the_same(case: Case) -> None:
 
 
 def test_every_layout_is_tried_and_named_in_the_schema() -> None:
-    assert list(LAYOUTS) and set(LAYOUTS) == set(get_args(LayoutName)) == {case.layout for case in CASES}
+    assert set(LAYOUTS) == set(get_args(LayoutName)) == {case.layout for case in CASES}
 
 
 def test_each_question_of_a_story_is_a_conversation_of_the_storys_group() -> None:
