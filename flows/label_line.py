@@ -7,10 +7,10 @@ from mascing.models.checkpoints import pinned
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Labelled
 from mascing.storage.object_storage import Storage
+from mascing.tasks.contrast.stored_labels import Known, known
 from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
 from mascing.tasks.running.actors import Pool
-from mascing.tasks.label_parts.stored_labels import Known, known
 
 
 def known_before(config: RunConfig, storage_url: str) -> Known:

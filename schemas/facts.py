@@ -78,7 +78,8 @@ class LabelFacts(Facts):
     """The unsteered model's replies by split and set, and what they leave to learn from in train and dev.
 
     ``checkpoint`` identifies weights and tokenizer. ``matching`` is empty if matching was off; ``unmatched`` says why
-    a split has no pair. ``agreement`` is None if the file brought no labels.
+    a split has no pair. ``agreement`` is None if the file brought no labels. ``cut_off`` says which token limit the
+    replies need that were cut off before they could be judged, None if there are none.
     """
 
     version: Literal[1] = 1
@@ -88,6 +89,7 @@ class LabelFacts(Facts):
     unmatched: dict[Split, str]
     contrast: dict[Split, ContrastCounts]
     agreement: Agreement | None
+    cut_off: str | None = None
 
 
 class RouterFacts(Frozen):

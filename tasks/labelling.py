@@ -28,8 +28,8 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.label_parts.contrasts import LabelledSplit, labelled
-from mascing.tasks.label_parts.unsteered import Unsteered
+from mascing.tasks.contrast.contrasts import LabelledSplit, labelled
+from mascing.tasks.contrast.unsteered import Unsteered
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
 from mascing.tasks.running.isolation import quarantined, refuse_many
@@ -95,6 +95,7 @@ def _label(output: StageOutput[Labelled], model: Unsteered, brought: Mapping[Spl
     tables[QUARANTINE] = quarantine_table(quarantine)
     shards = [output.put(name, parquet.to_bytes(table), len(table)) for name, table in tables.items()]
     facts = _facts(splits, brought, model.checkpoint)
+    facts = facts.model_copy(update={"cut_off": _cut_off(model, splits, brought)})
     for note in _notes(facts):
         tell(Event("label", "note", text=note))
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards), rows_quarantined=len(quarantine))
@@ -116,6 +117,16 @@ def _split(model: Unsteered, split: Split, brought: Sequence[Conversation]) -> _
             if row.id in judged.failed
         ],
     )
+
+
+def _cut_off(
+    model: Unsteered, splits: Mapping[Split, _Split], brought: Mapping[Split, Sequence[Conversation]]
+) -> str | None:
+    """The token limit that replies need that were cut off before they could be judged."""
+    rows = [row for part in splits.values() for row in part.unsteered]
+    undecided = {row["conversation_id"] for row in rows if row["cut_off"] and row["outcome"] == "unscored"}
+    cut_off = [row for conversations in brought.values() for row in conversations if row.id in undecided]
+    return model.cut_off_note(cut_off, len(rows))
 
 
 def _facts(
@@ -174,9 +185,8 @@ def _notes(facts: LabelFacts) -> Iterable[str]:
     hits, misses = sum(replies.hits for replies in targets), sum(replies.misses for replies in targets)
     unscored = sum(replies.unscored for replies in targets)
     yield f"the model's own replies to target conversations: {hits} hits, {misses} misses, {unscored} unscored"
-    cut_off = sum(replies.cut_off for sets in facts.sets.values() for replies in sets.values())
-    if cut_off:
-        yield f"{cut_off} replies reached generation.max_new_tokens and were cut off"
+    if facts.cut_off is not None:
+        yield facts.cut_off
     if facts.agreement is not None:
         kappa = facts.agreement.kappa
         yield (

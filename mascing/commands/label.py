@@ -97,6 +97,8 @@ def _lines(facts: "LabelFacts") -> Iterator[str]:
             f"{counts.positive_groups} and {counts.negative_groups} groups; {counts.both} have a wanted and an "
             f"unwanted reply, {counts.on_policy} both from the model itself"
         )
+    if facts.cut_off is not None:
+        yield facts.cut_off
     if facts.agreement is not None:
         kappa = facts.agreement.kappa
         yield (

@@ -11,7 +11,7 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 if TYPE_CHECKING:
     from mascing.evidence.planning import Question
     from mascing.schemas.config import RunConfig
-    from mascing.tasks.label_parts.stored_labels import Known
+    from mascing.tasks.contrast.stored_labels import Known
 
 _BASELINE = 0.5
 _LIMIT = 0.1

@@ -64,13 +64,9 @@ def _remedy(facts: LabelFacts) -> str:
     target = [sets["target"] for split, sets in facts.sets.items() if split in MINIMUMS and "target" in sets]
     replies = sum(map(_n, target))
     hits, unscored = sum(part.hits for part in target), sum(part.unscored for part in target)
-    cut_off = sum(part.cut_off for part in target)
     if unscored > _UNREADABLE * replies:
-        if cut_off > _UNREADABLE * unscored:
-            return (
-                f"{unscored} of {replies} target replies cannot be judged and {cut_off} were cut off: raise "
-                "generation.max_new_tokens"
-            )
+        if facts.cut_off is not None:
+            return facts.cut_off
         return (
             f"the judge of the target reads {replies - unscored} of {replies} replies: look at the replies in the "
             "report, and try the judge on them with `mascing judge`"

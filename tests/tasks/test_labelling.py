@@ -45,6 +45,7 @@ from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
 
 COIN: Any = {"kind": "tests.tasks.coin_judge:coin"}
+_GATES = ("min_uplift", "max_utility_loss", "protected_tolerance", "min_label_kappa", "min_baseline", "max_degenerate")
 LEARNED: tuple[Split, ...] = ("train", "dev")
 
 
@@ -238,9 +239,7 @@ def test_no_later_stage_generates_an_unsteered_reply_again(
         behaviour={"matching": None},
     ).model_copy(
         update={
-            "gates": GatesConfig().model_copy(
-                update={"min_uplift": -1, "max_utility_loss": 1, "protected_tolerance": 1, "min_label_kappa": -1}
-            ),
+            "gates": GatesConfig().model_copy(update={name: -1 if name.startswith("min") else 1 for name in _GATES}),
             "generation": GenerationConfig(max_new_tokens=3, temperature=0.5),
         }
     )

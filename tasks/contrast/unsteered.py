@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from mascing.conversations.own_replies import OUTCOME_OF, Side
 from mascing.conversations.reply import Reply
+from mascing.engines.generation import prompts_of
+from mascing.engines.lengths import AT_MOST, Lengths, cut_off_note, tokens_needed
 from mascing.judges.judging import judge_all
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -47,6 +49,14 @@ class Unsteered:
             rows += [{**row, "conversation_id": names[row["conversation_id"]].id} for row in judged.rows]
         return rows
 
+    def cut_off_note(self, cut_off: Sequence[Conversation], replies: int) -> str | None:
+        """Which token limit the replies to ``cut_off``, of ``replies`` in all, need; None if there are none."""
+        if not cut_off:
+            return None
+        few = tuple(cut_off[:: -(-len(cut_off) // AT_MOST)])
+        [lengths] = self.pool.map(_lengths, self.config, [few], steps("label", "continuing replies that were cut off"))
+        return cut_off_note(len(cut_off), replies, self.config.generation, lengths)
+
     def chosen_texts(self, wanting: Sequence["Wanting"]) -> list[str | None]:
         """For each side the first text that the judge reads as it must: a hit if wanted, a miss if unwanted."""
         items = [wanting[start : start + _SIDES] for start in range(0, len(wanting), _SIDES)]
@@ -73,6 +83,11 @@ class Wanting:
     conversation: Conversation
     side: Side
     texts: tuple[str, ...]
+
+
+def _lengths(worker: Worker, config: RunConfig, conversations: Sequence[Conversation]) -> Lengths:
+    loaded = worker.model(config.model)
+    return tokens_needed(loaded, prompts_of(loaded, conversations, config.generation), config.generation)
 
 
 def _chosen(_: Worker, config: RunConfig, wanting: Sequence[Wanting]) -> list[str | None]:

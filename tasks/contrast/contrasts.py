@@ -10,7 +10,7 @@ from mascing.runs.readers import contrast_of
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import ContrastCounts, MatchedCounts
-from mascing.tasks.label_parts.unsteered import Unsteered, Wanting
+from mascing.tasks.contrast.unsteered import Unsteered, Wanting
 from mascing.tasks.running.judged import Row
 
 
