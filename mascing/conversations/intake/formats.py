@@ -138,7 +138,11 @@ def _wrapped(value: Row) -> list[Row] | None:
     """The list of rows that an object holds beside facts about them; a list of turns is no list of rows."""
     for name in _WRAPPERS:
         rows = value.get(name)
-        if isinstance(rows, list) and rows and all(isinstance(row, dict) and not row.keys() & _OF_TURNS for row in rows):
+        if (
+            isinstance(rows, list)
+            and rows
+            and all(isinstance(row, dict) and not row.keys() & _OF_TURNS for row in rows)
+        ):
             return [row["row"] if isinstance(row.get("row"), dict) and "row_idx" in row else row for row in rows]
     return None
 

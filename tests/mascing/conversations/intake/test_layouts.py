@@ -66,7 +66,8 @@ CASES = [
     Case("sharegpt", lines({"contents": [turn(BREAD) | {"content": None, "parts": [{"text": BREAD}]}]})),
     Case("prompts", json.dumps({"features": [], "rows": [{"row_idx": 0, "row": {"prompt": BREAD}}]})),
     Case("questions", "Question,Type\nName a bread,x\n", metadata={"Type": "x"}),
-    Case("wildjailbreak", "vanilla\tadversarial\tdata_type\nName a bread\t\tbenign\n", metadata={"data_type": "benign"}),
+    Case("wildjailbreak", "vanilla\tadversarial\tdata_type\nName a bread\t\tbenign\n",
+         metadata={"data_type": "benign"}),
     Case("openai_batch", lines({"custom_id": "r", "body": {"input": BREAD, "instructions": "Bake"}}),
          (("system", "Bake"), ("user", BREAD)), id="r"),
     Case("anthropic_batch", lines({"custom_id": "r", "params": {"messages": [turn(BREAD)], "system": "Bake"}}),
@@ -137,6 +138,13 @@ def test_a_layout_is_known_by_its_columns_and_read(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.layout)
 def test_a_layout_that_is_named_reads_the_same(case: Case) -> None:
     assert read(case.data.encode(), case.layout) == read(case.data.encode())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.layout)
+def test_what_is_read_and_written_in_our_own_layout_is_read_the_same(case: Case) -> None:
+    conversations = read(case.data.encode()).conversations
+    written = "\n".join(row.model_dump_json(exclude_defaults=True) for row in conversations)
+    assert read(written.encode()).conversations == conversations
 
 
 def test_every_layout_is_tried_and_named_in_the_schema() -> None:
