@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mascing.conversations.intake.opening import SPOILT, Opened, reading
+from mascing.conversations.intake.opening import ARROW, ARROW_FILE, PARQUET, SPOILT, Opened, reading
 from mascing.errors import DataError
 
 Row = dict[str, Any]
@@ -50,9 +50,9 @@ class Format:
 def format_of(file: Opened) -> Format:
     """Tell the format by the content. Raises DataError if it cannot be read."""
     with reading(file.name):
-        if file.head.startswith(b"PAR1"):
+        if file.head.startswith(PARQUET):
             return Format("Parquet", "row", lambda: _numbered(_parquet_rows(file)))
-        if file.head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        if file.head.startswith(ARROW):
             return Format("Arrow", "row", lambda: _numbered(_arrow_rows(file)))
         with file.text() as text:
             lines = [line.strip() for line in islice(text, _LINES_SEEN) if line.strip()]
@@ -202,7 +202,7 @@ def _parquet_rows(file: Opened) -> Iterator[Row]:
 
 def _arrow_rows(file: Opened) -> Iterator[Row]:
     with reading(file.name), file.open() as stream:
-        if file.head.startswith(b"ARROW1"):
+        if file.head.startswith(ARROW_FILE):
             whole = pa.ipc.open_file(stream)
             batches: Iterable[pa.RecordBatch] = (whole.get_batch(n) for n in range(whole.num_record_batches))
         else:

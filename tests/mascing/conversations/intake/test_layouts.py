@@ -167,6 +167,7 @@ def test_each_question_of_a_story_is_a_conversation_of_the_storys_group() -> Non
         ("PK\x03\x04...", "zip archive"),
         ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("<!DOCTYPE html><html>", "a web page"),
+        ("weights\0\0\0", "neither text nor Parquet nor Arrow"),
         ("", "the file has no rows"),
     ],
 )
