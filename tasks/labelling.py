@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from mascing.conversations.json_lines import Quarantined, quarantine_table, to_table
+from mascing.conversations.intake.rows import Quarantined
+from mascing.conversations.json_lines import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS
 from mascing.evidence.results import label_agreement
 from mascing.models.checkpoints import checkpoint_fingerprint

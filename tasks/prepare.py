@@ -3,7 +3,8 @@
 from collections import Counter
 
 from mascing.conversations.intake.reader import open_conversations, read_all
-from mascing.conversations.json_lines import Quarantined, quarantine_table, to_table
+from mascing.conversations.intake.rows import Quarantined
+from mascing.conversations.json_lines import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
 from mascing.judges.given_replies import given_replies, refuse_misread

@@ -11,7 +11,6 @@ from mascing.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from mascing.conversations.intake.opening import Opener
     from mascing.conversations.intake.reader import Reading
     from mascing.conversations.intake.survey import Survey
     from mascing.schemas.conversation import Conversation
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 _SHOWN = 200
 _LIST_SHOWN = 12
-_MAX_CHARACTERS = 100_000
 
 
 def conversations(
@@ -49,12 +47,12 @@ def conversations(
     """
     from mascing.conversations.intake.reader import open_conversations
     from mascing.conversations.intake.survey import survey
-    from mascing.schemas.config import SplitConfig
+    from mascing.schemas.config import BehaviourConfig, SplitConfig
     from mascing.storage.source import files_of_rows
 
     mapping = _columns(columns)
     files = files_of_rows(file)
-    reading = open_conversations(files, mapping, _MAX_CHARACTERS)
+    reading = open_conversations(files, mapping, BehaviourConfig.model_fields["max_characters"].default)
     found = survey(reading, SplitConfig())
     for line in (
         *_understood(reading, found, mapping is None),
@@ -67,7 +65,7 @@ def conversations(
         typer.echo("next: mend the rows, or say by --columns what the columns hold")
         raise typer.Exit(1)
     if convert is not None:
-        typer.echo(f"written     {_converted(files, mapping, convert)} conversations to {convert}")
+        typer.echo(f"written     {_converted(reading, file, convert)} conversations to {convert}")
     typer.echo(_next(file, columns, convert))
 
 
@@ -107,7 +105,8 @@ def _understood(reading: "Reading", found: "Survey", told: bool) -> Iterator[str
         return
     yield f"sets        {_counted(found.sets)}"
     yield f"labels      {_counted(found.labels)}"
-    yield f"user turns  {', '.join(f'{count} with {turns}' for turns, count in sorted(found.turns.items())[:_LIST_SHOWN])}"
+    turns = [f"{count} with {turns}" for turns, count in sorted(found.turns.items())]
+    yield f"user turns  {', '.join(turns[:_LIST_SHOWN])}"
     if found.given:
         yield f"also given  {_counted(found.given)}"
     if found.metadata:
@@ -157,17 +156,16 @@ def _refused(reading: "Reading", found: "Survey") -> Iterator[str]:
         yield f"cannot use  … for {len(reasons) - _LIST_SHOWN} more reasons"
 
 
-def _converted(files: "Mapping[str, Opener]", columns: "ColumnsConfig | None", output: Path) -> int:
+def _converted(reading: "Reading", file: str, output: Path) -> int:
     """Write the usable conversations in mascing's own layout; returns their number. Raises DataError."""
-    from mascing.conversations.intake.reader import open_conversations
     from mascing.conversations.intake.rows import Used
 
-    if output.exists() and any(Path(name).exists() and output.samefile(name) for name in files):
+    if output.exists() and Path(file).exists() and output.samefile(file):
         raise DataError(f"--convert {output} is the file that is read: name another")
     written = 0
     try:
         with output.open("w", encoding="utf-8", newline="\n") as out:
-            for row in open_conversations(files, columns, _MAX_CHARACTERS).rows({}):
+            for row in reading.rows({}):
                 if isinstance(row, Used):
                     out.write(f"{row.conversation.model_dump_json(exclude_defaults=True)}\n")
                     written += 1

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mascing.conversations.json_lines import Quarantined
+from mascing.conversations.intake.rows import Quarantined
 from mascing.errors import ConfigError, DataError, MascingError, MaskError, ModelError, SteeringError, StorageError
 from mascing.models.checkpoints import one_line
 from mascing.schemas.conversation import Conversation

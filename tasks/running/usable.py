@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mascing.conversations.chat import check
-from mascing.conversations.json_lines import Quarantined
+from mascing.conversations.intake.rows import Quarantined
 from mascing.errors import DataError
 from mascing.judges.table import cannot_judge
 from mascing.models.loading import context_length, load_tokenizer

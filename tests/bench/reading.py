@@ -4,7 +4,6 @@ import argparse
 import json
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from mascing.conversations.intake.reader import open_conversations
 from mascing.conversations.intake.survey import survey
 from mascing.schemas.config import SplitConfig
+from mascing.storage.source import files_of_rows
 from tests.bench.peak_memory import megabytes_above, start_anew
 
 _CHUNK = 10_000
@@ -26,7 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for path in (_json_lines(Path(folder), n_rows), _parquet(Path(folder), n_rows)):
             before, started = start_anew(), time.perf_counter()
-            found = survey(open_conversations({path.name: partial(path.open, "rb")}, None, 100_000), SplitConfig())
+            found = survey(open_conversations(files_of_rows(str(path)), None, 100_000), SplitConfig())
             seconds, peak = time.perf_counter() - started, megabytes_above(before)
             size = path.stat().st_size // 2**20
             print(f"{path.name}: {found.used} rows, {size} MB on disk, {seconds:.0f} s, peak {peak} MB above the start")

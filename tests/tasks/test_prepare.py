@@ -13,6 +13,7 @@ from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
 from mascing.runs.readers import conversations_of
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
+from mascing.schemas.settings.columns import Columns
 from mascing.schemas.settings.judge_settings import ExactJudge, RefusalJudge
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
@@ -93,6 +94,18 @@ def test_the_same_rows_are_the_same_work_wherever_they_lie(tmp_path: Path, stora
     assert not prepare(storage, written(tmp_path, [*lines, row(100)])).reused
 
 
+def test_the_columns_of_other_layouts_are_read_as_the_config_says(tmp_path: Path, storage: Storage) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("ask,town\n" + "".join(f"Which bread {number}?,Ulm\n" for number in range(60)))
+    behaviour = config_for(str(path)).behaviour.model_copy(update={"columns": Columns(user="{ask} Where: {town}")})
+    config = config_for(str(path)).model_copy(update={"behaviour": behaviour})
+    prepared = prepare(storage, config).manifest
+    (first, *_) = conversations_of(storage, prepared, "train")
+    assert first.messages[0].content.endswith("? Where: Ulm")
+    other = behaviour.model_copy(update={"columns": Columns(user="ask")})
+    assert not prepare(storage, config.model_copy(update={"behaviour": other})).reused
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -125,9 +138,10 @@ def test_rows_that_the_model_or_a_judge_cannot_use_are_set_aside_with_all_compla
     rows = [row(number) for number in range(100)]
     rows += [row(101, messages=[user("hello " * 150)]), row(102, set="utility/places")]
     rows += [row(103, set="utility/places", messages=[user("hello " * 150)])]
-    prepared = prepare(storage, written(tmp_path, rows)).manifest
+    prepared = prepare(storage, written(tmp_path, ["", *rows])).manifest
     quarantine = pq.read_table(storage.locate(f"{prepared.prefix}/quarantine.parquet")).to_pylist()
-    assert [row["id"] for row in quarantine] == ["c101", "c102", "c103"]
+    # The numbers are those of the lines in the file, of which one is blank.
+    assert [(row["id"], row["row"]) for row in quarantine] == [("c101", 102), ("c102", 103), ("c103", 104)]
     too_long, unjudged, both = (row["reason"] for row in quarantine)
     assert "does not fit" in too_long
     assert "the judge of utility (exact) cannot judge it" in unjudged

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mascing.conversations.intake.opening import SPOILT, Opened, reading
+from mascing.conversations.intake.opening import ARROW, ARROW_FILE, PARQUET, SPOILT, Opened, reading
 from mascing.errors import DataError
 
 Row = dict[str, Any]
@@ -21,7 +21,8 @@ Row = dict[str, Any]
 NOT_TEXT = "not UTF-8 text"
 _BATCH = 1024
 _LINES_SEEN = 200
-_WRAPPERS = ("samples", "jailbreaks", "data", "rows")
+_WRAPPERS = ("samples", "jailbreaks", "data", "rows", "examples", "instances", "items", "conversations")
+_OF_TURNS = {"role", "from"}
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _HEADERLESS = re.compile(r"mc\d+\.\w+\.\d+$")
 """The first cell of an MCTest file, the only layout without a line of column names."""
@@ -49,9 +50,9 @@ class Format:
 def format_of(file: Opened) -> Format:
     """Tell the format by the content. Raises DataError if it cannot be read."""
     with reading(file.name):
-        if file.head.startswith(b"PAR1"):
+        if file.head.startswith(PARQUET):
             return Format("Parquet", "row", lambda: _numbered(_parquet_rows(file)))
-        if file.head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        if file.head.startswith(ARROW):
             return Format("Arrow", "row", lambda: _numbered(_arrow_rows(file)))
         with file.text() as text:
             lines = [line.strip() for line in islice(text, _LINES_SEEN) if line.strip()]
@@ -63,7 +64,7 @@ def format_of(file: Opened) -> Format:
     braces = sum(line.startswith("{") for line in lines)
     if first[:1] in ("{", "[", "") or braces > len(lines) / 2:
         return Format(f"JSON Lines{suffix}", "line", lambda: json_lines(_lines(file)))
-    delimiter = max("\t,;", key=first.count)
+    delimiter = max(",\t;", key=first.count)
     name = {"\t": "TSV", ",": "CSV", ";": "CSV with semicolons"}[delimiter]
     return Format(f"{name}{suffix}", "row", lambda: _delimited(file, delimiter))
 
@@ -135,15 +136,15 @@ def _document(file: Opened, one_line: bool) -> Callable[[], Iterator[Raw]] | Non
 
 def _wrapped(value: Row) -> list[Row] | None:
     """The list of rows that an object holds beside facts about them; a list of turns is no list of rows."""
-    lists = [
-        name
-        for name, rows in value.items()
-        if isinstance(rows, list)
-        and rows
-        and all(isinstance(row, dict) and not row.keys() & {"role", "from"} for row in rows)
-    ]
-    name = next((name for name in _WRAPPERS if name in lists), lists[0] if len(lists) == 1 else None)
-    return value[name] if name is not None else None
+    for name in _WRAPPERS:
+        rows = value.get(name)
+        if (
+            isinstance(rows, list)
+            and rows
+            and all(isinstance(row, dict) and not row.keys() & _OF_TURNS for row in rows)
+        ):
+            return [row["row"] if isinstance(row.get("row"), dict) and "row_idx" in row else row for row in rows]
+    return None
 
 
 def _array(text: str, position: int) -> Iterator[Raw]:
@@ -201,7 +202,7 @@ def _parquet_rows(file: Opened) -> Iterator[Row]:
 
 def _arrow_rows(file: Opened) -> Iterator[Row]:
     with reading(file.name), file.open() as stream:
-        if file.head.startswith(b"ARROW1"):
+        if file.head.startswith(ARROW_FILE):
             whole = pa.ipc.open_file(stream)
             batches: Iterable[pa.RecordBatch] = (whole.get_batch(n) for n in range(whole.num_record_batches))
         else:

@@ -14,8 +14,9 @@ from mascing.schemas.settings.columns import Columns, ColumnsConfig, LayoutName
 OWN = "your columns"
 """The name of a layout that a user mapped."""
 
+_ANSWERS = "references|answers|answer"
 _REPLIES = "response|completion|output|model_output|answer"
-_REQUESTS = ("prompt", "instruction", "user_input", "query", "forbidden_prompt", "goal", "question", "request")
+_REQUESTS = ("prompt", "instruction", "user_input", "query", "forbidden_prompt", "goal", "behavior")
 
 
 def _as_it_is(row: Row) -> list[Row]:
@@ -43,9 +44,8 @@ def _layout(
 
 
 _NAMED = (
-    _layout("sharegpt", ["conversations", "conversation", "dialog", "dialogue"],
-            messages="conversations|conversation|dialog|dialogue", id="id|conversation_id"),
-    _layout("anthropic_hh", ["chosen rejected"], messages="chosen"),
+    _layout("sharegpt", ["conversations", "conversation", "dialog", "dialogue", "contents"],
+            messages="conversations|conversation|dialog|dialogue|contents", id="id|conversation_id"),
     _layout("harmbench", ["Behavior BehaviorID"],
             user="{ContextString?}\n\n{Behavior}", id="BehaviorID", group_id="BehaviorID"),
     _layout("jailbreakbench", ["Goal Behavior Category"], user="Goal", group_id="Behavior"),
@@ -55,15 +55,19 @@ _NAMED = (
     _layout("xstest", ["prompt type focus", "prompt type note", "id_v2 prompt type"],
             user="prompt", id="id|id_v2", label=None),
     _layout("faitheval", ["qid question context answers", "question context answerKey", "question context choices"],
-            with_options, user="{context}\n\n{question}\n\n{options?}", id="qid|id", references="references|answers|answer"),
-    _layout("mquake", ["requested_rewrite questions answer"],
+            with_options, user="{context}\n\n{question}\n\n{options?}", id="qid|id", references=_ANSWERS),
+    _layout("mquake", ["requested_rewrite questions answer", "questions answer answer_alias"],
             user="{questions.0}", paraphrase="questions.1", id="case_id", group_id="case_id",
             references=("answer", "answer_alias")),
     _layout("mctest", ["cells"], mctest, user="{story}\n\n{question}\n\n{options}"),
+    _layout("wildjailbreak", ["vanilla data_type"], user="adversarial|vanilla", reply="completion"),
     _layout("mhj", ["message_0"], messages="message_*", group_id="question_id", id=None),
     _layout("mascing_jailbreak", ["conversation_history"],
             messages="conversation_history", group_id="question_id", id=None, reply="jailbreak_response"),
-    _layout("openai_batch", ["custom_id body"], messages="body.messages|body.input", id="custom_id"),
+    _layout("openai_batch", ["custom_id body"],
+            user="body.messages|body.input", system="{body.instructions?}", id="custom_id"),
+    _layout("anthropic_batch", ["custom_id params"],
+            messages="params.messages", system="{params.system?}", id="custom_id"),
     _layout("inspect_log", ["input target epoch"], user="input", id="{id}.{epoch}", references="target",
             reply="output.completion"),
     _layout("lm_eval_samples", ["doc_id arguments resps"],
@@ -73,12 +77,14 @@ _NAMED = (
 
 _GENERAL = (
     _layout("messages", ["messages"], messages="messages"),
-    _layout("multiple_choice", ["question choices", "question options", "question_stem choices", "question_stem options"],
-            with_options, user="{passage|context?}\n\n{question|question_stem}\n\n{options}", references="references|answers|answer"),
-    _layout("prompts", [name for name in _REQUESTS if name != "question"],
-            user="|".join(_REQUESTS), reply=_REPLIES, label="{label?}"),
-    _layout("questions", ["question"], user="{context?}\n\n{question}",
-            references="references|answers|answer|target"),
+    _layout("multiple_choice", ["question choices", "question options", "question_stem choices"],
+            with_options, user="{passage|context?}\n\n{question|question_stem}\n\n{options}", references=_ANSWERS),
+    _layout("alpaca", ["instruction input", "instruction output"],
+            user="{instruction}\n\n{input?}", reply="output"),
+    _layout("prompts", [*_REQUESTS, "Prompt"], user="|".join([*_REQUESTS, "Prompt"]), reply=_REPLIES),
+    _layout("questions", ["question", "Question", "input target"],
+            user="{context?}\n\n{question|Question|input}", references=f"{_ANSWERS}|target"),
+    _layout("anthropic_hh", ["chosen rejected"], messages="chosen"),
 )  # fmt: skip
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (*_NAMED, *_GENERAL)}
@@ -100,22 +106,22 @@ def layout_of(columns: ColumnsConfig | None, sample: Sequence[Row]) -> Layout:
     """
     names = list(dict.fromkeys(name for row in sample for name in row))
     if columns is None:
-        return _told(names)
-    layout = LAYOUTS[columns] if isinstance(columns, str) else _changed(columns, names)
+        return _told(names, sample)
+    layout = LAYOUTS[columns] if isinstance(columns, str) else _changed(columns, names, sample)
     _refuse_missing(layout, sample, names)
     return layout
 
 
-def _changed(columns: Columns, names: list[str]) -> Layout:
+def _changed(columns: Columns, names: list[str], sample: Sequence[Row]) -> Layout:
     """The layout of a mapping: the user's own, or a ready-made one with the fields that the mapping names."""
     if columns.layout is None and (columns.messages or columns.user):
         return Layout(OWN, columns)
-    layout = LAYOUTS[columns.layout] if columns.layout else _told(names)
+    layout = LAYOUTS[columns.layout] if columns.layout else _told(names, sample)
     given = {field: getattr(columns, field) for field in columns.model_fields_set - {"layout"}}
     return replace(layout, columns=layout.columns.model_copy(update=given))
 
 
-def _told(names: list[str]) -> Layout:
+def _told(names: list[str], sample: Sequence[Row]) -> Layout:
     if not names:
         return LAYOUTS["messages"]
     present = frozenset(names)
@@ -132,12 +138,12 @@ def _told(names: list[str]) -> Layout:
     for mark, what in _FOREIGN.items():
         if mark <= present:
             raise DataError(f"this is {what}")
-    raise DataError(_unknown(names))
+    raise DataError(_unknown(names, sample))
 
 
-def _unknown(names: list[str]) -> str:
-    own = {"id", "group_id", "set", "label"}
-    text = next((name for name in names if name not in own), names[0])
+def _unknown(names: list[str], sample: Sequence[Row]) -> str:
+    # The column with the most text is the likeliest to hold the requests.
+    text = max(names, key=lambda name: sum(len(row[name]) for row in sample if isinstance(row.get(name), str)))
     return (
         f"the columns show no known layout: they are {_listed(names)}. Say what they hold by `columns`, "
         f"for example columns: {{user: {text}}}, or name a layout: {', '.join(get_args(LayoutName))}"

@@ -17,6 +17,11 @@ Opener = Callable[[], BinaryIO]
 SPOILT = "\udcff"
 """Stands where bytes could not be decoded; no text can hold it otherwise."""
 
+PARQUET = b"PAR1"
+ARROW_FILE = b"ARROW1"
+ARROW = (ARROW_FILE, b"\xff\xff\xff\xff")
+"""How Arrow's files and streams begin."""
+
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _NO_DATA = {
@@ -47,9 +52,16 @@ class Opened:
         for mark, encoding in _ENCODINGS.items():
             if self.head.startswith(mark):
                 return encoding
-        if len(self.head) > 1 and 0 in self.head[:2]:
-            return "utf-16-be" if self.head[0] == 0 else "utf-16-le"
-        return "utf-8"
+        # The first characters of any of these files are plain ones, half of whose bytes are 0 in UTF-16.
+        zeros = [byte == 0 for byte in self.head[:4]]
+        if zeros == [False, True] * 2:
+            return "utf-16-le"
+        return "utf-16-be" if zeros == [True, False] * 2 else "utf-8"
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table in a binary format that pyarrow reads."""
+        return self.head.startswith((PARQUET, *ARROW))
 
     def text(self, newline: str = "\n") -> TextIOWrapper:
         """The text; what cannot be decoded becomes `SPOILT`. Lines end as ``newline`` says (see `open`)."""
@@ -70,7 +82,11 @@ def opened(name: str, open_raw: Opener) -> Opened:
     for mark, what in _NO_DATA.items():
         if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(mark):
             raise DataError(f"{name} is {what}")
-    return Opened(name, plain, head, compression)
+    file = Opened(name, plain, head, compression)
+    first_line = head.partition(b"\n")[0]
+    if b"\0" in first_line and first_line[:1] not in b"{[" and file.encoding == "utf-8" and not file.is_table:
+        raise DataError(f"{name} is neither text nor Parquet nor Arrow: it holds no rows that can be read")
+    return file
 
 
 def _decompressed(raw: BinaryIO, compression: str) -> BinaryIO:

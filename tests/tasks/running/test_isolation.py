@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mascing.conversations.json_lines import Quarantined, quarantine_table
+from mascing.conversations.intake.rows import Quarantined
+from mascing.conversations.json_lines import quarantine_table
 from mascing.errors import DataError, ModelError
 from mascing.schemas.facts import PublishFacts
 from mascing.schemas.finished import Published

@@ -60,6 +60,18 @@ CASES = [
          (("user", "Rye is blue.\n\nWhich?"),), references=("rye",)),
     Case("multiple_choice", lines({"question": "Which?", "choices": ["rye", "oat"], "answer": 1, "subject": "food"}),
          (("user", "Which?\n\nA) rye\nB) oat"),), references=("B", "oat"), metadata={"subject": "food"}),
+    Case("prompts", lines({"prompt": BREAD, "chosen": "Rye", "rejected": "no"}), metadata={"chosen": "Rye"}),
+    Case("alpaca", lines({"instruction": "Choose", "input": "rye or oat", "output": "Rye"}),
+         (("user", "Choose\n\nrye or oat"),), metadata={"reply": "Rye"}),
+    Case("sharegpt", lines({"contents": [turn(BREAD) | {"content": None, "parts": [{"text": BREAD}]}]})),
+    Case("prompts", json.dumps({"features": [], "rows": [{"row_idx": 0, "row": {"prompt": BREAD}}]})),
+    Case("questions", "Question,Type\nName a bread,x\n", metadata={"Type": "x"}),
+    Case("wildjailbreak", "vanilla\tadversarial\tdata_type\nName a bread\t\tbenign\n",
+         metadata={"data_type": "benign"}),
+    Case("openai_batch", lines({"custom_id": "r", "body": {"input": BREAD, "instructions": "Bake"}}),
+         (("system", "Bake"), ("user", BREAD)), id="r"),
+    Case("anthropic_batch", lines({"custom_id": "r", "params": {"messages": [turn(BREAD)], "system": "Bake"}}),
+         (("system", "Bake"), ("user", BREAD)), id="r"),
     Case("anthropic_hh", lines({"chosen": f"\n\nHuman: {BREAD}\n\nAssistant: Rye\n\nHuman: Two\n\nAssistant: Oat",
                                 "rejected": "no"}),
          (("user", BREAD), ("assistant", "Rye"), ("user", "Two")), metadata={"rejected": "no", "reply": "Oat"}),
@@ -84,8 +96,10 @@ CASES = [
     Case("mquake", json.dumps([{"case_id": 1, "requested_rewrite": [], "questions": [BREAD, "Which bread?"],
                                 "answer": "Rye", "answer_alias": ["rye bread", "Rye"], "new_answer": "Oat"}]),
          id="1", group="1", references=("Rye", "rye bread"), paraphrase="Which bread?"),
-    Case("mctest", "mc1.dev.0\tAuthor: x\tIt \"rose\\newlineRye.\tone: Which?\tRye\tOat\tCorn\tNut\tmultiple: Why?\ta\tb\tc\td\n",
-         (("user", 'It "rose\nRye.\n\nWhich?\n\nA) Rye\nB) Oat\nC) Corn\nD) Nut'),), id="mc1.dev.0-1", group="mc1.dev.0"),
+    Case("mctest", "mc1.dev.0\tAuthor: x\tIt \"rose\\newlineRye.\tone: Which?\tRye\tOat\tCorn\tNut"
+                   "\tmultiple: Why?\ta\tb\tc\td\n",
+         (("user", 'It "rose\nRye.\n\nWhich?\n\nA) Rye\nB) Oat\nC) Corn\nD) Nut'),),
+         id="mc1.dev.0-1", group="mc1.dev.0"),
     Case("mhj", 'question_id,message_0,message_1,message_10,message_2\n'
                 '4,"{""body"": ""Bake"", ""role"": ""system""}","{""body"": ""Name a bread"", ""role"": ""user""}",'
                 '"{""body"": ""Last"", ""role"": ""user""}","{""body"": ""Rye"", ""role"": ""assistant""}"\n',
@@ -126,8 +140,15 @@ def test_a_layout_that_is_named_reads_the_same(case: Case) -> None:
     assert read(case.data.encode(), case.layout) == read(case.data.encode())
 
 
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.layout)
+def test_what_is_read_and_written_in_our_own_layout_is_read_the_same(case: Case) -> None:
+    conversations = read(case.data.encode()).conversations
+    written = "\n".join(row.model_dump_json(exclude_defaults=True) for row in conversations)
+    assert read(written.encode()).conversations == conversations
+
+
 def test_every_layout_is_tried_and_named_in_the_schema() -> None:
-    assert list(LAYOUTS) and set(LAYOUTS) == set(get_args(LayoutName)) == {case.layout for case in CASES}
+    assert set(LAYOUTS) == set(get_args(LayoutName)) == {case.layout for case in CASES}
 
 
 def test_each_question_of_a_story_is_a_conversation_of_the_storys_group() -> None:
@@ -142,10 +163,11 @@ def test_each_question_of_a_story_is_a_conversation_of_the_storys_group() -> Non
     ("data", "message"),
     [
         (lines({"custom_id": "r", "response": {"body": {}}, "error": None}), "output of an OpenAI batch"),
-        (lines({"breads": "x", "towns": "y"}), "they are breads, towns.*columns: {user: breads}"),
+        (lines({"breads": "x", "towns": "yy"}), "they are breads, towns.*columns: {user: towns}"),
         ("PK\x03\x04...", "zip archive"),
         ("version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("<!DOCTYPE html><html>", "a web page"),
+        ("weights\0\0\0", "neither text nor Parquet nor Arrow"),
         ("", "the file has no rows"),
     ],
 )

@@ -54,7 +54,11 @@ def test_a_column_that_is_not_there_is_said_at_once(columns: Any, message: str) 
 
 
 def test_ids_are_hashes_of_the_rows_and_groups_of_the_first_request() -> None:
-    rows = [{"prompt": "Name a bread", "n": 1}, {"prompt": "Name  a bread", "n": 2}, {"prompt": "Name a town"}]
+    rows: list[dict[str, Any]] = [
+        {"prompt": "Name a bread", "n": 1},
+        {"prompt": "Name  a bread", "n": 2},
+        {"prompt": "Name a town"},
+    ]
     first, second, third = read(lines(*rows)).conversations
     assert first.group_id == second.group_id != third.group_id
     assert len({first.id, second.id, third.id}) == 3
