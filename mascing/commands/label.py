@@ -95,7 +95,7 @@ def _lines(facts: "LabelFacts") -> Iterator[str]:
         yield (
             f"{split}: methods learn from {counts.positive} positive and {counts.negative} negative conversations in "
             f"{counts.positive_groups} and {counts.negative_groups} groups; {counts.both} have a wanted and an "
-            f"unwanted reply, {counts.on_policy} both from the model itself"
+            f"unwanted reply, in {counts.on_policy} of them both are the model's own to that conversation"
         )
     if facts.cut_off is not None:
         yield facts.cut_off

@@ -108,6 +108,7 @@ class _Run:
     path: str
     config: "RunConfig"
     known: "Known"
+    storage: str
 
     @property
     def target_rate(self) -> float:
@@ -121,16 +122,17 @@ class _Run:
         from mascing.evidence.sufficiency import lacking
 
         labels = self.known.labels
+        where = "" if self.storage == DEFAULT_STORAGE else f" --storage {self.storage}"
         if labels is None:
             yield "the model's own labels are not known yet; the file holds:"
             yield from of_each_split(self.known.conversations)
-            following = f"mascing label {self.path}, which says whether they are enough to learn from"
+            following = f"mascing label {self.path}{where}, which says whether they are enough to learn from"
         elif missing := lacking(labels, self.config):
             yield f"not enough to learn from: {'; '.join(missing[:-1])}"
             following = missing[-1]
         else:
             yield "the model's own replies leave enough to learn from"
-            following = f"mascing run {self.path}"
+            following = f"mascing run {self.path}{where}"
         yield from prospects(question, self.known.conversations["test"], protected_loss)
         yield f"next: {following}"
 
@@ -140,4 +142,4 @@ def _run(path: str, storage: str) -> _Run:
     from mascing.flows.label_line import known_before
 
     config = load_config(path)
-    return _Run(path, config, known_before(config, storage))
+    return _Run(path, config, known_before(config, storage), storage)

@@ -74,7 +74,7 @@ def test_labels_are_counted_told_and_written_and_a_plan_and_a_run_find_them(
     )
     before = lines(capsys, "plan", config, "--storage", storage)
     assert before[0] == "the model's own labels are not known yet; the file holds:"
-    assert before[-1].startswith(f"next: mascing label {config}")
+    assert before[-1].startswith(f"next: mascing label {config} --storage {storage}, ")
     said = lines(capsys, "label", config, "--storage", storage, "--output", str(output))
     counted = {tuple(line.split()[:2]): int(line.split()[2]) for line in said if line.startswith(_ROWS)}
     assert counted.keys() == {(split, name) for split in SPLITS for name in ("target", "utility/u")}
@@ -96,7 +96,7 @@ def test_labels_are_counted_told_and_written_and_a_plan_and_a_run_find_them(
     assert after[0] == "the model's own replies leave enough to learn from"
     held = counted["test", "target"]
     assert any(line.startswith(f"  target: {held} conversations in ") and line.endswith("too few") for line in after)
-    assert after[-1] == f"next: mascing run {config}"
+    assert after[-1] == f"next: mascing run {config} --storage {storage}"
 
 
 def test_a_run_with_too_little_to_learn_from_ends_with_a_report_that_says_what_to_do(
