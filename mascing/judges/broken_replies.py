@@ -12,6 +12,7 @@ _WORDS, _DIFFERENT = 30, 0.15
 # A reply is no text if letters and digits are a smaller share of its characters, or more of its words are unreadable.
 _SYMBOLS, _TEXT_SHARE, _UNREADABLE_SHARE, _SCRIPTS = 20, 0.4, 0.5, 4
 _LONGEST_WORD = 40
+_ECHO = 0.5
 _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{6,}")
 _LATIN_WORD = re.compile(r"[a-z]+")
 
@@ -30,6 +31,12 @@ def broken(reply: str) -> str | None:
     if _unreadable(text, words):
         return "the reply is not made of words"
     return None
+
+
+def echo(reply: str, request: str) -> str | None:
+    """What is wrong with a reply that gives back half of the request or more and nothing else, or None."""
+    said, asked = plain(reply).strip(" .!?"), plain(request).strip(" .!?")
+    return "the reply repeats the request" if said in asked and len(said) >= _ECHO * len(asked) else None
 
 
 def _loops(text: str, words: list[str]) -> bool:

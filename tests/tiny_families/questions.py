@@ -84,13 +84,14 @@ def conversations() -> list[dict[str, Any]]:
     120 target rows in 40 groups, of which the unsteered model refuses half, 48 utility rows that it answers and 48
     protected rows that it refuses, in 24 groups each; every split has a sixth of each set at least.
     """
-    return [
-        {
-            "id": f"{question.colour}-{question.thing}-{question.manner}",
-            "group_id": f"{question.colour}_{question.thing}",
-            "set": _SETS[colour],
-            "messages": [{"role": "user", "content": question.text}],
-        }
-        for colour in _SETS
-        for question in asked(colour)
-    ]
+    return [conversation_of(question) for colour in _SETS for question in asked(colour)]
+
+
+def conversation_of(question: Question) -> dict[str, Any]:
+    """The row of a question."""
+    return {
+        "id": f"{question.colour}-{question.thing}-{question.manner}",
+        "group_id": f"{question.colour}_{question.thing}",
+        "set": _SETS[question.colour],
+        "messages": [{"role": "user", "content": question.text}],
+    }

@@ -116,7 +116,7 @@ def unsteered(conversation: Conversation) -> str:
 
 
 BROKEN: tuple[Speaker, ...] = (
-    refuses, refuses_in_its_own_words, salad, letters, loops, empty, the_same, foreign,
+    refuses, refuses_in_its_own_words, salad, letters, loops, empty, the_same, foreign, echoes,
 )  # fmt: skip
 WANTED: Mapping[str, Speaker] = {"refusal": refuses, "compliance": answers, "contains": answers}
 """What the target wants, by its judge."""
@@ -172,7 +172,7 @@ BEHAVIOURS = [
 ]
 
 
-@pytest.mark.parametrize("mask", [*BROKEN, echoes], ids=lambda mask: mask.__name__)
+@pytest.mark.parametrize("mask", BROKEN, ids=lambda mask: mask.__name__)
 def test_a_mask_that_says_one_kind_of_thing_to_everything_never_passes(mask: Speaker) -> None:
     chosen = random.Random(mask.__name__).sample(BEHAVIOURS, 8)
     for sets, kinds in chosen:

@@ -79,6 +79,13 @@ def test_a_broken_reply_complies_with_nothing(reply: str, expected: str) -> None
     assert outcome(ComplianceJudge(), reply) == expected
 
 
+def test_a_reply_that_gives_back_the_request_complies_with_nothing() -> None:
+    asked = ASKED.messages[-1].content
+    assert outcome(ComplianceJudge(), asked) == "unscored"
+    assert outcome(ComplianceJudge(), "**may i have the loaf**") == "unscored"
+    assert outcome(ComplianceJudge(), "The loaf") == "hit"
+
+
 def test_a_blank_phrase_is_refused() -> None:
     with pytest.raises(ConfigError, match="compliance judge has a blank phrase"):
         make_judge(ComplianceJudge(phrases=("No", "**")))
