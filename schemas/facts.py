@@ -53,7 +53,7 @@ class GivenReplies(Frozen):
 class PrepareFacts(Facts):
     """Conversations by split, then by set, and how the judges read the replies that the file gives."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     splits: SplitSizes
     sets: dict[Split, dict[str, int]]
     given: tuple[GivenReplies, ...] = ()
@@ -110,7 +110,7 @@ class HarvestFacts(Facts):
     ``sigma`` [L], ``tokens`` and the class counts describe the train split.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     checkpoint: str
     spec: RouterFacts
     sigma: tuple[float, ...]
@@ -123,14 +123,14 @@ class HarvestFacts(Facts):
 class TrainFacts(Facts):
     """The card of each span's ensemble."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     cards: dict[str, SurrogateCard] = Field(default_factory=dict)
 
 
 class OptimiseFacts(Facts):
     """Candidates by method, and the cost of each search; ``costs`` omits a search without passes and trials."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     candidates: dict[str, int]
     costs: dict[str, SearchCost] = Field(default_factory=dict)
 
@@ -190,7 +190,7 @@ class SelectFacts(Facts):
     ``order`` ranks the methods by their picks on dev, the best first.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     baseline: DevRates
     cells: tuple[DevCell, ...]
     picked: dict[str, int]
@@ -202,14 +202,14 @@ class SelectFacts(Facts):
 class EvaluateFacts(Facts):
     """The methods whose picks were judged, `baseline` among them."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     methods: tuple[str, ...]
 
 
 class RobustnessFacts(Facts):
     """``conditions`` in the order of their numbers, the judged ``methods``, and why a condition was ``left_out``."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     conditions: tuple[str, ...]
     methods: tuple[str, ...]
     left_out: dict[str, str]
@@ -223,7 +223,7 @@ class GateFacts(Facts):
     condition and set.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     baseline: Baseline
     methods: dict[str, MethodResult]
     first_on_dev: str | None
@@ -236,7 +236,7 @@ class GateFacts(Facts):
 class PublishFacts(Facts):
     """The published method and the prefix of its mask; both are None if no method passed."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     winner: str | None
     masks: str | None
 
@@ -244,11 +244,11 @@ class PublishFacts(Facts):
 class MaskFacts(Facts):
     """Nothing but the recipe's version."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
 
 
 class AuditFacts(Facts):
     """The suppression curve of the audit."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     audit: Audit

@@ -22,8 +22,8 @@ def audit(
 
     Ranks experts on the training split, turns off 1, 2, 4, 8, ... of them, and judges the test split each time, beside
     as many random experts. Writes audit.json and report/index.html into a folder under runs/: rates with intervals.
-    Keeps no reply, no mask and no ranking, and publishes nothing. Finished stages are kept, those of mascing run and
-    mascing demo too.
+    Keeps no reply of the weakened model, no mask and no ranking, and publishes nothing. Finished stages are kept, those
+    of mascing run and mascing demo too.
 
     Examples:
 

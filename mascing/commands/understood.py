@@ -111,10 +111,17 @@ def _understood(reading: "Reading", found: "Survey", told: bool) -> Iterator[str
         yield f"also given  {_counted(found.given)}"
     if found.metadata:
         yield f"metadata    {_counted(found.metadata)}"
-    for note in reading.notes:
+    for note in (*reading.notes, *_made_up(found)):
         yield f"note        {note}"
     if found.first is not None:
         yield from _first(found.first)
+
+
+def _made_up(found: "Survey") -> Iterator[str]:
+    if found.hashed:
+        yield f"{found.hashed} without an id get a hash of the row"
+    if found.grouped:
+        yield f"{found.grouped} without a group_id are grouped by their first request"
 
 
 def _first(conversation: "Conversation") -> Iterator[str]:

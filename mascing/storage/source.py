@@ -77,6 +77,8 @@ def files_of_rows(url: str) -> Mapping[str, Callable[[], BinaryIO]]:
         else:
             filesystem, root = _Local(), str(Path(url).expanduser())
         if not filesystem.isdir(root):
+            if "://" not in url and Path(root).is_fifo():
+                raise DataError(f"cannot read {url}: it is a pipe, and is read more than once; save it as a file first")
             with filesystem.open(root, "rb"):  # fails here, where the reason can be told
                 return {url: partial(filesystem.open, root, "rb")}
         names = _chosen(url, filesystem, root.rstrip("/"))

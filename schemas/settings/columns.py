@@ -22,6 +22,7 @@ LayoutName = Literal[
     "mquake",
     "mctest",
     "wildjailbreak",
+    "mt_bench",
     "mhj",
     "mascing_jailbreak",
     "openai_batch",

@@ -127,6 +127,7 @@ def _config(folder: Path) -> RunConfig:
             protected=letters,
             max_characters=100,
         ),
+        max_quarantined=1,  # no judge reads a random model's replies as what they are said to be
         surrogate=SurrogateConfig(members=1, epochs=6, allow_confounded=True),
         methods=MethodsConfig.model_validate(_again()).model_copy(
             update=dict(
@@ -138,7 +139,7 @@ def _config(folder: Path) -> RunConfig:
         ),
         generation=GenerationConfig(max_new_tokens=3),
         # Only conditions whose replies AVX2, AVX-512 and plain processors agree about: sampled ones turn on last bits.
-        robustness=RobustnessConfig(conversations=8, temperatures=(), earlier_exchanges=0),
+        robustness=RobustnessConfig(conversations=8, temperatures=(), earlier_exchanges=0, uplift_share=1),
         audit=AuditConfig(n_suppressed=(1, 4), random_draws=2),
     )
     # Gates that every mask passes, so that every stage has work to do; no configuration file could set them.

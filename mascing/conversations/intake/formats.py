@@ -23,6 +23,9 @@ _BATCH = 1024
 _LINES_SEEN = 200
 _WRAPPERS = ("samples", "jailbreaks", "data", "rows", "examples", "instances", "items", "conversations")
 _OF_TURNS = {"role", "from"}
+_OF_ROWS = {"messages", "prompt", "question"}
+"""Columns of an object that is a row itself, whatever lists it holds beside."""
+_NOT_BLANK = re.compile(r"\S")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _HEADERLESS = re.compile(r"mc\d+\.\w+\.\d+$")
 """The first cell of an MCTest file, the only layout without a line of column names."""
@@ -116,7 +119,7 @@ def _is_json(line: str) -> bool:
 
 
 def _document(file: Opened, one_line: bool) -> Callable[[], Iterator[Raw]] | None:
-    """The rows of a JSON array, or of an object that wraps one; None if the file is JSON Lines."""
+    """The rows of a JSON array, of an object that wraps one, or of objects one after another; None if JSON Lines."""
     with file.text() as opened:
         text = opened.read()
     start = re.compile(r"\s*\[\s*").match(text)
@@ -125,9 +128,11 @@ def _document(file: Opened, one_line: bool) -> Callable[[], Iterator[Raw]] | Non
     if SPOILT in text:
         return None
     try:
-        value = json.loads(text)
+        value, end = json.JSONDecoder().raw_decode(text, len(text) - len(text.lstrip()))
     except (ValueError, RecursionError):
         return None
+    if text[end:].strip():
+        return None if one_line else lambda: _one_after_another(text)
     rows = _wrapped(value)
     if rows is None:
         return None if one_line else lambda: iter([_checked(1, value, text)])
@@ -136,7 +141,13 @@ def _document(file: Opened, one_line: bool) -> Callable[[], Iterator[Raw]] | Non
 
 def _wrapped(value: Row) -> list[Row] | None:
     """The list of rows that an object holds beside facts about them; a list of turns is no list of rows."""
-    for name in _WRAPPERS:
+    if value and all(isinstance(column, dict) and column and "0" in column for column in value.values()):
+        # As pandas writes a table: columns of cells by row number.
+        return [
+            {name: column[number] for name, column in value.items() if number in column}
+            for number in next(iter(value.values()))
+        ]
+    for name in () if value.keys() & _OF_ROWS else _WRAPPERS:
         rows = value.get(name)
         if (
             isinstance(rows, list)
@@ -149,23 +160,39 @@ def _wrapped(value: Row) -> list[Row] | None:
 
 def _array(text: str, position: int) -> Iterator[Raw]:
     """The rows one by one, so that the text alone stands in memory. Raises DataError where it is no JSON."""
-    decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
     between = re.compile(r"\s*(,|\])\s*")
     number = 0
     while not text.startswith("]", position):
         number += 1
-        try:
-            value, end = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"the JSON array breaks off at row {number}: {error}; mend the file there") from error
-        row = text[position:end]
-        yield Raw(number, None, NOT_TEXT, readable(row)) if SPOILT in row else _checked(number, value, row)
+        row, end = _row_at(text, position, number)
+        yield row
         after = between.match(text, end)
         if after is None:
             raise DataError(f"the JSON array breaks off after row {number}: a comma or ] must follow; mend the file")
-        if after.group(1) == "]":
-            return
         position = after.end()
+        if after.group(1) == "]":
+            if position < len(text):
+                raise DataError(f"something follows the JSON array after row {number}; mend the file")
+            return
+
+
+def _one_after_another(text: str) -> Iterator[Raw]:
+    """The rows of a file of indented objects. Raises DataError where it is no JSON."""
+    number, end = 0, 0
+    while (start := _NOT_BLANK.search(text, end)) is not None:
+        number += 1
+        row, end = _row_at(text, start.start(), number)
+        yield row
+
+
+def _row_at(text: str, position: int, number: int) -> tuple[Raw, int]:
+    """The row that begins at a position, and the position of its end."""
+    try:
+        value, end = _DECODER.raw_decode(text, position)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the JSON breaks off at row {number}: {error}; mend the file there") from error
+    row = text[position:end]
+    return Raw(number, None, NOT_TEXT, readable(row)) if SPOILT in row else _checked(number, value, row), end
 
 
 def _delimited(file: Opened, delimiter: str) -> Iterator[Raw]:
@@ -179,6 +206,8 @@ def _delimited(file: Opened, delimiter: str) -> Iterator[Raw]:
             lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if headerless else csv.QUOTE_MINIMAL, strict=False
         )
         names = [] if headerless else [name.strip() for name in next(reader, [])]
+        if twice := [name for name in names if name and names.count(name) > 1]:
+            raise DataError(f"{file.name}: the column {twice[0]!r} stands there twice; give one another name")
         for number, cells in enumerate((cells for cells in reader if any(cells)), start=1):
             yield _cells(number, cells, names, delimiter)
 
@@ -228,6 +257,9 @@ def _object(pairs: list[tuple[str, Any]]) -> Row:
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands there twice")
     return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
 
 
 def _kind(value: object) -> str:

@@ -16,6 +16,8 @@ OWN = "your columns"
 
 _ANSWERS = "references|answers|answer"
 _REPLIES = "response|completion|output|model_output|answer"
+_SYSTEM = "{system|system_prompt|systemInstruction|system_instruction?}"
+_CONTEXT = "{context|passage|article|story|document?}"
 _REQUESTS = ("prompt", "instruction", "user_input", "query", "forbidden_prompt", "goal", "behavior")
 
 
@@ -45,7 +47,7 @@ def _layout(
 
 _NAMED = (
     _layout("sharegpt", ["conversations", "conversation", "dialog", "dialogue", "contents"],
-            messages="conversations|conversation|dialog|dialogue|contents", id="id|conversation_id"),
+            messages="conversations|conversation|dialog|dialogue|contents", system=_SYSTEM, id="id|conversation_id"),
     _layout("harmbench", ["Behavior BehaviorID"],
             user="{ContextString?}\n\n{Behavior}", id="BehaviorID", group_id="BehaviorID"),
     _layout("jailbreakbench", ["Goal Behavior Category"], user="Goal", group_id="Behavior"),
@@ -61,6 +63,7 @@ _NAMED = (
             references=("answer", "answer_alias")),
     _layout("mctest", ["cells"], mctest, user="{story}\n\n{question}\n\n{options}"),
     _layout("wildjailbreak", ["vanilla data_type"], user="adversarial|vanilla", reply="completion"),
+    _layout("mt_bench", ["question_id turns"], user="turns.0", id=None, group_id="question_id"),
     _layout("mhj", ["message_0"], messages="message_*", group_id="question_id", id=None),
     _layout("mascing_jailbreak", ["conversation_history"],
             messages="conversation_history", group_id="question_id", id=None, reply="jailbreak_response"),
@@ -76,15 +79,18 @@ _NAMED = (
 )  # fmt: skip
 
 _GENERAL = (
-    _layout("messages", ["messages"], messages="messages"),
+    _layout("messages", ["messages"], messages="messages", system=_SYSTEM),
     _layout("multiple_choice", ["question choices", "question options", "question_stem choices"],
-            with_options, user="{passage|context?}\n\n{question|question_stem}\n\n{options}", references=_ANSWERS),
-    _layout("alpaca", ["instruction input", "instruction output"],
-            user="{instruction}\n\n{input?}", reply="output"),
-    _layout("prompts", [*_REQUESTS, "Prompt"], user="|".join([*_REQUESTS, "Prompt"]), reply=_REPLIES),
-    _layout("questions", ["question", "Question", "input target"],
-            user="{context?}\n\n{question|Question|input}", references=f"{_ANSWERS}|target"),
-    _layout("anthropic_hh", ["chosen rejected"], messages="chosen"),
+            with_options, user=f"{_CONTEXT}\n\n{{question|question_stem}}\n\n{{options}}", system=_SYSTEM,
+            references=_ANSWERS),
+    _layout("alpaca", ["instruction input", "instruction output", "instruction context"],
+            user="{instruction}\n\n{input|context?}", system=_SYSTEM, reply="output|response"),
+    _layout("prompts", [*_REQUESTS, "Prompt"],
+            user="|".join([*_REQUESTS, "Prompt"]), system=_SYSTEM, reply=_REPLIES),
+    _layout("questions", ["question", "Question", "input target", "input ideal"],
+            user=f"{_CONTEXT}\n\n{{question|Question|input}}", system=_SYSTEM,
+            references=f"{_ANSWERS}|target|ideal", reply="response|output"),
+    _layout("anthropic_hh", ["chosen rejected", "transcript"], messages="chosen|transcript"),
 )  # fmt: skip
 
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (*_NAMED, *_GENERAL)}
@@ -144,14 +150,17 @@ def _told(names: list[str], sample: Sequence[Row]) -> Layout:
 def _unknown(names: list[str], sample: Sequence[Row]) -> str:
     # The column with the most text is the likeliest to hold the requests.
     text = max(names, key=lambda name: sum(len(row[name]) for row in sample if isinstance(row.get(name), str)))
+    headless = " (does the file lack a line with their names?)" if any(len(name.split()) > 2 for name in names) else ""
     return (
-        f"the columns show no known layout: they are {_listed(names)}. Say what they hold by `columns`, "
+        f"the columns show no known layout: they are {_listed(names)}{headless}. Say what they hold by `columns`, "
         f"for example columns: {{user: {text}}}, or name a layout: {', '.join(get_args(LayoutName))}"
     )
 
 
 def _refuse_missing(layout: Layout, sample: Sequence[Row], names: list[str]) -> None:
     """Raise DataError for columns that the mapping reads and no row of the sample has."""
+    if layout.columns.messages is None and layout.columns.user is None:
+        raise DataError("columns: the requests are read from nowhere: set `messages` or `user` to a column")
     if not names or layout.rewrite is mctest:
         return
     rows = [rewritten for row in sample for rewritten in layout.rewrite(row)]

@@ -17,6 +17,7 @@ from mascing.schemas.settings.columns import ColumnsConfig
 _SAMPLED = 200
 _ALIKE = 0.8
 _REASONS_SHOWN = 3
+_GIVEN_TO_MODELS = {"context", "contextstring", "document", "history", "input", "passage", "system", "tools"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Reading:
         rows = (raw.value for kind in formats for raw in kind.rows() if raw.value is not None)
         sample = [{name: value for name, value in row.items() if value is not None} for row in islice(rows, _SAMPLED)]
         self.layout = layout_of(columns, sample)
-        self.notes = near_misses(self.layout, sample)
+        self.notes = [*near_misses(self.layout, sample), *left_out(self.layout, sample)]
         self._maker = Maker(self.layout, max_characters)
 
     @property
@@ -113,6 +114,17 @@ def near_misses(layout: Layout, sample: Iterable[Row]) -> list[str]:
     }
     return [
         f"column {name!r} is kept as metadata; did you mean {fields[0]!r}?" for name, fields in near.items() if fields
+    ]
+
+
+def left_out(layout: Layout, sample: Iterable[Row]) -> list[str]:
+    """A note for each column that is metadata though its name says that a model was given it."""
+    read = consumed(layout.columns)
+    names = dict.fromkeys(name for row in sample for name in row)
+    return [
+        f"column {name!r} is metadata and no part of the conversation; if it should be one, say so by `columns`"
+        for name in names
+        if name.lower() in _GIVEN_TO_MODELS and not is_read(name, read)
     ]
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from mascing.conversations.intake.formats import Raw, Row
 from mascing.conversations.intake.layouts import OWN, Layout
 from mascing.conversations.intake.mapping import MissingColumn, consumed, is_read, value_of
-from mascing.conversations.intake.turns import parsed, turns_of
+from mascing.conversations.intake.turns import are_turns, parsed, turns_of
 from mascing.schemas.conversation import SET_PATTERN, Conversation, Label
 from mascing.validation import complaints
 
@@ -37,11 +37,15 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class Used:
-    """A row that is a conversation; ``hashed`` if its id is a hash of its content."""
+    """A row that is a conversation.
+
+    ``hashed`` if its id is a hash of its content, ``grouped`` if its group_id is a hash of its first request.
+    """
 
     row: int
     conversation: Conversation
     hashed: bool
+    grouped: bool
 
 
 class Maker:
@@ -68,20 +72,26 @@ class Maker:
         hashed = "id" not in fields
         if hashed:
             fields["id"] = _hash(row)
-        if "group_id" not in fields:
+        grouped = "group_id" not in fields
+        if grouped:
             fields["group_id"] = _hash(_first_request(fields.get("messages")))
         conversation = None
         try:
             conversation = Conversation.model_validate(fields | {"metadata": self._metadata(row, reply)})
         except ValidationError as error:
-            problems += [complaint + _HINTS.get(complaint[:6], "") for complaint in complaints(error, Conversation)]
+            problems += [
+                complaint + _HINTS.get(complaint[:6], "")
+                for complaint in complaints(error, Conversation)
+                # pydantic counts the turns that are right: of unusable ones, it says that there are none.
+                if not (fields.get("messages") and complaint.startswith("messages: must not be empty"))
+            ]
         characters = sum(map(len, _texts(fields.get("messages"))))
         if characters > self._max_characters:
             problems.append(f"over-long: {characters} characters, at most {self._max_characters} allowed")
         if conversation is None or problems:
             known = fields["id"] if not hashed and isinstance(fields["id"], str) else None
             return Quarantined(raw.number, known, "; ".join(problems), raw.text)
-        return Used(raw.number, conversation, hashed)
+        return Used(raw.number, conversation, hashed, grouped)
 
     def _fields(self, row: Row) -> tuple[Row, str | None, list[str]]:
         """The fields that the row gives, the reply that was cut off its end or stands beside, and complaints."""
@@ -124,14 +134,15 @@ class Maker:
         if columns.messages is not None:
             found = value_of(row, "messages", columns.messages)
             turns, problems = turns_of(found) if found is not None else (None, [])
-        elif isinstance(parsed(asked), list):
+        elif are_turns(parsed(asked)):
             turns, problems = turns_of(asked)
         elif asked is not None:
             turns = [{"role": "user", "content": asked}]
         else:
             return _UNREAD, [f"{columns.user}: is required"]
-        if instructed is not None and isinstance(turns, list):
-            turns = [{"role": "system", "content": instructed}, *turns]
+        if instructed is not None and are_turns(turns) and turns[0].get("role") != "system":
+            [first], more = turns_of([{"role": "system", "content": instructed}])
+            turns, problems = [first, *turns], [*more, *problems]
         return turns, problems
 
     def _metadata(self, row: Row, reply: str | None) -> dict[str, str]:

@@ -27,7 +27,10 @@ class Reason:
 
 @dataclass
 class Survey:
-    """Counts over all rows; ``split`` counts by split and set, ``given`` by the name of an optional field."""
+    """Counts over all rows; ``split`` counts by split and set, ``given`` by the name of an optional field.
+
+    ``hashed`` counts ids that are hashes of rows, ``grouped`` group ids that are hashes of first requests.
+    """
 
     used: int = 0
     sets: Counter[str] = field(default_factory=Counter)
@@ -39,6 +42,8 @@ class Survey:
     reasons: dict[str, Reason] = field(default_factory=dict)
     first: Conversation | None = None
     groups: int = 0
+    hashed: int = 0
+    grouped: int = 0
 
     @property
     def refused(self) -> int:
@@ -75,6 +80,8 @@ def survey(reading: Reading, splits: SplitConfig) -> Survey:
             found.refuse(row)
         else:
             found.add(row.conversation, splits)
+            found.hashed += row.hashed
+            found.grouped += row.grouped
             groups.append(hash(row.conversation.group_id))
     found.groups = _distinct(groups)
     return found

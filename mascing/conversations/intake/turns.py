@@ -45,6 +45,11 @@ def turns_of(value: Any) -> tuple[Any, list[str]]:
     return turns, problems
 
 
+def are_turns(value: Any) -> bool:
+    """Whether the value is a list of mappings."""
+    return isinstance(value, list) and bool(value) and all(isinstance(turn, Mapping) for turn in value)
+
+
 def parsed(value: Any) -> Any:
     """The value of a text that is JSON, or a list as Python prints it, as cells of CSV hold them; else the value."""
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
@@ -88,6 +93,8 @@ def _turn(turn: Any) -> tuple[Any, str | None]:
             return {"role": "user", "content": "-"}, "a turn of a tool cannot be used"
     if turn.get("tool_calls") or turn.get("function_call"):
         return {"role": "assistant", "content": "-"}, "a call of a tool cannot be used"
+    if isinstance(content, Mapping):
+        content = content.get("parts", [content])
     if isinstance(content, list):
         content, problem = _joined(content)
     read = {"role": role, "content": content}

@@ -39,6 +39,8 @@ def test_what_is_understood_and_missing_is_told(tmp_path: Path, capsys: pytest.C
         "labels 60 none",
         "user turns 60 with 1",
         "metadata 60 kind",
+        "note 60 without an id get a hash of the row",
+        "note 60 without a group_id are grouped by their first request",
         "user: Name bread 0",
         "missing labels: no harm, `mascing label` makes them from the model's own replies",
         "missing a utility set (set: utility/<name>): without one the gates cannot pass",

@@ -1,6 +1,7 @@
 """Folders of files of rows, as `datasets` saves them and as they lie on the hub."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,9 @@ def test_a_url_of_a_folder_is_read_as_a_folder_is(tmp_path: Path) -> None:
     url = f"file://{written(tmp_path, a_dot_csv='a', b_dot_csv='b')}"
     assert read_rows(url) == read_rows(str(tmp_path))
     assert read_rows(f"{url}/a.csv") == Source(b"a")
+
+
+def test_a_pipe_is_refused_because_it_is_read_once_only(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows")
+    with pytest.raises(DataError, match="it is a pipe"):
+        read_rows(str(tmp_path / "rows"))

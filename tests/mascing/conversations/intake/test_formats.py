@@ -109,11 +109,14 @@ def test_a_row_of_too_many_cells_is_kept_aside() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b'[{"prompt": "a"},\n{"prompt": ', "the JSON array breaks off at row 2"),
+        (b'[{"prompt": "a"},\n{"prompt": ', "the JSON breaks off at row 2"),
+        (b'[{"prompt": "a"}] {"prompt": "b"}', "something follows the JSON array after row 1"),
+        (b'{\n"prompt": "a"}\n{\n"prompt": ', "the JSON breaks off at row 2"),
+        (b"prompt,kind,prompt\na,b,c\n", "the column 'prompt' stands there twice"),
         (gzip.compress(json_lines())[:-20], "cannot be read"),
         (parquet()[:-30], "cannot be read"),
     ],
 )
-def test_a_file_that_breaks_off_is_said(data: bytes, message: str) -> None:
+def test_a_file_that_breaks_off_or_contradicts_itself_is_said(data: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(data)

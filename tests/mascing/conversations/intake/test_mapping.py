@@ -44,6 +44,7 @@ def test_a_mapping_may_change_a_ready_made_layout() -> None:
     ("columns", "message"),
     [
         ({"user": "questoin"}, "no row has questoin, which user is read from; did you mean 'question'"),
+        ({"user": None}, "the requests are read from nowhere"),
         ({"user": "question", "group_id": "goal|subject"}, "no row has goal or subject"),
         ("xstest", "no row has prompt"),
     ],
@@ -72,12 +73,22 @@ def test_equal_rows_are_kept_aside_with_the_row_that_they_equal() -> None:
     assert list(found.row_of.values()) == [1, 2]
 
 
-def test_a_name_that_is_close_to_one_of_ours_is_told() -> None:
+def test_a_name_that_is_close_to_one_of_ours_or_says_that_a_model_was_given_it_is_told() -> None:
     row = {"messages": [{"role": "user", "content": "a"}], "lable": "positive", "context": "x"}
     reading = opened(lines(row))
-    assert reading.notes == ["column 'lable' is kept as metadata; did you mean 'label'?"]
+    assert reading.notes == [
+        "column 'lable' is kept as metadata; did you mean 'label'?",
+        "column 'context' is metadata and no part of the conversation; if it should be one, say so by `columns`",
+    ]
 
 
 def test_ambiguous_columns_are_not_guessed() -> None:
     with pytest.raises(DataError, match="the columns fit harmbench and jailbreakbench: say which by `columns`"):
         opened(b"Goal,Behavior,Category,BehaviorID\na,b,c,d\n")
+
+
+def test_turns_that_cannot_be_used_are_complained_of_once() -> None:
+    wrong = {"messages": [{"role": "baker", "content": "a"}]}
+    (aside,) = read(lines(wrong, {"messages": [{"role": "user", "content": "a"}]})).quarantined
+    assert aside.reason.startswith("messages.0.role: must be one of")
+    assert ";" not in aside.reason
