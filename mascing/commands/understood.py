@@ -137,7 +137,7 @@ def _missing(found: "Survey") -> Iterator[str]:
         return
     if "target" not in found.sets:
         yield "missing     conversations of set `target`: without them a run stops"
-    if set(found.labels) == {"none"}:
+    if "target" in found.sets and set(found.labels) == {"none"}:
         yield "missing     labels: no harm, `mascing label` makes them from the model's own replies"
     if not any(name.startswith("utility/") for name in found.sets):
         yield "missing     a utility set (set: utility/<name>): without one the gates cannot pass"
@@ -171,6 +171,7 @@ def _converted(reading: "Reading", file: str, output: Path) -> int:
         raise DataError(f"--convert {output} is the file that is read: name another")
     written = 0
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         with output.open("w", encoding="utf-8", newline="\n") as out:
             for row in reading.rows({}):
                 if isinstance(row, Used):

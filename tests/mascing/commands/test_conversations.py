@@ -57,8 +57,9 @@ def test_converted_conversations_are_a_file_that_a_run_reads(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = written(tmp_path / "rows.csv", "question,answer,town", *(f"Which bread {n}?,rye,Ulm" for n in range(9)))
-    out = tmp_path / "out.jsonl"
+    out = tmp_path / "data" / "out.jsonl"
     lines = told(capsys, file, "--columns", "set: utility/breads, system: Be brief.", "--convert", out)
+    assert not any(line.startswith("missing labels") for line in lines)
     assert f"written 9 conversations to {out}" in lines
     assert f"behaviour.conversations: {out}`" in lines[-1]
     conversations, quarantined = parse_conversations(decode_lines(out.read_bytes()), 1000)
