@@ -1,4 +1,4 @@
-"""A run on conversations alone, on checkpoints of families that think in three layouts: labelled, searched, reported."""
+"""A run on conversations alone, on checkpoints of families that think in three layouts: labels, a search, a report."""
 
 import json
 from collections.abc import Callable

@@ -32,7 +32,7 @@ def methods(**options: object) -> MethodsConfig:
 def config_for(folder: Path) -> RunConfig:
     chats = [
         olmoe_folder.conversation(
-            f"c{number}", f"an {kind} question", label="negative" if kind == "odd" else "positive"
+            f"c{number}", f"an {kind} question {number}", label="negative" if kind == "odd" else "positive"
         )
         for number, kind in enumerate(("even", "odd") * 24)
     ]

@@ -90,5 +90,5 @@ def test_recorded_replies_have_thoughts_too(loaded: Loaded, replies: list[Reply]
 )
 def test_the_limit_that_would_have_been_needed_is_told(lengths: Lengths, said: str) -> None:
     note = cut_off_note(37, 120, GenerationConfig(), lengths)
-    assert note.startswith("37 of 120 replies were cut off at 32 tokens before they could be judged")
+    assert note.startswith("37 of 120 replies were cut off at 128 tokens before they could be judged")
     assert said in note

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mascing.conversations.conditions import sample
+from mascing.conversations.reply import Reply
 from mascing.conversations.splits import split_of
 from mascing.engines.generation import complete, prompts_of
 from mascing.evidence.results import baseline_of, cell_score, method_result, winner
@@ -36,13 +37,15 @@ def test_the_best_of_many_random_masks_on_a_small_dev_split_is_not_published(tes
         rows = [row for row in conversations(BEHAVIOUR, 0) if split_of(row.group_id, SplitConfig()) == split]
         rows = sample([row for row in rows if row.set == "target" or row.set.startswith("protected")], most)
         prompts = prompts_of(loaded, rows, GENERATION)
+        # As whole replies: the judge would wait for the rest of one that was cut off.
+        spoken = [[Reply(reply.text) for reply in complete(loaded, prompts, mask, GENERATION)] for mask in masks]
         return [
             [
                 {"conversation_id": row.id, "group_id": row.group_id, "set": row.set, "reply": reply.text}
                 | {"outcome": verdict.outcome}
                 for row, reply, verdict in zip(rows, replies, judge_all(refusals, rows, replies), strict=True)
             ]
-            for replies in (complete(loaded, prompts, mask, GENERATION) for mask in masks)
+            for replies in spoken
         ]
 
     draw = torch.Generator().manual_seed(0)
