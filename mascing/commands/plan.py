@@ -133,7 +133,10 @@ class _Run:
         else:
             yield "the model's own replies leave enough to learn from"
             following = f"mascing run {self.path}{where}"
-        yield from prospects(question, self.known.conversations["test"], protected_loss)
+        expected = list(prospects(question, self.known.conversations["test"], protected_loss))
+        yield from expected
+        if labels is not None and any(line.endswith("too few") for line in expected):
+            following = f"add conversations to the sets with too few, or loosen their gates; then {following}"
         yield f"next: {following}"
 
 

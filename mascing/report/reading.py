@@ -53,7 +53,7 @@ def read_evidence(storage: Storage, run: RunFolder) -> Evidence:
         conversations={conversation.id: conversation for conversation in conversations},
         replies=_replies(storage, stages),
         unsteered=_unsteered(storage, stages),
-        quarantined=quarantined_of(storage, prepared) if prepared else {},
+        quarantined=quarantined_of(storage, (prepared, labelled, stages.harvest)),
         card=_card(storage, stages),
     )
 

@@ -76,9 +76,12 @@ def recorded_of(storage: Storage, labelled: Labelled, harvested: Harvested, spli
     return [row for row in contrast if row.id not in set(harvested.facts.quarantined)]
 
 
-def quarantined_of(storage: Storage, prepared: Prepared) -> dict[str, int]:
-    """How many rows were quarantined, by reason."""
-    return dict(Counter(_table(storage, prepared, QUARANTINE).column("reason").to_pylist()))
+def quarantined_of(storage: Storage, manifests: Iterable[Manifest | None]) -> dict[str, int]:
+    """How many rows the stages quarantined, by reason; None stands for a stage that has not run."""
+    tables = [
+        _table(storage, manifest, QUARANTINE) for manifest in manifests if manifest and _has(manifest, QUARANTINE)
+    ]
+    return dict(Counter(reason for table in tables for reason in table.column("reason").to_pylist()))
 
 
 def spec_of(harvested: Harvested) -> RouterSpec:
