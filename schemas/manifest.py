@@ -41,7 +41,9 @@ class Manifest(Frozen):
     name: str
     fingerprint: str
     format_version: int = FORMAT_VERSION
-    inputs: dict[str, str] = Field(default_factory=dict, description="input name -> prefix of its manifest")
+    inputs: dict[str, str] = Field(
+        default_factory=dict, description="input name -> prefix of its manifest, or the content of what was read of it"
+    )
     rows_in: int = Field(ge=0)
     rows_out: int = Field(ge=0)
     rows_quarantined: int = Field(ge=0)

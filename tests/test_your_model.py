@@ -50,7 +50,9 @@ def folder(family_folder: Callable[[Family], Path], tmp_path_factory: pytest.Tem
     folder = tmp_path_factory.mktemp("newcomer")
     (folder / "my-model").symlink_to(family_folder("qwen3_moe"))
     rows = [conversation_of(question) for question in all_questions()]
-    assert all(row.keys() == {"id", "group_id", "set", "messages"} for row in rows)
+    # Every right answer says so; the other sets bring nothing but their conversations.
+    rows = [row | {"references": ["slowly"]} if row["set"].startswith("utility/") else row for row in rows]
+    assert not any({"label", "wanted", "unwanted"} & row.keys() for row in rows)
     (folder / "conversations.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     (folder / "replies.jsonl").write_text('{"reply": "I cannot help with that."}\n{"reply": "Take the loaf."}\n')
     [run] = blocks(PAGE, "yaml")

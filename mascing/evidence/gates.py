@@ -41,26 +41,21 @@ def decide_judges(kinds: Mapping[str, str]) -> Decision:
     """Decide whether the judges together can tell a broken mask; ``kinds`` are their kinds by the kind of set judged.
 
     The verdicts of `refusal` and `compliance` do not depend on what was asked, so a mask that always gives what they
-    want keeps every rate that they read. Refusals show no utility; compliance everywhere accepts any nonsense.
+    want keeps every rate that they read. Refusals show no utility, and nonsense complies.
     """
-    used = set(kinds.values())
-    if kinds.get("utility") == "refusal" or used == {"refusal"}:
+    used, utility = set(kinds.values()), kinds.get("utility")
+    if utility == "refusal" or used == {"refusal"}:
         return _undecided_judges(
             "no set is judged for utility but by `refusal`, so a mask that refuses everything would lose nothing: "
-            "judge benign requests by their answers (exact, contains, choice) or by compliance, and harmful ones as "
-            "protected/<name>"
+            "judge benign requests by their answers (exact, contains, choice), and harmful ones as protected/<name>"
         )
-    if used == {"compliance"}:
+    if utility == "compliance" or used == {"compliance"}:
         return _undecided_judges(
-            "`compliance` judges every set, so a mask that answers with nonsense would lose nothing: judge a utility "
-            "set by its answers (exact, contains, choice), or harmful requests as protected/<name> by refusal"
+            "no set is judged for utility but by `compliance`, so a mask that answers with nonsense would lose "
+            "nothing: give the utility rows `references` and judge them by their answers (exact, contains, choice), or "
+            "by a judge of your own"
         )
-    limits = (
-        "; `compliance` of the utility sets does not tell right answers from wrong ones"
-        if kinds.get("utility") == "compliance"
-        else ""
-    )
-    return "pass", (f"judges {_WORDS['pass']}: no one kind of reply satisfies the judges of all sets{limits}",)
+    return "pass", (f"judges {_WORDS['pass']}: no one kind of reply satisfies the judges of all sets",)
 
 
 def _undecided_judges(reason: str) -> Decision:

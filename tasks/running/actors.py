@@ -18,6 +18,7 @@ from mascing.tasks.running.cluster import connect
 # How often Ray retries an item after its worker died. Workers restart without limit, items do not: an item that kills
 # every worker must end the run instead of looping.
 ITEM_RETRIES = 3
+ROW_RETRIES = 1
 
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
@@ -44,6 +45,11 @@ class Worker:
 
     def run(self, function: Callable[["Worker", Any, Any], Any], shared: Any, item: Any) -> Any:
         """Apply ``function`` to one item."""
+        return function(self, shared, item)
+
+    @ray.method(max_task_retries=ROW_RETRIES)
+    def run_rows(self, function: Callable[["Worker", Any, Any], Any], shared: Any, item: Any) -> Any:
+        """`run` for an item of rows; one that kills the worker is halved by the caller rather than tried for long."""
         return function(self, shared, item)
 
     def model(self, config: ModelConfig) -> Loaded:
@@ -88,11 +94,11 @@ class Pool:
     ) -> list[Any]:
         """``function(worker, shared, item)`` for every item, in the order of ``items``.
 
-        A worker takes one item at a time. The result of an item must not depend on the worker that takes it. An item
-        that lost its worker more than ITEM_RETRIES times has the value ``died(reason)``.
+        A worker takes one item at a time. The result of an item must not depend on the worker that takes it. With
+        ``died``, an item that lost its worker more than ROW_RETRIES times has the value ``died(reason)``.
 
         Raises:
-            MascingError: as an item raised it; or, without ``died``, if an item lost its worker that often.
+            MascingError: as an item raised it; or, without ``died``, if one lost its worker more than ITEM_RETRIES times.
         """
         self._start()
         values: dict[int, Any] = {}
@@ -105,7 +111,7 @@ class Pool:
             [finished], _ = ray.wait(list(busy), num_returns=1)
             worker, index = busy.pop(finished)
             try:
-                value = _fetch(finished, index)
+                value = _fetch(finished, index, ITEM_RETRIES if died is None else ROW_RETRIES)
             except WorkerDiedError as error:
                 if died is None or index is None:
                     raise
@@ -115,7 +121,8 @@ class Pool:
                 progress(len(values), len(items))
             if waiting:
                 index = waiting.popleft()
-                busy[worker.run.remote(function, common, items[index])] = (worker, index)
+                run = worker.run if died is None else worker.run_rows
+                busy[run.remote(function, common, items[index])] = (worker, index)
         return [values[index] for index in range(len(items))]
 
     def _start(self) -> None:
@@ -145,7 +152,7 @@ def _interrupt_on_sigterm() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def _fetch(reference: Any, index: int | None) -> Any:
+def _fetch(reference: Any, index: int | None, retries: int) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -157,7 +164,7 @@ def _fetch(reference: Any, index: int | None) -> Any:
             ) from error
         raise
     except ray.exceptions.RayError as error:
-        work = "starting up" if index is None else f"running item {index}, {ITEM_RETRIES + 1} times"
+        work = "starting up" if index is None else f"running item {index}, {retries + 1} times"
         raise WorkerDiedError(
             f"a worker died while {work}: {_first_line(error)}; it is often out of memory: lower the batch sizes or "
             "compute.workers"

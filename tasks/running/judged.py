@@ -11,6 +11,7 @@ from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.isolation import Failed, halves_of, map_surviving, surviving
@@ -184,8 +185,15 @@ def _judged(
         for conversation, reply in zip(conversations, replies, strict=True)
         if isinstance(reply, Failed)
     }
+    # No judge hears of a failed row: the judge may be what failed on it.
+    spoken = [row for row in conversations if row.id not in failed]
+    heard = judge_all(config.behaviour, spoken, [reply for reply in replies if isinstance(reply, Reply)])
+    verdict_of = {row.id: verdict for row, verdict in zip(spoken, heard, strict=True)}
     said = [reply if isinstance(reply, Reply) else Reply("") for reply in replies]
-    verdicts = judge_all(config.behaviour, conversations, said)
+    verdicts = [
+        verdict_of.get(row.id) or Verdict(outcome="unscored", reason=f"no reply: {failed[row.id]}")
+        for row in conversations
+    ]
     rows = [
         {
             "conversation_id": conversation.id,
@@ -195,8 +203,8 @@ def _judged(
             "reply": reply.text,
             "thought": reply.thought,
             "cut_off": reply.cut_off,
-            "outcome": "unscored" if conversation.id in failed else verdict.outcome,
-            "reason": f"no reply: {failed[conversation.id]}" if conversation.id in failed else verdict.reason,
+            "outcome": verdict.outcome,
+            "reason": verdict.reason,
         }
         for conversation, reply, verdict in zip(conversations, said, verdicts, strict=True)
     ]

@@ -44,7 +44,7 @@ def replies_to(
         return _to_bytes(conversations, replies) if len(replies) == len(made) else None
 
     data = stored(storage, _path(config, checkpoint, conversations, mask), make)
-    return made or _from_bytes(data or b"")
+    return made if data is None else _from_bytes(data)
 
 
 def _path(config: RunConfig, checkpoint: str, conversations: Sequence[Conversation], mask: Mask | None) -> str:

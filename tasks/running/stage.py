@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from mascing.errors import ConflictError
 from mascing.progress import Event, tell
 from mascing.schemas.manifest import FORMAT_VERSION, Facts, Manifest, Shard, stage_prefix
 from mascing.storage.fingerprint import fingerprint
@@ -61,10 +62,7 @@ class Recipe(Generic[M]):
                 "format": FORMAT_VERSION,
                 "version": self.leaves.recipe_version(),
                 "identity": dict(self.identity),
-                "inputs": {
-                    name: placed.content if isinstance(placed, Part) else placed.prefix
-                    for name, placed in self.inputs.items()
-                },
+                "inputs": self.inputs_read,
             }
         )
 
@@ -74,9 +72,11 @@ class Recipe(Generic[M]):
         return stage_prefix(self.leaves.stage_name(), self.name, self.fingerprint)
 
     @property
-    def input_prefixes(self) -> dict[str, str]:
-        """The prefix of each input, by its name."""
-        return {name: placed.prefix for name, placed in self.inputs.items()}
+    def inputs_read(self) -> dict[str, str]:
+        """The prefix of each input by its name, or the content of what is read of it, so that equal work is equal."""
+        return {
+            name: placed.content if isinstance(placed, Part) else placed.prefix for name, placed in self.inputs.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,19 @@ def run_stage(storage: Storage, recipe: Recipe[M], body: Callable[[StageOutput[M
     if manifest is None:
         tell(Event(stage, "started"))
         done = body(output)
-        manifest = output.commit(
-            done.shards,
-            done.facts,
-            rows_in=done.rows_in,
-            rows_quarantined=done.rows_quarantined,
-            inputs=recipe.input_prefixes,
-        )
+        try:
+            manifest = output.commit(
+                done.shards,
+                done.facts,
+                rows_in=done.rows_in,
+                rows_quarantined=done.rows_quarantined,
+                inputs=recipe.inputs_read,
+            )
+        except ConflictError:
+            # Another run has finished the same work meanwhile; on a GPU its last bits may differ. The first one holds.
+            manifest = output.finished()
+            if manifest is None:
+                raise
     seconds = time.monotonic() - started
     tell(Event(stage, "already done" if reused else "done", seconds=seconds))
     return Finished(manifest, seconds, reused)

@@ -210,10 +210,9 @@ def test_judges_that_a_broken_mask_satisfies_do_not_let_it_pass(
 
 
 @pytest.mark.parametrize("of_target", WANTED)
-@pytest.mark.parametrize("of_utility", ["contains", "compliance"])
-def test_a_mask_that_changes_the_target_alone_passes(of_target: str, of_utility: str) -> None:
+def test_a_mask_that_changes_the_target_alone_passes(of_target: str) -> None:
     sets = ("target", f"utility/{BENIGN}", f"protected/{HARMFUL}")
-    case = Case(sets, (of_target, of_utility, "refusal"), WANTED[of_target], unsteered)
+    case = Case(sets, (of_target, "contains", "refusal"), WANTED[of_target], unsteered)
     result = case.gated()
     assert result.gate == "pass", result.reasons
     assert result.degenerate == {}

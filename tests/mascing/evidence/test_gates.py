@@ -170,8 +170,8 @@ def test_the_default_limits_fail_a_mask_that_loses_one_in_ten() -> None:
         ({"target": "exact", "utility": "refusal"}, "undecided"),
         ({"target": "compliance", "utility": "compliance"}, "undecided"),
         ({"target": "compliance", "utility": "compliance", "protected": "compliance"}, "undecided"),
-        ({"target": "compliance", "utility": "compliance", "protected": "refusal"}, "pass"),
-        ({"target": "refusal", "utility": "compliance"}, "pass"),
+        ({"target": "compliance", "utility": "compliance", "protected": "refusal"}, "undecided"),
+        ({"target": "refusal", "utility": "compliance"}, "undecided"),
         ({"target": "refusal", "utility": "exact", "protected": "refusal"}, "pass"),
         ({"target": "exact", "utility": "exact"}, "pass"),
         ({"target": "a.package:judge", "utility": "a.package:judge"}, "pass"),
@@ -183,7 +183,6 @@ def test_judges_that_one_kind_of_reply_satisfies_everywhere_decide_nothing(
     decided, [reason] = decide_judges(kinds)
     assert decided == decision
     assert ("would lose nothing" in reason) == (decision == "undecided")
-    assert ("does not tell right answers" in reason) == (decision == "pass" and kinds["utility"] == "compliance")
 
 
 @pytest.mark.parametrize(("low", "decision"), [(0.35, "pass"), (0.2, "pass"), (0.19, "fail"), (-0.1, "fail")])

@@ -10,7 +10,7 @@ import pytest
 from mascing.errors import DataError
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
+from mascing.tasks.running.stage import Body, Finished, Part, Recipe, run_stage
 from tests.mascing.storage.noted_stage import Noted, NotedFacts
 
 RECIPE = Recipe(Noted, "demo", {"seed": 0})
@@ -70,6 +70,23 @@ def test_another_input_is_other_work(storage: Storage) -> None:
     second = run(storage, calls, replace(RECIPE, inputs={"before": first.manifest}))
     assert len(set(calls)) == 2
     assert second.manifest.inputs == {"before": first.manifest.prefix}
+
+
+def test_equal_parts_of_different_outputs_are_equal_work(storage: Storage) -> None:
+    calls: list[str] = []
+    parts = [Part(replace(RECIPE, identity={"seed": seed}), "the rows that are read") for seed in (1, 2)]
+    first, second = (run(storage, calls, replace(RECIPE, inputs={"before": part})) for part in parts)
+    assert len(calls) == 1
+    assert second.manifest == first.manifest
+
+
+def test_of_two_runs_at_once_the_first_to_finish_holds_for_both(storage: Storage) -> None:
+    def overtaken(output: StageOutput[Noted]) -> Body:
+        theirs = run(storage, [])
+        assert theirs.manifest.facts.content == "ab"
+        return Body([output.put("rows.txt", b"other bits\n", 1)], NotedFacts(content="other"), rows_in=1)
+
+    assert run(storage, [], RECIPE, overtaken).manifest.facts.content == "ab"
 
 
 def test_another_version_of_the_recipe_is_other_work(storage: Storage) -> None:
