@@ -150,7 +150,7 @@ class GatesConfig(Frozen):
         "leaves the set undecided",
     )
     max_degenerate: float = Field(
-        default=0.05,
+        default=0.1,
         ge=0,
         le=1,
         description="maximum for the upper bound of the increase of degenerate replies, over all sets",

@@ -98,7 +98,8 @@ class Pool:
         ``died``, an item that lost its worker more than ROW_RETRIES times has the value ``died(reason)``.
 
         Raises:
-            MascingError: as an item raised it; or, without ``died``, if one lost its worker more than ITEM_RETRIES times.
+            MascingError: as an item raised it; or, without ``died``, if one lost its worker more than ITEM_RETRIES
+                times.
         """
         self._start()
         values: dict[int, Any] = {}
