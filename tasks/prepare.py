@@ -1,20 +1,23 @@
 """The prepare stage reads the conversations, sets aside those that the model and the judges cannot use, and splits."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
-from mascing.conversations.intake.reader import open_conversations, read_all
-from mascing.conversations.intake.rows import Quarantined
+import pyarrow as pa
+
+from mascing.conversations.intake.reader import nothing_left, open_conversations
+from mascing.conversations.intake.rows import Quarantined, Used
 from mascing.conversations.json_lines import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
-from mascing.judges.given_replies import given_replies, refuse_misread
+from mascing.judges.given_replies import given_replies, merged, refuse_misread
 from mascing.models.checkpoints import rendering_fingerprint
 from mascing.runs.files import conversations_file
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
-from mascing.schemas.facts import PrepareFacts
+from mascing.schemas.facts import GivenReplies, PrepareFacts
 from mascing.schemas.finished import Prepared
-from mascing.schemas.manifest import Shard
 from mascing.schemas.result import SplitSizes
 from mascing.schemas.tables import CONVERSATIONS
 from mascing.storage import parquet
@@ -22,11 +25,12 @@ from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_rows
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.isolation import refuse_many
+from mascing.tasks.running.isolation import quarantined, refuse_many, summary
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
-from mascing.tasks.running.usable import usable
+from mascing.tasks.running.usable import complaints_of
 
-Splits = dict[Split, list[Conversation]]
+# Rows that stand in memory as objects at the same time.
+_BATCH = 1024
 
 
 def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
@@ -64,43 +68,66 @@ def recipe(config: RunConfig, rendering: str, source: Source) -> Recipe[Prepared
 
 
 def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
-    read = read_all(open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters))
-    conversations, unusable = usable(read.conversations, read.row_of, config)
-    quarantined = [*read.quarantined, *unusable]
-    given = given_replies(config.behaviour, conversations)
-    splits = _split(conversations, config)
-    shards = [
-        output.put(conversations_file(split), parquet.to_bytes(to_table(rows)), len(rows))
-        for split, rows in splits.items()
-    ]
-    shards.append(_put_quarantine(output, quarantined))
+    reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
+    sorting = _Sorting(config)
+    row_of: dict[str, int] = {}
+    rows = reading.rows(row_of)
+    while batch := list(islice(rows, _BATCH)):
+        sorting.add(batch)
+    if not sorting.read:
+        raise DataError(nothing_left(sorting.quarantined, reading.unit))
+    if not any(sorting.tables.values()):
+        reasons = summary([row.reason for row in sorting.quarantined])
+        raise DataError(f"no conversation can be used with this model: {reasons}")
+    for split, sets in sorting.sets.items():
+        _check_split(split, sets, config.behaviour.conversations)
+    tables = {conversations_file(split): pa.concat_tables(parts) for split, parts in sorting.tables.items()}
+    tables[QUARANTINE] = quarantine_table(sorting.quarantined)
+    shards = [output.put(name, parquet.to_bytes(table), len(table)) for name, table in tables.items()]
     facts = PrepareFacts(
-        splits=SplitSizes(**{split: len(rows) for split, rows in splits.items()}),
-        sets={split: _set_sizes(rows) for split, rows in splits.items()},
-        given=given,
+        splits=SplitSizes(**{split: sets.total() for split, sets in sorting.sets.items()}),
+        sets={split: dict(sorted(sets.items())) for split, sets in sorting.sets.items()},
+        given=merged(sorting.given),
     )
-    return Body(shards, facts, rows_in=len(conversations) + len(quarantined), rows_quarantined=len(quarantined))
+    return Body(shards, facts, rows_in=sum(map(len, tables.values())), rows_quarantined=len(sorting.quarantined))
 
 
-def _put_quarantine(output: StageOutput[Prepared], quarantined: list[Quarantined]) -> Shard:
-    return output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantined)), len(quarantined))
+class _Sorting:
+    """Sorts rows into splits and quarantine, batch by batch; rows that were sorted stand in Arrow tables, not objects.
+
+    ``read`` counts the rows that are conversations, usable with this model or not.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.tables: dict[Split, list[pa.Table]] = {split: [] for split in SPLITS}
+        self.sets: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
+        self.quarantined: list[Quarantined] = []
+        self.given: list[GivenReplies] = []
+        self.read = 0
+        self._config = config
+        self._complaints = complaints_of(config)
+
+    def add(self, rows: Sequence[Used | Quarantined]) -> None:
+        """Sort a batch of rows."""
+        kept: dict[Split, list[Conversation]] = {split: [] for split in SPLITS}
+        for row in rows:
+            if isinstance(row, Quarantined):
+                self.quarantined.append(row)
+                continue
+            self.read += 1
+            if complaints := self._complaints(row.conversation):
+                self.quarantined.append(quarantined(row.row, row.conversation, "; ".join(complaints)))
+            else:
+                kept[split_of(row.conversation.group_id, self._config.splits)].append(row.conversation)
+        for split, conversations in kept.items():
+            if conversations:
+                self.tables[split].append(to_table(conversations))
+                self.sets[split].update(conversation.set for conversation in conversations)
+                self.given += given_replies(self._config.behaviour, conversations)
 
 
-def _set_sizes(rows: list[Conversation]) -> dict[str, int]:
-    return dict(sorted(Counter(row.set for row in rows).items()))
-
-
-def _split(conversations: list[Conversation], config: RunConfig) -> Splits:
-    splits: Splits = {split: [] for split in SPLITS}
-    for conversation in conversations:
-        splits[split_of(conversation.group_id, config.splits)].append(conversation)
-    for split, rows in splits.items():
-        _check_split(split, rows, config.behaviour.conversations)
-    return splits
-
-
-def _check_split(split: Split, rows: list[Conversation], path: str) -> None:
-    if not any(row.set == "target" for row in rows):
+def _check_split(split: Split, sets: Mapping[str, int], path: str) -> None:
+    if not sets.get("target"):
         raise DataError(
             f"the {split} split of {path} has no conversation of set `target`: add conversations of more groups, or "
             f"give `splits.{split}` a larger share"

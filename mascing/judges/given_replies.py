@@ -1,6 +1,6 @@
 """Judges tried on the replies that a file gives: a `wanted` reply must be a hit and an `unwanted` one a miss."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from mascing.conversations.reply import Reply
@@ -44,6 +44,25 @@ def given_replies(behaviour: BehaviourConfig, conversations: Sequence[Conversati
         )
         for (kind, field), total in sorted(totals.items())
     )
+
+
+def merged(parts: Iterable[GivenReplies]) -> tuple[GivenReplies, ...]:
+    """The counts of all parts together, with the first example of each kind of set and field."""
+    merged: dict[tuple[str, str], GivenReplies] = {}
+    for part in parts:
+        before = merged.get((part.kind, part.field))
+        merged[part.kind, part.field] = (
+            part
+            if before is None
+            else before.model_copy(
+                update={
+                    "total": before.total + part.total,
+                    "misread": before.misread + part.misread,
+                    "example": before.example or part.example,
+                }
+            )
+        )
+    return tuple(part for _, part in sorted(merged.items()))
 
 
 def _given_by(conversation: Conversation) -> dict[Field, str | None]:
