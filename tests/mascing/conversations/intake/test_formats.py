@@ -54,7 +54,7 @@ FORMATS = {
     "CSV with semicolons": delimited(";"),
     "Parquet": parquet(),
     "Arrow": arrow(pa.ipc.new_stream),
-    "JSON Lines, gzip": gzip.compress(json_lines()),
+    "JSON Lines, gzip": gzip.compress(json_lines(), mtime=0),
     "JSON Lines, zstd": pa.compress(json_lines(), codec="zstd", asbytes=True),
     "JSON Lines, UTF-8-SIG": b"\xef\xbb\xbf" + json_lines("\r\n"),
     "CSV, UTF-8-SIG": b"\xef\xbb\xbf" + delimited(","),
@@ -62,7 +62,7 @@ FORMATS = {
     "JSON Lines, UTF-16": b"\xfe\xff" + json_lines().decode().encode("utf-16-be"),
     "JSON Lines, UTF-16-LE": json_lines().decode().encode("utf-16-le"),
     "CSV, UTF-16-BE": delimited(",").decode().encode("utf-16-be"),
-    "CSV, UTF-16, gzip": gzip.compress(delimited(",").decode().encode("utf-16")),
+    "CSV, UTF-16, gzip": gzip.compress(delimited(",").decode().encode("utf-16"), mtime=0),
 }
 
 
@@ -113,7 +113,7 @@ def test_a_row_of_too_many_cells_is_kept_aside() -> None:
         (b'[{"prompt": "a"}] {"prompt": "b"}', "something follows the JSON array after row 1"),
         (b'{\n"prompt": "a"}\n{\n"prompt": ', "the JSON breaks off at row 2"),
         (b"prompt,kind,prompt\na,b,c\n", "the column 'prompt' stands there twice"),
-        (gzip.compress(json_lines())[:-20], "cannot be read"),
+        (gzip.compress(json_lines(), mtime=0)[:-20], "cannot be read"),
         (parquet()[:-30], "cannot be read"),
     ],
 )
