@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from mascing.conversations.intake.formats import Row
 from mascing.conversations.intake.mapping import column, paths
+from mascing.conversations.intake.raw import Row
 from mascing.conversations.intake.rewriting import mctest, with_options
 from mascing.errors import DataError
 from mascing.schemas.settings.columns import Columns, ColumnsConfig, LayoutName

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mascing.conversations.intake.formats import Row
+from mascing.conversations.intake.raw import Row
 from mascing.conversations.intake.turns import parsed
 
 _LETTERS = "ABCDEFGHIJ"

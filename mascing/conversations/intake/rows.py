@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from mascing.conversations.intake.formats import Raw, Row
 from mascing.conversations.intake.layouts import OWN, Layout
 from mascing.conversations.intake.mapping import MissingColumn, consumed, is_read, value_of
+from mascing.conversations.intake.raw import Raw, Row
 from mascing.conversations.intake.turns import are_turns, parsed, turns_of
 from mascing.schemas.conversation import SET_PATTERN, Conversation, Label
 from mascing.validation import complaints
