@@ -32,8 +32,7 @@ def delimited(file: Opened, delimiter: str) -> Iterator[Raw]:
     with reading(file.name), file.text(newline="") as text:
         first = text.readline()
         headerless = _HEADERLESS.match(first.partition(delimiter)[0]) is not None
-        quoting = csv.QUOTE_NONE if headerless else csv.QUOTE_MINIMAL
-        records = _records(chain([first], text) if first else [], delimiter, quoting)
+        records = _records(chain([first], text) if first else [], delimiter, quoted=not headerless)
         names = [] if headerless else _names(file.name, next(records, None), delimiter)
         number = 0
         for record in records:
@@ -49,7 +48,7 @@ def delimited(file: Opened, delimiter: str) -> Iterator[Raw]:
                 yield Raw(number, None, f"the quote that opens in line {opened} is not closed", readable(line))
 
 
-def _records(lines: Iterable[str], delimiter: str, quoting: int) -> Iterator[_Record]:
+def _records(lines: Iterable[str], delimiter: str, *, quoted: bool) -> Iterator[_Record]:
     taken: list[str] = []
 
     def noted() -> Iterator[str]:
@@ -57,6 +56,7 @@ def _records(lines: Iterable[str], delimiter: str, quoting: int) -> Iterator[_Re
             taken.append(line)
             yield line
 
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     reader = csv.reader(noted(), delimiter=delimiter, quoting=quoting, strict=False)
     for cells in reader:
         yield _Record(cells, list(taken), reader.line_num - len(taken) + 1)

@@ -33,7 +33,7 @@ _ENCODINGS = {  # the mark of UTF-16 begins that of UTF-32
     codecs.BOM_UTF16_BE: "utf-16",
 }
 # The first characters of any of these files are plain ones, most of whose bytes are 0 in wide encodings.
-_BY_ZEROS = {
+_BY_ZEROS: dict[tuple[bool, ...], str] = {
     (False, True, False, True): "utf-16-le",
     (True, False, True, False): "utf-16-be",
     (False, True, True, True): "utf-32-le",
