@@ -56,8 +56,7 @@ def _records(lines: Iterable[str], delimiter: str, *, quoted: bool) -> Iterator[
             taken.append(line)
             yield line
 
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(noted(), delimiter=delimiter, quoting=quoting, strict=False)
+    reader = csv.reader(noted(), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
     for cells in reader:
         yield _Record(cells, list(taken), reader.line_num - len(taken) + 1)
         taken.clear()
