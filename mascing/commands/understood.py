@@ -56,7 +56,7 @@ def conversations(
     found = survey(reading, SplitConfig())
     for line in (
         *_understood(reading, found, mapping is None),
-        *_missing(found),
+        *_missing(reading, found),
         *_split(found),
         *_refused(reading, found),
     ):
@@ -132,7 +132,7 @@ def _first(conversation: "Conversation") -> Iterator[str]:
         yield f"            … and {len(conversation.messages) - 4} more turns"
 
 
-def _missing(found: "Survey") -> Iterator[str]:
+def _missing(reading: "Reading", found: "Survey") -> Iterator[str]:
     if not found.used:
         return
     if "target" not in found.sets:
@@ -141,6 +141,10 @@ def _missing(found: "Survey") -> Iterator[str]:
         yield "missing     labels: no harm, `mascing label` makes them from the model's own replies"
     if not any(name.startswith("utility/") for name in found.sets):
         yield "missing     a utility set (set: utility/<name>): without one the gates cannot pass"
+    if reading.layout.columns.references is not None and not found.given["references"]:
+        yield "missing     references: the judges `exact`, `contains` and `choice` need right answers"
+        if reading.layout.name == "mctest":
+            yield "            MCTest keeps them in a file beside: `paste FILE.tsv FILE.ans > joined.tsv` joins them"
 
 
 def _split(found: "Survey") -> Iterator[str]:

@@ -5,7 +5,7 @@ they are looked for before.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 PAIRS = (
@@ -36,14 +36,18 @@ WRAPS = (
 
 # gpt-oss: a message is a header, which names its channel, and a content; the user reads the channel `final` alone.
 CHANNEL, MESSAGE, FINAL = "<|channel|>", "<|message|>", "final"
-_ENDS_OF_MESSAGE = ("<|start|>", "<|end|>", "<|return|>", "<|call|>")
+_START = "<|start|>"
+_ENDS_OF_MESSAGE = (_START, "<|end|>", "<|return|>", "<|call|>")
 
 _MARKS = {CHANNEL, MESSAGE, *_ENDS_OF_MESSAGE, *(mark for pair in (*PAIRS, *WRAPS) for mark in pair)}
 _END_OF_MESSAGE = re.compile("|".join(map(re.escape, _ENDS_OF_MESSAGE)))
-_OWN_HEADER = re.compile(r"\s*(<\|start\|>)?\s*(assistant)?\s*")
+_OWN_HEADER = re.compile(r"\s*(<\|start\|>)?\s*(assistant)?\s*(to=[^\n]*)?")
+_CALL = re.compile(r"\s*to=\S")
 # Marks that no prose contains, unlike the sentences of Granite 3.2.
 _TAGS = tuple(pair for pair in PAIRS if not pair[1][0].isalpha())
+_OPENINGS = (CHANNEL, *(opening for opening, _ in _TAGS))
 _QUOTES = "`'\"‘’“”«»"
+_OPENED_QUOTE = re.compile(rf"(^|[\s(\[{{:,;=*_])[{_QUOTES}]+\Z")
 _FENCE = "```"
 
 
@@ -70,13 +74,21 @@ class ThoughtReader:
         self._unmarked = [token for token in self._special if not any(token in mark for mark in _MARKS)]
         self._closing_alone = [pair for pair in PAIRS if self._knows(pair[1])]
 
-    def read(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> Said:
+    def read(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], *, cut_off: bool = False) -> Said:
         """Tell thought and text of a reply apart.
 
         ``prompt_ids`` are the tokens between the final user turn's text and the reply, so that marks which a user wrote
         open nothing. A reply without a thought is decoded as ever. Marks within a reply that began without a thought
-        are part of it.
+        are part of it, and so are quoted marks within a thought. A reply that was ``cut_off`` within the mark that
+        opens a thought has no text yet.
         """
+        said = self._read(prompt_ids, reply_ids)
+        begun = said.text.strip()
+        if cut_off and begun and any(opening.startswith(begun) for opening in _OPENINGS):
+            return Said(said.thought, "", closed=False)
+        return said
+
+    def _read(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> Said:
         before, said = self._decoded(prompt_ids), self._decoded(reply_ids)
         read = _apart(before, said, self._closing_alone)
         if read is not None:
@@ -112,6 +124,9 @@ def _channels(before: str, said: str) -> Said | None:
     opened = before[before.rfind(CHANNEL) :] if CHANNEL in before else ""
     turn = said if _END_OF_MESSAGE.search(opened) else opened + said
     start, *messages = turn.split(CHANNEL)
+    if not messages and before.rstrip().endswith(f"{_START}assistant") and _CALL.match(said):
+        call = _END_OF_MESSAGE.split(said.partition(MESSAGE)[2])[0]
+        return Said(_joined([call]), "", closed=False)
     if not messages or not _OWN_HEADER.fullmatch(start):
         return None
     thoughts: list[str] = []
@@ -127,16 +142,19 @@ def _pairs(before: str, said: str, closing_alone: Iterable[tuple[str, str]]) -> 
     """Read a turn that begins with thoughts between marks; None if it begins with none."""
     opened = next((pair for pair in PAIRS if before.rfind(pair[0]) > before.rfind(pair[1])), None)
     own, rest = _opening(said)
-    pair = opened or own or next((pair for pair in closing_alone if _ends_thought(pair, said)), None)
+    pair, thoughts = opened or own, []
     if pair is None:
-        return None
-    thoughts = []
+        alone = next(filter(None, (_ended_alone(pair, said) for pair in closing_alone)), None)
+        if alone is None:
+            return None
+        thoughts.append(alone[0])
+        pair, rest = _opening(alone[1])
     while pair is not None:
-        thought, closing, rest = rest.partition(pair[1])
-        thoughts.append(thought)
-        if not closing:
-            return Said(_joined(thoughts), "", closed=False)
-        pair, rest = _opening(rest)
+        ended = _ended(rest, pair[1])
+        if ended is None:
+            return Said(_joined([*thoughts, rest]), "", closed=False)
+        thoughts.append(ended[0])
+        pair, rest = _opening(ended[1])
     return Said(_joined(thoughts), _unwrapped(rest.lstrip()))
 
 
@@ -147,16 +165,42 @@ def _opening(text: str) -> tuple[tuple[str, str] | None, str]:
     return (pair, start.removeprefix(pair[0])) if pair else (None, text)
 
 
-def _ends_thought(pair: tuple[str, str], said: str) -> bool:
-    """Whether a closing mark without an opening one ends a thought; a quoted mark does not."""
-    head, mark, tail = said.partition(pair[1])
-    quoted = (
-        head[-1:] in tuple(_QUOTES)
-        or tail[:1] in tuple(_QUOTES)
-        or head[-1:] == tail[:1] == " "
-        or head.count(_FENCE) % 2 == 1
+def _ended(text: str, closing: str) -> tuple[str, str] | None:
+    """An opened thought and what follows it; None if it does not end."""
+    # Many thoughts end within a code block that they never close.
+    return _cut(text, closing, lambda head, tail: _in_quotes(head, tail) or _in_code(head)) or _cut(
+        text, closing, _in_quotes
     )
-    return bool(mark) and pair[0] not in head and not quoted
+
+
+def _ended_alone(pair: tuple[str, str], said: str) -> tuple[str, str] | None:
+    """A thought that nothing opened, and what follows it; None if the reply has none."""
+    ended = _cut(said, pair[1], _in_prose)
+    return ended if ended is not None and _cut(ended[0], pair[0], _in_quotes) is None else None
+
+
+def _cut(text: str, mark: str, quoted: Callable[[str, str], bool]) -> tuple[str, str] | None:
+    """What stands before and after the first mark that is not ``quoted``; None if there is none."""
+    for found in re.finditer(re.escape(mark), text):
+        head, tail = text[: found.start()], text[found.end() :]
+        if not quoted(head, tail):
+            return head, tail
+    return None
+
+
+def _in_quotes(head: str, tail: str) -> bool:
+    """Whether a quote opens before a mark and closes behind it."""
+    return tail.startswith(tuple(_QUOTES)) and _OPENED_QUOTE.search(head) is not None
+
+
+def _in_code(head: str) -> bool:
+    return head.count(_FENCE) % 2 == 1
+
+
+def _in_prose(head: str, tail: str) -> bool:
+    """Whether a mark that nothing opened may be a word of a reply."""
+    beside_quote = head.endswith(tuple(_QUOTES)) or tail.startswith(tuple(_QUOTES))
+    return beside_quote or head[-1:] == tail[:1] == " " or _in_code(head)
 
 
 def _unwrapped(text: str) -> str:

@@ -116,13 +116,14 @@ def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperatu
 
 def _reply(reader: ThoughtReader, prompt: Prompt, ids: list[int], settings: Any) -> Reply:
     marks = settings.stop_strings or ()
-    said = reader.read(prompt.token_ids[slice(*prompt.prompt)], ids)
+    full = len(ids) == settings.max_new_tokens
+    said = reader.read(prompt.token_ids[slice(*prompt.prompt)], ids, cut_off=full)
     thought, text = (_before(marks, part or "") for part in (said.thought, said.text))
     stopped = (thought, text) != (said.thought or "", said.text)
     return Reply(
         text,
         thought.strip() or None,
-        cut_off=not stopped and len(ids) == settings.max_new_tokens,
+        cut_off=not stopped and full,
         tokens=len(ids),
         in_thought=not said.closed,
     )

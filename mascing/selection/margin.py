@@ -7,12 +7,13 @@ shows which masks are worth judging.
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from math import ceil, exp, tanh
+from math import ceil, exp, isfinite, tanh
 from statistics import fmean
 
 import torch
 
 from mascing.engines.likelihood import ReplyBatch, reply_batches
+from mascing.errors import DataError
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.schemas.conversation import Conversation
@@ -66,17 +67,32 @@ def forced_rates(baseline: Forced, steered: Forced) -> dict[str, float]:
     """Turn the likelihoods into predicted rates from 0 to 1, by set.
 
     For the target set, this is the probability of the wanted reply out of the two. For each other set, it is the
-    likelihood of the wanted reply relative to the unsteered model, at most 1.
+    likelihood of the wanted reply relative to the unsteered model, at most 1. A likelihood that is no finite number
+    counts as 0 under a mask. Raises DataError if the unsteered model gives one.
     """
+    for name, likelihoods in {"target": baseline.margins, **baseline.kept}.items():
+        if not all(map(isfinite, likelihoods)):
+            raise DataError(
+                f"the unsteered model gives a reply of set {name} a likelihood that is no finite number: "
+                "its weights or `model.dtype` do not fit; run `mascing doctor`, or load it as float32"
+            )
     rates = {
-        name: fmean(
-            min(1.0, exp(min(0.0, after - before))) for before, after in zip(befores, steered.kept[name], strict=True)
-        )
+        name: fmean(_kept(before, after) for before, after in zip(befores, steered.kept[name], strict=True))
         for name, befores in baseline.kept.items()
     }
     if steered.margins:
-        rates["target"] = fmean(0.5 + 0.5 * tanh(margin / 2) for margin in steered.margins)
+        rates["target"] = fmean(map(_chance, steered.margins))
     return rates
+
+
+def _kept(before: float, after: float) -> float:
+    """What a mask leaves of the likelihood of a reply."""
+    return exp(min(0.0, after - before)) if isfinite(after) else 0.0
+
+
+def _chance(margin: float) -> float:
+    """The probability of the wanted reply out of the two."""
+    return 0.5 + 0.5 * tanh(margin / 2) if isfinite(margin) else 0.0
 
 
 # The price of a point lost elsewhere, in points of the target: from nothing to more than most gains.

@@ -1,10 +1,7 @@
 """From a file to rows: JSON Lines, JSON, CSV, TSV, Parquet and Arrow, told apart by their content."""
 
-import csv
-import io
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -13,12 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mascing.conversations.intake.delimited import delimited
 from mascing.conversations.intake.opening import ARROW, ARROW_FILE, PARQUET, SPOILT, Opened, reading
+from mascing.conversations.intake.raw import NOT_TEXT, SURROGATE, Raw, Row, readable
 from mascing.errors import DataError
 
-Row = dict[str, Any]
-
-NOT_TEXT = "not UTF-8 text"
 _BATCH = 1024
 _LINES_SEEN = 200
 _WRAPPERS = ("samples", "jailbreaks", "data", "rows", "examples", "instances", "items", "conversations")
@@ -26,19 +22,6 @@ _OF_TURNS = {"role", "from"}
 _OF_ROWS = {"messages", "prompt", "question"}
 """Columns of an object that is a row itself, whatever lists it holds beside."""
 _NOT_BLANK = re.compile(r"\S")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-_HEADERLESS = re.compile(r"mc\d+\.\w+\.\d+$")
-"""The first cell of an MCTest file, the only layout without a line of column names."""
-
-
-@dataclass(frozen=True)
-class Raw:
-    """A row as the file has it: its number from 1 (the line, in JSON Lines), and its columns or what spoils it."""
-
-    number: int
-    value: Row | None
-    problem: str = ""
-    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,15 +35,17 @@ class Format:
 
 def format_of(file: Opened) -> Format:
     """Tell the format by the content. Raises DataError if it cannot be read."""
+    compressed = f", {file.compression}" if file.compression else ""
     with reading(file.name):
         if file.head.startswith(PARQUET):
-            return Format("Parquet", "row", lambda: _numbered(_parquet_rows(file)))
+            return Format(f"Parquet{compressed}", "row", lambda: _numbered(_parquet_rows(file)))
         if file.head.startswith(ARROW):
-            return Format("Arrow", "row", lambda: _numbered(_arrow_rows(file)))
+            return Format(f"Arrow{compressed}", "row", lambda: _numbered(_arrow_rows(file)))
         with file.text() as text:
             lines = [line.strip() for line in islice(text, _LINES_SEEN) if line.strip()]
     first = lines[0] if lines else ""
-    suffix = "".join(f", {word}" for word in (file.encoding.upper(), file.compression) if word and word != "UTF-8")
+    encoding = file.encoding.upper()
+    suffix = (f", {encoding}" if encoding != "UTF-8" else "") + compressed
     alone = len(lines) == 1 or not _is_json(first)
     if first.startswith(("{", "[")) and alone and (document := _document(file, len(lines) == 1)):
         return Format(f"JSON{suffix}", "row", document)
@@ -69,7 +54,7 @@ def format_of(file: Opened) -> Format:
         return Format(f"JSON Lines{suffix}", "line", lambda: json_lines(_lines(file)))
     delimiter = max(",\t;", key=first.count)
     name = {"\t": "TSV", ",": "CSV", ";": "CSV with semicolons"}[delimiter]
-    return Format(f"{name}{suffix}", "row", lambda: _delimited(file, delimiter))
+    return Format(f"{name}{suffix}", "row", lambda: delimited(file, delimiter))
 
 
 def json_lines(lines: Iterable[str]) -> Iterator[Raw]:
@@ -79,18 +64,13 @@ def json_lines(lines: Iterable[str]) -> Iterator[Raw]:
             yield _raw(number, line)
 
 
-def readable(text: str) -> str:
-    """The start of a text that can be stored whatever it was."""
-    return _SURROGATE.sub("\ufffd", text[:200])
-
-
 def _lines(file: Opened) -> Iterator[str]:
     with reading(file.name), file.text() as text:
         yield from text
 
 
 def _raw(number: int, text: str) -> Raw:
-    if _SURROGATE.search(text):
+    if SURROGATE.search(text):
         return Raw(number, None, NOT_TEXT, readable(text))
     try:
         value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
@@ -105,7 +85,7 @@ def _checked(number: int, value: object, text: str) -> Raw:
     """A parsed value as a row, unless it is no object or holds what is no character."""
     if not isinstance(value, dict):
         return Raw(number, None, f"not a JSON object but {_kind(value)}", readable(text))
-    if "\\u" in text and _SURROGATE.search(json.dumps(value, ensure_ascii=False)):
+    if "\\u" in text and SURROGATE.search(json.dumps(value, ensure_ascii=False)):
         return Raw(number, None, "a text holds half of a surrogate pair, which is no character", readable(text))
     return Raw(number, value, text=readable(text))
 
@@ -195,42 +175,14 @@ def _row_at(text: str, position: int, number: int) -> tuple[Raw, int]:
     return Raw(number, None, NOT_TEXT, readable(row)) if SPOILT in row else _checked(number, value, row), end
 
 
-def _delimited(file: Opened, delimiter: str) -> Iterator[Raw]:
-    csv.field_size_limit(sys.maxsize)
-    with reading(file.name), file.text(newline="") as text:
-        first = text.readline()
-        headerless = _HEADERLESS.match(first.partition(delimiter)[0]) is not None
-        rest = io.StringIO(first, newline="")
-        lines = (line for part in (rest, text) for line in part)
-        reader = csv.reader(
-            lines, delimiter=delimiter, quoting=csv.QUOTE_NONE if headerless else csv.QUOTE_MINIMAL, strict=False
-        )
-        names = [] if headerless else [name.strip() for name in next(reader, [])]
-        if twice := [name for name in names if name and names.count(name) > 1]:
-            raise DataError(f"{file.name}: the column {twice[0]!r} stands there twice; give one another name")
-        for number, cells in enumerate((cells for cells in reader if any(cells)), start=1):
-            yield _cells(number, cells, names, delimiter)
-
-
-def _cells(number: int, cells: list[str], names: list[str], delimiter: str) -> Raw:
-    text = readable(delimiter.join(cells))
-    if any(_SURROGATE.search(cell) for cell in cells):
-        return Raw(number, None, NOT_TEXT, text)
-    if not names:
-        return Raw(number, {"cells": cells}, text=text)
-    if len(cells) > len(names):
-        return Raw(number, None, f"{len(cells)} cells under {len(names)} column names: is a quote missing?", text)
-    return Raw(number, {name: cell for name, cell in zip(names, cells, strict=False) if cell.strip()}, text=text)
-
-
 def _parquet_rows(file: Opened) -> Iterator[Row]:
-    with reading(file.name), file.open() as stream:
+    with reading(file.name), file.seekable() as stream:
         for batch in pq.ParquetFile(stream).iter_batches(batch_size=_BATCH):
             yield from batch.to_pylist()
 
 
 def _arrow_rows(file: Opened) -> Iterator[Row]:
-    with reading(file.name), file.open() as stream:
+    with reading(file.name), file.seekable() as stream:
         if file.head.startswith(ARROW_FILE):
             whole = pa.ipc.open_file(stream)
             batches: Iterable[pa.RecordBatch] = (whole.get_batch(n) for n in range(whole.num_record_batches))

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
-from mascing.conversations.intake.formats import Row
 from mascing.conversations.intake.mapping import column, paths
+from mascing.conversations.intake.raw import Row
 from mascing.conversations.intake.rewriting import mctest, with_options
 from mascing.errors import DataError
 from mascing.schemas.settings.columns import Columns, ColumnsConfig, LayoutName
@@ -57,11 +57,12 @@ _NAMED = (
     _layout("xstest", ["prompt type focus", "prompt type note", "id_v2 prompt type"],
             user="prompt", id="id|id_v2", label=None),
     _layout("faitheval", ["qid question context answers", "question context answerKey", "question context choices"],
-            with_options, user="{context}\n\n{question}\n\n{options?}", id="qid|id", references=_ANSWERS),
+            with_options, user="{context?}\n\n{question}\n\n{options?}", id="qid|id", references=_ANSWERS),
     _layout("mquake", ["requested_rewrite questions answer", "questions answer answer_alias"],
             user="{questions.0}", paraphrase="questions.1", id="case_id", group_id="case_id",
             references=("answer", "answer_alias")),
-    _layout("mctest", ["cells"], mctest, user="{story}\n\n{question}\n\n{options}"),
+    _layout("mctest", ["cells"], mctest, user="{story}\n\n{question}\n\n{options}",
+            references="references"),
     _layout("wildjailbreak", ["vanilla data_type"], user="adversarial|vanilla", reply="completion"),
     _layout("mt_bench", ["question_id turns"], user="turns.0", id=None, group_id="question_id"),
     _layout("mhj", ["message_0"], messages="message_*", group_id="question_id", id=None),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mascing.conversations.intake.formats import Row
+from mascing.conversations.intake.raw import Row
 from mascing.schemas.settings.columns import Columns
 
 _PLACE = re.compile(r"\{([^{}\n]+?)(\??)\}")

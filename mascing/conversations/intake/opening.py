@@ -1,11 +1,13 @@
 """From the bytes of a file to bytes and text that can be read: compression, encoding, and what is no data at all."""
 
 import codecs
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader, TextIOWrapper
-from typing import BinaryIO, cast
+from tempfile import SpooledTemporaryFile
+from typing import IO, BinaryIO, cast
 
 import pyarrow as pa
 
@@ -23,7 +25,23 @@ ARROW = (ARROW_FILE, b"\xff\xff\xff\xff")
 """How Arrow's files and streams begin."""
 
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-_ENCODINGS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_ENCODINGS = {  # the mark of UTF-16 begins that of UTF-32
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# The first characters of any of these files are plain ones, most of whose bytes are 0 in wide encodings.
+_BY_ZEROS: dict[tuple[bool, ...], str] = {
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+    (False, True, True, True): "utf-32-le",
+    (True, True, True, False): "utf-32-be",
+}
+_IN_MEMORY = 2**28
+"""Bytes of a decompressed table that stand in memory; a larger one goes to a temporary file."""
+
 _NO_DATA = {
     b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it (an Inspect log: `inspect log dump FILE > log.json`), "
     "or save the sheet as CSV",
@@ -52,16 +70,24 @@ class Opened:
         for mark, encoding in _ENCODINGS.items():
             if self.head.startswith(mark):
                 return encoding
-        # The first characters of any of these files are plain ones, half of whose bytes are 0 in UTF-16.
-        zeros = [byte == 0 for byte in self.head[:4]]
-        if zeros == [False, True] * 2:
-            return "utf-16-le"
-        return "utf-16-be" if zeros == [True, False] * 2 else "utf-8"
+        return _BY_ZEROS.get(tuple(byte == 0 for byte in self.head[:4]), "utf-8")
 
     @property
     def is_table(self) -> bool:
         """Whether it is a table in a binary format that pyarrow reads."""
         return self.head.startswith((PARQUET, *ARROW))
+
+    @contextmanager
+    def seekable(self) -> Iterator[IO[bytes]]:
+        """The bytes as a stream in which one can go back, as tables in a binary format need."""
+        with self.open() as stream:
+            if self.compression is None:
+                yield stream
+                return
+            with SpooledTemporaryFile(_IN_MEMORY) as whole:
+                shutil.copyfileobj(stream, whole)
+                whole.seek(0)
+                yield whole
 
     def text(self, newline: str = "\n") -> TextIOWrapper:
         """The text; what cannot be decoded becomes `SPOILT`. Lines end as ``newline`` says (see `open`)."""

@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from mascing.conversations.intake.formats import Format, Raw, Row, format_of
+from mascing.conversations.intake.formats import Format, format_of
 from mascing.conversations.intake.layouts import Layout, layout_of
 from mascing.conversations.intake.mapping import consumed, is_read
 from mascing.conversations.intake.opening import Opener, opened
+from mascing.conversations.intake.raw import Raw, Row
 from mascing.conversations.intake.rows import Maker, Quarantined, Used
 from mascing.errors import DataError
 from mascing.schemas.conversation import Conversation
@@ -110,7 +111,9 @@ def near_misses(layout: Layout, sample: Iterable[Row]) -> list[str]:
     names = dict.fromkeys(name for row in sample for name in row)
     missing = [name for name in Conversation.model_fields if name not in names and name != "metadata"]
     near = {
-        name: difflib.get_close_matches(name, missing, n=1, cutoff=_ALIKE) for name in names if not is_read(name, read)
+        name: difflib.get_close_matches(name.lower(), missing, n=1, cutoff=_ALIKE)
+        for name in names
+        if not is_read(name, read)
     }
     return [
         f"column {name!r} is kept as metadata; did you mean {fields[0]!r}?" for name, fields in near.items() if fields

@@ -3,38 +3,48 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mascing.conversations.intake.formats import Row
+from mascing.conversations.intake.raw import Row
 from mascing.conversations.intake.turns import parsed
 
 _LETTERS = "ABCDEFGHIJ"
+_ANSWERS = ("answerKey", "answer_key", "answer")
 
 
 def with_options(row: Row) -> list[Row]:
     """Add ``options``, one "A) text" per line, and the letter and text of the right one as ``references``."""
-    choices = parsed(row.get("choices", row.get("options")))
-    labels, texts = _labels_and_texts(choices)
+    labels, texts = _options(row)
     if not texts:
         return [row]
-    answer = next((row[name] for name in ("answerKey", "answer_key", "answer") if row.get(name) is not None), None)
-    right = _right(answer, labels, texts)
-    rest = {name: value for name, value in row.items() if name not in ("choices", "answerKey", "answer_key", "answer")}
+    right = _right(_answer(row)[1], labels, texts)
+    rest = {name: value for name, value in row.items() if name not in ("choices", *_ANSWERS)}
     options = "\n".join(f"{label}) {text}" for label, text in zip(labels, texts, strict=True))
     return [{**rest, "options": options, **({"references": right} if right else {})}]
+
+
+def wrong_answer(row: Row) -> str | None:
+    """A complaint if the answer that a row of `with_options` gives is none of its options."""
+    (labels, texts), (name, answer) = _options(row), _answer(row)
+    if not texts or not name or _right(answer, labels, texts):
+        return None
+    return (
+        f"{name} {str(answer)[:40]!r} is none of the options {', '.join(labels)}"
+        " (without right answers: `columns: {references: null}`)"
+    )
 
 
 def mctest(row: Row) -> list[Row]:
     """The four questions of a story; a row is id, properties, story, and per question its text and four options.
 
-    Right answers are in a file of their own (`.ans`), so there are none here.
+    Right answers are in a file of their own (`.ans`): one letter per question, which may follow as further cells.
     """
     cells = row.get("cells") or list(row.values())
     story_id, properties, story = cells[:3] if len(cells) >= 8 else (None, None, "")
+    letters = _letters_at_end(cells)
     rows = []
-    for number, start in enumerate(range(3, len(cells) - 4, 5), start=1):
+    for number, start in enumerate(range(3, len(cells) - len(letters) - 4, 5), start=1):
         kind, _, question = cells[start].partition(": ")
-        options = "\n".join(
-            f"{label}) {text}" for label, text in zip(_LETTERS, cells[start + 1 : start + 5], strict=False)
-        )
+        texts = cells[start + 1 : start + 5]
+        right = _right(letters[number - 1], list(_LETTERS[:4]), texts) if letters else []
         rows.append(
             {
                 "id": f"{story_id}-{number}",
@@ -43,10 +53,27 @@ def mctest(row: Row) -> list[Row]:
                 "kind": kind,
                 "story": story.replace("\\newline", "\n"),
                 "question": question or kind,
-                "options": options,
+                "options": "\n".join(f"{label}) {text}" for label, text in zip(_LETTERS, texts, strict=False)),
+                **({"references": right} if right else {}),
             }
         )
     return rows or [row]
+
+
+def _letters_at_end(cells: list[str]) -> list[str]:
+    """The right answers of a story whose line is joined with that of the `.ans` file; none if it is not."""
+    questions, rest = divmod(len(cells) - 3, 6)
+    letters = cells[-questions:] if questions > 0 and rest == 0 else []
+    return letters if all(letter in ("A", "B", "C", "D") for letter in letters) else []
+
+
+def _answer(row: Row) -> tuple[str, Any]:
+    """The column that holds the answer, and the answer; ("", None) if no column does."""
+    return next(((name, row[name]) for name in _ANSWERS if row.get(name) is not None), ("", None))
+
+
+def _options(row: Row) -> tuple[list[str], list[str]]:
+    return _labels_and_texts(parsed(row.get("choices", row.get("options"))))
 
 
 def _labels_and_texts(choices: Any) -> tuple[list[str], list[str]]:

@@ -8,9 +8,10 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from mascing.conversations.intake.formats import Raw, Row
 from mascing.conversations.intake.layouts import OWN, Layout
 from mascing.conversations.intake.mapping import MissingColumn, consumed, is_read, value_of
+from mascing.conversations.intake.raw import Raw, Row
+from mascing.conversations.intake.rewriting import with_options, wrong_answer
 from mascing.conversations.intake.turns import are_turns, parsed, turns_of
 from mascing.schemas.conversation import SET_PATTERN, Conversation, Label
 from mascing.validation import complaints
@@ -19,7 +20,8 @@ _UNREAD = [{"role": "user", "content": "-"}]
 """Stands for turns that cannot be read, of which a complaint is made already."""
 
 _HINTS = {"label:": " (if it means something else, `columns: {label: null}` keeps it as metadata)"}
-_PLAIN = ("id", "group_id", "set", "label", "wanted", "unwanted", "paraphrase")
+_REPLIES = ("wanted", "unwanted")
+_PLAIN = ("id", "group_id", "set", "label", *_REPLIES, "paraphrase")
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,12 @@ class Maker:
             return
         given = {name: value for name, value in raw.value.items() if value is not None}
         for row in self._layout.rewrite(given):
-            yield self._one(row, raw)
+            yield self._one(row, given, raw)
 
-    def _one(self, row: Row, raw: Raw) -> Used | Quarantined:
+    def _one(self, row: Row, given: Row, raw: Raw) -> Used | Quarantined:
         fields, reply, problems = self._fields(row)
+        if self._layout.rewrite is with_options and fields.get("references") == [] and (wrong := wrong_answer(given)):
+            problems.append(wrong)
         hashed = "id" not in fields
         if hashed:
             fields["id"] = _hash(row)
@@ -104,7 +108,8 @@ class Maker:
             except MissingColumn as missing:
                 problems.append(f"{field}: {missing}")
                 continue
-            if value is not None and not (self._lenient and _of_others(field, value)):
+            blank = field in _REPLIES and isinstance(value, str) and not value.strip()
+            if value is not None and not blank and not (self._lenient and _of_others(field, value)):
                 fields[field] = _name(value) if field in ("id", "group_id") else value
         if row.get("id") == "" and columns.id is not None:
             fields.setdefault("id", "")

@@ -69,6 +69,16 @@ def test_converted_conversations_are_a_file_that_a_run_reads(
     assert [message.role for message in first.messages] == ["system", "user"]
 
 
+def test_answers_that_stand_in_a_file_beside_are_missing_until_joined(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = "mc1.dev.0\tx\tRye.\tone: Which?\tRye\tOat\tCorn\tNut"
+    lines = told(capsys, written(tmp_path / "mc.tsv", story))
+    assert any(line.startswith("missing references: the judges") for line in lines)
+    assert any("`paste FILE.tsv FILE.ans > joined.tsv`" in line for line in lines)
+    assert not any("missing references" in line for line in told(capsys, written(tmp_path / "mc.tsv", f"{story}\tA")))
+
+
 def test_nothing_usable_is_a_failure_with_all_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = told(capsys, written(tmp_path / "rows.jsonl", {"prompt": ""}, "{"), code=1)
     assert sum(line.startswith("cannot use") for line in lines) == 2

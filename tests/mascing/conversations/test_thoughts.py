@@ -77,6 +77,43 @@ def test_marks_within_a_reply_are_part_of_it(reply: str, way: str) -> None:
     assert read(made, "<|im_end|>\n<|im_start|>assistant\n", reply) == (None, as_ever, True)
 
 
+@pytest.mark.parametrize(
+    ("thought", "text"),
+    [
+        ("the mark `</think>` ends it", "b"),
+        ('say "</think>", then', "b"),
+        ("'</think>' or ('</think>')", "b"),
+        ("```xml\n</think>\n```\nends it", "b"),
+        ("```python\nbake()", "```python\nbake()\n```"),
+        ('He said "rye"', '"Rye."'),
+        ("I take `rye`", "`rye` it is"),
+        ("Hm. ", " Yes, `</think>` ends it."),
+    ],
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_a_quoted_mark_within_a_thought_does_not_end_it(thought: str, text: str, way: str) -> None:
+    made = marked(way, "<think>", "</think>")
+    if way != "special":  # decoding drops special tokens wherever they stand
+        assert read(made, "<think>\n", f"{thought}</think>{text}") == (thought.strip(), text.lstrip(), True)
+    assert read(made, "<think>\n", f"{thought}</think>{text}").closed
+
+
+@pytest.mark.parametrize("thought", ["say '</think>' ok", "is `<think>` or `</think>` meant?\n", "the </think> mark"])
+def test_the_first_mark_that_is_not_quoted_ends_a_thought_that_nothing_opened(thought: str) -> None:
+    made = tokenizer(plain=("<think>", "</think>"))
+    assert read(made, "\n", f"{thought}</think>final") == (thought.strip(), "final", True)
+    assert said_in(f"{thought}</think>final") == (thought.strip(), "final", True)
+
+
+@pytest.mark.parametrize("begun", ["<thi", "\n<think", "[THI", "<|chan", "<think>a</think>\n<th"])
+def test_a_reply_that_is_cut_off_within_an_opening_mark_has_no_text(begun: str) -> None:
+    made = tokenizer()
+    prompt, ids = (made(text, add_special_tokens=False)["input_ids"] for text in ("\n", begun))
+    said = ThoughtReader(made).read(prompt, ids, cut_off=True)
+    assert (said.text, said.closed) == ("", False)
+    assert ThoughtReader(made).read(prompt, ids).closed
+
+
 def test_special_tokens_vanish_from_thought_and_reply() -> None:
     made = tokenizer(special=("<think>", "</think>"))
     assert read(made, "\n", "<|im_start|><think>Hm<pad></think> A<|im_end|>B") == ("Hm", "AB", True)
@@ -114,6 +151,14 @@ NEXT = "<|end|><|start|>assistant"
             "",
             f"{ANALYSIS}a{NEXT}<|channel|>commentary to=functions.f <|constrain|>json<|message|>{{}}<|call|>",
             ("a\n\n{}", "", False),
+        ),
+        ("", " to=functions.f<|channel|>commentary<|message|>{}<|call|>", ("{}", "", False)),
+        ("", " to=functions.f <|constrain|>json<|message|>{}<|call|>", ("{}", "", False)),
+        ("", " to=functions.f", (None, "", False)),
+        (
+            "",
+            f"{ANALYSIS}a<|end|><|start|>assistant to=functions.f<|channel|>commentary<|message|>b{NEXT}{FINAL}c",
+            ("a\n\nb", "c", True),
         ),
         (ANALYSIS, f"I cannot.{NEXT}{FINAL}Take it.", ("I cannot.", "Take it.", True)),
         (FINAL, "Take it.", (None, "Take it.", True)),

@@ -1,12 +1,13 @@
 """The teacher-forced margin: likelihoods under a mask, the rates that they predict, and the promising cells."""
 
-from math import exp
+from math import exp, inf, nan
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
 from mascing.conversations.json_lines import decode_lines, parse_conversations
+from mascing.errors import DataError
 from mascing.masks.mask import Mask
 from mascing.models.loading import load
 from mascing.routers.spec import inspect_routers
@@ -23,6 +24,18 @@ def test_rates_are_the_chance_of_the_wanted_reply_and_what_is_left_of_the_likeli
     assert rates["utility/benign"] == pytest.approx((1 + exp(-1)) / 2)
     assert rates["protected/illegal"] == 1
     assert worst_loss(rates) == pytest.approx((1 - exp(-1)) / 2)
+
+
+@pytest.mark.parametrize("broken", [nan, -inf, inf])
+def test_a_likelihood_that_is_no_number_is_the_worst_under_a_mask_and_refused_without_one(broken: float) -> None:
+    sound = Forced([0.0, 0.0], {"utility/benign": [-1.0, -2.0]})
+    assert forced_rates(sound, Forced([broken, 0.0], {"utility/benign": [broken, -2.0]})) == {
+        "target": 0.25,
+        "utility/benign": 0.5,
+    }
+    for unsteered in (Forced([broken], {}), Forced([], {"utility/benign": [broken]})):
+        with pytest.raises(DataError, match="the unsteered model gives a reply of set"):
+            forced_rates(unsteered, unsteered)
 
 
 def test_the_strongest_and_the_careful_cells_are_promising() -> None:

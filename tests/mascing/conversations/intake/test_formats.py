@@ -62,6 +62,10 @@ FORMATS = {
     "JSON Lines, UTF-16": b"\xfe\xff" + json_lines().decode().encode("utf-16-be"),
     "JSON Lines, UTF-16-LE": json_lines().decode().encode("utf-16-le"),
     "CSV, UTF-16-BE": delimited(",").decode().encode("utf-16-be"),
+    "CSV, UTF-32": delimited(",").decode().encode("utf-32"),
+    "CSV, UTF-32-BE": delimited(",").decode().encode("utf-32-be"),
+    "Parquet, gzip": gzip.compress(parquet(), mtime=0),
+    "Arrow, zstd": pa.compress(arrow(pa.ipc.new_file), codec="zstd", asbytes=True),
     "CSV, UTF-16, gzip": gzip.compress(delimited(",").decode().encode("utf-16"), mtime=0),
 }
 
@@ -106,12 +110,38 @@ def test_a_row_of_too_many_cells_is_kept_aside() -> None:
     assert [aside.reason for aside in found.quarantined] == ["3 cells under 2 column names: is a quote missing?"]
 
 
+ROWS_OF_TWO = [f"{number},Name bread {number}" for number in range(1, 40)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "used", "lines"),
+    [
+        # line 1 holds the names, so row 3 is line 4
+        ([*ROWS_OF_TWO[:2], '3,"Name', *ROWS_OF_TWO[3:]], 2, {4}),
+        ([*ROWS_OF_TWO[:2], '3,"Name', *ROWS_OF_TWO[3:6], '7,"Name a bread"', *ROWS_OF_TWO[7:]], 34, {4}),
+        ([*ROWS_OF_TWO[:2], '3,"Name', *ROWS_OF_TWO[3:30], 'a bread"', *ROWS_OF_TWO[31:]], 10, {4}),
+        ([*ROWS_OF_TWO[:2], '"3\n3","Name', *ROWS_OF_TWO[3:]], 2, {5}),
+        ([*ROWS_OF_TWO, '40,"Name'], 39, {41}),
+        ([*ROWS_OF_TWO, '40,"Name, or\nlist, ""two""\nbreads"', '41,5" bread'], 41, set()),
+    ],
+)
+def test_a_quote_that_is_not_closed_swallows_no_row_unsaid(rows: list[str], used: int, lines: set[int]) -> None:
+    found = read("\n".join(["id,prompt", *rows, ""]).encode())
+    assert len(found.conversations) == used
+    assert {aside.reason for aside in found.quarantined} == {
+        f"the quote that opens in line {line} is not closed" for line in lines
+    }
+    if lines:
+        assert len(found.quarantined) == "\n".join(rows).count("\n") + 1 - used
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (b'[{"prompt": "a"},\n{"prompt": ', "the JSON breaks off at row 2"),
         (b'[{"prompt": "a"}] {"prompt": "b"}', "something follows the JSON array after row 1"),
         (b'{\n"prompt": "a"}\n{\n"prompt": ', "the JSON breaks off at row 2"),
+        (b'id,"prompt\n1,a\n2,b\n', "the quote that opens in line 1, among the column names, is not closed"),
         (b"prompt,kind,prompt\na,b,c\n", "the column 'prompt' stands there twice"),
         (gzip.compress(json_lines(), mtime=0)[:-20], "cannot be read"),
         (parquet()[:-30], "cannot be read"),

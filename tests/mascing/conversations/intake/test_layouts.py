@@ -185,6 +185,26 @@ def test_each_question_of_a_story_is_a_conversation_of_the_storys_group() -> Non
     assert found.row_of == {"mc1.dev.0-1": 1, "mc1.dev.0-2": 1}
 
 
+def test_the_letters_of_the_file_of_answers_may_follow_a_story() -> None:
+    story = next(case for case in CASES if case.layout == "mctest").data.rstrip("\n")
+    found = read(f"{story}\tB\tA\n".encode())
+    assert [row.references for row in found.conversations] == [("B", "Oat"), ("A", "a")]
+    assert [row.messages for row in found.conversations] == [row.messages for row in read(story.encode()).conversations]
+
+
+@pytest.mark.parametrize("key", ["Z", ""])
+def test_an_answer_that_is_no_option_is_complained_of_unless_none_is_read(key: str) -> None:
+    row = {"question": "Which?", "context": "", "choices": ["rye", "oat"], "answerKey": key}
+    data = lines(row, row | {"answerKey": "B"}).encode()
+    found = read(data)
+    assert [aside.reason.split(" (")[0] for aside in found.quarantined] == [
+        f"answerKey {key!r} is none of the options A, B"
+    ]
+    # A context may be empty.
+    assert found.conversations[0].messages[0].content == "Which?\n\nA) rye\nB) oat"
+    assert len(read(data, {"references": None}).conversations) == 2
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

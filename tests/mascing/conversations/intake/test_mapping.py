@@ -82,6 +82,18 @@ def test_a_name_that_is_close_to_one_of_ours_or_says_that_a_model_was_given_it_i
     ]
 
 
+@pytest.mark.parametrize(("name", "field"), [("Set", "set"), ("ID", "id"), ("groupId", "group_id")])
+def test_a_name_in_other_letters_than_ours_is_told(name: str, field: str) -> None:
+    reading = opened(lines({"prompt": "a", name: "utility/x"}))
+    assert reading.notes == [f"column {name!r} is kept as metadata; did you mean {field!r}?"]
+
+
+def test_blank_replies_and_answers_are_missing() -> None:
+    row = {"messages": [{"role": "user", "content": "a"}], "wanted": "  ", "unwanted": "\n", "references": [" "]}
+    (conversation,) = read(lines(row)).conversations
+    assert (conversation.wanted, conversation.unwanted, conversation.references) == (None, None, ())
+
+
 def test_ambiguous_columns_are_not_guessed() -> None:
     with pytest.raises(DataError, match="the columns fit harmbench and jailbreakbench: say which by `columns`"):
         opened(b"Goal,Behavior,Category,BehaviorID\na,b,c,d\n")
