@@ -2,13 +2,14 @@
 
 from collections import Counter
 
-from mascing.conversations.intake.reader import open_conversations, read_all
+from mascing.conversations.intake.reader import Reading, open_conversations, read_all
 from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.json_lines import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
 from mascing.judges.given_replies import given_replies, refuse_misread
 from mascing.models.checkpoints import rendering_fingerprint
+from mascing.progress import Event, tell
 from mascing.runs.files import conversations_file
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -22,7 +23,7 @@ from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_rows
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.isolation import refuse_many
+from mascing.tasks.running.isolation import refuse_many, tell_set_aside
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
 from mascing.tasks.running.usable import usable
 
@@ -38,8 +39,12 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     """
     source = read_rows(config.behaviour.conversations)
     rendering = rendering_fingerprint(config.model)
-    finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, source))
+    reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
+    finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, reading))
+    for text in (f"read {reading.format}, layout {reading.layout.name}", *reading.notes):
+        tell(Event("prepare", "note", text=text))
     refuse_many(storage, finished.manifest, config.max_quarantined)
+    tell_set_aside(storage, finished.manifest)
     refuse_misread(finished.manifest.facts.given, config.max_quarantined)
     return finished
 
@@ -63,8 +68,8 @@ def recipe(config: RunConfig, rendering: str, source: Source) -> Recipe[Prepared
     return Recipe(Prepared, config.behaviour.name, identity)
 
 
-def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
-    read = read_all(open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters))
+def _prepare(output: StageOutput[Prepared], config: RunConfig, reading: Reading) -> Body:
+    read = read_all(reading)
     conversations, unusable = usable(read.conversations, read.row_of, config)
     quarantined = [*read.quarantined, *unusable]
     given = given_replies(config.behaviour, conversations)

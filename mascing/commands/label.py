@@ -1,6 +1,6 @@
 """`mascing label`: the model's own labels for conversations of one's own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOpti
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mascing.evidence.foregone import Foregone
     from mascing.schemas.facts import LabelFacts
     from mascing.schemas.finished import Labelled
     from mascing.storage.object_storage import Storage
@@ -49,6 +50,11 @@ def label(
 
         return label_line(loaded, opened.url)
 
+    def foregone() -> "Sequence[Foregone]":
+        from mascing.flows.label_line import known_before
+
+        return known_before(loaded, opened.url).foregone
+
     console, labelled = run_shown(start, verbose)
     facts = labelled.facts
     console.print(_table(loaded.behaviour.name, facts))
@@ -56,6 +62,9 @@ def label(
         say(console, line)
     if output is not None:
         say(console, f"labelled conversations: {_write(opened, labelled, output)}")
+    blocked = foregone()
+    for gate in blocked:
+        say(console, str(gate))
     if missing := lacking(facts, loaded):
         *short, remedy = missing
         say(console, f"not enough to learn from: {'; '.join(short)}")
@@ -63,7 +72,8 @@ def label(
     else:
         where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
         say(console, "the model's own replies leave enough to learn from")
-        say(console, f"next: mascing run {config}{where}")
+        first = "mend what will block publication, then " if blocked else ""
+        say(console, f"next: {first}mascing run {config}{where}")
 
 
 def _table(behaviour: str, facts: "LabelFacts") -> "Table":
