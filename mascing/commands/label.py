@@ -36,7 +36,7 @@ def label(
 
       mascing label run.yaml --output labelled.jsonl --storage s3://bucket/mascing
     """
-    from mascing.commands.line import run_shown, say
+    from mascing.commands.line import run_shown, say, say_prose
     from mascing.config import load_config
     from mascing.evidence.sufficiency import lacking
     from mascing.schemas.finished import Labelled
@@ -59,15 +59,15 @@ def label(
     facts = labelled.facts
     console.print(_table(loaded.behaviour.name, facts))
     for line in _lines(facts):
-        say(console, line)
+        say_prose(console, line)
     if output is not None:
         say(console, f"labelled conversations: {_write(opened, labelled, output)}")
     blocked = foregone()
     for gate in blocked:
-        say(console, str(gate))
+        say_prose(console, str(gate))
     if missing := lacking(facts, loaded):
         *short, remedy = missing
-        say(console, f"not enough to learn from: {'; '.join(short)}")
+        say_prose(console, f"not enough to learn from: {'; '.join(short)}")
         say(console, f"next: {remedy}")
     else:
         where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
@@ -80,6 +80,7 @@ def _table(behaviour: str, facts: "LabelFacts") -> "Table":
     """Replies by split and set; each fits into 80 columns."""
     from rich.table import Table
 
+    from mascing.commands.line import interval
     from mascing.conversations.splits import SPLITS
 
     title = f"{behaviour}: replies of the unsteered model, % [95% interval]"
@@ -91,8 +92,7 @@ def _table(behaviour: str, facts: "LabelFacts") -> "Table":
     for split in SPLITS:
         for name, replies in sorted(facts.sets[split].items(), key=lambda item: (item[0] != "target", item[0])):
             rate = replies.rate
-            share = f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-            table.add_row(split, name, str(rate.n), share, str(replies.unscored), str(replies.cut_off))
+            table.add_row(split, name, str(rate.n), interval(rate), str(replies.unscored), str(replies.cut_off))
     return table
 
 

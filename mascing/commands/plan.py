@@ -74,7 +74,7 @@ def plan(
     """
     from rich.console import Console
 
-    from mascing.commands.line import say
+    from mascing.commands.line import say, say_prose
     from mascing.evidence.planning import Question, answers
 
     run = _run(config, storage) if config is not None else None
@@ -99,7 +99,7 @@ def plan(
     else:
         lines = run.lines(question, max_loss if max_loss is not None else run.config.gates.protected_tolerance)
     for line in lines:
-        say(console, line)
+        (say if line.startswith("next: ") else say_prose)(console, line)
 
 
 @dataclass(frozen=True)

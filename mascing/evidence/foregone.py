@@ -99,7 +99,7 @@ def _size(name: str, groups: Sequence[str], limit: float) -> Iterator[Foregone]:
 def _gain(groups: Sequence[str], baseline: Rate | None, minimum: float) -> Iterator[Foregone]:
     """The most that a mask can gain is that every reply becomes a hit; what was a hit or unscored gains nothing."""
     misses = len(groups) if baseline is None else round((1 - baseline.value) * (baseline.n - baseline.unscored))
-    before: list[Outcome] = ["miss"] * misses + ["hit"] * (len(groups) - misses)
+    before: list[Outcome] = ["miss" if number < misses else "hit" for number in range(len(groups))]
     if paired_difference(before, ["hit"] * len(groups), groups).low < minimum:
         known = "" if baseline is None else f", of which the unsteered model misses {misses},"
         yield Foregone(

@@ -75,6 +75,13 @@ def test_channels_are_listed_shown_and_their_history_told(storage: Storage, caps
     assert "is no channel" in refused(capsys, storage, "registry", "show", "policy")
 
 
+def test_a_channel_without_a_past_cannot_go_back(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    only = mask(storage, "a")
+    first, following = lines(capsys, storage, "registry", "history", "policy@candidate")
+    assert first == f"1  {only}  (now)"
+    assert following.startswith(f"next: look at the mask: mascing mask show {ADDRESS}@candidate")
+
+
 def test_a_mask_is_promoted_and_rolled_back(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     a = mask(storage, "a")
     b = mask(storage, "b")
@@ -113,6 +120,7 @@ def ended(
     result = write_run(storage, methods=("gradient",))
     update = {"published": published, "mask": MASK if published else None, "channel": channel}
     folder = RunFolder("b-m-0")
+    storage.overwrite(folder.inputs, storage.read(FOLDER.inputs))
     storage.overwrite(folder.result, Result.model_validate({**dict(result), **update}).model_dump_json().encode())
     run_flow(storage, lambda: folder.name, verbose=False)
     return capsys.readouterr().out
