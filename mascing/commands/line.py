@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from textwrap import fill
 from typing import TypeVar
 
 import typer
@@ -201,10 +202,8 @@ def _values(rates: Baseline | MethodResult) -> list[str]:
 def say_prose(console: Console, line: str) -> None:
     """Print a sentence without a command: a terminal wraps it at words, a log keeps it on one line."""
     if console.is_terminal:
-        # A path that is longer than the terminal is wide stays whole.
-        console.print(line, overflow="ignore", crop=False, highlight=False, markup=False)
-    else:
-        say(console, line)
+        line = fill(line, console.width, break_long_words=False, break_on_hyphens=False)
+    say(console, line)
 
 
 def say(console: Console, line: str) -> None:

@@ -1,11 +1,13 @@
 """The commands about what runs left: `report`, `runs`, `registry`, and the last lines of a run."""
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mascing.cli import main
-from mascing.commands.line import run_flow
+from mascing.commands.line import run_flow, say_prose
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
 from mascing.runs.run_folder import RunFolder
@@ -136,3 +138,13 @@ def test_a_run_says_what_kept_the_first_on_dev_and_what_else_passed(
     assert after.startswith("  target fails: the rate changed by ")
     assert "\npassed on test as well: gradient; not published, because test does not choose: to publish one" in after
     assert after.splitlines()[-1].startswith("next: open the report to see which gate each method missed")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_sentences_wrap_at_words_on_a_terminal_alone(terminal: bool) -> None:
+    written, path = StringIO(), f"/{'long/' * 12}quarantine.parquet"
+    say_prose(
+        Console(file=written, force_terminal=terminal, width=40), f"two rows were set aside, reasons in {path} here"
+    )
+    shown = written.getvalue().splitlines()
+    assert shown == (["two rows were set aside, reasons in", path, "here"] if terminal else [" ".join(shown)])
