@@ -129,3 +129,13 @@ def test_a_run_with_too_little_to_learn_from_ends_with_a_report_that_says_what_t
 def result_of(storage: Storage) -> Result:
     """The result of the run that finished last."""
     return read_result(storage, find_run(storage).folder)
+
+
+def test_a_plan_without_target_conversations_in_a_split_says_what_to_add(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = written(tmp_path, model, COIN)
+    (tmp_path / "c.jsonl").write_text((tmp_path / "c.jsonl").read_text().splitlines()[0])
+    said = lines(capsys, "plan", config, "--storage", str(tmp_path / "s"))
+    assert any(line.endswith("1 target conversation in 1 group") for line in said)
+    assert said[-1].startswith("next: add target conversations of more groups")

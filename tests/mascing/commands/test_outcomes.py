@@ -59,9 +59,9 @@ def test_runs_are_listed_by_name(storage: Storage, capsys: pytest.CaptureFixture
     write_run(storage, methods=("gradient",))
     storage.overwrite("runs/old-0/result.json", b"{}")
     said = lines(capsys, storage, "runs")
-    assert said[0].split() == ["run", "behaviour", "model", "published", "when"]
+    assert said[0].split() == ["run", "published", "when"]
     [row] = [line.split() for line in said if line.startswith(FOLDER.name)]
-    assert row[:4] == [FOLDER.name, "jailbreak-defence", "testbed-olmoe", "gradient"]
+    assert row[:2] == [FOLDER.name, "gradient"]
     assert any(line.startswith("old-0 ") and "(of another version)" in line for line in said)
 
 
