@@ -7,7 +7,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from mascing.evidence.comparisons import comparisons
-from mascing.evidence.gates import decide_condition, decide_judges, decide_labels
+from mascing.evidence.gates import decide_condition, decide_judges, decide_labels, judges_of
 from mascing.evidence.results import (
     baseline_of,
     changes_by_set,
@@ -20,7 +20,7 @@ from mascing.evidence.results import (
 from mascing.masks.candidates import Candidate
 from mascing.masks.precision import circuit_precision
 from mascing.runs.readers import condition_verdicts, conversations_of, selected_of, truth_from, verdicts_of
-from mascing.schemas.config import BehaviourConfig, RunConfig
+from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import GateFacts
 from mascing.schemas.finished import Evaluated, Gated, Prepared, RobustnessTested, Selected
 from mascing.schemas.result import MethodResult, Rate
@@ -126,15 +126,8 @@ def _result(evidence: _Evidence, method: str) -> MethodResult:
         decide_condition(condition, changes, evidence.unsteered[condition], gates, evidence.config.robustness)
         for condition, changes in evidence.robustness.get(method, {}).items()
     ]
-    judges = decide_judges(_judges(evidence.config.behaviour, plain))
+    judges = decide_judges(judges_of(evidence.config.behaviour, rates_by_set(evidence.verdicts[BASELINE])))
     return further_gated(plain, [judges, decide_labels(evidence.labels, gates), *conditions])
-
-
-def _judges(behaviour: BehaviourConfig, result: MethodResult) -> dict[str, str]:
-    """The kind of the judge of each kind of set that was judged."""
-    judges = {"target": behaviour.target.kind}
-    judges |= {"utility": behaviour.utility.kind} if result.utility else {}
-    return judges | ({"protected": behaviour.protected.kind} if result.protected else {})
 
 
 def _robustness(conditions: Mapping[str, Mapping[str, pa.Table]]) -> dict[str, dict[str, dict[str, Rate]]]:

@@ -36,6 +36,7 @@ from mascing.tasks.running.isolation import (
     refuse_many,
     summary,
     surviving,
+    tell_set_aside,
 )
 from mascing.tasks.running.pieces import by_id, pieces_of, stored
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
@@ -60,6 +61,7 @@ def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Po
         storage, recipe(config, checkpoint, read), lambda output: _harvest(output, shared, contrast, pool)
     )
     refuse_many(storage, finished.manifest, config.max_quarantined)
+    tell_set_aside(storage, finished.manifest)
     return finished
 
 

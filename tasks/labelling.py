@@ -12,11 +12,12 @@ import pyarrow as pa
 from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.json_lines import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS
+from mascing.evidence.foregone import foregone
 from mascing.evidence.results import label_agreement
 from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.progress import Event, tell
 from mascing.runs.files import conversations_file, sampled_file, unsteered_file
-from mascing.runs.readers import conversations_of
+from mascing.runs.readers import conversations_of, unsteered_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import LabelFacts
@@ -32,7 +33,7 @@ from mascing.tasks.contrast.contrasts import LabelledSplit, labelled
 from mascing.tasks.contrast.unsteered import Unsteered
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
-from mascing.tasks.running.isolation import quarantined, refuse_many
+from mascing.tasks.running.isolation import quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.judged import Row
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage
 
@@ -56,6 +57,10 @@ def label(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool
     )
     conversations = sum(map(len, brought.values()))
     refuse_many(storage, finished.manifest, config.max_quarantined, conversations)
+    tell_set_aside(storage, finished.manifest, conversations)
+    unsteered = unsteered_of(storage, finished.manifest, "test")
+    for warning in foregone(config, brought["test"], [*unsteered.values()]):
+        tell(Event("label", "note", text=str(warning)))
     return finished
 
 

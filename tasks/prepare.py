@@ -6,13 +6,14 @@ from itertools import islice
 
 import pyarrow as pa
 
-from mascing.conversations.intake.reader import nothing_left, open_conversations
+from mascing.conversations.intake.reader import Reading, nothing_left, open_conversations
 from mascing.conversations.intake.rows import Quarantined, Used
 from mascing.conversations.json_lines import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
 from mascing.judges.given_replies import given_replies, merged, refuse_misread
 from mascing.models.checkpoints import rendering_fingerprint
+from mascing.progress import Event, tell
 from mascing.runs.files import conversations_file
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -25,7 +26,7 @@ from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_rows
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.isolation import quarantined, refuse_many, summary
+from mascing.tasks.running.isolation import quarantined, refuse_many, summary, tell_set_aside
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
 from mascing.tasks.running.usable import complaints_of
 
@@ -42,8 +43,12 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     """
     source = read_rows(config.behaviour.conversations)
     rendering = rendering_fingerprint(config.model)
-    finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, source))
+    reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
+    finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, reading))
+    for text in (f"read {reading.format}, layout {reading.layout.name}", *reading.notes):
+        tell(Event("prepare", "note", text=text))
     refuse_many(storage, finished.manifest, config.max_quarantined)
+    tell_set_aside(storage, finished.manifest)
     refuse_misread(finished.manifest.facts.given, config.max_quarantined)
     return finished
 
@@ -67,8 +72,7 @@ def recipe(config: RunConfig, rendering: str, source: Source) -> Recipe[Prepared
     return Recipe(Prepared, config.behaviour.name, identity)
 
 
-def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
-    reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
+def _prepare(output: StageOutput[Prepared], config: RunConfig, reading: Reading) -> Body:
     sorting = _Sorting(config)
     row_of: dict[str, int] = {}
     rows = reading.rows(row_of)

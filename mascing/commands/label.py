@@ -1,6 +1,6 @@
 """`mascing label`: the model's own labels for conversations of one's own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOpti
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mascing.evidence.foregone import Foregone
     from mascing.schemas.facts import LabelFacts
     from mascing.schemas.finished import Labelled
     from mascing.storage.object_storage import Storage
@@ -35,7 +36,7 @@ def label(
 
       mascing label run.yaml --output labelled.jsonl --storage s3://bucket/mascing
     """
-    from mascing.commands.line import run_shown, say
+    from mascing.commands.line import run_shown, say, say_prose
     from mascing.config import load_config
     from mascing.evidence.sufficiency import lacking
     from mascing.schemas.finished import Labelled
@@ -49,27 +50,37 @@ def label(
 
         return label_line(loaded, opened.url)
 
+    def foregone() -> "Sequence[Foregone]":
+        from mascing.flows.label_line import known_before
+
+        return known_before(loaded, opened.url).foregone
+
     console, labelled = run_shown(start, verbose)
     facts = labelled.facts
     console.print(_table(loaded.behaviour.name, facts))
     for line in _lines(facts):
-        say(console, line)
+        say_prose(console, line)
     if output is not None:
         say(console, f"labelled conversations: {_write(opened, labelled, output)}")
+    blocked = foregone()
+    for gate in blocked:
+        say_prose(console, str(gate))
     if missing := lacking(facts, loaded):
         *short, remedy = missing
-        say(console, f"not enough to learn from: {'; '.join(short)}")
+        say_prose(console, f"not enough to learn from: {'; '.join(short)}")
         say(console, f"next: {remedy}")
     else:
         where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
         say(console, "the model's own replies leave enough to learn from")
-        say(console, f"next: mascing run {config}{where}")
+        first = "mend what will block publication, then " if blocked else ""
+        say(console, f"next: {first}mascing run {config}{where}")
 
 
 def _table(behaviour: str, facts: "LabelFacts") -> "Table":
     """Replies by split and set; each fits into 80 columns."""
     from rich.table import Table
 
+    from mascing.commands.line import interval
     from mascing.conversations.splits import SPLITS
 
     title = f"{behaviour}: replies of the unsteered model, % [95% interval]"
@@ -81,8 +92,7 @@ def _table(behaviour: str, facts: "LabelFacts") -> "Table":
     for split in SPLITS:
         for name, replies in sorted(facts.sets[split].items(), key=lambda item: (item[0] != "target", item[0])):
             rate = replies.rate
-            share = f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-            table.add_row(split, name, str(rate.n), share, str(replies.unscored), str(replies.cut_off))
+            table.add_row(split, name, str(rate.n), interval(rate), str(replies.unscored), str(replies.cut_off))
     return table
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from textwrap import fill
 from typing import TypeVar
 
 import typer
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from mascing.commands.surroundings.readiness import ready
 from mascing.progress import shown
+from mascing.runs.run_folder import RunFolder
 from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
 from mascing.storage.object_storage import Storage
@@ -27,7 +29,7 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
     ``start`` imports its flow itself and returns the name of the run's folder.
     """
     from mascing.runs.finished_run import read_result
-    from mascing.runs.run_folder import INDEX, RunFolder
+    from mascing.runs.run_folder import INDEX
 
     console, name = run_shown(start, verbose)
     folder = RunFolder(name)
@@ -43,8 +45,8 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
         say(console, f"next: {remedy}")
         return
     for line in _ranking(result):
-        say(console, line)
-    for line in _publication(result, storage.url):
+        say_prose(console, line)
+    for line in _publication(result, storage.url, _too_small(storage, folder, result)):
         say(console, line)
 
 
@@ -52,7 +54,7 @@ def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None
     """Run ``start`` under a progress display, and show the curve; ``start`` returns the name of the audit's folder."""
     from mascing.report.audit_page import conclusion
     from mascing.runs.finished_run import read_audit
-    from mascing.runs.run_folder import INDEX, RunFolder
+    from mascing.runs.run_folder import INDEX
 
     console, name = run_shown(start, verbose)
     folder = RunFolder(name)
@@ -64,11 +66,37 @@ def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None
     say(console, f"next: open the page; {conclusion(audit)}")
 
 
-def _publication(result: Result, storage_url: str) -> list[str]:
+def _too_small(storage: Storage, folder: RunFolder, result: Result) -> list[str]:
+    """The sets that need more rows, if nothing else keeps the first on dev from being published."""
+    from mascing.evidence.results import changes_by_set, rates_by_set
+    from mascing.evidence.too_small import too_small
+    from mascing.runs.finished_run import read_inputs, stages_at
+    from mascing.runs.readers import verdicts_of
+
+    first = result.first_on_dev
+    if first is None or result.published is not None:
+        return []
+    inputs = read_inputs(storage, folder)
+    evaluated = stages_at(storage, {"evaluate": inputs.stages["evaluate"]}).evaluate
+    if evaluated is None:
+        return []
+    verdicts = verdicts_of(storage, evaluated)
+    before, after = verdicts["baseline"], verdicts[first]
+    changes, baselines = changes_by_set(before, after), rates_by_set(before)
+    return too_small(result.methods[first], changes, baselines, inputs.run_config.gates)
+
+
+def _publication(result: Result, storage_url: str, too_small: list[str]) -> list[str]:
     """What was published, what the channel holds now, and what to do next."""
     channel = result.channel
     if result.published is None:
         kept = f"; {channel.address} still holds {channel.mask}" if channel else ""
+        if too_small:
+            return [
+                f"no mask was published{kept}",
+                f"next: bring more rows for {', '.join(too_small)}: their intervals are too wide to pass, and nothing "
+                "else is missing; mascing plan CONFIG.yaml says how many",
+            ]
         return [f"next: open the report to see which gate each method missed; no mask was published{kept}"]
     if channel is None or channel.mask != result.mask:
         now = f"{channel.address} holds {channel.mask}" if channel else "the channel is gone"
@@ -117,10 +145,10 @@ def _curve(audit: Audit) -> Table:
     table = Table(title=title, box=None, pad_edge=False, title_justify="left")
     for heading in ("off", "ranked", "random, lowest to highest draw"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_row("0", _interval(audit.baseline[audit.set]), "")
+    table.add_row("0", interval(audit.baseline[audit.set]), "")
     for point in audit.points:
         drawn = sorted(100 * rate.value for rate in point.random)
-        table.add_row(str(point.n), _interval(point.rates[audit.set]), f"{drawn[0]:.1f} to {drawn[-1]:.1f}")
+        table.add_row(str(point.n), interval(point.rates[audit.set]), f"{drawn[0]:.1f} to {drawn[-1]:.1f}")
     return table
 
 
@@ -132,9 +160,9 @@ def _table(result: Result) -> Table:
     for heading in ("target", "uplift", *result.baseline.utility, *result.baseline.protected, "gate"):
         table.add_column(heading, justify="right", no_wrap=True)
     baseline = result.baseline
-    table.add_row("baseline", _interval(baseline.target_rate), "", *_values(baseline), "")
+    table.add_row("baseline", interval(baseline.target_rate), "", *_values(baseline), "")
     for name, method in result.methods.items():
-        table.add_row(name, _interval(method.target_rate), _interval(method.uplift), *_values(method), method.gate)
+        table.add_row(name, interval(method.target_rate), interval(method.uplift), *_values(method), method.gate)
     return table
 
 
@@ -157,12 +185,25 @@ def _passes(reason: str) -> bool:
     return reason.partition(":")[0].endswith(" passes")
 
 
-def _interval(rate: Rate) -> str:
+def interval(rate: Rate) -> str:
+    """A rate in percent and its interval; a dash if no reply was scored."""
+    if rate.unscored == rate.n:
+        return "–"
     return f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
 
 def _values(rates: Baseline | MethodResult) -> list[str]:
-    return [f"{100 * rate.value:.1f}" for rate in (*rates.utility.values(), *rates.protected.values())]
+    return [
+        "–" if rate.unscored == rate.n else f"{100 * rate.value:.1f}"
+        for rate in (*rates.utility.values(), *rates.protected.values())
+    ]
+
+
+def say_prose(console: Console, line: str) -> None:
+    """Print a sentence without a command: a terminal wraps it at words, a log keeps it on one line."""
+    if console.is_terminal:
+        line = fill(line, console.width, break_long_words=False, break_on_hyphens=False)
+    say(console, line)
 
 
 def say(console: Console, line: str) -> None:

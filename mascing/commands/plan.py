@@ -1,6 +1,6 @@
 """`mascing plan`: how many conversations a claim needs, before any model is run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 if TYPE_CHECKING:
     from mascing.evidence.planning import Question
     from mascing.schemas.config import RunConfig
+    from mascing.schemas.conversation import Conversation
     from mascing.tasks.contrast.stored_labels import Known
 
 _BASELINE = 0.5
@@ -73,7 +74,7 @@ def plan(
     """
     from rich.console import Console
 
-    from mascing.commands.line import say
+    from mascing.commands.line import say, say_prose
     from mascing.evidence.planning import Question, answers
 
     run = _run(config, storage) if config is not None else None
@@ -98,7 +99,7 @@ def plan(
     else:
         lines = run.lines(question, max_loss if max_loss is not None else run.config.gates.protected_tolerance)
     for line in lines:
-        say(console, line)
+        (say if line.startswith("next: ") else say_prose)(console, line)
 
 
 @dataclass(frozen=True)
@@ -127,14 +128,23 @@ class _Run:
             yield "the model's own labels are not known yet; the file holds:"
             yield from of_each_split(self.known.conversations)
             following = f"mascing label {self.path}{where}, which says whether they are enough to learn from"
+            if empty := [split for split, rows in self.known.conversations.items() if not _targets(rows)]:
+                following = (
+                    f"add target conversations of more groups, or give a larger share in `splits` to "
+                    f"{' and '.join(empty)}, which has none"
+                )
         elif missing := lacking(labels, self.config):
             yield f"not enough to learn from: {'; '.join(missing[:-1])}"
             following = missing[-1]
         else:
             yield "the model's own replies leave enough to learn from"
             following = f"mascing run {self.path}{where}"
-        expected = list(prospects(question, self.known.conversations["test"], protected_loss))
+        blocked = {gate.gate for gate in self.known.foregone}
+        expected = list(prospects(question, self.known.conversations["test"], protected_loss, blocked))
         yield from expected
+        yield from map(str, self.known.foregone)
+        if labels is not None and blocked:
+            following = f"mend what will block publication, then {following}"
         if labels is not None and any(line.endswith("too few") for line in expected):
             following = f"add conversations to the sets with too few, or loosen their gates; then {following}"
         yield f"next: {following}"
@@ -146,3 +156,7 @@ def _run(path: str, storage: str) -> _Run:
 
     config = load_config(path)
     return _Run(path, config, known_before(config, storage), storage)
+
+
+def _targets(rows: "Sequence[Conversation]") -> int:
+    return sum(row.set == "target" for row in rows)

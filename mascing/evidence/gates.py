@@ -6,7 +6,7 @@ could not have failed it.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mascing.schemas.config import GatesConfig, RobustnessConfig
+from mascing.schemas.config import BehaviourConfig, GatesConfig, RobustnessConfig
 from mascing.schemas.result import Gate, Rate
 
 Decision = tuple[Gate, tuple[str, ...]]
@@ -35,6 +35,17 @@ def decide(
             checks.append(_unmeasured_check(limit))
     checks.append(_degenerate_check(degenerate, gates.max_degenerate))
     return _decision(checks)
+
+
+def judges_of(behaviour: BehaviourConfig, sets: Iterable[str]) -> dict[str, str]:
+    """The kind of the judge of each kind of set among ``sets``."""
+    kinds = {name.partition("/")[0] for name in sets}
+    return {kind: getattr(behaviour, kind).kind for kind in ("target", "utility", "protected") if kind in kinds}
+
+
+def loss_limit(name: str, gates: GatesConfig) -> float:
+    """What the utility or protected set ``name`` may lose."""
+    return gates.protected_tolerance if name.partition("/")[0] == "protected" else gates.max_utility_loss
 
 
 def decide_judges(kinds: Mapping[str, str]) -> Decision:
@@ -103,15 +114,34 @@ def decide_condition(
     for kind, limit in limits.items():
         for set_name in _of_kind(changes, kind):
             change, before = changes[set_name], baselines[set_name]
-            shows = kind == "target" or _shows_loss(before, limit, gates.min_baseline)
+            shows = kind == "target" or shows_loss(before, limit, gates.min_baseline)
             decided.append(_loss_gate(change, limit, shows))
             numbers.append(
                 f"{set_name} changed by {_points(change.value)} ({_interval(change.low, change.high)}, "
                 f"{_counts(change)}; at least {_signed(-limit)}"
-                f"{'' if shows else f'; {_unsteered(before)}, which is too low to show a loss'})"
+                f"{'' if shows else f'; {unsteered_text(before)}, which is too low to show a loss'})"
             )
     gate = _worst(decided)
     return gate, (f"{name} {_WORDS[gate]}: {', '.join(numbers)}",)
+
+
+def shows_loss(baseline: Rate, limit: float, min_baseline: float) -> bool:
+    """Whether the unsteered model masters a set so well that a mask that breaks it would fail.
+
+    A mask that loses every hit fails only if there were more hits than it may lose. A limit of 1 allows that loss too,
+    so nothing has to be shown.
+    """
+    return limit >= 1 or baseline.low >= max(limit, min_baseline)
+
+
+def unsteered_text(baseline: Rate) -> str:
+    """Say how the unsteered model does on a set."""
+    if baseline.unscored == baseline.n:
+        return f"no reply of the unsteered model could be judged ({_counts(baseline)})"
+    return (
+        f"the unsteered model scores {100 * baseline.value:.1f}% (95% interval {100 * baseline.low:.1f} to "
+        f"{100 * baseline.high:.1f}, {_counts(baseline)})"
+    )
 
 
 def all_of(decisions: Iterable[Decision]) -> Decision:
@@ -145,10 +175,10 @@ def _uplift_check(uplift: Rate, minimum: float) -> _Check:
 
 
 def _loss_check(name: str, change: Rate, baseline: Rate, limit: float, min_baseline: float) -> _Check:
-    gate = _loss_gate(change, limit, _shows_loss(baseline, limit, min_baseline))
+    gate = _loss_gate(change, limit, shows_loss(baseline, limit, min_baseline))
     if gate == "undecided":
         return gate, (
-            f"{name} {_WORDS[gate]}: {_unsteered(baseline)}; for a loss to show, the lower bound must be at least "
+            f"{name} {_WORDS[gate]}: {unsteered_text(baseline)}; for a loss to show, the lower bound must be at least "
             f"{100 * max(limit, min_baseline):.1f}%: take another judge or rows that the model masters, or remove the "
             "set"
         )
@@ -165,15 +195,6 @@ def _loss_gate(change: Rate, limit: float, shows_loss: bool) -> Gate:
     return _gate(-change.low <= limit)
 
 
-def _shows_loss(baseline: Rate, limit: float, min_baseline: float) -> bool:
-    """Whether the unsteered model masters a set so well that a mask that breaks it would fail.
-
-    A mask that loses every hit fails only if there were more hits than it may lose. A limit of 1 allows that loss too,
-    so nothing has to be shown.
-    """
-    return limit >= 1 or baseline.low >= max(limit, min_baseline)
-
-
 def _unmeasured_check(limit: float) -> _Check:
     gate: Gate = "pass" if limit >= 1 else "undecided"
     return gate, (
@@ -187,15 +208,6 @@ def _degenerate_check(change: Rate, limit: float) -> _Check:
     return gate, (
         f"replies {_WORDS[gate]}: the share of degenerate ones changed by {_points(change.value)} "
         f"({_interval(change.low, change.high)}, {_counts(change)}); the upper bound must be at most {_points(limit)}"
-    )
-
-
-def _unsteered(baseline: Rate) -> str:
-    if baseline.unscored == baseline.n:
-        return f"no reply of the unsteered model could be judged ({_counts(baseline)})"
-    return (
-        f"the unsteered model scores {100 * baseline.value:.1f}% (95% interval {100 * baseline.low:.1f} to "
-        f"{100 * baseline.high:.1f}, {_counts(baseline)})"
     )
 
 

@@ -1,6 +1,6 @@
 """What the conversations of a run allow: whether its test sets can pass the gates, by the simulation of a plan."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mascing.evidence.planning import Question
@@ -8,10 +8,13 @@ from mascing.schemas.conversation import Conversation, Split
 from mascing.statistics.power import MOST
 
 
-def prospects(question: Question, test: Sequence[Conversation], protected_loss: float) -> Iterator[str]:
+def prospects(
+    question: Question, test: Sequence[Conversation], protected_loss: float, blocked: Collection[str] = ()
+) -> Iterator[str]:
     """Yield a line for each set of the test split: how many conversations it has, and how many it takes.
 
     ``protected_loss`` is the limit of protected sets, in place of the question's, which is that of utility sets.
+    ``blocked`` are sets whose gate no mask can pass, so that their number is not enough.
     """
     protected = replace(question, max_loss=protected_loss)
     sets: dict[str, list[str]] = {"target": []}
@@ -22,7 +25,8 @@ def prospects(question: Question, test: Sequence[Conversation], protected_loss: 
         f"{100 * question.utility_lost:g} elsewhere, with power {question.power:.0%}:"
     )
     for name, groups in sorted(sets.items(), key=lambda item: (item[0] != "target", item[0])):
-        yield f"  {name}: {_prospect(protected if name.startswith('protected/') else question, name, groups)}"
+        line = _prospect(protected if name.startswith("protected/") else question, name, groups)
+        yield f"  {name}: {line.replace('enough', 'enough, but see below') if name in blocked else line}"
     if not any(name.startswith("utility/") for name in sets):
         yield "  utility: no conversations, so nothing can be published: add a set utility/<name>"
 
@@ -31,7 +35,7 @@ def of_each_split(splits: Mapping[Split, Sequence[Conversation]]) -> Iterator[st
     """Yield a line for each split: its target conversations and their groups."""
     for split, conversations in splits.items():
         groups = [conversation.group_id for conversation in conversations if conversation.set == "target"]
-        yield f"  {split}: {len(groups)} target conversations in {len(set(groups))} groups"
+        yield f"  {split}: {_in_groups(len(groups), 'target conversation', len(set(groups)))}"
 
 
 def _prospect(question: Question, name: str, groups: Sequence[str]) -> str:
@@ -39,7 +43,11 @@ def _prospect(question: Question, name: str, groups: Sequence[str]) -> str:
         return "no conversations: add some, or give the test split a larger share"
     size = max(1, round(len(groups) / len(set(groups))))
     needed = question.target_conversations(size) if name == "target" else question.kept_conversations(size)
-    held = f"{len(groups)} conversations in {len(set(groups))} groups"
+    held = _in_groups(len(groups), "conversation", len(set(groups)))
     if needed is None:
         return f"{held}, more than {MOST} needed: too few"
     return f"{held}, about {needed} needed: {'enough' if len(groups) >= needed else 'too few'}"
+
+
+def _in_groups(n: int, what: str, groups: int) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'} in {groups} group{'' if groups == 1 else 's'}"

@@ -49,13 +49,13 @@ def _short(split: Split, counts: ContrastCounts, minimum: Minimum, config: RunCo
     ):
         if n < minimum.conversations or groups < minimum.groups:
             yield (
-                f"{split}: {n}{matched} {label} conversations in {groups} groups, at least {minimum.conversations} in "
-                f"{minimum.groups} are needed"
+                f"{split}: {n}{matched} {label} conversation{_s(n)} in {groups} group{_s(groups)}, at least "
+                f"{minimum.conversations} in {minimum.groups} are needed"
             )
     if config.methods.gradient is not None and counts.both < minimum.both:
         yield (
-            f"{split}: {counts.both} conversations with a wanted and an unwanted reply, the method gradient needs at "
-            f"least {minimum.both}"
+            f"{split}: {counts.both} conversation{_s(counts.both)} with a wanted and an unwanted reply, the method "
+            f"gradient needs at least {minimum.both}"
         )
 
 
@@ -108,3 +108,7 @@ def _more_data(facts: LabelFacts) -> str:
 
 def _n(replies: SetReplies) -> int:
     return replies.rate.n
+
+
+def _s(n: int) -> str:
+    return "" if n == 1 else "s"

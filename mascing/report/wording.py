@@ -17,7 +17,9 @@ def points(value: float) -> str:
 
 
 def rate_text(rate: Rate) -> str:
-    """Format a rate and its interval in percent: ``52.3% (45.1 to 59.4)``."""
+    """Format a rate and its interval in percent, ``52.3% (45.1 to 59.4)``; a dash if no reply was scored."""
+    if rate.unscored == rate.n:
+        return "–"
     return f"{percent(rate.value)} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from mascing.conversations.intake.reader import open_conversations, read_all
 from mascing.conversations.splits import SPLITS, split_of
+from mascing.evidence.foregone import Foregone, foregone
 from mascing.models.checkpoints import checkpoint_fingerprint, pinned, rendering_fingerprint
-from mascing.runs.readers import conversations_of
+from mascing.runs.readers import conversations_of, unsteered_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import LabelFacts
@@ -19,10 +20,11 @@ from mascing.tasks import labelling, prepare
 
 @dataclass(frozen=True)
 class Known:
-    """The conversations of each split, and the facts of the label stage; None if it is not finished."""
+    """The conversations of each split, the facts of the label stage, None if it is not finished, and gates to mend."""
 
     conversations: Mapping[Split, Sequence[Conversation]]
     labels: LabelFacts | None
+    foregone: Sequence[Foregone]
 
 
 def known(storage: Storage, config: RunConfig) -> Known:
@@ -31,13 +33,20 @@ def known(storage: Storage, config: RunConfig) -> Known:
     Raises DataError if the conversations cannot be read.
     """
     source = read_rows(config.behaviour.conversations)
-    labelled = _labelled(storage, config, source)
-    if labelled is None:
-        return Known(_split(config, source), None)
-    return Known({split: conversations_of(storage, labelled, split) for split in SPLITS}, labelled.facts)
+    found = _labelled(storage, config, source)
+    if found is None:
+        splits = _split(config, source)
+        return Known(splits, None, foregone(config, splits["test"]))
+    prepared, labelled = found
+    brought, unsteered = conversations_of(storage, prepared, "test"), unsteered_of(storage, labelled, "test")
+    return Known(
+        {split: conversations_of(storage, labelled, split) for split in SPLITS},
+        labelled.facts,
+        foregone(config, brought, [*unsteered.values()]),
+    )
 
 
-def _labelled(storage: Storage, config: RunConfig, source: Source) -> Labelled | None:
+def _labelled(storage: Storage, config: RunConfig, source: Source) -> tuple[Prepared, Labelled] | None:
     config = config.model_copy(update={"model": pinned(config.model)})
     rendering = rendering_fingerprint(config.model)
     try:
@@ -45,7 +54,7 @@ def _labelled(storage: Storage, config: RunConfig, source: Source) -> Labelled |
         brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
         checkpoint = checkpoint_fingerprint(config.model)
         recipe = labelling.recipe(config, checkpoint, labelling.part_of(prepared, brought))
-        return read_manifest(storage, recipe.prefix, Labelled)
+        return prepared, read_manifest(storage, recipe.prefix, Labelled)
     except FileNotFoundError:
         return None
 

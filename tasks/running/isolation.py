@@ -8,6 +8,7 @@ from typing import TypeVar
 from mascing.conversations.intake.rows import Quarantined
 from mascing.errors import ConfigError, DataError, MascingError, MaskError, ModelError, SteeringError, StorageError
 from mascing.models.checkpoints import one_line
+from mascing.progress import Event, tell
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.manifest import Manifest
 from mascing.storage import parquet
@@ -88,12 +89,23 @@ def refuse_many(storage: Storage, manifest: Manifest, limit: float, conversation
     total = manifest.rows_in if conversations is None else conversations
     if manifest.rows_quarantined <= limit * total:
         return
-    reasons = parquet.from_bytes(read_shard(storage, manifest, QUARANTINE)).column("reason").to_pylist()
     raise DataError(
         f"{manifest.stage}: {manifest.rows_quarantined} of {total} conversations cannot be used, more than "
-        f"max_quarantined ({100 * limit:g}%) allows: {summary(reasons)}; mend them, or raise max_quarantined "
-        f"({storage.locate(f'{manifest.prefix}/{QUARANTINE}')} has all reasons)"
+        f"max_quarantined ({100 * limit:g}%) allows: {summary(_reasons(storage, manifest))}; mend them, or "
+        f"raise max_quarantined ({_quarantine_at(storage, manifest)} has all reasons)"
     )
+
+
+def tell_set_aside(storage: Storage, manifest: Manifest, conversations: int | None = None) -> None:
+    """Tell how many conversations the stage set aside, and why; ``conversations`` as in :func:`refuse_many`."""
+    if not manifest.rows_quarantined:
+        return
+    total = manifest.rows_in if conversations is None else conversations
+    text = (
+        f"{manifest.rows_quarantined} of {total} conversations set aside: {summary(_reasons(storage, manifest))} "
+        f"(reasons in {_quarantine_at(storage, manifest)})"
+    )
+    tell(Event(manifest.stage, "note", text=text))
 
 
 def summary(reasons: Sequence[str]) -> str:
@@ -107,6 +119,16 @@ def summary(reasons: Sequence[str]) -> str:
 def quarantined(row: int, conversation: Conversation, reason: str) -> Quarantined:
     """The quarantine's record of a conversation that failed after it was read; ``row`` counts from 1."""
     return Quarantined(row, conversation.id, reason, conversation.messages[-1].content[:200])
+
+
+def _reasons(storage: Storage, manifest: Manifest) -> list[str]:
+    return [
+        str(reason) for reason in parquet.from_bytes(read_shard(storage, manifest, QUARANTINE))["reason"].to_pylist()
+    ]
+
+
+def _quarantine_at(storage: Storage, manifest: Manifest) -> str:
+    return storage.locate(f"{manifest.prefix}/{QUARANTINE}")
 
 
 def _reason(error: Exception) -> str:

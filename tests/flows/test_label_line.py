@@ -82,8 +82,12 @@ def test_labels_are_counted_told_and_written_and_a_plan_and_a_run_find_them(
     assert any(line.startswith("the labels in the file agree with the model's own replies in ") for line in said)
     assert said[-2:] == [
         "the model's own replies leave enough to learn from",
-        f"next: mascing run {config} --storage {storage}",
+        f"next: mend what will block publication, then mascing run {config} --storage {storage}",
     ]
+    blocking = [line for line in said if line.startswith("will block publication: ")]
+    assert any("labels fails: " in line and "drop the labels from the file" in line for line in blocking)
+    assert any("utility/u: " in line and "whatever the mask does" in line for line in blocking)
+    assert {f"label: {line}" for line in blocking} <= set(said)
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert len(rows) == 80
     assert not any("contrast" in row for row in rows)
@@ -97,6 +101,7 @@ def test_labels_are_counted_told_and_written_and_a_plan_and_a_run_find_them(
     held = counted["test", "target"]
     assert any(line.startswith(f"  target: {held} conversations in ") and line.endswith("too few") for line in after)
     assert after[-1].startswith("next: add conversations to the sets with too few")
+    assert set(blocking) <= set(after)
     assert after[-1].endswith(f"then mascing run {config} --storage {storage}")
 
 
@@ -124,3 +129,13 @@ def test_a_run_with_too_little_to_learn_from_ends_with_a_report_that_says_what_t
 def result_of(storage: Storage) -> Result:
     """The result of the run that finished last."""
     return read_result(storage, find_run(storage).folder)
+
+
+def test_a_plan_without_target_conversations_in_a_split_says_what_to_add(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = written(tmp_path, model, COIN)
+    (tmp_path / "c.jsonl").write_text((tmp_path / "c.jsonl").read_text().splitlines()[0])
+    said = lines(capsys, "plan", config, "--storage", str(tmp_path / "s"))
+    assert any(line.endswith("1 target conversation in 1 group") for line in said)
+    assert said[-1].startswith("next: add target conversations of more groups")

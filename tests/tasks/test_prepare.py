@@ -160,3 +160,16 @@ def test_a_judge_that_does_not_read_the_given_replies_stops_the_run(tmp_path: Pa
     rows = [row(number, wanted="ask the baker", unwanted="it is blue") for number in range(100)]
     with pytest.raises(DataError, match=r"target reads 100 of 100 `wanted` replies \(100%\) as no hit"):
         prepare(storage, written(tmp_path, rows))
+
+
+def test_the_layout_and_what_was_set_aside_are_told_also_when_nothing_is_left_to_do(
+    tmp_path: Path, storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = written(tmp_path, [*(row(number) for number in range(100)), "{oops"])
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="mascing.progress"):
+            prepare(storage, config)
+        told = [message for message in caplog.messages if "layout" in message or "set aside" in message]
+        assert told[0].startswith("prepare: read ")
+        assert told[1].startswith("prepare: 1 of 101 conversations set aside: 1 x not JSON")

@@ -77,6 +77,9 @@ def history(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) 
     found = find_channel(opened, channel)
     for number, mask in enumerate((*found.history, found.mask), start=1):
         typer.echo(f"{number}  {mask}{'  (now)' if number > len(found.history) else ''}")
+    if not found.history:
+        typer.echo(f"next: look at the mask: mascing mask show {found.address} --storage {opened.url}")
+        return
     typer.echo(f"next: go back: mascing registry rollback {found.address} --storage {opened.url}")
 
 

@@ -35,7 +35,7 @@ def report(
 
 
 def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """List the finished runs and audits, the latest first.
+    """List the finished runs and audits, the latest first. A run is named by behaviour, model and fingerprint.
 
     Example:
 
@@ -48,10 +48,10 @@ def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:
     def row(run: ListedRun) -> tuple[str, ...]:
         when = f"{run.written:%Y-%m-%d %H:%M} UTC"
         if run.result:
-            return run.folder.name, run.result.behaviour, run.result.model, run.result.published or "nothing", when
+            return run.folder.name, run.result.published or "nothing", when
         if run.audit:
-            return run.folder.name, run.audit.behaviour, run.audit.model, "(an audit)", when
-        return run.folder.name, "(of another version)", "", "", when
+            return run.folder.name, "(an audit)", when
+        return run.folder.name, "(of another version)", when
 
     opened = Storage.open(storage)
     listed = listed_runs(opened)
@@ -59,5 +59,5 @@ def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:
         typer.echo(f"no run is finished under {opened.url}")
         typer.echo("next: mascing run CONFIG.yaml, or mascing demo")
         return
-    print_table(("run", "behaviour", "model", "published", "when"), [row(run) for run in listed])
+    print_table(("run", "published", "when"), [row(run) for run in listed])
     typer.echo(f"next: write the page of one again: mascing report {listed[0].folder.name} --storage {opened.url}")

@@ -52,6 +52,8 @@ def _row(
 
 def _rate(rate: Rate) -> str:
     unscored = f"\n{rate.unscored} of {rate.n} unscored" if rate.unscored else ""
+    if rate.unscored == rate.n:
+        return f"–{unscored}"
     return f"{percent(rate.value)}\n{100 * rate.low:.1f} to {100 * rate.high:.1f}{unscored}"
 
 

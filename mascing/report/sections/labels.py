@@ -7,7 +7,7 @@ from hashlib import sha256
 from mascing.conversations.splits import SPLITS
 from mascing.report.figures.figure import Table
 from mascing.report.run_evidence import Reply
-from mascing.report.sections.samples import shorten
+from mascing.report.sections.samples import cut, shorten
 from mascing.report.wording import rate_text, set_order, set_title
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import LabelFacts
@@ -96,5 +96,4 @@ def _own_replies(name: str, replies: list[Reply], conversations: Mapping[str, Co
 def _own_reply(reply: Reply, conversations: Mapping[str, Conversation]) -> OwnReply:
     conversation = conversations.get(reply.conversation_id)
     request = shorten(conversation.messages[-1].content) if conversation else ""
-    shown = Reply(reply.conversation_id, reply.group_id, reply.set, shorten(reply.text), reply.outcome, reply.reason)
-    return OwnReply(request, shown)
+    return OwnReply(request, cut(reply))

@@ -121,14 +121,15 @@ def _kind(before: Reply, after: Reply) -> str:
 def _sample(key: str, before: Reply, after: Reply, conversation: Conversation | None) -> Sample:
     messages = () if conversation is None else tuple(_shortened(message) for message in conversation.messages)
     wanted = shorten(conversation.wanted) if conversation is not None and conversation.wanted else None
-    return Sample(key, messages[:-1], messages[-1] if messages else None, wanted, _cut(before), _cut(after))
+    return Sample(key, messages[:-1], messages[-1] if messages else None, wanted, cut(before), cut(after))
 
 
 def _shortened(message: Message) -> Message:
     return Message(role=message.role, content=shorten(message.content))
 
 
-def _cut(reply: Reply) -> Reply:
+def cut(reply: Reply) -> Reply:
+    """Shorten the text and the thought of a reply."""
     thought = shorten(reply.thought) if reply.thought is not None else None
     return replace(reply, text=shorten(reply.text), thought=thought)
 

@@ -1,11 +1,13 @@
 """The commands about what runs left: `report`, `runs`, `registry`, and the last lines of a run."""
 
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from mascing.cli import main
-from mascing.commands.line import run_flow
+from mascing.commands.line import run_flow, say_prose
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
 from mascing.runs.run_folder import RunFolder
@@ -57,9 +59,9 @@ def test_runs_are_listed_by_name(storage: Storage, capsys: pytest.CaptureFixture
     write_run(storage, methods=("gradient",))
     storage.overwrite("runs/old-0/result.json", b"{}")
     said = lines(capsys, storage, "runs")
-    assert said[0].split() == ["run", "behaviour", "model", "published", "when"]
+    assert said[0].split() == ["run", "published", "when"]
     [row] = [line.split() for line in said if line.startswith(FOLDER.name)]
-    assert row[:4] == [FOLDER.name, "jailbreak-defence", "testbed-olmoe", "gradient"]
+    assert row[:2] == [FOLDER.name, "gradient"]
     assert any(line.startswith("old-0 ") and "(of another version)" in line for line in said)
 
 
@@ -73,6 +75,13 @@ def test_channels_are_listed_shown_and_their_history_told(storage: Storage, caps
     assert said[:3] == [f"1  {a}", f"2  {b}", f"3  {a}  (now)"]
     assert "nothing is published as policy@live" in refused(capsys, storage, "registry", "show", "policy@live")
     assert "is no channel" in refused(capsys, storage, "registry", "show", "policy")
+
+
+def test_a_channel_without_a_past_cannot_go_back(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    only = mask(storage, "a")
+    first, following = lines(capsys, storage, "registry", "history", "policy@candidate")
+    assert first == f"1  {only}  (now)"
+    assert following.startswith(f"next: look at the mask: mascing mask show {ADDRESS}@candidate")
 
 
 def test_a_mask_is_promoted_and_rolled_back(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
@@ -113,6 +122,7 @@ def ended(
     result = write_run(storage, methods=("gradient",))
     update = {"published": published, "mask": MASK if published else None, "channel": channel}
     folder = RunFolder("b-m-0")
+    storage.overwrite(folder.inputs, storage.read(FOLDER.inputs))
     storage.overwrite(folder.result, Result.model_validate({**dict(result), **update}).model_dump_json().encode())
     run_flow(storage, lambda: folder.name, verbose=False)
     return capsys.readouterr().out
@@ -128,3 +138,13 @@ def test_a_run_says_what_kept_the_first_on_dev_and_what_else_passed(
     assert after.startswith("  target fails: the rate changed by ")
     assert "\npassed on test as well: gradient; not published, because test does not choose: to publish one" in after
     assert after.splitlines()[-1].startswith("next: open the report to see which gate each method missed")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_sentences_wrap_at_words_on_a_terminal_alone(terminal: bool) -> None:
+    written, path = StringIO(), f"/{'long/' * 12}quarantine.parquet"
+    say_prose(
+        Console(file=written, force_terminal=terminal, width=40), f"two rows were set aside, reasons in {path} here"
+    )
+    shown = written.getvalue().splitlines()
+    assert shown == (["two rows were set aside, reasons in", path, "here"] if terminal else [" ".join(shown)])

@@ -2,9 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from mascing.commands.line import interval
+from mascing.conversations.splits import SPLITS
 from mascing.errors import MascingError, StorageError
 from mascing.report import build_report
+from mascing.report.run_evidence import Reply
+from mascing.report.sections.labels import draw_own_replies, replies_table
 from mascing.storage.object_storage import Storage
+from tests.mascing.report.made_up_labels import label_facts, replies
 from tests.mascing.report.page_parts import Page
 from tests.mascing.report.run_on_disk import FOLDER, Replies, made_up_conversations, write_run
 
@@ -144,3 +149,19 @@ def test_a_set_that_cannot_show_a_loss_is_told(storage: Storage) -> None:
     assert "utility/benign is undecided: the unsteered model scores 0.0%" in gate.words()
     table = page.table("Degenerate replies on the test split")
     assert [row[0] for row in table] == ["Method", "baseline", "gradient", "random"]
+
+
+def test_a_reply_that_ended_within_its_thought_shows_the_thought() -> None:
+    thought = Reply("c1", "g1", "target", "", "unscored", "its thought was cut off", thought="let me see " * 400)
+    [drawn] = draw_own_replies({"c1": thought}, {})
+    [sample] = drawn.samples
+    assert sample.reply.thought is not None
+    assert sample.reply.thought.startswith("let me see let me see")
+    assert len(sample.reply.thought) < 2000
+
+
+def test_a_set_without_a_scored_reply_has_no_rate() -> None:
+    unscored = replies(hits=0, misses=0, unscored=60)
+    facts = label_facts(sets={split: {"target": unscored} for split in SPLITS})
+    assert [row[2] for row in replies_table(facts).rows] == ["–"] * 3
+    assert interval(facts.sets["test"]["target"].rate) == "–"

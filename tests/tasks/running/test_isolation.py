@@ -14,7 +14,7 @@ from mascing.schemas.finished import Published
 from mascing.storage import parquet
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.isolation import Failed, map_surviving, refuse_many, surviving
+from mascing.tasks.running.isolation import Failed, map_surviving, refuse_many, surviving, tell_set_aside
 from tests.tasks.here_pool import HerePool
 
 
@@ -67,7 +67,9 @@ def test_a_row_that_kills_its_worker_is_found_by_halving() -> None:
     assert values == [[1, 2], [3, 4], [Failed("killed")], [6], [7]]
 
 
-def test_few_failures_are_borne_and_many_stop_the_stage_with_their_share(tmp_path: Path) -> None:
+def test_few_failures_are_borne_and_told_and_many_stop_the_stage_with_their_share(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     storage = Storage.open(str(tmp_path))
     output = StageOutput(storage, Published, "b", "0" * 16)
     reasons = ("too long", "no template", "too long")
@@ -75,5 +77,10 @@ def test_few_failures_are_borne_and_many_stop_the_stage_with_their_share(tmp_pat
     shards = [output.put("rows", b"", 57), output.put(QUARANTINE, parquet.to_bytes(quarantine_table(rows)), 3)]
     manifest = output.commit(shards, PublishFacts(winner=None, masks=None), rows_in=60, rows_quarantined=3)
     refuse_many(storage, manifest, 0.05)
+    with caplog.at_level("INFO", logger="mascing.progress"):
+        tell_set_aside(storage, manifest)
+    [told] = caplog.messages
+    assert told.startswith("publish: 3 of 60 conversations set aside: 2 x too long; 1 x no template (reasons in ")
+    assert storage.locate(f"{manifest.prefix}/{QUARANTINE}") in told
     with pytest.raises(DataError, match=r"publish: 3 of 60 conversations .*\(4%\).*2 x too long; 1 x no template"):
         refuse_many(storage, manifest, 0.04)
