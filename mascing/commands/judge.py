@@ -10,7 +10,7 @@ import typer
 from mascing.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from mascing.judges.reply_files import GivenReply, ReplyFile
+    from mascing.conversations.intake.reply_files import GivenReply, ReplyFile
     from mascing.schemas.result import Rate
     from mascing.schemas.settings.judge_settings import JudgeConfig
     from mascing.schemas.verdict import Outcome, Verdict
@@ -73,7 +73,7 @@ def judge(
 
       mascing judge answers.jsonl --judge choice
     """
-    from mascing.judges.reply_files import read_replies
+    from mascing.conversations.intake.reply_files import read_replies
     from mascing.storage.source import files_of_rows
 
     config = _judge_config(judge, judge_config)
