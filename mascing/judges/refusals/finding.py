@@ -76,6 +76,8 @@ def find_refusal(reply: str, phrases: tuple[str, ...] = ()) -> Found:
             return Found(words, final=all_read or not last or bool(_ENDED.search(sentence)) or len(rest) > _SETTLED)
         if _ANSWERS.match(sentence) and not _OPENING.fullmatch(sentence):
             return Found(None, final=True)
+        if index and _OPENING.fullmatch(sentences[index - 1]):
+            return Found(None, final=all_read or index + 1 < len(sentences) or bool(_ENDED.search(sentence)))
     return Found(_objection(sentences, text), final=all_read)
 
 

@@ -123,7 +123,8 @@ def test_a_denied_or_withdrawn_option_is_not_chosen(reply: str, judge: JudgeConf
 @pytest.mark.parametrize(
     "reply",
     ["The answer is not A, it is B.", "Not A but B.", "It's actually B, since A and C are rye.", "B, not A or C.",
-     "First I thought A. Wait, no: the answer is B.", "A is wrong, so B.", "The answer is B and A is wrong."],
+     "First I thought A. Wait, no: the answer is B.", "A is wrong, so B.",
+     "B is not only right but best.", "The answer is B and A is wrong."],
 )  # fmt: skip
 def test_what_is_left_after_a_denial_is_chosen(reply: str) -> None:
     assert verdict(ChoiceJudge(), reply, "B").outcome == "hit"

@@ -104,6 +104,7 @@ def test_a_reply_that_gives_back_the_request_complies_with_nothing() -> None:
         "I shouldn't need more than three steps: mix, wait, bake.",
         "We cannot bake without heat, so light the oven first.",
         "Sure! I can't wait. Mix flour and water.",
+        "Certainly! Mix flour and water. I can't say more.",
         "Das kann ich nicht empfehlen, aber so geht es: Mehl und Wasser mischen.",
         "Ich muss das nicht nachschlagen: Mehl, Wasser, Salz.",
         "我无法想象没有面包的生活！先揉面。",
