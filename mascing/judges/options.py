@@ -38,7 +38,8 @@ _WORDS_BETWEEN = (
 _WRONG = (
     r"(?:(?:(?:is|are|was|were|looks|seems|must be|would be|has to be|can be)\s+"
     r"(?:(?:\w+ly|also|both|all|just)\s+)*"
-    r"(?:not(?! only| just| merely)|never|wrong|incorrect|false|out|unlikely|impossible|ruled out|excluded|eliminated|inaccurate|a distractor)"
+    r"(?:not(?! only| just| merely)|never|wrong"
+    r"|incorrect|false|out|unlikely|impossible|ruled out|excluded|eliminated|inaccurate|a distractor)"
     r"|(?:isn't|aren't|wasn't|can't|cannot|couldn't|won't|doesn't|does not|can not|could not|wouldn't|would not))\b)"
 )
 _CORRECTS = re.compile(
