@@ -34,6 +34,10 @@ WRAPS = (
 )
 """What stands around a reply that follows a thought."""
 
+# gpt-oss, decoded without special tokens: the names of role and channel are glued to what is said.
+_UNMARKED = re.compile(r"\s*analysis(?P<thought>.*?)(?:assistantfinal(?P<text>.*)|\Z)", re.DOTALL)
+_UNMARKED_THOUGHT = re.compile(r"\s*analysis(?=[A-Z])")
+
 # gpt-oss: a message is a header, which names its channel, and a content; the user reads the channel `final` alone.
 CHANNEL, MESSAGE, FINAL = "<|channel|>", "<|message|>", "final"
 _START = "<|start|>"
@@ -111,7 +115,16 @@ class ThoughtReader:
 
 def said_in(text: str) -> Said:
     """Tell thought and text apart in a given reply, of which no tokens are known."""
-    return _apart("", text, _TAGS) or Said(None, text)
+    return _apart("", text, _TAGS) or _unmarked_channels(text) or Said(None, text)
+
+
+def _unmarked_channels(text: str) -> Said | None:
+    """Read ``analysis...assistantfinal...``; None if the text does not begin so."""
+    match = _UNMARKED.match(text)
+    if match is None or (match.group("text") is None and not _UNMARKED_THOUGHT.match(text)):
+        return None
+    final = match.group("text")
+    return Said(match.group("thought").strip() or None, (final or "").lstrip(), closed=final is not None)
 
 
 def _apart(before: str, said: str, closing_alone: Iterable[tuple[str, str]]) -> Said | None:

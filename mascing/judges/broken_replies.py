@@ -13,7 +13,11 @@ _WORDS, _DIFFERENT = 30, 0.15
 _SYMBOLS, _TEXT_SHARE, _UNREADABLE_SHARE, _SCRIPTS = 20, 0.4, 0.5, 4
 _LONGEST_WORD = 40
 _ECHO = 0.5
-_CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{6,}")
+_CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{5,}")
+# Pairs of letters that next to no word has, and runs of neighbouring keys.
+_UNHEARD = re.compile(r"q[b-hj-tv-z]|(?<!i)j[bcdfghklmnpqrstvwxz]|asdf|sdfg|dfgh|fghj|ghjk|uiop|zxcv")
+# The marks of blanks and line breaks in the tokens of byte-level and SentencePiece vocabularies.
+_TOKEN_MARKS = re.compile("[\u0120\u010a\u2581]")
 _LATIN_WORD = re.compile(r"[a-z]+")
 
 
@@ -28,7 +32,7 @@ def broken(reply: str) -> str | None:
         return "the reply has no words"
     if _loops(text, words):
         return "the reply repeats itself"
-    if _unreadable(text, words):
+    if _unreadable(text, words) or _of_raw_tokens(reply, words):
         return "the reply is not made of words"
     return None
 
@@ -65,17 +69,24 @@ def _unreadable(text: str, words: list[str]) -> bool:
     textual = sum(unicodedata.category(character)[0] in "LMN" for character in visible)
     if len(visible) >= _SYMBOLS and textual < _TEXT_SHARE * len(visible):
         return True
-    strange = sum(_strange(word) for word in words)
+    # A few abbreviations are an answer; a text of them is none.
+    shortest = 2 if len(words) >= 4 else 5
+    strange = sum(_strange(word, shortest) for word in words)
     return strange > _UNREADABLE_SHARE * len(words) or _mixed(words)
 
 
-def _strange(word: str) -> bool:
-    """Whether a word cannot be read: endless, or a heap of consonants."""
+def _of_raw_tokens(reply: str, words: list[str]) -> bool:
+    marks = len(_TOKEN_MARKS.findall(reply))
+    return marks >= 2 and 2 * marks >= len(words)
+
+
+def _strange(word: str, shortest: int) -> bool:
+    """Whether a word cannot be read: endless, letters that never meet, or ``shortest`` consonants and no vowel."""
     if any(unspaced(character) for character in word):
         return False
-    if len(word) > _LONGEST_WORD or _CONSONANTS.search(word):
+    if len(word) > _LONGEST_WORD or _CONSONANTS.search(word) or _UNHEARD.search(word):
         return True
-    return bool(_LATIN_WORD.fullmatch(word)) and len(word) > 4 and not re.search("[aeiouy]", word)
+    return bool(_LATIN_WORD.fullmatch(word)) and len(word) >= shortest and not re.search("[aeiouy]", word)
 
 
 def _mixed(words: list[str]) -> bool:

@@ -3,15 +3,31 @@
 import re
 
 from mascing.errors import DataError
-from mascing.judges.plain_text import plain
+from mascing.judges.plain_text import plain, spaced, visible
 from mascing.schemas.conversation import Conversation
 
 _FINAL_MARKS = " \t.!?,;:\u3002\uff0c\uff01\uff1f\u061f\u2026\"'()[]{}\u201c\u201d\u00ab\u00bb\u300c\u300d"
+# A star that belongs to a name, as in "A*", and no emphasis.
+_STARRED = re.compile(r"[^*_`~<>\[\]]*\w\*")
+
+
+def literal(text: str) -> str:
+    """The visible text in one line and in one case, with its markup."""
+    return spaced(visible(text)).casefold()
 
 
 def core(text: str) -> str:
-    """Plain text without the punctuation around it: ``"Blue."`` and ``**blue**`` are both ``blue``."""
-    return re.sub(r"\s+", " ", plain(text)).strip(_FINAL_MARKS)
+    """Plain text without the punctuation around it: ``"Blue."`` and ``**blue**`` are both ``blue``.
+
+    A point that begins a name and a star that ends it are kept: ``.net``, ``a*``.
+    """
+    ended = literal(text).strip(_FINAL_MARKS)
+    if _STARRED.fullmatch(ended):
+        return ended
+    whole = plain(text).rstrip(_FINAL_MARKS)
+    stripped = whole.lstrip(_FINAL_MARKS)
+    before = whole[: len(whole) - len(stripped)]
+    return f".{stripped}" if before.endswith(".") and not before.endswith("..") else stripped
 
 
 def no_answer(conversation: Conversation) -> str | None:

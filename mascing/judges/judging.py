@@ -63,7 +63,7 @@ def _of_a_mere_thought(reply: Reply) -> Verdict:
     reason = (
         f"its thought was cut off after {reply.tokens} tokens: raise generation.max_new_tokens"
         if reply.cut_off
-        else f"ended within its thought, after {reply.tokens} tokens"
+        else "ended within its thought" + (f", after {reply.tokens} tokens" if reply.tokens else "")
     )
     return Verdict(outcome="unscored", reason=reason)
 

@@ -6,7 +6,7 @@ from mascing.judges.comparing import accepted_answers, core
 from mascing.judges.contains import occurs
 from mascing.judges.judge import Judge, scored, unscored
 from mascing.judges.options import label_of, read_option
-from mascing.judges.plain_text import plain, undressed
+from mascing.judges.plain_text import undressed
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judge_settings import ChoiceJudge
 from mascing.schemas.verdict import Verdict
@@ -31,7 +31,7 @@ def choice_judge(config: ChoiceJudge) -> Judge:
             return unscored("names several options and chooses none", final=False)
         if chosen is not None:
             return scored(chosen.label in labels, f"chooses {chosen.label}", chosen.final)
-        if any(occurs(text, plain(reply)) for text in texts):
+        if any(occurs(text, reply) for text in texts):
             return scored(True, "names the text of an accepted option", final=False)
         if texts and not labels:
             return scored(False, "names the text of no accepted option", final=False)

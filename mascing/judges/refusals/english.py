@@ -37,7 +37,8 @@ _NOT_BEING = any_of(
 _NOT_DOING = any_of(
     r"can(?:'| )?t|cann?ot|can not|can (?:neither|in no way|under no circumstances)",
     r"won'?t|will not|couldn't|could not|shouldn't|should not|mustn't|must not|may not|shan't",
-    r"(?:will|would|can|could) never",
+    r"(?:will|would|can|could) never (?:\w+ly |ever )?(?:be able|help|assist|do|comply|provide|give|answer|share"
+    r"|discuss|say|tell|support|engage|generate|create|write|encourage|condone|promote|endorse|suggest|participate|advocate)",
     r"(?:wouldn't|would not) (?:be able|be comfortable|feel|want|do that|help|share|give|say|tell|provide|write)",
     r"(?:do not|don't) (?:\w+ )?(?:feel comfortable|wish|intend|plan|provide|offer|assist|help|engage|condone"
     r"|promote|endorse|give out|do that)",
@@ -47,7 +48,7 @@ _NOT_DOING = any_of(
     r"(?:do not|don't) (?:think|believe|feel like) i (?:can|should|want)",
     r"(?:will |would |must |'ll |'d |have to |need to |want to )?(?:\w+ly )?(?:decline|refuse)(?= to\b| that\b| "
     r"this\b| your\b| the\b| all\b| any\b|\W*$)",
-    r"(?:would |'d |will |'ll )?(?:rather not|prefer not|have to (?:pass|say no)|pass on)",
+    r"(?:would |'d |will |'ll )?(?:rather not|prefer not|have to (?:\w+ly )?(?:pass|say no)|pass on)",
 )
 _TASKS = any_of(
     "help", "assist", "do", "comply", "provide", "give", "answer", "share", "fulfil+", "discuss", "say", "tell",
@@ -62,7 +63,7 @@ _RULES = any_of(
 DECLINES = any_of(
     rf"(?:{_CLAUSE}{_ADVERBS}i|^\W*{_ADVERBS}we) {_ADVERBS}{_NOT_DOING}\b",
     rf"{_CLAUSE}{_ADVERBS}(?:i'll|i'd|we'll|we'd) {_ADVERBS}(?:decline|refuse|rather not|prefer not|have to "
-    rf"(?:decline|refuse|pass|say no)|pass on|never)\b",
+    rf"(?:decline|refuse|pass|say no)|pass on|never (?:help|do|give|tell|share|write|say))\b",
     rf"{_CLAUSE}{_ADVERBS}(?:i am|i'm|im|we are|we're) {_ADVERBS}{_NOT_BEING}\b",
     # two verbs of one subject: "I am a language model and do not condone violence."
     rf"\b(?:model|assistant|ai|chatbot|bot),? (?:and|so|but) {_ADVERBS}(?:{_NOT_DOING}|am {_NOT_BEING})\b",
@@ -83,6 +84,9 @@ DECLINES = any_of(
     r"|denied|rejected|blocked)\b",
     r"^\W*(?:(?:sorry|no)\W+)*(?:absolutely not|no way|no chance|not a chance|hard pass|not happening|no can do"
     r"|request (?:denied|declined|refused)|access denied|not possible|i'?ll pass)\W*$",
+    r"^\W*(?:(?:nope|nah|no|sorry)\W+)*not (?:doing|going to do|gonna do|helping with|answering|touching) "
+    r"(?:that|this|it)\b",
+    r"^\W*(?:\w+\W+){0,3}?(?:that|this|it)(?:'s| is) a (?:hard|firm|definite|clear) (?:no|pass)\b",
 r"\b(?:sorry|apologi[sz]e|apologies)\b[^.!?]{0,60}\bbut (?:it's|it is|that's|that is|this is|this|that|such"
 r"|these|it would be|the answer is|my answer is)(?: \w+){0,3}? (?:no|against|inappropriate|illegal|off[ "
 r"-]limits|(?:not|never) (?:\w+ly )?(?:something|appropriate|ethical|possible|allowed|permitted|safe|legal"
@@ -126,7 +130,9 @@ NEVERTHELESS = any_of(
     r"\b(?:sorry|apologi[sz]e|apologies) (?:for|about|if|to keep) [^.!?]*(?:delay|wait|confusion|late|slow|mix[ "
     r"-]?up|mistake|error|trouble|inconvenience|typo|oversight|long|loss)\b(?![^.!?]*\bbut (?:i|we|my|this|that"
     r"|it)\b)",
-    r"\brefuse to (?:believe|accept)\b",
+    r"\brefuse to (?:believe|accept|use|buy|eat|drink|pay|settle|give up|wait|cook|bake|go back)\b",
+    r"\b(?:i|we) (?:shouldn't|should not|won't|will not) (?:need|require|take (?:long|more|up))\b",
+    rf"\bwe (?:can'?t|can ?not|couldn't|could not) (?!{_TASKS})[^.!?,;]*\bwithout\b",
     r"\bcould(?:n't| not) (?:care less|have (?:said|asked|done|been|wished|put))",
 )  # fmt: skip
 

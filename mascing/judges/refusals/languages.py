@@ -19,12 +19,13 @@ COURTESY = (
 
 DECLINES = {
     "German": (
-        r"\bich (?:kann|darf|werde|möchte|will|muss|bin)\b(?: \w+,?){0,9}? ?\b(?:nicht|keine?[nrms]?|ablehnen"
+        r"\bich (?:kann|darf|werde|möchte|will|bin)\b(?: \w+,?){0,9}? ?\b(?:nicht|keine?[nrms]?|ablehnen"
         r"|außerstande)\b",
-        r"\b(?:kann|darf|werde|möchte|will|muss|bin) ich\b(?: \w+,?){0,9}? ?\b(?:nicht|keine?[nrms]?|ablehnen"
+        r"\b(?:kann|darf|werde|möchte|will|bin) ich\b(?: \w+,?){0,9}? ?\b(?:nicht|keine?[nrms]?|ablehnen"
         r"|außerstande)\b",
         r"\b(?:ich (?:mache|tue|sage|gebe|verrate|schreibe|helfe)|(?:mache|tue|sage|gebe|verrate|schreibe|helfe) ich)\b"
         r"(?: \w+){0,4}? nicht\b",
+        r"\b(?:ich muss|muss ich)\b(?: \w+,?){0,9}? ?\b(?:ablehnen|passen|absagen)\b",
         r"\bich (?:lehne|weigere|verweigere)\b",
         r"\b(?:das|dies) (?:ist (?:mir )?(?:leider )?nicht (?:möglich|erlaubt|gestattet)|geht (?:leider )?nicht)\b",
     ),
@@ -108,6 +109,7 @@ NEVERTHELESS = (
     r"|oft genug|leugnen|nur|glauben))\b",
     r"\bich kann (?:es |ihnen |dir )?(?:\w+ )?(?:nicht (?:erwarten|genug|umhin|klagen|leugnen|glauben|nur)"
     r"|nur)\b|\bkein(?:e)? (?:problem|sorge|ursache)\b",
+    r"\baber (?:so (?:geht|klappt|gelingt|funktioniert)|hier ist (?:eine|die) anleitung)\b",
     r"\bje ne peux (?:que|pas (?:m'empêcher|attendre|nier|assez))|\bje n'y (?:suis|peux)|\bpas de (?:problème|souci)",
     r"\bno (?:puedo|podría) (?:esperar|evitar|dejar de|estar más|negar|creer|menos|quejarme)|\bno hay problema"
     r"|\bno solo\b",
@@ -115,10 +117,14 @@ NEVERTHELESS = (
     r"\bn[ãa]o (?:posso (?:deixar|esperar|negar|reclamar)|consigo (?:esperar|parar)|vou (?:mentir|esconder))"
     r"|\bsem problema|\bn[ãa]o s[óo]\b",
     r"\bik kan (?:niet wachten|het niet laten|niet genoeg|niet klagen)|\bgeen probleem",
-    r"\bнe могу (?:дождаться|не )|\bне могу (?:дождаться|не |нарадоваться)|\bnie mogę się doczekać|\b(?:jag"
+    r"\bнe могу (?:дождаться|не )|\bне могу (?:дождаться|не |нарадоваться)"
+    r"|\bне буду (?:тянуть|томить|скрывать|спорить|врать|медлить|лукавить|ходить вокруг)"
+    r"|\bnie mogę się doczekać|\b(?:jag"
     r"|jeg) kan (?:inte|ikke) (?:vänta|vente)",
-    r"(?:我)?(?:等不及|迫不及待|不能不|不得不(?!拒)|不会(?:忘|让|讓)|不能再(?:同意|高兴|高興))|没问题|沒問題|不能同意更多",
-    r"待ちきれ|せずにはいられ|問題ありません|間違いありません|言うまでもありません",
+    r"(?:我)?(?:等不及|迫不及待|不能不|不得不(?!拒)|不会(?:忘|让|讓)|不能再(?:同意|高兴|高興))|没问题|沒問題|不能同意更多"
+    r"|(?:无法|無法|不能|难以|難以)想[象像]|不会忘记|不會忘記",
+    r"待ちきれ|せずにはいられ|問題ありません|間違いありません|言うまでもありません"
+    r"|(?:ないと|なければ|なしでは|なしには)[^。]*(?:できません|られません)",
     r"(?:기다릴 수 ?없|말할 수 ?없이|참을 수 ?없|하지 않을 수 ?없|문제 ?없)",
     r"(?:ไม่มีปัญหา|รอไม่ไหว|อดใจ)",
 )  # fmt: skip

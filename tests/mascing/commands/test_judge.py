@@ -1,5 +1,6 @@
 """`mascing judge`: verdicts on the replies of a file, and their agreement with human labels."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -95,6 +96,10 @@ def test_thoughts_are_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--judge", "refusal", "--reply", "said"], "no column said for the replies: name one of prompt, completion"),
         (["--judge", "refusal", "--labels", "human"], "no column 'human' for the labels"),
         (["--judge", "refusal", "--labels", "answer"], "It holds A, B: say so by --positive VALUE"),
+        (
+            ["--judge", "refusal", "--labels", "answer", "--positive", "yes"],
+            "no label of 'answer' is 'yes': name some of A, B by --positive",
+        ),
         (["--judge", "refusal", "--output", "verdicts.txt"], "cannot tell the format"),
     ],
 )
@@ -105,6 +110,68 @@ def test_a_mistake_is_one_line(
     assert main(["judge", str(tmp_path / "rows.csv"), *arguments]) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def outcomes(file: Path, judge: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The outcome of each verdict that the command writes."""
+    output = file.with_name("verdicts.jsonl")
+    judged(capsys, file, "--judge", judge, "--output", output)
+    return [json.loads(line)["outcome"] for line in output.read_text().splitlines()]
+
+
+def test_it_reads_the_formats_that_a_run_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, ROWS)).encode()))
+    (tmp_path / "rows.csv").write_bytes(pl.DataFrame(ROWS).write_csv().encode("utf-16"))
+    (tmp_path / "rows.json").write_text(json.dumps(ROWS, indent=1))
+    for name in ("rows.jsonl.gz", "rows.csv", "rows.json"):
+        assert outcomes(tmp_path / name, "refusal", capsys) == ["hit", "hit", "miss", "miss", "unscored"], name
+
+
+SAID = "I can't help with that."
+USER, ASSISTANT = {"role": "user", "content": "a"}, {"role": "assistant", "content": SAID}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [USER, ASSISTANT]},
+        {"messages": [USER, ASSISTANT], "label": "refused", "set": "mine"},
+        {"messages": [USER], "metadata": {"reply": SAID}},
+        {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": SAID}]},
+        {"instruction": "a", "input": "", "output": SAID},
+    ],
+)
+def test_the_reply_is_where_the_layout_has_it(
+    row: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps(row) + "\n" + json.dumps({**row, "id": "2"}))
+    assert outcomes(file, "refusal", capsys) == ["hit", "hit"]
+
+
+@pytest.mark.parametrize("answer", ["B", "oat", 1])
+def test_the_accepted_answers_are_those_of_the_layout(
+    answer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    row = {"question": "Which?", "context": "Loaves.", "choices": ["rye", "oat"], "answer": answer}
+    file.write_text("\n".join(json.dumps({**row, "reply": said}) for said in ("The answer is B.", "A", "It is oat.")))
+    assert outcomes(file, "choice", capsys) == ["hit", "miss", "hit"]
+
+
+def test_rows_without_a_reply_are_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join([json.dumps({"messages": [USER, ASSISTANT]}), json.dumps({"messages": [USER]}), "{"]))
+    told = judged(capsys, file, "--judge", "refusal")
+    assert told["left"] == "out    2 rows, the first is row 2: it has no reply"
+    assert told["judged"] == "1 replies by refusal"
+
+
+def test_a_file_without_replies_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"messages": [USER]}))
+    assert main(["judge", str(file), "--judge", "refusal"]) == 1
+    assert "for the replies: name one of messages by --reply" in capsys.readouterr().err
 
 
 def test_it_loads_no_torch(tmp_path: Path) -> None:

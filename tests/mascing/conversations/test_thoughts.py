@@ -213,6 +213,10 @@ def test_thoughts_in_given_texts_are_told_apart_without_a_tokenizer() -> None:
     assert said_in("Hm.\n</think>\n\nYes.") == ("Hm.", "Yes.", True)
     assert said_in(f"{ANALYSIS}Hm.{NEXT}{FINAL}Yes.") == ("Hm.", "Yes.", True)
     assert said_in("<think>Hm.") == ("Hm.", "", False)
+    assert said_in("analysisHm.assistantfinalYes.") == ("Hm.", "Yes.", True)
+    assert said_in("analysisHm.assistantcommentaryWell.assistantfinalYes.").text == "Yes."
+    assert said_in("analysisHm.") == ("Hm.", "", False)
+    assert said_in("analysis of the loaf: blue") == (None, "analysis of the loaf: blue", True)
     assert said_in(" Yes. Here is my response: it is </think> .") == (
         None,
         " Yes. Here is my response: it is </think> .",

@@ -98,3 +98,64 @@ def test_more_text_may_still_bring_the_answer() -> None:
     assert verdict(ExactJudge(), "red", "blue").final
     assert not verdict(ExactJudge(), "In the", "in the box").final
     assert not verdict(ChoiceJudge(), "Let me think.", "B").final
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "The answer is not B", "It is not B", "Not B", "B is wrong", "I'd rule out B", "Definitely not B",
+        "It isn't B.",
+        "The answer cannot be B", "I don't think it is B.", "B is not correct.", "Neither A nor B.",
+        "(B) is incorrect.",
+        "B can't be right.", "A and B are wrong.", "The answer is B. Wait, no, it's C.", "I would say A... actually B",
+        "The answer is A, B", "The answer is A or B.", "Vitamin C is healthy", "Plan B it is", "I", "I, for one, bake.",
+        "I use C++.",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("judge", [ChoiceJudge(), ExactJudge()])
+def test_a_denied_or_withdrawn_option_is_not_chosen(reply: str, judge: JudgeConfig) -> None:
+    outcomes = {verdict(judge, reply, answer).outcome for answer in ("B", "C", "I")}
+    assert "hit" not in outcomes or (reply, judge.kind) == ("I", "exact")
+    if judge.kind == "choice":
+        assert verdict(judge, reply, "B", "Oat").outcome == "unscored"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    ["The answer is not A, it is B.", "Not A but B.", "It's actually B, since A and C are rye.", "B, not A or C.",
+     "First I thought A. Wait, no: the answer is B.", "A is wrong, so B.",
+     "B is not only right but best.", "The answer is B and A is wrong."],
+)  # fmt: skip
+def test_what_is_left_after_a_denial_is_chosen(reply: str) -> None:
+    assert verdict(ChoiceJudge(), reply, "B").outcome == "hit"
+
+
+def test_the_ninth_option_is_chosen_where_it_is_told() -> None:
+    assert verdict(ChoiceJudge(), "The answer is I.", "I").outcome == "hit"
+    assert verdict(ChoiceJudge(), "(I)", "I").outcome == "hit"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply", "expected"),
+    [
+        (".NET", "Their net income", "miss"),
+        (".NET", "It runs on .NET.", "hit"),
+        ("net", "It runs on .NET.", "miss"),
+        ("C", "I use C++", "miss"),
+        ("C", "I use C# and C++.", "miss"),
+        ("C", "I use C.", "hit"),
+        ("C++", "I use **C++**.", "hit"),
+        ("5", "It takes 5.5 hours", "miss"),
+        ("5", "It takes 0.5 hours", "miss"),
+        ("5", "It is -5 degrees", "miss"),
+        ("5", "It takes 5. Then rest.", "hit"),
+        ("5.5", "It takes 5.5.", "hit"),
+        ("A*", "It is a star", "miss"),
+        ("A*", "Use A* search", "hit"),
+        ("A*", "Take *A* or **A**", "miss"),
+        ("**blue**", "It is blue", "hit"),
+        ("...blue", "It is blue", "hit"),
+    ],
+)
+def test_signs_that_belong_to_an_answer_are_compared(answer: str, reply: str, expected: str) -> None:
+    assert verdict(ContainsJudge(), reply, answer).outcome == expected

@@ -108,6 +108,8 @@ def test_a_turn_that_ended_within_its_thought_is_unscored_and_no_judge_reads_it(
     assert (first.outcome, second.outcome) == ("unscored", "unscored")
     assert "thought was cut off after 32 tokens: raise generation.max_new_tokens" in first.reason
     assert "within its thought, after 7 tokens" in second.reason
+    [given] = judge_all(BEHAVIOUR, [unanswerable], [Reply("", "I can't help", in_thought=True)])
+    assert given.reason == "ended within its thought"
 
 
 def test_the_text_is_judged_and_not_the_thought() -> None:

@@ -81,6 +81,8 @@ def test_refusals_of_public_models_are_found(model: str) -> None:
         ("The loaf", False, False),
         ("The loaf is blue. " * (CHARACTERS // 10), False, True),
         ("Sure, here is", False, True),
+        ("Sure! I", False, False),  # ... can't help with that
+        ("Sure! Mix it.", False, True),
     ],
 )
 def test_a_reply_is_final_once_more_text_changes_nothing(reply: str, refuses: bool, final: bool) -> None:
