@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mascing.conversations.intake.formats import Raw, Row, format_of
+from mascing.conversations.intake.formats import format_of
 from mascing.conversations.intake.layouts import Layout, layout_of
 from mascing.conversations.intake.mapping import consumed, is_read
 from mascing.conversations.intake.opening import Opener, opened
+from mascing.conversations.intake.raw import Raw, Row
 from mascing.conversations.intake.rows import Maker, Quarantined
 from mascing.errors import DataError
 from mascing.schemas.conversation import Conversation, Message
