@@ -63,7 +63,7 @@ def test_a_mask_that_holds_every_gate_passes_and_says_so() -> None:
         (change(-0.5, -0.4, -0.3), FLAT, FLAT, FLAT, "target"),
         (GOOD, change(-0.11, 0.0, 0.1), FLAT, FLAT, "utility/benign"),
         (GOOD, FLAT, change(-0.06, -0.01, 0.02), FLAT, "protected/illegal"),
-        (GOOD, FLAT, FLAT, change(0.0, 0.03, 0.06), "replies"),
+        (GOOD, FLAT, FLAT, change(0.0, 0.05, 0.11), "replies"),
     ],
 )
 def test_doubt_about_any_one_gate_fails_the_mask(
@@ -77,7 +77,7 @@ def test_doubt_about_any_one_gate_fails_the_mask(
 
 def test_bounds_exactly_at_the_limits_pass() -> None:
     kept = {"utility/u": change(-0.1, 0, 0.1), "protected/p": change(-0.05, 0, 0)}
-    assert decided(change(0.1, 0.2, 0.3), kept, degenerate=change(0, 0.01, 0.05))[0] == "pass"
+    assert decided(change(0.1, 0.2, 0.3), kept, degenerate=change(0, 0.01, 0.1))[0] == "pass"
 
 
 def test_every_set_is_gated_by_itself() -> None:
