@@ -14,6 +14,7 @@ from mascing.conversations.json_lines import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS
 from mascing.evidence.foregone import foregone
 from mascing.evidence.results import label_agreement
+from mascing.evidence.sufficiency import doubts_of
 from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.progress import Event, tell
 from mascing.runs.files import conversations_file, sampled_file, unsteered_file
@@ -190,11 +191,4 @@ def _notes(facts: LabelFacts) -> Iterable[str]:
     hits, misses = sum(replies.hits for replies in targets), sum(replies.misses for replies in targets)
     unscored = sum(replies.unscored for replies in targets)
     yield f"the model's own replies to target conversations: {hits} hits, {misses} misses, {unscored} unscored"
-    if facts.cut_off is not None:
-        yield facts.cut_off
-    if facts.agreement is not None:
-        kappa = facts.agreement.kappa
-        yield (
-            f"the labels in the file agree with the model's own replies in {facts.agreement.share:.0%}: kappa "
-            f"{kappa.value:.2f} [{kappa.low:.2f}, {kappa.high:.2f}]; the model's own are used"
-        )
+    yield from doubts_of(facts)

@@ -98,7 +98,7 @@ def _table(behaviour: str, facts: "LabelFacts") -> "Table":
 
 def _lines(facts: "LabelFacts") -> Iterator[str]:
     """The contrast of each split, and the agreement with the labels of the file."""
-    from mascing.evidence.sufficiency import MINIMUMS
+    from mascing.evidence.sufficiency import MINIMUMS, doubts_of
 
     for split in MINIMUMS:
         counts = facts.contrast[split]
@@ -107,14 +107,7 @@ def _lines(facts: "LabelFacts") -> Iterator[str]:
             f"{counts.positive_groups} and {counts.negative_groups} groups; {counts.both} have a wanted and an "
             f"unwanted reply, in {counts.on_policy} of them both are the model's own to that conversation"
         )
-    if facts.cut_off is not None:
-        yield facts.cut_off
-    if facts.agreement is not None:
-        kappa = facts.agreement.kappa
-        yield (
-            f"the labels in the file agree with the model's own replies in {facts.agreement.share:.0%}: kappa "
-            f"{kappa.value:.2f} [{kappa.low:.2f}, {kappa.high:.2f}]; the model's own are used"
-        )
+    yield from doubts_of(facts)
 
 
 def _write(storage: "Storage", labelled: "Labelled", output: str) -> str:

@@ -41,6 +41,18 @@ def lacking(facts: LabelFacts, config: RunConfig) -> tuple[str, ...]:
     return (*short, _remedy(facts)) if short else ()
 
 
+def doubts_of(facts: LabelFacts) -> Iterator[str]:
+    """What may be wrong with the labels: replies that were cut off, and labels of the file that say otherwise."""
+    if facts.cut_off is not None:
+        yield facts.cut_off
+    if facts.agreement is not None:
+        kappa = facts.agreement.kappa
+        yield (
+            f"the labels in the file agree with the model's own replies in {facts.agreement.share:.0%}: kappa "
+            f"{kappa.value:.2f} [{kappa.low:.2f}, {kappa.high:.2f}]; the model's own are used"
+        )
+
+
 def _short(split: Split, counts: ContrastCounts, minimum: Minimum, config: RunConfig) -> Iterator[str]:
     matched = "" if config.behaviour.matching is None else " matched"
     for label, n, groups in (

@@ -1,8 +1,7 @@
 """Pruning a pick on the model itself removes entries without effect and keeps those that cause the behaviour."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -18,28 +17,18 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.racing import blocks_of
 from mascing.tasks.picking.pruned import Pick, pruned
-from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.judged import BASELINE, judged_replies
 from tests.small_run import small_config
+from tests.tasks.here_pool import HerePool
 
 
-class HerePool:
-    """A pool of one worker in this process."""
+class CountingPool(HerePool):
+    """A pool that counts the replies that are judged."""
 
-    def __init__(self) -> None:
-        self.worker = Worker()
-        self.replies = 0
+    replies = 0
 
-    def map(
-        self,
-        function: Callable[..., Any],
-        shared: Any,
-        items: Sequence[Any],
-        progress: Callable[[int, int], None],
-        died: Callable[[str], Any] | None = None,
-    ) -> list[Any]:
-        del progress, died
-        values = [function(self.worker, shared, item) for item in items]
+    def map(self, *arguments: Any, **options: Any) -> list[Any]:
+        values = super().map(*arguments, **options)
         self.replies += sum(len(rows) for judged in values for rows in judged.values())
         return values
 
@@ -56,7 +45,7 @@ def dev(config: RunConfig) -> list[Conversation]:
 
 def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfig, testbed_folder: Path) -> None:
     truth_LE: Tensor = load_file(testbed_folder / "truth-jailbreak-defence.safetensors")["bias"]
-    pool, conversations = HerePool(), dev(config)
+    pool, conversations = CountingPool(), dev(config)
     spec = inspect_routers(pool.worker.model(config.model).model)
     bias_LE = 3.0 * truth_LE
     idle = ~truth_LE.any(dim=1)
@@ -65,7 +54,7 @@ def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfi
     blocks = blocks_of(conversations, (0.5, 1.0), seed=0)
     in_order = [conversation for block in blocks for conversation in block]
     [baseline] = judged_replies(pool.worker, config, in_order, [(BASELINE, None)])
-    [smaller], facts = pruned(cast(Pool, pool), config, blocks, baseline, [pick], torch.ones(spec.n_layers))
+    [smaller], facts = pruned(pool, config, blocks, baseline, [pick], torch.ones(spec.n_layers))
     mask = smaller.candidate.mask
     assert not mask.rule.entries_LE[idle].any()
     assert 0 < mask.entries < int(truth_LE.count_nonzero())
