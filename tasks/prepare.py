@@ -45,8 +45,9 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     rendering = rendering_fingerprint(config.model)
     reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
     finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, reading))
-    for text in (f"read {reading.format}, layout {reading.layout.name}", *reading.notes):
-        tell(Event("prepare", "note", text=text))
+    if not finished.reused:
+        for text in (f"read {reading.format}, layout {reading.layout.name}", *reading.notes):
+            tell(Event("prepare", "note", text=text))
     refuse_many(storage, finished.manifest, config.max_quarantined)
     tell_set_aside(storage, finished.manifest)
     refuse_misread(finished.manifest.facts.given, config.max_quarantined)

@@ -94,7 +94,9 @@ def test_judges_that_decide_nothing_are_told_by_the_configuration_alone() -> Non
     [told] = foregone(config(**judges), [*TARGET, *utility])
     assert told.gate == "judges"
     assert "a mask that refuses everything would lose nothing" in str(told)
-    assert foregone(config(**(judges | {"utility": ComplianceJudge()})), [*TARGET, *utility]) == []
+    [told] = foregone(config(**(judges | {"utility": ComplianceJudge()})), [*TARGET, *utility])
+    assert "a mask that answers with nonsense would lose nothing" in str(told)
+    assert foregone(config(**(judges | {"utility": ExactJudge()})), [*TARGET, *utility]) == []
 
 
 def test_labels_that_disagree_are_told_with_what_to_do() -> None:
