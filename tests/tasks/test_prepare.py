@@ -162,14 +162,15 @@ def test_a_judge_that_does_not_read_the_given_replies_stops_the_run(tmp_path: Pa
         prepare(storage, written(tmp_path, rows))
 
 
-def test_the_layout_and_what_was_set_aside_are_told_also_when_nothing_is_left_to_do(
+def test_the_layout_is_told_where_it_is_read_and_what_was_set_aside_always(
     tmp_path: Path, storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = written(tmp_path, [*(row(number) for number in range(100)), "{oops"])
-    for _ in range(2):
+    set_aside = "prepare: 1 of 101 conversations set aside: 1 x not JSON"
+    for expected in (["prepare: read ", set_aside], [set_aside]):
         caplog.clear()
         with caplog.at_level("INFO", logger="mascing.progress"):
             prepare(storage, config)
         told = [message for message in caplog.messages if "layout" in message or "set aside" in message]
-        assert told[0].startswith("prepare: read ")
-        assert told[1].startswith("prepare: 1 of 101 conversations set aside: 1 x not JSON")
+        assert len(told) == len(expected)
+        assert all(message.startswith(start) for message, start in zip(told, expected, strict=True))
