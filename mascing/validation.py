@@ -34,11 +34,6 @@ def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return [_complaint(detail, model) for detail in error.errors(include_url=False)]
 
 
-def first_complaint(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first complaint."""
-    return complaints(error, model)[0]
-
-
 def _complaint(detail: Any, model: type[BaseModel]) -> str:
     path = ".".join(_fields_of(model, detail["loc"]))
     sentence = _sentence(detail, model)

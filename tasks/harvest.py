@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mascing.conversations.json_lines import quarantine_table
+from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec, inspect_routers

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from mascing.conversations.intake.rows import Quarantined
-from mascing.conversations.json_lines import quarantine_table, to_table
+from mascing.conversations.parquet_tables import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS
 from mascing.evidence.foregone import foregone
 from mascing.evidence.results import label_agreement

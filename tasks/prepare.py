@@ -6,9 +6,9 @@ from itertools import islice
 
 import pyarrow as pa
 
-from mascing.conversations.intake.reader import Reading, nothing_left, open_conversations
+from mascing.conversations.intake.reader import nothing_left, open_conversations
 from mascing.conversations.intake.rows import Quarantined, Used
-from mascing.conversations.json_lines import quarantine_table, to_table
+from mascing.conversations.parquet_tables import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
 from mascing.judges.given_replies import given_replies, merged, refuse_misread
@@ -43,11 +43,7 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     """
     source = read_rows(config.behaviour.conversations)
     rendering = rendering_fingerprint(config.model)
-    reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
-    finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, reading))
-    if not finished.reused:
-        for text in (f"read {reading.format}, layout {reading.layout.name}", *reading.notes):
-            tell(Event("prepare", "note", text=text))
+    finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, source))
     refuse_many(storage, finished.manifest, config.max_quarantined)
     tell_set_aside(storage, finished.manifest)
     refuse_misread(finished.manifest.facts.given, config.max_quarantined)
@@ -73,7 +69,10 @@ def recipe(config: RunConfig, rendering: str, source: Source) -> Recipe[Prepared
     return Recipe(Prepared, config.behaviour.name, identity)
 
 
-def _prepare(output: StageOutput[Prepared], config: RunConfig, reading: Reading) -> Body:
+def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
+    reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
+    for text in (f"read {reading.format}, layout {reading.layout.name}", *reading.notes):
+        tell(Event("prepare", "note", text=text))
     sorting = _Sorting(config)
     row_of: dict[str, int] = {}
     rows = reading.rows(row_of)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from mascing.conversations.json_lines import from_table
+from mascing.conversations.parquet_tables import from_table
 from mascing.errors import DataError
 from mascing.masks import candidates as candidate_files
 from mascing.masks.candidates import Candidate

@@ -1,22 +1,20 @@
 """Generate and judge replies under masks, for the stages that compare the steered with the unsteered model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mascing.conversations.reply import Reply
-from mascing.engines.generation import complete, prompts_of
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
-from mascing.models.loading import Loaded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.isolation import Failed, halves_of, map_surviving, surviving
+from mascing.tasks.running.isolation import Failed, halves_of, map_surviving
 from mascing.tasks.running.pieces import by_id, pieces_of
-from mascing.tasks.running.replies import replies_to
+from mascing.tasks.running.replies import generated, rendered, replies_to
 
 BASELINE = "baseline"
 """The method name in the rows of the unsteered model."""
@@ -40,7 +38,7 @@ class Judged:
     """
 
     rows: list[Row] = field(default_factory=list)
-    failed: Mapping[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 def judged_in_pieces(
@@ -69,8 +67,8 @@ def judged_in_pieces(
     )
     judged = [Judged() for _ in masks]
     for number, part in parts:
-        before = judged[number]
-        judged[number] = Judged(before.rows + part.rows, {**before.failed, **part.failed})
+        judged[number].rows.extend(part.rows)
+        judged[number].failed.update(part.failed)
     return judged
 
 
@@ -110,9 +108,9 @@ def judged_replies(
     The conversations are rendered once for all masks.
     """
     loaded = worker.model(config.model)
+    prompts = rendered(loaded, config, conversations)
     return [
-        _judged(config, method, conversations, _replies(loaded, config, conversations, mask)).rows
-        for method, mask in masks
+        _judged(config, method, conversations, generated(loaded, config, prompts, mask)).rows for method, mask in masks
     ]
 
 
@@ -138,15 +136,6 @@ class _Chunk:
 def _judge(worker: Worker, shared: _Shared, chunk: _Chunk) -> dict[int, list[Row]]:
     masks = [shared.masks[number] for number in chunk.masks]
     return dict(zip(chunk.masks, judged_replies(worker, shared.config, chunk.conversations, masks), strict=True))
-
-
-def _replies(
-    loaded: Loaded, config: RunConfig, conversations: Sequence[Conversation], mask: Mask | None
-) -> list[Reply | Failed]:
-    def reply(rows: Sequence[Conversation]) -> list[Reply]:
-        return complete(loaded, prompts_of(loaded, rows, config.generation), mask, config.generation)
-
-    return surviving(reply, conversations)
 
 
 @dataclass(frozen=True)
@@ -180,32 +169,30 @@ def _judged(
     config: RunConfig, method: str, conversations: Sequence[Conversation], replies: Sequence[Reply | Failed]
 ) -> Judged:
     """The verdicts on the replies; a conversation without one is unscored, which counts against a mask."""
-    failed = {
-        conversation.id: reply.reason
-        for conversation, reply in zip(conversations, replies, strict=True)
-        if isinstance(reply, Failed)
-    }
     # No judge hears of a failed row: the judge may be what failed on it.
-    spoken = [row for row in conversations if row.id not in failed]
-    heard = judge_all(config.behaviour, spoken, [reply for reply in replies if isinstance(reply, Reply)])
-    verdict_of = {row.id: verdict for row, verdict in zip(spoken, heard, strict=True)}
-    said = [reply if isinstance(reply, Reply) else Reply("") for reply in replies]
-    verdicts = [
-        verdict_of.get(row.id) or Verdict(outcome="unscored", reason=f"no reply: {failed[row.id]}")
-        for row in conversations
-    ]
-    rows = [
-        {
-            "conversation_id": conversation.id,
-            "group_id": conversation.group_id,
-            "set": conversation.set,
-            "method": method,
-            "reply": reply.text,
-            "thought": reply.thought,
-            "cut_off": reply.cut_off,
-            "outcome": verdict.outcome,
-            "reason": verdict.reason,
-        }
-        for conversation, reply, verdict in zip(conversations, said, verdicts, strict=True)
-    ]
-    return Judged(rows, failed)
+    both = zip(conversations, replies, strict=True)
+    spoken = [(row, reply) for row, reply in both if isinstance(reply, Reply)]
+    heard = iter(judge_all(config.behaviour, [row for row, _ in spoken], [reply for _, reply in spoken]))
+    judged = Judged()
+    for conversation, reply in zip(conversations, replies, strict=True):
+        if isinstance(reply, Reply):
+            judged.rows.append(_row(method, conversation, reply, next(heard)))
+        else:
+            judged.failed[conversation.id] = reply.reason
+            unheard = Verdict(outcome="unscored", reason=f"no reply: {reply.reason}")
+            judged.rows.append(_row(method, conversation, Reply(""), unheard))
+    return judged
+
+
+def _row(method: str, conversation: Conversation, reply: Reply, verdict: Verdict) -> Row:
+    return {
+        "conversation_id": conversation.id,
+        "group_id": conversation.group_id,
+        "set": conversation.set,
+        "method": method,
+        "reply": reply.text,
+        "thought": reply.thought,
+        "cut_off": reply.cut_off,
+        "outcome": verdict.outcome,
+        "reason": verdict.reason,
+    }

@@ -6,9 +6,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from mascing.conversations.chat import Prompt
 from mascing.conversations.reply import Reply
 from mascing.engines.generation import complete, prompts_of
 from mascing.masks.mask import Mask
+from mascing.models.loading import Loaded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.tables import REPLIES
@@ -39,12 +41,27 @@ def replies_to(
     made: list[Reply | Failed] = []
 
     def make() -> bytes | None:
-        made.extend(_generated(worker, config, conversations, mask))
+        loaded = worker.model(config.model)
+        made.extend(generated(loaded, config, rendered(loaded, config, conversations), mask))
         replies = [reply for reply in made if isinstance(reply, Reply)]
         return _to_bytes(conversations, replies) if len(replies) == len(made) else None
 
     data = stored(storage, _path(config, checkpoint, conversations, mask), make)
     return made if data is None else _from_bytes(data)
+
+
+def rendered(loaded: Loaded, config: RunConfig, conversations: Sequence[Conversation]) -> list[Prompt | Failed]:
+    """The prompt of each conversation."""
+    return surviving(lambda rows: prompts_of(loaded, rows, config.generation), conversations)
+
+
+def generated(
+    loaded: Loaded, config: RunConfig, prompts: Sequence[Prompt | Failed], mask: Mask | None
+) -> list[Reply | Failed]:
+    """The reply to each prompt under the mask; what could not be rendered stays failed."""
+    usable = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
+    replies = iter(surviving(lambda rows: complete(loaded, rows, mask, config.generation), usable) if usable else ())
+    return [next(replies) if isinstance(prompt, Prompt) else prompt for prompt in prompts]
 
 
 def _path(config: RunConfig, checkpoint: str, conversations: Sequence[Conversation], mask: Mask | None) -> str:
@@ -55,17 +72,6 @@ def _path(config: RunConfig, checkpoint: str, conversations: Sequence[Conversati
         "conversations": [[row.id, [[turn.role, turn.content] for turn in row.messages]] for row in conversations],
     }
     return f"replies/{fingerprint(identity)}.parquet"
-
-
-def _generated(
-    worker: Worker, config: RunConfig, conversations: Sequence[Conversation], mask: Mask | None
-) -> list[Reply | Failed]:
-    loaded = worker.model(config.model)
-
-    def reply(rows: Sequence[Conversation]) -> list[Reply]:
-        return complete(loaded, prompts_of(loaded, rows, config.generation), mask, config.generation)
-
-    return surviving(reply, conversations)
 
 
 def _to_bytes(conversations: Sequence[Conversation], replies: Sequence[Reply]) -> bytes:

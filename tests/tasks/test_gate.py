@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from mascing.conversations.json_lines import to_table
+from mascing.conversations.parquet_tables import to_table
 from mascing.conversations.splits import split_of
 from mascing.masks import candidates as candidate_files
 from mascing.masks.candidates import Candidate

@@ -31,13 +31,14 @@ from mascing.schemas.settings.method_settings import MethodsConfig, SteerMoEConf
 from mascing.storage import parquet
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
+from mascing.tasks import suppress
 from mascing.tasks.evaluate import evaluate
 from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
 from mascing.tasks.robustness import robustness
-from mascing.tasks.running import judged, replies
+from mascing.tasks.running import replies
 from mascing.tasks.selecting import select
 from mascing.tasks.suppress import audit
 from mascing.tasks.train import train
@@ -228,7 +229,7 @@ def test_no_later_stage_generates_an_unsteered_reply_again(
 
         return count
 
-    for module in (replies, judged):
+    for module in (replies, suppress):
         monkeypatch.setattr(module, "complete", counted(module.complete))
     config = config_for(
         model,

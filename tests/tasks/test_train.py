@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mascing.conversations.json_lines import to_table
+from mascing.conversations.parquet_tables import to_table
 from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
 from mascing.runs.files import conversations_file

@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 from mascing.circuits import control as random
 from mascing.circuits.active import search as active
 from mascing.circuits.active.trials import LocalEngine
-from mascing.conversations.json_lines import decode_lines, parse_conversations
 from mascing.conversations.splits import split_of
 from mascing.engines.generation import generate
 from mascing.evidence.results import CellScore, cell_score
@@ -36,6 +35,7 @@ from mascing.testbeds.planted import build
 from mascing.testbeds.planted.demo_config import demo_config
 from mascing.traces.batch_recording import harvest
 from mascing.traces.shards import decode, encode
+from tests.mascing.conversations.lines import decode_lines, parse_conversations
 
 
 def main() -> None:

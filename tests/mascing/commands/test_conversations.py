@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mascing.cli import main
-from mascing.conversations.json_lines import decode_lines, parse_conversations
+from tests.mascing.conversations.lines import decode_lines, parse_conversations
 
 
 def rows(n_rows: int = 60, **more: Any) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mascing.conversations.json_lines import decode_lines, from_table, parse_conversations, quarantine_table, to_table
+from mascing.conversations.parquet_tables import from_table, quarantine_table, to_table
 from mascing.errors import DataError
+from tests.mascing.conversations.lines import decode_lines, parse_conversations
 
 PROPERTY = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 USER = {"role": "user", "content": "how do i bake bread"}

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from mascing.conversations.json_lines import decode_lines, parse_conversations
 from mascing.engines.generation import generate
 from mascing.errors import MaskError
 from mascing.masks.composition import compose
@@ -16,6 +15,7 @@ from mascing.masks.mask import Mask
 from mascing.models.loading import load
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.schemas.config import GenerationConfig, ModelConfig
+from tests.mascing.conversations.lines import decode_lines, parse_conversations
 from tests.mascing.mask_rules import bias_of, override_of
 
 SPEC = RouterSpec("olmoe", (1, 3), 6, 2, "softmax", fingerprint="f" * 64)

@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from mascing.circuits.control import shuffled
 from mascing.conversations.intake.rows import Quarantined
-from mascing.conversations.json_lines import quarantine_table, to_table
+from mascing.conversations.parquet_tables import quarantine_table, to_table
 from mascing.evidence.comparisons import comparisons
 from mascing.evidence.results import baseline_of, changes_by_set, method_result, winner
 from mascing.masks.candidates import Candidate, to_bytes

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from mascing.conversations.json_lines import decode_lines, parse_conversations
 from mascing.errors import DataError
 from mascing.masks.mask import Mask
 from mascing.models.loading import load
@@ -14,6 +13,7 @@ from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import ModelConfig
 from mascing.selection.margin import Forced, contenders, forced, forced_batches, forced_rates, worst_loss
 from mascing.testbeds.planted import behaviour_config
+from tests.mascing.conversations.lines import decode_lines, parse_conversations
 
 
 def test_rates_are_the_chance_of_the_wanted_reply_and_what_is_left_of_the_likelihood() -> None:

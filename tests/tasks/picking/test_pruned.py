@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mascing.conversations.json_lines import decode_lines, parse_conversations
 from mascing.conversations.splits import split_of
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
@@ -18,6 +17,7 @@ from mascing.schemas.conversation import Conversation
 from mascing.selection.racing import blocks_of
 from mascing.tasks.picking.pruned import Pick, pruned
 from mascing.tasks.running.judged import BASELINE, judged_replies
+from tests.mascing.conversations.lines import decode_lines, parse_conversations
 from tests.small_run import small_config
 from tests.tasks.here_pool import HerePool
 

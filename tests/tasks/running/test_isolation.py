@@ -1,13 +1,13 @@
 """Rows that fail are set aside; nothing else is lost with them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mascing.conversations.intake.rows import Quarantined
-from mascing.conversations.json_lines import quarantine_table
+from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError, ModelError
 from mascing.schemas.facts import PublishFacts
 from mascing.schemas.finished import Published
@@ -42,14 +42,7 @@ def test_what_no_row_can_cause_is_raised() -> None:
 class MortalPool(HerePool):
     """A pool whose worker dies of every item that holds a 5."""
 
-    def map(
-        self,
-        function: Callable[..., Any],
-        shared: Any,
-        items: Sequence[Any],
-        progress: Callable[[int, int], None],
-        died: Callable[[str], Any] | None = None,
-    ) -> list[Any]:
+    def map(self, function: Any, shared: Any, items: Sequence[Any], *_: Any, died: Any = None) -> list[Any]:
         assert died is not None
         return [died("killed") if 5 in item else function(self.worker, shared, item) for item in items]
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from mascing.circuits.active import search as active
 from mascing.circuits.active.trials import LocalEngine, Trial
 from mascing.circuits.method import Proposal
-from mascing.conversations.json_lines import decode_lines, parse_conversations
 from mascing.engines.generation import generate
 from mascing.errors import DataError
 from mascing.judges.judging import judge_all
@@ -26,6 +25,7 @@ from mascing.testbeds.planted import behaviour_config
 from mascing.traces.batch_recording import harvest
 from mascing.traces.shards import decode, encode
 from mascing.traces.trace_set import SampleTrace, TraceSet
+from tests.mascing.conversations.lines import decode_lines, parse_conversations
 from tests.mascing.mask_rules import bias_of
 
 SPEC = RouterSpec("made-up", (0, 1), 8, 2, "softmax")
