@@ -31,7 +31,7 @@ def candidates(traces: Traces, spec: RouterSpec, config: SteerMoEConfig) -> list
     return [
         candidate
         for span in config.spans
-        for candidate in _of_span(count_selections(traces.span(span), spec.top_k, config.pairs), span, spec, config)
+        for candidate in _of_span(count_selections(traces.span(span), config.pairs), span, spec, config)
     ]
 
 
