@@ -22,6 +22,12 @@ SCORING: dict[str, str] = {
     "llama4_text": "topk-sigmoid",
     "jamba": "softmax-topk",
     "dbrx": "softmax-topk",
+    "gemma4_text": "softmax-topk",
+    "longcat_flash": "softmax-correction-topk",
+    "inkling_text": "sigmoid-correction-topk",
+    "axk2": "sigmoid-correction-groups-topk",
+    "mistral4": "softmax-groupsums-topk",
+    "lfm2_moe": "sigmoid-correction-topk",
 }
 """How router logits become a selection. An unlisted family can still be steered if its taps pass their proof."""
 

@@ -40,10 +40,8 @@ def shards(model: Any, prompts: Sequence[Prompt], folder: Path) -> None:
         rows = prompts[start : start + ROWS_PER_SHARD]
         recorded = record_prompts(model, rows, BATCH_TOKENS)
         samples = [
-            SampleTrace(
-                prompt.conversation_id, prompt.conversation_id, index % 2, routing.z, _regions(prompt), routing.selected
-            )
-            for index, (prompt, routing) in enumerate(zip(rows, recorded, strict=True))
+            SampleTrace(prompt.conversation_id, prompt.conversation_id, index % 2, z_TLE, _regions(prompt), selected)
+            for index, (prompt, (z_TLE, selected)) in enumerate(zip(rows, recorded, strict=True))
         ]
         (folder / f"traces-{start:05d}.parquet").write_bytes(encode(samples, spec))
 

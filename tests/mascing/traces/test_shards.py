@@ -129,7 +129,7 @@ def test_traces_of_an_earlier_version_are_to_be_harvested_again() -> None:
     table = pq.read_table(io.BytesIO(encode(three(), SPEC))).drop_columns(["selected"])
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
-    with pytest.raises(DataError, match="which experts were selected.*harvest again"):
+    with pytest.raises(DataError, match=r"which experts were selected.*harvest again"):
         decode([buffer.getvalue()])
 
 
