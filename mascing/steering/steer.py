@@ -24,8 +24,9 @@ The scores themselves are below 1e2."""
 def steer(model: nn.Module, mask: Mask | Sequence[Mask | None]) -> "Steering":
     """Steer ``model`` until the handle is removed; also a context manager.
 
-    A single mask steers every row. A sequence holds one mask (or None) for each row of the batch; inside ``generate``,
-    beam search and sampling copy rows, and each copy takes the mask of its row. Raises MaskError if a mask was made for
+    A bare mask steers every row. A sequence holds one mask (or None) for each row of the batch, so a sequence of one is
+    for a batch of one row; inside ``generate``, beam search and sampling copy rows, and each copy takes the mask of its
+    row. Raises MaskError if a mask was made for
     another model, SteeringError if the model is already steered or steering cannot be proved, ModelError if its
     routers cannot be tapped.
     """
@@ -51,7 +52,7 @@ class Steering:
             choice_edit=self._edits.choice if forces else None,
             rows=len(self._masks),
         )
-        self._rows = RowGuard(plain, len(self._masks)) if len(self._masks) > 1 else None
+        self._guard = None if isinstance(mask, Mask) else RowGuard(plain, len(self._masks))
         self._counted = [0] * len(self._routers)
         self._passed = [tap.rows for tap in self._handle.taps]
 
@@ -68,10 +69,11 @@ class Steering:
         """
         masks = self._checked(mask)
         rules = {mask.rule.name for mask in masks if mask is not None}
-        if len(masks) != len(self._masks) or not rules <= self._edits.rules:
+        for_all_rows = isinstance(mask, Mask)
+        if for_all_rows != (self._guard is None) or len(masks) != len(self._masks) or not rules <= self._edits.rules:
             raise MaskError(
-                f"this handle steers {len(self._masks)} row(s) by {sorted(self._edits.rules)}, the new masks are for "
-                f"{len(masks)} by {sorted(rules)}: remove it and steer again"
+                f"this handle steers {_extent(self._guard is None, self._masks)} by {sorted(self._edits.rules)}, the "
+                f"new masks are for {_extent(for_all_rows, masks)} by {sorted(rules)}: remove it and steer again"
             )
         self._counted, self._passed = self._counts(), [tap.rows for tap in self._handle.taps]
         self._edits.write(masks)
@@ -84,8 +86,8 @@ class Steering:
     def remove(self) -> None:
         """Restore the model; removing twice is harmless."""
         self._handle.remove()
-        if self._rows is not None:
-            self._rows.remove()
+        if self._guard is not None:
+            self._guard.remove()
 
     def _counts(self) -> list[int]:
         """Tokens steered in each MoE layer: those counted before the last swap, plus those since."""
@@ -112,6 +114,10 @@ class Steering:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.remove()
+
+
+def _extent(for_all_rows: bool, masks: Sequence[Mask | None]) -> str:
+    return "all rows" if for_all_rows else f"{len(masks)} row(s)"
 
 
 def check_fits(mask: Mask, spec: RouterSpec) -> None:
