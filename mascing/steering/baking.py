@@ -79,11 +79,14 @@ def _deltas(routers: list[Router], mask: Mask) -> tuple[str, list[tuple[Tensor, 
 
 @contextmanager
 def _added(deltas: list[tuple[Tensor, Tensor]]) -> Iterator[None]:
-    """Add the deltas to the parameters for the length of the context, then restore them."""
+    """Add the deltas [E] to the parameters for the length of the context, then restore them.
+
+    A parameter may have more entries than there are experts: longcat corrects its zero experts too.
+    """
     originals = [parameter.detach().clone() for parameter, _ in deltas]
     try:
         for parameter, delta in deltas:
-            parameter.data.add_(delta.to(parameter.device).view(parameter.shape))
+            parameter.data.view(-1)[: len(delta)].add_(delta.to(parameter.device))
         yield
     finally:
         for (parameter, _), original in zip(deltas, originals, strict=True):

@@ -72,7 +72,9 @@ def choice_change_LE(routers: Sequence[Router], on_LE: Tensor, off_LE: Tensor) -
     changes = [
         torch.zeros(on_E.shape)
         if router.correction is None
-        else corrected_score_change(on_E, off_E, router.correction.detach().flatten().cpu(), router.groups is not None)
+        else corrected_score_change(
+            on_E, off_E, router.correction.detach().flatten()[: router.n_experts].cpu(), router.groups is not None
+        )
         for router, on_E, off_E in zip(routers, on_LE, off_LE, strict=True)
     ]
     return torch.stack(changes)

@@ -31,9 +31,7 @@ def test_off_is_sure_only_if_any_kept_groups_leave_enough_experts() -> None:
 
 def test_no_more_groups_are_forced_than_are_kept() -> None:
     assert group_complaint(experts(0, 1, 6), NOTHING, (4, 2), 3) is None
-    assert "experts in 3 groups, but a token keeps 2 of 4" in str(
-        group_complaint(experts(0, 3, 6), NOTHING, (4, 2), 3)
-    )
+    assert "experts in 3 groups, but a token keeps 2 of 4" in str(group_complaint(experts(0, 3, 6), NOTHING, (4, 2), 3))
 
 
 def test_a_mask_keeps_the_strongest_that_the_groups_can_force() -> None:
