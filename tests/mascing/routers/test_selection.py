@@ -129,10 +129,8 @@ def test_gpt_oss_in_mxfp4_is_seen_through_what_its_kernels_get(monkeypatch: pyte
     )
     monkeypatch.setattr(mxfp4, "triton_kernels_hub", SimpleNamespace(routing=routing), raising=False)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
-    histogram = torch.histc
-    monkeypatch.setattr(
-        torch, "histc", lambda ids, **bins: histogram(ids.float(), **bins).int()
-    )  # the CPU has no other
+    histogram = torch.histc  # on the CPU only of floats
+    monkeypatch.setattr(torch, "histc", lambda ids, **bins: histogram(ids.float(), **bins).int())
     model, x, seen = build("gpt_oss"), tokens(3, 5), Seen()
     for layer in model.model.layers:
         layer.mlp.experts = _ExpertsOfKernels()
