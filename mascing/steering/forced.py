@@ -48,7 +48,7 @@ class ForcedExperts:
         self._proved: set[str] = set()
 
     def prove(self, masks: Sequence[Mask | None]) -> None:
-        """Run a forward of varied tokens and compare its selections with the masks in force, one for all rows or for each.
+        """Run a forward of varied tokens and compare its selections with the masks in force, one for all or one a row.
 
         Bias masks force nothing. Raises SteeringError naming the experts that a token selects, or does not select,
         against its mask.
