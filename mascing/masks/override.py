@@ -23,7 +23,8 @@ def override(
     ``logits`` [..., E]; ``activated`` and ``deactivated`` bool, broadcastable to it; ``epsilon`` broadcastable to
     [..., 1]. ``lead`` raises activated experts further: :func:`group_lead` says where that is needed. The paper states
     the rule on s = log_softmax(z). log_softmax subtracts the same number from all experts of a token, so the rule on z
-    itself gives the same s for every family that reads logits up to a shift. For the other families (sigmoid scores, sparsemixer) it leaves untouched experts their exact logits. The step is at
+    itself gives the same s for every family that reads logits up to a shift. For the other families (sigmoid scores,
+    sparsemixer) it leaves untouched experts their exact logits. The step is at
     least two ulps of the running dtype, of the logit and of the score that is made of it (a step of s multiplies a
     probability by e^s), because a smaller one would round away in bfloat16.
     """

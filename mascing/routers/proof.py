@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mascing.routers.spec import Router
 
@@ -20,9 +20,14 @@ _in_proof: WeakSet[nn.Module] = WeakSet()
 
 @contextmanager
 def proof_forward(
-    model: "PreTrainedModel", routers: Sequence[Router], compiled: Callable[..., Any] | None = None
+    model: "PreTrainedModel",
+    routers: Sequence[Router],
+    compiled: Callable[..., Any] | None = None,
+    tokens: Tensor | None = None,
 ) -> Iterator[int]:
-    """Run 2 tokens per row through the model, or a compiled callable of it, and yield their number.
+    """Run ``tokens`` [B, T] through the model, or a compiled callable of it, and yield their number.
+
+    Without ``tokens``, it is 2 per row of the batch that the taps expect.
 
     Within the context, the taps in force count from zero. Their watches, and whoever asks :func:`being_proved`, are
     told nothing.
@@ -30,7 +35,9 @@ def proof_forward(
     taps = {id(tap): tap for router in routers for tap in _taps_on(router)}.values()
     batch = max((rows for tap in taps for rows in tap.batches), default=1)
     device = model.get_input_embeddings().weight.device
-    tokens = torch.ones((batch, 2), dtype=torch.long, device=device)
+    if tokens is None:
+        tokens = torch.ones((batch, 2), dtype=torch.long)
+    tokens = tokens.to(device)
     with ExitStack() as stack:
         for tap in taps:
             stack.enter_context(tap.proof())

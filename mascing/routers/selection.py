@@ -53,6 +53,16 @@ class SelectionHandle:
             self.remove()
             raise
 
+    def selected(self, ids_BT: Tensor) -> list[Tensor]:
+        """The expert ids [N, K] that each layer selects for these tokens; nobody who watches the model is told."""
+        self._proof = []
+        try:
+            with proof_forward(self.model, self._routers, tokens=ids_BT):
+                seen = dict(self._proof)
+        finally:
+            self._proof = None
+        return [_without_more(seen[layer], router) for layer, router in enumerate(self._routers)]
+
     def remove(self) -> None:
         """Stop watching; removing twice is harmless."""
         for hook in self._hooks:
@@ -79,9 +89,7 @@ class SelectionHandle:
         if self._proof is not None:
             self._proof.append((layer, ids_NK))
         elif not being_proved(self.model):
-            if router.n_columns > router.n_experts:
-                ids_NK = ids_NK.clamp(max=router.n_experts)
-            self._watch(layer, ids_NK)
+            self._watch(layer, _without_more(ids_NK, router))
 
     def _unseen(self, compiled: nn.Module | None = None) -> list[int]:
         """Layers whose selection is not seen, or not once, in a forward of the model or of a compiled callable."""
@@ -116,6 +124,11 @@ class SelectionHandle:
 
 
 See = Callable[[Tensor], None]
+
+
+def _without_more(ids: Tensor, router: Router) -> Tensor:
+    """The ids with E for all columns that are no experts."""
+    return ids.clamp(max=router.n_experts) if router.n_columns > router.n_experts else ids
 
 
 def _proven(seen: list[Tensor], n_tokens: int, router: Router) -> bool:

@@ -3,8 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
+from uuid import uuid4
 
 from torch import Tensor, nn
 
@@ -12,8 +15,9 @@ from mascing.errors import MaskError
 from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.routers.adapters import has_adapters
-from mascing.routers.spec import Router, find_routers, inspect_routers, uncompiled
+from mascing.routers.spec import Router, RouterSpec, find_routers, inspect_routers, uncompiled
 from mascing.steering.edits import choice_change_LE
+from mascing.steering.reloading import Agreement, compare_reloaded
 from mascing.steering.steer import check_fits
 
 CARD = "baked.json"
@@ -21,17 +25,24 @@ EXACT = "exact"
 SELECTION_ONLY = "selection only"
 FORCED_ONLY = "forced experts only"
 
+_SAME = 0.99
+"""Share of tokens and layers with the same experts from which on selection is the same, but for ties."""
+
 
 def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
     """Write ``model`` with ``mask`` in its parameters to ``out_dir``; plain transformers loads the folder.
 
     Routers with a bias parameter (gpt_oss) take an additive mask exactly, up to rounding in the parameter's dtype.
-    Routers that score by sigmoid and add a correction take an override mask for selection only: they select experts as
-    when steered, but an expert forced on keeps the weight of its uncorrected score. Routers that score by softmax and
-    add a correction (ernie4_5_moe) take it for the forced experts only: these are on or off as when steered, but the
-    choice among the others ignores that the forced ones have left the softmax. ``baked.json`` and ``README.md`` in
-    the folder say which case applies. The model stays unchanged; the tokenizer is not written. Raises MaskError for
-    every other combination, for a mask of another model, and for a model with adapters.
+    Routers that add a correction to their scores take an override mask for selection only: they select experts as when
+    steered, but an expert forced on keeps the weight of its uncorrected score. If the scores are a softmax
+    (ernie4_5_moe), they take it for the forced experts only: these are on or off as when steered, but the choice among
+    the others ignores that the forced ones have left the softmax.
+
+    The folder proves itself before it has its name: it is loaded beside the model, which takes the memory of a second
+    model, and its routing is compared with that of the steered model. ``baked.json`` and ``README.md`` in the folder
+    say which of the cases was measured. The model stays unchanged; the tokenizer is not written. Raises MaskError for
+    every other combination, for a mask of another model, for a model with adapters, for a folder that is not empty, and
+    if the loaded model does not route as the steered one; then nothing is left behind.
     """
     plain = uncompiled(model)
     routers = find_routers(plain)
@@ -39,13 +50,28 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
     check_fits(mask, spec)
     if has_adapters(plain):
         raise MaskError("the model has adapters, which a baked checkpoint cannot hold: merge_and_unload() them first")
-    exactness, deltas = _deltas(routers, mask)
-    folder = Path(out_dir)
-    with _added(deltas):
-        plain.save_pretrained(folder)
+    deltas = _deltas(routers, mask)
+    folder = Path(out_dir).resolve()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise MaskError(f"{folder} is there already: bake into a new or empty folder")
+    partial = folder.with_name(f".{folder.name}.{uuid4().hex}")
+    try:
+        partial.mkdir(parents=True)
+        with _added(deltas):
+            plain.save_pretrained(partial)
+        _write_card(partial, mask, spec, compare_reloaded(plain, mask, partial))
+        partial.replace(folder)
+    except BaseException:
+        rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write_card(folder: Path, mask: Mask, spec: RouterSpec, measured: Agreement) -> None:
+    exactness = _exactness(measured)
     card = {
         "exactness": exactness,
         "meaning": _MEANING[exactness],
+        "measured": asdict(measured),
         "rule": mask.rule.name,
         "mask": mask.digest,
         "base": spec.to_json(),
@@ -55,17 +81,33 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
     (folder / "README.md").write_text(_readme(card), encoding="utf-8")
 
 
-def _deltas(routers: list[Router], mask: Mask) -> tuple[str, list[tuple[Tensor, Tensor]]]:
-    """The exactness of the baked mask, and each parameter with the tensor to add to it."""
+def _exactness(measured: Agreement) -> str:
+    """What the baked model holds of the mask, as measured. Raises MaskError if that is not even the forced experts."""
+    if measured.unforced is not None:
+        raise MaskError(
+            f"the baked model does not hold the mask: {measured.unforced} is not as the mask forces it. Its family "
+            "ignores the parameter, or selects by a rule that the parameter cannot force: steer at run time"
+        )
+    if measured.logit_difference is None or measured.logit_rounding is None:
+        return SELECTION_ONLY if measured.same_selection >= _SAME else FORCED_ONLY
+    if measured.logit_difference > measured.logit_rounding:
+        raise MaskError(
+            f"the baked model does not hold the mask: its router logits differ from the steered model's by up to "
+            f"{measured.logit_difference:.3g}. Its family ignores the parameter that holds the mask: steer at run time"
+        )
+    return EXACT
+
+
+def _deltas(routers: list[Router], mask: Mask) -> list[tuple[Tensor, Tensor]]:
+    """Each parameter that can hold the mask, with the tensor to add to it. Raises MaskError if there is none."""
     biases = [bias for router in routers if (bias := router.owner._parameters.get("bias")) is not None]
     corrections = [router.correction for router in routers if router.correction is not None]
     have_bias, have_correction = (len(parameters) == len(routers) for parameters in (biases, corrections))
     match mask.rule:
         case BiasRule(bias_LE) if have_bias:
-            return EXACT, list(zip(biases, bias_LE, strict=True))
+            return list(zip(biases, bias_LE, strict=True))
         case OverrideRule(on_LE, off_LE) if have_correction:
-            exactness = SELECTION_ONLY if mask.spec.scoring.startswith("sigmoid") else FORCED_ONLY
-            return exactness, list(zip(corrections, choice_change_LE(routers, on_LE, off_LE), strict=True))
+            return list(zip(corrections, choice_change_LE(routers, on_LE, off_LE), strict=True))
         case BiasRule() if have_correction:
             raise MaskError(
                 f"a {mask.spec.family} router adds its correction after the scores, so a bias on logits has no equal "
@@ -101,14 +143,17 @@ _MEANING = {
     ),
     FORCED_ONLY: (
         "The correction bias holds the mask: experts forced on or off are as in the steered model, but the choice "
-        "among the others and all weights come from the softmax without the mask."
+        "among the others and all weights come from scores without the mask."
     ),
 }
 
 
 def _readme(card: dict[str, Any]) -> str:
+    measured = card["measured"]
     return (
         f"# A model with a baked mask: {card['exactness']}\n\n{card['meaning']}\n\n"
+        f"The folder was loaded and compared with the steered model: {measured['same_selection']:.1%} of selections are "
+        f"the same ({measured['tokens']} tokens in {measured['layers']} layers, each on the same inputs).\n\n"
         f"- base: {card['base']['family']}, fingerprint {card['base']['fingerprint']}\n"
         f"- mask: {card['mask']} ({card['rule']} rule)\n\n"
         f"All of it is in `{CARD}`. The tokenizer is that of the base model.\n"

@@ -12,6 +12,7 @@ from mascing.masks.rules import OverrideRule
 from mascing.routers.spec import RouterSpec, find_routers, inspect_routers, uncompiled
 from mascing.routers.tap import TapHandle, edits_of
 from mascing.steering.edits import Edits
+from mascing.steering.forced import ROWS, ForcedExperts
 from mascing.steering.rows import RowGuard
 
 
@@ -21,8 +22,9 @@ def steer(model: nn.Module, mask: Mask | Sequence[Mask | None]) -> "Steering":
     A bare mask steers every row. A sequence holds one mask (or None) for each row of the batch, so a sequence of one is
     for a batch of one row; inside ``generate``, beam search and sampling copy rows, and each copy takes the mask of its
     row. Raises MaskError if a mask was made for
-    another model, SteeringError if the model is already steered or steering cannot be proved, ModelError if its
-    routers cannot be tapped.
+    another model or forces more than its routers can, SteeringError if the model is already steered, if steering cannot
+    be proved, or if a forward of varied tokens does not select the experts that an override forces on, or selects those
+    that it forces off, ModelError if its routers cannot be tapped.
     """
     return Steering(model, mask)
 
@@ -47,6 +49,12 @@ class Steering:
             rows=len(self._masks),
         )
         self._guard = None if isinstance(mask, Mask) else RowGuard(plain, len(self._masks))
+        self._forced = ForcedExperts(plain, ROWS if self._guard is None else len(self._masks))
+        try:
+            self._forced.prove(self._masks)
+        except BaseException:
+            self.remove()
+            raise
         self._counted = [0] * len(self._routers)
         self._passed = [tap.rows for tap in self._handle.taps]
 
@@ -58,8 +66,8 @@ class Steering:
     def swap(self, mask: Mask | Sequence[Mask | None]) -> None:
         """Replace the mask in place, without a pause or recompilation.
 
-        Raises MaskError as :func:`steer` does, and if the number of rows or the rule changes, which needs a new
-        steer().
+        Raises the errors of :func:`steer`, after which the old masks are in force, and MaskError if the number of rows
+        or the rule changes, which needs a new steer().
         """
         masks = self._checked(mask)
         rules = {mask.rule.name for mask in masks if mask is not None}
@@ -71,6 +79,11 @@ class Steering:
             )
         self._counted, self._passed = self._counts(), [tap.rows for tap in self._handle.taps]
         self._edits.write(masks)
+        try:
+            self._forced.prove(masks)
+        except BaseException:
+            self._edits.write(self._masks)
+            raise
         self._masks = masks
 
     def prove(self, compiled: Callable[..., Any]) -> None:

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from mascing.errors import MaskError, SteeringError
 from mascing.masks.mask import Mask
+from mascing.masks.rules import OverrideRule
 from mascing.models.loading import load
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import ModelConfig
+from mascing.steering.forced import PROOF_TOKENS
 from mascing.steering.steer import check_fits, steer
 
 _TOKENS = 16
@@ -36,7 +38,8 @@ def verify_mask(url: str, model: ModelConfig) -> Iterator[Proof]:
     Raises:
         MaskError: if the mask cannot be read, differs from the card beside it or does not fit the model.
         ModelError: if the model cannot be loaded.
-        SteeringError: if the model's output is the same with the mask as without.
+        SteeringError: if the model's output is the same with the mask as without, or if the model does not select
+            experts as an override forces them.
     """
     mask = Mask.load(url)
     yield _against_card(mask, url)
@@ -45,6 +48,8 @@ def verify_mask(url: str, model: ModelConfig) -> Iterator[Proof]:
     check_fits(mask, spec)
     yield Proof(f"fits the model: {spec.n_layers} MoE layers x {spec.n_experts} experts, same router weights")
     yield _steers(mask, loaded.model)
+    if isinstance(mask.rule, OverrideRule):
+        yield _forces(mask.rule)
 
 
 def _against_card(mask: Mask, url: str) -> Proof:
@@ -96,6 +101,15 @@ def _steers(mask: Mask, model: Any) -> Proof:
         raise SteeringError("the model's output changed for good: its weights were touched; report this")
     change = float((steered - plain).abs().max())
     return Proof(f"steers all of {tokens} tokens in {len(counted)} layers; output logits move by up to {change:.3g}")
+
+
+def _forces(rule: OverrideRule) -> Proof:
+    """What :func:`steer` has proved: it refuses an override that the model's selections do not follow."""
+    n_on, n_off = int(rule.activated_LE.sum()), int(rule.deactivated_LE.sum())
+    return Proof(
+        f"forces {n_on} experts on and {n_off} off: in a forward of {PROOF_TOKENS} tokens, all select those forced on "
+        "and none selects one forced off"
+    )
 
 
 def _logits(model: Any, ids_BT: Tensor) -> Tensor:

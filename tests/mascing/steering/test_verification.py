@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mascing.errors import MaskError, ModelError
+from mascing.errors import MaskError, ModelError, SteeringError
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.schemas.config import ModelConfig
@@ -47,7 +47,22 @@ def test_a_published_mask_is_proved(tmp_path: Path, model: ModelConfig, spec: Ro
 def test_an_override_is_proved_too(tmp_path: Path, model: ModelConfig, spec: RouterSpec) -> None:
     on = torch.eye(3, 8, dtype=torch.bool)
     mask = Mask.from_override(on, torch.zeros_like(on), torch.zeros(3, 8), spec)
-    assert all(proof.holds for proof in verify_mask(save(tmp_path, mask, mask.digest), model))
+    proofs = list(verify_mask(save(tmp_path, mask, mask.digest), model))
+    assert all(proof.holds for proof in proofs)
+    assert proofs[-1].said == (
+        "forces 3 experts on and 0 off: in a forward of 256 tokens, all select those forced on and none selects one "
+        "forced off"
+    )
+
+
+def test_an_override_that_the_model_does_not_follow_is_refused(
+    tmp_path: Path, model: ModelConfig, spec: RouterSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mascing.steering.edits.override", lambda logits, *of: logits + 0.1)
+    on = torch.eye(3, 8, dtype=torch.bool)
+    mask = Mask.from_override(on, torch.zeros_like(on), torch.zeros(3, 8), spec)
+    with pytest.raises(SteeringError, match=r"is forced on, but \d+\.\d% of 256 tokens select it"):
+        list(verify_mask(save(tmp_path, mask, mask.digest), model))
 
 
 def test_a_missing_card_is_said(tmp_path: Path, model: ModelConfig, spec: RouterSpec) -> None:

@@ -230,12 +230,15 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def build(name: str, dtype: torch.dtype = torch.float32) -> Any:
-    """A model of the family with random weights, correction biases included, in eval mode."""
+def build(name: str, dtype: torch.dtype = torch.float32, **changes: Any) -> Any:
+    """A model of the family with random weights, correction biases included, in eval mode.
+
+    ``changes`` are fields of its config.
+    """
     if name == "deepseek":
         return _deepseek_v1().to(dtype)
     family = FAMILIES[name]
-    sizes = {**_SIZES, **family.fields}
+    sizes = {**_SIZES, **family.fields, **changes}
     if name == "dbrx":
         renamed = {"hidden_size": "d_model", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
         sizes = {renamed.get(key, key): value for key, value in sizes.items()}

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec, inspect_routers
+from mascing.steering import baking
 from mascing.steering.baking import bake
 from mascing.steering.steer import steer
 from tests.mascing.routers.families.family_models import FAMILIES, VOCABULARY, build
@@ -122,3 +123,54 @@ def test_every_other_family_is_refused(name: str, tmp_path: Path) -> None:
             bake(model, mask, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     expect(name, "baking", "refused: no parameter can hold a mask")
+
+
+def test_a_family_that_nobody_described_gets_the_card_of_what_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mascing.routers.spec.SCORING", {})
+    for name, exactness in (("glm4_moe", "selection only"), ("ernie4_5_moe", "forced experts only")):
+        model = build(name)
+        bake(model, an_override(inspect_routers(model)), tmp_path / name)
+        card = json.loads((tmp_path / name / "baked.json").read_text())
+        assert card["exactness"] == exactness
+        assert card["measured"]["tokens"] == 256
+        assert (card["measured"]["same_selection"] == 1) == (exactness == "selection only")
+
+
+def test_a_parameter_that_the_loaded_model_ignores_holds_no_mask(tmp_path: Path) -> None:
+    model = build("longcat_flash", router_bias=True)
+    with pytest.raises(MaskError, match="its router logits differ from the steered model's by up to"):
+        bake(model, a_bias(inspect_routers(model)), tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_correction_that_does_not_force_the_experts_holds_no_mask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build("deepseek_v3")
+    monkeypatch.setattr(
+        baking, "choice_change_LE", lambda routers, on_LE, off_LE: 0.1 * (on_LE.float() - off_LE.float())
+    )
+    with pytest.raises(MaskError, match=r"expert \d of model\.layers\.1\.mlp\.gate is not as the mask forces it"):
+        bake(model, an_override(inspect_routers(model)), tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("deepseek_v3")
+    mask = an_override(inspect_routers(model))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(MaskError, match="bake into a new or empty folder"):
+        bake(model, mask, tmp_path / "mine")
+
+    def killed(folder: Path, *of: Any) -> None:
+        assert (folder / "model.safetensors").exists()
+        assert not (tmp_path / "out").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(baking, "_write_card", killed)
+    with pytest.raises(KeyboardInterrupt):
+        bake(model, mask, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
