@@ -70,17 +70,18 @@ def _measure(config: RunConfig, settings: ActiveConfig) -> None:
     proposal = active.candidates(engine, traces, train, spec, traces.sigma(), settings, config.seed)
     spent = f"{time.monotonic() - started:.0f} s, {time.process_time() - cpu:.0f} s of CPU"
     print(f"{config.model.path}: {spent}; {proposal.note}", flush=True)
-    scores = [_score(loaded, config, dev, candidate) for candidate in proposal.candidates]
-    pick = proposal.candidates[choose(_score(loaded, config, dev, None), scores, config.gates)]
+    scores = [scored(loaded, config, dev, candidate) for candidate in proposal.candidates]
+    pick = proposal.candidates[choose(scored(loaded, config, dev, None), scores, config.gates)]
     truth = load_file(str(config.behaviour.truth))["bias"]
     print(f"  picked {pick.cell}: {pick.mask.entries} entries, precision {circuit_precision(pick.mask, truth):.2f}")
     for name, candidate in (("baseline", None), ("active", pick), ("random", random.shuffled(pick, config.seed))):
-        print(f"  test, {name}: {_rates(_score(loaded, config, test, candidate))}", flush=True)
+        print(f"  test, {name}: {_rates(scored(loaded, config, test, candidate))}", flush=True)
 
 
-def _score(
+def scored(
     loaded: Loaded, config: RunConfig, conversations: Sequence[Conversation], candidate: Candidate | None
 ) -> CellScore:
+    """The rates of a candidate, or of the unsteered model, on these conversations."""
     mask: Mask | None = candidate.mask if candidate else None
     verdicts = judge_all(config.behaviour, conversations, generate(loaded, conversations, mask, config.generation))
     rows = [
