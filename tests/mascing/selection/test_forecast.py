@@ -26,10 +26,9 @@ class Reader:
         for cell in cells:
             self.read[cell] = self.read.get(cell, 0) + len(block)
         targets = sum(conversation.set == "target" for conversation in block)
+        strengths = [0.05 * (cell or 0) for cell in cells]
         kept = len(block) - targets
-        return [
-            Forced([float(cell or 0)] * targets, {"utility/benign": [-0.01 * (cell or 0)] * kept}) for cell in cells
-        ]
+        return [Forced([strength] * targets, {"utility/benign": [-0.02 * strength] * kept}) for strength in strengths]
 
 
 def test_every_cell_is_read_a_little_and_the_better_ones_more() -> None:
