@@ -1,14 +1,18 @@
-"""The prefill half of selection: the teacher-forced margin decides which candidates enter the race."""
+"""Which candidates enter the race: prefills of given replies decide or, without these, a first look at replies."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from mascing.evidence.results import rates_by_set
 from mascing.masks.candidates import Candidate
-from mascing.masks.mask import Mask
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.selection.margin import Forced, contenders, forced, forced_batches, forced_rates, worst_loss
-from mascing.tasks.running.actors import Pool, Worker
+from mascing.selection.forecast import FEWEST_CONVERSATIONS, THINNED, entrants, forecast
+from mascing.selection.margin import Forced, worst_loss
+from mascing.selection.racing import Cell, Rows, blocks_of
+from mascing.tasks.picking.sample import readings
+from mascing.tasks.running.actors import Pool
+from mascing.tasks.running.judged import judged_on_pool
 from mascing.tasks.running.stage import steps
 
 # Masks per item: enough to share the rendering of the conversations, few enough to keep all workers busy.
@@ -20,49 +24,71 @@ class Foretold:
     """The prediction of the race.
 
     ``rates`` holds the forced rate of each set for every candidate. ``entrants`` are the numbers of the candidates that
-    enter, by method; ``losses`` the worst loss by candidate number; ``tokens`` the number of tokens read.
+    enter, by method; ``losses`` the worst loss by candidate number; ``tokens`` the number of tokens read. ``looks``
+    holds the verdicts of a first look by candidate number, if there was one.
     """
 
     rates: Sequence[Mapping[str, float]]
     entrants: Mapping[str, Sequence[int]]
-    losses: Mapping[int, float]
-    tokens: int
+    losses: Mapping[int, float] = field(default_factory=dict)
+    tokens: int = 0
+    looks: Mapping[Cell, Rows] = field(default_factory=dict)
 
 
 def foretell(
     pool: Pool, config: RunConfig, conversations: Sequence[Conversation], candidates: Sequence[Candidate]
 ) -> Foretold:
-    """Read the given replies to ``conversations`` under every candidate, and enter each method's most promising."""
-    masks: list[Mask | None] = [None, *(candidate.mask for candidate in candidates)]
-    items = [masks[start : start + _MASKS] for start in range(0, len(masks), _MASKS)]
-    shared = _Shared(config, tuple(conversations))
-    readings = [reading for part in pool.map(_read, shared, items, steps("select", "reading")) for reading in part]
-    baseline, *steered = [values for values, _ in readings]
-    rates = [forced_rates(baseline, values) for values in steered]
-    entrants = {
-        method: [cells[index] for index in contenders([rates[cell] for cell in cells], config.selection.keep)]
-        for method, cells in enter_all(candidates).entrants.items()
-    }
-    losses = {number: worst_loss(rates_by_set) for number, rates_by_set in enumerate(rates)}
-    return Foretold(rates, entrants, losses, sum(tokens for _, tokens in readings))
+    """Enter each method's most promising candidates, by given replies to ``conversations`` or by a first look."""
+    tokens: list[int] = []
+
+    def read(cells: Sequence[Cell], block: Sequence[Conversation]) -> list[Forced]:
+        masks = [None if cell is None else candidates[cell].mask for cell in cells]
+        read = readings(pool, config, block, masks, steps("select", f"reading {len(block)} conversations"), _MASKS)
+        tokens.extend(tokens_of_mask for _, tokens_of_mask in read)
+        return [likelihoods for likelihoods, _ in read]
+
+    fields = [(candidate.method, seed_of(candidate)) for candidate in candidates]
+    foreseen = forecast(fields, conversations, config.seed, read)
+    if foreseen is None:
+        return _first_look(pool, config, conversations, candidates, sum(tokens))
+    return Foretold(
+        [foreseen.rates[number] for number in range(len(candidates))],
+        entrants(fields, foreseen.running, foreseen.rates, config.selection.keep),
+        {number: worst_loss(rates) for number, rates in foreseen.rates.items()},
+        sum(tokens),
+    )
 
 
 def enter_all(candidates: Sequence[Candidate]) -> Foretold:
     """Predict nothing: every candidate enters."""
-    entrants: dict[str, list[int]] = {}
+    numbers: dict[str, list[int]] = {}
     for number, candidate in enumerate(candidates):
-        entrants.setdefault(candidate.method, []).append(number)
-    return Foretold([{} for _ in candidates], entrants, {}, 0)
+        numbers.setdefault(candidate.method, []).append(number)
+    return Foretold([{} for _ in candidates], numbers)
 
 
-@dataclass(frozen=True)
-class _Shared:
-    config: RunConfig
-    conversations: tuple[Conversation, ...]
+def seed_of(candidate: Candidate) -> int:
+    """The search seed that found a candidate; 0 if its method searches only once."""
+    return int(candidate.cell.get("search_seed", 0))
 
 
-def _read(worker: Worker, shared: _Shared, masks: Sequence[Mask | None]) -> list[tuple[Forced, int]]:
-    loaded = worker.model(shared.config.model)
-    batches = forced_batches(loaded, shared.conversations, shared.config.generation.batch_size)
-    tokens = sum(batch.ids_BT.numel() for batches_of_set in batches.values() for batch in batches_of_set)
-    return [(forced(loaded, batches, mask), tokens) for mask in masks]
+def _first_look(
+    pool: Pool,
+    config: RunConfig,
+    conversations: Sequence[Conversation],
+    candidates: Sequence[Candidate],
+    tokens: int,
+) -> Foretold:
+    """Let every candidate reply to a small part of ``conversations``, and enter the most promising by their rates."""
+    share = max(THINNED[0], min(1.0, FEWEST_CONVERSATIONS / len(conversations)))
+    block = blocks_of(conversations, (share,), config.seed)[0]
+    masks = [(candidate.method, candidate.mask) for candidate in candidates]
+    judged = judged_on_pool(pool, config, block, masks, steps("select", f"a first look at {len(block)} conversations"))
+    rates = {number: {name: of.value for name, of in rates_by_set(rows).items()} for number, rows in enumerate(judged)}
+    fields = [(candidate.method, seed_of(candidate)) for candidate in candidates]
+    return Foretold(
+        [{} for _ in candidates],
+        entrants(fields, range(len(candidates)), rates, config.selection.keep),
+        tokens=tokens,
+        looks=dict(enumerate(judged)),
+    )
