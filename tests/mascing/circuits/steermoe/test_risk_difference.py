@@ -138,4 +138,4 @@ def test_one_class_alone_is_refused(indices: list[int], missing: str) -> None:
 
 
 def equal(a: Selections, b: Selections) -> bool:
-    return torch.equal(a.selected_SLE, b.selected_SLE) and torch.equal(a.tokens_S, b.tokens_S)
+    return torch.equal(a.selected_SLE, b.selected_SLE) and torch.equal(a.tokens_SL, b.tokens_SL)
