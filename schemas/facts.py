@@ -165,29 +165,74 @@ class DevCell(DevRates):
     left: str
 
 
+class SingleExpert(Frozen):
+    """What one entry of a mask does without the others.
+
+    ``share`` is the rise of the forced target rate (mascing/selection/margin.py) under this entry alone, as a share of
+    the rise under the whole mask, clipped to 0 to 1. ``layer`` is the layer's index in the model.
+    """
+
+    layer: int
+    expert: int
+    share: float
+
+
 class PrunedPick(Frozen):
-    """Entries of a pick before and after pruning, its dev target rate before and after, and the replies judged."""
+    """Entries of a pick before and after pruning, its dev target rate before and after, and the replies judged.
+
+    Both rates are on the conversations that the pick was judged on in the race. ``single`` holds the strongest entries
+    of the pruned mask, at most eight, each alone; it is empty if there are no given replies to read or no effect.
+    """
 
     entries: int
     kept: int
     target_rate: tuple[float, float]
     replies: int
+    single: tuple[SingleExpert, ...] = ()
+
+
+class SeedPick(DevRates):
+    """The best cell of one search seed: its number among the method's cells, and its rates on dev.
+
+    The rows of a method share the first ``judged`` conversations. ``foretold`` is the forced target rate, None if there
+    are no given replies to read.
+    """
+
+    search_seed: int
+    cell: int
+    judged: int
+    foretold: float | None = None
 
 
 class SelectionCost(Frozen):
-    """Replies judged in each part of the selection, those that the full grid needs, and tokens read before."""
+    """Replies judged in each part of the selection, those that the full grid needs, and tokens read by prefills.
+
+    ``budget`` is the number of replies that all parts together may take.
+    """
 
     replies: int
     replies_of_full_grid: int
     replies_of_control: int
     replies_of_pruning: int
     prefill_tokens: int
+    budget: int
+
+    @property
+    def total(self) -> int:
+        """Replies judged in the race, to prune the picks, and of the control."""
+        return self.replies + self.replies_of_pruning + self.replies_of_control
+
+    @property
+    def share(self) -> float:
+        """All replies judged, as a share of those of the full grid."""
+        return self.total / self.replies_of_full_grid
 
 
 class SelectFacts(Facts):
     """The race on dev: ``picked`` is the number of each method's pick among its own cells.
 
-    ``order`` ranks the methods by their picks on dev, the best first.
+    ``order`` ranks the methods by their picks on dev, the best first. ``scatter`` holds the best cell of every search
+    seed, by method, for the methods that searched with several.
     """
 
     version: Literal[2] = 2
@@ -197,6 +242,7 @@ class SelectFacts(Facts):
     sparsified: dict[str, PrunedPick]
     order: tuple[str, ...]
     cost: SelectionCost
+    scatter: dict[str, tuple[SeedPick, ...]] = Field(default_factory=dict)
 
 
 class EvaluateFacts(Facts):

@@ -152,9 +152,11 @@ def _order(baseline: Rows, picks: Sequence[Pick], config: RunConfig) -> list[str
 
 
 def _cost(contest: _Contest, foretold: Foretold, raced: Race, pruning: _Pruned, control: Control) -> SelectionCost:
+    full = len(contest.candidates) * len(contest.conversations)
     return SelectionCost(
         replies=sum(len(rows) for cell, rows in raced.verdicts.items() if cell is not None),
-        replies_of_full_grid=len(contest.candidates) * len(contest.conversations),
+        replies_of_full_grid=full,
+        budget=full // 5,
         replies_of_control=sum(map(len, control.rows)),
         replies_of_pruning=sum(pick.replies for pick in pruning.facts.values()),
         prefill_tokens=foretold.tokens,

@@ -50,6 +50,7 @@ def selection_facts(searched: list[str]) -> SelectFacts:
                 "replies_of_control": 300,
                 "replies_of_pruning": 0,
                 "prefill_tokens": 10_000,
+                "budget": 4500,
             },
         }
     )
