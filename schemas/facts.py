@@ -14,7 +14,16 @@ from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts
-from mascing.schemas.result import Agreement, Baseline, Comparison, MethodResult, Rate, SetReplies, SplitSizes
+from mascing.schemas.result import (
+    Agreement,
+    Baseline,
+    Comparison,
+    MethodResult,
+    Rate,
+    SetReplies,
+    SingleExpert,
+    SplitSizes,
+)
 
 
 class TestbedFacts(Facts):
@@ -163,18 +172,6 @@ class DevCell(DevRates):
     foretold: dict[str, float]
     judged: int
     left: str
-
-
-class SingleExpert(Frozen):
-    """What one entry of a mask does without the others.
-
-    ``share`` is the rise of the forced target rate (mascing/selection/margin.py) under this entry alone, as a share of
-    the rise under the whole mask, clipped to 0 to 1. ``layer`` is the layer's index in the model.
-    """
-
-    layer: int
-    expert: int
-    share: float
 
 
 class PrunedPick(Frozen):

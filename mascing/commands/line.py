@@ -44,7 +44,7 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
         say(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
         say(console, f"next: {remedy}")
         return
-    for line in _ranking(result):
+    for line in (*_ranking(result), *_scatter(result)):
         say_prose(console, line)
     for line in _publication(result, storage.url, _too_small(storage, folder, result)):
         say(console, line)
@@ -179,6 +179,15 @@ def _ranking(result: Result) -> Iterator[str]:
             f"passed on test as well: {', '.join(others)}; not published, because test does not choose: to publish "
             "one, run with it alone, best on new conversations"
         )
+
+
+def _scatter(result: Result) -> Iterator[str]:
+    """Say whether the search seeds of a method disagree."""
+    seeds = result.trust.seeds if result.trust else {}
+    apart = {name: scatter for name, scatter in seeds.items() if scatter.within_noise < len(scatter.seeds)}
+    if apart:
+        counts = ", ".join(f"{name} {each.within_noise} of {len(each.seeds)}" for name, each in apart.items())
+        yield f"search seeds disagree; within noise of the best on dev: {counts}"
 
 
 def _passes(reason: str) -> bool:

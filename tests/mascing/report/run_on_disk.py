@@ -42,7 +42,7 @@ from mascing.schemas.verdict import Outcome
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.made_up_labels import label_facts
-from tests.mascing.report.made_up_searches import cells_of, selection_facts, surrogate_card
+from tests.mascing.report.made_up_searches import cells_of, selection_facts, surrogate_card, trust_of
 
 FOLDER = run_folder("jailbreak-defence", "testbed-olmoe", "0123456789abcdef")
 """The folder of the run."""
@@ -165,6 +165,7 @@ def _result(on: list[str], verdicts: Mapping[str, list[Row]], truth: bool, confi
         methods=methods,
         first_on_dev=on[-2],
         published=winner(methods, on[-2]),
+        trust=trust_of([name for name in on if name != "random"]),
         timings={stage: 3.5 for stage in ("prepare", "harvest", "train", "optimise", "select", "evaluate")},
         versions={"mascing": "0.1.0", "torch": "2.13.0"},
     )

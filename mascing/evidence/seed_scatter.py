@@ -1,0 +1,40 @@
+"""How the search seeds of one method scatter on dev: which of them may be as good as the best."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mascing.schemas.facts import SeedPick
+from mascing.schemas.result import Rate, SeedRates, SeedScatter
+from mascing.statistics import paired_difference
+
+Rows = Sequence[Mapping[str, Any]]
+"""Rows of the VERDICTS table (schemas/tables.py) of one candidate."""
+
+
+def seed_scatter(picks: Sequence[SeedPick], verdicts: Mapping[int, Rows]) -> SeedScatter:
+    """Compare the best cell of each search seed with that of the best seed, on the conversations that both have.
+
+    ``verdicts`` are those on dev by the cells of ``picks``. The best seed is the one with the highest target rate.
+    """
+    best = max(picks, key=lambda pick: -1.0 if pick.target_rate is None else pick.target_rate)
+    seeds = tuple(
+        SeedRates(
+            search_seed=pick.search_seed,
+            target_rate=pick.target_rate,
+            utility=pick.utility,
+            protected=pick.protected,
+            behind=None if pick is best else _behind(verdicts[best.cell], verdicts[pick.cell]),
+        )
+        for pick in picks
+    )
+    return SeedScatter(
+        judged=min(pick.judged for pick in picks), within_noise=sum(seed.within_noise for seed in seeds), seeds=seeds
+    )
+
+
+def _behind(best: Rows, other: Rows) -> Rate:
+    """The target rate of ``other`` minus that of ``best``, on the conversations that both were judged on."""
+    a, b = ({row["conversation_id"]: row for row in rows if row["set"] == "target"} for rows in (best, other))
+    shared = [name for name in a if name in b]
+    groups = [a[name]["group_id"] for name in shared]
+    return paired_difference([a[name]["outcome"] for name in shared], [b[name]["outcome"] for name in shared], groups)
