@@ -12,29 +12,32 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def seed_scatter(picks: Sequence[SeedPick], verdicts: Mapping[int, Rows]) -> SeedScatter:
-    """Compare the best cell of each search seed with that of the best seed, on the conversations that both have.
+    """Compare the best cell of each search seed with that of the best seed, on the conversations that all have.
 
     ``verdicts`` are those on dev by the cells of ``picks``. The best seed is the one with the highest target rate.
     """
     best = max(picks, key=lambda pick: -1.0 if pick.target_rate is None else pick.target_rate)
+    target = {pick.cell: _target(verdicts[pick.cell]) for pick in picks}
+    shared = [name for name in target[best.cell] if all(name in rows for rows in target.values())]
     seeds = tuple(
         SeedRates(
             search_seed=pick.search_seed,
             target_rate=pick.target_rate,
             utility=pick.utility,
             protected=pick.protected,
-            behind=None if pick is best else _behind(verdicts[best.cell], verdicts[pick.cell]),
+            behind=None if pick is best else _behind(target[best.cell], target[pick.cell], shared),
         )
         for pick in picks
     )
-    return SeedScatter(
-        judged=min(pick.judged for pick in picks), within_noise=sum(seed.within_noise for seed in seeds), seeds=seeds
-    )
+    within_noise = sum(seed.within_noise for seed in seeds)
+    return SeedScatter(judged=min(pick.judged for pick in picks), within_noise=within_noise, seeds=seeds)
 
 
-def _behind(best: Rows, other: Rows) -> Rate:
-    """The target rate of ``other`` minus that of ``best``, on the conversations that both were judged on."""
-    a, b = ({row["conversation_id"]: row for row in rows if row["set"] == "target"} for rows in (best, other))
-    shared = [name for name in a if name in b]
-    groups = [a[name]["group_id"] for name in shared]
-    return paired_difference([a[name]["outcome"] for name in shared], [b[name]["outcome"] for name in shared], groups)
+def _target(rows: Rows) -> dict[str, Mapping[str, Any]]:
+    return {row["conversation_id"]: row for row in rows if row["set"] == "target"}
+
+
+def _behind(best: Mapping[str, Any], other: Mapping[str, Any], shared: Sequence[str]) -> Rate:
+    """The target rate of ``other`` minus that of ``best``, paired by conversation."""
+    outcomes = ([rows[name]["outcome"] for name in shared] for rows in (best, other))
+    return paired_difference(*outcomes, [best[name]["group_id"] for name in shared])

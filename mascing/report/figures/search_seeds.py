@@ -53,14 +53,14 @@ def _figure(name: str, seeds: Mapping[str, SeedScatter], rate_of: RateOf, baseli
     return Figure(
         key="seeds-" + name.replace("/", "-"),
         title=f"{set_title(name)} by search seed",
-        caption="A dot is the best cell of one search seed on dev; a hollow one is behind the best seed by more than "
-        "noise. Dotted: the unsteered model.",
+        caption="A dot is the best cell of one search seed on dev. Hollow: its target rate is behind the best seed's "
+        "by more than noise. Dotted: the unsteered model.",
         alt=f"{set_title(name)}, rate on dev of each search seed's best cell: {said}.",
         spec=to_spec(
             [_dots(row, method, seeds[method], rate_of, looks[method]) for row, method in enumerate(seeds)],
             {"title": "hits, % of dev conversations", "range": [-2, 102], "tickvals": [0, 25, 50, 75, 100]},
             {
-                "title": "",
+                "title": "method",
                 "range": [len(seeds) - 0.5, -0.5],
                 "tickvals": list(range(len(seeds))),
                 "ticktext": list(seeds),

@@ -7,6 +7,12 @@ from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.facts import SelectFacts
 from mascing.schemas.result import MaskAgreement, Overlap, Rate, SeedRates, SeedScatter, SingleExpert, Trust
 
+SEEDS = [
+    {"search_seed": seed, "cell": cell, "judged": 40, "target_rate": hits / 40}
+    for seed, cell, hits in ((0, 5, 39), (1, 2, 20), (2, 4, 38))
+]
+"""The best cells of three search seeds of `gradient`."""
+
 
 def cells_of(method: str) -> list[dict[str, Any]]:
     if method == "mascing":
@@ -45,6 +51,7 @@ def selection_facts(searched: list[str]) -> SelectFacts:
             "cells": cells,
             "picked": {method: len(cells_of(method)) - 1 for method in searched},
             "sparsified": {},
+            "scatter": {"gradient": SEEDS} if "gradient" in searched else {},
             "order": searched[::-1],
             "cost": {
                 "replies": 4000,
@@ -56,6 +63,22 @@ def selection_facts(searched: list[str]) -> SelectFacts:
             },
         }
     )
+
+
+def dev_verdicts() -> list[dict[str, Any]]:
+    """The verdicts on dev behind `SEEDS`."""
+    return [
+        {
+            "method": "gradient",
+            "cell": seed["cell"],
+            "conversation_id": f"dev-{number}",
+            "group_id": f"dev-{number}",
+            "set": "target",
+            "outcome": "hit" if number < 40 * seed["target_rate"] else "miss",
+        }
+        for seed in SEEDS
+        for number in range(40)
+    ]
 
 
 def trust_of(searched: list[str]) -> Trust:
