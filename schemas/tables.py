@@ -70,7 +70,8 @@ DEV_VERDICTS = pa.schema(
 )
 
 # One row per token, sample after sample. `position` counts from 0 in each sample. `label` is 1 for positive and 0 for
-# negative; `region` is 0 for question, 1 for prompt and 2 for reply. `traces_schema` adds the logit columns.
+# negative; `region` is 0 for question, 1 for prompt and 2 for reply. `traces_schema` adds the selections and the
+# logits.
 TRACES = pa.schema(
     [
         pa.field("conversation_id", pa.string(), nullable=False),
@@ -82,14 +83,21 @@ TRACES = pa.schema(
 )
 
 
-def traces_schema(n_layers: int, n_experts: int) -> pa.Schema:
-    """TRACES followed by one column per layer: the E raw logits of a token as little-endian float16 bytes.
+def traces_schema(n_layers: int, n_experts: int, top_k: int) -> pa.Schema:
+    """TRACES, the experts that were selected, and one column per layer: a token's E raw logits.
 
-    The schema metadata holds dtype, L and E, so that a shard can be read without the model.
+    ``selected`` holds the ids [L, K] of a token, one byte each if E < 256, else as little-endian int16; E stands for no
+    expert. Logits are little-endian float16 bytes. The schema metadata holds dtype, L, E and K, so that a shard can be
+    read without the model.
     """
-    metadata = {"dtype": "float16", "n_layers": str(n_layers), "n_experts": str(n_experts)}
+    metadata = {"dtype": "float16", "n_layers": str(n_layers), "n_experts": str(n_experts), "top_k": str(top_k)}
+    selected = pa.field(SELECTED, pa.binary(n_layers * top_k * (1 if n_experts < 256 else 2)), nullable=False)
     columns = [pa.field(layer_column(layer), pa.binary(2 * n_experts), nullable=False) for layer in range(n_layers)]
-    return pa.schema([*TRACES, *columns], metadata=metadata)
+    return pa.schema([*TRACES, selected, *columns], metadata=metadata)
+
+
+SELECTED = "selected"
+"""Name of the column that holds the ids of the selected experts."""
 
 
 def layer_column(layer: int) -> str:

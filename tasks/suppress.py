@@ -145,7 +145,7 @@ def _orders(worker: Worker, shared: _Shared, _: None) -> list[list[Place]]:
 def _risk_difference(shared: _Shared) -> Tensor:
     """How much more often each expert is selected in positive than in negative training traces, [L, E]."""
     traces = traces_of(shared.storage, shared.harvested, "train")
-    return count_selections(traces, spec_of(shared.harvested).top_k).risk_difference()
+    return count_selections(traces).risk_difference()
 
 
 def _effect(shared: _Shared, loaded: Loaded) -> Tensor:

@@ -77,7 +77,7 @@ def complete_recorded(
     with _greedy(loaded, generation) as settings, torch.inference_mode():
         for batch in _batches(prompts, generation.batch_size):
             rows = [prompts[index] for index in batch]
-            with steer(loaded.model, [masks[index] for index in batch]), record(loaded.model) as trace:
+            with steer(loaded.model, [masks[index] for index in batch]), record(loaded.model, selected=False) as trace:
                 said = _replies(loaded, rows, settings, generation.temperature)
                 z_BTLE = trace.take().to("cpu", torch.float16)
             end = max(len(row.token_ids) for row in rows)

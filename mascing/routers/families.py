@@ -22,6 +22,12 @@ SCORING: dict[str, str] = {
     "llama4_text": "topk-sigmoid",
     "jamba": "softmax-topk",
     "dbrx": "softmax-topk",
+    "gemma4_text": "softmax-topk",
+    "longcat_flash": "softmax-correction-topk",
+    "inkling_text": "sigmoid-correction-topk",
+    "axk2": "sigmoid-correction-groups-topk",
+    "mistral4": "softmax-groupsums-topk",
+    "lfm2_moe": "sigmoid-correction-topk",
 }
 """How router logits become a selection. An unlisted family can still be steered if its taps pass their proof."""
 
@@ -42,6 +48,13 @@ of these families, or the whole block around it."""
 
 IMPLIED_SETTINGS: dict[str, dict[str, float]] = {"gpt_oss": {"swiglu_alpha": 1.702, "swiglu_limit": 7.0}}
 """Config fields that older releases of transformers lack, with the values that their code uses."""
+
+TOP_K_FIELDS: dict[str, str] = {"gemma4_text": "top_k_experts"}
+"""Config fields with the number of selected experts, for families whose modules do not say it."""
+
+OTHER_COLUMNS: dict[str, str] = {"longcat_flash": "zero_expert_num", "inkling_text": "n_shared_experts"}
+"""Config fields with the number of logits that follow those of the experts: of places that lead to no expert (longcat),
+or of shared experts, which run for every token (inkling). No mask touches them."""
 
 UNSUPPORTED: dict[str, str] = {
     "doge": "it routes with factored keys, so no router weight has one row per expert",

@@ -1,18 +1,24 @@
 """Find a model's routers and describe them: family, layers, experts, selection."""
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from mascing.errors import ModelError
 from mascing.routers.adapters import name_without_adapters, refuse_adapters
-from mascing.routers.families import CORRECTION_NAMES, IMPLIED_SETTINGS, ROUTER_CLASSES, SCORING, UNLISTED, UNSUPPORTED
+from mascing.routers.families import (
+    CORRECTION_NAMES,
+    OTHER_COLUMNS,
+    ROUTER_CLASSES,
+    SCORING,
+    TOP_K_FIELDS,
+    UNLISTED,
+    UNSUPPORTED,
+)
+from mascing.routers.identity import router_fingerprint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,16 +69,18 @@ def inspect_routers(model: nn.Module) -> RouterSpec:
         n_experts=_common(routers, "n_experts"),
         top_k=_common(routers, "top_k"),
         scoring=SCORING.get(config.model_type, UNLISTED),
-        fingerprint=_fingerprint(config, routers),
+        fingerprint=router_fingerprint(config, [tensor for router in routers for tensor in router.tensors]),
     )
 
 
 @dataclass(frozen=True)
 class Router:
-    """One router of a model, with the owners of its ``[E, H]`` weight and of its correction bias, if it has one."""
+    """One router of a model, with the owners of its weight and of its correction bias, if it has one."""
 
     name: str
     layer_id: int
+    n_experts: int
+    """Number of experts, E."""
     top_k: int
     owner: nn.Module
     correction_owner: nn.Module | None
@@ -82,19 +90,25 @@ class Router:
 
     @property
     def weight(self) -> Tensor:
-        """The router's own parameter [E, H], never a tapped view of it."""
+        """The router's own parameter [columns, H], never a tapped view of it."""
         return stored_tensor(self.owner, "weight")
 
     @property
     def correction(self) -> Tensor | None:
-        """The vector added to the scores only for selection ([E], ernie: [1, E]), or None."""
+        """The vector added to the scores only for selection ([E], ernie: [1, E], longcat: [columns]), or None."""
         if self.correction_owner is None or self.correction_name is None:
             return None
         return stored_tensor(self.correction_owner, self.correction_name)
 
     @property
-    def n_experts(self) -> int:
-        """Number of experts, E."""
+    def tensors(self) -> list[Tensor]:
+        """All that routes: the weight, its own bias and the correction, without those that the family lacks."""
+        everything = (self.weight, self.owner._parameters.get("bias"), self.correction)
+        return [tensor for tensor in everything if tensor is not None]
+
+    @property
+    def n_columns(self) -> int:
+        """Number of logits: E, and in a few families more (``OTHER_COLUMNS``)."""
         return self.weight.shape[0]
 
 
@@ -120,6 +134,12 @@ def find_routers(model: nn.Module) -> list[Router]:
         raise ModelError(f"{family} has no routers that transformers records as router_logits: it cannot be steered")
     _refuse_offloaded(routers)
     return routers
+
+
+def experts_of(model: nn.Module, router: Router) -> nn.Module | None:
+    """The module ``experts`` beside a router, which nearly every family calls with the ids of the selected experts."""
+    experts = getattr(model.get_submodule(router.name.rpartition(".")[0]), "experts", None)
+    return experts if isinstance(experts, nn.Module) else None
 
 
 def uncompiled(model: nn.Module) -> "PreTrainedModel":
@@ -172,6 +192,7 @@ def _as_list(value: Any) -> list[Any]:
 
 def _router(model: nn.Module, name: str, module: nn.Module) -> Router:
     owner = _weight_owner(name, module)
+    config = model.config.get_text_config()  # type: ignore[operator, union-attr]
     parent = model.get_submodule(name.rpartition(".")[0])
     correction_owner, correction_name = _correction(module, parent)
     layer = re.search(r"\.(\d+)\.", f".{name}.")
@@ -180,7 +201,8 @@ def _router(model: nn.Module, name: str, module: nn.Module) -> Router:
     return Router(
         name=name,
         layer_id=int(layer.group(1)),
-        top_k=_top_k(name, module, parent),
+        n_experts=stored_tensor(owner, "weight").shape[0] - _other_columns(config),
+        top_k=_top_k(name, module, parent, config),
         owner=owner,
         correction_owner=correction_owner,
         correction_name=correction_name,
@@ -207,10 +229,19 @@ def _correction(module: nn.Module, parent: nn.Module) -> tuple[nn.Module | None,
     return None, None
 
 
-def _top_k(name: str, module: nn.Module, parent: nn.Module) -> int:
-    for part in (module, parent):
-        if isinstance(getattr(part, "top_k", None), int):
-            return int(part.top_k)  # type: ignore[arg-type]
+def _other_columns(config: Any) -> int:
+    return int(getattr(config, OTHER_COLUMNS.get(config.model_type, ""), 0) or 0)
+
+
+def _top_k(name: str, module: nn.Module, parent: nn.Module, config: Any) -> int:
+    said = (
+        getattr(module, "top_k", None),
+        getattr(parent, "top_k", None),
+        getattr(config, TOP_K_FIELDS.get(config.model_type, ""), None),
+    )
+    for top_k in said:
+        if isinstance(top_k, int):
+            return top_k
     raise ModelError(f"the router {name} does not say how many experts it selects (top_k): it cannot be steered")
 
 
@@ -260,39 +291,3 @@ def _common(routers: list[Router], attribute: str) -> int:
     if len(set(values.values())) != 1:
         raise ModelError(f"the routers differ in {attribute} ({values}): a mask needs the same in every layer")
     return next(iter(values.values()))
-
-
-_NOT_IDENTITY = re.compile(
-    r"^(_.*|transformers_version|dtype|torch_dtype|architectures|auto_map|name_or_path|quantization_config|use_cache"
-    r"|output_.*|return_dict|.*_token_id|id2label|label2id|problem_type|is_decoder|chunk_size_feed_forward"
-    r"|tie_word_embeddings|.*_implementation|.*dropout.*|initializer_range|router_aux_loss_coef|.*jitter.*)$"
-)
-"""Config fields that may differ between two loads of one checkpoint without changing what a mask does."""
-
-
-def _fingerprint(config: Any, routers: list[Router]) -> str:
-    digest = hashlib.sha256(json.dumps(_identity(_settings(config)), sort_keys=True, default=str).encode())
-    for router in routers:
-        for tensor in (router.weight, router.owner._parameters.get("bias"), router.correction):
-            if tensor is not None:
-                # Checkpoints are stored in bfloat16; rounding to it makes every wider load of a checkpoint agree.
-                stored = tensor.detach().to(torch.bfloat16).contiguous().cpu()
-                digest.update(stored.view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _settings(config: Any) -> dict[str, Any]:
-    """The config's fields, including those that only some supported releases of transformers write."""
-    settings = {**IMPLIED_SETTINGS.get(config.model_type, {}), **config.to_dict()}
-    rotary = settings.get("rope_parameters") or {}
-    if "partial_rotary_factor" in rotary:
-        settings.setdefault("partial_rotary_factor", rotary["partial_rotary_factor"])
-    return settings
-
-
-def _identity(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _identity(item) for key, item in value.items() if not _NOT_IDENTITY.match(str(key))}
-    if isinstance(value, (list, tuple)):
-        return [_identity(item) for item in value]
-    return value

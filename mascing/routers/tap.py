@@ -7,7 +7,7 @@ in blocks that use the router's weight without calling the router, in compiled g
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mascing.errors import SteeringError
+from mascing.routers.proof import proof_forward, taps_of
 from mascing.routers.spec import Router, find_routers, stored_tensor, uncompiled
 
 Edit = Callable[[int, Tensor], Tensor]
@@ -64,7 +65,7 @@ class TapHandle:
         """
         self.model = uncompiled(model)
         self.routers = find_routers(self.model)
-        self.taps = [_tap(router.owner, "weight", index) for index, router in enumerate(self.routers)]
+        self.taps = [_tap(router.owner, "weight", index, router) for index, router in enumerate(self.routers)]
         self._choice_taps = (
             [tap for index, router in enumerate(self.routers) if (tap := _choice_tap(router, index))]
             if choice_edit
@@ -91,15 +92,8 @@ class TapHandle:
 
         Raises SteeringError naming the routers whose taps did not.
         """
-        batch = max(rows for tap in self.taps for rows in tap.batches)
-        device = self.model.get_input_embeddings().weight.device
-        n_tokens = 2 * batch
-        tokens = torch.ones((batch, 2), dtype=torch.long, device=device)
-        with ExitStack() as stack:
-            proofs = [stack.enter_context(tap.proof()) for tap in self.every_tap]
-            with torch.no_grad():
-                (self.model.get_decoder() if compiled is None else compiled)(input_ids=tokens, use_cache=False)
-            counts = [(self.routers[proof.layer].name, proof.fires, proof.rows) for proof in proofs]
+        with proof_forward(self.model, self.routers, compiled) as n_tokens:
+            counts = [(self.routers[tap.layer].name, tap.fires, tap.rows) for tap in self.every_tap]
         wrong = [
             f"{name} ({fires} times, {rows} rows)" for name, fires, rows in counts if fires > 1 or rows != n_tokens
         ]
@@ -138,9 +132,9 @@ class TapHandle:
 class Tap:
     """A tapped attribute of a module: its edits and watches, and counts of what has passed."""
 
-    def __init__(self, module: nn.Module, name: str, layer: int) -> None:
+    def __init__(self, module: nn.Module, name: str, layer: int, n_experts: int) -> None:
         """Tap the result of ``F.linear`` with a ``weight``, or of an addition with any other attribute."""
-        self.module, self.name, self.layer = module, name, layer
+        self.module, self.name, self.layer, self.n_experts = module, name, layer, n_experts
         self.edits: list[Edit] = []
         self.watches: list[Watch] = []
         self.batches: list[int] = []
@@ -174,7 +168,7 @@ class Tap:
             self.edits = [*self.edits, edit]
         if watch is not None:
             self.watches = [*self.watches, watch]
-        _swap_class(self.module, {**_taps_of(self.module), self.name: self})
+        _swap_class(self.module, {**taps_of(self.module), self.name: self})
 
     def detach(self, edit: Edit | None, watch: Watch | None) -> None:
         """Remove an edit or a watch; removing the last one restores the module's class."""
@@ -182,23 +176,28 @@ class Tap:
             self.edits = _without(self.edits, edit)
         if watch is not None:
             self.watches = _without(self.watches, watch)
-        taps = _taps_of(self.module)
+        taps = taps_of(self.module)
         if not self.edits and not self.watches and taps.get(self.name) is self:
             _swap_class(self.module, {name: tap for name, tap in taps.items() if tap is not self})
 
     def passed(self, values: Tensor) -> Tensor:
-        """Count values [..., E], pass them to the watches and return them edited."""
+        """Count values [..., E or more], pass the columns of the E experts to the watches and return them edited."""
         rows = values if values.dim() == 2 else values.reshape(-1, values.shape[-1])
         if torch.compiler.is_compiling():
             self._graph_rows.add_(rows.shape[0])
         else:
             self.fires += 1
             self._eager_rows += rows.shape[0]
+        more = rows.shape[1] > self.n_experts
+        rows_NE = rows[:, : self.n_experts] if more else rows
         for watch in self.watches:
-            watch(self.layer, rows)
+            watch(self.layer, rows_NE)
+        if not self.edits:
+            return values
         for edit in self.edits:
-            rows = edit(self.layer, rows).to(values.dtype)
-        return rows if values.dim() == 2 else rows.reshape(values.shape)
+            rows_NE = edit(self.layer, rows_NE).to(values.dtype)
+        edited = torch.cat([rows_NE, rows[:, self.n_experts :]], dim=1) if more else rows_NE
+        return edited if values.dim() == 2 else edited.reshape(values.shape)
 
 
 class TappedTensor(Tensor):
@@ -231,6 +230,7 @@ _CASTS = (
     Tensor.float,
     Tensor.contiguous,
     Tensor.squeeze,
+    Tensor.unsqueeze,
     Tensor.view,
     Tensor.view_as,
     Tensor.reshape,
@@ -239,23 +239,19 @@ _LINEAR = (F.linear,)
 _ADDITION = (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
 
 
-def _tap(module: nn.Module, name: str, layer: int) -> Tap:
+def _tap(module: nn.Module, name: str, layer: int, router: Router) -> Tap:
     """The tap in force on an attribute, or a new one."""
-    return _taps_of(module).get(name) or Tap(module, name, layer)
+    return taps_of(module).get(name) or Tap(module, name, layer, router.n_experts)
 
 
 def _choice_tap(router: Router, layer: int) -> Tap | None:
     if router.correction_owner is None or router.correction_name is None:
         return None
-    return _tap(router.correction_owner, router.correction_name, layer)
-
-
-def _taps_of(module: nn.Module) -> dict[str, Tap]:
-    return getattr(type(module), "_mascing_taps", {})
+    return _tap(router.correction_owner, router.correction_name, layer, router)
 
 
 def _edits_on(module: nn.Module) -> list[Edit]:
-    tap = _taps_of(module).get("weight")
+    tap = taps_of(module).get("weight")
     return tap.edits if tap else []
 
 

@@ -1,6 +1,7 @@
-"""Traces: the raw router logits of labelled prompts, and what the methods need from a collection of them.
+"""Traces: the raw router logits and the selected experts of labelled prompts, and what the methods need of them.
 
-Shapes: T token, L MoE layer, E expert, N sample. A TraceSet is ragged: the tokens of all its samples are concatenated.
+Shapes: T token, L MoE layer, E expert, K selected expert, N sample. A TraceSet is ragged: the tokens of all its samples
+are concatenated.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,6 +70,7 @@ def joined(sets: Sequence["TraceSet"]) -> "TraceSet":
         regions=torch.cat([traces.regions for traces in sets]),
         ids=[name for traces in sets for name in traces.ids],
         groups=[group for traces in sets for group in traces.groups],
+        selected=torch.cat([traces.selected for traces in sets]),
     )
 
 
@@ -85,8 +87,9 @@ def token_counts(traces: Traces) -> dict[str, int]:
 class SampleTrace:
     """The recorded tokens of one prompt: its final user turn, the tokens up to the reply, and the reply if requested.
 
-    ``z`` is float16 [T, L, E], often a view into the storage of a whole shard; ``regions`` is uint8 [T] with
-    0 question, 1 prompt and 2 reply; ``label`` is 1 for positive and 0 for negative.
+    ``z`` is float16 [T, L, E] and ``selected`` :func:`selection_dtype` [T, L, K], often views into the storage of a
+    whole shard; ``regions`` is uint8 [T] with 0 question, 1 prompt and 2 reply; ``label`` is 1 for positive and 0 for
+    negative.
     """
 
     conversation_id: str
@@ -94,11 +97,16 @@ class SampleTrace:
     label: int
     z: Tensor
     regions: Tensor
+    selected: Tensor
 
 
 @dataclass(frozen=True)
 class TraceSet:
-    """Traces of N samples: z float16 [sum T, L, E], offsets int64 [N+1], labels int64 [N], regions uint8 [sum T]."""
+    """Traces of N samples: z float16 [sum T, L, E], offsets int64 [N+1], labels int64 [N], regions uint8 [sum T].
+
+    ``selected`` [sum T, L, K] holds the ids of the experts that the model itself selected for each token, in no
+    particular order (:func:`selection_dtype`); E where a place went to no expert, as with longcat's zero experts.
+    """
 
     z: Tensor
     offsets: Tensor
@@ -106,6 +114,7 @@ class TraceSet:
     regions: Tensor
     ids: list[str]
     groups: list[str]
+    selected: Tensor
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -158,6 +167,7 @@ class TraceSet:
             regions=self.regions[rows],
             ids=[self.ids[index] for index in keep],
             groups=[self.groups[index] for index in keep],
+            selected=self.selected[rows],
         )
 
     def padded(self, indices: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
@@ -172,9 +182,18 @@ class TraceSet:
 
     def _with_tokens(self, keep_T: Tensor) -> "TraceSet":
         n_before = torch.cat([torch.zeros(1, dtype=torch.long), keep_T.long().cumsum(0)])
-        return TraceSet(
-            self.z[keep_T], n_before[self.offsets], self.labels, self.regions[keep_T], list(self.ids), list(self.groups)
+        return replace(
+            self,
+            z=self.z[keep_T],
+            offsets=n_before[self.offsets],
+            regions=self.regions[keep_T],
+            selected=self.selected[keep_T],
         )
+
+
+def selection_dtype(n_experts: int) -> torch.dtype:
+    """The smallest integer type that holds every expert's id and E itself, which stands for no expert."""
+    return torch.uint8 if n_experts < 256 else torch.int16
 
 
 def refuse_non_logits(parts: Sequence[Tensor]) -> None:

@@ -23,4 +23,9 @@ def traces(n: int = 60, seed: int = 0, shift: float = 2.0, lengths: Sequence[int
     regions = torch.zeros(len(z_TLE), dtype=torch.uint8)
     regions[torch.cat([offsets[1:] - 1, offsets[1:] - 2])] = 1
     names = [str(number) for number in range(n)]
-    return TraceSet(z_TLE.half(), offsets, labels, regions, names, names)
+    return TraceSet(z_TLE.half(), offsets, labels, regions, names, names, raw_top_k(z_TLE))
+
+
+def raw_top_k(z_TLE: torch.Tensor, top_k: int = SPEC.top_k) -> torch.Tensor:
+    """What a router without correction or groups selects, [T, L, K]."""
+    return z_TLE.topk(top_k, dim=-1).indices.to(torch.uint8)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mascing.routers.spec import Router, find_routers, uncompiled
+from mascing.routers.spec import experts_of, find_routers, uncompiled
 from mascing.routers.tap import tap_routers
 
 SOFTNESS = 1.0
@@ -41,7 +41,7 @@ class StraightThrough:
         self._hooks = [
             experts.register_forward_hook(self._selection(layer))
             for layer, router in enumerate(find_routers(self._model))
-            if (experts := _experts_of(self._model, router)) is not None
+            if (experts := experts_of(self._model, router)) is not None
         ]
         return self
 
@@ -91,9 +91,3 @@ def _exchanged(logits_NE: Tensor, index_NK: Tensor, weights_NK: Tensor, scale: f
     gained_NE = total_N1 * (probability_NE - probability_NE.detach())
     share_NE = torch.zeros_like(gained_NE).scatter_(1, index_NK, held_NK / total_N1)
     return gained_NE - share_NE * gained_NE.sum(-1, keepdim=True)
-
-
-def _experts_of(model: nn.Module, router: Router) -> nn.Module | None:
-    """Return the experts module beside a router."""
-    experts = getattr(model.get_submodule(router.name.rpartition(".")[0]), "experts", None)
-    return experts if isinstance(experts, nn.Module) else None

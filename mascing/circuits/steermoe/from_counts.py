@@ -16,7 +16,7 @@ from mascing.schemas.settings.method_settings import SteerMoEConfig
 
 
 def doubt(counts: GivenCounts, spec: RouterSpec) -> str | None:
-    """Say if some tokens selected fewer than top-k experts, which is right only where an engine drops tokens.
+    """Say if some tokens selected fewer than top-k experts, which is right only where tokens are dropped or choose no expert.
 
     Raises DataError if a layer routed no token, or if its tokens selected more than top-k experts.
     """
@@ -35,7 +35,7 @@ def doubt(counts: GivenCounts, spec: RouterSpec) -> str | None:
     n_short = int((per_token_L < spec.top_k).sum())
     return (
         f"{counts.name}: {n_short} of {spec.n_layers} layers have fewer selections per token than the model's "
-        f"{spec.top_k} ({fewest:.4g} at least): right only if tokens were dropped"
+        f"{spec.top_k} ({fewest:.4g} at least): right only if tokens were dropped or chose no expert"
     )
 
 

@@ -1,7 +1,7 @@
 """How much more often an expert is selected on traces with the behaviour than on paired traces without it.
 
 Source: SteerMoE (arXiv 2509.09660), paired-example routing-difference detection.
-Shape suffixes: S side of the contrast (0 negative, 1 positive), T token, N sample, L MoE layer, E expert, K selected.
+Shape suffixes: S side of the contrast (0 negative, 1 positive), T token, N sample, L MoE layer, E expert.
 """
 
 from collections import defaultdict
@@ -55,8 +55,8 @@ class CountedTraces(Selections):
     left_out: int
 
 
-def count_selections(traces: Traces, top_k: int, pairs: Pairs = "matched") -> CountedTraces:
-    """Count, over the tokens of the pairs, how often each expert is among the ``top_k`` raw logits of its layer.
+def count_selections(traces: Traces, pairs: Pairs = "matched") -> CountedTraces:
+    """Count, over the tokens of the pairs, how often the model selected each expert.
 
     ``matched`` counts all traces: matching already made pairs of the contrast. ``group`` counts only pairs about one
     question: the first positive trace of a group with its first negative one, and so on. A trace without a partner is
@@ -68,7 +68,7 @@ def count_selections(traces: Traces, top_k: int, pairs: Pairs = "matched") -> Co
     _require_both_sides(sides_N, pairs)
     counts, start = [], 0
     for part in traces.parts():
-        counts.append(_count(part, sides_N[start : start + len(part)], top_k))
+        counts.append(_count(part, sides_N[start : start + len(part)]))
         start += len(part)
     selected_SLE = torch.stack([selected for selected, _ in counts]).sum(dim=0)
     tokens_SL = torch.stack([tokens for _, tokens in counts]).sum(dim=0)[:, None].expand(selected_SLE.shape[:2])
@@ -84,7 +84,7 @@ def _labels_and_groups(traces: Traces) -> tuple[list[int], list[str]]:
     return labels, groups
 
 
-def _count(part: TraceSet, sides_N: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+def _count(part: TraceSet, sides_N: Tensor) -> tuple[Tensor, Tensor]:
     """Return the selections [2, L, E] and tokens [2] of each side, int64; side -1 is left out."""
     sides_T = sides_N.repeat_interleave(part.offsets.diff())
     n_layers, n_experts = part.z.shape[1:]
@@ -92,8 +92,9 @@ def _count(part: TraceSet, sides_N: Tensor, top_k: int) -> tuple[Tensor, Tensor]
     for side in (0, 1):
         on_side_T = sides_T == side
         for layer in range(n_layers):
-            chosen_TK = part.z[on_side_T, layer].float().topk(top_k, dim=-1).indices
-            selected_SLE[side, layer] = chosen_TK.flatten().bincount(minlength=n_experts)
+            ids = part.selected[on_side_T, layer].flatten().long()
+            # The id E, which stands for no expert, is counted beside them and dropped.
+            selected_SLE[side, layer] = ids.bincount(minlength=n_experts + 1)[:n_experts]
     return selected_SLE, torch.stack([(sides_T == side).sum() for side in (0, 1)])
 
 

@@ -53,7 +53,7 @@ def masks(
 
 
 def _of_span(traces: Traces, span: Span, spec: RouterSpec, config: SteerMoEConfig) -> Iterator[Candidate]:
-    counted = count_selections(traces.span(span), spec.top_k, config.pairs)
+    counted = count_selections(traces.span(span), config.pairs)
     origin = {"span": span, "samples": counted.samples, "left_out": counted.left_out}
     for cell, mask in masks(counted, spec, config, origin):
         yield Candidate(NAME, {"span": span, **cell}, mask)

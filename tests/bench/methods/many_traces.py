@@ -7,7 +7,7 @@ from mascing.routers.spec import RouterSpec
 from mascing.traces.shards import encode
 from mascing.traces.trace_set import SampleTrace, TraceSet, offsets
 
-LAYERS, EXPERTS, TELLING, TOPICS = 16, 64, 48, 8
+LAYERS, EXPERTS, TOP_K, TELLING, TOPICS = 16, 64, 8, 48, 8
 
 
 def drawn_traces(n: int, seed: int, label: int | None = None, lengths: tuple[int, int] = (10, 120)) -> TraceSet:
@@ -26,15 +26,17 @@ def drawn_traces(n: int, seed: int, label: int | None = None, lengths: tuple[int
         shown_T11 = positive * (torch.rand(count, 1, 1, generator=draw) < 0.6)
         z_part.copy_(noise + shown_T11 * telling_LE)
     names = [str(index) for index in range(n)]
-    return TraceSet(z_TLE, offsets(counts), labels, torch.zeros(len(z_TLE), dtype=torch.uint8), names, names)
+    regions = torch.zeros(len(z_TLE), dtype=torch.uint8)
+    selected = z_TLE.topk(TOP_K).indices.to(torch.uint8)
+    return TraceSet(z_TLE, offsets(counts), labels, regions, names, names, selected)
 
 
 def shard_of(traces: TraceSet) -> bytes:
     """The traces as one Parquet shard."""
-    spec = RouterSpec("olmoe", tuple(range(LAYERS)), EXPERTS, 8, "softmax")
+    spec = RouterSpec("olmoe", tuple(range(LAYERS)), EXPERTS, TOP_K, "softmax")
     counts = traces.offsets.diff().tolist()
-    parts, regions = torch.split(traces.z, counts), torch.split(traces.regions, counts)
-    rows = zip(traces.ids, traces.groups, traces.labels.tolist(), parts, regions, strict=True)
+    tokens = [torch.split(values, counts) for values in (traces.z, traces.regions, traces.selected)]
+    rows = zip(traces.ids, traces.groups, traces.labels.tolist(), *tokens, strict=True)
     return encode([SampleTrace(*row) for row in rows], spec)
 
 

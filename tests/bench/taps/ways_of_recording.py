@@ -29,7 +29,7 @@ def plain_forward(model: Any, prompts: Sequence[Prompt]) -> None:
 
 
 def recorded_forward(model: Any, prompts: Sequence[Prompt]) -> None:
-    """Run the same batches and store the router logits of every token as float16 on the host."""
+    """Run the same batches and store the routing of every token on the host."""
     record_prompts(model, prompts, BATCH_TOKENS)
 
 
@@ -40,8 +40,8 @@ def shards(model: Any, prompts: Sequence[Prompt], folder: Path) -> None:
         rows = prompts[start : start + ROWS_PER_SHARD]
         recorded = record_prompts(model, rows, BATCH_TOKENS)
         samples = [
-            SampleTrace(prompt.conversation_id, prompt.conversation_id, index % 2, z_TLE, _regions(prompt))
-            for index, (prompt, z_TLE) in enumerate(zip(rows, recorded, strict=True))
+            SampleTrace(prompt.conversation_id, prompt.conversation_id, index % 2, z_TLE, _regions(prompt), selected)
+            for index, (prompt, (z_TLE, selected)) in enumerate(zip(rows, recorded, strict=True))
         ]
         (folder / f"traces-{start:05d}.parquet").write_bytes(encode(samples, spec))
 

@@ -16,14 +16,15 @@ from mascing.traces import shards as trace_shards
 from mascing.traces.shards import decode, encode
 from mascing.traces.trace_set import SampleTrace, TraceSet
 
-L, E = 3, 5
-SPEC = RouterSpec("olmoe", (0, 1, 2), E, 2, "softmax-topk")
+L, E, K = 3, 5, 2
+SPEC = RouterSpec("olmoe", (0, 1, 2), E, K, "softmax-topk")
 
 
 def sample(name: str = "a", question: int = 2, prompt: int = 1, label: int = 1, seed: int = 0) -> SampleTrace:
     z_TLE = torch.randn(question + prompt, L, E, generator=torch.Generator().manual_seed(seed)) * 3
     regions = torch.tensor([0] * question + [1] * prompt, dtype=torch.uint8)
-    return SampleTrace(name, f"group-{name}", label, z_TLE.half(), regions)
+    selected = torch.rand(z_TLE.shape, generator=torch.Generator().manual_seed(seed)).argsort(-1)[..., :K]
+    return SampleTrace(name, f"group-{name}", label, z_TLE.half(), regions, selected.to(torch.uint8))
 
 
 def three() -> list[SampleTrace]:
@@ -43,6 +44,7 @@ def test_what_is_decoded_is_what_was_encoded(sizes: list[tuple[int, int]], cut: 
         patch.setattr(trace_shards, "ROW_GROUP_BYTES", group_bytes)
         back = decode(encode(part, SPEC) for part in halves)
     assert torch.equal(back.z, torch.cat([row.z for row in rows]))
+    assert torch.equal(back.selected, torch.cat([row.selected for row in rows]))
     assert torch.equal(back.regions, torch.cat([row.regions for row in rows]))
     assert back.offsets.tolist() == np.cumsum([0] + [sum(size) for size in sizes]).tolist()
     assert (back.labels.tolist(), back.ids, back.groups) == (
@@ -54,25 +56,27 @@ def test_what_is_decoded_is_what_was_encoded(sizes: list[tuple[int, int]], cut: 
     assert back.z.is_contiguous()
 
 
+def layers_first(values: torch.Tensor) -> torch.Tensor:
+    """The same [T, L, X] in memory layer by layer, as recording leaves it."""
+    return values.permute(1, 0, 2).contiguous().permute(1, 0, 2)
+
+
 def test_equal_samples_give_equal_bytes_whatever_their_strides() -> None:
     rows = three()
-    strided = [
-        SampleTrace(
-            r.conversation_id, r.group_id, r.label, r.z.permute(1, 0, 2).contiguous().permute(1, 0, 2), r.regions
-        )
-        for r in rows
-    ]
+    strided = [replace(row, z=layers_first(row.z), selected=layers_first(row.selected)) for row in rows]
     assert not strided[1].z.is_contiguous()
+    assert not strided[1].selected.is_contiguous()
     assert encode(strided, SPEC) == encode(rows, SPEC)
 
 
 def test_layout_is_one_plain_column_of_bytes_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace_shards, "ROW_GROUP_BYTES", 7 * L * E * 2)
     file = pq.ParquetFile(io.BytesIO(encode(three(), SPEC)))
-    assert {key: file.schema_arrow.metadata[key] for key in (b"dtype", b"n_layers", b"n_experts")} == {
+    assert {key: file.schema_arrow.metadata[key] for key in (b"dtype", b"n_layers", b"n_experts", b"top_k")} == {
         b"dtype": b"float16",
         b"n_layers": b"3",
         b"n_experts": b"5",
+        b"top_k": b"2",
     }
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     assert [group.num_rows for group in groups] == [3, 7, 3]
@@ -83,8 +87,11 @@ def test_layout_is_one_plain_column_of_bytes_a_layer(monkeypatch: pytest.MonkeyP
         assert not any("DICTIONARY" in encoding for encoding in column.encodings)
 
 
-def test_polars_reads_a_layer_without_the_others() -> None:
+def test_polars_reads_a_layer_or_the_selections_without_the_others() -> None:
     rows = three()
+    selected = pl.read_parquet(io.BytesIO(encode(rows, SPEC)), columns=["selected"])["selected"]
+    ids_TLK = np.stack([np.frombuffer(cell, "u1").reshape(L, K) for cell in selected.to_list()])
+    assert np.array_equal(ids_TLK, torch.cat([row.selected for row in rows]).numpy())
     column = pl.read_parquet(io.BytesIO(encode(rows, SPEC)), columns=["z_001"])["z_001"]
     z_TE = np.stack([np.frombuffer(cell, "<f2") for cell in column.to_list()])
     assert np.array_equal(z_TE, torch.cat([row.z[:, 1] for row in rows]).numpy())
@@ -113,9 +120,27 @@ def test_a_parquet_file_of_something_else_is_refused() -> None:
 
 def test_shards_of_different_models_do_not_mix() -> None:
     other = RouterSpec("olmoe", (0, 1), E, 2, "softmax-topk")
-    narrow = SampleTrace("x", "g", 1, sample().z[:, :2], sample().regions)
+    narrow = replace(sample(), z=sample().z[:, :2], selected=sample().selected[:, :2])
     with pytest.raises(DataError, match="different models"):
         decode([encode(three(), SPEC), encode([narrow], other)])
+
+
+def test_traces_of_an_earlier_version_are_to_be_harvested_again() -> None:
+    table = pq.read_table(io.BytesIO(encode(three(), SPEC))).drop_columns(["selected"])
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    with pytest.raises(DataError, match=r"which experts were selected.*harvest again"):
+        decode([buffer.getvalue()])
+
+
+def test_ids_of_many_experts_take_two_bytes() -> None:
+    wide = RouterSpec("made-up", (0,), 300, K, "softmax-topk")
+    z_TLE = torch.randn(3, 1, 300, generator=torch.Generator().manual_seed(0)).half()
+    selected = torch.tensor([[299, 0], [7, 256], [300, 1]], dtype=torch.int16)[:, None]
+    row = SampleTrace("a", "g", 1, z_TLE, torch.zeros(3, dtype=torch.uint8), selected)
+    assert torch.equal(decode([encode([row], wide)]).selected, selected)
+    with pytest.raises(DataError, match=r"uint8 where torch\.int16"):
+        encode([replace(row, selected=selected.to(torch.uint8))], wide)
 
 
 def test_no_shards_are_no_traces() -> None:
@@ -151,6 +176,9 @@ def scores() -> torch.Tensor:
         (changed(z=sample("bad", 6, 2).z[:, :2]), "'bad'.*3 layers x 5 experts"),
         (changed(z=sample("bad", 6, 2).z[..., :4]), "'bad'.*3 layers x 5 experts"),
         (changed(z=sample("bad", 6, 2).z[:0], regions=torch.zeros(0)), "'bad'.*0 tokens"),
+        (changed(selected=sample("bad", 6, 1).selected), "'bad'.*each of its 8 tokens selects 2 experts in 3 layers"),
+        (changed(selected=sample("bad", 6, 2).selected[..., :1]), "'bad'.*selects 2 experts"),
+        (changed(selected=sample("bad", 6, 2).selected.long()), "'bad'.*int64 where torch.uint8"),
         (changed(regions=torch.zeros(3, dtype=torch.uint8)), "'bad'.*8 tokens with 3 regions"),
         (changed(label=2), "'bad'.*label 2"),
     ],
@@ -173,6 +201,7 @@ def test_span_keeps_the_question_alone() -> None:
     rows, everything_recorded = three(), together()
     questions = everything_recorded.span("question")
     assert torch.equal(questions.z, torch.cat([row.z[row.regions == 0] for row in rows]))
+    assert torch.equal(questions.selected, torch.cat([row.selected[row.regions == 0] for row in rows]))
     assert questions.offsets.tolist() == [0, 2, 6, 7]
     assert set(questions.regions.tolist()) == {0}
     assert questions.ids == everything_recorded.ids
@@ -185,7 +214,8 @@ def with_replies(lengths: list[int]) -> TraceSet:
     for row, length in zip(three(), lengths, strict=True):
         reply_TLE = torch.full((length, L, E), 100.0).half()
         regions = torch.cat([row.regions, torch.full((length,), 2, dtype=torch.uint8)])
-        rows.append(replace(row, z=torch.cat([row.z, reply_TLE]), regions=regions))
+        selected = torch.cat([row.selected, torch.zeros(length, L, K, dtype=torch.uint8)])
+        rows.append(replace(row, z=torch.cat([row.z, reply_TLE]), regions=regions, selected=selected))
     return decode([encode(rows, SPEC)])
 
 
@@ -213,6 +243,7 @@ def test_sigma_is_over_tokens_and_experts_of_a_layer() -> None:
 def test_subset_takes_samples_in_the_order_asked() -> None:
     rows, part = three(), together().subset([2, 0])
     assert torch.equal(part.z, torch.cat([rows[2].z, rows[0].z]))
+    assert torch.equal(part.selected, torch.cat([rows[2].selected, rows[0].selected]))
     assert (part.ids, part.groups, part.labels.tolist()) == (["c", "a"], ["group-c", "group-a"], [1, 1])
     assert part.offsets.tolist() == [0, 3, 6]
     assert len(together().subset([])) == 0

@@ -19,7 +19,7 @@ def data() -> TraceSet:
 
 def shards_of(data: TraceSet, rows: int = 10) -> dict[str, bytes]:
     samples = [
-        SampleTrace(data.ids[i], data.groups[i], int(data.labels[i]), sample.z, sample.regions)
+        SampleTrace(data.ids[i], data.groups[i], int(data.labels[i]), sample.z, sample.regions, sample.selected)
         for i, sample in ((i, data.subset([i])) for i in range(len(data)))
     ]
     return {f"{start}": encode(samples[start : start + rows], SPEC) for start in range(0, len(samples), rows)}
@@ -51,11 +51,12 @@ def test_stored_traces_are_the_traces(data: TraceSet, window: int, monkeypatch: 
     assert len(list(stored.parts())) == (4 if window == 1 else 1)
     assert all_ids(stored) == data.ids
     assert torch.equal(torch.cat([part.z for part in stored.parts()]), data.z)
+    assert torch.equal(torch.cat([part.selected for part in stored.parts()]), data.selected)
     assert torch.equal(torch.cat([part.labels for part in stored.parts()]), data.labels)
     assert all_ids(stored.labelled(1)) == data.labelled(1).ids
     questions = torch.cat([part.z for part in stored.labelled(0).span("question").parts()])
     assert torch.equal(questions, data.labelled(0).span("question").z)
-    counts = [count_selections(source, 2) for source in (stored, data)]
+    counts = [count_selections(source) for source in (stored, data)]
     assert torch.equal(counts[0].selected_SLE, counts[1].selected_SLE)
     assert torch.equal(counts[0].tokens_SL, counts[1].tokens_SL)
 

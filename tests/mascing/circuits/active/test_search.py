@@ -26,6 +26,7 @@ from mascing.traces.batch_recording import harvest
 from mascing.traces.shards import decode, encode
 from mascing.traces.trace_set import SampleTrace, TraceSet
 from tests.mascing.conversations.lines import decode_lines, parse_conversations
+from tests.mascing.made_traces import raw_top_k
 from tests.mascing.mask_rules import bias_of
 
 SPEC = RouterSpec("made-up", (0, 1), 8, 2, "softmax")
@@ -59,10 +60,11 @@ BENIGN = [conversation(number, "utility/benign", None) for number in range(20)]
 def made_up_traces() -> TraceSet:
     generator = torch.Generator().manual_seed(1)
     regions = torch.zeros(4, dtype=torch.uint8)
-    rows = [
-        SampleTrace(target.id, target.group_id, int(target.label == "positive"), logits(target, generator), regions)
-        for target in TARGETS
-    ]
+    rows = []
+    for target in TARGETS:
+        z_TLE = logits(target, generator)
+        label = int(target.label == "positive")
+        rows.append(SampleTrace(target.id, target.group_id, label, z_TLE, regions, raw_top_k(z_TLE)))
     return decode([encode(rows, SPEC)])
 
 

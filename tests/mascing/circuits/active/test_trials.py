@@ -60,8 +60,8 @@ def test_the_trace_is_what_the_routers_gave_under_the_mask_before_it_was_added(
 ) -> None:
     for trial, mask in zip(tried(loaded, masks, ["-"] * len(masks)), masks, strict=True):
         [prompt] = prompts_of(loaded, [trial.conversation], GENERATION)
-        [unsteered] = record_prompts(loaded.model, [prompt], 4096)
+        [(unsteered, _)] = record_prompts(loaded.model, [prompt], 4096)
         with steer(loaded.model, mask):
-            [expected] = record_prompts(loaded.model, [prompt], 4096)
+            [(expected, _)] = record_prompts(loaded.model, [prompt], 4096)
         torch.testing.assert_close(trial.z_TLE, expected, atol=5e-3, rtol=5e-3)
         assert (trial.z_TLE - unsteered).abs().max() > 0.05, "the mask must move the deeper layers' logits"

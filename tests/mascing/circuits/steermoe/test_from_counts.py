@@ -141,7 +141,7 @@ def test_counts_of_traces_give_the_mask_that_the_traces_give(score: ExpertScore)
     data = traces(40)
     config = SteerMoEConfig(scores=(score,), n_activated=(2,), n_deactivated=(3,))
     (expected,) = candidates(data, SPEC, config)
-    counted = count_selections(data, SPEC.top_k)
+    counted = count_selections(data)
     negative, positive = (
         GivenCounts(name, {"file": name, "sha256": name}, counted.selected_SLE[side], counted.tokens_SL[side])
         for side, name in enumerate(("without.csv", "with.csv"))

@@ -1,7 +1,7 @@
 """Selection counts over paired traces, against their definitions counted token by token."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import cast
 
@@ -18,18 +18,22 @@ from tests.mascing.made_traces import traces
 
 
 @st.composite
-def trace_sets(draw: st.DrawFn) -> tuple[TraceSet, int]:
-    """Traces of both labels in a few groups, at least one pair; logits without ties."""
+def trace_sets(draw: st.DrawFn) -> TraceSet:
+    """Traces of both labels in a few groups, at least one pair; the selections have nothing to do with the logits."""
     n_layers, n_experts = draw(st.integers(1, 3)), draw(st.integers(2, 6))
+    top_k = draw(st.integers(1, n_experts))
     about = [("g", 0), ("g", 1), *draw(st.lists(st.tuples(st.sampled_from("ghi"), st.integers(0, 1)), max_size=5))]
     groups, labels = [group for group, _ in about], [label for _, label in about]
     lengths = draw(st.lists(st.integers(1, 4), min_size=len(labels), max_size=len(labels)))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    z_TLE = torch.rand(sum(lengths), n_layers, n_experts, generator=generator).argsort(-1).half()
+    z_TLE = torch.randn(sum(lengths), n_layers, n_experts, generator=generator).half()
+    # An id of n_experts stands for no expert.
+    ids = torch.rand(sum(lengths), n_layers, n_experts + 1, generator=generator).argsort(-1)
+    selected = ids[..., :top_k].to(torch.uint8)
     offsets = torch.tensor([0, *lengths]).cumsum(0)
     regions = torch.zeros(sum(lengths), dtype=torch.uint8)
-    ids = [str(number) for number in range(len(labels))]
-    return TraceSet(z_TLE, offsets, torch.tensor(labels), regions, ids, groups), draw(st.integers(1, n_experts))
+    names = [str(number) for number in range(len(labels))]
+    return TraceSet(z_TLE, offsets, torch.tensor(labels), regions, names, groups, selected)
 
 
 def partners(data: TraceSet) -> set[int]:
@@ -47,28 +51,26 @@ def partners(data: TraceSet) -> set[int]:
     return paired
 
 
-def naive_counts(data: TraceSet, top_k: int, samples: set[int], place: tuple[int, int]) -> tuple[list[int], list[int]]:
+def naive_counts(data: TraceSet, samples: set[int], place: tuple[int, int]) -> tuple[list[int], list[int]]:
     """A and N of one expert on both sides, negative first."""
     active, tokens = [0, 0], [0, 0]
     for sample in samples:
         label = int(data.labels[sample])
         for token in range(int(data.offsets[sample]), int(data.offsets[sample + 1])):
-            logits = data.z[token, place[0]].tolist()
             tokens[label] += 1
-            active[label] += sum(other > logits[place[1]] for other in logits) < top_k
+            active[label] += place[1] in data.selected[token, place[0]].tolist()
     return active, tokens
 
 
 @settings(deadline=None, max_examples=60)
 @given(trace_sets(), st.sampled_from(["matched", "group"]))
-def test_scores_are_their_definitions(case: tuple[TraceSet, int], pairs: Pairs) -> None:
-    data, top_k = case
+def test_scores_are_their_definitions(data: TraceSet, pairs: Pairs) -> None:
     samples = partners(data) if pairs == "group" else set(range(len(data)))
-    counted = count_selections(data, top_k, pairs)
+    counted = count_selections(data, pairs)
     assert (counted.samples, counted.left_out) == (len(samples), len(data) - len(samples))
     difference_LE, ratio_LE = counted.risk_difference(), counted.log_odds_ratio()
     for place in torch.ones(difference_LE.shape).nonzero().tolist():
-        (a2, a1), (n2, n1) = naive_counts(data, top_k, samples, tuple(place))
+        (a2, a1), (n2, n1) = naive_counts(data, samples, tuple(place))
         odds = ((a1 + 0.5) / (n1 - a1 + 0.5)) / ((a2 + 0.5) / (n2 - a2 + 0.5))
         assert difference_LE[tuple(place)].item() == pytest.approx(a1 / n1 - a2 / n2, abs=1e-6)
         assert ratio_LE[tuple(place)].item() == pytest.approx(log(odds), abs=1e-5)
@@ -76,10 +78,9 @@ def test_scores_are_their_definitions(case: tuple[TraceSet, int], pairs: Pairs) 
 
 @settings(deadline=None, max_examples=30)
 @given(trace_sets())
-def test_swapping_the_sides_turns_the_scores_around(case: tuple[TraceSet, int]) -> None:
-    data, top_k = case
-    swapped = TraceSet(data.z, data.offsets, 1 - data.labels, data.regions, data.ids, data.groups)
-    before, after = (count_selections(samples, top_k) for samples in (data, swapped))
+def test_swapping_the_sides_turns_the_scores_around(data: TraceSet) -> None:
+    swapped = replace(data, labels=1 - data.labels)
+    before, after = (count_selections(samples) for samples in (data, swapped))
     assert torch.equal(after.risk_difference(), -before.risk_difference())
     assert torch.allclose(after.log_odds_ratio(), -before.log_odds_ratio(), atol=1e-6)
 
@@ -97,10 +98,9 @@ class OneByOne:
 
 @settings(deadline=None, max_examples=20)
 @given(trace_sets(), st.sampled_from(["matched", "group"]))
-def test_parts_count_as_the_whole(case: tuple[TraceSet, int], pairs: Pairs) -> None:
-    data, top_k = case
+def test_parts_count_as_the_whole(data: TraceSet, pairs: Pairs) -> None:
     one_by_one = cast(Traces, OneByOne(data))
-    assert equal(count_selections(one_by_one, top_k, pairs), count_selections(data, top_k, pairs))
+    assert equal(count_selections(one_by_one, pairs), count_selections(data, pairs))
 
 
 def test_a_trace_without_partner_changes_nothing() -> None:
@@ -112,6 +112,7 @@ def test_a_trace_without_partner_changes_nothing() -> None:
         torch.zeros(4),
         ["a", "b"],
         ["g", "g"],
+        torch.tensor([[0, 1], [1, 2], [2, 3], [0, 3]], dtype=torch.uint8)[:, None].expand(4, 2, 2),
     )
     lone = TraceSet(
         torch.cat([pair.z, torch.randn(3, 2, 4).half()]),
@@ -120,21 +121,22 @@ def test_a_trace_without_partner_changes_nothing() -> None:
         torch.zeros(7),
         ["a", "b", "c"],
         ["g", "g", "h"],
+        torch.cat([pair.selected, pair.selected[:3]]),
     )
-    assert equal(count_selections(lone, 2, "group"), count_selections(pair, 2))
-    assert count_selections(lone, 2, "group").left_out == 1
-    assert not equal(count_selections(lone, 2), count_selections(pair, 2))
+    assert equal(count_selections(lone, "group"), count_selections(pair))
+    assert count_selections(lone, "group").left_out == 1
+    assert not equal(count_selections(lone), count_selections(pair))
 
 
 def test_traces_without_any_pair_are_refused_with_the_way_out() -> None:
     with pytest.raises(DataError, match=r"methods\.steermoe\.pairs: matched"):
-        count_selections(traces(6), 2, "group")
+        count_selections(traces(6), "group")
 
 
 @pytest.mark.parametrize(("indices", "missing"), [([0, 2], "positive"), ([1, 3], "negative")])
 def test_one_class_alone_is_refused(indices: list[int], missing: str) -> None:
     with pytest.raises(DataError, match=f"no {missing} traces"):
-        count_selections(traces(6).subset(indices), 2)
+        count_selections(traces(6).subset(indices))
 
 
 def equal(a: Selections, b: Selections) -> bool:

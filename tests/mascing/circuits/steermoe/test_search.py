@@ -54,7 +54,7 @@ def test_cells_that_all_do_nothing_are_refused_at_load() -> None:
 def test_the_provenance_names_each_chosen_expert_with_both_scores() -> None:
     data = traces(40)
     (candidate,) = candidates(data, SPEC, SteerMoEConfig(n_activated=(1,), n_deactivated=(0,)))
-    counted = count_selections(data, SPEC.top_k)
+    counted = count_selections(data)
     assert candidate.mask.provenance == {
         "method": "steermoe",
         **candidate.cell,
@@ -76,7 +76,7 @@ def test_the_provenance_names_each_chosen_expert_with_both_scores() -> None:
 def test_the_strongest_are_chosen_and_the_score_is_the_priority(score: ExpertScore) -> None:
     data = traces(40)
     (candidate,) = candidates(data, SPEC, SteerMoEConfig(scores=(score,), n_activated=(2,), n_deactivated=(2,)))
-    counted = count_selections(data, SPEC.top_k)
+    counted = count_selections(data)
     score_LE = counted.risk_difference() if score == "risk_difference" else counted.log_odds_ratio()
     activated, deactivated = sets(candidate)
     assert sorted(score_LE[activated].tolist()) == sorted(score_LE.flatten().sort().values[-2:].tolist())
@@ -87,10 +87,11 @@ def test_the_strongest_are_chosen_and_the_score_is_the_priority(score: ExpertSco
 def test_the_odds_ratio_prefers_the_rare_expert() -> None:
     """Layer 0, of 100 tokens a side: expert 0 goes from 50 to 70 selections, expert 1 from 1 to 15."""
     sides = [([1] * 1 + [0] * 50 + [2] * 49), ([1] * 15 + [0] * 70 + [2] * 15)]
-    chosen_T = torch.tensor(sides[0] + sides[1])
-    z_TLE = torch.nn.functional.one_hot(chosen_T, 4)[:, None].half()
-    data = TraceSet(z_TLE, torch.tensor([0, 100, 200]), torch.tensor([0, 1]), torch.zeros(200), ["a", "b"], ["g", "g"])
-    counted = count_selections(data, top_k=1)
+    selected = torch.tensor(sides[0] + sides[1], dtype=torch.uint8)[:, None, None]
+    z_TLE = torch.zeros(200, 1, 4).half()
+    names, groups = ["a", "b"], ["g", "g"]
+    data = TraceSet(z_TLE, torch.tensor([0, 100, 200]), torch.tensor([0, 1]), torch.zeros(200), names, groups, selected)
+    counted = count_selections(data)
     assert strongest_experts(counted.score("risk_difference"), 1, 1).nonzero().tolist() == [[0, 0]]
     assert strongest_experts(counted.score("odds_ratio"), 1, 1).nonzero().tolist() == [[0, 1]]
 

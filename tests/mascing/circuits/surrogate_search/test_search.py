@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -87,14 +88,7 @@ def test_the_surrogate_is_won_over_and_finds_the_telling_expert(
     config = MascingConfig(mode=mode, search_epochs=100, lambdas=(0.03,))
     (S_LE,) = search([surrogate], data, data.sigma(), config, 0)
     negatives = data.subset([number for number in range(len(data)) if data.labels[number] == 0])
-    steered = TraceSet(
-        (negatives.z + data.sigma()[:, None] * S_LE).half(),
-        negatives.offsets,
-        negatives.labels,
-        negatives.regions,
-        negatives.ids,
-        negatives.groups,
-    )
+    steered = replace(negatives, z=(negatives.z + data.sigma()[:, None] * S_LE).half())
     assert (score(surrogate, negatives) > 0).float().mean() < 0.2
     assert (score(surrogate, steered) > 0).float().mean() > 0.8
     layer, expert = TELLING

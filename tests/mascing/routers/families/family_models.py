@@ -151,6 +151,81 @@ FAMILIES: dict[str, Family] = {
             },
         },
     ),
+    "gemma4_text": Family(
+        "Gemma4ForCausalLM",
+        "Gemma4TextConfig",
+        {
+            "enable_moe_block": True,
+            "num_experts": EXPERTS,
+            "top_k_experts": TOP_K,
+            "moe_intermediate_size": 32,
+            "hidden_size_per_layer_input": 0,
+            "global_head_dim": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+    ),
+    "longcat_flash": Family(
+        "LongcatFlashForCausalLM",
+        "LongcatFlashConfig",
+        {
+            **_LATENT_ATTENTION,
+            "n_routed_experts": EXPERTS,
+            "zero_expert_num": 4,
+            "moe_topk": TOP_K,
+            "expert_ffn_hidden_size": 32,
+            "num_hidden_layers": 4,
+            "routed_scaling_factor": 1.5,
+        },
+    ),
+    "inkling_text": Family(
+        "InklingForCausalLM",
+        "InklingTextConfig",
+        {
+            "n_routed_experts": EXPERTS,
+            "n_shared_experts": 2,
+            "moe_intermediate_size": 32,
+            "swa_num_attention_heads": 4,
+            "swa_num_key_value_heads": 2,
+            "swa_head_dim": 16,
+            "d_rel": 8,
+            "rel_extent": 16,
+            "layer_types": ["hybrid", "hybrid_sliding"],
+        },
+    ),
+    "axk2": Family(
+        "AXK2ForCausalLM",
+        "AXK2Config",
+        {
+            **_DEEPSEEK,
+            **_LATENT_ATTENTION,
+            "n_group": 2,
+            "topk_group": 1,
+            "mlp_layer_types": ["dense", "sparse", "sparse"],
+            "index_topk": 64,
+            "index_head_dim": 16,
+            "index_n_heads": 2,
+            "gated_norm_rank": 8,
+        },
+        (1, 2),
+    ),
+    "mistral4": Family(
+        "Mistral4ForCausalLM",
+        "Mistral4Config",
+        {**_DEEPSEEK, **_LATENT_ATTENTION, "head_dim": 32, "n_group": 2, "topk_group": 1},
+        (1, 2),
+    ),
+    "lfm2_moe": Family(
+        "Lfm2MoeForCausalLM",
+        "Lfm2MoeConfig",
+        {
+            "num_experts": EXPERTS,
+            "moe_intermediate_size": 32,
+            "num_dense_layers": 1,
+            "num_hidden_layers": 3,
+            "layer_types": ["conv", "full_attention", "conv"],
+        },
+        (1, 2),
+    ),
     "deepseek": Family("Qwen2MoeForCausalLM", "", {}, (1, 2)),
 }
 
@@ -164,7 +239,7 @@ def build(name: str, dtype: torch.dtype = torch.float32) -> Any:
     if name == "dbrx":
         renamed = {"hidden_size": "d_model", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
         sizes = {renamed.get(key, key): value for key, value in sizes.items()}
-    if name in ("hunyuan_v1_moe", "ernie4_5_moe"):
+    if name in ("hunyuan_v1_moe", "ernie4_5_moe", "gemma4_text", "longcat_flash"):
         del sizes["num_experts_per_tok"]
     config = getattr(transformers, family.config)(**sizes)
     torch.manual_seed(0)
@@ -181,7 +256,7 @@ def _deepseek_v1() -> Any:
 
 def _randomise(model: torch.nn.Module) -> None:
     for name, buffer in model.named_buffers():
-        if "correction_bias" in name:
+        if "correction_bias" in name or "expert_bias" in name:
             buffer.uniform_(-0.2, 0.2)
     for name, tensor in model.named_parameters():
         if "correction_bias" in name or name.endswith("router.bias"):

@@ -103,6 +103,50 @@ def softmax_with_correction(logits: Sequence[float], correction: Sequence[float]
     return {expert: weight / total for expert, weight in chosen.items()}
 
 
+def sigmoid_with_correction_beside_shared_experts(
+    logits: Sequence[float], correction: Sequence[float], config: Any
+) -> Selection:
+    """Inkling: the last logits are those of shared experts, which take their part of the weight and always run."""
+    scores = [sigmoid(value) for value in logits]
+    corrected = [score + c for score, c in zip(scores, correction, strict=False)]
+    chosen = {expert: scores[expert] for expert in best(corrected, config.num_experts_per_tok)}
+    total = sum(chosen.values()) + sum(scores[-config.n_shared_experts :])
+    return {expert: weight / total * config.route_scale for expert, weight in chosen.items()}
+
+
+def softmax_with_correction_and_zero_experts(
+    logits: Sequence[float], correction: Sequence[float], config: Any
+) -> Selection:
+    """Longcat: the last logits are those of zero experts, which are selected like any other."""
+    probabilities = softmax(logits)
+    corrected = [p + c for p, c in zip(probabilities, correction, strict=True)]
+    return {expert: probabilities[expert] * config.routed_scaling_factor for expert in best(corrected, config.moe_topk)}
+
+
+def sigmoid_in_groups_over_zero(logits: Sequence[float], correction: Sequence[float], config: Any) -> Selection:
+    return _in_groups_over_zero([sigmoid(value) for value in logits], correction, config)
+
+
+def softmax_in_groups_over_zero(logits: Sequence[float], correction: Sequence[float], config: Any) -> Selection:
+    return _in_groups_over_zero(softmax(logits), [0.0] * len(logits), config)
+
+
+def _in_groups_over_zero(scores: Sequence[float], correction: Sequence[float], config: Any) -> Selection:
+    """Experts outside the groups kept stay in the race, with a score of zero."""
+    corrected = [score + c for score, c in zip(scores, correction, strict=True)]
+    groups = _groups(len(scores), config.n_group)
+    kept_groups = sorted(groups, key=lambda group: -sum(sorted((corrected[e] for e in group), reverse=True)[:2]))
+    allowed = {expert for group in kept_groups[: config.topk_group] for expert in group}
+    raced = [score if expert in allowed else 0.0 for expert, score in enumerate(corrected)]
+    chosen = _renormalised({expert: scores[expert] for expert in best(raced, config.num_experts_per_tok)})
+    return {expert: weight * config.routed_scaling_factor for expert, weight in chosen.items()}
+
+
+def gemma4(logits: Sequence[float], correction: Sequence[float], config: Any) -> Selection:
+    probabilities = softmax(logits)
+    return _renormalised({expert: probabilities[expert] for expert in best(probabilities, config.top_k_experts)})
+
+
 def top_k_then_sigmoid(logits: Sequence[float], correction: Sequence[float], config: Any) -> Selection:
     return {expert: sigmoid(logits[expert]) for expert in best(logits, config.num_experts_per_tok)}
 
@@ -139,5 +183,11 @@ SELECT: dict[str, Select] = {
     "llama4_text": top_k_then_sigmoid,
     "jamba": softmax_then_top_k,
     "dbrx": dbrx,
+    "gemma4_text": gemma4,
+    "longcat_flash": softmax_with_correction_and_zero_experts,
+    "inkling_text": sigmoid_with_correction_beside_shared_experts,
+    "axk2": sigmoid_in_groups_over_zero,
+    "mistral4": softmax_in_groups_over_zero,
+    "lfm2_moe": sigmoid_with_correction,
     "deepseek": renormalised_if_configured,
 }

@@ -31,7 +31,9 @@ def captured(model: Any) -> Iterator[list[Captured]]:
     hooks = []
     for layer in layers:
         module = model.get_submodule(layer.router.name)
-        hooks.append(module.register_forward_pre_hook(_keep_input(layer)))
+        # Gemma 4 scales what its router gets before the weight; longcat reads the weight of a module that never runs.
+        takes_input = layer.router.owner if type(module).__name__ == "Gemma4TextRouter" else module
+        hooks.append(takes_input.register_forward_pre_hook(_keep_input(layer)))
         experts = model.get_submodule(layer.router.name.rpartition(".")[0]).experts
         if type(experts).__name__ == "Llama4TextExperts":
             hooks.append(module.register_forward_hook(_keep_scores(layer)))
@@ -79,11 +81,15 @@ def naive(name: str, layer: Captured, config: Any, edits: Sequence[Any]) -> list
     logits = torch.cat(layer.inputs).double() @ weight.T
     if own_bias is not None:
         logits = logits + own_bias.detach().double()
-    correction = [0.0] * router.n_experts
+    correction = [0.0] * router.n_columns
     if router.correction_owner is not None and router.correction_name is not None:
         correction = getattr(router.correction_owner, router.correction_name).detach().double().flatten().tolist()
-    edited = [edit(row, correction) for row, edit in zip(logits.tolist(), edits, strict=True)]
-    return [SELECT[name](row, corrected, config) for row, corrected in edited]
+    selections = []
+    for row, edit in zip(logits.tolist(), edits, strict=True):
+        E = router.n_experts
+        edited, corrected = edit(row[:E], correction[:E])
+        selections.append(SELECT[name](edited + row[E:], corrected + correction[E:], config))
+    return selections
 
 
 def mismatches(ours: list[Selection], wanted: list[Selection]) -> int:

@@ -15,6 +15,7 @@ COLUMNS = {
     "Selection": "scoring",
     "Bias of zero": "bias of zero",
     "Bias, against the definition": "bias against the definition",
+    "Recorded selections, against the definition": "recorded selections",
     "Override, against the definition": "override against the definition",
     "Switched off by an override": "off by the override",
     "Switched off by a bias of -1e4": "off by a bias of -1e4",
@@ -69,7 +70,7 @@ def render(findings: dict[str, dict[str, str]]) -> str:
     """The page, with one table of a row a family for each question that was asked of all."""
     lines = [INTRODUCTION]
     header = list(COLUMNS)
-    for group in (header[:4], header[4:8], header[8:]):
+    for group in (header[:4], header[4:9], header[9:]):
         lines += [f"| Family | {' | '.join(group)} |", f"|{'---|' * (len(group) + 1)}"]
         for family, checks in sorted(findings.items()):
             cells = [family, *(checks[COLUMNS[column]] for column in group)]

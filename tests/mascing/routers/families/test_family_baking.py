@@ -18,7 +18,7 @@ from tests.mascing.routers.families.family_models import FAMILIES, VOCABULARY, b
 from tests.mascing.routers.families.outcomes import expect
 from tests.mascing.routers.families.selections import captured
 
-SIGMOID_WITH_CORRECTION = ("deepseek_v3", "glm4_moe", "dots1", "minimax_m2")
+SIGMOID_WITH_CORRECTION = ("deepseek_v3", "glm4_moe", "dots1", "minimax_m2", "inkling_text", "axk2", "lfm2_moe")
 
 
 def tokens() -> Tensor:
