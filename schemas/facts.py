@@ -204,7 +204,8 @@ class SeedPick(DevRates):
 class SelectionCost(Frozen):
     """Replies judged in each part of the selection, those that the full grid needs, and tokens read by prefills.
 
-    ``budget`` is the number of replies that all parts together may take.
+    ``replies`` are those of the race and those that rank the picks of all methods. ``budget`` is the number of replies
+    that all parts together may take.
     """
 
     replies: int
@@ -216,7 +217,7 @@ class SelectionCost(Frozen):
 
     @property
     def total(self) -> int:
-        """Replies judged in the race, to prune the picks, and of the control."""
+        """Replies judged to race and rank, to prune the picks, and of the control."""
         return self.replies + self.replies_of_pruning + self.replies_of_control
 
     @property

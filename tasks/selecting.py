@@ -6,6 +6,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import pyarrow as pa
 from torch import Tensor
@@ -21,22 +22,24 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import DevCell, DevRates, PrunedPick, SelectFacts, SelectionCost
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Selected
-from mascing.selection.racing import Cell, Race, Rows, blocks_of, race
+from mascing.selection.budget import Budget
+from mascing.selection.racing import Cell, Race, Rows, blocks_of, race, replies_of
 from mascing.selection.ranking import ranked
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.picking.foretell import Foretold, enter_all, foretell
-from mascing.tasks.picking.pruned import Pick, pruned
-from mascing.tasks.picking.shuffles import Control, control_of
+from mascing.tasks.picking.dev import Dev, Pick
+from mascing.tasks.picking.finals import judged_further
+from mascing.tasks.picking.foretell import READ, Foretold, enter_all, foretell
+from mascing.tasks.picking.pruned import pruned
+from mascing.tasks.picking.sample import Sample
+from mascing.tasks.picking.scatter import scatter_of
+from mascing.tasks.picking.shuffles import Control, control_of, replies_for_control
 from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.judged import Row, judged_on_pool
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
-
-# Share of dev read before the race: likelihoods differ between masks on far fewer conversations than verdicts do.
-_READ = 0.25
 
 
 def select(
@@ -84,6 +87,21 @@ class _Contest:
         shares = selection.blocks if selection.mode == "racing" else (1.0,)
         return blocks_of(self.conversations, shares, self.config.seed)
 
+    @property
+    def budget(self) -> Budget:
+        """The replies that the selection may judge."""
+        full = len(self.candidates) * len(self.conversations)
+        return Budget(full, racing=self.config.selection.mode == "racing")
+
+    @property
+    def dev(self) -> Dev:
+        """The conversations in the order of the blocks, for what is done with the picks."""
+        [read, *_] = blocks_of(self.conversations, (READ,), self.config.seed)
+        conversations = [conversation for block in self.blocks for conversation in block]
+        sample = Sample(self.pool, self.config, read)
+        ends = list(accumulate(map(len, self.blocks)))
+        return Dev(self.pool, self.config, conversations, ends, self.baseline(conversations), sample, self.sigma_L)
+
     def judge(self, cells: Sequence[Cell], block: Sequence[Conversation]) -> list[list[Row]]:
         """One row per conversation for each of ``cells``: a candidate's number, or None for the unsteered model."""
         entrants = [self.candidates[cell] for cell in cells if cell is not None]
@@ -97,51 +115,66 @@ class _Contest:
         return [self.unsteered[conversation.id] for conversation in block]
 
 
-@dataclass(frozen=True)
-class _Pruned:
-    """The pruned picks and their facts by method."""
-
-    picks: Sequence[Pick]
-    facts: Mapping[str, PrunedPick]
-
-
 def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
     foretold = _foretold(contest)
-    raced = race(foretold.entrants, contest.blocks, contest.judge, contest.config.gates, foretold.losses)
-    baseline = [row for block in contest.blocks for row in contest.baseline(block)]
-    pruning = _pruned(contest, raced, baseline)
-    control = control_of(contest.pool, contest.config, baseline, pruning.picks, contest.blocks[0])
-    cost = _cost(contest, foretold, raced, pruning, control)
+    raced = race(
+        foretold.entrants,
+        contest.blocks,
+        contest.judge,
+        contest.config.gates,
+        foretold.losses,
+        contest.budget.race,
+    )
+    spent = replies_of(raced.verdicts) + replies_of(foretold.looks)
+    dev = contest.dev
+    picks, facts = _pruned(contest, dev, raced, contest.budget.total - spent)
+    pruning = sum(pick.replies for pick in facts.values())
+    control = control_of(dev, picks, contest.budget.total - spent - pruning)
+    of_control = sum(map(len, control.rows))
+    picks, ranking = judged_further(dev, picks, contest.budget.total - spent - pruning - of_control)
+    cost = SelectionCost(
+        replies=spent + ranking,
+        replies_of_full_grid=contest.budget.full,
+        replies_of_control=of_control,
+        replies_of_pruning=pruning,
+        prefill_tokens=foretold.tokens + dev.sample.tokens,
+        budget=contest.budget.total,
+    )
     tell(Event("select", "note", text=_cost_note(cost)))
-    selected = [*(pick.candidate for pick in pruning.picks), control.candidate]
-    verdicts = _verdicts(contest.candidates, raced, control)
+    selected = [*(pick.candidate for pick in picks), control.candidate]
+    places = _places(contest.candidates)
+    judged: dict[Cell, Rows] = {**foretold.looks, **raced.verdicts}
+    verdicts = _verdicts(places, judged, control)
     shards = [
         output.put(SELECTED, candidate_files.to_bytes(selected), len(selected)),
         output.put(DEV_VERDICTS, parquet.to_bytes(verdicts), len(verdicts)),
     ]
-    facts = SelectFacts(
-        baseline=_rates(raced.verdicts[None]),
-        cells=_cells(contest.candidates, foretold, raced),
-        picked={method: _places(contest.candidates)[cell] for method, cell in raced.picked.items()},
-        sparsified=dict(pruning.facts),
-        order=tuple(_order(baseline, pruning.picks, contest.config)),
-        cost=cost,
+    return Body(
+        shards,
+        SelectFacts(
+            baseline=_rates(raced.verdicts[None]),
+            cells=_cells(contest.candidates, foretold, raced, judged),
+            picked={method: places[cell] for method, cell in raced.picked.items()},
+            sparsified=facts,
+            order=tuple(_order(dev.baseline, picks, contest.config)),
+            cost=cost,
+            scatter=scatter_of(contest.candidates, places, foretold.rates, raced, contest.config.gates),
+        ),
+        rows_in=sum(shard.rows for shard in shards),
     )
-    return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
 
 
 def _foretold(contest: _Contest) -> Foretold:
     if contest.config.selection.mode == "full":
         return enter_all(contest.candidates)
-    [sample, *_] = blocks_of(contest.conversations, (_READ,), contest.config.seed)
-    return foretell(contest.pool, contest.config, sample, contest.candidates)
+    return foretell(contest.pool, contest.config, contest.conversations, contest.candidates)
 
 
-def _pruned(contest: _Contest, raced: Race, baseline: Rows) -> _Pruned:
+def _pruned(contest: _Contest, dev: Dev, raced: Race, budget: int) -> tuple[list[Pick], dict[str, PrunedPick]]:
     picks = [Pick(contest.candidates[cell], raced.verdicts[cell]) for cell in raced.picked.values()]
     if not contest.config.selection.sparsify:
-        return _Pruned(picks, {})
-    return _Pruned(*pruned(contest.pool, contest.config, contest.blocks, baseline, picks, contest.sigma_L))
+        return picks, {}
+    return pruned(dev, picks, budget - replies_for_control(dev))
 
 
 def _order(baseline: Rows, picks: Sequence[Pick], config: RunConfig) -> list[str]:
@@ -151,32 +184,21 @@ def _order(baseline: Rows, picks: Sequence[Pick], config: RunConfig) -> list[str
     return ranked(baseline, rows, entries, config.gates)
 
 
-def _cost(contest: _Contest, foretold: Foretold, raced: Race, pruning: _Pruned, control: Control) -> SelectionCost:
-    full = len(contest.candidates) * len(contest.conversations)
-    return SelectionCost(
-        replies=sum(len(rows) for cell, rows in raced.verdicts.items() if cell is not None),
-        replies_of_full_grid=full,
-        budget=full // 5,
-        replies_of_control=sum(map(len, control.rows)),
-        replies_of_pruning=sum(pick.replies for pick in pruning.facts.values()),
-        prefill_tokens=foretold.tokens,
-    )
-
-
 def _cost_note(cost: SelectionCost) -> str:
-    share = cost.replies / cost.replies_of_full_grid
-    return (
-        f"judged {cost.replies:,} replies, {100 * share:.0f}% of the {cost.replies_of_full_grid:,} of the full "
-        f"grid, {cost.replies_of_pruning:,} to prune the picks, and {cost.replies_of_control:,} of the control; "
-        f"read {cost.prefill_tokens:,} tokens beforehand"
+    note = (
+        f"judged {cost.total:,} replies, {100 * cost.share:.0f}% of the full grid's {cost.replies_of_full_grid:,} "
+        f"({cost.replies:,} to race and rank, {cost.replies_of_pruning:,} to prune, {cost.replies_of_control:,} of the "
+        f"control), and read {cost.prefill_tokens:,} tokens of given replies"
     )
+    if cost.total > cost.budget:
+        note += f"; a grid as small as this one needs more than the budget of {cost.budget:,} replies"
+    return note
 
 
-def _verdicts(candidates: Sequence[Candidate], raced: Race, control: Control) -> pa.Table:
-    """All verdicts of the race and the control, as DEV_VERDICTS."""
-    places = _places(candidates)
-    judged = [(0 if cell is None else places[cell], rows) for cell, rows in raced.verdicts.items()]
-    rows = [{**row, "cell": place} for place, rows in (*judged, *enumerate(control.rows)) for row in rows]
+def _verdicts(places: Sequence[int], judged: Mapping[Cell, Rows], control: Control) -> pa.Table:
+    """All verdicts on candidates and the control, as DEV_VERDICTS."""
+    by_place = [(0 if cell is None else places[cell], rows) for cell, rows in judged.items()]
+    rows = [{**row, "cell": place} for place, rows in (*by_place, *enumerate(control.rows)) for row in rows]
     return pa.Table.from_pylist(rows, schema=tables.DEV_VERDICTS)
 
 
@@ -190,16 +212,19 @@ def _places(candidates: Sequence[Candidate]) -> list[int]:
     return places
 
 
-def _cells(candidates: Sequence[Candidate], foretold: Foretold, raced: Race) -> tuple[DevCell, ...]:
+def _cells(
+    candidates: Sequence[Candidate], foretold: Foretold, raced: Race, judged: Mapping[Cell, Rows]
+) -> tuple[DevCell, ...]:
     """The facts of every candidate: rates on the conversations that it was judged on, and why it left."""
+    before = "first look" if foretold.looks else "margin"
     return tuple(
         DevCell(
             method=candidate.method,
             cell=candidate.cell,
             foretold=dict(foretold.rates[number]),
-            judged=len(raced.verdicts.get(number, ())),
-            left=raced.left.get(number, "") if number in raced.verdicts else "margin",
-            **_rates(raced.verdicts.get(number, ())).model_dump(),
+            judged=len(judged.get(number, ())),
+            left=raced.left.get(number, "") if number in raced.verdicts else before,
+            **_rates(judged.get(number, ())).model_dump(),
         )
         for number, candidate in enumerate(candidates)
     )

@@ -31,6 +31,14 @@ class Forced:
     margins: Sequence[float]
     kept: Mapping[str, Sequence[float]]
 
+    def __add__(self, later: "Forced") -> "Forced":
+        """The likelihoods on the conversations of both, those of ``later`` after these."""
+        kept = {
+            name: [*self.kept.get(name, ()), *later.kept.get(name, ())]
+            for name in dict.fromkeys([*self.kept, *later.kept])
+        }
+        return Forced([*self.margins, *later.margins], kept)
+
 
 def forced_batches(
     loaded: Loaded, conversations: Sequence[Conversation], batch_size: int
@@ -99,22 +107,49 @@ def _chance(margin: float) -> float:
 _PRICES = (0.0, 0.25, 1.0, 4.0)
 
 
-def contenders(rates: Sequence[Mapping[str, float]], keep: int) -> list[int]:
+def foretells(rates: Sequence[Mapping[str, float]]) -> bool:
+    """Return whether there is a margin: without wanted and unwanted replies, no forced rate of the target is known."""
+    return all("target" in cell_rates for cell_rates in rates)
+
+
+def places_for(cells: int, keep: int) -> int:
+    """Return how many cells of a grid of ``cells`` may enter: ``keep``, a quarter of the grid, or at least two."""
+    return min(keep, max(2, ceil(cells / 4)))
+
+
+def contenders(rates: Sequence[Mapping[str, float]], places: int, seeds: Sequence[int] = ()) -> list[int]:
     """Return the most promising cells of one method by their forced rates, in the order of the grid.
 
-    Returns at most ``keep`` cells, and at most a quarter of the grid or two cells, whichever is more. Only judged
-    replies can tell how much a loss elsewhere matters. So the function takes in turn the best cell at each price of a
-    lost point: nothing, a quarter of a point of the target, a point, and so on. This follows the trade-off from the
-    strongest cell to a careful one. If a margin is missing, it returns all cells.
+    These are the ``places`` first of `promising`. ``seeds`` says which search seed found each cell; of each, the best
+    cell at an even price is among them too, so that the seeds can be compared. If a margin is missing, it returns all
+    cells.
     """
-    if not all("target" in cell_rates for cell_rates in rates):
+    if not foretells(rates):
         return list(range(len(rates)))
+    chosen = promising(rates, places)
+    for seed in sorted(set(seeds)):
+        cells = [cell for cell in range(len(rates)) if seeds[cell] == seed]
+        chosen.append(max(cells, key=lambda cell: _worth(rates[cell], price=1.0)))
+    return sorted(set(chosen))
+
+
+def promising(rates: Sequence[Mapping[str, float]], most: int) -> list[int]:
+    """Return up to ``most`` cells, the most promising first.
+
+    Only judged replies can tell how much a loss elsewhere matters. So the function takes in turn the best cell at each
+    price of a lost point: nothing, a quarter of a point of the target, a point, and so on. This follows the trade-off
+    from the strongest cell to a careful one.
+    """
     chosen: list[int] = []
-    while len(chosen) < min(keep, max(2, ceil(len(rates) / 4)), len(rates)):
+    while len(chosen) < min(most, len(rates)):
         price = _PRICES[len(chosen) % len(_PRICES)]
         rest = [cell for cell in range(len(rates)) if cell not in chosen]
-        chosen.append(max(rest, key=lambda cell: rates[cell]["target"] - price * worst_loss(rates[cell])))
-    return sorted(chosen)
+        chosen.append(max(rest, key=lambda cell: _worth(rates[cell], price)))
+    return chosen
+
+
+def _worth(rates: Mapping[str, float], price: float) -> float:
+    return rates["target"] - price * worst_loss(rates)
 
 
 def worst_loss(rates: Mapping[str, float]) -> float:

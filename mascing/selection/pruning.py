@@ -1,15 +1,11 @@
-"""Find the fewest entries of a mask that keep its effect on dev.
-
-Shape suffixes: L MoE layer, E expert.
-"""
+"""Find the fewest entries of a mask that keep its effect on dev: read to find them, judge to confirm them."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import sqrt
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mascing.evidence.results import cell_score, changes_by_set
@@ -17,6 +13,7 @@ from mascing.masks.mask import Mask
 from mascing.schemas.config import GatesConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.choice import excess
+from mascing.selection.parts import Places, ever_smaller, restricted, strongest_first
 
 Rows = Sequence[Mapping[str, Any]]
 """Rows of the VERDICTS table (schemas/tables.py) of one mask."""
@@ -24,110 +21,136 @@ Rows = Sequence[Mapping[str, Any]]
 Judge = Callable[[Sequence[Mask], Sequence[Conversation]], Sequence[Rows]]
 """Returns for each mask one row per conversation, in the given order."""
 
-AT_ONCE = 4
-"""Masks judged together, so that workers can share them."""
+Read = Callable[[Sequence[Mask]], Sequence[Mapping[str, float]]]
+"""Returns the forced rates (mascing/selection/margin.py) of each mask, by set."""
 
-BLOCKS = 12
-"""Blocks into which the remaining entries are first cut, to leave out one at a time."""
+MOST_TRIED = 40
+"""Most parts of a mask to read or judge; the entries that remain then stay."""
 
-MOST_JUDGED = 40
-"""Most parts of a mask to judge; the entries that remain then stay."""
+SLACK = 0.01
+"""A fall of a forced rate that is no loss: wherever less was allowed, no smaller part was lost in judged replies."""
+
+STEP = 1.5
+"""How much larger the next part must be after one that failed to be confirmed."""
 
 
 @dataclass(frozen=True)
 class Sparsified:
-    """The pruned mask, the verdicts on it, and the number of replies judged to find it."""
+    """The pruned mask, the verdicts on it in the order of those on the full mask, and the number of replies judged."""
 
     mask: Mask
     rows: Rows
     replies: int
 
 
-def sparsify(
-    mask: Mask,
-    strength_LE: Tensor,
-    baseline: Rows,
-    full: Rows,
-    judge: Judge,
-    blocks: Sequence[Sequence[Conversation]],
-    gates: GatesConfig,
-) -> Sparsified:
-    """Prune ``mask`` to the fewest entries, at least one, that keep its effect on the conversations of ``blocks``.
+@dataclass(frozen=True)
+class Evidence:
+    """What a mask is compared by: conversations in blocks, and the verdicts of the unsteered model and the full mask.
 
-    A search first finds the shortest run of the strongest entries; ``strength_LE`` orders them. A strong entry need not
-    matter, so the function then leaves out ever smaller blocks of the remaining entries. It compares every part with
-    the full mask on the same conversations. A part keeps the effect if no rate, target or kept, falls by more than one
-    standard error (the one-standard-error rule of Breiman et al. 1984), and none exceeds its limit by more than with
-    the full mask. A part that fails on the first of the ``blocks`` is not judged on the others. ``baseline`` and
-    ``full`` are the verdicts on the unsteered model and on the full mask, on all blocks. A mask that does not certainly
-    raise the target rate has no effect to keep; the function returns it unchanged.
+    ``budget`` is the most replies that ``judge`` may be asked for. Without ``read``, replies alone must tell.
     """
-    if changes_by_set(baseline, full)["target"].low <= 0:
-        return Sparsified(mask, full, 0)
-    trials = _Trials(mask, baseline, full, judge, blocks, gates)
-    shortest = _shortest_start(_strongest_first(mask, strength_LE), trials)
-    pruned = _without_spare_blocks(shortest, trials)
-    return Sparsified(restricted(mask, pruned), trials.rows_of(pruned), trials.replies)
+
+    blocks: Sequence[Sequence[Conversation]]
+    baseline: Rows
+    full: Rows
+    judge: Judge
+    budget: int
+    read: Read | None
 
 
-Places = tuple[int, ...]
-"""Entries of a mask, as indices into its flattened [L, E]."""
+def sparsify(mask: Mask, strength_LE: Tensor, evidence: Evidence, gates: GatesConfig) -> Sparsified:
+    """Prune ``mask`` to the fewest entries, at least one, that keep its effect.
+
+    ``strength_LE`` orders the entries for the search (`ever_smaller`), which trusts forced rates: none may fall by more
+    than SLACK. Judged replies then confirm the smallest part, or else the next one that is STEP times as large. They
+    compare it with the full mask on the same conversations: no rate, target or kept, may fall by more than one standard
+    error (the one-standard-error rule of Breiman et al. 1984), and none may exceed its limit by more than with the full
+    mask. A part that lost two standard errors on the first blocks is not judged on the others. If no part is confirmed
+    within the budget, the mask stays as it is.
+
+    Without forced rates, judged replies alone guide the search as far as the budget goes. A mask that does not
+    certainly raise the target rate has no effect to keep; the function returns it unchanged.
+    """
+    if changes_by_set(evidence.baseline, evidence.full)["target"].low <= 0:
+        return Sparsified(mask, evidence.full, 0)
+    judged = _Judged(mask, evidence, gates)
+    entries = strongest_first(mask, strength_LE)
+    if evidence.read is None:
+        part = ever_smaller(entries, judged.keep_effect)[-1]
+    else:
+        part = _confirmed(ever_smaller(entries, _Read(mask, evidence.read).keep_effect), judged)
+    return Sparsified(restricted(mask, part), judged.rows_of(part), judged.replies)
 
 
-def restricted(mask: Mask, places: Places) -> Mask:
-    """Restrict the mask and its provenance to the entries at ``places``; the provenance says how many remain."""
-    keep_LE = torch.zeros(mask.spec.n_layers, mask.spec.n_experts, dtype=torch.bool)
-    keep_LE.view(-1)[list(places)] = True
-    provenance = {**mask.provenance, "kept": len(places), "kept_of": mask.entries}
-    if "experts" in provenance:
-        experts = {(mask.spec.layer_ids[layer], expert) for layer, expert in keep_LE.nonzero().tolist()}
-        provenance["experts"] = [row for row in provenance["experts"] if (row["layer"], row["expert"]) in experts]
-    return Mask(mask.spec, mask.rule.restricted(keep_LE), provenance)
+def _confirmed(parts: Sequence[Places], judged: "_Judged") -> Places:
+    """Return the smallest of the confirmed ``parts``; the first of them is the full mask and needs no confirmation."""
+    full, *smaller = parts
+    while smaller:
+        part = smaller[-1]
+        outcomes = judged.keep_effect([part])
+        if outcomes == [True]:
+            return part
+        if not outcomes:
+            return full
+        smaller = [other for other in smaller if len(other) >= STEP * len(part)]
+    return full
 
 
-class _Trials:
+class _Read:
+    """Compares forced rates of parts of one mask with those of the whole."""
+
+    def __init__(self, mask: Mask, read: Read) -> None:
+        self._mask, self._read = mask, read
+        [self._full] = read([mask])
+        self._left = MOST_TRIED
+
+    def keep_effect(self, parts: Sequence[Places]) -> list[bool]:
+        """Return whether each part keeps the effect; shorter than ``parts`` once MOST_TRIED parts were read."""
+        parts = parts[: self._left]
+        self._left -= len(parts)
+        rates = self._read([restricted(self._mask, part) for part in parts]) if parts else ()
+        return [all(self._full[name] - rate <= SLACK for name, rate in of_part.items()) for of_part in rates]
+
+
+class _Judged:
     """Judges parts of one mask and remembers the verdicts."""
 
-    def __init__(
-        self,
-        mask: Mask,
-        baseline: Rows,
-        full: Rows,
-        judge: Judge,
-        blocks: Sequence[Sequence[Conversation]],
-        gates: GatesConfig,
-    ) -> None:
-        self._mask, self._full, self._judge, self._blocks, self._gates = mask, full, judge, blocks, gates
-        self._baseline = cell_score({}, baseline)
-        self._excess = excess(self._baseline, cell_score({}, full), gates)
+    def __init__(self, mask: Mask, evidence: Evidence, gates: GatesConfig) -> None:
+        self._mask, self._evidence, self._gates = mask, evidence, gates
+        self._baseline = cell_score({}, evidence.baseline)
+        self._excess = excess(self._baseline, cell_score({}, evidence.full), gates)
         self._rows: dict[Places, list[Mapping[str, Any]]] = {}
-        self._tried = 0
         self.replies = 0
 
     def rows_of(self, places: Places) -> Rows:
-        return self._rows.get(places, self._full)
+        """The verdicts on a part, in the order of those on the full mask; a part never judged is the full mask."""
+        if places not in self._rows:
+            return self._evidence.full
+        rows = {(row["set"], row["conversation_id"]): row for row in self._rows[places]}
+        return [rows[row["set"], row["conversation_id"]] for row in self._evidence.full]
 
     def keep_effect(self, parts: Sequence[Places]) -> list[bool]:
-        """Return whether each part keeps the effect; shorter than ``parts`` once MOST_JUDGED parts were judged."""
-        parts = parts[: MOST_JUDGED - self._tried]
-        self._tried += len(parts)
+        """Return whether each part keeps the effect; shorter than ``parts`` where the budget ends."""
+        affordable = max(0, self._evidence.budget - self.replies) // len(self._evidence.full)
+        parts = parts[: min(affordable, MOST_TRIED - len(self._rows))]
         self._rows |= {part: [] for part in parts}
         passing = list(parts)
-        for block in self._blocks:
+        for number, block in enumerate(self._evidence.blocks, start=1):
             if passing:
-                judged = self._judge([restricted(self._mask, part) for part in passing], block)
+                judged = self._evidence.judge([restricted(self._mask, part) for part in passing], block)
                 self.replies += sum(map(len, judged))
                 for part, rows in zip(passing, judged, strict=True):
                     self._rows[part] += rows
-                passing = [part for part in passing if _within_noise(self._full, self._rows[part])]
+                errors = 1 if number == len(self._evidence.blocks) else 2
+                passing = [part for part in passing if _within(errors, self._evidence.full, self._rows[part])]
         return [part in passing and self._within_limits(self._rows[part]) for part in parts]
 
     def _within_limits(self, rows: Rows) -> bool:
         return excess(self._baseline, cell_score({}, rows), self._gates) <= self._excess
 
 
-def _within_noise(full: Rows, rows: Rows) -> bool:
-    """Return whether every set of ``rows`` lost at most one standard error of hits, clustered by group.
+def _within(errors: int, full: Rows, rows: Rows) -> bool:
+    """Return whether every set of ``rows`` lost at most so many standard errors of hits, clustered by group.
 
     The standard error is that of the paired difference. An unscored reply is not a hit: it must not pass for noise.
     """
@@ -136,62 +159,4 @@ def _within_noise(full: Rows, rows: Rows) -> bool:
     for row in rows:
         lost = hits[row["set"], row["conversation_id"]] - (row["outcome"] == "hit")
         losses[row["set"]][row["group_id"]] += lost
-    return all(by_group.total() <= sqrt(sum(n * n for n in by_group.values())) for by_group in losses.values())
-
-
-def _strongest_first(mask: Mask, strength_LE: Tensor) -> Places:
-    order = strength_LE.flatten().argsort(descending=True, stable=True)
-    return tuple(order[mask.rule.entries_LE.flatten()[order]].tolist())
-
-
-def _shortest_start(places: Places, trials: _Trials) -> Places:
-    """Return the shortest start of ``places`` that keeps the effect."""
-    return places[: _least(0, len(places), lambda length: places[:length], trials)]
-
-
-def _without_spare_blocks(places: Places, trials: _Trials) -> Places:
-    """Leave out all blocks that can be spared together, weakest first, in ever smaller blocks."""
-    size = ceil(len(places) / BLOCKS)
-    while True:
-        places = _without_spare(places, size, trials)
-        if size == 1:
-            return places
-        size = ceil(size / 2)
-
-
-def _without_spare(places: Places, size: int, trials: _Trials) -> Places:
-    blocks = [places[start : start + size] for start in range(0, len(places), size)]
-    if len(blocks) == 1:
-        return places
-    outcomes = trials.keep_effect([_less(places, [block]) for block in blocks])
-    spare = [block for block, keeps_effect in zip(blocks, outcomes, strict=False) if keeps_effect][::-1]
-    if not spare:
-        return places
-    most = min(len(spare), len(blocks) - 1)
-
-    def part(held_back: int) -> Places:
-        return _less(places, spare[: most - held_back])
-
-    return part(_least(-1, most - 1, part, trials))
-
-
-def _least(fails: int, holds: int, part: Callable[[int], Places], trials: _Trials) -> int:
-    """Search in several steps for the least number above ``fails`` whose part keeps the effect.
-
-    The part of ``holds`` keeps it. The result is a number judged to keep the effect, or ``holds``.
-    """
-    while holds - fails > 1:
-        step = ceil((holds - fails) / (AT_ONCE + 1))
-        numbers = list(range(fails + step, holds, step))
-        outcomes = trials.keep_effect([part(number) for number in numbers])
-        holding = [number for number, keeps_effect in zip(numbers, outcomes, strict=False) if keeps_effect]
-        holds = min(holding, default=holds)
-        if len(outcomes) < len(numbers):
-            break
-        fails = max([fails, *(number for number in numbers if number < holds)])
-    return holds
-
-
-def _less(places: Places, blocks: Sequence[Places]) -> Places:
-    left_out = {place for block in blocks for place in block}
-    return tuple(place for place in places if place not in left_out)
+    return all(by_group.total() <= errors * sqrt(sum(n * n for n in by_group.values())) for by_group in losses.values())

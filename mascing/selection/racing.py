@@ -49,6 +49,7 @@ def race(
     judge: Judge,
     gates: GatesConfig,
     losses: Mapping[int, float],
+    most: int | None = None,
 ) -> Race:
     """Judge the ``entrants`` (cells by method) block by block until each method has one left.
 
@@ -61,12 +62,20 @@ def race(
 
     "Certainly" refers to the 95% interval of the paired difference. After the last block, `choose` decides among the
     remaining cells, as it does for the full grid; a single block with all cells is the full grid.
+
+    The race takes at most ``most`` replies, or as many as the first block needs. Where the next block would take more,
+    the largest fields lose their last cells first, in the order in which `choose` would take them.
     """
     running = {method: list(cells) for method, cells in entrants.items()}
     verdicts: dict[Cell, list[Mapping[str, Any]]] = {}
     left: dict[int, str] = {}
     sizes = Counter(conversation.set for block in blocks for conversation in block)
     for number, block in enumerate(blocks, start=1):
+        if number > 1 and most is not None:
+            affordable = max(0, most - replies_of(verdicts)) // len(block)
+            spare = _beyond(running, verdicts, affordable, gates)
+            left |= {cell: f"round {number - 1}: the replies ran short, and others were ahead" for cell in spare}
+            running = {method: [cell for cell in cells if cell not in spare] for method, cells in running.items()}
         contested = [cell for cells in running.values() if number == 1 or len(cells) > 1 for cell in cells]
         if not contested:
             break
@@ -82,6 +91,11 @@ def race(
     for method, cells in running.items():
         left |= {cell: f"round {len(blocks)}: not chosen" for cell in cells if cell != picked[method]}
     return Race(verdicts, picked, left)
+
+
+def replies_of(verdicts: Mapping[Cell, Rows]) -> int:
+    """Return the number of judged replies of candidates; those of the unsteered model are known before."""
+    return sum(len(rows) for cell, rows in verdicts.items() if cell is not None)
 
 
 def blocks_of(conversations: Sequence[Conversation], shares: Sequence[float], seed: int) -> list[list[Conversation]]:
@@ -148,6 +162,20 @@ def _rejected(
         else:
             staying.append(cell)
     return rejected
+
+
+def _beyond(
+    running: Mapping[str, Sequence[int]], verdicts: Mapping[Cell, Rows], affordable: int, gates: GatesConfig
+) -> list[int]:
+    """Return the cells that must leave so that at most ``affordable`` cells are still contested."""
+    fields = {method: _ranked(verdicts, cells, gates) for method, cells in running.items() if len(cells) > 1}
+    beyond: list[int] = []
+    while sum(map(len, fields.values())) > affordable:
+        largest = max(fields, key=lambda method: len(fields[method]))
+        beyond.append(fields[largest].pop())
+        if len(fields[largest]) == 1:
+            del fields[largest]
+    return beyond
 
 
 def _ranked(verdicts: Mapping[Cell, Rows], cells: Sequence[int], gates: GatesConfig) -> list[int]:

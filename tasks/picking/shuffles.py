@@ -1,4 +1,4 @@
-"""The control in the select stage: shuffles of the best pick, judged on the pool; the median represents them."""
+"""The control in the select stage: shuffles of the best pick, read or judged; the median represents them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from mascing.circuits.control import shuffled
 from mascing.evidence.results import cell_score
 from mascing.masks.candidates import Candidate
-from mascing.schemas.config import RunConfig
+from mascing.schemas.config import GatesConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.choice import choose
 from mascing.selection.racing import Rows
-from mascing.tasks.picking.pruned import Pick
-from mascing.tasks.running.actors import Pool
+from mascing.tasks.picking.dev import Dev, Pick
 from mascing.tasks.running.judged import Row, judged_on_pool
 from mascing.tasks.running.stage import steps
 
@@ -19,35 +18,51 @@ from mascing.tasks.running.stage import steps
 # points: a single draw can hit the circuit.
 _SHUFFLES = 5
 
+# Target conversations that tell a shuffle that hits the circuit from one that does not, however small the budget.
+_FEWEST = 16
+
 
 @dataclass(frozen=True)
 class Control:
-    """The median shuffle of the best pick, and the verdicts on every shuffle drawn."""
+    """The median shuffle of the best pick, and the verdicts on every shuffle drawn, if they were judged."""
 
     candidate: Candidate
     rows: Sequence[Sequence[Row]]
 
 
-def control_of(
-    pool: Pool, config: RunConfig, baseline: Rows, picks: Sequence[Pick], conversations: Sequence[Conversation]
-) -> Control:
-    """The control made from the best of ``picks``, judged on the target set of ``conversations``."""
-    best = _best(baseline, picks, config)
-    drawn = [shuffled(best, config.seed + number) for number in range(_SHUFFLES)]
-    targets = [conversation for conversation in conversations if conversation.set == "target"]
+def replies_for_control(dev: Dev) -> int:
+    """The number of replies that the control takes: none if the shuffles' forced rates tell their median."""
+    return 0 if dev.sample.foretells else _SHUFFLES * len(_targets(dev))
+
+
+def control_of(dev: Dev, picks: Sequence[Pick], budget: int) -> Control:
+    """The control made from the best of ``picks``.
+
+    The shuffles are compared by their forced target rates or, without given replies, on target conversations of the
+    first block, as far as the ``budget`` of replies goes.
+    """
+    best = _best(dev.baseline, picks, dev.config.gates)
+    drawn = [shuffled(best, dev.config.seed + number) for number in range(_SHUFFLES)]
+    if dev.sample.foretells:
+        rates = [rates["target"] for rates in dev.sample.rates([candidate.mask for candidate in drawn])]
+        return Control(_median(drawn, rates), [])
+    targets = _targets(dev)[: max(_FEWEST, budget // _SHUFFLES)]
     masks = [(candidate.method, candidate.mask) for candidate in drawn]
-    rows = judged_on_pool(pool, config, targets, masks, steps("select", "control"))
-    return Control(_median(drawn, rows), rows)
+    rows = judged_on_pool(dev.pool, dev.config, targets, masks, steps("select", "control"))
+    return Control(_median(drawn, [cell_score({}, judged).target_rate for judged in rows]), rows)
 
 
-def _best(baseline: Rows, picks: Sequence[Pick], config: RunConfig) -> Candidate:
+def _targets(dev: Dev) -> list[Conversation]:
+    return [conversation for conversation in dev.conversations[: dev.ends[0]] if conversation.set == "target"]
+
+
+def _best(baseline: Rows, picks: Sequence[Pick], gates: GatesConfig) -> Candidate:
     """The pick that wins on the conversations that all picks were judged on; the sparsest wins a tie."""
     sparsest_first = sorted(picks, key=lambda pick: pick.candidate.mask.entries)
     shared = min(len(pick.rows) for pick in picks)
     scores = [cell_score({}, pick.rows[:shared]) for pick in sparsest_first]
-    return sparsest_first[choose(cell_score({}, baseline[:shared]), scores, config.gates)].candidate
+    return sparsest_first[choose(cell_score({}, baseline[:shared]), scores, gates)].candidate
 
 
-def _median(drawn: Sequence[Candidate], rows: Sequence[Sequence[Row]]) -> Candidate:
-    rates = [cell_score({}, judged).target_rate for judged in rows]
+def _median(drawn: Sequence[Candidate], rates: Sequence[float]) -> Candidate:
     return drawn[sorted(range(len(drawn)), key=lambda number: rates[number])[len(drawn) // 2]]

@@ -11,7 +11,15 @@ from mascing.masks.mask import Mask
 from mascing.models.loading import load
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import ModelConfig
-from mascing.selection.margin import Forced, contenders, forced, forced_batches, forced_rates, worst_loss
+from mascing.selection.margin import (
+    Forced,
+    contenders,
+    forced,
+    forced_batches,
+    forced_rates,
+    places_for,
+    worst_loss,
+)
 from mascing.testbeds.planted import behaviour_config
 from tests.mascing.conversations.lines import decode_lines, parse_conversations
 
@@ -42,10 +50,25 @@ def test_the_strongest_and_the_careful_cells_are_promising() -> None:
     grid = [(0.5, 0.0), (0.6, 0.01), (0.8, 0.02), (0.9, 0.3), (0.95, 0.9), (0.55, 0.5), *[(0.5, 0.0)] * 6]
     rates = [{"target": target, "utility/benign": 1 - loss} for target, loss in grid]
     assert contenders(rates, 3) == [2, 3, 4]
-    assert contenders(rates, 9) == [2, 3, 4]
     assert contenders(rates, 2) == [3, 4]
-    assert contenders(rates[:4], 9) == [2, 3]
-    assert contenders(rates[:1], 9) == [0]
+    assert contenders(rates[:1], 2) == [0]
+
+
+def test_a_quarter_of_a_grid_enters_but_no_fewer_than_two_and_no_more_than_are_kept() -> None:
+    assert [places_for(cells, 5) for cells in (3, 8, 9, 12, 20, 240)] == [2, 2, 3, 3, 5, 5]
+
+
+def test_the_best_cell_of_every_search_seed_is_promising() -> None:
+    """Seed 1 finds nothing, but its careful cell is judged beside the best cells of seed 0."""
+    grid = [(0.9, 0.0), (0.95, 0.01), (0.5, 0.0), (0.55, 0.5)]
+    rates = [{"target": target, "utility/benign": 1 - loss} for target, loss in grid]
+    assert contenders(rates, 2) == [0, 1]
+    assert contenders(rates, 2, seeds=[0, 0, 1, 1]) == [0, 1, 2]
+
+
+def test_likelihoods_of_two_parts_are_those_of_both() -> None:
+    both = Forced([1.0], {"utility/benign": [2.0]}) + Forced([3.0], {"protected/illegal": [4.0]})
+    assert both == Forced([1.0, 3.0], {"utility/benign": [2.0], "protected/illegal": [4.0]})
 
 
 def test_without_margins_every_cell_is_promising() -> None:

@@ -15,7 +15,8 @@ from mascing.routers.spec import RouterSpec
 from mascing.schemas.config import GatesConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.selection import pruning as sparsifying
-from mascing.selection.pruning import Sparsified, restricted, sparsify
+from mascing.selection.parts import restricted, strongest_first
+from mascing.selection.pruning import Evidence, Read, Sparsified, sparsify
 from tests.mascing.mask_rules import bias_of, override_of
 
 SPEC = RouterSpec("olmoe", (0, 2), 40, 2, "softmax")
@@ -90,9 +91,15 @@ def additive(n: int, seed: int = 0) -> Mask:
     return Mask.from_bias(bias.view(2, 40), SPEC, {"method": "gradient"})
 
 
-def pruned(mask: Mask, judge: Judge) -> Sparsified:
+def pruned(mask: Mask, judge: Judge, budget: int = 10_000, read: Read | None = None) -> Sparsified:
     baseline, full = judge.verdicts(set()), judge.verdicts(places(mask))
-    return sparsify(mask, mask.rule.strength_LE(torch.ones(2)), baseline, full, judge, [SOME, REST], GATES)
+    evidence = Evidence([SOME, REST], baseline, full, judge, budget, read)
+    return sparsify(mask, mask.rule.strength_LE(torch.ones(2)), evidence, GATES)
+
+
+def reading(needed: set[int]) -> Read:
+    """Forced rates of the model that `needing` the same experts describes."""
+    return lambda masks: [{"target": 0.5 + 0.4 * len(needed & places(mask)) / len(needed)} for mask in masks]
 
 
 @settings(deadline=None, max_examples=12)
@@ -104,13 +111,57 @@ def test_exactly_the_needed_entries_are_left(n: int, seed: int, data: st.DataObj
     smaller = pruned(mask, judge)
     assert places(smaller.mask) == needed
     assert cell_score({}, smaller.rows) == cell_score({}, judge.verdicts(needed))
-    assert judge.first <= sparsifying.MOST_JUDGED
+    assert judge.first <= sparsifying.MOST_TRIED
     assert smaller.replies == judge.first * len(SOME) + judge.later * len(REST)
+
+
+@settings(deadline=None, max_examples=12)
+@given(st.integers(1, 16), st.integers(0, 99), st.data())
+def test_what_forced_rates_find_takes_one_confirmation(n: int, seed: int, data: st.DataObject) -> None:
+    mask = additive(n, seed)
+    needed = data.draw(st.sets(st.sampled_from(sorted(places(mask))), min_size=1, max_size=4))
+    judge = Judge(needing(needed))
+    smaller = pruned(mask, judge, read=reading(needed))
+    assert places(smaller.mask) == needed
+    assert judge.first == judge.later == int(len(needed) < n)
+
+
+def test_where_replies_do_not_confirm_the_smallest_part_the_next_larger_one_is_judged() -> None:
+    """Forced rates see three of the six entries that the replies need, all of which are strong ones."""
+    mask = additive(16)
+    strongest = strongest_first(mask, mask.rule.strength_LE(torch.ones(2)))
+    needed = set(strongest[:6])
+    judge = Judge(needing(needed))
+    smaller = pruned(mask, judge, read=reading(set(strongest[:3])))
+    assert needed < places(smaller.mask) < places(mask)
+    assert smaller.rows == judge.verdicts(needed)
+    assert (judge.first, judge.later) == (2, 2)
+
+
+def test_a_part_that_is_not_confirmed_within_the_budget_stays_out() -> None:
+    mask = additive(8)
+    needed = set(sorted(places(mask))[:2])
+    enough = 2 * N
+    assert places(pruned(mask, Judge(needing(needed)), enough, reading(needed)).mask) == needed
+    judge = Judge(needing(needed))
+    smaller = pruned(mask, judge, enough - 1, reading(needed))
+    assert places(smaller.mask) == places(mask)
+    assert smaller.replies == judge.first == 0
+
+
+@pytest.mark.parametrize("parts", [0, 1, 3, 9])
+def test_replies_alone_guide_the_search_no_farther_than_the_budget(parts: int) -> None:
+    mask = additive(16)
+    needed = set(sorted(places(mask))[:2])
+    smaller = pruned(mask, Judge(needing(needed)), 2 * N * parts)
+    assert needed <= places(smaller.mask)
+    assert smaller.replies <= 2 * N * parts
+    assert (smaller.mask.entries < 16) == (parts > 0)
 
 
 def test_a_part_that_fails_on_the_first_block_is_not_judged_on_the_others() -> None:
     mask = additive(2)
-    judge = Judge(needing(places(mask)))
+    judge = Judge(lambda moved: rows(1.0 if moved == places(mask) else 0.5))
     assert places(pruned(mask, judge).mask) == places(mask)
     assert (judge.first, judge.later) == (3, 0)
 
@@ -130,7 +181,7 @@ def test_a_dense_mask_is_pruned_within_the_bound() -> None:
     smaller = pruned(mask, judge).mask
     assert needed <= places(smaller)
     assert smaller.entries < 40
-    assert judge.first <= sparsifying.MOST_JUDGED
+    assert judge.first <= sparsifying.MOST_TRIED
 
 
 def test_a_mask_without_certain_effect_is_left_as_it_is_and_costs_nothing() -> None:

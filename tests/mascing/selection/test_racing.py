@@ -50,10 +50,11 @@ def run(
     cells: dict[Cell, dict[str, float]],
     losses: dict[int, float] | None = None,
     shares: Sequence[float] = (0.25, 0.5, 1),
+    most: int | None = None,
 ) -> tuple[Race, int]:
     judged = Judged({None: {"target": 0.5}, **cells})
     entrants = {"mascing": [cell for cell in cells if cell is not None]}
-    raced = race(entrants, blocks_of(dev(), shares, seed=0), judged, GATES, losses or {})
+    raced = race(entrants, blocks_of(dev(), shares, seed=0), judged, GATES, losses or {}, most)
     return raced, judged.replies
 
 
@@ -149,3 +150,24 @@ def test_methods_race_apart_and_a_lone_cell_is_judged_on_the_first_block_only() 
     assert raced.picked == {"mascing": 0, "gradient": 2}
     assert len(raced.verdicts[2]) == len(blocks[0])
     assert judged.replies == sum(map(len, raced.verdicts.values()))
+
+
+@pytest.mark.parametrize(("most", "judged", "picked"), [(0, 138, 1), (183, 138, 1), (400, 276, 1), (10_000, 460, 2)])
+def test_a_race_ends_where_the_replies_run_short(most: int, judged: int, picked: int) -> None:
+    """Three cells stay close to each other; the later blocks alone tell which one is best."""
+    cells: dict[Cell, dict[str, float]] = {0: {"target": 0.9}, 1: {"target": 0.95}, 2: {"target": 0.96}}
+    raced, _ = run(cells, most=most)
+    assert sum(len(rows) for cell, rows in raced.verdicts.items() if cell is not None) == judged
+    assert raced.picked == {"mascing": picked}
+
+
+def test_the_largest_field_loses_its_last_cells_first() -> None:
+    rates: dict[Cell, dict[str, float]] = {None: {"target": 0.5}}
+    rates |= {cell: {"target": 0.8 + cell / 100} for cell in range(5)}
+    blocks = blocks_of(dev(), (0.25, 0.5, 1.0), seed=0)
+    entrants = {"mascing": [0, 1, 2], "gradient": [3, 4]}
+    raced = race(entrants, blocks, Judged(rates), GATES, {}, 5 * 46 + 4 * 46)
+    short = [cell for cell, reason in raced.left.items() if reason.startswith("round 1: the replies ran short")]
+    assert len(short) == 1
+    assert short[0] in entrants["mascing"]
+    assert raced.picked["gradient"] in (3, 4)

@@ -1,36 +1,24 @@
 """Pruning a pick on the model itself removes entries without effect and keeps those that cause the behaviour."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
 
-from mascing.conversations.splits import split_of
-from mascing.masks.candidates import Candidate
-from mascing.masks.mask import Mask
-from mascing.routers.spec import inspect_routers
+from mascing.evidence.results import cell_score
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
-from mascing.selection.racing import blocks_of
-from mascing.tasks.picking.pruned import Pick, pruned
-from mascing.tasks.running.judged import BASELINE, judged_replies
-from tests.mascing.conversations.lines import decode_lines, parse_conversations
+from mascing.tasks.picking.finals import judged_further
+from mascing.tasks.picking.pruned import pruned
+from mascing.tasks.picking.shuffles import control_of, replies_for_control
 from tests.small_run import small_config
-from tests.tasks.here_pool import HerePool
-
-
-class CountingPool(HerePool):
-    """A pool that counts the replies that are judged."""
-
-    replies = 0
-
-    def map(self, *arguments: Any, **options: Any) -> list[Any]:
-        values = super().map(*arguments, **options)
-        self.replies += sum(len(rows) for judged in values for rows in judged.values())
-        return values
+from tests.tasks.picking.planted_pick import (
+    CountingPool,
+    dev_conversations,
+    idle_layers,
+    pick_of,
+    planted_mask,
+    race_over,
+    without_margin,
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,30 +26,71 @@ def config(testbed_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
     return small_config(testbed_folder, tmp_path_factory.mktemp("sparsify"))
 
 
-def dev(config: RunConfig) -> list[Conversation]:
-    rows, _ = parse_conversations(decode_lines(Path(config.behaviour.conversations).read_bytes()), 100_000)
-    return [row for row in rows if split_of(row.group_id, config.splits) == "dev"]
-
-
-def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfig, testbed_folder: Path) -> None:
-    truth_LE: Tensor = load_file(testbed_folder / "truth-jailbreak-defence.safetensors")["bias"]
-    pool, conversations = CountingPool(), dev(config)
-    spec = inspect_routers(pool.worker.model(config.model).model)
-    bias_LE = 3.0 * truth_LE
-    idle = ~truth_LE.any(dim=1)
-    bias_LE[idle, :4] = 0.5
-    pick = Pick(Candidate("gradient", {"alpha": 1.0}, Mask.from_bias(bias_LE, spec)), ())
-    blocks = blocks_of(conversations, (0.5, 1.0), seed=0)
-    in_order = [conversation for block in blocks for conversation in block]
-    [baseline] = judged_replies(pool.worker, config, in_order, [(BASELINE, None)])
-    [smaller], facts = pruned(pool, config, blocks, baseline, [pick], torch.ones(spec.n_layers))
-    mask = smaller.candidate.mask
-    assert not mask.rule.entries_LE[idle].any()
-    assert 0 < mask.entries < int(truth_LE.count_nonzero())
-    assert smaller.candidate.cell == {"alpha": 1.0, "kept": mask.entries}
-    assert len(smaller.rows) == len(conversations)
+@pytest.mark.parametrize("given", [True, False])
+def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfig, given: bool) -> None:
+    pool, conversations = CountingPool(), dev_conversations(config)
+    if not given:
+        conversations = without_margin(conversations)
+    dev, mask = race_over(pool, config, conversations), planted_mask(pool, config)
+    pick = pick_of(dev, mask, judged=dev.ends[0])
+    pool.replies = 0
+    [smaller], facts = pruned(dev, [pick], budget=30 * dev.ends[0])
+    kept = smaller.candidate.mask
+    assert not kept.rule.entries_LE[idle_layers(config)].any()
+    assert 0 < kept.entries < mask.entries - 4
+    assert smaller.candidate.cell == {"alpha": 1.0, "kept": kept.entries}
+    assert [row["conversation_id"] for row in smaller.rows] == [row["conversation_id"] for row in pick.rows]
     fact = facts["gradient"]
-    assert (fact.entries, fact.kept) == (pick.candidate.mask.entries, mask.entries)
+    assert (fact.entries, fact.kept, fact.replies) == (mask.entries, kept.entries, pool.replies)
     before, after = fact.target_rate
     assert after >= before - 0.05
-    assert fact.replies == pool.replies
+    assert (dev.sample.tokens > 0, len(fact.single)) == (given, min(8, kept.entries) if given else 0)
+    assert given is (fact.replies == dev.ends[0])
+    assert all(kept.rule.entries_LE[kept.spec.layer_ids.index(row.layer), row.expert] for row in fact.single)
+    assert all(0 <= row.share < 1 for row in fact.single)
+
+
+def test_a_budget_that_is_spent_still_pays_for_one_part_on_the_first_block(config: RunConfig) -> None:
+    pool = CountingPool()
+    dev, mask = race_over(pool, config, dev_conversations(config)), planted_mask(pool, config)
+    pick = pick_of(dev, mask, judged=dev.ends[1])
+    [smaller], facts = pruned(dev, [pick], budget=-5)
+    assert smaller.candidate.mask.entries < mask.entries
+    assert facts["gradient"].replies == len(smaller.rows) == dev.ends[0]
+
+
+def test_picks_are_judged_on_whole_blocks_as_far_as_the_budget_goes(config: RunConfig) -> None:
+    pool = CountingPool()
+    dev, mask = race_over(pool, config, dev_conversations(config)), planted_mask(pool, config)
+    first, last = dev.ends
+    picks = [pick_of(dev, mask, judged) for judged in (first, last)]
+    assert judged_further(dev, picks, budget=last - first - 1) == (picks, 0)
+    further, replies = judged_further(dev, picks, budget=last - first)
+    assert replies == last - first
+    assert further[0].rows == further[1].rows == picks[1].rows
+
+
+def test_the_control_is_a_shuffle_of_middling_effect_and_costs_no_reply_where_given_replies_are_read(
+    config: RunConfig,
+) -> None:
+    pool = CountingPool()
+    dev, mask = race_over(pool, config, dev_conversations(config)), planted_mask(pool, config)
+    pick = pick_of(dev, mask, judged=dev.ends[0])
+    pool.replies = 0
+    control = control_of(dev, [pick], budget=0)
+    assert (pool.replies, list(control.rows), replies_for_control(dev)) == (0, [], 0)
+    assert control.candidate.mask.entries == mask.entries
+
+
+def test_without_given_replies_every_shuffle_is_judged(config: RunConfig) -> None:
+    pool = CountingPool()
+    conversations = without_margin(dev_conversations(config))
+    dev, mask = race_over(pool, config, conversations), planted_mask(pool, config)
+    pick = pick_of(dev, mask, judged=dev.ends[0])
+    targets = sum(row["set"] == "target" for row in pick.rows)
+    pool.replies = 0
+    control = control_of(dev, [pick], budget=replies_for_control(dev))
+    assert pool.replies == replies_for_control(dev) == 5 * targets == sum(map(len, control.rows))
+    rates = [cell_score({}, rows).target_rate for rows in control.rows]
+    drawn = int(control.candidate.cell["seed"]) - config.seed
+    assert sorted(rates)[2] == rates[drawn]

@@ -1,0 +1,43 @@
+"""What is known of dev once the race is over: its conversations, the picks, and who judges and reads more replies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mascing.masks.candidates import Candidate
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation
+from mascing.selection.racing import Rows
+from mascing.tasks.picking.sample import Sample
+from mascing.tasks.running.actors import Pool
+from mascing.tasks.running.judged import Row, Steered, judged_on_pool
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A method's pick with its verdicts on all dev conversations, or on the first of them."""
+
+    candidate: Candidate
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class Dev:
+    """The dev conversations in the order of the race; each of its blocks ends after one of the numbers in ``ends``.
+
+    ``baseline`` are the verdicts on the unsteered model. ``sample`` are conversations whose given replies are read, and
+    ``sigma_L`` the scales of the layers.
+    """
+
+    pool: Pool
+    config: RunConfig
+    conversations: Sequence[Conversation]
+    ends: Sequence[int]
+    baseline: Rows
+    sample: Sample
+    sigma_L: Tensor
+
+    def judge(self, masks: Sequence[Steered], conversations: Sequence[Conversation]) -> list[list[Row]]:
+        """For each mask, one row per conversation; no progress is told."""
+        return judged_on_pool(self.pool, self.config, conversations, masks, lambda done, total: None, at_once=1)
