@@ -117,7 +117,11 @@ class HarvestConfig(Frozen):
 class SurrogateConfig(Frozen):
     """The routing classifiers that `mascing` optimises through: one ensemble per span."""
 
-    members: int = Field(default=3, gt=0, description="surrogates per ensemble; they differ only in their seeds")
+    members: int = Field(
+        default=5,
+        gt=0,
+        description="surrogates per ensemble, which differ only in their seeds: the search seeds of `mascing`",
+    )
     epochs: int = Field(default=30, gt=0)
     allow_confounded: bool = Field(
         default=False, description="continue even if the form of the conversations explains a surrogate"

@@ -1,13 +1,12 @@
-"""The optimise stage searches each method's grid of candidate masks on the pool, one item per method."""
+"""The optimise stage searches grids of candidate masks on the pool, one item per method and search seed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from mascing.circuits.gradient import attribution
-from mascing.circuits.method import Material
-from mascing.circuits.methods import Search, method_identity, searches_of
+from mascing.circuits.method import Material, Proposal
+from mascing.circuits.methods import method_identity, searches_of, together
 from mascing.errors import DataError
 from mascing.masks import candidates as candidate_files
 from mascing.progress import Event, tell
@@ -26,6 +25,8 @@ from mascing.surrogates.surrogate import Surrogate
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+
+_ATTRIBUTION_RANK = 1
 
 
 def optimise(
@@ -68,88 +69,83 @@ class _Shared:
 
 def _optimise(output: StageOutput[Optimised], shared: _Shared, pool: Pool) -> Body:
     items = _items(shared.config)
-    # Long searches start first, so that the pool does not wait for one that started last.
-    longest_first = sorted(items, key=lambda name: items[name].rank, reverse=True)
-    by_name = dict(zip(longest_first, pool.map(_run, shared, longest_first, steps("optimise")), strict=True))
-    results = {name: by_name[name] for name in items}
-    for result in results.values():
-        if result.note:
-            tell(Event("optimise", "note", text=result.note))
-    shards = [output.put(result.shard, result.data, result.rows) for result in results.values()]
+    results = dict(zip(items, pool.map(_run, shared, items, steps("optimise")), strict=True))
+    files = [
+        _candidates(name, together([result for item, result in results.items() if item.name == name]))
+        for name in searches_of(shared.config.methods)
+    ]
+    files += [result for item, result in results.items() if item.name == attribution.NAME]
+    for file in files:
+        if file.note:
+            tell(Event("optimise", "note", text=file.note))
+    shards = [output.put(file.name, file.data, file.rows) for file in files]
     facts = OptimiseFacts(
-        candidates={name: results[name].rows for name in sorted(searches_of(shared.config.methods))},
-        costs={name: result.cost for name, result in results.items() if result.cost != SearchCost()},
+        candidates={
+            file.of: file.rows for file in sorted(files, key=lambda file: file.of) if file.of != attribution.NAME
+        },
+        costs={file.of: file.cost for file in files if file.cost != SearchCost()},
     )
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
 
 
 @dataclass(frozen=True)
-class _Result:
-    """The output of an item: a shard, the cost of the search, and a note for the progress display."""
+class _Item:
+    """One piece of the stage's work: a search with one search seed, or the attribution that comes with `gradient`.
 
-    shard: str
+    Items travel by name, so that a plugged method is resolved on the worker and fails there with a clear error.
+    """
+
+    name: str
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the stage: of a method or of the attribution, with what it cost and a note for the progress display."""
+
+    of: str
+    name: str
     data: bytes
     rows: int
     cost: SearchCost
     note: str
 
 
-class _Item(Protocol):
-    """One piece of the stage's work; items of higher ``rank`` start first."""
-
-    @property
-    def rank(self) -> int: ...
-
-    def __call__(self, material: Material) -> _Result: ...
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """The grid of one method."""
-
-    search: Search
-
-    @property
-    def rank(self) -> int:
-        return self.search.method.rank
-
-    def __call__(self, material: Material) -> _Result:
-        proposal = self.search(material)
-        data = candidate_files.to_bytes(proposal.candidates)
-        return _Result(candidates_file(self.search.name), data, len(proposal.candidates), proposal.cost, proposal.note)
-
-
-@dataclass(frozen=True)
-class _Attribution:
-    """The map of all experts that comes with `gradient`."""
-
-    config: GradientConfig
-    rank: int = 1
-
-    def __call__(self, material: Material) -> _Result:
-        attributed = attribution.attribution(
-            material.model(),
-            material.contrast,
-            material.sigma_L,
-            self.config.batch_size,
-            recompute=material.recompute,
-        )
-        data, rows = attribution.to_bytes(attributed), len(attributed.effect_LE)
-        note = f"{attribution.NAME}: {attributed.passes}"
-        return _Result(ATTRIBUTION, data, rows, SearchCost(passes=attributed.passes), note)
-
-
-def _items(config: RunConfig) -> dict[str, _Item]:
-    """All items of the stage by name."""
-    items: dict[str, _Item] = {name: _Candidates(search) for name, search in searches_of(config.methods).items()}
+def _items(config: RunConfig) -> list[_Item]:
+    """All items of the stage. Long searches come first, so that the pool does not wait for one that started last."""
+    searches, members = searches_of(config.methods), config.surrogate.members
+    ranks = {
+        _Item(name, number): search.method.rank
+        for name, search in searches.items()
+        for number in range(search.seeds(members))
+    }
     if config.methods.gradient is not None:
-        items[attribution.NAME] = _Attribution(config.methods.gradient)
-    return items
+        ranks[_Item(attribution.NAME)] = _ATTRIBUTION_RANK
+    return sorted(ranks, key=ranks.__getitem__, reverse=True)
 
 
-def _run(worker: Worker, shared: _Shared, name: str) -> _Result:
-    # Items travel by name, so that a plugged method is resolved on the worker and fails there with a clear error.
-    return _items(shared.config)[name](_material(worker, shared))
+def _run(worker: Worker, shared: _Shared, item: _Item) -> Proposal | _File:
+    material = _material(worker, shared)
+    if item.name == attribution.NAME:
+        return _attribution(material, shared.config.methods.gradient)
+    search = searches_of(shared.config.methods)[item.name]
+    return search(material, item.number, search.seeds(shared.config.surrogate.members))
+
+
+def _candidates(method: str, proposal: Proposal) -> _File:
+    data = candidate_files.to_bytes(proposal.candidates)
+    return _File(method, candidates_file(method), data, len(proposal.candidates), proposal.cost, proposal.note)
+
+
+def _attribution(material: Material, config: GradientConfig | None) -> _File:
+    """The map of all experts that comes with `gradient`."""
+    assert config is not None  # there is no such item without the method
+    attributed = attribution.attribution(
+        material.model(), material.contrast, material.sigma_L, config.batch_size, recompute=material.recompute
+    )
+    data, rows = attribution.to_bytes(attributed), len(attributed.effect_LE)
+    note = f"{attribution.NAME}: {attributed.passes}"
+    return _File(attribution.NAME, ATTRIBUTION, data, rows, SearchCost(passes=attributed.passes), note)
 
 
 def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Sequence[Surrogate]]:

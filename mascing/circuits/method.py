@@ -27,9 +27,10 @@ class Material:
 
     ``model()`` loads the model once and returns it on every call. ``conversations`` is the whole split. ``contrast`` is
     its labelled and matched target conversations, whose ``traces`` are recorded. ``sigma_L`` [L] is the calibrated
-    spread of each layer's logits. ``surrogates(spans)`` returns the members of each span's ensemble; they are trained
-    for the spans of `mascing`. ``behaviour`` and ``generation`` say how trials are judged and generated. ``recompute``
-    saves memory during backward passes and changes nothing else.
+    spread of each layer's logits. ``surrogates(spans)`` returns the members of each span's ensemble, or one of them for
+    a method that searches ``per_member``; they are trained for the spans of `mascing`. ``behaviour`` and ``generation``
+    say how trials are judged and generated. ``seed`` is that of this search: a method that searches several times gets
+    another one each time. ``recompute`` saves memory during backward passes and changes nothing else.
     """
 
     model: Callable[[], Loaded]
@@ -62,6 +63,9 @@ class Method:
     the search finds other masks for the same material and settings. ``rank`` orders methods by duration: the highest
     starts first, and so does a method with the default. ``judges`` says whether the method generates and judges replies
     of its own. If so, the settings for that are part of its identity, so only a method that never does may set False.
+
+    The search runs once per search seed. Their number is the setting ``search_seeds``, one if ``config`` has no such
+    field. A method with ``per_member`` searches once through each surrogate alone, which its seed also trained.
     """
 
     name: str
@@ -70,3 +74,4 @@ class Method:
     version: int = 1
     rank: int = 10
     judges: bool = True
+    per_member: bool = False

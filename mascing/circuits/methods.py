@@ -1,7 +1,7 @@
 """The table of methods, and the searches that a configuration requests."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -13,8 +13,12 @@ from mascing.circuits.method import Material, Method, Proposal
 from mascing.circuits.steermoe.method import STEERMOE
 from mascing.circuits.surrogate_search.method import MASCING
 from mascing.errors import ConfigError, DataError, MaskError
+from mascing.masks.candidates import Candidate
 from mascing.plugins import OptionsError, checked, completed, place, resolve, whole_version
+from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.settings.method_settings import MethodsConfig, PluggedMethod, Span
+from mascing.surrogates.ensemble import member_seeds
+from mascing.surrogates.surrogate import Surrogate
 
 METHODS: Mapping[str, Method] = {method.name: method for method in (MASCING, STEERMOE, GRADIENT, ACTIVE)}
 """The built-in methods by their name in the configuration."""
@@ -28,11 +32,27 @@ class Search:
     method: Method
     config: BaseModel
 
-    def __call__(self, material: Material) -> Proposal:
-        """Run the method's search and label every candidate with the name of this search."""
-        proposal = self.method.search(material, self.config)
+    def seeds(self, members: int) -> int:
+        """Return how many search seeds the search runs with, given ``members`` surrogates per ensemble."""
+        return members if self.method.per_member else getattr(self.config, "search_seeds", 1)
+
+    def __call__(self, material: Material, number: int = 0, of: int = 1) -> Proposal:
+        """Run the method's search with search seed ``number`` of ``of`` and label its candidates.
+
+        Every candidate gets the name of this search and, if there are several seeds, ``search_seed`` in its cell. The
+        first search seed is the seed of ``material``.
+        """
+        own = replace(material, seed=member_seeds(material.seed, of)[number])
+        if self.method.per_member:
+            own = replace(own, surrogates=lambda spans: _alone(material.surrogates(spans), number))
+        proposal = self.method.search(own, self.config)
         self._refuse_unusable(proposal, material)
-        return replace(proposal, candidates=[replace(candidate, method=self.name) for candidate in proposal.candidates])
+        seed = {"search_seed": number} if of > 1 else {}
+        return replace(proposal, candidates=[self._labelled(candidate, seed) for candidate in proposal.candidates])
+
+    def _labelled(self, candidate: Candidate, seed: Mapping[str, int]) -> Candidate:
+        mask = replace(candidate.mask, provenance={**candidate.mask.provenance, **seed})
+        return Candidate(self.name, {**candidate.cell, **seed}, mask)
 
     def _refuse_unusable(self, proposal: Proposal, material: Material) -> None:
         """A proposal that no later stage could work with must not be stored as the method's result."""
@@ -42,6 +62,17 @@ class Search:
             raise DataError(f"method {self.name} proposed no candidate mask: turn it off, or widen its grid")
         if any(candidate.mask.spec != material.spec for candidate in proposal.candidates):
             raise MaskError(f"method {self.name} proposed a mask for another model: make masks with material.spec")
+
+
+def together(proposals: Sequence[Proposal]) -> Proposal:
+    """Join what one method proposed with each of its search seeds, in their order."""
+    notes = dict.fromkeys(proposal.note for proposal in proposals if proposal.note)
+    each = f", with each of {len(proposals)} search seeds" if len(proposals) > 1 and len(notes) == 1 else ""
+    return Proposal(
+        [candidate for proposal in proposals for candidate in proposal.candidates],
+        SearchCost.of_all(proposal.cost for proposal in proposals),
+        "; ".join(notes) + each,
+    )
 
 
 def searches_of(config: MethodsConfig) -> dict[str, Search]:
@@ -78,6 +109,11 @@ def method_identity(config: MethodsConfig) -> dict[str, Any]:
         },
         "versions": {name: search.method.version for name, search in searches.items()},
     }
+
+
+def _alone(ensembles: Mapping[Span, Sequence[Surrogate]], number: int) -> dict[Span, Sequence[Surrogate]]:
+    """Only the member ``number`` of each ensemble."""
+    return {span: [members[number]] for span, members in ensembles.items()}
 
 
 def _plugged(name: str, settings: PluggedMethod) -> Search:

@@ -1,5 +1,7 @@
 """The cost of a search for masks."""
 
+from collections.abc import Iterable
+
 from pydantic import Field
 
 from mascing.schemas.base import Frozen
@@ -40,3 +42,26 @@ class SearchCost(Frozen):
 
     passes: Passes | None = None
     trials: Trials | None = None
+
+    @classmethod
+    def of_all(cls, costs: Iterable["SearchCost"]) -> "SearchCost":
+        """The sum of the costs of one method's searches."""
+        costs = list(costs)
+        passes = [cost.passes for cost in costs if cost.passes is not None]
+        trials = [cost.trials for cost in costs if cost.trials is not None]
+        return cls(
+            passes=Passes(
+                forward=sum(part.forward for part in passes),
+                backward=sum(part.backward for part in passes),
+                conversations=max(part.conversations for part in passes),
+            )
+            if passes
+            else None,
+            trials=Trials(
+                budget=sum(part.budget for part in trials),
+                generations=sum(part.generations for part in trials),
+                rounds=tuple(number for part in trials for number in part.rounds),
+            )
+            if trials
+            else None,
+        )

@@ -13,6 +13,7 @@ Span = Literal["question", "question+prompt", "reply"]
 ExpertScore = Literal["risk_difference", "odds_ratio"]
 Pairs = Literal["matched", "group"]
 Positive = Annotated[float, Field(gt=0)]
+SearchSeeds = Annotated[int, Field(gt=0, description="searches that differ only in their seeds")]
 LEAST_GENERATIONS = 64
 """Minimum generations in a round of `active`."""
 _NAME = r"[a-z][a-z0-9_-]*"
@@ -21,7 +22,7 @@ _TAKEN = ("attribution", "baseline")
 
 
 class MascingConfig(Frozen):
-    """The paper's search: the grid of lambda x alpha for each span."""
+    """The paper's search: the grid of lambda x alpha for each span, through each surrogate of `surrogate.members`."""
 
     spans: tuple[Span, ...] = Field(default=("question", "question+prompt"), min_length=1)
     mode: Literal["fast", "exact"] = Field(
@@ -30,7 +31,7 @@ class MascingConfig(Frozen):
     search_epochs: int = Field(default=100, gt=0, description="exact mode only")
     learning_rate: Positive = Field(default=0.05, description="exact mode only")
     lambdas: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1e-5, 1e-4, 1e-3), min_length=1)
-    alphas: tuple[Positive, ...] = Field(default=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), min_length=1)
+    alphas: tuple[Positive, ...] = Field(default=(0.5, 1.0, 2.0, 3.0, 4.5, 6.0), min_length=1)
     thresholds: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         default=(0.1,), min_length=1, description="each cell sets entries of S up to this size to 0"
     )
@@ -79,12 +80,13 @@ class GradientConfig(Frozen):
         description="noise on the router logits at the first step, in sigma; falls to 0 at half way",
     )
     alphas: tuple[Positive, ...] = Field(default=(0.5, 1.0, 1.5), min_length=1)
+    search_seeds: SearchSeeds = 3
 
 
 class ActiveConfig(Frozen):
     """Rounds of trials under proposed masks, without gradients; each round learns from verdicts and traces so far.
 
-    ``budget`` counts every reply that the search generates and judges, over all rounds.
+    ``budget`` counts every reply that the search generates and judges, over all rounds; each search seed has its own.
     """
 
     budget: int = Field(default=1500, gt=0, description="maximum generations, divided evenly among the rounds")
@@ -97,6 +99,7 @@ class ActiveConfig(Frozen):
     alphas: tuple[Positive, ...] = Field(
         default=(1.0, 2.0, 3.0), min_length=1, description="strengths: root mean square of a mask's entries in sigmas"
     )
+    search_seeds: SearchSeeds = 1
 
     @model_validator(mode="after")
     def _budget_suffices(self) -> "ActiveConfig":
