@@ -12,20 +12,20 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def seed_scatter(picks: Sequence[SeedPick], verdicts: Mapping[int, Rows]) -> SeedScatter:
-    """Compare the best cell of each search seed with that of the best seed, on the conversations that all have.
+    """Compare the best cell of each search seed with that of the best seed, on the conversations that they share.
 
-    ``verdicts`` are those on dev by the cells of ``picks``. The best seed is the one with the highest target rate.
+    ``verdicts`` are those on dev by the cells of ``picks``, in the order of judging. The best seed is the one with the
+    highest target rate.
     """
     best = max(picks, key=lambda pick: -1.0 if pick.target_rate is None else pick.target_rate)
-    target = {pick.cell: _target(verdicts[pick.cell]) for pick in picks}
-    shared = [name for name in target[best.cell] if all(name in rows for rows in target.values())]
+    target = {pick.cell: _target(verdicts[pick.cell][: pick.judged]) for pick in picks}
     seeds = tuple(
         SeedRates(
             search_seed=pick.search_seed,
             target_rate=pick.target_rate,
             utility=pick.utility,
             protected=pick.protected,
-            behind=None if pick is best else _behind(target[best.cell], target[pick.cell], shared),
+            behind=None if pick is best else _behind(target[best.cell], target[pick.cell]),
         )
         for pick in picks
     )
@@ -37,7 +37,8 @@ def _target(rows: Rows) -> dict[str, Mapping[str, Any]]:
     return {row["conversation_id"]: row for row in rows if row["set"] == "target"}
 
 
-def _behind(best: Mapping[str, Any], other: Mapping[str, Any], shared: Sequence[str]) -> Rate:
+def _behind(best: Mapping[str, Any], other: Mapping[str, Any]) -> Rate:
     """The target rate of ``other`` minus that of ``best``, paired by conversation."""
-    outcomes = ([rows[name]["outcome"] for name in shared] for rows in (best, other))
-    return paired_difference(*outcomes, [best[name]["group_id"] for name in shared])
+    ids = list(best)
+    outcomes = ([rows[name]["outcome"] for name in ids] for rows in (best, other))
+    return paired_difference(*outcomes, [best[name]["group_id"] for name in ids])

@@ -16,7 +16,7 @@ from mascing.schemas.settings.method_settings import SteerMoEConfig
 
 
 def doubt(counts: GivenCounts, spec: RouterSpec) -> str | None:
-    """Say if some tokens selected fewer than top-k experts, which is right only where tokens are dropped or choose no expert.
+    """Say if tokens selected fewer than top-k experts: right only where tokens are dropped or may choose no expert.
 
     Raises DataError if a layer routed no token, or if its tokens selected more than top-k experts.
     """

@@ -39,11 +39,11 @@ def seed_sentences(seeds: Mapping[str, SeedScatter]) -> Iterator[str]:
     for method, scatter in seeds.items():
         total = len(scatter.seeds)
         if scatter.within_noise == total:
-            yield f"{method}: all {total} search seeds reach within noise of the best."
+            yield f"{method}: all {total} search seeds reach within noise of the best target rate."
         else:
             yield (
-                f"{method}: {scatter.within_noise} of {total} search seeds reach within noise of the best; one search "
-                "with one seed may miss what this method can find."
+                f"{method}: {scatter.within_noise} of {total} search seeds reach within noise of the best target "
+                "rate; a search with one seed may miss what this method can find."
             )
 
 
