@@ -18,6 +18,7 @@ from mascing.schemas.result import (
     Agreement,
     Baseline,
     Comparison,
+    DevRates,
     MethodResult,
     Rate,
     SetReplies,
@@ -142,23 +143,6 @@ class OptimiseFacts(Facts):
     version: Literal[2] = 2
     candidates: dict[str, int]
     costs: dict[str, SearchCost] = Field(default_factory=dict)
-
-
-class DevRates(Frozen):
-    """Shares of hits on the judged dev conversations; the target rate is None if none was judged."""
-
-    target_rate: float | None = None
-    utility: dict[str, float] = Field(default_factory=dict)
-    protected: dict[str, float] = Field(default_factory=dict)
-
-    @property
-    def by_set(self) -> dict[str, float]:
-        """Every rate by the name of its set, the target first; empty if nothing was judged."""
-        if self.target_rate is None:
-            return {}
-        utility = {f"utility/{name}": rate for name, rate in self.utility.items()}
-        protected = {f"protected/{name}": rate for name, rate in self.protected.items()}
-        return {"target": self.target_rate, **utility, **protected}
 
 
 class DevCell(DevRates):

@@ -95,16 +95,30 @@ class MethodResult(Frozen):
     reasons: tuple[str, ...]
 
 
-class SeedRates(Frozen):
-    """The best cell of one search seed on dev: shares of hits, and how far its target rate is behind the best seed's.
+class DevRates(Frozen):
+    """Shares of hits on the judged dev conversations; the target rate is None if none was judged."""
+
+    target_rate: float | None = None
+    utility: dict[str, float] = Field(default_factory=dict)
+    protected: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def by_set(self) -> dict[str, float]:
+        """Every rate by the name of its set, the target first; empty if nothing was judged."""
+        if self.target_rate is None:
+            return {}
+        utility = {f"utility/{name}": rate for name, rate in self.utility.items()}
+        protected = {f"protected/{name}": rate for name, rate in self.protected.items()}
+        return {"target": self.target_rate, **utility, **protected}
+
+
+class SeedRates(DevRates):
+    """The best cell of one search seed, and how far its target rate is behind the best seed's.
 
     ``behind`` is paired on the same conversations and negative where the rate is lower; None for the best seed itself.
     """
 
     search_seed: int
-    target_rate: float | None
-    utility: dict[str, float]
-    protected: dict[str, float]
     behind: Rate | None
 
     @property
@@ -122,6 +136,12 @@ class SeedScatter(Frozen):
     judged: int
     within_noise: int
     seeds: tuple[SeedRates, ...]
+
+    @property
+    def target_rates(self) -> tuple[float, float]:
+        """The lowest and the highest target rate."""
+        rates = [seed.target_rate for seed in self.seeds if seed.target_rate is not None]
+        return min(rates), max(rates)
 
 
 class Overlap(Frozen):

@@ -182,12 +182,16 @@ def _ranking(result: Result) -> Iterator[str]:
 
 
 def _scatter(result: Result) -> Iterator[str]:
-    """Say whether the search seeds of a method disagree."""
-    seeds = result.trust.seeds if result.trust else {}
-    apart = {name: scatter for name, scatter in seeds.items() if scatter.within_noise < len(scatter.seeds)}
-    if apart:
-        counts = ", ".join(f"{name} {each.within_noise} of {len(each.seeds)}" for name, each in apart.items())
-        yield f"search seeds disagree; within noise of the best on dev: {counts}"
+    """Say how far the search seeds of a method differ, if they do."""
+    from mascing.evidence.seed_scatter import far_apart
+
+    for name, each in (result.trust.seeds if result.trust else {}).items():
+        if each.within_noise < len(each.seeds) or far_apart(each):
+            lowest, highest = each.target_rates
+            yield (
+                f"search seeds of {name} differ: {100 * lowest:.1f} to {100 * highest:.1f}% on dev, "
+                f"{each.within_noise} of {len(each.seeds)} within noise of the best"
+            )
 
 
 def _passes(reason: str) -> bool:

@@ -33,6 +33,16 @@ def seed_scatter(picks: Sequence[SeedPick], verdicts: Mapping[int, Rows]) -> See
     return SeedScatter(judged=min(pick.judged for pick in picks), within_noise=within_noise, seeds=seeds)
 
 
+_APART = 0.1
+"""A difference of target rates that is told even where noise alone may make it."""
+
+
+def far_apart(scatter: SeedScatter) -> bool:
+    """Return whether the target rates of the seeds are 10 points apart or more, certain or not."""
+    lowest, highest = scatter.target_rates
+    return highest - lowest >= _APART
+
+
 def _target(rows: Rows) -> dict[str, Mapping[str, Any]]:
     return {row["conversation_id"]: row for row in rows if row["set"] == "target"}
 
@@ -40,5 +50,5 @@ def _target(rows: Rows) -> dict[str, Mapping[str, Any]]:
 def _behind(best: Mapping[str, Any], other: Mapping[str, Any]) -> Rate:
     """The target rate of ``other`` minus that of ``best``, paired by conversation."""
     ids = list(best)
-    outcomes = ([rows[name]["outcome"] for name in ids] for rows in (best, other))
-    return paired_difference(*outcomes, [best[name]["group_id"] for name in ids])
+    before, after = ([rows[name]["outcome"] for name in ids] for rows in (best, other))
+    return paired_difference(before, after, [best[name]["group_id"] for name in ids])

@@ -1,28 +1,23 @@
 """How search seeds scatter: a dot for the best cell of each seed, per method."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from mascing.report.figures.figure import Figure, Json, Table, to_spec
 from mascing.report.figures.palette import marker
 from mascing.report.looks import Look, looks_of
 from mascing.report.wording import percent, points_text, set_title
-from mascing.schemas.facts import DevRates
-from mascing.schemas.result import SeedRates, SeedScatter
+from mascing.schemas.result import DevRates, SeedScatter
 
 _SPREAD = 0.7
 """Share of a row's height over which the dots of a method are spread."""
-
-RateOf = Callable[[SeedRates], float | None]
 
 
 def seed_figures(seeds: Mapping[str, SeedScatter], baseline: DevRates) -> list[Figure]:
     """Plot the target rate of every seed's best cell, and its rate on each utility set."""
     if not seeds:
         return []
-    figures = [_figure("target", seeds, lambda seed: seed.target_rate, baseline)]
-    for name in baseline.utility:
-        figures.append(_figure(f"utility/{name}", seeds, lambda seed, name=name: seed.utility.get(name), baseline))
-    return figures
+    sets = ("target", *(f"utility/{name}" for name in baseline.utility))
+    return [_figure(name, seeds, baseline) for name in sets]
 
 
 def seeds_table(seeds: Mapping[str, SeedScatter]) -> Table:
@@ -36,7 +31,7 @@ def seeds_table(seeds: Mapping[str, SeedScatter]) -> Table:
             str(seed.search_seed),
             _text(seed.target_rate),
             "the best" if seed.behind is None else points_text(seed.behind),
-            *(_text(seed.utility.get(name.removeprefix("utility/"))) for name in sets),
+            *(_text(seed.by_set.get(name)) for name in sets),
         )
         for method, scatter in seeds.items()
         for seed in scatter.seeds
@@ -45,10 +40,11 @@ def seeds_table(seeds: Mapping[str, SeedScatter]) -> Table:
     return Table("The best cell of each search seed on dev", columns, tuple(rows))
 
 
-def _figure(name: str, seeds: Mapping[str, SeedScatter], rate_of: RateOf, baseline: DevRates) -> Figure:
+def _figure(name: str, seeds: Mapping[str, SeedScatter], baseline: DevRates) -> Figure:
     looks = looks_of(seeds)
     said = "; ".join(
-        f"{method} {', '.join(_text(rate_of(seed)) for seed in scatter.seeds)}" for method, scatter in seeds.items()
+        f"{method} {', '.join(_text(seed.by_set.get(name)) for seed in scatter.seeds)}"
+        for method, scatter in seeds.items()
     )
     return Figure(
         key="seeds-" + name.replace("/", "-"),
@@ -57,7 +53,7 @@ def _figure(name: str, seeds: Mapping[str, SeedScatter], rate_of: RateOf, baseli
         "by more than noise. Dotted: the unsteered model.",
         alt=f"{set_title(name)}, rate on dev of each search seed's best cell: {said}.",
         spec=to_spec(
-            [_dots(row, method, seeds[method], rate_of, looks[method]) for row, method in enumerate(seeds)],
+            [_dots(row, method, seeds[method], name, looks[method]) for row, method in enumerate(seeds)],
             {"title": "hits, % of dev conversations", "range": [-2, 102], "tickvals": [0, 25, 50, 75, 100]},
             {
                 "title": "method",
@@ -73,14 +69,14 @@ def _figure(name: str, seeds: Mapping[str, SeedScatter], rate_of: RateOf, baseli
     )
 
 
-def _dots(row: int, method: str, scatter: SeedScatter, rate_of: RateOf, look: Look) -> Json:
+def _dots(row: int, method: str, scatter: SeedScatter, name: str, look: Look) -> Json:
     """The dots of a method, one above the other, so that equal rates do not hide each other."""
-    seeds = [seed for seed in scatter.seeds if rate_of(seed) is not None]
+    seeds = [seed for seed in scatter.seeds if name in seed.by_set]
     steps = [number / len(seeds) - (len(seeds) - 1) / (2 * len(seeds)) for number in range(len(seeds))]
     return {
         "type": "scatter",
         "name": method,
-        "x": [100 * (rate_of(seed) or 0.0) for seed in seeds],
+        "x": [100 * seed.by_set[name] for seed in seeds],
         "y": [row + _SPREAD * step for step in steps],
         "mode": "markers",
         "cliponaxis": False,
@@ -90,7 +86,7 @@ def _dots(row: int, method: str, scatter: SeedScatter, rate_of: RateOf, look: Lo
             "line": {"width": 2, "color": look.colour},
             "opacity": 0.75,
         },
-        "text": [f"search seed {seed.search_seed}: {_text(rate_of(seed))}" for seed in seeds],
+        "text": [f"search seed {seed.search_seed}: {percent(seed.by_set[name])}" for seed in seeds],
         "hovertemplate": f"{method}, %{{text}}<extra></extra>",
     }
 

@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mascing.evidence.seed_scatter import far_apart
 from mascing.report.figures.figure import Figure, Table
 from mascing.report.figures.search_seeds import seed_figures, seeds_table
 from mascing.report.wording import percent
-from mascing.schemas.facts import DevRates
-from mascing.schemas.result import MaskAgreement, Overlap, SeedScatter, SingleExpert, Trust
+from mascing.schemas.result import DevRates, MaskAgreement, Overlap, SeedScatter, SingleExpert, Trust
+
+_NOTHING = 0.01
+"""A smaller share of an effect is called none."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +40,31 @@ def trust_section(trust: Trust | None, baseline: DevRates) -> TrustSection | Non
 def seed_sentences(seeds: Mapping[str, SeedScatter]) -> Iterator[str]:
     """Say of each method how many of its search seeds may be as good as the best one."""
     for method, scatter in seeds.items():
-        total = len(scatter.seeds)
-        if scatter.within_noise == total:
-            yield f"{method}: all {total} search seeds reach within noise of the best target rate."
-        else:
+        total, target = len(scatter.seeds), " to ".join(map(percent, scatter.target_rates))
+        if scatter.within_noise < total:
             yield (
-                f"{method}: {scatter.within_noise} of {total} search seeds reach within noise of the best target "
-                "rate; a search with one seed may miss what this method can find."
+                f"{method}: {scatter.within_noise} of {total} search seeds reach within noise of the best target rate "
+                f"({target}); a search with one seed may miss what this method can find."
             )
+        elif far_apart(scatter):
+            yield (
+                f"{method}: the target rates of {total} search seeds go from {target}; too few conversations were "
+                f"judged ({scatter.judged}) to tell whether the seeds differ."
+            )
+        else:
+            yield f"{method}: all {total} search seeds reach within noise of the best target rate ({target})."
 
 
 def _single_sentences(single: Mapping[str, Sequence[SingleExpert]]) -> Iterator[str]:
     for method, experts in single.items():
         best = max(experts, key=lambda expert: expert.share)
-        yield (
-            f"{method}: the strongest single expert, {best.expert} of layer {best.layer}, keeps {best.share:.0%} of "
-            "the mask's effect alone."
-        )
+        if best.share < _NOTHING:
+            yield f"{method}: no single expert keeps {_NOTHING:.0%} of the mask's effect alone."
+        else:
+            yield (
+                f"{method}: the strongest single expert, {best.expert} of layer {best.layer}, keeps {best.share:.0%} "
+                "of the mask's effect alone."
+            )
 
 
 def _agreement_table(agreement: Sequence[MaskAgreement]) -> Table | None:
@@ -78,7 +89,7 @@ def _single_table(single: Mapping[str, Sequence[SingleExpert]]) -> Table | None:
     if not single:
         return None
     rows = [
-        (method, str(expert.layer), str(expert.expert), f"{expert.share:.0%}")
+        (method, str(expert.layer), str(expert.expert), percent(expert.share))
         for method, experts in single.items()
         for expert in sorted(experts, key=lambda expert: -expert.share)
     ]

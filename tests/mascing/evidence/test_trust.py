@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mascing.evidence.overlap import overlap
-from mascing.evidence.seed_scatter import seed_scatter
+from mascing.evidence.seed_scatter import far_apart, seed_scatter
 from mascing.schemas.facts import SeedPick
 
 
@@ -47,6 +47,16 @@ def test_seeds_are_compared_on_the_conversations_that_all_were_judged_on() -> No
     behind = scatter.seeds[1].behind
     assert behind is not None
     assert (behind.value, behind.n) == (0.0, 20)
+
+
+@pytest.mark.parametrize(("hits", "apart"), [(8, True), (10, False)])
+def test_seeds_that_few_conversations_cannot_tell_apart_are_told(hits: int, apart: bool) -> None:
+    verdicts = [[True] * 11 + [False], [True] * hits + [False] * (12 - hits)]
+    scatter = seed_scatter(
+        [pick(seed, seed, each) for seed, each in enumerate(verdicts)], dict(enumerate(map(rows, verdicts)))
+    )
+    assert scatter.within_noise == 2
+    assert far_apart(scatter) == apart
 
 
 def test_an_entry_is_shared_only_in_its_direction() -> None:
