@@ -40,7 +40,7 @@ def trust_section(trust: Trust | None, baseline: DevRates) -> TrustSection | Non
 def seed_sentences(seeds: Mapping[str, SeedScatter]) -> Iterator[str]:
     """Say of each method how many of its search seeds may be as good as the best one."""
     for method, scatter in seeds.items():
-        total, target = len(scatter.seeds), " to ".join(map(percent, scatter.target_rates))
+        total, target = len(scatter.seeds), " to ".join(dict.fromkeys(map(percent, scatter.target_rates)))
         if scatter.within_noise < total:
             yield (
                 f"{method}: {scatter.within_noise} of {total} search seeds reach within noise of the best target rate "
