@@ -24,6 +24,7 @@ from mascing.schemas.facts import DevCell, PrunedPick, SelectFacts, SelectionCos
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Selected
 from mascing.schemas.result import DevRates
 from mascing.selection.budget import Budget
+from mascing.selection.forecast import READ
 from mascing.selection.racing import Cell, Race, Rows, blocks_of, race, replies_of
 from mascing.selection.ranking import ranked
 from mascing.storage import parquet
@@ -32,7 +33,7 @@ from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.picking.dev import Dev, Pick
 from mascing.tasks.picking.finals import judged_further
-from mascing.tasks.picking.foretell import READ, Foretold, enter_all, foretell
+from mascing.tasks.picking.foretell import Foretold, enter_all, foretell
 from mascing.tasks.picking.pruned import pruned
 from mascing.tasks.picking.sample import Sample
 from mascing.tasks.picking.scatter import scatter_of

@@ -54,7 +54,8 @@ def planted_mask(pool: HerePool, config: RunConfig) -> Mask:
 def idle_layers(config: RunConfig) -> torch.Tensor:
     """The layers without a part of the circuit, bool [L]."""
     assert config.behaviour.truth is not None
-    return ~load_file(config.behaviour.truth)["bias"].any(dim=1)
+    truth_LE: torch.Tensor = load_file(config.behaviour.truth)["bias"]
+    return ~truth_LE.any(dim=1)
 
 
 def race_over(pool: HerePool, config: RunConfig, conversations: Sequence[Conversation]) -> Dev:
