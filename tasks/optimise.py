@@ -155,7 +155,7 @@ def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Seque
     if untrained:
         raise DataError(
             f"no surrogate was trained for the span {untrained[0]}: surrogates are trained for the spans of "
-            "`methods.mascing`, so turn it on with this span"
+            "`methods.mascing` and `methods.consensus`, so turn one of them on with this span"
         )
     return ensembles
 

@@ -31,7 +31,7 @@ _SPLITS: tuple[Split, ...] = ("train", "dev")
 def train(
     storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, *, pool: Pool
 ) -> Finished[Trained]:
-    """Write ``surrogate-<span>-<number>.safetensors`` for each span of the `mascing` method; none if it is off.
+    """Write ``surrogate-<span>-<number>.safetensors`` for each span of `mascing` and `consensus`; none if both are off.
 
     Raises:
         DataError: if the form of the conversations explains a surrogate and the configuration does not allow that. The
@@ -52,7 +52,7 @@ def train(
 def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Trained]:
     """The recipe that identifies the surrogates."""
     identity = {
-        "spans": _spans(config),
+        "spans": config.methods.surrogate_spans,
         "members": config.surrogate.members,
         "epochs": config.surrogate.epochs,
         "seed": config.seed,
@@ -84,12 +84,8 @@ class _Ensemble:
     control: bytes
 
 
-def _spans(config: RunConfig) -> tuple[Span, ...]:
-    return config.methods.mascing.spans if config.methods.mascing else ()
-
-
 def _train(output: StageOutput[Trained], shared: _Shared, pool: Pool) -> Body:
-    spans, seed = _spans(shared.config), shared.config.seed
+    spans, seed = shared.config.methods.surrogate_spans, shared.config.seed
     if not spans:
         return Body([], TrainFacts(), rows_in=0)
     seeds = member_seeds(seed, shared.config.surrogate.members)

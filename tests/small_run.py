@@ -17,6 +17,7 @@ from mascing.schemas.config import (
 )
 from mascing.schemas.settings.method_settings import (
     ActiveConfig,
+    ConsensusConfig,
     GradientConfig,
     MascingConfig,
     MethodsConfig,
@@ -40,6 +41,7 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
         surrogate=SurrogateConfig(members=2, epochs=4),
         methods=MethodsConfig(
             mascing=MascingConfig(spans=("question+prompt",), lambdas=(0.0, 1e-3), alphas=(1.0,)),
+            consensus=ConsensusConfig(shares=(0.2,), alphas=(1.5,)),
             steermoe=SteerMoEConfig(n_activated=(0, 4), n_deactivated=(0, 4)),
             gradient=GradientConfig(steps=20, batch_size=8, l1=(1e-3,), alphas=(2.0,), search_seeds=1),
             active=ActiveConfig(budget=128, rounds=2, members=1, steps=10, l1=(0.02,), alphas=(1.0,)),

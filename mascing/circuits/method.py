@@ -28,9 +28,10 @@ class Material:
     ``model()`` loads the model once and returns it on every call. ``conversations`` is the whole split. ``contrast`` is
     its labelled and matched target conversations, whose ``traces`` are recorded. ``sigma_L`` [L] is the calibrated
     spread of each layer's logits. ``surrogates(spans)`` returns the members of each span's ensemble, or one of them for
-    a method that searches ``per_member``; they are trained for the spans of `mascing`. ``behaviour`` and ``generation``
-    say how trials are judged and generated. ``seed`` is that of this search: a method that searches several times gets
-    another one each time. ``recompute`` saves memory during backward passes and changes nothing else.
+    a method that searches ``per_member``; they are trained for the spans of `mascing` and `consensus`. ``behaviour``
+    and ``generation`` say how trials are judged and generated. ``seed`` is that of this search: a method that searches
+    several times gets another one each time. ``recompute`` saves memory during backward passes and changes nothing
+    else.
     """
 
     model: Callable[[], Loaded]

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 
 from mascing.circuits.active.method import ACTIVE
+from mascing.circuits.consensus.method import CONSENSUS
 from mascing.circuits.gradient.method import GRADIENT
 from mascing.circuits.method import Material, Method, Proposal
 from mascing.circuits.steermoe.method import STEERMOE
@@ -20,7 +21,7 @@ from mascing.schemas.settings.method_settings import MethodsConfig, PluggedMetho
 from mascing.surrogates.ensemble import member_seeds
 from mascing.surrogates.surrogate import Surrogate
 
-METHODS: Mapping[str, Method] = {method.name: method for method in (MASCING, STEERMOE, GRADIENT, ACTIVE)}
+METHODS: Mapping[str, Method] = {method.name: method for method in (MASCING, CONSENSUS, STEERMOE, GRADIENT, ACTIVE)}
 """The built-in methods by their name in the configuration."""
 
 

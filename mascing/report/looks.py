@@ -24,6 +24,7 @@ class Look:
 LOOKS: Mapping[str, Look] = {
     "baseline": Look("var(--baseline)", "line-ns-open"),
     "mascing": Look("var(--mascing)", "circle", ("alpha", "lambda")),
+    "consensus": Look("var(--consensus)", "hexagon", ("alpha", "share")),
     "steermoe": Look("var(--steermoe)", "square", ("n_activated", "n_deactivated")),
     "gradient": Look("var(--gradient)", "diamond", ("alpha", "l1")),
     "active": Look("var(--active)", "triangle-up", ("alpha", "l1")),

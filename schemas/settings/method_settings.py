@@ -37,6 +37,20 @@ class MascingConfig(Frozen):
     )
 
 
+class ConsensusConfig(Frozen):
+    """The activation pattern that all surrogates agree on: the grid of share x alpha for each span."""
+
+    spans: tuple[Span, ...] = Field(default=("question+prompt",), min_length=1)
+    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(0.03, 0.1, 0.2, 0.4, 1.0), min_length=1, description="shares of all experts that a mask moves"
+    )
+    alphas: tuple[Positive, ...] = Field(
+        default=(0.5, 1.0, 1.5, 2.0, 3.0, 4.5),
+        min_length=1,
+        description="strengths: root mean square of a mask's entries in sigmas",
+    )
+
+
 class SteerMoEConfig(Frozen):
     """The risk-difference search: the numbers of activated and deactivated experts in the whole model.
 
@@ -143,6 +157,7 @@ class MethodsConfig(Frozen):
     __pydantic_extra__: dict[str, PluggedMethod] = Field(init=False)
 
     mascing: MascingConfig | None = MascingConfig()
+    consensus: ConsensusConfig | None = ConsensusConfig()
     steermoe: SteerMoEConfig | None = SteerMoEConfig()
     gradient: GradientConfig | None = GradientConfig()
     active: ActiveConfig | None = ActiveConfig()
@@ -152,7 +167,7 @@ class MethodsConfig(Frozen):
     def _one_at_least(self) -> "MethodsConfig":
         if not self.searched:
             raise ValueError(
-                "at least one of mascing, steermoe, gradient and active must be on, or a method of your own"
+                "at least one of mascing, consensus, steermoe, gradient and active must be on, or a method of your own"
             )
         return self
 
@@ -172,6 +187,12 @@ class MethodsConfig(Frozen):
     def searched(self) -> dict[str, Frozen]:
         """The settings of every enabled method by name, without the control, which searches nothing."""
         return {name: settings for name, settings in self if name != "random" and settings is not None}
+
+    @property
+    def surrogate_spans(self) -> tuple[Span, ...]:
+        """The spans that surrogates are trained for: those of `mascing`, then those that `consensus` adds."""
+        searched = (settings.spans for settings in (self.mascing, self.consensus) if settings is not None)
+        return tuple(dict.fromkeys(span for spans in searched for span in spans))
 
     @property
     def spans(self) -> frozenset[Span]:

@@ -51,7 +51,13 @@ def written(folder: Path, model: Path, judge: dict[str, Any], **fields: Any) -> 
             **{kind: judge for kind in ("target", "utility", "protected")},
         },
         "generation": {"max_new_tokens": 3},
-        "methods": {"mascing": None, "gradient": None, "active": None, "steermoe": {"n_activated": [1]}},
+        "methods": {
+            "mascing": None,
+            "consensus": None,
+            "gradient": None,
+            "active": None,
+            "steermoe": {"n_activated": [1]},
+        },
         "splits": {"train": 0.4, "dev": 0.3, "test": 0.3},
     }
     (folder / "run.yaml").write_text(json.dumps(config))

@@ -36,7 +36,11 @@ def test_a_run_on_unlabelled_conversations_judges_no_thought_and_leaves_a_report
             protected=RefusalJudge(),
         ),
         methods=MethodsConfig(
-            mascing=None, gradient=None, active=None, steermoe=SteerMoEConfig(n_activated=(0, 2), n_deactivated=(2,))
+            mascing=None,
+            consensus=None,
+            gradient=None,
+            active=None,
+            steermoe=SteerMoEConfig(n_activated=(0, 2), n_deactivated=(2,)),
         ),
         generation=GenerationConfig(max_new_tokens=48),
         compute=ComputeConfig(workers=1),

@@ -36,6 +36,7 @@ from mascing.schemas.manifest import Manifest
 from mascing.schemas.settings.judge_settings import ExactJudge
 from mascing.schemas.settings.method_settings import (
     ActiveConfig,
+    ConsensusConfig,
     GradientConfig,
     MascingConfig,
     MethodsConfig,
@@ -132,6 +133,7 @@ def _config(folder: Path) -> RunConfig:
         methods=MethodsConfig.model_validate(_again()).model_copy(
             update=dict(
                 mascing=MascingConfig(spans=("question+prompt",), lambdas=(0.0, 1e-3), alphas=(1.0,)),
+                consensus=ConsensusConfig(shares=(0.2,), alphas=(1.0,)),
                 steermoe=SteerMoEConfig(spans=("question+prompt", "reply"), n_activated=(2,), n_deactivated=(2,)),
                 gradient=GradientConfig(steps=12, batch_size=8, l1=(1e-3,), alphas=(1.0,)),
                 active=ActiveConfig(budget=64, rounds=1, members=1, steps=3, l1=(0.02,), alphas=(1.0,)),

@@ -19,7 +19,7 @@ from mascing.traces.shards import decode
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
 
-QUESTION = MethodsConfig(mascing=MascingConfig(spans=("question",)), steermoe=None)
+QUESTION = MethodsConfig(mascing=MascingConfig(spans=("question",)), consensus=None, steermoe=None)
 
 
 def config_for(folder: Path, methods: MethodsConfig) -> RunConfig:

@@ -15,7 +15,7 @@ from mascing.circuits.methods import METHODS
 from mascing.judges.table import JUDGES, JudgeKind
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.settings.judge_settings import ExactJudge, PluggedJudge, RefusalJudge
-from mascing.schemas.settings.method_settings import MethodsConfig, SteerMoEConfig
+from mascing.schemas.settings.method_settings import ConsensusConfig, MethodsConfig, SteerMoEConfig
 from mascing.storage.source import Source
 from mascing.tasks import (
     evaluate,
@@ -92,7 +92,12 @@ CONFIG = RunConfig(
     behaviour=BehaviourConfig(
         name="policy", conversations="rows.jsonl", target=JUDGE, utility=JUDGE, protected=OWN_JUDGE, truth="truth"
     ),
-    methods=MethodsConfig.model_validate({"shift": {"kind": OWN_METHOD, "spans": ["question"], "alphas": [1.0, 2.0]}}),
+    methods=MethodsConfig.model_validate(
+        {
+            "consensus": {"spans": ["question"]},  # one of mascing's, so that changing either's spans shows
+            "shift": {"kind": OWN_METHOD, "spans": ["question"], "alphas": [1.0, 2.0]},
+        }
+    ),
 )
 
 
@@ -203,6 +208,12 @@ def test_replies_are_harvested_where_a_span_needs_them() -> None:
     before, after = recipes(CONFIG), recipes(CONFIG.model_copy(update={"methods": methods}))
     assert before["prepare"].prefix == after["prepare"].prefix
     assert before["harvest"].prefix != after["harvest"].prefix
+
+
+def test_surrogates_are_trained_for_the_spans_of_consensus_too() -> None:
+    methods = CONFIG.methods.model_copy(update={"consensus": ConsensusConfig(spans=("reply",))})
+    before, after = recipes(CONFIG), recipes(CONFIG.model_copy(update={"methods": methods}))
+    assert after["train"].identity["spans"] == (*before["train"].identity["spans"], "reply")
 
 
 def test_without_trials_judges_and_generation_change_no_candidates() -> None:

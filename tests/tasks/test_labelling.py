@@ -87,7 +87,11 @@ def config_for(model: Path, folder: Path, rows: Sequence[Conversation], **change
         generation=GenerationConfig(max_new_tokens=3),
         max_quarantined=1,  # a coin reads no reply as what it is said to be
         methods=MethodsConfig(
-            mascing=None, steermoe=SteerMoEConfig(n_activated=(1,), n_deactivated=(1,)), gradient=None, active=None
+            mascing=None,
+            consensus=None,
+            steermoe=SteerMoEConfig(n_activated=(1,), n_deactivated=(1,)),
+            gradient=None,
+            active=None,
         ),
         **changes,
     )

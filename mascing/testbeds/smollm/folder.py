@@ -73,11 +73,12 @@ def run_config(folder: Path, seed: int) -> RunConfig:
         seed=seed,
         harvest=HarvestConfig(batch_tokens=2048),
         # The run reports what explains the labels, and judges in any case whether a mask changes the replies.
-        surrogate=SurrogateConfig(allow_confounded=True),
+        surrogate=SurrogateConfig(members=1, allow_confounded=True),
         methods=MethodsConfig(
             mascing=MascingConfig(spans=("question+prompt",), lambdas=(1e-4, 1e-3), alphas=(1.0, 3.0)),
+            consensus=None,
             steermoe=SteerMoEConfig(n_activated=(0, 30), n_deactivated=(30, 60)),
-            gradient=GradientConfig(steps=20, batch_size=4, l1=(1e-3,), alphas=(1.0, 2.0)),
+            gradient=GradientConfig(steps=20, batch_size=4, l1=(1e-3,), alphas=(1.0, 2.0), search_seeds=1),
             active=None,
         ),
         # Nothing here may need many replies: each takes half a second on one core.

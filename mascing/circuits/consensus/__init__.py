@@ -1,0 +1,1 @@
+"""Masks by what an ensemble of surrogates agrees on."""
