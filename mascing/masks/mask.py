@@ -15,6 +15,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from mascing.errors import MaskError
+from mascing.masks.groups import group_complaint
 from mascing.masks.rules import TENSORS, BiasRule, OverrideRule, Rule, rule_of
 from mascing.routers.spec import RouterSpec
 
@@ -40,7 +41,7 @@ class Mask:
             if tuple(tensor.shape) != shape:
                 raise MaskError(f"{name} has shape {tuple(tensor.shape)}, but the model has [L, E] = {list(shape)}")
         if isinstance(self.rule, OverrideRule):
-            _refuse_crowded(self.rule, self.spec)
+            refuse_unforceable(self.rule, self.spec)
 
     @classmethod
     def from_bias(cls, bias: Tensor, spec: RouterSpec, provenance: Mapping[str, Any] | None = None) -> "Mask":
@@ -64,7 +65,8 @@ class Mask:
 
         All tensors are [L, E]; ``priority`` is the risk difference. A layer keeps at most top-k activated experts,
         those with the highest priority. It keeps at most E - top-k deactivated ones, those with the lowest, so that
-        top-k experts remain. Raises MaskError if an expert is both activated and deactivated.
+        top-k experts remain. Where selection is limited to groups, it activates experts of no more groups than are
+        kept, and leaves top-k experts in any of them. Raises MaskError if an expert is both activated and deactivated.
         """
         requested = OverrideRule(
             activated.detach().cpu().bool(),
@@ -72,7 +74,7 @@ class Mask:
             priority.detach().to("cpu", torch.float32).clone(),
             float(epsilon),
         )
-        return cls(spec, requested.capped(spec.top_k, spec.n_experts - spec.top_k), dict(provenance or {}))
+        return cls(spec, requested.capped(spec.top_k, spec.groups), dict(provenance or {}))
 
     @property
     def entries(self) -> int:
@@ -145,13 +147,20 @@ class Mask:
             raise MaskError(f"no mask can be read from {url}: {error}") from error
 
 
-def _refuse_crowded(rule: OverrideRule, spec: RouterSpec) -> None:
+def refuse_unforceable(rule: OverrideRule, spec: RouterSpec) -> None:
+    """Raise MaskError if a layer of the model that ``spec`` describes cannot force the experts of ``rule``."""
     most_on, most_off = int(rule.activated_LE.sum(-1).max()), int(rule.deactivated_LE.sum(-1).max())
     if most_on > spec.top_k or most_off > spec.n_experts - spec.top_k:
         raise MaskError(
             f"a layer selects {spec.top_k} of {spec.n_experts} experts: no more than {spec.top_k} can be activated and "
             f"{spec.n_experts - spec.top_k} deactivated. Mask.from_override keeps the strongest"
         )
+    if spec.groups is None:
+        return
+    for layer_id, on_E, off_E in zip(spec.layer_ids, rule.activated_LE, rule.deactivated_LE, strict=True):
+        complaint = group_complaint(on_E, off_E, spec.groups, spec.top_k)
+        if complaint is not None:
+            raise MaskError(f"the override cannot hold in layer {layer_id}: {complaint}")
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mascing.errors import MaskError
+from mascing.masks.groups import activated_within, deactivated_within
 from mascing.masks.override import strongest
 
 
@@ -112,12 +113,23 @@ class OverrideRule:
         activated_LE, deactivated_LE, priority_LE = (_moved(tensor, places_LE) for tensor in self.tensors.values())
         return OverrideRule(activated_LE, deactivated_LE, priority_LE, self.epsilon)
 
-    def capped(self, most_activated: int, most_deactivated: int) -> "OverrideRule":
-        """The rule with a maximum per layer: the highest priorities stay activated, the lowest stay deactivated."""
+    def capped(self, top_k: int, groups: tuple[int, int] | None) -> "OverrideRule":
+        """The rule within what every layer can force, if it selects ``top_k`` experts, from ``groups`` or from all.
+
+        The highest priorities stay activated, the lowest stay deactivated.
+        """
+        on_LE, off_LE = self.activated_LE, self.deactivated_LE
+        if groups is not None:
+            layers = zip(on_LE, off_LE, self.priority_LE, strict=True)
+            capped = [
+                (activated_within(on_E, priority_E, groups), deactivated_within(off_E, priority_E, groups, top_k))
+                for on_E, off_E, priority_E in layers
+            ]
+            on_LE, off_LE = (torch.stack(rows) for rows in zip(*capped, strict=True))
         return replace(
             self,
-            activated_LE=strongest(self.activated_LE, self.priority_LE, most_activated),
-            deactivated_LE=strongest(self.deactivated_LE, -self.priority_LE, most_deactivated),
+            activated_LE=strongest(on_LE, self.priority_LE, top_k),
+            deactivated_LE=strongest(off_LE, -self.priority_LE, on_LE.shape[1] - top_k),
         )
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mascing.errors import DataError
+from mascing.masks.groups import group_complaint
 from mascing.masks.mask import Mask
-from mascing.masks.override import surely_off
 from mascing.routers.spec import Router, RouterSpec
 
 Place = tuple[int, int]
@@ -50,4 +50,5 @@ def suppressing(order: Sequence[Place], n: int, spec: RouterSpec) -> Mask:
 def _enough_left(off_E: Tensor, router: Router) -> bool:
     if int((~off_E).sum()) < router.top_k:
         return False
-    return router.groups is None or surely_off(off_E, router.groups, router.top_k)
+    nothing_E = torch.zeros_like(off_E)
+    return router.groups is None or group_complaint(nothing_E, off_E, router.groups, router.top_k) is None

@@ -42,12 +42,23 @@ ROUTER_CLASSES: dict[str, str] = {
     "hunyuan_v1_moe": "HunYuanMoEV1Gate",
     "llama4_text": "Llama4Router",
     "dbrx": "DbrxRouter",
+    "longcat_flash": "LongcatFlashTopkRouter",
+    "inkling_text": "InklingTopkRouter",
+    "axk2": "AXK2TopkRouter",
+    "mistral4": "Mistral4TopkRouter",
+    "lfm2_moe": "Lfm2MoeTopKRouter",
 }
 """Classes of the routers that transformers records as ``router_logits`` from 5.19 on. Older releases record no router
 of these families, or the whole block around it."""
 
 IMPLIED_SETTINGS: dict[str, dict[str, float]] = {"gpt_oss": {"swiglu_alpha": 1.702, "swiglu_limit": 7.0}}
 """Config fields that older releases of transformers lack, with the values that their code uses."""
+
+DERIVED_SETTINGS: dict[str, tuple[str, ...]] = {"longcat_flash": ("num_hidden_layers",)}
+"""Config fields that older releases of transformers write, and newer ones derive from others."""
+
+RENAMED_VALUES: dict[str, str] = {"deepseek_sparse_attention": "indexed_attention"}
+"""Values of config fields in older releases of transformers, with their names from 5.18 on."""
 
 TOP_K_FIELDS: dict[str, str] = {"gemma4_text": "top_k_experts"}
 """Config fields with the number of selected experts, for families whose modules do not say it."""

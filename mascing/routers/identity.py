@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mascing.routers.families import IMPLIED_SETTINGS
+from mascing.routers.families import DERIVED_SETTINGS, IMPLIED_SETTINGS, RENAMED_VALUES
 
 _NOT_IDENTITY = re.compile(
     r"^(_.*|transformers_version|dtype|torch_dtype|architectures|auto_map|name_or_path|quantization_config|use_cache"
@@ -35,7 +35,8 @@ def router_fingerprint(config: Any, tensors: Iterable[Tensor]) -> str:
 
 def _settings(config: Any) -> dict[str, Any]:
     """The config's fields, including those that only some supported releases of transformers write."""
-    settings = {**IMPLIED_SETTINGS.get(config.model_type, {}), **config.to_dict()}
+    derived = {name: getattr(config, name) for name in DERIVED_SETTINGS.get(config.model_type, ())}
+    settings = {**IMPLIED_SETTINGS.get(config.model_type, {}), **config.to_dict(), **derived}
     rotary = settings.get("rope_parameters") or {}
     if "partial_rotary_factor" in rotary:
         settings.setdefault("partial_rotary_factor", rotary["partial_rotary_factor"])
@@ -47,4 +48,4 @@ def _identity(value: Any) -> Any:
         return {str(key): _identity(item) for key, item in value.items() if not _NOT_IDENTITY.match(str(key))}
     if isinstance(value, (list, tuple)):
         return [_identity(item) for item in value]
-    return value
+    return RENAMED_VALUES.get(value, value) if isinstance(value, str) else value

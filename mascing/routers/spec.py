@@ -31,6 +31,7 @@ class RouterSpec:
     ``layer_ids`` are the depths of the MoE layers in the model (dense layers have none), ``n_experts`` E, ``top_k``
     K. ``fingerprint`` is a sha256 over the model's config and router weights, biases included. It does not depend on
     the dtype, device, attention or experts implementation, or transformers release that loads the checkpoint.
+    ``groups`` is (number of groups, groups kept) if selection is limited to groups of experts.
     """
 
     family: str
@@ -39,6 +40,7 @@ class RouterSpec:
     top_k: int
     scoring: str
     fingerprint: str = ""
+    groups: tuple[int, int] | None = None
 
     @property
     def n_layers(self) -> int:
@@ -46,13 +48,16 @@ class RouterSpec:
         return len(self.layer_ids)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "layer_ids": list(self.layer_ids)}
+        """Plain values for JSON; ``groups`` only where there are any, so that other specs stay as they were."""
+        fields = {**asdict(self), "layer_ids": list(self.layer_ids)}
+        groups = fields.pop("groups")
+        return fields if groups is None else {**fields, "groups": list(groups)}
 
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> "RouterSpec":
         """Inverse of :meth:`to_json`."""
-        return cls(**{**d, "layer_ids": tuple(d["layer_ids"])})
+        groups = d.get("groups")
+        return cls(**{**d, "layer_ids": tuple(d["layer_ids"]), "groups": tuple(groups) if groups else None})
 
 
 def inspect_routers(model: nn.Module) -> RouterSpec:
@@ -70,6 +75,7 @@ def inspect_routers(model: nn.Module) -> RouterSpec:
         top_k=_common(routers, "top_k"),
         scoring=SCORING.get(config.model_type, UNLISTED),
         fingerprint=router_fingerprint(config, [tensor for router in routers for tensor in router.tensors]),
+        groups=routers[0].groups,
     )
 
 

@@ -13,7 +13,8 @@ from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.routers.adapters import has_adapters
 from mascing.routers.spec import Router, find_routers, inspect_routers, uncompiled
-from mascing.steering.steer import HARD, check_fits
+from mascing.steering.edits import choice_change_LE
+from mascing.steering.steer import check_fits
 
 CARD = "baked.json"
 EXACT = "exact"
@@ -62,9 +63,9 @@ def _deltas(routers: list[Router], mask: Mask) -> tuple[str, list[tuple[Tensor, 
     match mask.rule:
         case BiasRule(bias_LE) if have_bias:
             return EXACT, list(zip(biases, bias_LE, strict=True))
-        case OverrideRule(signed_LE=signed_LE) if have_correction:
+        case OverrideRule(on_LE, off_LE) if have_correction:
             exactness = SELECTION_ONLY if mask.spec.scoring.startswith("sigmoid") else FORCED_ONLY
-            return exactness, list(zip(corrections, HARD * signed_LE, strict=True))
+            return exactness, list(zip(corrections, choice_change_LE(routers, on_LE, off_LE), strict=True))
         case BiasRule() if have_correction:
             raise MaskError(
                 f"a {mask.spec.family} router adds its correction after the scores, so a bias on logits has no equal "
@@ -78,11 +79,14 @@ def _deltas(routers: list[Router], mask: Mask) -> tuple[str, list[tuple[Tensor, 
 
 @contextmanager
 def _added(deltas: list[tuple[Tensor, Tensor]]) -> Iterator[None]:
-    """Add the deltas to the parameters for the length of the context, then restore them."""
+    """Add the deltas [E] to the parameters for the length of the context, then restore them.
+
+    A parameter may have more entries than there are experts: longcat corrects its zero experts too.
+    """
     originals = [parameter.detach().clone() for parameter, _ in deltas]
     try:
         for parameter, delta in deltas:
-            parameter.data.add_(delta.to(parameter.device).view(parameter.shape))
+            parameter.data.view(-1)[: len(delta)].add_(delta.to(parameter.device))
         yield
     finally:
         for (parameter, _), original in zip(deltas, originals, strict=True):

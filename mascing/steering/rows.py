@@ -21,6 +21,7 @@ class RowGuard:
     def __init__(self, model: "PreTrainedModel", rows: int) -> None:
         """Watch ``model`` until :meth:`remove`."""
         self._model, self._rows = model, rows
+        self._given = "1 row" if rows == 1 else f"{rows} rows"
         self._generating = False
         self._hook = model.get_decoder().register_forward_pre_hook(self._check, with_kwargs=True)
         # An attribute of the instance shadows the method of its class.
@@ -37,7 +38,8 @@ class RowGuard:
         batch, _ = batch_shape(args, kwargs)
         if batch != self._rows and not (self._generating and batch % self._rows == 0):
             raise SteeringError(
-                f"masks were given for {self._rows} rows, but the batch has {batch}: pass one mask or None for each row"
+                f"masks were given for {self._given}, but the batch has {batch}: pass one mask or None for each row, "
+                "or a bare mask for all rows"
             )
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
@@ -45,8 +47,8 @@ class RowGuard:
         for tensor in inputs:
             if isinstance(tensor, Tensor) and tensor.shape[0] != self._rows:
                 raise SteeringError(
-                    f"masks were given for {self._rows} rows, but {tensor.shape[0]} prompts: "
-                    "pass one mask or None for each row"
+                    f"masks were given for {self._given}, but {tensor.shape[0]} prompts: "
+                    "pass one mask or None for each row, or a bare mask for all rows"
                 )
         self._generating = True
         try:

@@ -4,28 +4,23 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mascing.errors import MaskError, SteeringError
-from mascing.masks.mask import Mask
-from mascing.masks.override import override, surely_off
-from mascing.masks.rules import BiasRule, OverrideRule, Rule
-from mascing.routers.spec import Router, RouterSpec, find_routers, inspect_routers, uncompiled
+from mascing.masks.mask import Mask, refuse_unforceable
+from mascing.masks.rules import OverrideRule
+from mascing.routers.spec import RouterSpec, find_routers, inspect_routers, uncompiled
 from mascing.routers.tap import TapHandle, edits_of
+from mascing.steering.edits import Edits
 from mascing.steering.rows import RowGuard
-
-HARD = 1e4
-"""Added to the corrected score of an expert forced on, subtracted from that of one forced off.
-
-The scores themselves are below 1e2."""
 
 
 def steer(model: nn.Module, mask: Mask | Sequence[Mask | None]) -> "Steering":
     """Steer ``model`` until the handle is removed; also a context manager.
 
-    A single mask steers every row. A sequence holds one mask (or None) for each row of the batch; inside ``generate``,
-    beam search and sampling copy rows, and each copy takes the mask of its row. Raises MaskError if a mask was made for
+    A bare mask steers every row. A sequence holds one mask (or None) for each row of the batch, so a sequence of one is
+    for a batch of one row; inside ``generate``, beam search and sampling copy rows, and each copy takes the mask of its
+    row. Raises MaskError if a mask was made for
     another model, SteeringError if the model is already steered or steering cannot be proved, ModelError if its
     routers cannot be tapped.
     """
@@ -43,7 +38,7 @@ class Steering:
         self._masks = self._checked(mask)
         if any(isinstance(getattr(edit, "__self__", None), Edits) for edit in edits_of(plain)):
             raise SteeringError("the model is already steered: remove() that handle, or swap() its mask")
-        self._edits = Edits(self._routers, self._masks)
+        self._edits = Edits(self._routers, self._masks, self.spec.scoring)
         forces = "override" in self._edits.rules
         self._handle = TapHandle(
             model,
@@ -51,7 +46,7 @@ class Steering:
             choice_edit=self._edits.choice if forces else None,
             rows=len(self._masks),
         )
-        self._rows = RowGuard(plain, len(self._masks)) if len(self._masks) > 1 else None
+        self._guard = None if isinstance(mask, Mask) else RowGuard(plain, len(self._masks))
         self._counted = [0] * len(self._routers)
         self._passed = [tap.rows for tap in self._handle.taps]
 
@@ -68,10 +63,11 @@ class Steering:
         """
         masks = self._checked(mask)
         rules = {mask.rule.name for mask in masks if mask is not None}
-        if len(masks) != len(self._masks) or not rules <= self._edits.rules:
+        for_all_rows = isinstance(mask, Mask)
+        if for_all_rows != (self._guard is None) or len(masks) != len(self._masks) or not rules <= self._edits.rules:
             raise MaskError(
-                f"this handle steers {len(self._masks)} row(s) by {sorted(self._edits.rules)}, the new masks are for "
-                f"{len(masks)} by {sorted(rules)}: remove it and steer again"
+                f"this handle steers {_extent(self._guard is None, self._masks)} by {sorted(self._edits.rules)}, the "
+                f"new masks are for {_extent(for_all_rows, masks)} by {sorted(rules)}: remove it and steer again"
             )
         self._counted, self._passed = self._counts(), [tap.rows for tap in self._handle.taps]
         self._edits.write(masks)
@@ -84,8 +80,8 @@ class Steering:
     def remove(self) -> None:
         """Restore the model; removing twice is harmless."""
         self._handle.remove()
-        if self._rows is not None:
-            self._rows.remove()
+        if self._guard is not None:
+            self._guard.remove()
 
     def _counts(self) -> list[int]:
         """Tokens steered in each MoE layer: those counted before the last swap, plus those since."""
@@ -102,7 +98,6 @@ class Steering:
         for row_mask in masks:
             if row_mask is not None:
                 check_fits(row_mask, self.spec)
-                _check_groups(row_mask, self._routers)
         return masks
 
     def __enter__(self) -> "Steering":
@@ -114,8 +109,12 @@ class Steering:
         self.remove()
 
 
+def _extent(for_all_rows: bool, masks: Sequence[Mask | None]) -> str:
+    return "all rows" if for_all_rows else f"{len(masks)} row(s)"
+
+
 def check_fits(mask: Mask, spec: RouterSpec) -> None:
-    """Raise MaskError unless ``mask`` was made for the model that ``spec`` describes."""
+    """Raise MaskError unless ``mask`` was made for the model that ``spec`` describes and can be forced there."""
     made_for = mask.spec
     if (made_for.n_layers, made_for.n_experts) != (spec.n_layers, spec.n_experts):
         raise MaskError(
@@ -128,76 +127,5 @@ def check_fits(mask: Mask, spec: RouterSpec) -> None:
             f"{spec.fingerprint[:12]} (config and router weights). "
             "Make the mask from inspect_routers(model) of this model"
         )
-
-
-def _check_groups(mask: Mask, routers: Sequence[Router]) -> None:
-    if not isinstance(mask.rule, OverrideRule):
-        return
-    for off_E, router in zip(mask.rule.deactivated_LE, routers, strict=True):
-        if router.groups is not None and not surely_off(off_E, router.groups, router.top_k):
-            n_groups, n_selected = router.groups
-            raise MaskError(
-                f"{router.name} keeps {n_selected} of {n_groups} groups of experts before it selects {router.top_k}: "
-                f"the mask leaves some {n_selected} groups with fewer than that, so that off could not mean off. "
-                "Deactivate fewer experts"
-            )
-
-
-class Edits:
-    """Masks as tensors on the routers' devices: [E] for one mask, [R, 1, E] for the masks of R rows."""
-
-    def __init__(self, routers: Sequence[Router], masks: Sequence[Mask | None]) -> None:
-        """Place the masks; their rules are fixed from here on."""
-        self.rules = {mask.rule.name for mask in masks if mask is not None}
-        self._rows = len(masks)
-        n_experts = routers[0].n_experts
-        devices = [router.weight.device for router in routers]
-        row_shape = () if len(masks) == 1 else (len(masks), 1)
-        shape = (*row_shape, n_experts)
-        self._bias = [torch.zeros(shape, device=device) for device in devices]
-        self._on = [torch.zeros(shape, device=device, dtype=torch.bool) for device in devices]
-        self._off = [torch.zeros(shape, device=device, dtype=torch.bool) for device in devices]
-        self._epsilon = [torch.ones((*row_shape, 1), device=device) for device in devices]
-        self.write(masks)
-
-    def write(self, masks: Sequence[Mask | None]) -> None:
-        """Copy masks in place, so that compiled graphs read the new ones."""
-        shape = torch.Size((len(self._bias), self._bias[0].shape[-1]))
-        edits = [_edit(mask.rule if mask else None, shape) for mask in masks]
-        biases, activated, deactivated, epsilons = zip(*edits, strict=True)
-        epsilon = torch.tensor(epsilons)
-        for placed, rows in ((self._bias, biases), (self._on, activated), (self._off, deactivated)):
-            stacked_RLE = torch.stack(rows)
-            for layer, tensor in enumerate(placed):
-                tensor.copy_(stacked_RLE[:, layer].view(tensor.shape))
-        for tensor in self._epsilon:
-            tensor.copy_(epsilon.view(tensor.shape))
-
-    def logits(self, layer: int, logits: Tensor) -> Tensor:
-        """Edit router logits [N, E] of one layer; mask r applies to rows r * N / R to (r + 1) * N / R."""
-        edited = self._by_row(logits)
-        if "bias" in self.rules:
-            edited = (edited + self._bias[layer]).to(logits.dtype)
-        if "override" in self.rules:
-            edited = override(edited, self._on[layer], self._off[layer], self._epsilon[layer])
-        return edited.view(logits.shape)
-
-    def choice(self, layer: int, scores: Tensor) -> Tensor:
-        """Edit the corrected scores [N, E] by which correction-bias routers select, so that forced experts hold."""
-        hard = HARD * (self._on[layer].to(scores.dtype) - self._off[layer].to(scores.dtype))
-        return (self._by_row(scores) + hard).view(scores.shape)
-
-    def _by_row(self, values: Tensor) -> Tensor:
-        return values if self._rows == 1 else values.view(self._rows, -1, values.shape[-1])
-
-
-def _edit(rule: Rule | None, shape: torch.Size) -> tuple[Tensor, Tensor, Tensor, float]:
-    """A rule in the terms of both rules: bias, activated and deactivated [L, E], and epsilon."""
-    nothing_LE = torch.zeros(shape)
-    match rule:
-        case None:
-            return nothing_LE, nothing_LE.bool(), nothing_LE.bool(), 1.0
-        case BiasRule(bias_LE):
-            return bias_LE, nothing_LE.bool(), nothing_LE.bool(), 1.0
-        case OverrideRule(activated_LE, deactivated_LE, epsilon=epsilon):
-            return nothing_LE, activated_LE, deactivated_LE, epsilon
+    if isinstance(mask.rule, OverrideRule):
+        refuse_unforceable(mask.rule, spec)

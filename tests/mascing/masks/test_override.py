@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mascing.masks.mask import Mask
-from mascing.masks.override import override, strongest, surely_off
+from mascing.masks.override import override, strongest
 from mascing.routers.spec import RouterSpec
 from tests.mascing.mask_rules import override_of
 
@@ -83,13 +83,3 @@ def test_a_mask_never_activates_more_than_top_k_nor_leaves_fewer(
     for chosen in edited.topk(TOP_K).indices.tolist():
         assert not any(rule.deactivated_LE[0, e] for e in chosen)
         assert {e for e in range(EXPERTS) if rule.activated_LE[0, e]} <= set(chosen)
-
-
-def test_off_is_sure_only_if_any_kept_groups_leave_enough_experts() -> None:
-    off = torch.zeros(8, dtype=torch.bool)
-    assert surely_off(off, (4, 2), 4)
-    off[0] = True
-    assert not surely_off(off, (4, 2), 4)
-    assert surely_off(off, (4, 2), 3)
-    off[4] = True
-    assert not surely_off(off, (4, 2), 3)

@@ -137,6 +137,23 @@ def test_masks_for_rows_hold_for_exactly_those_rows(model: OlmoeForCausalLM, spe
     model(tokens(3, 5))
 
 
+def test_a_list_of_one_mask_is_for_one_row(model: OlmoeForCausalLM, spec: RouterSpec) -> None:
+    x = tokens(3, 5)
+    with steer(model, a_bias(spec)):
+        wanted = model(x[:1]).logits
+    with steer(model, [a_bias(spec)]) as handle:
+        assert torch.equal(model(x[:1]).logits, wanted)
+        model.generate(x[:1], max_new_tokens=2, num_beams=2)
+        with pytest.raises(SteeringError, match=r"for 1 row, but the batch has 3: .*a bare mask for all rows"):
+            model(x)
+        with pytest.raises(SteeringError, match="for 1 row, but 3 prompts"):
+            model.generate(x, max_new_tokens=2)
+        with pytest.raises(MaskError, match=r"steers 1 row\(s\) .* for all rows .*: remove it and steer again"):
+            handle.swap(a_bias(spec))
+    with steer(model, a_bias(spec)) as handle, pytest.raises(MaskError, match="remove it and steer again"):
+        handle.swap([a_bias(spec)])
+
+
 def test_a_row_without_a_mask_is_as_in_the_unsteered_batch(model: OlmoeForCausalLM, spec: RouterSpec) -> None:
     x = tokens(3, 6)
     plain = model(x).logits

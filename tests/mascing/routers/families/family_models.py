@@ -173,7 +173,7 @@ FAMILIES: dict[str, Family] = {
             "zero_expert_num": 4,
             "moe_topk": TOP_K,
             "expert_ffn_hidden_size": 32,
-            "num_hidden_layers": 4,
+            "num_layers": 2,
             "routed_scaling_factor": 1.5,
         },
     ),
@@ -241,6 +241,8 @@ def build(name: str, dtype: torch.dtype = torch.float32) -> Any:
         sizes = {renamed.get(key, key): value for key, value in sizes.items()}
     if name in ("hunyuan_v1_moe", "ernie4_5_moe", "gemma4_text", "longcat_flash"):
         del sizes["num_experts_per_tok"]
+    if name == "longcat_flash":
+        del sizes["num_hidden_layers"]  # twice num_layers: each has two attentions
     config = getattr(transformers, family.config)(**sizes)
     torch.manual_seed(0)
     model = getattr(transformers, family.causal_lm)._from_config(config).eval()

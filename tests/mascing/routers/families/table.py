@@ -35,6 +35,8 @@ The words in the tables mean:
 
 - *against the definition*: The selected experts are compared with an independent implementation of the family's
   selection in float64; the weights are equal within 2e-6.
+- *recorded selections*: The expert ids in traces are those that the model selected: after corrections, groups and
+  steering. Counts of selections come from them, never from the top-k of raw logits.
 - *by log-softmax scores, by logits*: What the override is stated on. The SteerMoE paper states it on log-softmax
   scores. Where a shift of all logits changes the weights (sigmoid scores, sparsemixer), it is stated on the logits.
 - *bounded by the correction*: These routers add a learned correction to scores in [0, 1] before they select. A logit
@@ -44,6 +46,10 @@ The words in the tables mean:
 - *selection only*: The weight of an expert that is forced on comes from its uncorrected score, so it weighs less than
   when steered.
 - *full graph*: `torch.compile` captures the graph (`backend="eager"`).
+
+Only experts that a router chooses among count: not longcat_flash's zero experts nor inkling's shared ones, although
+they have logits too. In mistral4 an override raises an expert by log 2 more than the paper's rule, so that its group is
+kept.
 
 `deepseek` is v1 (deepseek-moe-16b). It loads natively as `qwen2_moe`, with outputs equal to its definition. `doge` and
 other routers with factored keys are refused, and so are routers that quantisation replaced or that carry an

@@ -19,6 +19,7 @@ from tests.mascing.routers.families.outcomes import expect
 from tests.mascing.routers.families.selections import captured
 
 SIGMOID_WITH_CORRECTION = ("deepseek_v3", "glm4_moe", "dots1", "minimax_m2", "inkling_text", "axk2", "lfm2_moe")
+SOFTMAX_WITH_CORRECTION = ("ernie4_5_moe", "longcat_flash")
 
 
 def tokens() -> Tensor:
@@ -95,8 +96,9 @@ def test_a_correction_holds_an_override_for_selection_only_and_the_card_says_so(
     expect(name, "baking", "override mask: selection only (exact if it only switches off)")
 
 
-def test_a_softmax_with_correction_holds_an_override_for_the_forced_experts_only(tmp_path: Path) -> None:
-    model = build("ernie4_5_moe")
+@pytest.mark.parametrize("name", SOFTMAX_WITH_CORRECTION)
+def test_a_softmax_with_correction_holds_an_override_for_the_forced_experts_only(name: str, tmp_path: Path) -> None:
+    model = build(name)
     spec = inspect_routers(model)
     bake(model, an_override(spec), tmp_path)
     baked = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
@@ -106,11 +108,11 @@ def test_a_softmax_with_correction_holds_an_override_for_the_forced_experts_only
     assert json.loads((tmp_path / "baked.json").read_text())["exactness"] == "forced experts only"
     with pytest.raises(MaskError, match="bake an override mask"):
         bake(model, a_bias(spec), tmp_path / "bias")
-    expect("ernie4_5_moe", "baking", "override mask: forced experts only")
+    expect(name, "baking", "override mask: forced experts only")
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in FAMILIES if name not in (*SIGMOID_WITH_CORRECTION, "ernie4_5_moe", "gpt_oss")]
+    "name", [name for name in FAMILIES if name not in (*SIGMOID_WITH_CORRECTION, *SOFTMAX_WITH_CORRECTION, "gpt_oss")]
 )
 def test_every_other_family_is_refused(name: str, tmp_path: Path) -> None:
     model: Any = build(name)

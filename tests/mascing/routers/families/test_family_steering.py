@@ -132,7 +132,8 @@ def test_an_override_selects_as_the_definition_says(models: dict[str, Any], name
     with torch.no_grad(), steer(model, mask), captured(model) as layers:
         model(tokens(4))
     for index, layer in enumerate(layers):
-        edit = _forcing(rule.activated_LE[index].tolist(), rule.deactivated_LE[index].tolist(), name in SHIFT_SENSITIVE)
+        on, off = rule.activated_LE[index].tolist(), rule.deactivated_LE[index].tolist()
+        edit = _forcing(on, off, name in SHIFT_SENSITIVE, math.log(2) if name == "mistral4" else 0.0)
         wanted = naive(name, layer, model.config, [edit] * len(layer.selections))
         assert mismatches(layer.selections, wanted) == 0
         assert largest_weight_difference(layer.selections, wanted) < 2e-6
@@ -261,13 +262,16 @@ def _adding(bias: Sequence[float]) -> Any:
     return edit
 
 
-def _forcing(on: Sequence[bool], off: Sequence[bool], shift_sensitive: bool, epsilon: float = 1e-2) -> Any:
-    """SteerMoE's rule as the paper has it: on log-softmax scores. Forced experts also win or lose any correction."""
+def _forcing(on: Sequence[bool], off: Sequence[bool], shift_sensitive: bool, lead: float, epsilon: float = 1e-2) -> Any:
+    """SteerMoE's rule as the paper has it: on log-softmax scores. Forced experts also win or lose any correction.
+
+    ``lead`` is what it takes beyond the paper's rule to keep a group whose score is the sum of its best two experts.
+    """
 
     def edit(logits: list[float], correction: list[float]) -> tuple[list[float], list[float]]:
         shift = 0.0 if shift_sensitive else math.log(sum(math.exp(z) for z in logits))
         scores = [z - shift for z in logits]
-        above, below = max(scores) + epsilon, min(scores) - epsilon
+        above, below = max(scores) + epsilon + lead, min(scores) - epsilon
         forced = [above if on[e] else below if off[e] else score for e, score in enumerate(scores)]
         return forced, [c + 1e4 * on[e] - 1e4 * off[e] for e, c in enumerate(correction)]
 
