@@ -111,6 +111,7 @@ class RouterFacts(Frozen):
     top_k: int
     scoring: str
     fingerprint: str
+    groups: tuple[int, int] | None = None
 
 
 class HarvestFacts(Facts):
