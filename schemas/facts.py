@@ -14,7 +14,17 @@ from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts
-from mascing.schemas.result import Agreement, Baseline, Comparison, MethodResult, Rate, SetReplies, SplitSizes
+from mascing.schemas.result import (
+    Agreement,
+    Baseline,
+    Comparison,
+    DevRates,
+    MethodResult,
+    Rate,
+    SetReplies,
+    SingleExpert,
+    SplitSizes,
+)
 
 
 class TestbedFacts(Facts):
@@ -101,6 +111,7 @@ class RouterFacts(Frozen):
     top_k: int
     scoring: str
     fingerprint: str
+    groups: tuple[int, int] | None = None
 
 
 class HarvestFacts(Facts):
@@ -135,23 +146,6 @@ class OptimiseFacts(Facts):
     costs: dict[str, SearchCost] = Field(default_factory=dict)
 
 
-class DevRates(Frozen):
-    """Shares of hits on the judged dev conversations; the target rate is None if none was judged."""
-
-    target_rate: float | None = None
-    utility: dict[str, float] = Field(default_factory=dict)
-    protected: dict[str, float] = Field(default_factory=dict)
-
-    @property
-    def by_set(self) -> dict[str, float]:
-        """Every rate by the name of its set, the target first; empty if nothing was judged."""
-        if self.target_rate is None:
-            return {}
-        utility = {f"utility/{name}": rate for name, rate in self.utility.items()}
-        protected = {f"protected/{name}": rate for name, rate in self.protected.items()}
-        return {"target": self.target_rate, **utility, **protected}
-
-
 class DevCell(DevRates):
     """A candidate on dev: its cell, the rates that the prefill predicted, and the number of judged conversations.
 
@@ -163,18 +157,6 @@ class DevCell(DevRates):
     foretold: dict[str, float]
     judged: int
     left: str
-
-
-class SingleExpert(Frozen):
-    """What one entry of a mask does without the others.
-
-    ``share`` is the rise of the forced target rate (mascing/selection/margin.py) under this entry alone, as a share of
-    the rise under the whole mask, clipped to 0 to 1. ``layer`` is the layer's index in the model.
-    """
-
-    layer: int
-    expert: int
-    share: float
 
 
 class PrunedPick(Frozen):

@@ -95,6 +95,101 @@ class MethodResult(Frozen):
     reasons: tuple[str, ...]
 
 
+class DevRates(Frozen):
+    """Shares of hits on the judged dev conversations; the target rate is None if none was judged."""
+
+    target_rate: float | None = None
+    utility: dict[str, float] = Field(default_factory=dict)
+    protected: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def by_set(self) -> dict[str, float]:
+        """Every rate by the name of its set, the target first; empty if nothing was judged."""
+        if self.target_rate is None:
+            return {}
+        utility = {f"utility/{name}": rate for name, rate in self.utility.items()}
+        protected = {f"protected/{name}": rate for name, rate in self.protected.items()}
+        return {"target": self.target_rate, **utility, **protected}
+
+
+class SeedRates(DevRates):
+    """The best cell of one search seed, and how far its target rate is behind the best seed's.
+
+    ``behind`` is paired on the same conversations and negative where the rate is lower; None for the best seed itself.
+    """
+
+    search_seed: int
+    behind: Rate | None
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether the interval of ``behind`` leaves it open that this seed is as good as the best."""
+        return self.behind is None or self.behind.high >= 0
+
+
+class SeedScatter(Frozen):
+    """The search seeds of one method on the first ``judged`` conversations of dev.
+
+    ``within_noise`` counts the seeds, the best among them, that may be as good as the best.
+    """
+
+    judged: int
+    within_noise: int
+    seeds: tuple[SeedRates, ...]
+
+    @property
+    def target_rates(self) -> tuple[float, float]:
+        """The lowest and the highest target rate."""
+        rates = [seed.target_rate for seed in self.seeds if seed.target_rate is not None]
+        return min(rates), max(rates)
+
+
+class Overlap(Frozen):
+    """What the entries of two masks share: an entry is an expert and the direction in which it is moved.
+
+    ``opposed`` counts experts that one mask raises and the other lowers. ``jaccard`` is the share of all entries of
+    both that both have; ``by_chance`` is its expectation for entries at random experts of the same layers.
+    """
+
+    entries: tuple[int, int]
+    shared: int
+    opposed: int
+    jaccard: float
+    by_chance: float
+
+
+class MaskAgreement(Frozen):
+    """The overlap of two methods' picks as they were found, and after pruning (None if the run did not prune)."""
+
+    methods: tuple[str, str]
+    full: Overlap
+    pruned: Overlap | None
+
+
+class SingleExpert(Frozen):
+    """What one entry of a mask does without the others.
+
+    ``share`` is the rise of the forced target rate (mascing/selection/margin.py) under this entry alone, as a share of
+    the rise under the whole mask, clipped to 0 to 1. ``layer`` is the layer's index in the model.
+    """
+
+    layer: int
+    expert: int
+    share: float
+
+
+class Trust(Frozen):
+    """What the run's own data say about its methods.
+
+    ``seeds`` holds the methods that searched with several seeds, ``agreement`` every two methods' picks, and ``single``
+    the strongest entries of a pruned pick, each alone.
+    """
+
+    seeds: dict[str, SeedScatter] = Field(default_factory=dict)
+    agreement: tuple[MaskAgreement, ...] = ()
+    single: dict[str, tuple[SingleExpert, ...]] = Field(default_factory=dict)
+
+
 class HeldChannel(Frozen):
     """What a channel held when the run ended: its address, and the prefix of the mask."""
 
@@ -126,6 +221,7 @@ class Result(Frozen):
     lacking: tuple[str, ...] = Field(
         default=(), description="why there was not enough to learn from; empty if methods were run"
     )
+    trust: Trust | None = Field(default=None, description="None if there are no methods")
     mask: str | None = None
     channel: HeldChannel | None = None
     timings: dict[str, float]

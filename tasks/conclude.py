@@ -1,13 +1,18 @@
 """The last step of a run: the files in its folder, its report page, and the index of all runs."""
 
 import platform
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from importlib import metadata
+from itertools import combinations
 
 import yaml
 
+from mascing.evidence.overlap import overlap
 from mascing.evidence.results import baseline_of
+from mascing.evidence.seed_scatter import seed_scatter
 from mascing.evidence.sufficiency import lacking
+from mascing.masks.candidates import Candidate
 from mascing.models.checkpoint_names import named_checkpoint
 from mascing.models.checkpoints import model_name
 from mascing.progress import Event, tell
@@ -15,11 +20,12 @@ from mascing.report import build_index, build_report
 from mascing.report.looks import in_order
 from mascing.runs import registry
 from mascing.runs.finished_run import RunInputs
-from mascing.runs.readers import unsteered_of
+from mascing.runs.readers import candidates_of, dev_verdicts_of, selected_of, unsteered_of
 from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.config import RunConfig
-from mascing.schemas.finished import RunStages
-from mascing.schemas.result import HeldChannel, Rate, Result
+from mascing.schemas.facts import SelectFacts
+from mascing.schemas.finished import Optimised, RunStages, Selected
+from mascing.schemas.result import HeldChannel, MaskAgreement, Overlap, Rate, Result, Trust
 from mascing.storage.object_storage import Storage
 
 _PACKAGES = ("mascing", "torch", "transformers", "ray", "prefect", "pyarrow")
@@ -79,9 +85,43 @@ def _result(storage: Storage, config: RunConfig, stages: RunStages, seconds: Map
         labels=labels.sets,
         agreement=labels.agreement,
         lacking=() if gated else lacking(labels, config),
+        trust=_trust(storage, stages.optimise, stages.select) if stages.optimise and stages.select else None,
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
     )
+
+
+def _trust(storage: Storage, optimised: Optimised, selected: Selected) -> Trust:
+    """What the run's own data say about its methods; the control is none."""
+    facts = selected.facts
+    verdicts = dev_verdicts_of(storage, selected) if facts.scatter else {}
+    judged = {name: [pick for pick in picks if pick.judged] for name, picks in facts.scatter.items()}
+    return Trust(
+        seeds={name: seed_scatter(judged[name], verdicts[name]) for name in in_order(judged) if judged[name]},
+        agreement=_agreement(candidates_of(storage, optimised), selected_of(storage, selected), facts),
+        single={name: pick.single for name in in_order(facts.sparsified) if (pick := facts.sparsified[name]).single},
+    )
+
+
+def _agreement(
+    candidates: Iterable[Candidate], pruned: Mapping[str, Candidate], facts: SelectFacts
+) -> tuple[MaskAgreement, ...]:
+    cells: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        cells[candidate.method].append(candidate)
+    full = {name: cells[name][cell] for name, cell in facts.picked.items()}
+    return tuple(
+        MaskAgreement(
+            methods=(a, b),
+            full=_overlap(full[a], full[b]),
+            pruned=_overlap(pruned[a], pruned[b]) if facts.sparsified else None,
+        )
+        for a, b in combinations(in_order(full), 2)
+    )
+
+
+def _overlap(a: Candidate, b: Candidate) -> Overlap:
+    return overlap(a.mask.rule.signed_LE, b.mask.rule.signed_LE)
 
 
 def results_table(result: Result) -> str:

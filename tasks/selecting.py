@@ -20,8 +20,9 @@ from mascing.runs.readers import candidates_of, conversations_of, sigma_of, unst
 from mascing.schemas import tables
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.facts import DevCell, DevRates, PrunedPick, SelectFacts, SelectionCost
+from mascing.schemas.facts import DevCell, PrunedPick, SelectFacts, SelectionCost
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Selected
+from mascing.schemas.result import DevRates
 from mascing.selection.budget import Budget
 from mascing.selection.forecast import READ
 from mascing.selection.racing import Cell, Race, Rows, blocks_of, race, replies_of

@@ -44,7 +44,7 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
         say(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
         say(console, f"next: {remedy}")
         return
-    for line in _ranking(result):
+    for line in (*_ranking(result), *_scatter(result)):
         say_prose(console, line)
     for line in _publication(result, storage.url, _too_small(storage, folder, result)):
         say(console, line)
@@ -179,6 +179,19 @@ def _ranking(result: Result) -> Iterator[str]:
             f"passed on test as well: {', '.join(others)}; not published, because test does not choose: to publish "
             "one, run with it alone, best on new conversations"
         )
+
+
+def _scatter(result: Result) -> Iterator[str]:
+    """Say how far the search seeds of a method differ, if they do."""
+    from mascing.evidence.seed_scatter import far_apart
+
+    for name, each in (result.trust.seeds if result.trust else {}).items():
+        if each.within_noise < len(each.seeds) or far_apart(each):
+            lowest, highest = each.target_rates
+            yield (
+                f"search seeds of {name} differ: {100 * lowest:.1f} to {100 * highest:.1f}% on dev, "
+                f"{each.within_noise} of {len(each.seeds)} within noise of the best"
+            )
 
 
 def _passes(reason: str) -> bool:

@@ -1,20 +1,30 @@
-"""`mascing mask show | diff | compose | verify`: look at masks, compare, combine and prove them."""
+"""`mascing mask show | diff | compose | verify | from-counts`: look at masks, compare, combine, prove and make them."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+from mascing.errors import ConfigError
 
 mask = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help=(
-        "Look at masks, compare them, combine them, and prove them on their model.\n\n"
+        "Look at masks, compare them, combine them, prove them on their model, and make them from counts.\n\n"
         "MASK is a file or URL of a mask.safetensors, or a published one as behaviour@channel, for instance "
         "jailbreak-defence@candidate; where several models have that behaviour, model/behaviour@channel."
     ),
 )
+
+
+class Score(StrEnum):
+    """What ranks the experts in `from-counts`: the paper's risk difference, or the odds ratio of the same counts."""
+
+    RISK_DIFFERENCE = "risk_difference"
+    ODDS_RATIO = "odds_ratio"
+
 
 MaskArgument = Annotated[str, typer.Argument(metavar="MASK", help="File, URL, or behaviour@channel.")]
 
@@ -115,3 +125,65 @@ def verify(
     for proof in verify_mask(url, ModelConfig(path=model)):
         typer.echo(f"{'ok' if proof.holds else 'note'}: {proof.said}")
     typer.echo(f'next: steer with it: with mascing.steer(model, mascing.Mask.load("{url}")): ...')
+
+
+@mask.command()
+def from_counts(
+    positive: Annotated[str, typer.Option("--with", metavar="FILE", help="Counts with the behaviour.")],
+    negative: Annotated[str, typer.Option("--without", metavar="FILE", help="Counts without it.")],
+    model: Annotated[str, typer.Option(help="Folder, storage URL or hub id of the model.")],
+    behaviour: Annotated[str, typer.Option(help="Name of the behaviour, for the card.")],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder or URL for mask.safetensors and card.json.")],
+    n_activated: Annotated[int, typer.Option(min=0, help="Experts forced on, in the whole model.")] = 0,
+    n_deactivated: Annotated[int, typer.Option(min=0, help="Experts forced off, in the whole model.")] = 0,
+    score: Annotated[Score, typer.Option(help="What ranks the experts.")] = Score.RISK_DIFFERENCE,
+) -> None:
+    """Make a mask from counts of selections, where there are statistics and no traces.
+
+    One file counts conversations with the behaviour, the other those without. Each is a table (CSV, Parquet, JSON) with
+    a row per expert and the columns layer (depth in the model), expert, count (tokens that selected it) and tokens (all
+    that the layer routed), or an .npz or .safetensors with the arrays counts [layers, experts] and tokens [layers].
+
+    Experts that are selected more often with the behaviour are forced on, those selected less often are forced off.
+    What the mask does is not measured.
+
+    Example:
+
+      mascing mask from-counts --with refused.csv --without answered.csv --model ./my-model --behaviour defence
+      --n-activated 4 --out defence-mask
+    """
+    from mascing.circuits.steermoe.count_files import read_counts
+    from mascing.circuits.steermoe.from_counts import counts_card, doubt, mask_from_counts
+    from mascing.masks.text import description
+    from mascing.models.checkpoints import model_name
+    from mascing.models.loading import load
+    from mascing.routers.spec import inspect_routers
+    from mascing.runs.files import CARD, MASK
+    from mascing.schemas.config import ModelConfig
+    from mascing.schemas.settings.method_settings import SteerMoEConfig
+    from mascing.storage.object_storage import Storage
+    from mascing.storage.source import read_source
+
+    if n_activated == n_deactivated == 0:
+        raise ConfigError("how many experts? Say so by --n-activated, --n-deactivated, or both")
+    settings = SteerMoEConfig(scores=(score.value,), n_activated=(n_activated,), n_deactivated=(n_deactivated,))
+    config = ModelConfig(path=model)
+    files = [read_counts(url, read_source(url).data) for url in (positive, negative)]
+    folder = Storage.open(out)
+    if folder.exists(MASK):
+        raise ConfigError(f"there is a mask in {folder.url} already: name another folder by --out")
+    spec = inspect_routers(load(config).model)
+    present, absent = (file.of(spec) for file in files)
+    for note in filter(None, (doubt(counts, spec) for counts in (present, absent))):
+        typer.echo(f"note: {note}")
+    mask = mask_from_counts(present, absent, spec, settings)
+    card = counts_card(mask, model_name(config), behaviour)
+    folder.create(MASK, mask.to_bytes())
+    folder.create(CARD, f"{card.model_dump_json(indent=1)}\n".encode())
+    typer.echo(description(mask))
+    if mask.entries < (asked := n_activated + n_deactivated):
+        typer.echo(
+            f"note: {mask.entries} of {asked} experts: no others have a score of that sign and room in their layer"
+        )
+    typer.echo(f"written: {folder.locate(MASK)} and its card")
+    typer.echo(f"next: prove it on its model: mascing mask verify {out} --model {model}")

@@ -32,6 +32,7 @@ from mascing.report.sections.labels import agreement_sentence, contrast_table, d
 from mascing.report.sections.provenance import provenance_tables
 from mascing.report.sections.samples import draw_samples, movement_table
 from mascing.report.sections.significance import significance_table
+from mascing.report.sections.trust import trust_section
 from mascing.report.wording import cell_text
 from mascing.schemas.result import Rate
 
@@ -41,6 +42,7 @@ _SECTIONS = (
     ("tradeoff", "Utility against uplift", "tradeoffs"),
     ("gates", "Gates", "methods"),
     ("robustness", "Robustness", "robustness"),
+    ("trust", "What to trust", "trust"),
     ("masks", "Masks", "maps"),
     ("grids", "Dev search", "grids"),
     ("surrogates", "Surrogates", "surrogates"),
@@ -117,7 +119,7 @@ def _robustness(evidence: Evidence) -> dict[str, Any]:
 
 
 def _search(evidence: Evidence) -> dict[str, Any]:
-    """Return the masks, the grids they were selected from, and the surrogates."""
+    """Return how far to trust the methods, the masks, the grids they were selected from, and the surrogates."""
     stages = evidence.stages
     selected = stages.select.facts if stages.select else None
     cells = grid_cells(selected) if selected else []
@@ -125,6 +127,7 @@ def _search(evidence: Evidence) -> dict[str, Any]:
     return {
         "maps": _maps(evidence),
         "has_truth": evidence.truth is not None,
+        "trust": trust_section(evidence.result.trust, selected.baseline) if selected else None,
         "grids": grid_figures(cells, selected.baseline.by_set) if selected else {},
         "cells": cells_table(cells),
         "surrogates": [roc_figure(cards), auc_figure(cards), calibration_figure(cards)] if cards else [],

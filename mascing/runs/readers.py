@@ -3,7 +3,7 @@
 Shapes: L MoE layer, E expert.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +20,7 @@ from mascing.masks.candidates import Candidate
 from mascing.routers.spec import RouterSpec
 from mascing.runs.files import (
     ATTRIBUTION,
+    DEV_VERDICTS,
     SELECTED,
     candidates_file,
     condition_file,
@@ -133,6 +134,14 @@ def selected_of(storage: Storage, selected: Selected) -> dict[str, Candidate]:
     """The selected candidate of each method, the control included."""
     candidates = candidate_files.from_bytes(read_shard(storage, selected, SELECTED))
     return {candidate.method: candidate for candidate in candidates}
+
+
+def dev_verdicts_of(storage: Storage, selected: Selected) -> dict[str, dict[int, list[dict[str, Any]]]]:
+    """The DEV_VERDICTS rows of the race and the control, by method, then by the number of the cell."""
+    rows: dict[str, dict[int, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for row in _table(storage, selected, DEV_VERDICTS).to_pylist():
+        rows[row["method"]][row["cell"]].append(row)
+    return rows
 
 
 def verdicts_of(storage: Storage, evaluated: Evaluated) -> dict[str, pa.Table]:

@@ -6,7 +6,8 @@ from mascing.evidence.results import cell_score
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.facts import PrunedPick, SingleExpert
+from mascing.schemas.facts import PrunedPick
+from mascing.schemas.result import SingleExpert
 from mascing.selection.parts import restricted, strongest_first
 from mascing.selection.pruning import SLACK, Evidence, Sparsified, sparsify
 from mascing.selection.racing import blocks_of

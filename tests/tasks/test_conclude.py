@@ -76,6 +76,21 @@ def test_the_result_says_that_another_run_moved_the_channel_meanwhile(storage: S
     assert (result.mask, result.channel) == (published, HeldChannel(address=ADDRESS, mask=other))
 
 
+def test_the_result_says_how_far_to_trust_the_methods(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path / "other"))
+    write_run(storage, methods=("steermoe", "gradient"))
+    trust = read_result(storage, conclude(storage, *stages_of(storage, None), {})).trust
+    assert trust is not None
+    assert [(seed.search_seed, seed.within_noise) for seed in trust.seeds["gradient"].seeds] == [
+        (0, True),
+        (1, False),
+        (2, True),
+    ]
+    [pair] = trust.agreement
+    assert (pair.methods, pair.pruned) == (("steermoe", "gradient"), None)
+    assert 0 < pair.full.shared <= pair.full.entries[1] == 6
+
+
 def test_a_run_that_publishes_nothing_says_what_the_channel_still_holds(storage: Storage) -> None:
     earlier = mask(storage, "a")
     result = read_result(storage, conclude(storage, *stages_of(storage, None), {}))

@@ -20,18 +20,15 @@ from mascing.traces.trace_set import Traces, TraceSet
 class Selections:
     """How often the tokens of each side selected each expert.
 
-    ``selected_SLE`` is int64 [2, L, E], ``tokens_S`` is int64 [2]. ``samples`` is the number of counted traces,
-    ``left_out`` the number of traces without a partner.
+    ``selected_SLE`` is int64 [2, L, E], ``tokens_SL`` is int64 [2, L].
     """
 
     selected_SLE: Tensor
-    tokens_S: Tensor
-    samples: int
-    left_out: int
+    tokens_SL: Tensor
 
     def risk_difference(self) -> Tensor:
         """Return A1 / N1 - A2 / N2, positive minus negative side: float32 [L, E]."""
-        rates_SLE = self.selected_SLE / self.tokens_S[:, None, None]
+        rates_SLE = self.selected_SLE / self.tokens_SL[..., None]
         return rates_SLE[1] - rates_SLE[0]
 
     def log_odds_ratio(self) -> Tensor:
@@ -41,7 +38,7 @@ class Selections:
         expert that one side never selects.
         """
         on_SLE = self.selected_SLE + 0.5
-        off_SLE = self.tokens_S[:, None, None] - self.selected_SLE + 0.5
+        off_SLE = self.tokens_SL[..., None] - self.selected_SLE + 0.5
         log_odds_SLE = (on_SLE / off_SLE).log()
         return log_odds_SLE[1] - log_odds_SLE[0]
 
@@ -50,7 +47,15 @@ class Selections:
         return self.risk_difference() if name == "risk_difference" else self.log_odds_ratio()
 
 
-def count_selections(traces: Traces, pairs: Pairs = "matched") -> Selections:
+@dataclass(frozen=True)
+class CountedTraces(Selections):
+    """Selections counted over traces: the number of counted traces, and that of traces without a partner."""
+
+    samples: int
+    left_out: int
+
+
+def count_selections(traces: Traces, pairs: Pairs = "matched") -> CountedTraces:
     """Count, over the tokens of the pairs, how often the model selected each expert.
 
     ``matched`` counts all traces: matching already made pairs of the contrast. ``group`` counts only pairs about one
@@ -66,8 +71,8 @@ def count_selections(traces: Traces, pairs: Pairs = "matched") -> Selections:
         counts.append(_count(part, sides_N[start : start + len(part)]))
         start += len(part)
     selected_SLE = torch.stack([selected for selected, _ in counts]).sum(dim=0)
-    tokens_S = torch.stack([tokens for _, tokens in counts]).sum(dim=0)
-    return Selections(selected_SLE, tokens_S, samples=int(keep_N.sum()), left_out=int((~keep_N).sum()))
+    tokens_SL = torch.stack([tokens for _, tokens in counts]).sum(dim=0)[:, None].expand(selected_SLE.shape[:2])
+    return CountedTraces(selected_SLE, tokens_SL, samples=int(keep_N.sum()), left_out=int((~keep_N).sum()))
 
 
 def _labels_and_groups(traces: Traces) -> tuple[list[int], list[str]]:

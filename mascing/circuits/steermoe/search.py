@@ -4,7 +4,7 @@ Source: SteerMoE (arXiv 2509.09660).
 Shape suffixes: L MoE layer, E expert.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -15,7 +15,7 @@ from mascing.circuits.steermoe.risk_difference import Selections, count_selectio
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
-from mascing.schemas.settings.method_settings import SteerMoEConfig
+from mascing.schemas.settings.method_settings import Span, SteerMoEConfig
 from mascing.traces.trace_set import Traces
 
 NAME = "steermoe"
@@ -28,14 +28,16 @@ def candidates(traces: Traces, spec: RouterSpec, config: SteerMoEConfig) -> list
     most top-k experts and leaves at least top-k experts active, within the config's caps. ``traces`` is the whole
     training split (all spans). The provenance names each chosen expert with both scores.
     """
-    return [
-        candidate
-        for span in config.spans
-        for candidate in _of_span(count_selections(traces.span(span), config.pairs), span, spec, config)
-    ]
+    return [candidate for span in config.spans for candidate in _of_span(traces, span, spec, config)]
 
 
-def _of_span(selections: Selections, span: str, spec: RouterSpec, config: SteerMoEConfig) -> Iterator[Candidate]:
+def masks(
+    selections: Selections, spec: RouterSpec, config: SteerMoEConfig, origin: Mapping[str, Any]
+) -> Iterator[tuple[dict[str, Any], Mask]]:
+    """Yield the cell and the mask of scores x n_activated x n_deactivated, without the empty cell.
+
+    ``origin`` goes into the provenance: where the counts come from.
+    """
     most_activated = _at_most(spec.top_k, config.max_activated_per_layer)
     most_deactivated = _at_most(spec.n_experts - spec.top_k, config.max_deactivated_per_layer)
     for name, n_activated, n_deactivated in product(config.scores, config.n_activated, config.n_deactivated):
@@ -44,16 +46,17 @@ def _of_span(selections: Selections, span: str, spec: RouterSpec, config: SteerM
         score_LE = selections.score(name)
         activated_LE = strongest_experts(score_LE, n_activated, most_activated)
         deactivated_LE = strongest_experts(-score_LE, n_deactivated, most_deactivated)
-        cell = {"span": span, "score": name, "n_activated": n_activated, "n_deactivated": n_deactivated}
-        provenance = {
-            "method": NAME,
-            **cell,
-            "samples": selections.samples,
-            "left_out": selections.left_out,
-            "experts": _evidence(selections, activated_LE, deactivated_LE, spec),
-        }
-        mask = Mask.from_override(activated_LE, deactivated_LE, score_LE, spec, config.epsilon, provenance)
-        yield Candidate(NAME, cell, mask)
+        cell = {"score": name, "n_activated": n_activated, "n_deactivated": n_deactivated}
+        experts = _evidence(selections, activated_LE, deactivated_LE, spec)
+        provenance = {"method": NAME, **origin, **cell, "experts": experts}
+        yield cell, Mask.from_override(activated_LE, deactivated_LE, score_LE, spec, config.epsilon, provenance)
+
+
+def _of_span(traces: Traces, span: Span, spec: RouterSpec, config: SteerMoEConfig) -> Iterator[Candidate]:
+    counted = count_selections(traces.span(span), config.pairs)
+    origin = {"span": span, "samples": counted.samples, "left_out": counted.left_out}
+    for cell, mask in masks(counted, spec, config, origin):
+        yield Candidate(NAME, {"span": span, **cell}, mask)
 
 
 def strongest_experts(score_LE: Tensor, n: int, per_layer: int) -> Tensor:

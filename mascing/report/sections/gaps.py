@@ -23,6 +23,8 @@ def gaps(evidence: Evidence) -> list[str]:
         sentences.append("Maps of the masks: the run left no selected masks.")
     if stages.select is None or not stages.select.facts.cells:
         sentences.append("The grids on the dev split: the run left no selection.")
+    if evidence.result.trust is not None and not evidence.result.trust.seeds:
+        sentences.append("Scatter over search seeds: every method searched with one seed.")
     if stages.train is None or not stages.train.facts.cards:
         sentences.append("Surrogates: none was trained; only the mascing method uses them.")
     if stages.gate is None or not stages.gate.facts.robustness:

@@ -53,7 +53,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     "command",
     [
         *([command] for command in ("demo", "run", "label", "plan", "report", "runs", "judge", "doctor")),
-        *(["mask", command] for command in ("show", "diff", "compose", "verify")),
+        *(["mask", command] for command in ("show", "diff", "compose", "verify", "from-counts")),
         *(["registry", command] for command in ("list", "show", "history", "promote", "rollback")),
     ],
 )
@@ -62,7 +62,7 @@ def test_every_command_teaches_by_example(command: list[str], capsys: pytest.Cap
     output = " ".join(capsys.readouterr().out.split())
     assert "Example" in output
     assert f"mascing {' '.join(command)}" in output.partition("Example")[2]
-    assert ("--storage" in output) == (command != ["judge"])  # it stores nothing
+    assert ("--storage" in output) == (command not in (["judge"], ["mask", "from-counts"]))  # these read no storage
 
 
 @pytest.mark.parametrize(
@@ -78,6 +78,7 @@ def test_every_command_teaches_by_example(command: list[str], capsys: pytest.Cap
         ["mask", "show"],
         ["mask", "verify", "x"],
         ["mask", "compose", "x", "y"],
+        ["mask", "from-counts", "--with", "x", "--without", "y"],
         ["report", "--format", "pdf"],
     ],
 )

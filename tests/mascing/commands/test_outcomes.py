@@ -140,6 +140,14 @@ def test_a_run_says_what_kept_the_first_on_dev_and_what_else_passed(
     assert after.splitlines()[-1].startswith("next: open the report to see which gate each method missed")
 
 
+def test_a_run_says_whose_search_seeds_disagree(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(storage, methods=("mascing", "gradient"))
+    run_flow(storage, lambda: FOLDER.name, verbose=False)
+    output = capsys.readouterr().out
+    assert "search seeds of mascing differ: 50.0 to 90.0% on dev, 2 of 5 within noise of the best\n" in output
+    assert "search seeds of gradient" not in output
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_sentences_wrap_at_words_on_a_terminal_alone(terminal: bool) -> None:
     written, path = StringIO(), f"/{'long/' * 12}quarantine.parquet"

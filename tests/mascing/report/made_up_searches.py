@@ -1,9 +1,17 @@
 """The search results of a synthetic run: grids with their rates on dev, and the surrogates' cards."""
 
+from itertools import combinations
 from typing import Any
 
 from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.facts import SelectFacts
+from mascing.schemas.result import MaskAgreement, Overlap, Rate, SeedRates, SeedScatter, SingleExpert, Trust
+
+SEEDS = [
+    {"search_seed": seed, "cell": cell, "judged": 40, "target_rate": hits / 40}
+    for seed, cell, hits in ((0, 5, 39), (1, 2, 20), (2, 4, 38))
+]
+"""The best cells of three search seeds of `gradient`."""
 
 
 def cells_of(method: str) -> list[dict[str, Any]]:
@@ -43,6 +51,7 @@ def selection_facts(searched: list[str]) -> SelectFacts:
             "cells": cells,
             "picked": {method: len(cells_of(method)) - 1 for method in searched},
             "sparsified": {},
+            "scatter": {"gradient": SEEDS} if "gradient" in searched else {},
             "order": searched[::-1],
             "cost": {
                 "replies": 4000,
@@ -53,6 +62,59 @@ def selection_facts(searched: list[str]) -> SelectFacts:
                 "budget": 4500,
             },
         }
+    )
+
+
+def dev_verdicts() -> list[dict[str, Any]]:
+    """The verdicts on dev behind `SEEDS`."""
+    return [
+        {
+            "method": "gradient",
+            "cell": seed["cell"],
+            "conversation_id": f"dev-{number}",
+            "group_id": f"dev-{number}",
+            "set": "target",
+            "outcome": "hit" if number < 40 * seed["target_rate"] else "miss",
+        }
+        for seed in SEEDS
+        for number in range(40)
+    ]
+
+
+def trust_of(searched: list[str]) -> Trust:
+    """Of five search seeds, `mascing` finds the best with two and `gradient` with all; every two picks share a bit."""
+    scatter = {"mascing": [0.9, 0.5, 0.86, 0.55, 0.5], "gradient": [0.98, 0.97, 0.98, 0.96, 0.97]}
+    within = {"mascing": 2, "gradient": 5}
+    return Trust(
+        seeds={
+            method: SeedScatter(
+                judged=76,
+                within_noise=within[method],
+                seeds=tuple(_seed(number, rate, scatter[method][0]) for number, rate in enumerate(scatter[method])),
+            )
+            for method in scatter
+            if method in searched
+        },
+        agreement=tuple(
+            MaskAgreement(
+                methods=pair,
+                full=Overlap(entries=(20, 12), shared=5, opposed=2, jaccard=5 / 27, by_chance=0.08),
+                pruned=Overlap(entries=(4, 3), shared=2, opposed=0, jaccard=0.4, by_chance=0.02),
+            )
+            for pair in combinations(searched, 2)
+        ),
+        single={method: (SingleExpert(layer=2, expert=5, share=0.84),) for method in searched if method == "gradient"},
+    )
+
+
+def _seed(number: int, rate: float, best: float) -> SeedRates:
+    behind = Rate(value=rate - best, low=rate - best - 0.08, high=rate - best + 0.08, n=40, unscored=0)
+    return SeedRates(
+        search_seed=number,
+        target_rate=rate,
+        utility={"benign": 1 - rate / 20},
+        protected={},
+        behind=behind if number else None,
     )
 
 

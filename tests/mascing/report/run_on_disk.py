@@ -4,7 +4,8 @@ import io
 import json
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from copy import deepcopy
+from dataclasses import asdict, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,12 +38,12 @@ from mascing.schemas.facts import (
 from mascing.schemas.finished import MANIFESTS
 from mascing.schemas.manifest import Facts, Manifest, Shard
 from mascing.schemas.result import Result, SplitSizes
-from mascing.schemas.tables import VERDICTS
+from mascing.schemas.tables import DEV_VERDICTS, VERDICTS
 from mascing.schemas.verdict import Outcome
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.made_up_labels import label_facts
-from tests.mascing.report.made_up_searches import cells_of, selection_facts, surrogate_card
+from tests.mascing.report.made_up_searches import cells_of, dev_verdicts, selection_facts, surrogate_card, trust_of
 
 FOLDER = run_folder("jailbreak-defence", "testbed-olmoe", "0123456789abcdef")
 """The folder of the run."""
@@ -165,6 +166,7 @@ def _result(on: list[str], verdicts: Mapping[str, list[Row]], truth: bool, confi
         methods=methods,
         first_on_dev=on[-2],
         published=winner(methods, on[-2]),
+        trust=trust_of([name for name in on if name != "random"]),
         timings={stage: 3.5 for stage in ("prepare", "harvest", "train", "optimise", "select", "evaluate")},
         versions={"mascing": "0.1.0", "torch": "2.13.0"},
     )
@@ -204,6 +206,11 @@ def _stages(
     spans = ("question", "question+prompt") if "mascing" in on else ()
     selected = _selected(on)
     quarantined = [Quarantined(7, None, "not JSON: Expecting value", "{oops"), Quarantined(9, "x", "blank", "{}")]
+    every = {
+        pick.method: [deepcopy(replace(pick, cell=cell)) for cell in cells_of(pick.method)] for pick in selected[:-1]
+    }
+    attribution = {"attribution.safetensors": (save({"effect": _truth_LE() / 2}), 4)} if "gradient" in on else {}
+    dev = _parquet(pa.Table.from_pylist(dev_verdicts(), schema=DEV_VERDICTS))
     files: dict[str, dict[str, tuple[bytes, int]]] = {
         "testbed": {"truth-jailbreak-defence.safetensors": (save({"bias": _truth_LE()}), 0)} if truth else {},
         "prepare": {
@@ -219,8 +226,12 @@ def _stages(
         },
         "harvest": {},
         "train": {},
-        "optimise": {"attribution.safetensors": (save({"effect": _truth_LE() / 2}), 4)} if "gradient" in on else {},
-        "select": {"selected.safetensors": (to_bytes(selected), len(selected))},
+        "optimise": attribution
+        | {f"candidates-{name}.safetensors": (to_bytes(cells), len(cells)) for name, cells in every.items()},
+        "select": {
+            "selected.safetensors": (to_bytes(selected), len(selected)),
+            "verdicts-dev.parquet": (dev, len(dev_verdicts())),
+        },
         "evaluate": {
             f"verdicts-{method}.parquet": (_parquet(pa.Table.from_pylist(rows, schema=VERDICTS)), len(rows))
             for method, rows in verdicts.items()

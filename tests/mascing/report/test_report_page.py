@@ -296,6 +296,34 @@ def test_every_method_is_tested_against_baseline_and_control(page: Page) -> None
     assert next(row for row in rows if row[:2] == ["gradient", "random"])[-1] == "< 0.0001"
 
 
+def test_the_page_says_how_far_to_trust_the_methods(page: Page) -> None:
+    section = page.at("trust")
+    assert (
+        "mascing: 2 of 5 search seeds reach within noise of the best target rate (50.0% to 90.0%); " in section.words()
+    )
+    assert (
+        "gradient: all 5 search seeds reach within noise of the best target rate (96.0% to 98.0%)." in section.words()
+    )
+    assert "gradient: the strongest single expert, 5 of layer 2, keeps 84% of the mask's effect" in section.words()
+    assert page.table("Experts that two picks move in the same direction")[1] == [
+        "mascing and steermoe",
+        "5 of 27: 18.5% by chance 8.0%; 2 in opposite directions",
+        "2 of 5: 40.0% by chance 2.0%",
+    ]
+
+
+def test_seeds_behind_the_best_are_hollow_dots(page: Page) -> None:
+    [mascing, gradient] = page.figures["seeds-target"]["data"]
+    assert mascing["x"] == pytest.approx([90, 50, 86, 55, 50])
+    assert mascing["marker"]["symbol"] == ["circle", "circle-open", "circle", "circle-open", "circle-open"]
+    assert set(gradient["marker"]["symbol"]) == {"diamond"}
+    assert len(set(gradient["y"])) == 5
+    assert [row[:4] for row in page.table("The best cell of each search seed on dev")[1:3]] == [
+        ["mascing", "0", "90.0%", "the best"],
+        ["mascing", "1", "50.0%", "−40.0 (−48.0 to −32.0)"],
+    ]
+
+
 def test_thoughts_are_folded_and_apart_from_replies(page: Page) -> None:
     thoughts = [fold for fold in page.all("details") if fold.attributes.get("class") == "thought"]
     assert {fold.text.strip().removeprefix("Thought").strip() for fold in thoughts} == {THOUGHT}

@@ -58,7 +58,7 @@ def test_stored_traces_are_the_traces(data: TraceSet, window: int, monkeypatch: 
     assert torch.equal(questions, data.labelled(0).span("question").z)
     counts = [count_selections(source) for source in (stored, data)]
     assert torch.equal(counts[0].selected_SLE, counts[1].selected_SLE)
-    assert torch.equal(counts[0].tokens_S, counts[1].tokens_S)
+    assert torch.equal(counts[0].tokens_SL, counts[1].tokens_SL)
 
 
 def test_no_more_shards_are_in_memory_than_a_window_holds(data: TraceSet, monkeypatch: pytest.MonkeyPatch) -> None:

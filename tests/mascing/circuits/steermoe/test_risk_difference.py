@@ -176,4 +176,4 @@ def test_counts_are_of_what_a_router_with_a_correction_selects() -> None:
 
 
 def equal(a: Selections, b: Selections) -> bool:
-    return torch.equal(a.selected_SLE, b.selected_SLE) and torch.equal(a.tokens_S, b.tokens_S)
+    return torch.equal(a.selected_SLE, b.selected_SLE) and torch.equal(a.tokens_SL, b.tokens_SL)
