@@ -29,6 +29,32 @@ def refuse_adapters(model: nn.Module, routers: Sequence[tuple[str, nn.Module]]) 
         )
 
 
+def refuse_replaced(model: nn.Module, routers: Sequence[tuple[str, nn.Module]]) -> None:
+    """Raise ModelError if another layer has something else where these (name, module) pairs have their router.
+
+    A wrapper from elsewhere is not found as a router, so its layer would be left out silently. What stems from the
+    model's own code is left alone: some families have layers that route by another rule.
+    """
+    places = {_place(name) for name, _ in routers}
+    found = {name for name, _ in routers}
+    own_code = {type(part).__module__ for part in model.modules() if hasattr(part, "_can_record_outputs")}
+    replaced = [
+        f"{name}, a {type(module).__name__}"
+        for name, module in model.named_modules()
+        if name not in found and _place(name) in places and type(module).__module__ not in own_code
+    ]
+    if replaced:
+        raise ModelError(
+            f"an adapter or another wrapper has replaced {len(replaced)} routers (first {replaced[0]}), so their "
+            "logits cannot be tapped: merge it into the model first, then save or steer the merged model"
+        )
+
+
+def _place(name: str) -> str:
+    """A module's name with any number in place of the layer's."""
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", name)
+
+
 def has_adapters(model: nn.Module) -> bool:
     """Whether any module of the model is adapted; such a model saves its adapters alone."""
     return any(_is_adapter(module) for module in model.modules())

@@ -110,8 +110,8 @@ class SelectionHandle:
             raise ModelError(
                 f"the experts that {len(unseen)} of {len(self._routers)} routers select cannot be observed (first "
                 f"{self._routers[unseen[0]].name}): their block neither hands ids [tokens, {self._routers[0].top_k}] "
-                "to a module `experts` nor calls topk once for them. Watch the model before it is compiled; one that "
-                "was never compiled can be steered by a bias, but not recorded with its selections"
+                "to a module `experts` nor calls topk once for them. A bias needs no selections, and "
+                "record(model, selected=False) records logits alone; watch a model before it is compiled"
             )
 
     def __enter__(self) -> "SelectionHandle":

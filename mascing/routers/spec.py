@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from mascing.errors import ModelError
-from mascing.routers.adapters import name_without_adapters, refuse_adapters
+from mascing.routers.adapters import name_without_adapters, refuse_adapters, refuse_replaced
 from mascing.routers.families import (
     CORRECTION_NAMES,
     OTHER_COLUMNS,
@@ -135,6 +135,7 @@ def find_routers(model: nn.Module) -> list[Router]:
     _refuse_quantised(model)
     modules = list(_of_class(model, ROUTER_CLASSES[family]) if family in ROUTER_CLASSES else _recorded(model))
     refuse_adapters(model, modules)
+    refuse_replaced(model, modules)
     routers = [_router(model, name, module) for name, module in modules]
     if not routers:
         raise ModelError(f"{family} has no routers that transformers records as router_logits: it cannot be steered")

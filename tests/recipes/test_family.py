@@ -41,15 +41,16 @@ def test_it_is_recorded_and_steered(tmp_path: Path) -> None:
     with record(model) as trace:
         plain = model(input_ids=IDS).logits
     assert trace.logits.shape == (2, 5, 2, 4)
-    selected_BTLK = trace.logits.topk(2).indices
+    assert torch.equal(trace.selected, trace.logits.topk(2).indices)
     # Force on the experts that no token, or almost none, selected by itself.
-    rare = selected_BTLK.flatten().bincount(minlength=4).argmin()
+    rare = trace.selected.flatten().bincount(minlength=4).argmin()
     bias_LE = torch.zeros(2, 4).index_fill(1, rare[None], 100.0)
     with steer(model, Mask.from_bias(bias_LE, spec)), record(model) as steered:
         changed = model(input_ids=IDS).logits
     assert not torch.equal(changed, plain)
     # The first layer has the same input as before, and the record holds the routers' own logits.
     assert torch.equal(steered.logits[:, :, 0], trace.logits[:, :, 0])
+    assert (steered.selected == rare).any(-1).all()
     assert torch.equal(model(input_ids=IDS).logits, plain)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import peft
 import pytest
 import torch
+from torch import nn
 
 import mascing
 from mascing.errors import MaskError, ModelError
@@ -56,6 +57,28 @@ def test_an_adapter_on_one_router_does_not_drop_its_layer() -> None:
     adapted = peft.get_peft_model(build("jamba"), adapter)
     with pytest.raises(ModelError, match=merge_first(1)):
         mascing.inspect_routers(adapted.base_model.model)
+
+
+class Wrapped(nn.Module):
+    """An adapter of someone's own, which adds to what the wrapped router says."""
+
+    def __init__(self, wrapped: nn.Module) -> None:
+        super().__init__()
+        self.wrapped = wrapped
+
+    def forward(self, *args: Any) -> Any:
+        return self.wrapped(*args)
+
+
+@pytest.mark.parametrize(
+    ("family", "block", "leaf"), [("jamba", "feed_forward", "router"), ("glm4_moe", "mlp", "gate")]
+)
+def test_a_wrapper_on_one_router_does_not_drop_its_layer(family: str, block: str, leaf: str) -> None:
+    model = build(family)
+    layer = getattr(model.model.layers[-1], block)
+    setattr(layer, leaf, Wrapped(getattr(layer, leaf)))
+    with pytest.raises(ModelError, match=rf"replaced 1 routers \(first \S+{leaf}, a Wrapped\).*merge it"):
+        mascing.inspect_routers(model)
 
 
 @pytest.mark.parametrize("targets", [{"target_modules": ["q_proj"]}, {"target_parameters": ["experts.gate_up_proj"]}])

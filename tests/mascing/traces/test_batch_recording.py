@@ -98,8 +98,18 @@ def test_a_reply_ends_with_the_context() -> None:
 
 def test_the_samples_share_one_store_that_holds_nothing_else(tiny: Loaded) -> None:
     rows = harvest(tiny, conversations(), 300)
-    stores = {row.z.untyped_storage().data_ptr(): row.z.untyped_storage().nbytes() for row in rows}
-    assert list(stores.values()) == [sum(row.z.numel() for row in rows) * 2]
+    for values, item_bytes in (([row.z for row in rows], 2), ([row.selected for row in rows], 1)):
+        stores = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in values}
+        assert list(stores.values()) == [sum(value.numel() for value in values) * item_bytes]
+
+
+def test_a_model_in_training_with_gradient_checkpointing_is_recorded_once(tiny: Loaded) -> None:
+    chats, training = conversations(2), loaded()
+    training.model.gradient_checkpointing_enable()
+    training.model.train()
+    for row, expected in zip(harvest(training, chats, 300), harvest(tiny, chats, 300), strict=True):
+        assert torch.equal(row.z, expected.z)
+        assert torch.equal(row.selected, expected.selected)
 
 
 def test_the_language_model_head_never_runs() -> None:

@@ -40,6 +40,39 @@ def test_several_forwards_follow_each_other_in_time(model: OlmoeForCausalLM) -> 
     torch.testing.assert_close(generated, traced[:, :-1], rtol=1e-4, atol=1e-4)
 
 
+def test_the_selected_experts_are_those_that_the_blocks_use(model: OlmoeForCausalLM) -> None:
+    used: list[torch.Tensor] = []
+    for layer in model.model.layers:
+        layer.mlp.experts.register_forward_pre_hook(lambda _, args: used.append(args[1]))
+    with record(model) as trace:
+        used.clear()
+        model(tokens(2, 5))
+        model(tokens(2, 3))
+    wanted = [torch.stack(used[:3], 1).view(2, 5, 3, 2), torch.stack(used[3:], 1).view(2, 3, 3, 2)]
+    assert torch.equal(trace.selected, torch.cat(wanted, 1))
+    with record(model, selected=False) as trace:
+        model(tokens(2, 5))
+    with pytest.raises(MascingError, match="selections were not recorded"):
+        _ = trace.selected
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_what_gradient_checkpointing_recomputes_is_not_recorded(model: OlmoeForCausalLM, use_reentrant: bool) -> None:
+    x = tokens(2, 5)
+    with record(model) as trace, torch.no_grad():
+        model(x)
+    model.gradient_checkpointing_enable({"use_reentrant": use_reentrant})
+    model.train()
+    runs: list[int] = []
+    model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: runs.append(1))
+    with record(model) as recomputed:
+        runs.clear()
+        model(x, labels=x, use_cache=False).loss.backward()
+    assert len(runs) == 2
+    torch.testing.assert_close(recomputed.logits, trace.logits)
+    assert torch.equal(recomputed.selected, trace.selected)
+
+
 def test_while_steered_the_logits_are_those_before_the_edit(model: OlmoeForCausalLM) -> None:
     x = tokens(1, 6)
     spec = inspect_routers(model)

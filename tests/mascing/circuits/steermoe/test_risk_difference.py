@@ -11,10 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mascing.circuits.steermoe.risk_difference import Selections, count_selections
+from mascing.conversations.chat import Prompt
 from mascing.errors import DataError
+from mascing.routers.spec import inspect_routers
 from mascing.schemas.settings.method_settings import Pairs
+from mascing.traces.batch_recording import record_prompts
 from mascing.traces.trace_set import Traces, TraceSet
-from tests.mascing.made_traces import traces
+from tests.mascing.made_traces import raw_top_k, traces
+from tests.mascing.routers.families.family_models import build
+from tests.mascing.routers.families.selections import captured
 
 
 @st.composite
@@ -137,6 +142,37 @@ def test_traces_without_any_pair_are_refused_with_the_way_out() -> None:
 def test_one_class_alone_is_refused(indices: list[int], missing: str) -> None:
     with pytest.raises(DataError, match=f"no {missing} traces"):
         count_selections(traces(6).subset(indices))
+
+
+def test_counts_are_of_what_a_router_with_a_correction_selects() -> None:
+    """Counting the raw top-k would miss much of what the correction brings about and rank other experts first."""
+    model = build("deepseek_v3")
+    spec = inspect_routers(model)
+    draw = torch.Generator().manual_seed(0)
+    rows = [torch.randint(3, 64, (12,), generator=draw).tolist() for _ in range(12)]
+    prompts = [Prompt(str(index), tuple(row), (0, 12), (12, 12)) for index, row in enumerate(rows)]
+    with captured(model) as layers:
+        recorded = record_prompts(model, prompts, 12)
+    names = [prompt.conversation_id for prompt in prompts]
+    data = TraceSet(
+        torch.cat([routing.z for routing in recorded]),
+        torch.arange(0, 145, 12),
+        torch.arange(12) % 2,
+        torch.zeros(144, dtype=torch.uint8),
+        names,
+        names,
+        torch.cat([routing.selected for routing in recorded]),
+    )
+    used_SLE = torch.zeros(2, spec.n_layers, spec.n_experts, dtype=torch.long)
+    for layer, of_layer in enumerate(layers):
+        for token, selection in enumerate(of_layer.selections[-144:]):  # the first are of the watches' proofs
+            used_SLE[token // 12 % 2, layer, list(selection)] += 1
+    counted = count_selections(data)
+    assert torch.equal(counted.selected_SLE, used_SLE)
+    raw = count_selections(replace(data, selected=raw_top_k(data.z)))
+    assert (raw.selected_SLE - used_SLE).abs().sum() > 0.2 * used_SLE.sum()
+    strongest, thought_strongest = (of.risk_difference().flatten().topk(3).indices.tolist() for of in (counted, raw))
+    assert set(strongest) != set(thought_strongest)
 
 
 def equal(a: Selections, b: Selections) -> bool:
