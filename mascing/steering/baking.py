@@ -152,8 +152,8 @@ def _readme(card: dict[str, Any]) -> str:
     measured = card["measured"]
     return (
         f"# A model with a baked mask: {card['exactness']}\n\n{card['meaning']}\n\n"
-        f"The folder was loaded and compared with the steered model: {measured['same_selection']:.1%} of selections are "
-        f"the same ({measured['tokens']} tokens in {measured['layers']} layers, each on the same inputs).\n\n"
+        f"The folder was loaded and compared with the steered model: {measured['same_selection']:.1%} of selections "
+        f"are the same ({measured['tokens']} tokens in {measured['layers']} layers, each on the same inputs).\n\n"
         f"- base: {card['base']['family']}, fingerprint {card['base']['fingerprint']}\n"
         f"- mask: {card['mask']} ({card['rule']} rule)\n\n"
         f"All of it is in `{CARD}`. The tokenizer is that of the base model.\n"

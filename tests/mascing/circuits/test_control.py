@@ -78,3 +78,17 @@ def test_the_seed_decides_and_is_recorded() -> None:
     assert first.method == "random"
     assert first.cell == {"of": "gradient", "l1": 0.01, "seed": 1}
     assert first.mask.provenance == {"method": "random", "of": "gradient", "l1": 0.01, "seed": 1}
+
+
+def test_an_override_in_groups_has_a_control_that_can_be_forced() -> None:
+    spec = RouterSpec("deepseek_v3", (1, 2), 12, 3, "unlisted", groups=(4, 2))
+    activated, deactivated = torch.zeros(2, 2, 12, dtype=torch.bool)
+    activated[:, [0, 1, 3]], deactivated[:, [2, 4]] = True, True
+    mask = Mask.from_override(activated, deactivated, torch.zeros(2, 12), spec)
+    drawn = set()
+    for seed in range(20):
+        control = shuffled(Candidate("steermoe", {}, mask), seed).mask  # a mask that cannot be forced raises
+        assert torch.equal(control.rule.signed_LE.sort(dim=1).values, mask.rule.signed_LE.sort(dim=1).values)
+        drawn.add(control.digest)
+        assert not bool((control.rule.entries_LE & mask.rule.entries_LE).any())  # two groups had none
+    assert len(drawn) == 20

@@ -15,7 +15,7 @@ from mascing.steering.steer import steer
 from tests.mascing.routers.families.family_models import VOCABULARY, build
 from tests.mascing.routers.families.selections import captured
 
-BIG = {"n_routed_experts": 32, "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4}
+BIG: dict[str, Any] = {"n_routed_experts": 32, "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4}
 
 
 def experts(spec: RouterSpec, *numbers: int) -> Tensor:
