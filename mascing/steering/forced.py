@@ -13,7 +13,7 @@ from torch import Tensor
 from mascing.errors import SteeringError
 from mascing.masks.mask import Mask
 from mascing.masks.rules import OverrideRule
-from mascing.routers.selection import watch_selections
+from mascing.routers.selected_experts import watch_selections
 from mascing.routers.spec import find_routers
 
 if TYPE_CHECKING:

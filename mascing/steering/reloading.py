@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule
-from mascing.routers.selection import watch_selections
+from mascing.routers.selected_experts import watch_selections
 from mascing.routers.spec import find_routers
 from mascing.routers.tap import watch_routers
 from mascing.steering.forced import ROWS, unforced, varied_tokens

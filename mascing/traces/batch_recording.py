@@ -14,7 +14,7 @@ from mascing.conversations.chat import Prompt, render, with_replies
 from mascing.errors import DataError, ModelError
 from mascing.models.batching import length_sorted_batches, right_padded
 from mascing.models.loading import Loaded
-from mascing.routers.selection import watch_selections
+from mascing.routers.selected_experts import watch_selections
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.routers.tap import watch_routers
 from mascing.schemas.conversation import Conversation

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mascing.errors import MascingError
 from mascing.models.batching import batch_shape
-from mascing.routers.selection import SelectionHandle, watch_selections
+from mascing.routers.selected_experts import SelectionHandle, watch_selections
 from mascing.routers.tap import TapHandle, watch_routers
 
 

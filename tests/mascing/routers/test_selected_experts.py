@@ -11,7 +11,7 @@ from transformers.integrations import mxfp4
 
 from mascing.errors import ModelError
 from mascing.masks.mask import Mask
-from mascing.routers.selection import watch_selections
+from mascing.routers.selected_experts import watch_selections
 from mascing.routers.spec import inspect_routers
 from mascing.steering.steer import steer
 from mascing.traces.recording import record
