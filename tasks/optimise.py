@@ -119,7 +119,7 @@ def _items(config: RunConfig) -> list[_Item]:
         for name, search in searches.items()
         for number in range(search.seeds(members))
     }
-    if config.methods.gradient is not None:
+    if _descending(config) is not None:
         ranks[_Item(attribution.NAME)] = _ATTRIBUTION_RANK
     return sorted(ranks, key=ranks.__getitem__, reverse=True)
 
@@ -127,9 +127,14 @@ def _items(config: RunConfig) -> list[_Item]:
 def _run(worker: Worker, shared: _Shared, item: _Item) -> Proposal | _File:
     material = _material(worker, shared)
     if item.name == attribution.NAME:
-        return _attribution(material, shared.config.methods.gradient)
+        return _attribution(material, _descending(shared.config))
     search = searches_of(shared.config.methods)[item.name]
     return search(material, item.number, search.seeds(shared.config.surrogate.members))
+
+
+def _descending(config: RunConfig) -> GradientConfig | None:
+    """The settings of the method that descends on the model, None if there is none."""
+    return config.methods.gradient or config.methods.refined
 
 
 def _candidates(method: str, proposal: Proposal) -> _File:
@@ -138,7 +143,7 @@ def _candidates(method: str, proposal: Proposal) -> _File:
 
 
 def _attribution(material: Material, config: GradientConfig | None) -> _File:
-    """The map of all experts that comes with `gradient`."""
+    """The map of all experts that comes with `gradient` and `refined`."""
     assert config is not None  # there is no such item without the method
     attributed = attribution.attribution(
         material.model(), material.contrast, material.sigma_L, config.batch_size, recompute=material.recompute

@@ -21,6 +21,7 @@ from mascing.schemas.settings.method_settings import (
     GradientConfig,
     MascingConfig,
     MethodsConfig,
+    RefinedConfig,
     SteerMoEConfig,
 )
 from mascing.testbeds.planted import behaviour_config
@@ -44,6 +45,7 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
             consensus=ConsensusConfig(shares=(0.2,), alphas=(1.5,)),
             steermoe=SteerMoEConfig(n_activated=(0, 4), n_deactivated=(0, 4)),
             gradient=GradientConfig(steps=20, batch_size=8, l1=(1e-3,), alphas=(2.0,), search_seeds=1),
+            refined=RefinedConfig(steps=10, batch_size=8, l1=(1e-3,), alphas=(1.0,), search_seeds=1),
             active=ActiveConfig(budget=128, rounds=2, members=1, steps=10, l1=(0.02,), alphas=(1.0,)),
         ),
         generation=GenerationConfig(max_new_tokens=8),

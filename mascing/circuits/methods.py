@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from mascing.circuits.active.method import ACTIVE
 from mascing.circuits.consensus.method import CONSENSUS
-from mascing.circuits.gradient.method import GRADIENT
+from mascing.circuits.gradient.method import GRADIENT, REFINED
 from mascing.circuits.method import Material, Method, Proposal
 from mascing.circuits.steermoe.method import STEERMOE
 from mascing.circuits.surrogate_search.method import MASCING
@@ -21,7 +21,9 @@ from mascing.schemas.settings.method_settings import MethodsConfig, PluggedMetho
 from mascing.surrogates.ensemble import member_seeds
 from mascing.surrogates.surrogate import Surrogate
 
-METHODS: Mapping[str, Method] = {method.name: method for method in (MASCING, CONSENSUS, STEERMOE, GRADIENT, ACTIVE)}
+METHODS: Mapping[str, Method] = {
+    method.name: method for method in (MASCING, CONSENSUS, STEERMOE, GRADIENT, REFINED, ACTIVE)
+}
 """The built-in methods by their name in the configuration."""
 
 

@@ -64,10 +64,11 @@ def _short(split: Split, counts: ContrastCounts, minimum: Minimum, config: RunCo
                 f"{split}: {n}{matched} {label} conversation{_s(n)} in {groups} group{_s(groups)}, at least "
                 f"{minimum.conversations} in {minimum.groups} are needed"
             )
-    if config.methods.gradient is not None and counts.both < minimum.both:
+    reading = [name for name in ("gradient", "refined") if name in config.methods.searched]
+    if reading and counts.both < minimum.both:
         yield (
             f"{split}: {counts.both} conversation{_s(counts.both)} with a wanted and an unwanted reply, the method "
-            f"gradient needs at least {minimum.both}"
+            f"{reading[0]} needs at least {minimum.both}"
         )
 
 
@@ -114,7 +115,7 @@ def _more_data(facts: LabelFacts) -> str:
         for split, counts in facts.contrast.items()
     )
     if enough:
-        return "give `behaviour.wanted_reply`, set `label.samples` to 4 or more, or turn gradient off"
+        return "give `behaviour.wanted_reply`, set `label.samples` to 4 or more, or turn gradient and refined off"
     return "bring more conversations, of more groups, or give the split a larger share in `splits`"
 
 

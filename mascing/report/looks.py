@@ -27,6 +27,7 @@ LOOKS: Mapping[str, Look] = {
     "consensus": Look("var(--consensus)", "hexagon", ("alpha", "share")),
     "steermoe": Look("var(--steermoe)", "square", ("n_activated", "n_deactivated")),
     "gradient": Look("var(--gradient)", "diamond", ("alpha", "l1")),
+    "refined": Look("var(--refined)", "diamond-tall", ("alpha", "l1")),
     "active": Look("var(--active)", "triangle-up", ("alpha", "l1")),
     CONTROL: Look("var(--random)", "x"),
 }

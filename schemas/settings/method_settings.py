@@ -97,6 +97,13 @@ class GradientConfig(Frozen):
     search_seeds: SearchSeeds = 3
 
 
+class RefinedConfig(GradientConfig):
+    """`gradient` from where the routing of the two classes differs, in place of 0."""
+
+    alphas: tuple[Positive, ...] = Field(default=(0.5, 0.75, 1.0, 1.25, 1.5), min_length=1)
+    start: Positive = Field(default=0.5, description="scale of the start: 1 is the whole difference of the logits")
+
+
 class ActiveConfig(Frozen):
     """Rounds of trials under proposed masks, without gradients; each round learns from verdicts and traces so far.
 
@@ -160,6 +167,7 @@ class MethodsConfig(Frozen):
     consensus: ConsensusConfig | None = ConsensusConfig()
     steermoe: SteerMoEConfig | None = SteerMoEConfig()
     gradient: GradientConfig | None = GradientConfig()
+    refined: RefinedConfig | None = RefinedConfig()
     active: ActiveConfig | None = ActiveConfig()
     random: RandomConfig = RandomConfig()
 
@@ -167,7 +175,8 @@ class MethodsConfig(Frozen):
     def _one_at_least(self) -> "MethodsConfig":
         if not self.searched:
             raise ValueError(
-                "at least one of mascing, consensus, steermoe, gradient and active must be on, or a method of your own"
+                "at least one of mascing, consensus, steermoe, gradient, refined and active must be on, or a method of "
+                "your own"
             )
         return self
 

@@ -55,6 +55,7 @@ def written(folder: Path, model: Path, judge: dict[str, Any], **fields: Any) -> 
             "mascing": None,
             "consensus": None,
             "gradient": None,
+            "refined": None,
             "active": None,
             "steermoe": {"n_activated": [1]},
         },

@@ -84,7 +84,7 @@ def test_the_result_names_every_method_and_counts_every_conversation(
     result = result_of(first[0])
     lines = Path(config.behaviour.conversations).read_text().splitlines()
     assert result.splits.train + result.splits.dev + result.splits.test == len(lines)
-    assert list(result.methods) == ["mascing", "consensus", "steermoe", "gradient", "active", "random"]
+    assert list(result.methods) == ["mascing", "consensus", "steermoe", "gradient", "refined", "active", "random"]
     assert set(result.timings) == set(STAGES)
     judged = [result.baseline.target_rate, *result.baseline.utility.values(), *result.baseline.protected.values()]
     assert sum(rate.n for rate in judged) == result.splits.test

@@ -39,6 +39,7 @@ def test_a_run_on_unlabelled_conversations_judges_no_thought_and_leaves_a_report
             mascing=None,
             consensus=None,
             gradient=None,
+            refined=None,
             active=None,
             steermoe=SteerMoEConfig(n_activated=(0, 2), n_deactivated=(2,)),
         ),

@@ -96,7 +96,7 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ("splits", {"train": 1.0, "dev": 0.0, "test": 0.0}, "splits.train: must be less than 1, got 1.0"),
         (
             "methods",
-            dict.fromkeys(("mascing", "consensus", "steermoe", "gradient", "active")),
+            dict.fromkeys(("mascing", "consensus", "steermoe", "gradient", "refined", "active")),
             "methods: at least one of mascing, consensus, steermoe",
         ),
         ("compute.num_gpus", 1, "model.device is cpu but compute.num_gpus reserves GPUs"),

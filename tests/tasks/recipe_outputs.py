@@ -40,6 +40,7 @@ from mascing.schemas.settings.method_settings import (
     GradientConfig,
     MascingConfig,
     MethodsConfig,
+    RefinedConfig,
     SteerMoEConfig,
 )
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
@@ -136,6 +137,7 @@ def _config(folder: Path) -> RunConfig:
                 consensus=ConsensusConfig(shares=(0.2,), alphas=(1.0,)),
                 steermoe=SteerMoEConfig(spans=("question+prompt", "reply"), n_activated=(2,), n_deactivated=(2,)),
                 gradient=GradientConfig(steps=12, batch_size=8, l1=(1e-3,), alphas=(1.0,)),
+                refined=RefinedConfig(steps=8, batch_size=8, l1=(1e-3,), alphas=(1.0,)),
                 active=ActiveConfig(budget=64, rounds=1, members=1, steps=3, l1=(0.02,), alphas=(1.0,)),
             )
         ),

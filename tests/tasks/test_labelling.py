@@ -91,6 +91,7 @@ def config_for(model: Path, folder: Path, rows: Sequence[Conversation], **change
             consensus=None,
             steermoe=SteerMoEConfig(n_activated=(1,), n_deactivated=(1,)),
             gradient=None,
+            refined=None,
             active=None,
         ),
         **changes,

@@ -1,12 +1,26 @@
-"""The entry of `gradient` in the table of methods."""
+"""The entries of `gradient` and `refined` in the table of methods."""
 
+from torch import Tensor
+
+from mascing.circuits.gradient.contrast_start import contrast_start
 from mascing.circuits.gradient.search import NAME, candidates
 from mascing.circuits.method import Material, Method, Proposal
 from mascing.schemas.cards.search_cost import SearchCost
-from mascing.schemas.settings.method_settings import GradientConfig
+from mascing.schemas.settings.method_settings import GradientConfig, RefinedConfig
+
+REFINED_NAME = "refined"
 
 
 def _search(material: Material, config: GradientConfig) -> Proposal:
+    return _descended(NAME, material, config, None)
+
+
+def _refine(material: Material, config: RefinedConfig) -> Proposal:
+    start_LE = config.start * contrast_start(material.traces, material.sigma_L)
+    return _descended(REFINED_NAME, material, config, start_LE)
+
+
+def _descended(name: str, material: Material, config: GradientConfig, start_LE: Tensor | None) -> Proposal:
     proposed, passes = candidates(
         material.model(),
         material.spec,
@@ -19,9 +33,11 @@ def _search(material: Material, config: GradientConfig) -> Proposal:
         material.sigma_L,
         config,
         material.seed,
+        start_LE=start_LE,
         recompute=material.recompute,
     )
-    return Proposal(proposed, SearchCost(passes=passes), f"{NAME}: {passes}")
+    return Proposal(proposed, SearchCost(passes=passes), f"{name}: {passes}")
 
 
 GRADIENT = Method(NAME, GradientConfig, _search, version=1, rank=2, judges=False)
+REFINED = Method(REFINED_NAME, RefinedConfig, _refine, version=1, rank=2, judges=False)

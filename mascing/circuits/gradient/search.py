@@ -38,14 +38,15 @@ def candidates(
     config: GradientConfig,
     seed: int,
     *,
+    start_LE: Tensor | None = None,
     recompute: bool = False,
 ) -> tuple[list[Candidate], Passes]:
     """Return one candidate per cell of l1 x alphas, with bias ``alpha * sigma[:, None] * S``, and their total cost.
 
     ``contrast`` are conversations of the target set; only those with a `wanted` and an `unwanted` reply count.
     ``benign`` are conversations whose `wanted` reply must stay likely. ``sigma`` [L] is the calibrated spread of each
-    layer's logits. ``recompute`` saves memory (see ``frozen``). Raises DataError if no conversation of ``contrast`` has
-    both replies.
+    layer's logits. The descent starts from ``start_LE``, by default 0. ``recompute`` saves memory (see ``frozen``).
+    Raises DataError if no conversation of ``contrast`` has both replies.
     """
     contrasts = contrast_batches(loaded, contrast, config.batch_size)
     wanted_replies = [(conversation, (conversation.wanted,)) for conversation in benign if conversation.wanted]
@@ -53,9 +54,10 @@ def candidates(
     if config.utility_weight == 0:
         keeps = []
     proposed = []
+    start_LE = torch.zeros(len(spec.layer_ids), spec.n_experts) if start_LE is None else start_LE
     for l1 in config.l1:
         with frozen(loaded.model, recompute):
-            S_LE = descend(loaded.model, contrasts, keeps, sigma, l1, spec, config, seed)
+            S_LE = descend(loaded.model, contrasts, keeps, sigma, l1, start_LE, config, seed)
         for alpha in config.alphas:
             cell = {"l1": l1, "alpha": alpha}
             mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": NAME, **cell})
@@ -70,17 +72,17 @@ def descend(
     keeps: Sequence[ReplyBatch],
     sigma: Tensor,
     l1: float,
-    spec: RouterSpec,
+    start_LE: Tensor,
     config: GradientConfig,
     seed: int,
 ) -> Tensor:
-    """Return the thresholded S, float32 [L, E] in units of sigma, after ``config.steps`` steps of Adam from 0.
+    """Return the thresholded S, float32 [L, E] in sigma, after ``config.steps`` steps of Adam from ``start_LE``.
 
     Minimises ``mean hinge(MARGIN - margin) + utility_weight * mean -log p(benign wanted) + l1 * |S|_1`` with
     margin = log p(wanted) - log p(unwanted). Each step takes one batch of each kind. Gradients pass selection
     straight-through, under noise that falls to 0.
     """
-    S_LE = torch.zeros(len(spec.layer_ids), spec.n_experts, requires_grad=True)
+    S_LE = start_LE.clone().requires_grad_()
     optimizer = torch.optim.Adam([S_LE], lr=config.learning_rate)
     generator = torch.Generator().manual_seed(seed)
     contrast_turns, keep_turns = _endless(contrasts, generator), _endless(keeps, generator)

@@ -38,11 +38,11 @@ def test_the_row_of_a_method_is_that_of_its_settings() -> None:
 
 def test_the_longest_searches_start_first() -> None:
     ranked = sorted(METHODS, key=lambda name: METHODS[name].rank, reverse=True)
-    assert ranked == ["active", "mascing", "gradient", "consensus", "steermoe"]
+    assert ranked == ["active", "mascing", "gradient", "refined", "consensus", "steermoe"]
 
 
 def test_only_what_is_on_is_searched_and_identified() -> None:
-    config = MethodsConfig(mascing=None, consensus=None, active=None)
+    config = MethodsConfig(mascing=None, consensus=None, refined=None, active=None)
     assert list(searches_of(config)) == ["steermoe", "gradient"]
     assert method_identity(config)["versions"] == {"steermoe": 1, "gradient": 1}
     assert not any(search.method.judges for search in searches_of(config).values())

@@ -68,5 +68,6 @@ def test_classes_without_pairs_are_told_apart_from_too_few_conversations() -> No
 
 
 def test_only_gradient_needs_both_replies() -> None:
-    without = CONFIG.model_copy(update={"methods": CONFIG.methods.model_copy(update={"gradient": None})})
+    methods = CONFIG.methods.model_copy(update={"gradient": None, "refined": None})
+    without = CONFIG.model_copy(update={"methods": methods})
     assert told({"both": 0}, replies(hits=30, misses=30), without, matching={}) == ()
