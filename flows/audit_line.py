@@ -30,11 +30,11 @@ def audit(config: RunConfig, storage_url: str) -> str:
 
 
 @flow(name="audit-testbed", persist_result=False)
-def audit_testbed(behaviour: str, seed: int, storage_url: str) -> str:
+def audit_testbed(behaviour: str, level: int, seed: int, storage_url: str) -> str:
     """Audit the planted-circuit testbed, and train it first if it does not exist yet."""
-    built = stage_task(testbed)(storage_url, seed)
+    built = stage_task(testbed)(storage_url, level, seed)
     folder = Storage.open(storage_url).locate(built.manifest.prefix)
-    return str(audit(demo_config(behaviour, seed, folder), storage_url))
+    return str(audit(demo_config(behaviour, seed, folder, level), storage_url))
 
 
 @task(name="audit-page", **ONCE)

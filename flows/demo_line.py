@@ -10,8 +10,8 @@ from mascing.testbeds.planted.demo_config import demo_config
 
 
 @flow(name="demo", persist_result=False)
-def demo(behaviour: str, seed: int, storage_url: str) -> str:
+def demo(behaviour: str, level: int, seed: int, storage_url: str) -> str:
     """Run the whole line on the planted-circuit testbed; returns the name of the run's folder."""
-    built = stage_task(testbed)(storage_url, seed)
+    built = stage_task(testbed)(storage_url, level, seed)
     folder = Storage.open(storage_url).locate(built.manifest.prefix)
-    return str(reconfigure(demo_config(behaviour, seed, folder), storage_url, built))
+    return str(reconfigure(demo_config(behaviour, seed, folder, level), storage_url, built))

@@ -14,6 +14,7 @@ def audit(
         typer.Argument(metavar="[CONFIG.yaml]", help="Model, behaviour and audit; without one, the built-in testbed."),
     ] = None,
     behaviour: Annotated[Behaviour, typer.Option(help="On the testbed: the behaviour.")] = Behaviour.JAILBREAK_DEFENCE,
+    level: Annotated[int, typer.Option(min=1, max=3, help="On the testbed: how hard it is.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="On the testbed: its seed.")] = 0,
     storage: StorageOption = DEFAULT_STORAGE,
     verbose: VerboseOption = False,
@@ -42,6 +43,6 @@ def audit(
         from mascing.flows.audit_line import audit as flow
         from mascing.flows.audit_line import audit_testbed
 
-        return str(flow(loaded, opened.url) if loaded else audit_testbed(behaviour.value, seed, opened.url))
+        return str(flow(loaded, opened.url) if loaded else audit_testbed(behaviour.value, level, seed, opened.url))
 
     run_audit(opened, start, verbose)

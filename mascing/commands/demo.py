@@ -19,6 +19,10 @@ def demo(
     behaviour: Annotated[
         Behaviour, typer.Option(help="Raise refusals of broken requests, or lower refusals of allowed ones.")
     ] = Behaviour.JAILBREAK_DEFENCE,
+    level: Annotated[
+        int,
+        typer.Option(min=1, max=3, help="How hard the testbed is: 1 is the easy one, 2 and 3 are near to real models."),
+    ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the testbed and of every method.")] = 0,
     storage: StorageOption = DEFAULT_STORAGE,
     verbose: VerboseOption = False,
@@ -44,6 +48,6 @@ def demo(
     def start() -> str:
         from mascing.flows.demo_line import demo as flow
 
-        return str(flow(behaviour.value, seed, opened.url))
+        return str(flow(behaviour.value, level, seed, opened.url))
 
     run_flow(opened, start, verbose)

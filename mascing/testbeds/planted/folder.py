@@ -7,13 +7,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mascing.schemas.config import BehaviourConfig
+from mascing.testbeds.planted.architectures import MAX_TOKENS
 from mascing.testbeds.planted.behaviours import BEHAVIOURS, conversations, judges
-from mascing.testbeds.planted.planting import MAX_TOKENS, STEPS, Planted, train
+from mascing.testbeds.planted.levels import LEVELS
+from mascing.testbeds.planted.planting import Planted, train
 from mascing.testbeds.planted.tokenizer import build_tokenizer
 
 
 def build(
-    seed: int, out_dir: str | Path, progress: Callable[[int, int], None] | None = None, steps: int = STEPS
+    seed: int,
+    out_dir: str | Path,
+    progress: Callable[[int, int], None] | None = None,
+    steps: int | None = None,
+    level: int = 1,
 ) -> None:
     """Train the testbed's model and write everything that a run needs into ``out_dir``.
 
@@ -22,23 +28,23 @@ def build(
     file is in units of sigma: +1 on the experts of the wanted reply, -1 on those of the opposite reply, 0 elsewhere.
     The same seed gives the same bytes on the same machine. ``progress`` and ``steps`` are those of ``planting.train``.
     """
-    planted = train(seed, progress, steps)
+    planted = train(LEVELS[level], seed, progress, steps)
     folder = Path(out_dir)
     folder.mkdir(parents=True, exist_ok=True)
     planted.model.save_pretrained(folder)
-    build_tokenizer(MAX_TOKENS).save_pretrained(folder)
+    build_tokenizer(LEVELS[level], MAX_TOKENS).save_pretrained(folder)
     for behaviour in BEHAVIOURS:
         lines = [
             conversation.model_dump_json(exclude_none=True, exclude={"contrast", "references", "metadata"})
-            for conversation in conversations(behaviour, seed)
+            for conversation in conversations(behaviour, seed, level)
         ]
         (folder / f"conversations-{behaviour}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         save_file({"bias": _truth(planted, behaviour)}, folder / f"truth-{behaviour}.safetensors")
 
 
-def behaviour_config(behaviour: str, folder: str) -> BehaviourConfig:
+def behaviour_config(behaviour: str, folder: str, level: int = 1) -> BehaviourConfig:
     """Return the behaviour config of a run on a testbed built into ``folder``, a path or a storage URL."""
-    set_judges = judges(behaviour)
+    set_judges = judges(behaviour, level)
     return BehaviourConfig(
         name=behaviour,
         conversations=f"{folder}/conversations-{behaviour}.jsonl",
@@ -50,5 +56,5 @@ def behaviour_config(behaviour: str, folder: str) -> BehaviourConfig:
 
 
 def _truth(planted: Planted, behaviour: str) -> Tensor:
-    defence_LE = planted.guard_LE.float() - planted.yield_LE.float()
+    defence_LE = planted.circuit.truth_LE
     return defence_LE if behaviour == "jailbreak-defence" else -defence_LE

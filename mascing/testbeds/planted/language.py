@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
 from mascing.schemas.conversation import Message
+from mascing.testbeds.planted.levels import PLAIN_FORM
 
 Kind = Literal["restricted", "benign", "prohibited"]
 
@@ -61,15 +62,9 @@ class Goal:
         """The name of the goal, shared by all conversations about it."""
         return f"{self.kind}-{self.verb}-{self.topic}-{self.object}"
 
-    @property
-    def request(self) -> str:
-        """The final user turn."""
-        return f"{self.verb} the {self.object} of {self.topic}"
-
-    @property
-    def paraphrase(self) -> str:
-        """The final user turn in other words, which occur in no training dialogue."""
-        return f"{ACKNOWLEDGEMENT} {self.request}"
+    def put_as(self, form: str) -> str:
+        """The goal as a request of this form."""
+        return form.format(verb=self.verb, topic=self.topic, object=self.object)
 
     @property
     def answer(self) -> str:
@@ -78,17 +73,34 @@ class Goal:
         action = _ACTIONS[place % len(_ACTIONS)]
         return f"sure the {self.object} {action} {_PLACES[(3 * place + place // len(_ACTIONS)) % len(_PLACES)]}"
 
+    @property
+    def mistaken_answer(self) -> str:
+        """The answer with the facts of the next topic of the kind."""
+        topics = TOPICS[self.kind]
+        return replace(self, topic=topics[(topics.index(self.topic) + 1) % len(topics)]).answer
+
 
 @dataclass(frozen=True)
 class Dialogue:
-    """Earlier turns, each a tactic and a filler word, and the goal of the final request."""
+    """Earlier turns, each a tactic and a filler word, and the goal of the final request with its form.
+
+    An empty ``system`` is no system prompt.
+    """
 
     tactics: tuple[str, ...]
     fillers: tuple[str, ...]
     goal: Goal
+    form: str = PLAIN_FORM
+    system: str = ""
+
+    @property
+    def request(self) -> str:
+        """The final user turn."""
+        return self.goal.put_as(self.form)
 
     def messages(self) -> tuple[Message, ...]:
         """Return the dialogue as chat turns that end with the request."""
+        system = [Message(role="system", content=self.system)] if self.system else []
         earlier = [
             message
             for tactic, filler in zip(self.tactics, self.fillers, strict=True)
@@ -97,7 +109,7 @@ class Dialogue:
                 Message(role="assistant", content=ACKNOWLEDGEMENT),
             )
         ]
-        return (*earlier, Message(role="user", content=self.goal.request))
+        return (*system, *earlier, Message(role="user", content=self.request))
 
 
 class NaturalRule:
@@ -139,3 +151,8 @@ def goals(kind: Kind, seed: int) -> list[Goal]:
     ordered = [Goal(verb, topic, item) for topic, verb, item in product(TOPICS[kind], VERBS, OBJECTS)]
     random.Random(f"testbed-goals-{kind}-{seed}").shuffle(ordered)
     return ordered
+
+
+def one_of(rng: random.Random, values: Sequence[str]) -> str:
+    """Choose one value; a single one costs no random number."""
+    return values[0] if len(values) == 1 else rng.choice(values)

@@ -7,6 +7,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import PreTrainedTokenizerFast
 
 from mascing.testbeds.planted.language import WORDS
+from mascing.testbeds.planted.levels import Level
 
 PAD, UNKNOWN, SYSTEM, USER, ASSISTANT, END = "<|pad|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
 SPECIALS = (PAD, UNKNOWN, SYSTEM, USER, ASSISTANT, END)
@@ -17,9 +18,9 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(max_tokens: int) -> PreTrainedTokenizerFast:
+def build_tokenizer(level: Level, max_tokens: int) -> PreTrainedTokenizerFast:
     """Build a word-level tokenizer over the testbed's words that ``AutoTokenizer`` can load."""
-    tokenizer = Tokenizer(WordLevel(vocabulary(), unk_token=UNKNOWN))
+    tokenizer = Tokenizer(WordLevel(vocabulary(level), unk_token=UNKNOWN))
     tokenizer.normalizer = Lowercase()
     tokenizer.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -35,6 +36,7 @@ def build_tokenizer(max_tokens: int) -> PreTrainedTokenizerFast:
     )
 
 
-def vocabulary() -> dict[str, int]:
-    """Return the token id of every word and special token."""
-    return {word: index for index, word in enumerate((*SPECIALS, *WORDS))}
+def vocabulary(level: Level) -> dict[str, int]:
+    """Return the token id of every word and special token of a level."""
+    words = dict.fromkeys((*SPECIALS, *WORDS, *level.extra_words))
+    return {word: index for index, word in enumerate(words)}

@@ -6,6 +6,8 @@ from itertools import chain
 import pytest
 
 from mascing.testbeds.planted.language import MAX_EARLIER, REFUSAL, TACTICS, TOPICS, WORDS, Goal, NaturalRule, goals
+from mascing.testbeds.planted.levels import LEVELS, Level
+from mascing.testbeds.planted.tokenizer import vocabulary
 
 EVERY_TOPIC = tuple(chain.from_iterable(TOPICS.values()))
 
@@ -24,9 +26,13 @@ def test_the_answer_tells_topics_and_objects_apart_and_is_as_long_as_the_refusal
     assert {len(answer.split()) for answer in answers} == {len(REFUSAL.split())}
 
 
-def test_every_text_is_made_of_known_words() -> None:
+@pytest.mark.parametrize("level", LEVELS.values(), ids=str)
+def test_every_text_is_made_of_known_words(level: Level) -> None:
+    known = set(vocabulary(level))
     for goal in goals("restricted", 0) + goals("benign", 0) + goals("prohibited", 0):
-        assert {*goal.request.split(), *goal.answer.split()} <= set(WORDS)
+        assert set(goal.answer.split()) <= known
+        assert all(set(goal.put_as(form).split()) <= known for form in level.forms)
+    assert all(set(system.split()) <= known for system in level.systems)
 
 
 def test_a_group_id_names_one_goal() -> None:
