@@ -33,6 +33,7 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.finished import Harvested, Labelled
 from mascing.selection.choice import choose
+from mascing.selection.forecast import READ
 from mascing.selection.margin import contenders, forced, forced_batches, forced_rates
 from mascing.selection.racing import blocks_of
 from mascing.storage.object_storage import Storage
@@ -44,7 +45,6 @@ from mascing.tasks.prepare import prepare
 from mascing.tasks.train import train
 from mascing.testbeds.planted.demo_config import demo_config
 from tests.bench.methods.active import scored
-from tests.bench.methods.racing import READ
 from tests.tasks.here_pool import HerePool
 
 
