@@ -4,15 +4,17 @@ Source: SteerMoE (arXiv 2509.09660).
 Shape suffixes: L MoE layer, E expert.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mascing.circuits.steermoe.risk_difference import Selections, count_selections
 from mascing.masks.candidates import Candidate
+from mascing.masks.groups import group_complaint
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.settings.method_settings import Span, SteerMoEConfig
@@ -44,8 +46,8 @@ def masks(
         if n_activated == n_deactivated == 0:
             continue
         score_LE = selections.score(name)
-        activated_LE = strongest_experts(score_LE, n_activated, most_activated)
-        deactivated_LE = strongest_experts(-score_LE, n_deactivated, most_deactivated)
+        activated_LE = strongest_experts(score_LE, n_activated, most_activated, partial(_can_force, spec, "on"))
+        deactivated_LE = strongest_experts(-score_LE, n_deactivated, most_deactivated, partial(_can_force, spec, "off"))
         cell = {"score": name, "n_activated": n_activated, "n_deactivated": n_deactivated}
         experts = _evidence(selections, activated_LE, deactivated_LE, spec)
         provenance = {"method": NAME, **origin, **cell, "experts": experts}
@@ -59,24 +61,39 @@ def _of_span(traces: Traces, span: Span, spec: RouterSpec, config: SteerMoEConfi
         yield Candidate(NAME, {"span": span, **cell}, mask)
 
 
-def strongest_experts(score_LE: Tensor, n: int, per_layer: int) -> Tensor:
+def strongest_experts(
+    score_LE: Tensor, n: int, per_layer: int, possible: Callable[[Tensor], bool] = lambda chosen_E: True
+) -> Tensor:
     """Return the ``n`` experts with the largest positive scores, at most ``per_layer`` in a layer: bool [L, E].
 
-    If a layer is full, the next best expert of another layer takes the place.
+    ``possible`` says of a layer's chosen experts, bool [E], whether they can be forced together. An expert that its
+    layer has no place for is passed over for the next best one.
     """
     ranked, order = score_LE.flatten().sort(descending=True, stable=True)
     room = [per_layer] * score_LE.shape[0]
-    chosen: list[int] = []
-    for score, index in zip(ranked.tolist(), order.tolist(), strict=True):
-        if len(chosen) == n or score <= 0:
-            break
-        layer = index // score_LE.shape[1]
-        if room[layer] > 0:
-            room[layer] -= 1
-            chosen.append(index)
     chosen_LE = torch.zeros_like(score_LE, dtype=torch.bool)
-    chosen_LE.view(-1)[chosen] = True
+    for score, index in zip(ranked.tolist(), order.tolist(), strict=True):
+        if n == 0 or score <= 0:
+            break
+        layer, expert = divmod(index, score_LE.shape[1])
+        if room[layer] == 0:
+            continue
+        chosen_LE[layer, expert] = True
+        if possible(chosen_LE[layer]):
+            room[layer] -= 1
+            n -= 1
+        else:
+            chosen_LE[layer, expert] = False
     return chosen_LE
+
+
+def _can_force(spec: RouterSpec, forced: Literal["on", "off"], chosen_E: Tensor) -> bool:
+    """Whether a layer's router can hold these experts on or off; one that selects groups first is limited."""
+    if spec.groups is None:
+        return True
+    none_E = torch.zeros_like(chosen_E)
+    on_E, off_E = (chosen_E, none_E) if forced == "on" else (none_E, chosen_E)
+    return group_complaint(on_E, off_E, spec.groups, spec.top_k) is None
 
 
 def _at_most(possible: int, cap: int | None) -> int:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -142,3 +144,14 @@ def most_negative(candidate: Candidate) -> int:
 def sets(candidate: Candidate) -> tuple[Tensor, Tensor]:
     rule = override_of(candidate.mask)
     return rule.activated_LE, rule.deactivated_LE
+
+
+def test_a_router_that_selects_groups_first_gets_experts_that_it_can_hold() -> None:
+    grouped = replace(SPEC, groups=(4, 1))
+    config = SteerMoEConfig(n_activated=(3,), n_deactivated=(2,))
+    (candidate,) = candidates(traces(40), grouped, config)
+    activated, deactivated = sets(candidate)
+    assert int(activated.sum()) == 3
+    assert max(len({expert // 2 for expert in layer.nonzero().flatten().tolist()}) for layer in activated) == 1
+    assert not deactivated.any()  # a group of two with top-2 can spare none
+    assert len(candidate.mask.provenance["experts"]) == candidate.mask.entries
