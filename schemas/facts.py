@@ -149,7 +149,7 @@ class OptimiseFacts(Facts):
 class DevCell(DevRates):
     """A candidate on dev: its cell, the rates that the prefill predicted, and the number of judged conversations.
 
-    ``left`` says when and why it left the race ("margin" if before it was judged); it is empty for the pick.
+    ``left`` says when and why it left the race ("margin" or "first look" if before it); it is empty for the pick.
     """
 
     method: str

@@ -119,15 +119,16 @@ class _Contest:
 
 def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
     foretold = _foretold(contest)
+    looked, most = replies_of(foretold.looks), contest.budget.race
     raced = race(
         foretold.entrants,
         contest.blocks,
         contest.judge,
         contest.config.gates,
         foretold.losses,
-        contest.budget.race,
+        None if most is None else most - looked,
     )
-    spent = replies_of(raced.verdicts) + replies_of(foretold.looks)
+    spent = looked + replies_of(raced.verdicts)
     dev = contest.dev
     picks, facts = _pruned(contest, dev, raced, contest.budget.total - spent)
     pruning = sum(pick.replies for pick in facts.values())
