@@ -121,7 +121,7 @@ class HarvestFacts(Facts):
     ``sigma`` [L], ``tokens`` and the class counts describe the train split.
     """
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     checkpoint: str
     spec: RouterFacts
     sigma: tuple[float, ...]
@@ -141,7 +141,7 @@ class TrainFacts(Facts):
 class OptimiseFacts(Facts):
     """Candidates by method, and the cost of each search; ``costs`` omits a search without passes and trials."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     candidates: dict[str, int]
     costs: dict[str, SearchCost] = Field(default_factory=dict)
 
@@ -218,7 +218,7 @@ class SelectFacts(Facts):
     seed, by method, for the methods that searched with several.
     """
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     baseline: DevRates
     cells: tuple[DevCell, ...]
     picked: dict[str, int]

@@ -43,6 +43,7 @@ from mascing.schemas.settings.method_settings import (
     RefinedConfig,
     SteerMoEConfig,
 )
+from mascing.schemas.tables import SELECTED
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.evaluate import evaluate
@@ -209,7 +210,10 @@ def _values(file: str, data: bytes) -> Iterator[tuple[str, Any]]:
         table = pq.read_table(io.BytesIO(data))
         for name in table.column_names:
             values = table.column(name).to_pylist()
-            yield name, np.frombuffer(b"".join(values), np.float16) if name.startswith("z_") else values
+            if name == SELECTED:
+                yield name, [list(ids) for ids in values]  # one byte each: the models here have few experts
+            else:
+                yield name, np.frombuffer(b"".join(values), np.float16) if name.startswith("z_") else values
     elif file.endswith(".safetensors"):
         for name, tensor in sorted(load(data).items()):
             yield name, json.loads(tensor.tobytes()) if name == "described" else tensor

@@ -9,4 +9,4 @@ def _search(material: Material, config: SteerMoEConfig) -> Proposal:
     return Proposal(candidates(material.traces, material.spec, config))
 
 
-STEERMOE = Method(NAME, SteerMoEConfig, _search, version=1, rank=0, judges=False)
+STEERMOE = Method(NAME, SteerMoEConfig, _search, version=2, rank=0, judges=False)

@@ -10,4 +10,4 @@ def _search(material: Material, config: MascingConfig) -> Proposal:
     return Proposal(candidates(surrogates, material.traces, material.spec, material.sigma_L, config, material.seed))
 
 
-MASCING = Method(NAME, MascingConfig, _search, version=1, rank=3, judges=False, per_member=True)
+MASCING = Method(NAME, MascingConfig, _search, version=2, rank=3, judges=False, per_member=True)
