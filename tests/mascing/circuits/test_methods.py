@@ -44,7 +44,7 @@ def test_the_longest_searches_start_first() -> None:
 def test_only_what_is_on_is_searched_and_identified() -> None:
     config = MethodsConfig(mascing=None, consensus=None, refined=None, active=None)
     assert list(searches_of(config)) == ["steermoe", "gradient"]
-    assert method_identity(config)["versions"] == {"steermoe": 1, "gradient": 1}
+    assert method_identity(config)["versions"] == {"steermoe": 2, "gradient": 1}
     assert not any(search.method.judges for search in searches_of(config).values())
     assert searches_of(MethodsConfig())["active"].method.judges
 
