@@ -89,5 +89,8 @@ def _exchanged(logits_NE: Tensor, index_NK: Tensor, weights_NK: Tensor, scale: f
     held_NK = weights_NK.detach().float()
     total_N1 = held_NK.sum(-1, keepdim=True)
     gained_NE = total_N1 * (probability_NE - probability_NE.detach())
-    share_NE = torch.zeros_like(gained_NE).scatter_(1, index_NK, held_NK / total_N1)
+    n_rows, n_experts = gained_NE.shape
+    # One column more takes the places that go to no expert (longcat); it is dropped.
+    places_NK = index_NK.clamp(max=n_experts)
+    share_NE = gained_NE.new_zeros(n_rows, n_experts + 1).scatter_(1, places_NK, held_NK / total_N1)[:, :n_experts]
     return gained_NE - share_NE * gained_NE.sum(-1, keepdim=True)

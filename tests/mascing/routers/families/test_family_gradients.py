@@ -34,7 +34,8 @@ class Case:
         self.selected_BLE = torch.zeros(len(PROMPTS), self.spec.n_layers, self.spec.n_experts, dtype=torch.bool)
         for layer, captured_layer in enumerate(layers):
             for row, selection in enumerate(captured_layer.selections):
-                self.selected_BLE[row, layer, list(selection)] = True
+                experts = [expert for expert in selection if expert < self.spec.n_experts]
+                self.selected_BLE[row, layer, experts] = True
 
     def margins(self, ids_BT: Tensor) -> Tensor:
         logits_BV: Tensor = self.model(ids_BT, use_cache=False).logits.float()[:, -1]
@@ -87,6 +88,15 @@ def test_the_forward_is_the_models_own(case: Case) -> None:
         assert torch.allclose(case.margins(PROMPTS), case.margins_B, atol=1e-6)
     with torch.no_grad():
         assert torch.equal(case.margins(PROMPTS), case.margins_B)
+
+
+@pytest.mark.parametrize("name", ["longcat_flash", "inkling_text"])
+def test_logits_beside_those_of_the_experts_do_not_stand_in_the_way(name: str) -> None:
+    case = Case(name)
+    attributed_BLE = case.attribution()
+    assert attributed_BLE.shape == case.selected_BLE.shape
+    assert attributed_BLE.isfinite().all()
+    assert (attributed_BLE[~case.selected_BLE] != 0).float().mean() > 0.5
 
 
 def test_noise_selects_other_experts_and_is_the_same_for_the_same_turn(case: Case) -> None:
