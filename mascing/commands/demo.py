@@ -21,7 +21,7 @@ def demo(
     ] = Behaviour.JAILBREAK_DEFENCE,
     level: Annotated[
         int,
-        typer.Option(min=1, max=3, help="How hard the testbed is: 1 is the easy one, 2 and 3 are near to real models."),
+        typer.Option(min=1, max=3, help="How hard the testbed is, from 1 (easy) to 3; docs/testbeds.md says what makes it so."),
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the testbed and of every method.")] = 0,
     storage: StorageOption = DEFAULT_STORAGE,
@@ -37,6 +37,8 @@ def demo(
     Examples:
 
       mascing demo
+
+      mascing demo --level 3
 
       mascing demo --behaviour content-policy --seed 1 --storage ./policy
     """

@@ -45,7 +45,7 @@ class ConsensusConfig(Frozen):
         default=(0.03, 0.1, 0.2, 0.4, 1.0), min_length=1, description="shares of all experts that a mask moves"
     )
     alphas: tuple[Positive, ...] = Field(
-        default=(0.5, 1.0, 1.5, 2.0, 3.0, 4.5),
+        default=(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5),
         min_length=1,
         description="strengths: root mean square of a mask's entries in sigmas",
     )
@@ -93,14 +93,13 @@ class GradientConfig(Frozen):
         ge=0,
         description="noise on the router logits at the first step, in sigma; falls to 0 at half way",
     )
-    alphas: tuple[Positive, ...] = Field(default=(0.5, 1.0, 1.5), min_length=1)
+    alphas: tuple[Positive, ...] = Field(default=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5), min_length=1)
     search_seeds: SearchSeeds = 3
 
 
 class RefinedConfig(GradientConfig):
     """`gradient` from where the routing of the two classes differs, in place of 0."""
 
-    alphas: tuple[Positive, ...] = Field(default=(0.5, 0.75, 1.0, 1.25, 1.5), min_length=1)
     start: Positive = Field(default=0.5, description="scale of the start: 1 is the whole difference of the logits")
 
 
