@@ -21,7 +21,7 @@ def demo(
     ] = Behaviour.JAILBREAK_DEFENCE,
     level: Annotated[
         int,
-        typer.Option(min=1, max=3, help="How hard the testbed is, from 1 (easy) to 3; docs/testbeds.md says what makes it so."),
+        typer.Option(min=1, max=3, help="How hard the testbed is, from 1 (easy) to 3 (see docs/testbeds.md)."),
     ] = 1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the testbed and of every method.")] = 0,
     storage: StorageOption = DEFAULT_STORAGE,

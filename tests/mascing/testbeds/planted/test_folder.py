@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mascing.routers.spec import find_routers
 from mascing.schemas.conversation import Conversation
 from mascing.testbeds.planted import BEHAVIOURS, behaviour_config, build, conversations
 
@@ -103,3 +104,29 @@ def test_another_seed_gives_another_model_and_circuit(folder: Path, tmp_path: Pa
     assert done == [(1, 1)]
     for name in ("model.safetensors", f"truth-{BEHAVIOURS[0]}.safetensors", f"conversations-{BEHAVIOURS[0]}.jsonl"):
         assert (folder / name).read_bytes() != (tmp_path / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(("level", "family", "corrected"), [(2, "granitemoe", False), (3, "glm4_moe", True)])
+def test_each_level_has_routers_of_its_own(tmp_path: Path, level: int, family: str, corrected: bool) -> None:
+    build(0, tmp_path, steps=2, level=level)
+    model, tokenizer = loaded(tmp_path)
+    assert model.config.model_type == family
+    routers = find_routers(model)
+    assert all((router.correction is not None) == corrected for router in routers)
+    truth = load_file(tmp_path / f"truth-{BEHAVIOURS[0]}.safetensors")["bias"]
+    assert truth.shape == (len(routers), routers[0].n_experts)
+    assert not truth[0].any()
+    for row in conversations(BEHAVIOURS[0], 0, level):
+        texts = [message.content for message in row.messages] + [str(row.paraphrase)]
+        assert all(tokenizer.unk_token_id not in tokenizer.encode(text, add_special_tokens=False) for text in texts)
+        assert row.paraphrase != row.messages[-1].content
+
+
+def test_conversations_of_a_pair_share_their_form_and_system_prompt() -> None:
+    pairs: dict[tuple[str, int], set[tuple[str, str]]] = {}
+    for row in conversations(BEHAVIOURS[0], 0, level=3):
+        if row.set == "target":
+            system = row.messages[0].content if row.messages[0].role == "system" else ""
+            pairs.setdefault((row.group_id, row.turns), set()).add((system, row.messages[-1].content))
+    assert all(len(forms) == 1 for forms in pairs.values())
+    assert len({system for forms in pairs.values() for system, _ in forms}) == 3
