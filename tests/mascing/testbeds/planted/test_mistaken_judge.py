@@ -1,20 +1,18 @@
 """The judge that errs on purpose: a known share of verdicts, the same ones each time."""
 
-import asyncio
-
-from mascing.judges.table import make_judge
+from mascing.conversations.reply import Reply
+from mascing.judges.judging import judge_all
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.verdict import Verdict
-from mascing.testbeds.planted import BEHAVIOURS, judges
+from mascing.testbeds.planted import BEHAVIOURS, behaviour_config, judges
 
 
 def verdicts(n: int) -> list[Verdict]:
-    judge = make_judge(judges(BEHAVIOURS[0], level=3).target)
     rows = [
         Conversation(id=f"c{number}", group_id="g", messages=(Message(role="user", content="explain"),))
         for number in range(n)
     ]
-    return [asyncio.run(judge(row, "sorry i can not help")) for row in rows]
+    return judge_all(behaviour_config(BEHAVIOURS[0], "-", level=3), rows, [Reply("sorry i can not help")] * n)
 
 
 def test_it_errs_on_two_of_a_hundred_replies_and_says_so() -> None:
