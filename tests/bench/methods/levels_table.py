@@ -32,9 +32,7 @@ def main() -> None:
     for result in results:
         cells = [_rates(result.baseline), *(_cell(result.methods[method]) for method in methods)]
         print(f"| {_name(result)} | {result.behaviour} | {' | '.join(cells)} |")
-    print(
-        "\n| testbed | behaviour | AUC on dev | risk difference | selection | α of the picks | seeds within noise of the best |"
-    )
+    print("\n| testbed | behaviour | AUC on dev | risk difference | selection | α of the picks | seeds like the best |")
     print("|---|---|---|---|---|---|---|")
     for run in runs:
         _print_run(*_opened(run))
