@@ -99,7 +99,8 @@ def _united(rules: Sequence[OverrideRule], spec: RouterSpec, provenance: dict[st
     lowest_LE = torch.where(off_MLE, priority_MLE, torch.inf).amin(0)
     priority_LE = torch.where(on_LE, highest_LE, torch.where(off_LE, lowest_LE, priority_MLE.mean(0)))
     epsilon = max(rule.epsilon for rule in rules)
-    return Mask.from_override(on_LE & ~off_LE, off_LE & ~on_LE, priority_LE, spec, epsilon, provenance)
+    united = OverrideRule(on_LE & ~off_LE, off_LE & ~on_LE, priority_LE, epsilon)
+    return Mask(spec, united.capped(spec.top_k, spec.groups), provenance)
 
 
 def _conflicts(effect_MLE: Tensor, mask: Mask) -> list[Conflict]:

@@ -65,8 +65,8 @@ class Mask:
 
         All tensors are [L, E]; ``priority`` is the risk difference. A layer keeps at most top-k activated experts,
         those with the highest priority. It keeps at most E - top-k deactivated ones, those with the lowest, so that
-        top-k experts remain. Where selection is limited to groups, it activates experts of no more groups than are
-        kept, and leaves top-k experts in any of them. Raises MaskError if an expert is both activated and deactivated.
+        top-k experts remain. Raises MaskError if an expert is both activated and deactivated, or if selection is
+        limited to groups that cannot hold them together (``masks.groups``).
         """
         requested = OverrideRule(
             activated.detach().cpu().bool(),
@@ -74,7 +74,7 @@ class Mask:
             priority.detach().to("cpu", torch.float32).clone(),
             float(epsilon),
         )
-        return cls(spec, requested.capped(spec.top_k, spec.groups), dict(provenance or {}))
+        return cls(spec, requested.capped(spec.top_k), dict(provenance or {}))
 
     @property
     def entries(self) -> int:

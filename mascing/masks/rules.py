@@ -113,7 +113,7 @@ class OverrideRule:
         activated_LE, deactivated_LE, priority_LE = (_moved(tensor, places_LE) for tensor in self.tensors.values())
         return OverrideRule(activated_LE, deactivated_LE, priority_LE, self.epsilon)
 
-    def capped(self, top_k: int, groups: tuple[int, int] | None) -> "OverrideRule":
+    def capped(self, top_k: int, groups: tuple[int, int] | None = None) -> "OverrideRule":
         """The rule within what every layer can force, if it selects ``top_k`` experts, from ``groups`` or from all.
 
         The highest priorities stay activated, the lowest stay deactivated.

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from mascing.errors import MaskError
+from mascing.masks.composition import compose
 from mascing.masks.groups import group_complaint
 from mascing.masks.mask import Mask
 from mascing.masks.rules import OverrideRule
@@ -34,10 +35,13 @@ def test_no_more_groups_are_forced_than_are_kept() -> None:
     assert "experts in 3 groups, but a token keeps 2 of 4" in str(group_complaint(experts(0, 3, 6), NOTHING, (4, 2), 3))
 
 
-def test_a_mask_keeps_the_strongest_that_the_groups_can_force() -> None:
+def test_a_composition_keeps_the_strongest_that_the_groups_can_force_and_reports_the_others() -> None:
     priority = torch.tensor([[0.9, 0.1, 0.2, 0.8, 0.7, 0.3, 0.0, -0.5]])
-    mask = Mask.from_override(experts(0, 1, 3, 4)[None], experts(2, 7)[None], priority, a_spec())
-    rule = override_of(mask)
+    first = Mask.from_override(experts(0, 1, 3)[None], experts(7)[None], priority, a_spec())
+    second = Mask.from_override(experts(3, 4)[None], experts(2)[None], priority, a_spec())
+    composed = compose([first, second])
+    assert {conflict.expert for conflict in composed.conflicts if conflict.crowded} == {2, 4}
+    rule = override_of(composed.mask)
     assert torch.equal(rule.activated_LE[0], experts(0, 1, 3))  # 4 is the third group, though stronger than 1
     assert torch.equal(rule.deactivated_LE[0], experts(7))  # with 2 off as well, two kept groups might have 2 experts
 
