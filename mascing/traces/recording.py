@@ -50,7 +50,7 @@ class Trace:
         decoder = self._taps.model.get_decoder()
         self._hooks = [
             decoder.register_forward_pre_hook(self._start, with_kwargs=True),
-            decoder.register_forward_hook(self._end, always_call=True),
+            decoder.register_forward_hook(self._end),
         ]
 
     @property
@@ -89,10 +89,12 @@ class Trace:
 
     def _start(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._running = _Step(batch_shape(args, kwargs))
-        self._steps.append(self._running)
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        # Gradient checkpointing runs layers again in the backward pass, outside the decoder's forward.
+        # A forward that fails half-way never gets here, so its part is not kept. Gradient checkpointing runs layers
+        # again in the backward pass, outside the decoder's forward.
+        if self._running is not None:
+            self._steps.append(self._running)
         self._running = None
 
     def _see_logits(self, layer: int, logits_NE: Tensor) -> None:

@@ -23,6 +23,9 @@ from mascing.routers.spec import RouterSpec
 
 COLUMNS = ("layer", "expert", "count", "tokens")
 ARRAYS = ("counts", "tokens")
+_MOST = 2**53
+"""The largest whole number up to which every one is a float64 of its own."""
+
 _NOT_A_COUNT = "not a number of tokens (rates are no counts)"
 
 
@@ -128,10 +131,10 @@ def _whole(row: Mapping[str, Any], column: str, where: str) -> int:
     if (value := row.get(column)) is None:
         raise DataError(f"{where} has no {column}: a table of counts has the columns {', '.join(COLUMNS)}")
     try:
-        number = float(value)
+        number = -1.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = -1.0
-    if number < 0 or not number.is_integer():
+    if not 0 <= number <= _MOST or not number.is_integer():
         what = _NOT_A_COUNT if column in ("count", "tokens") else "not a number from 0"
         raise DataError(f"{where}: {column} is {value!r}, {what}")
     return int(number)
@@ -167,7 +170,7 @@ def _whole_numbers(array: Any, what: str) -> Tensor:
     if array.dtype.kind not in "uif":
         raise DataError(f"{what} holds {array.dtype}, not numbers")
     values = array.astype(np.float64)
-    for place in np.argwhere(~(np.isfinite(values) & (values >= 0) & (values == np.floor(values))))[:1].tolist():
+    for place in np.argwhere(~((values >= 0) & (values <= _MOST) & (values == np.floor(values))))[:1].tolist():
         raise DataError(f"{what}{place} is {array[tuple(place)]}, {_NOT_A_COUNT}")
     return torch.from_numpy(values.astype(np.int64))
 

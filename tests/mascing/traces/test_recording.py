@@ -94,6 +94,23 @@ def test_forwards_of_different_batches_do_not_mix(model: OlmoeForCausalLM) -> No
         _ = trace.logits
 
 
+def test_a_forward_that_fails_half_way_leaves_nothing(model: OlmoeForCausalLM) -> None:
+    x = tokens(2, 5)
+    with record(model) as trace:
+        broken = model.model.layers[1].register_forward_pre_hook(_fail)
+        with pytest.raises(ZeroDivisionError):
+            model(x)
+        with pytest.raises(MascingError, match="no forward"):
+            _ = trace.logits
+        broken.remove()
+        model(x)
+    assert trace.logits.shape[:3] == (2, 5, 3)
+
+
+def _fail(module: object, args: object) -> None:
+    raise ZeroDivisionError
+
+
 def test_nothing_is_recorded_after_the_block(model: OlmoeForCausalLM) -> None:
     with record(model) as trace:
         model(tokens(1, 4))
