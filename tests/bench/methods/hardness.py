@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m tests.bench.methods.hardness --level 2 --seeds 0 1 2 --folder testbeds
 
-Prints a row of rates for each mask: none, the circuit at several strengths, half of it, the lures, and dense random ones.
+Prints a row of rates for each mask: none, the circuit at several strengths, half of it, lures, and dense random ones.
 Shape suffixes: T token, L MoE layer, E expert, K selected.
 """
 
