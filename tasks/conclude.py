@@ -10,7 +10,6 @@ import yaml
 
 from mascing.evidence.overlap import overlap
 from mascing.evidence.results import baseline_of
-from mascing.evidence.seed_scatter import seed_scatter
 from mascing.evidence.sufficiency import lacking
 from mascing.masks.candidates import Candidate
 from mascing.models.checkpoint_names import named_checkpoint
@@ -24,8 +23,9 @@ from mascing.runs.readers import candidates_of, dev_verdicts_of, selected_of, un
 from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import SelectFacts
-from mascing.schemas.finished import Optimised, RunStages, Selected
-from mascing.schemas.result import HeldChannel, MaskAgreement, Overlap, Rate, Result, Trust
+from mascing.schemas.finished import Labelled, Optimised, RunStages, Selected
+from mascing.schemas.result import HeldChannel, MaskAgreement, Overlap, Rate, Result, SeedScatter, Trust
+from mascing.selection.seed_scatter import seed_scatter
 from mascing.storage.object_storage import Storage
 
 _PACKAGES = ("mascing", "torch", "transformers", "ray", "prefect", "pyarrow")
@@ -85,22 +85,43 @@ def _result(storage: Storage, config: RunConfig, stages: RunStages, seconds: Map
         labels=labels.sets,
         agreement=labels.agreement,
         lacking=() if gated else lacking(labels, config),
-        trust=_trust(storage, stages.optimise, stages.select) if stages.optimise and stages.select else None,
+        trust=_trust(storage, config, stages.label, stages.optimise, stages.select)
+        if stages.optimise and stages.select
+        else None,
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
     )
 
 
-def _trust(storage: Storage, optimised: Optimised, selected: Selected) -> Trust:
+def _trust(storage: Storage, config: RunConfig, labelled: Labelled, optimised: Optimised, selected: Selected) -> Trust:
     """What the run's own data say about its methods; the control is none."""
     facts = selected.facts
-    verdicts = dev_verdicts_of(storage, selected) if facts.scatter else {}
-    judged = {name: [pick for pick in picks if pick.judged] for name, picks in facts.scatter.items()}
     return Trust(
-        seeds={name: seed_scatter(judged[name], verdicts[name]) for name in in_order(judged) if judged[name]},
+        seeds=_seeds(storage, config, labelled, selected),
         agreement=_agreement(candidates_of(storage, optimised), selected_of(storage, selected), facts),
         single={name: pick.single for name in in_order(facts.sparsified) if (pick := facts.sparsified[name]).single},
     )
+
+
+def _seeds(storage: Storage, config: RunConfig, labelled: Labelled, selected: Selected) -> dict[str, SeedScatter]:
+    facts = selected.facts
+    judged = {
+        name: found for name, picks in facts.scatter.items() if (found := [pick for pick in picks if pick.judged])
+    }
+    if not judged:
+        return {}
+    verdicts, unsteered = dev_verdicts_of(storage, selected), unsteered_of(storage, labelled, "dev")
+    return {
+        name: seed_scatter(judged[name], verdicts[name], unsteered, config.gates, _seed_of_pick(facts, name))
+        for name in in_order(judged)
+    }
+
+
+def _seed_of_pick(facts: SelectFacts, method: str) -> int | None:
+    """The search seed that found the method's pick."""
+    cells = [row.cell for row in facts.cells if row.method == method]
+    seed = cells[facts.picked[method]].get("search_seed")
+    return seed if isinstance(seed, int) else None
 
 
 def _agreement(

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mascing.evidence.seed_scatter import far_apart
 from mascing.report.figures.figure import Figure, Table
 from mascing.report.figures.search_seeds import seed_figures, seeds_table
 from mascing.report.wording import percent
 from mascing.schemas.result import DevRates, MaskAgreement, Overlap, SeedScatter, SingleExpert, Trust
+from mascing.selection.seed_scatter import far_apart
 
 _NOTHING = 0.01
 """A smaller share of an effect is called none."""
@@ -41,7 +41,19 @@ def seed_sentences(seeds: Mapping[str, SeedScatter]) -> Iterator[str]:
     """Say of each method how many of its search seeds may be as good as the best one."""
     for method, scatter in seeds.items():
         total, target = len(scatter.seeds), " to ".join(dict.fromkeys(map(percent, scatter.target_rates)))
-        if scatter.within_noise < total:
+        if scatter.within_noise == 0:
+            yield (
+                f"{method}: none of {total} search seeds finds a mask that keeps utility and protected sets within "
+                f"what a pick may lose (target rates {target})."
+            )
+        elif costly := scatter.too_costly:
+            yield (
+                f"{method}: {scatter.within_noise} of {total} search seeds reach within noise of the best, seed "
+                f"{scatter.best.search_seed} (target {_percent(scatter.best.target_rate)}). The target rate "
+                f"of {costly} does not count (all: {target}): more is lost on utility or protected sets than a pick "
+                "may lose. A search with one seed may miss what this method can find."
+            )
+        elif scatter.within_noise < total:
             yield (
                 f"{method}: {scatter.within_noise} of {total} search seeds reach within noise of the best target rate "
                 f"({target}); a search with one seed may miss what this method can find."
@@ -53,6 +65,10 @@ def seed_sentences(seeds: Mapping[str, SeedScatter]) -> Iterator[str]:
             )
         else:
             yield f"{method}: all {total} search seeds reach within noise of the best target rate ({target})."
+
+
+def _percent(rate: float | None) -> str:
+    return "–" if rate is None else percent(rate)
 
 
 def _single_sentences(single: Mapping[str, Sequence[SingleExpert]]) -> Iterator[str]:
