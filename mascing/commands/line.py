@@ -153,16 +153,20 @@ def _curve(audit: Audit) -> Table:
 
 
 def _table(result: Result) -> Table:
-    """Baseline and methods; intervals only where they decide, so that it fits into 80 columns."""
+    """Baseline and methods, and which gates a method missed; intervals only where they decide, so that it is narrow."""
+    from mascing.evidence.gates import gate_text
+
     title = f"{result.behaviour}: {result.splits.test} test conversations, % [95% interval]"
     table = Table(title=title, box=None, pad_edge=False, title_justify="left")
     table.add_column("method")
-    for heading in ("target", "uplift", *result.baseline.utility, *result.baseline.protected, "gate"):
+    for heading in ("target", "uplift", *result.baseline.utility, *result.baseline.protected):
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("gate")
     baseline = result.baseline
     table.add_row("baseline", interval(baseline.target_rate), "", *_values(baseline), "")
     for name, method in result.methods.items():
-        table.add_row(name, interval(method.target_rate), interval(method.uplift), *_values(method), method.gate)
+        gate = gate_text(method.gate, method.reasons)
+        table.add_row(name, interval(method.target_rate), interval(method.uplift), *_values(method), gate)
     return table
 
 
