@@ -197,7 +197,7 @@ class Trust(Frozen):
     """What the run's own data say about its methods.
 
     ``seeds`` holds the methods that searched with several seeds, ``agreement`` every two methods' picks, and ``single``
-    the strongest entries of a pruned pick, each alone.
+    the strongest entries of a pruned pick, each alone: none if the pick does not certainly raise dev's target rate.
     """
 
     seeds: dict[str, SeedScatter] = Field(default_factory=dict)
