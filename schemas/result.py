@@ -116,21 +116,26 @@ class SeedRates(DevRates):
     """The best cell of one search seed, and how far its target rate is behind the best seed's.
 
     ``behind`` is paired on the same conversations and negative where the rate is lower; None for the best seed itself.
+    ``keeps`` says whether it loses no more on utility and protected sets than a pick may, and ``picked`` whether this
+    seed found the method's pick.
     """
 
     search_seed: int
     behind: Rate | None
+    keeps: bool = True
+    picked: bool = False
 
     @property
     def within_noise(self) -> bool:
-        """Whether the interval of ``behind`` leaves it open that this seed is as good as the best."""
-        return self.behind is None or self.behind.high >= 0
+        """Whether it keeps the limits and the interval of ``behind`` leaves it open that it is as good as the best."""
+        return self.keeps and (self.behind is None or self.behind.high >= 0)
 
 
 class SeedScatter(Frozen):
     """The search seeds of one method on the first ``judged`` conversations of dev.
 
-    ``within_noise`` counts the seeds, the best among them, that may be as good as the best.
+    ``within_noise`` counts the seeds that keep the limits and may be as good as the best: the best itself among them,
+    unless no seed keeps them.
     """
 
     judged: int
@@ -139,9 +144,19 @@ class SeedScatter(Frozen):
 
     @property
     def target_rates(self) -> tuple[float, float]:
-        """The lowest and the highest target rate."""
+        """The lowest and the highest target rate, whether or not the seeds keep the limits."""
         rates = [seed.target_rate for seed in self.seeds if seed.target_rate is not None]
         return min(rates), max(rates)
+
+    @property
+    def best(self) -> SeedRates:
+        """The seed that the others are compared with."""
+        return next(seed for seed in self.seeds if seed.behind is None)
+
+    @property
+    def too_costly(self) -> int:
+        """The number of seeds that lose more on utility or protected sets than a pick may."""
+        return sum(not seed.keeps for seed in self.seeds)
 
 
 class Overlap(Frozen):
@@ -182,7 +197,7 @@ class Trust(Frozen):
     """What the run's own data say about its methods.
 
     ``seeds`` holds the methods that searched with several seeds, ``agreement`` every two methods' picks, and ``single``
-    the strongest entries of a pruned pick, each alone.
+    the strongest entries of a pruned pick, each alone: none if the pick does not certainly raise dev's target rate.
     """
 
     seeds: dict[str, SeedScatter] = Field(default_factory=dict)

@@ -2,15 +2,16 @@
 
 import platform
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from itertools import combinations
+from typing import Any
 
 import yaml
 
+from mascing.evidence.gates import gate_text
 from mascing.evidence.overlap import overlap
-from mascing.evidence.results import baseline_of
-from mascing.evidence.seed_scatter import seed_scatter
+from mascing.evidence.results import baseline_of, changes_by_set
 from mascing.evidence.sufficiency import lacking
 from mascing.masks.candidates import Candidate
 from mascing.models.checkpoint_names import named_checkpoint
@@ -24,9 +25,16 @@ from mascing.runs.readers import candidates_of, dev_verdicts_of, selected_of, un
 from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import SelectFacts
-from mascing.schemas.finished import Optimised, RunStages, Selected
-from mascing.schemas.result import HeldChannel, MaskAgreement, Overlap, Rate, Result, Trust
+from mascing.schemas.finished import Labelled, Optimised, RunStages, Selected
+from mascing.schemas.result import HeldChannel, MaskAgreement, Overlap, Rate, Result, SeedScatter, SingleExpert, Trust
+from mascing.selection.seed_scatter import seed_scatter
 from mascing.storage.object_storage import Storage
+
+Row = Mapping[str, Any]
+"""A row of the VERDICTS table (schemas/tables.py)."""
+
+DevVerdicts = Mapping[str, Mapping[int, Sequence[Row]]]
+"""The verdicts on dev by method, then by the number of the cell."""
 
 _PACKAGES = ("mascing", "torch", "transformers", "ray", "prefect", "pyarrow")
 
@@ -85,22 +93,58 @@ def _result(storage: Storage, config: RunConfig, stages: RunStages, seconds: Map
         labels=labels.sets,
         agreement=labels.agreement,
         lacking=() if gated else lacking(labels, config),
-        trust=_trust(storage, stages.optimise, stages.select) if stages.optimise and stages.select else None,
+        trust=_trust(storage, config, stages.label, stages.optimise, stages.select)
+        if stages.optimise and stages.select
+        else None,
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
     )
 
 
-def _trust(storage: Storage, optimised: Optimised, selected: Selected) -> Trust:
+def _trust(storage: Storage, config: RunConfig, labelled: Labelled, optimised: Optimised, selected: Selected) -> Trust:
     """What the run's own data say about its methods; the control is none."""
     facts = selected.facts
-    verdicts = dev_verdicts_of(storage, selected) if facts.scatter else {}
-    judged = {name: [pick for pick in picks if pick.judged] for name, picks in facts.scatter.items()}
+    verdicts = dev_verdicts_of(storage, selected) if facts.scatter or facts.sparsified else {}
+    unsteered = unsteered_of(storage, labelled, "dev") if verdicts else {}
     return Trust(
-        seeds={name: seed_scatter(judged[name], verdicts[name]) for name in in_order(judged) if judged[name]},
+        seeds=_seeds(config, facts, verdicts, unsteered),
         agreement=_agreement(candidates_of(storage, optimised), selected_of(storage, selected), facts),
-        single={name: pick.single for name in in_order(facts.sparsified) if (pick := facts.sparsified[name]).single},
+        single=_single(facts, verdicts, unsteered),
     )
+
+
+def _seeds(
+    config: RunConfig, facts: SelectFacts, verdicts: DevVerdicts, unsteered: Mapping[str, Row]
+) -> dict[str, SeedScatter]:
+    judged = {
+        name: found for name, picks in facts.scatter.items() if (found := [pick for pick in picks if pick.judged])
+    }
+    return {
+        name: seed_scatter(judged[name], verdicts[name], unsteered, config.gates, _seed_of_pick(facts, name))
+        for name in in_order(judged)
+    }
+
+
+def _seed_of_pick(facts: SelectFacts, method: str) -> int | None:
+    """The search seed that found the method's pick."""
+    cells = [row.cell for row in facts.cells if row.method == method]
+    seed = cells[facts.picked[method]].get("search_seed")
+    return seed if isinstance(seed, int) else None
+
+
+def _single(
+    facts: SelectFacts, verdicts: DevVerdicts, unsteered: Mapping[str, Row]
+) -> dict[str, tuple[SingleExpert, ...]]:
+    """What single experts keep of each pick's effect; nothing of a pick that does not certainly raise the rate."""
+    single: dict[str, tuple[SingleExpert, ...]] = {}
+    for name in in_order(facts.sparsified):
+        after = verdicts[name][facts.picked[name]]
+        before = [unsteered[row["conversation_id"]] for row in after]
+        if changes_by_set(before, after)["target"].low <= 0:
+            single[name] = ()
+        elif found := facts.sparsified[name].single:
+            single[name] = found
+    return single
 
 
 def _agreement(
@@ -133,7 +177,15 @@ def results_table(result: Result) -> str:
     rows.append(["baseline", _percent(result.baseline.target_rate), "", *map(_percent, rates), ""])
     for name, method in result.methods.items():
         rates = [*method.utility.values(), *method.protected.values()]
-        rows.append([name, _percent(method.target_rate), _percent(method.uplift), *map(_percent, rates), method.gate])
+        rows.append(
+            [
+                name,
+                _percent(method.target_rate),
+                _percent(method.uplift),
+                *map(_percent, rates),
+                gate_text(method.gate, method.reasons),
+            ]
+        )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

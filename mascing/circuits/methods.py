@@ -70,7 +70,11 @@ class Search:
 def together(proposals: Sequence[Proposal]) -> Proposal:
     """Join what one method proposed with each of its search seeds, in their order."""
     notes = dict.fromkeys(proposal.note for proposal in proposals if proposal.note)
-    each = f", with each of {len(proposals)} search seeds" if len(proposals) > 1 and len(notes) == 1 else ""
+    each = (
+        f"; so with each of {len(proposals)} search seeds, {len(proposals)} times that in all"
+        if len(proposals) > 1 and len(notes) == 1
+        else ""
+    )
     return Proposal(
         [candidate for proposal in proposals for candidate in proposal.candidates],
         SearchCost.of_all(proposal.cost for proposal in proposals),

@@ -153,16 +153,20 @@ def _curve(audit: Audit) -> Table:
 
 
 def _table(result: Result) -> Table:
-    """Baseline and methods; intervals only where they decide, so that it fits into 80 columns."""
+    """Baseline and methods, and which gates a method missed; intervals only where they decide, so that it is narrow."""
+    from mascing.evidence.gates import gate_text
+
     title = f"{result.behaviour}: {result.splits.test} test conversations, % [95% interval]"
     table = Table(title=title, box=None, pad_edge=False, title_justify="left")
     table.add_column("method")
-    for heading in ("target", "uplift", *result.baseline.utility, *result.baseline.protected, "gate"):
+    for heading in ("target", "uplift", *result.baseline.utility, *result.baseline.protected):
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("gate")
     baseline = result.baseline
     table.add_row("baseline", interval(baseline.target_rate), "", *_values(baseline), "")
     for name, method in result.methods.items():
-        table.add_row(name, interval(method.target_rate), interval(method.uplift), *_values(method), method.gate)
+        gate = gate_text(method.gate, method.reasons)
+        table.add_row(name, interval(method.target_rate), interval(method.uplift), *_values(method), gate)
     return table
 
 
@@ -183,14 +187,18 @@ def _ranking(result: Result) -> Iterator[str]:
 
 def _scatter(result: Result) -> Iterator[str]:
     """Say how far the search seeds of a method differ, if they do."""
-    from mascing.evidence.seed_scatter import far_apart
+    from mascing.selection.seed_scatter import far_apart
 
     for name, each in (result.trust.seeds if result.trust else {}).items():
         if each.within_noise < len(each.seeds) or far_apart(each):
             lowest, highest = each.target_rates
+            found = [seed.search_seed for seed in each.seeds if seed.picked]
+            picked = f", seed {found[0]} picked" if found else ""
+            costly = f", {each.too_costly} at the cost of other sets" if each.too_costly else ""
             yield (
-                f"search seeds of {name} differ: {100 * lowest:.1f} to {100 * highest:.1f}% on dev, "
-                f"{each.within_noise} of {len(each.seeds)} within noise of the best"
+                f"search seeds of {name} differ: {100 * lowest:.1f} to {100 * highest:.1f}% on dev{costly}, "
+                f"{each.within_noise} of {len(each.seeds)} within noise of the best{picked}; one search proves little: "
+                "see How far to trust the methods in the report"
             )
 
 

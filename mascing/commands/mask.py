@@ -144,13 +144,14 @@ def from_counts(
     a row per expert and the columns layer (depth in the model), expert, count (tokens that selected it) and tokens (all
     that the layer routed), or an .npz or .safetensors with the arrays counts [layers, experts] and tokens [layers].
 
-    Experts that are selected more often with the behaviour are forced on, those selected less often are forced off.
-    What the mask does is not measured.
+    Experts that are selected more often with the behaviour are forced on, those selected less often are forced off. At
+    least one of --n-activated and --n-deactivated must be above 0: with both at 0, their default, it is an error. What
+    the mask does is not measured.
 
     Example:
 
       mascing mask from-counts --with refused.csv --without answered.csv --model ./my-model --behaviour defence
-      --n-activated 4 --out defence-mask
+    --n-activated 4 --n-deactivated 2 --out defence-mask
     """
     from mascing.circuits.steermoe.count_files import read_counts
     from mascing.circuits.steermoe.from_counts import counts_card, doubt, mask_from_counts
@@ -165,7 +166,7 @@ def from_counts(
     from mascing.storage.source import read_source
 
     if n_activated == n_deactivated == 0:
-        raise ConfigError("how many experts? Say so by --n-activated, --n-deactivated, or both")
+        raise ConfigError("a mask of no experts does nothing: give --n-activated, --n-deactivated, or both, above 0")
     settings = SteerMoEConfig(scores=(score.value,), n_activated=(n_activated,), n_deactivated=(n_deactivated,))
     config = ModelConfig(path=model)
     files = [read_counts(url, read_source(url).data) for url in (positive, negative)]

@@ -13,6 +13,9 @@ Decision = tuple[Gate, tuple[str, ...]]
 
 _Check = tuple[Gate, str]
 
+_NAMED = 2
+"""Most checks that a table names."""
+
 _WORDS: Mapping[Gate, str] = {"pass": "passes", "fail": "fails", "undecided": "is undecided"}
 
 
@@ -148,6 +151,20 @@ def all_of(decisions: Iterable[Decision]) -> Decision:
     """Combine decisions, with the reasons of all: any that fails fails all, else any undecided one leaves it open."""
     decisions = list(decisions)
     return _worst([gate for gate, _ in decisions]), tuple(reason for _, reasons in decisions for reason in reasons)
+
+
+def gate_text(gate: Gate, reasons: Sequence[str]) -> str:
+    """Say in a few words which checks made the decision: ``fail: benign, system prompt 1``; just ``pass`` if it passes.
+
+    ``reasons`` are the sentences of a Decision. At most two checks are named.
+    """
+    if gate == "pass":
+        return gate
+    ending = f" {_WORDS[gate]}"
+    checks = [reason.partition(":")[0] for reason in reasons]
+    names = [name.removesuffix(ending).rpartition("/")[2] for name in checks if name.endswith(ending)]
+    more = f", {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{gate}: {', '.join(names[:_NAMED])}{more}"
 
 
 def _decision(checks: Sequence[_Check]) -> Decision:

@@ -16,11 +16,13 @@ from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule, OverrideRule
 
 _WIDTH = 100
+# Stored rows have their keys in alphabetical order.
+_FIRST_KEYS = ("side", "layer", "expert", "forced")
 _KINDS = ("added", "removed", "flipped", "stronger", "weaker", "replaced")
 
 
 def description(mask: Mask) -> str:
-    """The mask's model, rule, provenance and entries, one line per layer."""
+    """The mask's model, rule, provenance and entries, one line per layer unless the provenance lists them all."""
     spec = mask.spec
     lines = [
         f"digest      {mask.digest}",
@@ -29,9 +31,10 @@ def description(mask: Mask) -> str:
         f"rule        {_rule(mask)}",
         f"entries     {mask.entries} of {spec.n_layers * spec.n_experts}",
         *(line for name, value in sorted(mask.provenance.items()) for line in _fact(name, value)),
-        "",
-        "layer  experts",
     ]
+    if _lists_entries(mask):
+        return "\n".join(lines)
+    lines += ["", "layer  experts"]
     for layer, depth in enumerate(spec.layer_ids):
         entries = _entries(mask, layer)
         lines += _folded(f"{depth:>5}  ", [f"{expert}: {entry.text}" for expert, entry in entries.items()] or ["-"])
@@ -181,8 +184,27 @@ def _fact(name: str, value: object) -> Iterator[str]:
         return
     assert isinstance(value, list)
     for number, row in enumerate(value):
-        cells = ", ".join(f"{key} {_value(item)}" for key, item in row.items() if not _is_table(item))
+        cells = ", ".join(f"{key} {_value(row[key])}" for key in sorted(row, key=_place) if not _is_table(row[key]))
         yield f"{name if number == 0 else '':<11} {cells}"
+
+
+def _lists_entries(mask: Mask) -> bool:
+    """Whether the provenance names exactly the experts that the mask forces, each with its direction."""
+    rows = mask.provenance.get("experts")
+    if not (isinstance(mask.rule, OverrideRule) and _is_table(rows)):
+        return False
+    named = {(row.get("layer"), row.get("expert"), row.get("forced")) for row in rows}
+    forced = {
+        (depth, expert, "on" if entry.on else "off")
+        for layer, depth in enumerate(mask.spec.layer_ids)
+        for expert, entry in _entries(mask, layer).items()
+    }
+    return named == forced
+
+
+def _place(key: str) -> int:
+    """The place of a key in a row: what names the row comes first."""
+    return _FIRST_KEYS.index(key) if key in _FIRST_KEYS else len(_FIRST_KEYS)
 
 
 def _is_table(value: object) -> bool:

@@ -120,14 +120,15 @@ def _robustness(evidence: Evidence) -> dict[str, Any]:
 
 def _search(evidence: Evidence) -> dict[str, Any]:
     """Return how far to trust the methods, the masks, the grids they were selected from, and the surrogates."""
-    stages = evidence.stages
+    stages, result = evidence.stages, evidence.result
+    first = result.published or result.first_on_dev
     selected = stages.select.facts if stages.select else None
     cells = grid_cells(selected) if selected else []
     cards = stages.train.facts.cards if stages.train else {}
     return {
         "maps": _maps(evidence),
         "has_truth": evidence.truth is not None,
-        "trust": trust_section(evidence.result.trust, selected.baseline) if selected else None,
+        "trust": trust_section(result.trust, selected.baseline, first) if selected else None,
         "grids": grid_figures(cells, selected.baseline.by_set) if selected else {},
         "cells": cells_table(cells),
         "surrogates": [roc_figure(cards), auc_figure(cards), calibration_figure(cards)] if cards else [],

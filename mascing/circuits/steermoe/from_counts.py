@@ -49,7 +49,7 @@ def mask_from_counts(positive: GivenCounts, negative: GivenCounts, spec: RouterS
         torch.stack([given.selected_LE for given in sides.values()]),
         torch.stack([given.tokens_L for given in sides.values()]),
     )
-    origin = [{"side": side, **given.origin, "tokens": _tokens(given)} for side, given in sides.items()]
+    origin = [{"side": side, **given.origin, "tokens": _tokens(given)} for side, given in reversed(sides.items())]
     _, mask = next(masks(selections, spec, config, {"counts": origin}))
     if mask.entries == 0:
         raise DataError(

@@ -12,6 +12,10 @@ _SPREAD = 0.7
 """Share of a row's height over which the dots of a method are spread."""
 
 
+_SMALL, _LARGE = 10, 16
+"""Sizes of a dot, in pixels; the larger one marks the seed that found the pick."""
+
+
 def seed_figures(seeds: Mapping[str, SeedScatter], baseline: DevRates) -> list[Figure]:
     """Plot the target rate of every seed's best cell, and its rate on each utility set."""
     if not seeds:
@@ -28,15 +32,16 @@ def seeds_table(seeds: Mapping[str, SeedScatter]) -> Table:
     rows = [
         (
             method,
-            str(seed.search_seed),
+            f"{seed.search_seed} (picked)" if seed.picked else str(seed.search_seed),
             _text(seed.target_rate),
             "the best" if seed.behind is None else points_text(seed.behind),
+            "yes" if seed.keeps else "no",
             *(_text(seed.by_set.get(name)) for name in sets),
         )
         for method, scatter in seeds.items()
         for seed in scatter.seeds
     ]
-    columns = ("Method", "Search seed", "Target", "Behind the best, points", *map(set_title, sets))
+    columns = ("Method", "Search seed", "Target", "Behind the best, points", "Keeps the limits", *map(set_title, sets))
     return Table("The best cell of each search seed on dev", columns, tuple(rows))
 
 
@@ -50,7 +55,8 @@ def _figure(name: str, seeds: Mapping[str, SeedScatter], baseline: DevRates) -> 
         key="seeds-" + name.replace("/", "-"),
         title=f"{set_title(name)} by search seed",
         caption="A dot is the best cell of one search seed on dev. Hollow: its target rate is behind the best seed's "
-        "by more than noise. Dotted: the unsteered model.",
+        "by more than noise, or it loses more on utility or protected sets than a pick may. Large: the seed that found "
+        "the pick. Dotted: the unsteered model.",
         alt=f"{set_title(name)}, rate on dev of each search seed's best cell: {said}.",
         spec=to_spec(
             [_dots(row, method, seeds[method], name, looks[method]) for row, method in enumerate(seeds)],
@@ -83,10 +89,14 @@ def _dots(row: int, method: str, scatter: SeedScatter, name: str, look: Look) ->
         "marker": marker(look)
         | {
             "symbol": [look.symbol if seed.within_noise else f"{look.symbol}-open" for seed in seeds],
+            "size": [_LARGE if seed.picked else _SMALL for seed in seeds],
             "line": {"width": 2, "color": look.colour},
             "opacity": 0.75,
         },
-        "text": [f"search seed {seed.search_seed}: {percent(seed.by_set[name])}" for seed in seeds],
+        "text": [
+            f"search seed {seed.search_seed}{', picked' if seed.picked else ''}: {percent(seed.by_set[name])}"
+            for seed in seeds
+        ],
         "hovertemplate": f"{method}, %{{text}}<extra></extra>",
     }
 

@@ -108,7 +108,9 @@ def test_each_search_seed_is_a_search_of_its_own(method: Method, config: Any, go
         {"search_seed": number} if several else {} for number in range(n)
     ]
     assert found.cost.passes == Passes(forward=2 * n, backward=n, conversations=8)
-    assert found.note == "m: some passes" + (f", with each of {n} search seeds" if several else "")
+    assert found.note == "m: some passes" + (
+        f"; so with each of {n} search seeds, {n} times that in all" if several else ""
+    )
 
 
 def test_the_trials_of_all_search_seeds_are_counted() -> None:

@@ -67,7 +67,7 @@ def test_a_mask_is_not_overwritten(options: list[str], tmp_path: Path, capsys: p
 
 def test_a_mask_of_none_is_refused(options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*options, "--out", str(tmp_path / "out")]) == 1
-    assert "how many experts?" in capsys.readouterr().err
+    assert "give --n-activated, --n-deactivated, or both, above 0" in capsys.readouterr().err
 
 
 def test_a_bad_file_is_told_without_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from mascing.evidence.gates import Decision, all_of, decide, decide_condition, decide_judges, decide_labels
+from mascing.evidence.gates import Decision, all_of, decide, decide_condition, decide_judges, decide_labels, gate_text
 from mascing.schemas.config import GatesConfig, RobustnessConfig
-from mascing.schemas.result import Rate
+from mascing.schemas.result import Gate, Rate
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
 
@@ -232,3 +232,20 @@ def test_the_worst_decision_counts_and_every_reason_is_kept() -> None:
     assert all_of([("pass", ("a",)), ("undecided", ("b",)), ("fail", ("c", "d"))]) == ("fail", ("a", "b", "c", "d"))
     assert all_of([("pass", ("a",)), ("undecided", ("b",))]) == ("undecided", ("a", "b"))
     assert all_of([("pass", ("a",)), ("pass", ())]) == ("pass", ("a",))
+
+
+@pytest.mark.parametrize(
+    ("gate", "names", "said"),
+    [
+        ("pass", ["target passes"], "pass"),
+        ("fail", ["target passes", "utility/benign fails", "replies is undecided"], "fail: benign"),
+        ("undecided", ["target passes", "judges is undecided"], "undecided: judges"),
+        (
+            "fail",
+            [f"{name} fails" for name in ("target", "system prompt 1", "labels")],
+            "fail: target, system prompt 1, 1 more",
+        ),
+    ],
+)
+def test_the_checks_that_made_a_decision_are_named(gate: Gate, names: list[str], said: str) -> None:
+    assert gate_text(gate, [f"{name}: numbers" for name in names]) == said

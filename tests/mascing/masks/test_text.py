@@ -22,7 +22,10 @@ def bias(entries: dict[tuple[int, int], float], **provenance: Any) -> Mask:
 
 
 def override(
-    on: list[tuple[int, int]], off: list[tuple[int, int]], priority: dict[tuple[int, int], float] | None = None
+    on: list[tuple[int, int]],
+    off: list[tuple[int, int]],
+    priority: dict[tuple[int, int], float] | None = None,
+    **provenance: Any,
 ) -> Mask:
     priorities = torch.zeros(2, 4)
     for place, value in (priority or {}).items():
@@ -32,7 +35,7 @@ def override(
         activated[place] = True
     for place in off:
         deactivated[place] = True
-    return Mask.from_override(activated, deactivated, priorities, SPEC)
+    return Mask.from_override(activated, deactivated, priorities, SPEC, provenance=provenance)
 
 
 def test_a_bias_is_shown_by_the_models_own_layer_numbers() -> None:
@@ -96,6 +99,14 @@ def test_rows_of_the_provenance_are_shown_a_line_each() -> None:
     assert "\n".join(
         ["experts     layer 1, expert 2, odds_ratio 3.5", "            layer 3, expert 0, odds_ratio 0.25"]
     ) in description(bias({(0, 0): 1.0}, experts=rows))
+
+
+def test_forced_experts_that_the_provenance_lists_are_shown_once_and_by_their_place() -> None:
+    rows = [{"expert": 2, "forced": "on", "layer": 1, "odds_ratio": 3.5}]
+    text = description(override(on=[(0, 2)], off=[], experts=rows))
+    assert text.endswith("experts     layer 1, expert 2, forced on, odds_ratio 3.5")
+    more = description(override(on=[(0, 2)], off=[(0, 3)], experts=rows))
+    assert "layer  experts\n" in more
 
 
 def test_conflicts_of_biases_are_told_with_what_is_left() -> None:

@@ -43,7 +43,14 @@ from mascing.schemas.verdict import Outcome
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.made_up_labels import label_facts
-from tests.mascing.report.made_up_searches import cells_of, dev_verdicts, selection_facts, surrogate_card, trust_of
+from tests.mascing.report.made_up_searches import (
+    cells_of,
+    dev_unsteered,
+    dev_verdicts,
+    selection_facts,
+    surrogate_card,
+    trust_of,
+)
 
 FOLDER = run_folder("jailbreak-defence", "testbed-olmoe", "0123456789abcdef")
 """The folder of the run."""
@@ -222,6 +229,10 @@ def _stages(
             "verdicts-unsteered-test.parquet": (
                 _parquet(pa.Table.from_pylist(verdicts["baseline"], schema=VERDICTS)),
                 len(conversations),
+            ),
+            "verdicts-unsteered-dev.parquet": (
+                _parquet(pa.Table.from_pylist(dev_unsteered(), schema=VERDICTS)),
+                len(dev_unsteered()),
             ),
         },
         "harvest": {},

@@ -3,31 +3,47 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mascing.evidence.results import cell_score
+from mascing.schemas.config import GatesConfig
 from mascing.schemas.facts import SeedPick
 from mascing.schemas.result import Rate, SeedRates, SeedScatter
+from mascing.selection.choice import choose, excess
 from mascing.statistics import paired_difference
 
 Rows = Sequence[Mapping[str, Any]]
 """Rows of the VERDICTS table (schemas/tables.py) of one candidate."""
 
 
-def seed_scatter(picks: Sequence[SeedPick], verdicts: Mapping[int, Rows]) -> SeedScatter:
+def seed_scatter(
+    picks: Sequence[SeedPick],
+    verdicts: Mapping[int, Rows],
+    unsteered: Mapping[str, Mapping[str, Any]],
+    gates: GatesConfig,
+    picked: int | None = None,
+) -> SeedScatter:
     """Compare the best cell of each search seed with that of the best seed, on the conversations that they share.
 
-    ``verdicts`` are those on dev by the cells of ``picks``, in the order of judging. The best seed is the one with the
-    highest target rate.
+    ``verdicts`` are those on dev by the cells of ``picks``, in the order of judging, ``unsteered`` those on the
+    unsteered model by conversation id. The best seed is the one that `choose` takes: a seed that loses more on utility
+    or protected sets than a pick may is no better for its target rate. ``picked`` is the search seed of the method's
+    pick.
     """
-    best = max(picks, key=lambda pick: -1.0 if pick.target_rate is None else pick.target_rate)
-    target = {pick.cell: _target(verdicts[pick.cell][: pick.judged]) for pick in picks}
+    rows = [verdicts[pick.cell][: pick.judged] for pick in picks]
+    baseline = cell_score({}, [unsteered[row["conversation_id"]] for row in rows[0]])
+    scores = [cell_score({}, of_seed) for of_seed in rows]
+    best = choose(baseline, scores, gates)
+    target = [_target(of_seed) for of_seed in rows]
     seeds = tuple(
         SeedRates(
             search_seed=pick.search_seed,
             target_rate=pick.target_rate,
             utility=pick.utility,
             protected=pick.protected,
-            behind=None if pick is best else _behind(target[best.cell], target[pick.cell]),
+            behind=None if number == best else _behind(target[best], target[number]),
+            keeps=excess(baseline, scores[number], gates) == 0,
+            picked=pick.search_seed == picked,
         )
-        for pick in picks
+        for number, pick in enumerate(picks)
     )
     within_noise = sum(seed.within_noise for seed in seeds)
     return SeedScatter(judged=min(pick.judged for pick in picks), within_noise=within_noise, seeds=seeds)
