@@ -193,6 +193,7 @@ def _lists_entries(mask: Mask) -> bool:
     rows = mask.provenance.get("experts")
     if not (isinstance(mask.rule, OverrideRule) and _is_table(rows)):
         return False
+    assert isinstance(rows, list)
     named = {(row.get("layer"), row.get("expert"), row.get("forced")) for row in rows}
     forced = {
         (depth, expert, "on" if entry.on else "off")

@@ -37,7 +37,7 @@ def compared(by_seed: Sequence[list[Row]], judged: int, picked: int | None = Non
 
 def _target_rate(verdicts: Sequence[Row]) -> float:
     hits = [row["outcome"] == "hit" for row in verdicts if row["set"] == "target"]
-    return sum(hits) / len(hits)
+    return float(sum(hits) / len(hits))
 
 
 def test_seeds_within_noise_of_the_best_are_counted() -> None:
