@@ -68,7 +68,10 @@ def test_a_judge_that_is_not_there_is_refused(tmp_path: Path, kind: str, message
     ("methods", "message"),
     [
         ({"mascng": {"alphas": [1]}}, "methods.mascng: unknown key; did you mean 'mascing'?"),
-        ({"mine": None}, "methods.mine: unknown key; known are mascing, steermoe, gradient, active, random"),
+        (
+            {"mine": None},
+            "methods.mine: unknown key; known are mascing, consensus, steermoe, gradient, refined, active",
+        ),
         ({"mine": {"kind": JUDGE}}, "is not a method: it must be a mascing.circuits.method.Method"),
         ({"mine": {"kind": "vibes"}}, "methods.mine.kind: nothing is registered as 'vibes'"),
         ({"mine": {"kind": METHOD, "alphas": "1"}}, 'methods.mine.alphas: must be a list, got "1"'),

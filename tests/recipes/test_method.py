@@ -22,7 +22,7 @@ from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
 
 KIND = "tests.recipes.my_package.searching:MEAN_SHIFT"
-ALONE = {"mascing": None, "consensus": None, "steermoe": None, "gradient": None, "active": None}
+ALONE = {"mascing": None, "consensus": None, "steermoe": None, "gradient": None, "refined": None, "active": None}
 
 
 def methods(**options: object) -> MethodsConfig:

@@ -164,8 +164,8 @@ def test_the_card_and_the_provenance_say_where_the_counts_come_from() -> None:
     mask = mask_from_counts(positive, negative, SMALL, SteerMoEConfig(n_activated=(1,), n_deactivated=(0,)))
     card = counts_card(mask, "my-model", "defence")
     assert [(source.side, source.file, source.tokens) for source in card.counts] == [
-        ("without", "without.csv", 10),
         ("with", "with.csv", 10),
+        ("without", "without.csv", 10),
     ]
     assert card.counts[1].sha256 == positive.origin["sha256"]
     assert card.selected == {"score": "risk_difference", "n_activated": 1, "n_deactivated": 0}
