@@ -167,7 +167,7 @@ def test_the_card_and_the_provenance_say_where_the_counts_come_from() -> None:
         ("with", "with.csv", 10),
         ("without", "without.csv", 10),
     ]
-    assert card.counts[1].sha256 == positive.origin["sha256"]
+    assert card.counts[0].sha256 == positive.origin["sha256"]
     assert card.selected == {"score": "risk_difference", "n_activated": 1, "n_deactivated": 0}
     assert (card.mask_digest, card.judged) == (mask.digest, False)
 
