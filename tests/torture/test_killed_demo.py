@@ -19,7 +19,7 @@ from tests.small_run import small_config
 
 # Starts of log lines that trigger SIGKILL: between a stage's commit and the next stage, while candidates are read, and
 # while replies are judged.
-KILL_AT = ["prepare: done", "select: reading ", "evaluate: 1/"]
+KILL_AT = ["prepare: done", "select: reading ", "evaluate: 2/"]
 KEPT = [f"{stage}: already done" for stage in ("prepare", "label", "harvest", "train", "optimise", "select")]
 
 
