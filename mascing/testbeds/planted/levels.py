@@ -1,6 +1,6 @@
 """The levels of the testbed, as data: what makes each one easy or hard for a method."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Family = Literal["olmoe", "granitemoe", "glm4_moe"]
@@ -80,54 +80,50 @@ class Level:
         return tuple(dict.fromkeys(word for word in text.split() if "{" not in word))
 
 
-LEVELS: dict[int, Level] = {
-    # Samples under random biases teach that only the circuit's mask decides.
-    1: Level(
-        number=1,
-        family="olmoe",
-        n_layers=4,
-        top_k=2,
-        first_layer=1,
-        a_side=2,
-        steps=600,
-        steerings=("guard", "yield", "shuffled", "dense", "guard", "yield", "shuffled", "none"),
-        strengths=(0.75, 2.0),
-        followed=0.7,
-    ),
-    2: Level(
-        number=2,
-        family="granitemoe",
-        n_layers=5,
-        top_k=4,
-        first_layer=1,
-        a_side=2,
-        lures=2,
-        steps=800,
-        steerings=("guard", "yield", "part", "lure", "guard", "yield", "part", "none"),
-        strengths=(0.75, 1.5),
-        followed=0.5,
-        lured=0.35,
-        shared=0.4,
-        price=Price(kept=(0.5, 1.25), overdose=(2.25, 3.0)),
-    ),
-    3: Level(
-        number=3,
-        family="glm4_moe",
-        n_layers=5,
-        top_k=3,
-        first_layer=1,
-        a_side=2,
-        lures=2,
-        steps=1000,
-        steerings=("guard", "yield", "part", "lure", "guard", "yield", "part", "none"),
-        strengths=(0.75, 1.5),
-        followed=0.45,
-        z_loss=0.001,
-        lured=0.45,
-        shared=0.4,
-        price=Price(kept=(0.5, 1.25), overdose=(2.25, 3.0), lost=(3.5, 5.0)),
-        forms=_FORMS,
-        systems=_SYSTEMS,
-        judge_errors=0.02,
-    ),
-}
+# Samples under random biases teach that only the circuit's mask decides.
+_EASY = Level(
+    number=1,
+    family="olmoe",
+    n_layers=4,
+    top_k=2,
+    first_layer=1,
+    a_side=2,
+    steps=600,
+    steerings=("guard", "yield", "shuffled", "dense", "guard", "yield", "shuffled", "none"),
+    strengths=(0.75, 2.0),
+    followed=0.7,
+)
+
+_HARD = Level(
+    number=2,
+    family="granitemoe",
+    n_layers=5,
+    top_k=4,
+    first_layer=1,
+    a_side=2,
+    lures=2,
+    steps=800,
+    steerings=("guard", "yield", "part", "lure", "guard", "yield", "part", "none"),
+    strengths=(0.75, 1.5),
+    followed=0.5,
+    lured=0.35,
+    shared=0.4,
+    price=Price(kept=(0.5, 1.25), overdose=(2.25, 3.0)),
+)
+
+_HARDEST = replace(
+    _HARD,
+    number=3,
+    family="glm4_moe",
+    top_k=3,
+    steps=1000,
+    followed=0.45,
+    z_loss=0.001,
+    lured=0.45,
+    price=Price(kept=(0.5, 1.25), overdose=(2.25, 3.0), lost=(3.5, 5.0)),
+    forms=_FORMS,
+    systems=_SYSTEMS,
+    judge_errors=0.02,
+)
+
+LEVELS: dict[int, Level] = {level.number: level for level in (_EASY, _HARD, _HARDEST)}
