@@ -1,9 +1,8 @@
 """Run a flow from the command line, and show its progress and results."""
 
 import os
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from functools import partial
 from textwrap import fill
 from typing import TypeVar
 
@@ -11,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from mascing.commands.stopping import stoppable
 from mascing.commands.surroundings.readiness import ready
 from mascing.progress import shown
 from mascing.runs.run_folder import RunFolder
@@ -20,7 +20,7 @@ from mascing.storage.object_storage import Storage
 
 Value = TypeVar("Value")
 
-_STOPPED = 130  # as a shell reports a program that Ctrl-C ended
+_STOPPED = "stopped: finished stages are kept; the same command goes on from there"
 
 
 def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
@@ -117,26 +117,10 @@ def run_shown(start: Callable[[], Value], verbose: bool) -> tuple[Console, Value
     # Errors reach the user once, from here: at a lower level Prefect logs each with a traceback of its own.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     console = Console()
-    with _stoppable(console), shown(console):
+    with stoppable(partial(say, console, _STOPPED)), shown(console):
         for note in ready():
             say(console, note)
         return console, start()
-
-
-@contextmanager
-def _stoppable(console: Console) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block alike: with all that it started, and a word on how to go on.
-
-    By default SIGTERM ends this process alone, and leaves the servers of Prefect and Ray behind.
-    """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except KeyboardInterrupt:
-        say(console, "stopped: finished stages are kept; the same command goes on from there")
-        raise typer.Exit(_STOPPED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _curve(audit: Audit) -> Table:

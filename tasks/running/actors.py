@@ -144,13 +144,13 @@ class Pool:
 
 
 def _interrupt_on_sigterm() -> None:
-    """Make SIGTERM stop a run and all its processes, as Ctrl-C does.
+    """Make SIGTERM stop a run and all its processes, by the handler of Ctrl-C.
 
     The handlers of Ray and Prefect do not: the first ends this process at once, the second raises an exception that
     Ray's calls cannot pass on.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
 
 
 def _fetch(reference: Any, index: int | None, retries: int) -> Any:

@@ -14,6 +14,7 @@ import yaml
 from tests.small_run import small_config
 
 MARK = "MASCING_STOPPED_RUN"
+_ENDS_WITHIN_SECONDS = 10
 _PATIENCE_SECONDS = 120
 """Ray's agents need this long to notice that their node is gone."""
 
@@ -41,9 +42,13 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by Linux's /proc")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+@pytest.mark.parametrize(
+    ("number", "send"),
+    [(signal.SIGTERM, os.kill), (signal.SIGINT, os.kill), (signal.SIGINT, os.killpg)],
+    ids=["SIGTERM", "SIGINT", "Ctrl-C"],  # a terminal sends Ctrl-C to the whole process group
+)
 def test_a_run_that_is_told_to_stop_leaves_no_process_behind(
-    number: signal.Signals, testbed_folder: Path, tmp_path: Path
+    number: signal.Signals, send: Callable[[int, int], None], testbed_folder: Path, tmp_path: Path
 ) -> None:
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(small_config(testbed_folder, tmp_path).model_dump(mode="json")))
@@ -54,6 +59,7 @@ def test_a_run_that_is_told_to_stop_leaves_no_process_behind(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     lines = []
@@ -62,12 +68,15 @@ def test_a_run_that_is_told_to_stop_leaves_no_process_behind(
             lines.append(line)
             if line.startswith("train: 1/"):
                 commands = left_behind(str(tmp_path))
-                process.send_signal(number)
+                told = monotonic()
+                send(process.pid, number)
         assert process.wait() == 130, lines
+        assert monotonic() - told < _ENDS_WITHIN_SECONDS, lines
     finally:
         process.kill()
 
     assert any("uvicorn" in command for command in commands), f"Prefect's server is not seen: {commands}"
     assert lines[-1].startswith("stopped: finished stages are kept"), lines
+    assert not [line for line in lines if line.startswith("Traceback")], lines
     wait_until(lambda: not left_behind(str(tmp_path)))
     assert left_behind(str(tmp_path)) == []

@@ -1,0 +1,75 @@
+"""Stop a run on Ctrl-C or SIGTERM: it ends within seconds, with every process that it started."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread, Timer
+from types import FrameType
+
+import psutil
+import typer
+
+STOPPED = 130  # as a shell reports a program that Ctrl-C ended
+PATIENCE_SECONDS = 7.0
+"""How long a run may close its servers before it is killed with them."""
+
+
+@contextmanager
+def stoppable(say_stopped: Callable[[], None]) -> Iterator[None]:
+    """Run the block in such a way that Ctrl-C and SIGTERM end it alike.
+
+    The first signal raises KeyboardInterrupt, after which the block closes what it opened; then ``say_stopped`` is
+    called, and the program exits with STOPPED. If it still runs after PATIENCE_SECONDS, or at a second signal, it is
+    killed with all its child processes: clients wait for minutes on servers that the same Ctrl-C ended, and an
+    exception that a signal raises inside a library's own cleanup can be lost. A program that was started with Ctrl-C
+    ignored, as a shell script starts its background jobs, goes on ignoring it.
+    """
+    stop = _Stop(say_stopped)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop.ignores_interrupt = before[signal.SIGINT] is signal.SIG_IGN
+    try:
+        yield
+    except KeyboardInterrupt:
+        stop.say_once()
+        raise typer.Exit(STOPPED) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Stop:
+    """The signal handler, which knows whether it was called before."""
+
+    def __init__(self, say_stopped: Callable[[], None]) -> None:
+        self.ignores_interrupt = False
+        self._say_stopped: Callable[[], None] | None = say_stopped
+        self._called = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.ignores_interrupt:
+            return
+        if self._called:
+            self._end()
+        self._called = True
+        # A thread of its own, because the main thread may hang: in the block, or while the interpreter exits.
+        timer = Timer(PATIENCE_SECONDS, self._end)
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt
+
+    def say_once(self) -> None:
+        if self._say_stopped is not None:
+            say, self._say_stopped = self._say_stopped, None
+            say()
+
+    def _end(self) -> None:
+        saying = Thread(target=self.say_once, daemon=True)
+        saying.start()
+        saying.join(1)  # the interrupted thread may hold the console's lock
+        for child in psutil.Process().children(recursive=True):
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
+        os._exit(STOPPED)

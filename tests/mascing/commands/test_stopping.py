@@ -1,0 +1,82 @@
+"""A program under `stoppable` ends within seconds of a signal, however badly its block behaves."""
+
+import signal
+import subprocess
+import sys
+from time import monotonic
+
+import psutil
+import pytest
+
+from mascing.commands.stopping import PATIENCE_SECONDS, STOPPED
+
+PROGRAM = """
+import subprocess, sys, time
+from mascing.commands.stopping import stoppable
+
+sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+child = subprocess.Popen(sleeping, stdout=subprocess.DEVNULL, start_new_session=True)
+with stoppable(lambda: print("stopped", flush=True)):
+    begun = False
+    while True:
+        try:
+            if not begun:
+                begun = True
+                print(child.pid, flush=True)
+            time.sleep(600)
+        except KeyboardInterrupt:
+            print("lost", flush=True)
+            {then}
+"""
+
+
+def start(then: str) -> tuple["subprocess.Popen[str]", psutil.Process]:
+    """A program that runs ``then`` when it is interrupted, and its child process."""
+    program = subprocess.Popen([sys.executable, "-c", PROGRAM.format(then=then)], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    return program, psutil.Process(int(program.stdout.readline()))
+
+
+def rest(program: "subprocess.Popen[str]") -> list[str]:
+    return program.communicate(timeout=PATIENCE_SECONDS + 10)[0].splitlines()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_lost_interrupt_still_ends_the_program_with_its_children(number: signal.Signals) -> None:
+    program, child = start("pass")
+    begun = monotonic()
+    program.send_signal(number)
+
+    assert rest(program) == ["lost", "stopped"]
+    assert program.returncode == STOPPED
+    assert monotonic() - begun < PATIENCE_SECONDS + 3
+    child.wait(timeout=5)
+
+
+def test_a_second_signal_ends_the_program_at_once() -> None:
+    program, child = start("pass")
+    assert program.stdout is not None
+    begun = monotonic()
+    program.send_signal(signal.SIGINT)
+    assert program.stdout.readline() == "lost\n"
+    program.send_signal(signal.SIGINT)
+
+    assert rest(program) == ["stopped"]
+    assert program.returncode == STOPPED
+    assert monotonic() - begun < PATIENCE_SECONDS
+    child.wait(timeout=5)
+
+
+def test_a_program_that_ignored_the_interrupt_goes_on_ignoring_it() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the program
+    try:
+        program, child = start("raise")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    program.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        program.wait(timeout=1)
+    program.send_signal(signal.SIGTERM)
+
+    assert rest(program) == ["lost", "stopped"]
+    child.kill()
