@@ -6,7 +6,6 @@ from functools import partial
 from textwrap import fill
 from typing import TypeVar
 
-import typer
 from rich.console import Console
 from rich.table import Table
 

@@ -44,6 +44,7 @@ from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
 from mascing.tasks.train import train
 from mascing.testbeds.planted.demo_config import demo_config
+from mascing.testbeds.planted.levels import LEVELS
 from tests.bench.methods.active import scored
 from tests.tasks.here_pool import HerePool
 
@@ -189,12 +190,12 @@ def _spread(values: Sequence[float], show: Callable[[float], str]) -> str:
     return f"{show(fmean(values))} ({show(min(values))} to {show(max(values))})"
 
 
-def config_of(place: Path, behaviour: str) -> RunConfig:
+def config_of(place: Path, behaviour: str, level: int) -> RunConfig:
     """The configuration of a testbed folder, of a configuration file, or of the latest run in a storage folder."""
     if place.is_file():
         return load_config(str(place))
     if (place / "config.json").exists():
-        return demo_config(behaviour, 0, str(place))
+        return demo_config(behaviour, 0, str(place), level)
     storage = Storage.open(str(place))
     return read_inputs(storage, find_run(storage).folder).run_config
 
@@ -206,11 +207,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=5, help="search seeds of each method; `steermoe` has one")
     parser.add_argument("--behaviour", default="jailbreak-defence", help="of testbed folders")
+    parser.add_argument("--level", type=int, default=1, choices=sorted(LEVELS), help="of testbed folders")
     parser.add_argument("--storage", default="search-seeds", help="where the stages' outputs are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for place in arguments.places:
-        config = config_of(place, arguments.behaviour)
+        config = config_of(place, arguments.behaviour, arguments.level)
         judge = Judge(Bench.of(config, Storage.open(arguments.storage)))
         searches = {method: 1 if method == "steermoe" else arguments.seeds for method in arguments.methods}
         find = partial(_told, judge)
