@@ -9,8 +9,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from mascing.commands.stopping import stoppable
 from mascing.commands.surroundings.readiness import ready
+from mascing.commands.surroundings.stopping import stoppable
 from mascing.progress import shown
 from mascing.runs.run_folder import RunFolder
 from mascing.schemas.cards.suppression_curve import Audit

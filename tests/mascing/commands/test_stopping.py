@@ -8,11 +8,11 @@ from time import monotonic
 import psutil
 import pytest
 
-from mascing.commands.stopping import PATIENCE_SECONDS, STOPPED
+from mascing.commands.surroundings.stopping import PATIENCE_SECONDS, STOPPED
 
 PROGRAM = """
 import subprocess, sys, time
-from mascing.commands.stopping import stoppable
+from mascing.commands.surroundings.stopping import stoppable
 
 sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
 child = subprocess.Popen(sleeping, stdout=subprocess.DEVNULL, start_new_session=True)
