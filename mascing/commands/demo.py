@@ -31,7 +31,7 @@ def demo(
 
     Trains the model, makes masks with every method, judges them on conversations kept aside, gates and publishes the
     best, and writes result.json and report/index.html into a folder under runs/. On two cores level 1 takes some
-    five minutes and levels 2 and 3 some eight. Needs no download.
+    four minutes and levels 2 and 3 some eight. Needs no download.
     Finished stages are kept: started again, it goes on where it was stopped.
 
     Examples:

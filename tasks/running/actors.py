@@ -131,7 +131,7 @@ class Pool:
             return
         if not ray.is_initialized():
             connect(self._compute)
-            _interrupt_on_sigterm()
+            interrupt_on_sigterm()
             self._owns_ray = True
         actor = ray.remote(Worker).options(
             num_cpus=self._compute.num_cpus,
@@ -143,14 +143,15 @@ class Pool:
         self._workers = [actor.remote() for _ in range(self._compute.workers)]
 
 
-def _interrupt_on_sigterm() -> None:
-    """Make SIGTERM stop a run and all its processes, by the handler of Ctrl-C.
+def interrupt_on_sigterm() -> None:
+    """Make SIGTERM stop a run and all its processes, by the handler of Ctrl-C unless that one is ignored.
 
     The handlers of Ray and Prefect do not: the first ends this process at once, the second raises an exception that
     Ray's calls cannot pass on.
     """
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+        handler = signal.getsignal(signal.SIGINT)
+        signal.signal(signal.SIGTERM, handler if callable(handler) else signal.default_int_handler)
 
 
 def _fetch(reference: Any, index: int | None, retries: int) -> Any:

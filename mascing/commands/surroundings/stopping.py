@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Thread, Timer
 from types import FrameType
 
@@ -25,9 +25,8 @@ def stoppable(say_stopped: Callable[[], None]) -> Iterator[None]:
     exception that a signal raises inside a library's own cleanup can be lost. A program that was started with Ctrl-C
     ignored, as a shell script starts its background jobs, goes on ignoring it.
     """
-    stop = _Stop(say_stopped)
+    stop = _Stop(say_stopped, ignores_interrupt=signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    stop.ignores_interrupt = before[signal.SIGINT] is signal.SIG_IGN
     try:
         yield
     except KeyboardInterrupt:
@@ -41,13 +40,13 @@ def stoppable(say_stopped: Callable[[], None]) -> Iterator[None]:
 class _Stop:
     """The signal handler, which knows whether it was called before."""
 
-    def __init__(self, say_stopped: Callable[[], None]) -> None:
-        self.ignores_interrupt = False
+    def __init__(self, say_stopped: Callable[[], None], ignores_interrupt: bool) -> None:
         self._say_stopped: Callable[[], None] | None = say_stopped
+        self._ignores_interrupt = ignores_interrupt
         self._called = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.ignores_interrupt:
+        if number == signal.SIGINT and self._ignores_interrupt:
             return
         if self._called:
             self._end()
@@ -68,8 +67,6 @@ class _Stop:
         saying.start()
         saying.join(1)  # the interrupted thread may hold the console's lock
         for child in psutil.Process().children(recursive=True):
-            try:
+            with suppress(psutil.NoSuchProcess):
                 child.kill()
-            except psutil.NoSuchProcess:
-                continue
         os._exit(STOPPED)

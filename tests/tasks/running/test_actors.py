@@ -13,7 +13,7 @@ import torch
 
 from mascing.errors import DataError, MascingError
 from mascing.schemas.config import ComputeConfig
-from mascing.tasks.running.actors import ITEM_RETRIES, Pool, Worker
+from mascing.tasks.running.actors import ITEM_RETRIES, Pool, Worker, interrupt_on_sigterm
 from mascing.tasks.running.isolation import halves_of, map_surviving
 
 
@@ -110,3 +110,19 @@ def _die(worker: Worker, bad: int, item: int) -> int:
     if item == bad:
         os.kill(os.getpid(), signal.SIGKILL)
     return item
+
+
+@pytest.mark.parametrize(
+    ("interrupt", "expected"),
+    [(signal.SIG_IGN, signal.default_int_handler), (print, print)],
+    ids=["ignored", "handled"],
+)
+def test_sigterm_stops_a_run_even_where_ctrl_c_is_ignored(interrupt: Any, expected: Any) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGINT, interrupt)
+        interrupt_on_sigterm()
+        assert signal.getsignal(signal.SIGTERM) is expected
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
