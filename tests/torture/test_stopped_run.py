@@ -70,8 +70,8 @@ def test_a_run_that_is_told_to_stop_leaves_no_process_behind(
                 commands = left_behind(str(tmp_path))
                 told = monotonic()
                 send(process.pid, number)
-        assert process.wait() == 130, lines
-        assert monotonic() - told < _ENDS_WITHIN_SECONDS, lines
+        assert process.wait() == 130, "".join(lines)
+        assert monotonic() - told < _ENDS_WITHIN_SECONDS, "".join(lines)
     finally:
         process.kill()
 

@@ -33,8 +33,10 @@ def stoppable(say_stopped: Callable[[], None]) -> Iterator[None]:
         stop.say_once()
         raise typer.Exit(STOPPED) from None
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        # By default a signal that comes while a stopped program exits would leave its servers behind.
+        if not stop.called:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class _Stop:
@@ -43,14 +45,14 @@ class _Stop:
     def __init__(self, say_stopped: Callable[[], None], ignores_interrupt: bool) -> None:
         self._say_stopped: Callable[[], None] | None = say_stopped
         self._ignores_interrupt = ignores_interrupt
-        self._called = False
+        self.called = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._ignores_interrupt:
             return
-        if self._called:
+        if self.called:
             self._end()
-        self._called = True
+        self.called = True
         # A thread of its own, because the main thread may hang: in the block, or while the interpreter exits.
         timer = Timer(PATIENCE_SECONDS, self._end)
         timer.daemon = True

@@ -67,6 +67,18 @@ def test_a_second_signal_ends_the_program_at_once() -> None:
     child.wait(timeout=5)
 
 
+def test_a_signal_that_comes_while_a_stopped_program_exits_still_ends_its_children() -> None:
+    program, child = start("import atexit; atexit.register(time.sleep, 600); raise")
+    assert program.stdout is not None
+    program.send_signal(signal.SIGTERM)
+    assert [program.stdout.readline() for _ in range(2)] == ["lost\n", "stopped\n"]
+    program.send_signal(signal.SIGTERM)
+
+    assert rest(program) == []
+    assert program.returncode == STOPPED
+    child.wait(timeout=5)
+
+
 def test_a_program_that_ignored_the_interrupt_goes_on_ignoring_it() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the program
     try:
