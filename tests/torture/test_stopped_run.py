@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.small_run import small_config
+from tests.starting import ctrl_c
 
 MARK = "MASCING_STOPPED_RUN"
 _ENDS_WITHIN_SECONDS = 10
@@ -53,14 +54,15 @@ def test_a_run_that_is_told_to_stop_leaves_no_process_behind(
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(small_config(testbed_folder, tmp_path).model_dump(mode="json")))
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mascing", "run", str(config), "--storage", str(tmp_path / "storage")],
-        env={**environment, MARK: str(tmp_path), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    with ctrl_c(signal.SIG_DFL):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mascing", "run", str(config), "--storage", str(tmp_path / "storage")],
+            env={**environment, MARK: str(tmp_path), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
     assert process.stdout is not None
     lines = []
     try:

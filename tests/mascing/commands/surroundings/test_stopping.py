@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from mascing.commands.surroundings.stopping import PATIENCE_SECONDS, STOPPED
+from tests.starting import ctrl_c
 
 PROGRAM = """
 import subprocess, sys, time
@@ -30,9 +31,10 @@ with stoppable(lambda: print("stopped", flush=True)):
 """
 
 
-def start(then: str) -> tuple["subprocess.Popen[str]", psutil.Process]:
+def start(then: str, interrupt: signal.Handlers = signal.SIG_DFL) -> tuple["subprocess.Popen[str]", psutil.Process]:
     """A program that runs ``then`` when it is interrupted, and its child process."""
-    program = subprocess.Popen([sys.executable, "-c", PROGRAM.format(then=then)], stdout=subprocess.PIPE, text=True)
+    with ctrl_c(interrupt):
+        program = subprocess.Popen([sys.executable, "-c", PROGRAM.format(then=then)], stdout=subprocess.PIPE, text=True)
     assert program.stdout is not None
     return program, psutil.Process(int(program.stdout.readline()))
 
@@ -80,11 +82,7 @@ def test_a_signal_that_comes_while_a_stopped_program_exits_still_ends_its_childr
 
 
 def test_a_program_that_ignored_the_interrupt_goes_on_ignoring_it() -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited by the program
-    try:
-        program, child = start("raise")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    program, child = start("raise", signal.SIG_IGN)
     program.send_signal(signal.SIGINT)
     with pytest.raises(subprocess.TimeoutExpired):
         program.wait(timeout=1)
