@@ -15,7 +15,7 @@ def doctor(storage: StorageOption = DEFAULT_STORAGE) -> None:
 
       mascing doctor --storage s3://bucket/mascing
     """
-    from mascing.commands.findings import findings
+    from mascing.commands.surroundings.findings import findings
 
     missing = 0
     for finding in findings(storage):

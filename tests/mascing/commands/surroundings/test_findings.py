@@ -12,7 +12,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from mascing.cli import main
-from mascing.commands.findings import Finding, findings
+from mascing.commands.surroundings.findings import Finding, findings
 from mascing.commands.surroundings.folders import use_writable_folders
 from mascing.commands.surroundings.proxies import proxies
 
