@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check install test-range clean
+.PHONY: demo test check docs install test-range clean
 
 demo: install
 	$(BIN)/mascing demo
@@ -20,6 +20,10 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# The site, in build/docs; a dead link, an unknown name or a malformed docstring is an error.
+docs: install
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m sphinx -W --keep-going -E -q -b html -c docs . build/docs
 
 install: $(VENV)/.installed
 

@@ -47,7 +47,7 @@ class BiasRule:
         return self.bias_LE
 
     def strength_LE(self, sigma_L: Tensor) -> Tensor:
-        """How strongly each expert is moved: |bias| in units of ``sigma_L``, each layer's spread of logits."""
+        """How strongly each expert is moved: ``|bias|`` in units of ``sigma_L``, each layer's spread of logits."""
         return self.bias_LE.abs() / sigma_L[:, None]
 
     def restricted(self, keep_LE: Tensor) -> "BiasRule":
@@ -101,7 +101,7 @@ class OverrideRule:
         return self.activated_LE.float() - self.deactivated_LE.float()
 
     def strength_LE(self, sigma_L: Tensor) -> Tensor:
-        """How strongly each expert is moved: |priority|. An override has no size in units of ``sigma_L``."""
+        """How strongly each expert is moved: ``|priority|``. An override has no size in units of ``sigma_L``."""
         return self.priority_LE.abs()
 
     def restricted(self, keep_LE: Tensor) -> "OverrideRule":
