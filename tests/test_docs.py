@@ -9,6 +9,7 @@ import pytest
 from typer.main import get_command
 
 from mascing.cli import app
+from tests import settings_page
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -74,3 +75,8 @@ def test_a_dead_link_is_seen(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# Here\n[a](#here) [b](#there) [c](none.md) [d](https://example.org/x.md)", encoding="utf-8")
     assert list(missing_links(page)) == ["#there", "none.md"]
+
+
+def test_the_page_of_settings_is_current() -> None:
+    """`python -m tests.settings_page` writes it."""
+    assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page()

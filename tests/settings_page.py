@@ -1,0 +1,99 @@
+"""Write `docs/settings.md`: every setting of a run with its type, default and meaning, from the configuration itself.
+
+python -m tests.settings_page
+"""
+
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from mascing.schemas.config import RunConfig
+
+PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+_OPENING = """# Settings
+
+Every key of `run.yaml`. Those with the default *needed* must be given; all others may be left out. A key that is not
+listed here is refused. `null` in place of a method's settings leaves the method out. Judges and methods of your own
+have their own keys beside `kind`.
+
+Written by `python -m tests.settings_page` from `schemas/config.py`; a test keeps it current.
+"""
+
+
+def page() -> str:
+    """The text of the page."""
+    return "\n".join([_OPENING, *_section("", RunConfig)]).rstrip() + "\n"
+
+
+def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
+    """A heading, the model's own sentence and a row for each plain setting; then its parts in sections of their own."""
+    fields = model.model_fields
+    parts = {name: part for name, field in fields.items() if (part := _part(field.annotation))}
+    yield f"## {path or 'run.yaml'}\n"
+    sentence = (inspect.getdoc(model) or "").partition("\n")[0].replace("``", "`")
+    yield f"{sentence}\n"
+    yield "| key | type | default | meaning |\n|---|---|---|---|"
+    for name, field in fields.items():
+        key = f"[`{name}`](#{_anchor(path, name)})" if name in parts else f"`{name}`"
+        cells = (key, _type(field.annotation), _default(field, name in parts), _cell(field.description or ""))
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    for name, part in parts.items():
+        yield from _section(f"{path}.{name}".lstrip("."), part)
+
+
+def _part(annotation: Any) -> type[BaseModel] | None:
+    """The configuration that a setting holds, if it holds one with settings of its own."""
+    models = [each for each in (annotation, *get_args(annotation)) if inspect.isclass(each) and _is_part(each)]
+    return models[0] if models else None
+
+
+def _is_part(kind: type) -> bool:
+    return issubclass(kind, BaseModel) and bool(kind.model_fields)
+
+
+def _anchor(path: str, name: str) -> str:
+    return f"{path}{name}".replace(".", "")
+
+
+_PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null"}
+
+
+def _type(annotation: Any) -> str:
+    """The type in words of YAML."""
+    inner = get_args(annotation)
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _type(inner[0])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(_type, inner)))
+    if origin is tuple:
+        return f"list of {_type(inner[0])}"
+    return _PLAIN.get(annotation, "mapping")
+
+
+def _default(field: FieldInfo, is_part: bool) -> str:
+    if field.is_required():
+        return "*needed*"
+    if is_part:
+        return "null" if field.default is None else ""
+    value = field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return f"`{value.model_dump_json()}`"
+    return f"`{_cell(json.dumps(value, ensure_ascii=False))}`"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
