@@ -1,7 +1,6 @@
 """The page `docs/your-model.md` works as it stands on a model that thinks first, and README's examples are valid."""
 
 import json
-import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
@@ -22,6 +21,7 @@ from mascing.runs.run_folder import find_run
 from mascing.schemas.config import BehaviourConfig
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import files_of_rows
+from tests.doc_blocks import blocks
 from tests.tiny_families import Family
 from tests.tiny_families.questions import all_questions, conversation_of
 
@@ -32,15 +32,9 @@ STEPS = ("conversations", "judge", "label", "plan", "run", "runs", "report", "re
 pytestmark = pytest.mark.usefixtures("prefect_here")
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of a language, in order."""
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [block for name, block in fenced if name == language]
-
-
 def commands(page: Path) -> Iterator[str]:
-    """The command lines of the blocks without a language, in order."""
-    for block in blocks(page, ""):
+    """The command lines of a page, in order."""
+    for block in blocks(page, "bash"):
         yield from (line for line in block.splitlines() if line.startswith("mascing "))
 
 
@@ -55,7 +49,7 @@ def folder(family_folder: Callable[[Family], Path], tmp_path_factory: pytest.Tem
     assert not any({"label", "wanted", "unwanted"} & row.keys() for row in rows)
     (folder / "conversations.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     (folder / "replies.jsonl").write_text('{"reply": "I cannot help with that."}\n{"reply": "Take the loaf."}\n')
-    [run] = blocks(PAGE, "yaml")
+    [run] = (block for block in blocks(PAGE, "yaml") if block.startswith("# run.yaml"))
     (folder / "run.yaml").write_text(run)
     return folder
 
@@ -113,7 +107,7 @@ def test_the_python_of_the_page_steers(
 
 
 def test_the_other_behaviours_of_the_page_have_judges_that_are_there() -> None:
-    judges = [block for block in blocks(PAGE, "") if "target:" in block]
+    judges = [block for block in blocks(PAGE, "yaml") if block.startswith("  target:")]
     assert len(judges) == 2
     for block in judges:
         lines = "\n".join(line.strip() for line in block.splitlines())
