@@ -95,8 +95,8 @@ def _exactness(measured: Agreement) -> str:
         return SELECTION_ONLY if measured.same_selection >= _SAME else FORCED_ONLY
     if not isfinite(measured.logit_difference):
         raise MaskError(
-            "the baked model does not hold the mask: its router logits are not finite, so the mask is too strong for the "
-            "dtype of the parameter that holds it: bake the model in bfloat16 or float32, or steer at run time"
+            "the baked model does not hold the mask: its router logits are not finite, so the mask is too strong for "
+            "the dtype of the parameter that holds it: bake the model in bfloat16 or float32, or steer at run time"
         )
     if measured.logit_difference > measured.logit_rounding:
         raise MaskError(
