@@ -120,6 +120,7 @@ class SurrogateConfig(Frozen):
     members: int = Field(
         default=5,
         gt=0,
+        le=100,
         description="surrogates per ensemble, which differ only in their seeds: the search seeds of `mascing`",
     )
     epochs: int = Field(default=30, gt=0)

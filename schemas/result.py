@@ -116,12 +116,14 @@ class SeedRates(DevRates):
     """The best cell of one search seed, and how far its target rate is behind the best seed's.
 
     ``behind`` is paired on the same conversations and negative where the rate is lower; None for the best seed itself.
+    ``uplift`` is that over the unsteered model; None in results of version 0.1 before it was recorded.
     ``keeps`` says whether it loses no more on utility and protected sets than a pick may, and ``picked`` whether this
     seed found the method's pick.
     """
 
     search_seed: int
     behind: Rate | None
+    uplift: Rate | None = None
     keeps: bool = True
     picked: bool = False
 
@@ -130,12 +132,17 @@ class SeedRates(DevRates):
         """Whether it keeps the limits and the interval of ``behind`` leaves it open that it is as good as the best."""
         return self.keeps and (self.behind is None or self.behind.high >= 0)
 
+    @property
+    def moves(self) -> bool:
+        """Whether it certainly raises the target rate over that of the unsteered model."""
+        return self.uplift is not None and self.uplift.low > 0
+
 
 class SeedScatter(Frozen):
     """The search seeds of one method on the first ``judged`` conversations of dev.
 
     ``within_noise`` counts the seeds that keep the limits and may be as good as the best: the best itself among them,
-    unless no seed keeps them.
+    unless no seed keeps them. Where no seed moves the target, all are within noise.
     """
 
     judged: int
@@ -147,16 +154,6 @@ class SeedScatter(Frozen):
         """The lowest and the highest target rate, whether or not the seeds keep the limits."""
         rates = [seed.target_rate for seed in self.seeds if seed.target_rate is not None]
         return min(rates), max(rates)
-
-    @property
-    def best(self) -> SeedRates:
-        """The seed that the others are compared with."""
-        return next(seed for seed in self.seeds if seed.behind is None)
-
-    @property
-    def too_costly(self) -> int:
-        """The number of seeds that lose more on utility or protected sets than a pick may."""
-        return sum(not seed.keeps for seed in self.seeds)
 
 
 class Overlap(Frozen):

@@ -170,19 +170,11 @@ def _ranking(result: Result) -> Iterator[str]:
 
 def _scatter(result: Result) -> Iterator[str]:
     """Say how far the search seeds of a method differ, if they do."""
-    from mascing.selection.seed_scatter import far_apart
+    from mascing.evidence.scatter import scatter_text, seeds_differ
 
     for name, each in (result.trust.seeds if result.trust else {}).items():
-        if each.within_noise < len(each.seeds) or far_apart(each):
-            lowest, highest = each.target_rates
-            found = [seed.search_seed for seed in each.seeds if seed.picked]
-            picked = f", seed {found[0]} picked" if found else ""
-            costly = f", {each.too_costly} at the cost of other sets" if each.too_costly else ""
-            yield (
-                f"search seeds of {name} differ: {100 * lowest:.1f} to {100 * highest:.1f}% on dev{costly}, "
-                f"{each.within_noise} of {len(each.seeds)} within noise of the best{picked}; one search proves little: "
-                "see How far to trust the methods in the report"
-            )
+        if seeds_differ(each):
+            yield f"{scatter_text(name, each)} See How far to trust the methods in the report"
 
 
 def _passes(reason: str) -> bool:

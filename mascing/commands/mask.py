@@ -157,7 +157,7 @@ def from_counts(
     from mascing.circuits.steermoe.from_counts import counts_card, doubt, mask_from_counts
     from mascing.masks.text import description
     from mascing.models.checkpoints import model_name
-    from mascing.models.loading import load
+    from mascing.models.loading import load_model
     from mascing.routers.spec import inspect_routers
     from mascing.runs.files import CARD, MASK
     from mascing.schemas.config import ModelConfig
@@ -173,7 +173,7 @@ def from_counts(
     folder = Storage.open(out)
     if folder.exists(MASK):
         raise ConfigError(f"there is a mask in {folder.url} already: name another folder by --out")
-    spec = inspect_routers(load(config).model)
+    spec = inspect_routers(load_model(config))
     present, absent = (file.of(spec) for file in files)
     for note in filter(None, (doubt(counts, spec) for counts in (present, absent))):
         typer.echo(f"note: {note}")

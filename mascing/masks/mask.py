@@ -130,7 +130,7 @@ class Mask:
 
             with fsspec.open(url, "wb") as file:
                 file.write(self.to_bytes())
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a ValueError for a protocol that fsspec does not know
             raise MaskError(f"the mask cannot be written to {url}: {error}") from error
 
     @classmethod
@@ -143,7 +143,7 @@ class Mask:
 
             with fsspec.open(url, "rb") as file:
                 return cls.from_bytes(file.read())
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise MaskError(f"no mask can be read from {url}: {error}") from error
 
 

@@ -15,7 +15,7 @@ from mascing.models.chat_template import configured_template
 from mascing.models.checkpoints import checkpoint_fingerprint, local_folder, one_line
 from mascing.schemas.config import ModelConfig
 
-__all__ = ["Loaded", "checkpoint_fingerprint", "load", "load_tokenizer"]
+__all__ = ["Loaded", "checkpoint_fingerprint", "load", "load_model", "load_tokenizer"]
 
 # Values of `device` that spread the layers over all devices.
 SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -42,11 +42,16 @@ def load(config: ModelConfig) -> Loaded:
     """
     _refuse_absent_device(config.device)
     with local_folder(config) as folder:
-        settings = _settings(folder)
-        _refuse_without_weights(folder)
-        _refuse_unloadable_fp8(folder, settings)
+        settings = _checked_settings(folder)
         tokenizer = _tokenizer(folder, config)
         return Loaded(_model(folder, settings, config), tokenizer)
+
+
+def load_model(config: ModelConfig) -> Any:
+    """Load the model alone, as :func:`load` does and with its errors; the folder needs no tokenizer."""
+    _refuse_absent_device(config.device)
+    with local_folder(config) as folder:
+        return _model(folder, _checked_settings(folder), config)
 
 
 def load_tokenizer(config: ModelConfig) -> Any:
@@ -66,6 +71,13 @@ def context_length(config: ModelConfig) -> int | None:
         except _load_errors():
             return None  # loading the model explains it
     return getattr(settings.get_text_config(), "max_position_embeddings", None)
+
+
+def _checked_settings(folder: Path) -> dict[str, Any]:
+    settings = _settings(folder)
+    _refuse_without_weights(folder)
+    _refuse_unloadable_fp8(folder, settings)
+    return settings
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def _search(evidence: Evidence) -> dict[str, Any]:
     return {
         "maps": _maps(evidence),
         "has_truth": evidence.truth is not None,
-        "trust": trust_section(result.trust, selected.baseline, first) if selected else None,
+        "trust": trust_section(result.trust, selected.baseline, first, result.methods) if selected else None,
         "grids": grid_figures(cells, selected.baseline.by_set) if selected else {},
         "cells": cells_table(cells),
         "surrogates": [roc_figure(cards), auc_figure(cards), calibration_figure(cards)] if cards else [],

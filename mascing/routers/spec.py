@@ -55,9 +55,18 @@ class RouterSpec:
 
     @classmethod
     def from_json(cls, d: dict[str, Any]) -> "RouterSpec":
-        """Inverse of :meth:`to_json`."""
+        """Inverse of :meth:`to_json`. Raises ValueError, KeyError or TypeError for what describes no routers."""
         groups = d.get("groups")
-        return cls(**{**d, "layer_ids": tuple(d["layer_ids"]), "groups": tuple(groups) if groups else None})
+        spec = cls(**{**d, "layer_ids": tuple(d["layer_ids"]), "groups": tuple(groups) if groups else None})
+        if not all(isinstance(text, str) for text in (spec.family, spec.scoring, spec.fingerprint)):
+            raise TypeError("family, scoring and fingerprint are texts")
+        if list(spec.layer_ids) != sorted(set(spec.layer_ids)) or not 0 < spec.top_k <= spec.n_experts:
+            raise ValueError("layer_ids rise, and top_k is from 1 to n_experts")
+        if spec.groups is not None:
+            number, kept = spec.groups
+            if not 0 < kept <= number or spec.n_experts % number:
+                raise ValueError(f"{number} groups of which {kept} are kept do not divide {spec.n_experts} experts")
+        return spec
 
 
 def inspect_routers(model: nn.Module) -> RouterSpec:

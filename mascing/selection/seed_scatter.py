@@ -33,13 +33,15 @@ def seed_scatter(
     scores = [cell_score({}, of_seed) for of_seed in rows]
     best = choose(baseline, scores, gates)
     target = [_target(of_seed) for of_seed in rows]
+    before = {name: unsteered[name] for name in target[best]}
     seeds = tuple(
         SeedRates(
             search_seed=pick.search_seed,
             target_rate=pick.target_rate,
             utility=pick.utility,
             protected=pick.protected,
-            behind=None if number == best else _behind(target[best], target[number]),
+            behind=None if number == best else _difference(target[best], target[number]),
+            uplift=_difference(before, target[number]),
             keeps=excess(baseline, scores[number], gates) == 0,
             picked=pick.search_seed == picked,
         )
@@ -49,22 +51,12 @@ def seed_scatter(
     return SeedScatter(judged=min(pick.judged for pick in picks), within_noise=within_noise, seeds=seeds)
 
 
-_APART = 0.1
-"""A difference of target rates that is told even where noise alone may make it."""
-
-
-def far_apart(scatter: SeedScatter) -> bool:
-    """Return whether the target rates of the seeds are 10 points apart or more, certain or not."""
-    lowest, highest = scatter.target_rates
-    return highest - lowest >= _APART
-
-
 def _target(rows: Rows) -> dict[str, Mapping[str, Any]]:
     return {row["conversation_id"]: row for row in rows if row["set"] == "target"}
 
 
-def _behind(best: Mapping[str, Any], other: Mapping[str, Any]) -> Rate:
-    """The target rate of ``other`` minus that of ``best``, paired by conversation."""
-    ids = list(best)
-    before, after = ([rows[name]["outcome"] for name in ids] for rows in (best, other))
-    return paired_difference(before, after, [best[name]["group_id"] for name in ids])
+def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> Rate:
+    """The target rate of ``after`` minus that of ``before``, paired by conversation."""
+    ids = list(before)
+    earlier, later = ([rows[name]["outcome"] for name in ids] for rows in (before, after))
+    return paired_difference(earlier, later, [before[name]["group_id"] for name in ids])

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -41,8 +42,8 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
     The folder proves itself before it has its name: it is loaded beside the model, which takes the memory of a second
     model, and its routing is compared with that of the steered model. ``baked.json`` and ``README.md`` in the folder
     say which of the cases was measured. The model stays unchanged; the tokenizer is not written. Raises MaskError for
-    every other combination, for a mask of another model, for a model with adapters, for a folder that is not empty, and
-    if the loaded model does not route as the steered one; then nothing is left behind.
+    every other combination, for a mask of another model, for a model with adapters, for a folder that is not empty or
+    cannot be written, and if the loaded model does not route as the steered one; then nothing is left behind.
     """
     plain = uncompiled(model)
     routers = find_routers(plain)
@@ -61,8 +62,10 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
             plain.save_pretrained(partial)
         _write_card(partial, mask, spec, compare_reloaded(plain, mask, partial))
         partial.replace(folder)
-    except BaseException:
+    except BaseException as error:
         rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise MaskError(f"{folder} cannot be written ({error.strerror or error}): name another folder") from error
         raise
 
 
@@ -90,6 +93,11 @@ def _exactness(measured: Agreement) -> str:
         )
     if measured.logit_difference is None or measured.logit_rounding is None:
         return SELECTION_ONLY if measured.same_selection >= _SAME else FORCED_ONLY
+    if not isfinite(measured.logit_difference):
+        raise MaskError(
+            "the baked model does not hold the mask: its router logits are not finite, so the mask is too strong for "
+            "the dtype of the parameter that holds it: bake the model in bfloat16 or float32, or steer at run time"
+        )
     if measured.logit_difference > measured.logit_rounding:
         raise MaskError(
             f"the baked model does not hold the mask: its router logits differ from the steered model's by up to "

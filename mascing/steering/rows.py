@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+_SHADOWED = ("generate", "init_continuous_batching")
+
+
 class RowGuard:
     """Refuses every forward whose batch does not have ``rows`` rows.
 
@@ -24,15 +27,17 @@ class RowGuard:
         self._given = "1 row" if rows == 1 else f"{rows} rows"
         self._generating = False
         self._hook = model.get_decoder().register_forward_pre_hook(self._check, with_kwargs=True)
-        # An attribute of the instance shadows the method of its class.
-        model.__dict__["generate"] = self._generate
-        model.__dict__["init_continuous_batching"] = self._refuse_packing
+        # An attribute of the instance shadows the method of its class; a user may have set one before.
+        self._generate_before = model.generate
+        self._own_before = {name: model.__dict__[name] for name in _SHADOWED if name in model.__dict__}
+        model.__dict__.update(dict(zip(_SHADOWED, (self._generate, self._refuse_packing), strict=True)))
 
     def remove(self) -> None:
         """Stop watching."""
         self._hook.remove()
-        for name in ("generate", "init_continuous_batching"):
+        for name in _SHADOWED:
             self._model.__dict__.pop(name, None)
+        self._model.__dict__.update(self._own_before)
 
     def _check(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         batch, _ = batch_shape(args, kwargs)
@@ -52,7 +57,7 @@ class RowGuard:
                 )
         self._generating = True
         try:
-            return self._model.__class__.generate(self._model, *args, **kwargs)
+            return self._generate_before(*args, **kwargs)
         finally:
             self._generating = False
 

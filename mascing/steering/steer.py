@@ -48,6 +48,7 @@ class Steering:
             choice_edit=self._edits.choice if forces else None,
             rows=len(self._masks),
         )
+        self._removed = False
         self._guard = None if isinstance(mask, Mask) else RowGuard(plain, len(self._masks))
         self._forced = ForcedExperts(plain, ROWS if self._guard is None else len(self._masks))
         try:
@@ -66,8 +67,8 @@ class Steering:
     def swap(self, mask: Mask | Sequence[Mask | None]) -> None:
         """Replace the mask in place, without a pause or recompilation.
 
-        Raises the errors of :func:`steer`, after which the old masks are in force, and MaskError if the number of rows
-        or the rule changes, which needs a new steer().
+        Raises the errors of :func:`steer`, after which the old masks are in force, MaskError if the number of rows or
+        the rule changes, which needs a new steer(), and SteeringError if the handle was removed.
         """
         masks = self._checked(mask)
         rules = {mask.rule.name for mask in masks if mask is not None}
@@ -77,6 +78,7 @@ class Steering:
                 f"this handle steers {_extent(self._guard is None, self._masks)} by {sorted(self._edits.rules)}, the "
                 f"new masks are for {_extent(for_all_rows, masks)} by {sorted(rules)}: remove it and steer again"
             )
+        self._refuse_if_removed()
         self._counted, self._passed = self._counts(), [tap.rows for tap in self._handle.taps]
         self._edits.write(masks)
         try:
@@ -92,6 +94,7 @@ class Steering:
 
     def remove(self) -> None:
         """Restore the model; removing twice is harmless."""
+        self._removed = True
         self._handle.remove()
         if self._guard is not None:
             self._guard.remove()
@@ -113,7 +116,12 @@ class Steering:
                 check_fits(row_mask, self.spec)
         return masks
 
+    def _refuse_if_removed(self) -> None:
+        if self._removed:
+            raise SteeringError("this handle was removed and steers nothing: steer() the model again")
+
     def __enter__(self) -> "Steering":
+        self._refuse_if_removed()
         return self
 
     def __exit__(

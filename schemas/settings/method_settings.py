@@ -1,9 +1,9 @@
 """The settings of each method that makes masks: its grid, its schedule, its budget."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticKnownError
 
 from mascing.schemas.base import Frozen
@@ -13,7 +13,19 @@ Span = Literal["question", "question+prompt", "reply"]
 ExpertScore = Literal["risk_difference", "odds_ratio"]
 Pairs = Literal["matched", "group"]
 Positive = Annotated[float, Field(gt=0)]
-SearchSeeds = Annotated[int, Field(gt=0, description="searches that differ only in their seeds")]
+
+
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"{value} stands there twice: write each value once")
+    return values
+
+
+_Value = TypeVar("_Value")
+Grid = Annotated[tuple[_Value, ...], Field(min_length=1), AfterValidator(_each_once)]
+"""The values of one setting that a method's cells take, each once."""
+SearchSeeds = Annotated[int, Field(gt=0, le=100, description="searches that differ only in their seeds")]
 LEAST_GENERATIONS = 64
 """Minimum generations in a round of `active`."""
 _NAME = r"[a-z][a-z0-9_-]*"
@@ -24,29 +36,28 @@ _TAKEN = ("attribution", "baseline")
 class MascingConfig(Frozen):
     """The paper's search: the grid of lambda x alpha for each span, through each surrogate of `surrogate.members`."""
 
-    spans: tuple[Span, ...] = Field(default=("question", "question+prompt"), min_length=1)
+    spans: Grid[Span] = Field(default=("question", "question+prompt"))
     mode: Literal["fast", "exact"] = Field(
         default="fast", description="exact: the paper's search step for step; fast: its objective in fewer steps"
     )
     search_epochs: int = Field(default=100, gt=0, description="exact mode only")
     learning_rate: Positive = Field(default=0.05, description="exact mode only")
-    lambdas: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1e-5, 1e-4, 1e-3), min_length=1)
-    alphas: tuple[Positive, ...] = Field(default=(0.5, 1.0, 2.0, 3.0, 4.5, 6.0), min_length=1)
-    thresholds: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(0.1,), min_length=1, description="each cell sets entries of S up to this size to 0"
+    lambdas: Grid[Annotated[float, Field(ge=0)]] = Field(default=(0.0, 1e-5, 1e-4, 1e-3))
+    alphas: Grid[Positive] = Field(default=(0.5, 1.0, 2.0, 3.0, 4.5, 6.0))
+    thresholds: Grid[Annotated[float, Field(ge=0)]] = Field(
+        default=(0.1,), description="each cell sets entries of S up to this size to 0"
     )
 
 
 class ConsensusConfig(Frozen):
     """The activation pattern that all surrogates agree on: the grid of share x alpha for each span."""
 
-    spans: tuple[Span, ...] = Field(default=("question+prompt",), min_length=1)
-    shares: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        default=(0.03, 0.1, 0.2, 0.4, 1.0), min_length=1, description="shares of all experts that a mask moves"
+    spans: Grid[Span] = Field(default=("question+prompt",))
+    shares: Grid[Annotated[float, Field(gt=0, le=1)]] = Field(
+        default=(0.03, 0.1, 0.2, 0.4, 1.0), description="shares of all experts that a mask moves"
     )
-    alphas: tuple[Positive, ...] = Field(
+    alphas: Grid[Positive] = Field(
         default=(0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5),
-        min_length=1,
         description="strengths: root mean square of a mask's entries in sigmas",
     )
 
@@ -57,16 +68,16 @@ class SteerMoEConfig(Frozen):
     A 0 in ``n_activated`` adds cells that only deactivate; a 0 in ``n_deactivated`` adds cells that only activate.
     """
 
-    spans: tuple[Span, ...] = Field(default=("question+prompt",), min_length=1)
-    scores: tuple[ExpertScore, ...] = Field(
-        default=("risk_difference",), min_length=1, description="scores that rank experts; the paper's is the default"
+    spans: Grid[Span] = Field(default=("question+prompt",))
+    scores: Grid[ExpertScore] = Field(
+        default=("risk_difference",), description="scores that rank experts; the paper's is the default"
     )
     pairs: Pairs = Field(
         default="matched",
         description="matched: the pairs of behaviour.matching; group: only pairs about the same question",
     )
-    n_activated: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 2, 4, 8), min_length=1)
-    n_deactivated: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 2, 4, 8), min_length=1)
+    n_activated: Grid[Annotated[int, Field(ge=0)]] = Field(default=(0, 2, 4, 8))
+    n_deactivated: Grid[Annotated[int, Field(ge=0)]] = Field(default=(0, 2, 4, 8))
     max_activated_per_layer: int | None = Field(default=None, gt=0, description="never more than top-k")
     max_deactivated_per_layer: int | None = Field(
         default=None, gt=0, description="always leaves top-k experts selectable"
@@ -86,14 +97,14 @@ class GradientConfig(Frozen):
     steps: int = Field(default=60, gt=0)
     batch_size: int = Field(default=24, gt=0, description="conversations of each kind per step")
     learning_rate: Positive = 0.05
-    l1: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(1e-2, 1e-3), min_length=1)
+    l1: Grid[Annotated[float, Field(ge=0)]] = Field(default=(1e-2, 1e-3))
     utility_weight: float = Field(default=1.0, ge=0)
     noise: float = Field(
         default=0.5,
         ge=0,
         description="noise on the router logits at the first step, in sigma; falls to 0 at half way",
     )
-    alphas: tuple[Positive, ...] = Field(default=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5), min_length=1)
+    alphas: Grid[Positive] = Field(default=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5))
     search_seeds: SearchSeeds = 3
 
 
@@ -113,11 +124,11 @@ class ActiveConfig(Frozen):
     rounds: int = Field(default=6, gt=0, description="many small rounds learn more than a few large ones")
     members: int = Field(default=3, gt=0, description="surrogates in the ensemble; each proposes one mask per round")
     steps: int = Field(default=100, gt=0, description="steps to fit a surrogate, and to search through it")
-    l1: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        default=(0.02, 0.05), min_length=1, description="weights of |S|_1; proposals in rounds use the first"
+    l1: Grid[Annotated[float, Field(ge=0)]] = Field(
+        default=(0.02, 0.05), description="weights of |S|_1; proposals in rounds use the first"
     )
-    alphas: tuple[Positive, ...] = Field(
-        default=(1.0, 2.0, 3.0), min_length=1, description="strengths: root mean square of a mask's entries in sigmas"
+    alphas: Grid[Positive] = Field(
+        default=(1.0, 2.0, 3.0), description="strengths: root mean square of a mask's entries in sigmas"
     )
     search_seeds: SearchSeeds = 1
 

@@ -78,6 +78,9 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ("seed", -1, "seed: must be greater than or equal to 0, got -1"),
         ("methods.mascing.alphas", [-1], "methods.mascing.alphas.0: must be greater than 0, got -1"),
         ("methods.mascing.alphas", [], "methods.mascing.alphas: must not be empty, got []"),
+        ("methods.mascing.alphas", [1, 2, 1], "methods.mascing.alphas: 1.0 stands there twice: write each value once"),
+        ("methods.refined.search_seeds", 10**9, "search_seeds: must be less than or equal to 100, got 1000000000"),
+        ("surrogate.members", 10**9, "surrogate.members: must be less than or equal to 100, got 1000000000"),
         (
             "methods.mascing.spans",
             ["answer"],

@@ -5,10 +5,12 @@ Shape suffixes: L MoE layer, E expert.
 
 import hashlib
 import io
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -124,6 +126,8 @@ def _table(name: str, data: bytes) -> _Table:
         if count > routed:
             raise DataError(f"{where}: count is {count}, more than the layer's {routed} tokens")
         counts[depth, expert] = count
+    if not counts:
+        raise DataError(f"{name} has no rows: a table of counts has a row per expert")
     return _Table(counts, tokens)
 
 
@@ -132,7 +136,7 @@ def _whole(row: Mapping[str, Any], column: str, where: str) -> int:
         raise DataError(f"{where} has no {column}: a table of counts has the columns {', '.join(COLUMNS)}")
     try:
         number = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = -1.0
     if not 0 <= number <= _MOST or not number.is_integer():
         what = _NOT_A_COUNT if column in ("count", "tokens") else "not a number from 0"
@@ -161,7 +165,7 @@ def _stored_arrays(name: str, data: bytes) -> Mapping[str, Any]:
             return dict(load_arrays(data))
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             return {key: stored[key] for key in ARRAYS if key in stored}
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (SafetensorError, BadZipFile, zlib.error, OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise DataError(f"{name} cannot be read as arrays of numbers: {error}") from error
 
 

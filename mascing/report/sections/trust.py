@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mascing.evidence.scatter import scatter_text
 from mascing.report.figures.figure import Figure, Table
 from mascing.report.figures.search_seeds import seed_figures, seeds_table
 from mascing.report.wording import percent
-from mascing.schemas.result import DevRates, MaskAgreement, Overlap, SeedScatter, SingleExpert, Trust
-from mascing.selection.seed_scatter import far_apart
+from mascing.schemas.result import DevRates, MaskAgreement, MethodResult, Overlap, SingleExpert, Trust
 
 _NOTHING = 0.01
 """A smaller share of an effect is called none."""
@@ -24,58 +24,27 @@ class TrustSection:
     single: Table | None
 
 
-def trust_section(trust: Trust | None, baseline: DevRates, first: str | None) -> TrustSection | None:
+def trust_section(
+    trust: Trust | None, baseline: DevRates, first: str | None, methods: Mapping[str, MethodResult]
+) -> TrustSection | None:
     """Write the section, or None if the run leaves nothing to say.
 
     ``baseline`` is the unsteered model on dev, and ``first`` the method that was published or that dev ranks first.
+    ``methods`` say which picks passed their gates: the agreement of masks that failed is evidence of nothing.
     """
     if trust is None or not (trust.seeds or trust.agreement or trust.single):
         return None
     return TrustSection(
         sentences=(
-            *seed_sentences(trust.seeds),
+            *(scatter_text(method, scatter) for method, scatter in trust.seeds.items()),
             *_agreement_sentences(trust.agreement, first),
             *_single_sentences(trust.single),
         ),
         figures=seed_figures(trust.seeds, baseline),
         seeds=seeds_table(trust.seeds) if trust.seeds else None,
-        agreement=_agreement_table(trust.agreement),
+        agreement=_agreement_table(trust.agreement, methods),
         single=_single_table(trust.single),
     )
-
-
-def seed_sentences(seeds: Mapping[str, SeedScatter]) -> Iterator[str]:
-    """Say of each method how many of its search seeds may be as good as the best one."""
-    for method, scatter in seeds.items():
-        total, target = len(scatter.seeds), " to ".join(dict.fromkeys(map(percent, scatter.target_rates)))
-        if scatter.within_noise == 0:
-            yield (
-                f"{method}: none of {total} search seeds finds a mask that keeps utility and protected sets within "
-                f"what a pick may lose (target rates {target})."
-            )
-        elif costly := scatter.too_costly:
-            yield (
-                f"{method}: {scatter.within_noise} of {total} search seeds reach within noise of the best, seed "
-                f"{scatter.best.search_seed} (target {_percent(scatter.best.target_rate)}). The target rate "
-                f"of {costly} does not count (all: {target}): more is lost on utility or protected sets than a pick "
-                "may lose. A search with one seed may miss what this method can find."
-            )
-        elif scatter.within_noise < total:
-            yield (
-                f"{method}: {scatter.within_noise} of {total} search seeds reach within noise of the best target rate "
-                f"({target}); a search with one seed may miss what this method can find."
-            )
-        elif far_apart(scatter):
-            yield (
-                f"{method}: the target rates of {total} search seeds go from {target}; too few conversations were "
-                f"judged ({scatter.judged}) to tell whether the seeds differ."
-            )
-        else:
-            yield f"{method}: all {total} search seeds reach within noise of the best target rate ({target})."
-
-
-def _percent(rate: float | None) -> str:
-    return "–" if rate is None else percent(rate)
 
 
 def _agreement_sentences(agreement: Sequence[MaskAgreement], first: str | None) -> Iterator[str]:
@@ -88,9 +57,10 @@ def _agreement_sentences(agreement: Sequence[MaskAgreement], first: str | None) 
     if best.full.shared == 0:
         yield f"{first}: no other pick moves one of its experts in the same direction."
     else:
+        pruned = f"; after pruning on {percent(best.pruned.jaccard)}" if best.pruned else ""
         yield (
-            f"{first}: of the other picks, that of {other} agrees best with it, on {percent(best.full.jaccard)} of the "
-            f"entries of both (by chance {percent(best.full.by_chance)})."
+            f"{first}: of the other picks, that of {other} agrees best with it, as found on "
+            f"{percent(best.full.jaccard)} of the entries of both (by chance {percent(best.full.by_chance)}){pruned}."
         )
 
 
@@ -109,16 +79,24 @@ def _single_sentences(single: Mapping[str, Sequence[SingleExpert]]) -> Iterator[
             )
 
 
-def _agreement_table(agreement: Sequence[MaskAgreement]) -> Table | None:
+def _agreement_table(agreement: Sequence[MaskAgreement], methods: Mapping[str, MethodResult]) -> Table | None:
     if not agreement:
         return None
     is_pruned = any(pair.pruned for pair in agreement)
     columns = ("Methods", "As found", *(["After pruning"] if is_pruned else []))
     rows = [
-        (" and ".join(pair.methods), _overlap(pair.full), *([_overlap(pair.pruned)] if pair.pruned else []))
+        (
+            " and ".join(_with_gate(name, methods) for name in pair.methods),
+            _overlap(pair.full),
+            *([_overlap(pair.pruned)] if pair.pruned else []),
+        )
         for pair in agreement
     ]
     return Table("Experts that two picks move in the same direction", columns, tuple(rows))
+
+
+def _with_gate(name: str, methods: Mapping[str, MethodResult]) -> str:
+    return name if name not in methods or methods[name].gate == "pass" else f"{name} ({methods[name].gate})"
 
 
 def _overlap(overlap: Overlap) -> str:

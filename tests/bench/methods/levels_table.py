@@ -32,7 +32,10 @@ def main() -> None:
     for result in results:
         cells = [_rates(result.baseline), *(_cell(result.methods[method]) for method in methods)]
         print(f"| {_name(result)} | {result.behaviour} | {' | '.join(cells)} |")
-    print("\n| testbed | behaviour | AUC on dev | risk difference | selection | α of the picks | seeds like the best |")
+    print(
+        "\n| testbed | behaviour | AUC on dev | risk difference | selection | α of the picks | "
+        "seeds that find something |"
+    )
     print("|---|---|---|---|---|---|---|")
     for run in runs:
         _print_run(*_opened(run))
@@ -59,7 +62,10 @@ def _print_run(storage: Storage, run: RunFolder) -> None:
         for method, row in result.methods.items()
         if "alpha" in row.selected and method != CONTROL
     ]
-    seeds = [f"{method} {row.within_noise} of {len(row.seeds)}" for method, row in result.trust.seeds.items()]
+    seeds = [
+        f"{method} {sum(seed.moves and seed.within_noise for seed in row.seeds)} of {len(row.seeds)}"
+        for method, row in result.trust.seeds.items()
+    ]
     print(
         f"| {_name(result)} | {result.behaviour} | {auc:.3f} | {precision:.2f} | "
         f"{100 * cost.share:.0f}% of {cost.replies_of_full_grid:,} | {', '.join(strengths)} | {', '.join(seeds)} |",

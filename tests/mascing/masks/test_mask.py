@@ -128,5 +128,28 @@ def test_what_is_no_mask_is_refused_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(MaskError) as error:
             Mask.from_bytes(data)
         assert "\n" not in str(error.value)
-    with pytest.raises(MaskError, match="no mask can be read"):
-        Mask.load(str(tmp_path / "absent.safetensors"))
+    for url in (str(tmp_path / "absent.safetensors"), "zz://absent"):
+        with pytest.raises(MaskError, match="no mask can be read"):
+            Mask.load(url)
+    with pytest.raises(MaskError, match="cannot be written"):
+        a_bias().save("zz://absent")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"groups": [0, 0]},
+        {"groups": [3, 1]},
+        {"groups": [2, 3]},
+        {"layer_ids": [9, 9]},
+        {"top_k": 5},
+        {"fingerprint": None},
+        {"family": None},
+        {"scoring": 3},
+    ],
+)
+def test_a_mask_whose_routers_cannot_be_is_refused(change: dict[str, Any]) -> None:
+    mask = a_bias()
+    description = {"format": FORMAT, "spec": mask.spec.to_json() | change, "epsilon": 0.01, "provenance": {}}
+    with pytest.raises(MaskError, match="not a mask"):
+        Mask.from_bytes(save(mask.rule.tensors, metadata={"mascing": json.dumps(description)}))

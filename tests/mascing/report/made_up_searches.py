@@ -132,6 +132,7 @@ def _seed(number: int, rate: float, best: float) -> SeedRates:
         utility={"benign": 1 - rate / 20},
         protected={},
         behind=behind if number else None,
+        uplift=Rate(value=rate - 0.5, low=rate - 0.65, high=rate - 0.35, n=40, unscored=0),
     )
 
 

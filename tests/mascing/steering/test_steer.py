@@ -90,6 +90,31 @@ def test_a_swap_that_needs_another_installation_is_refused(model: OlmoeForCausal
         assert torch.equal(model(x).logits, before)
 
 
+def test_a_removed_handle_does_not_pretend_to_steer(model: OlmoeForCausalLM, spec: RouterSpec) -> None:
+    handle = steer(model, a_bias(spec))
+    handle.remove()
+    with pytest.raises(SteeringError, match="was removed and steers nothing"):
+        handle.swap(a_bias(spec, 1))
+    with pytest.raises(SteeringError, match="was removed and steers nothing"), handle:
+        pass
+
+
+def test_a_generate_of_the_users_own_goes_through_steering_and_is_there_afterwards(
+    model: OlmoeForCausalLM, spec: RouterSpec
+) -> None:
+    prompts: list[int] = []
+
+    def own(*args: Any, **kwargs: Any) -> Any:
+        prompts.append(len(args[0]))
+        return OlmoeForCausalLM.generate(model, *args, **kwargs)
+
+    model.generate = own
+    with steer(model, [a_bias(spec), None]):
+        model.generate(tokens(2, 4), max_new_tokens=1)
+    assert model.generate is own
+    assert prompts == [2]
+
+
 def test_two_steerings_do_not_stack_silently(model: OlmoeForCausalLM, spec: RouterSpec) -> None:
     x = tokens(1, 6)
     with steer(model, a_bias(spec)) as handle:

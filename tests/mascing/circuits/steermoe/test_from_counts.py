@@ -96,6 +96,7 @@ def test_the_order_of_rows_and_further_columns_do_not_matter() -> None:
         (lambda every: [{**row, "count": 0.4} for row in every], "rates are no counts"),
         (lambda every: [{**row, "count": "many"} for row in every], "count is 'many'"),
         (lambda every: [{**every[0], "tokens": 12}, *every[1:]], "layer 1 has 10 tokens, but 12 in an earlier row"),
+        (lambda every: [], "has no rows"),
         (lambda every: [{"layer": 1, "expert": 0, "n": 3}], "row 1 has no count: a table of counts has the columns"),
     ],
 )
@@ -114,6 +115,9 @@ def test_a_table_that_is_wrong_is_refused_at_its_row(change: Any, complaint: str
         ("c.npz", arrays("npz", [[0, 0, 0], [0, float("nan"), 0]]), r"counts\[1, 1\] is nan"),
         ("c.npz", arrays("npz", [[0, 11, 0], [0, 0, 0]]), r"counts\[0, 1\] is 11, more than the layer's 10 tokens"),
         ("c.npz", arrays("npz", [["a"]]), "not numbers"),
+        ("c.npz", arrays("npz", COUNTS)[:-30], "cannot be read as arrays"),
+        ("c.npz", arrays("npz", COUNTS).replace(b"NUMPY", b"NUMPI"), "cannot be read as arrays"),
+        ("c.jsonl", b'{"layer": 1, "expert": 0, "count": 1' + b"0" * 400 + b', "tokens": 5}', "not a number of tokens"),
         ("c.npz", arrays("npz", np.array([[None]], dtype=object)), "cannot be read as arrays"),
         ("c.safetensors", save({"counts": np.zeros((2, 3))}), "no array tokens"),
         ("c.safetensors", b"nothing", "cannot be read as arrays"),

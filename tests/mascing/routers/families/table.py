@@ -48,8 +48,9 @@ The words in the tables mean:
 - *full graph*: `torch.compile` captures the graph (`backend="eager"`).
 
 Only experts that a router chooses among count: not longcat_flash's zero experts nor inkling's shared ones, although
-they have logits too. In mistral4 an override raises an expert by log 2 more than the paper's rule, so that its group is
-kept.
+they have logits too. Where a token chooses one of longcat_flash's zero experts, its id in `trace.selected` is the
+number of experts or more. In mistral4 an override raises an expert by log 2 more than the paper's rule, so that its
+group is kept.
 
 `deepseek` is v1 (deepseek-moe-16b). It loads natively as `qwen2_moe`, with outputs equal to its definition. `doge` and
 other routers with factored keys are refused, and so are routers that quantisation replaced or that carry an

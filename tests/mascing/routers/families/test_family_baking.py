@@ -59,6 +59,16 @@ def test_gpt_oss_is_baked_exactly(tmp_path: Path) -> None:
     expect("gpt_oss", "baking", "additive mask: exact")
 
 
+def test_a_mask_too_strong_for_the_dtype_and_a_folder_that_cannot_be_are_told(tmp_path: Path) -> None:
+    model = build("gpt_oss").half()
+    spec = inspect_routers(model)
+    with pytest.raises(MaskError, match="too strong for the dtype"):
+        bake(model, Mask.from_bias(torch.full((spec.n_layers, spec.n_experts), 1e5), spec), tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MaskError, match="cannot be written"):
+        bake(model, a_bias(spec), tmp_path / "file" / "out")
+
+
 def test_a_mask_of_the_base_is_refused_by_the_baked_model(tmp_path: Path) -> None:
     model = build("gpt_oss")
     mask = a_bias(inspect_routers(model))
