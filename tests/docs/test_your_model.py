@@ -21,11 +21,11 @@ from mascing.runs.run_folder import find_run
 from mascing.schemas.config import BehaviourConfig
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import files_of_rows
-from tests.doc_blocks import blocks
+from tests.docs.blocks import blocks
 from tests.tiny_families import Family
 from tests.tiny_families.questions import all_questions, conversation_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE, README = ROOT / "docs" / "your-model.md", ROOT / "README.md"
 STEPS = ("conversations", "judge", "label", "plan", "run", "runs", "report", "registry", "mask")
 

@@ -15,18 +15,18 @@ from transformers import AutoModelForCausalLM
 
 import mascing
 from mascing.cli import main
-from tests.doc_blocks import Block, all_blocks
+from tests.docs.blocks import Block, all_blocks
 from tests.tiny_families import Family
 from tests.tiny_families.questions import all_questions, conversation_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "docker" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-RUN_ELSEWHERE = {"your-model.md": "tests/test_your_model.py", "CONTRIBUTING.md": "tests/recipes"}
+RUN_ELSEWHERE = {"your-model.md": "tests/docs/test_your_model.py", "CONTRIBUTING.md": "tests/recipes"}
 LANGUAGES = {"bash", "python"}
 BLOCKS = [block for page in PAGES for block in all_blocks(page)]
 RUN_HERE = [

@@ -1,6 +1,6 @@
 """Write `docs/settings.md`: every setting of a run with its type, default and meaning, from the configuration itself.
 
-python -m tests.settings_page
+python -m tests.docs.settings_page
 """
 
 import inspect
@@ -15,14 +15,14 @@ from pydantic.fields import FieldInfo
 
 from mascing.schemas.config import RunConfig
 
-PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
+PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 _OPENING = """# Settings
 
 Every key of `run.yaml`. Those with the default *needed* must be given; all others may be left out. A key that is not
 listed here is refused. `null` in place of a method's settings leaves the method out. Judges and methods of your own
 have their own keys beside `kind`.
 
-Written by `python -m tests.settings_page` from `schemas/config.py`; a test keeps it current.
+Written by `python -m tests.docs.settings_page` from `schemas/config.py`; a test keeps it current.
 """
 
 

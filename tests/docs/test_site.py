@@ -14,7 +14,7 @@ from typer.main import get_command
 import mascing
 from mascing.cli import app
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
 

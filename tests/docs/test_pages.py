@@ -9,9 +9,9 @@ import pytest
 from typer.main import get_command
 
 from mascing.cli import app
-from tests import settings_page
+from tests.docs import settings_page
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docker/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
@@ -78,5 +78,5 @@ def test_a_dead_link_is_seen(tmp_path: Path) -> None:
 
 
 def test_the_page_of_settings_is_current() -> None:
-    """`python -m tests.settings_page` writes it."""
+    """`python -m tests.docs.settings_page` writes it."""
     assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page()
