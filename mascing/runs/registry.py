@@ -10,7 +10,10 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from mascing.errors import ConflictError, MaskError, StorageError
+from mascing.masks.mask import Mask
+from mascing.masks.unproven import why_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
+from mascing.runs.files import MASK
 from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import read_manifest
@@ -28,7 +31,7 @@ def publish(
     """Point a channel at a committed mask and return it; publishing the current mask again changes nothing.
 
     ``mask_prefix`` is the prefix of the mask's manifest. Concurrent publications are serialised, and the history keeps
-    all of them. Raises StorageError if no mask is committed there.
+    all of them. Raises StorageError if no mask is committed there, and MaskError if it is marked as unproven.
     """
     while True:
         home = _folder(storage, checkpoint)
@@ -91,6 +94,7 @@ def channels(storage: Storage) -> list[Channel]:
 
 def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channel:
     """Move a channel to the mask of ``to``, and only from ``seen`` if that is given."""
+    _refuse_unproven(storage, to.mask)
     try:
         read_manifest(storage, to.mask, MaskStored)
     except FileNotFoundError as error:
@@ -111,6 +115,19 @@ def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channe
 
     storage.update(path, change)
     return held
+
+
+def _refuse_unproven(storage: Storage, mask_prefix: str) -> None:
+    """Raise MaskError if the mask says of itself that it, or a part of it, passed no gates."""
+    try:
+        mask = Mask.from_bytes(storage.read(f"{mask_prefix}/{MASK}"))
+    except FileNotFoundError:  # no mask at all, which the manifest tells
+        return
+    if (why := why_unproven(mask)) is not None:
+        raise MaskError(
+            f"{storage.locate(mask_prefix)} is unproven ({why}) and goes to no channel: publish a mask by a run whose "
+            "gates it passes"
+        )
 
 
 def _decode(storage: Storage, path: str, data: bytes) -> Channel:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mascing.evidence.results import CONTROL, passed_unpublished
+from mascing.evidence.explanation import also_passed, not_published
+from mascing.evidence.results import CONTROL
 from mascing.report.looks import in_order
 from mascing.report.wording import percent, points, points_text, set_title
 from mascing.schemas.result import MethodResult, Rate, Result
@@ -55,21 +56,13 @@ def shown_method(result: Result) -> str | None:
 def _verdict(result: Result) -> str:
     if result.lacking:
         return "No mask was searched for: there is not enough to learn from."
-    others, first = passed_unpublished(result), result.first_on_dev
-    if result.published is not None:
-        also = f" ({_listed(others)} passed as well)" if others else ""
-        return f"The {result.published} mask passed every gate and was published{also}."
-    if not others:
-        return "No mask was published: none passed every gate."
-    return (
-        f"No mask was published: {first} was first on dev and did not pass on test. {_listed(others)} passed, but test "
-        f"does not choose: to publish one, run with it alone, best on new conversations."
-    )
+    others = also_passed(result)
+    first = not_published(result) if result.published is None else _published(result.published)
+    return " ".join(f"{part[0].upper()}{part[1:]}." for part in (first, others) if part)
 
 
-def _listed(names: list[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+def _published(method: str) -> str:
+    return f"the {method} mask passed every gate and was published"
 
 
 def _sentence(method: str, result: Result) -> str:
