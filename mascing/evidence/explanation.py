@@ -41,11 +41,13 @@ def missed_by_all(result: Result) -> list[MissedGate]:
 
 def not_published(result: Result) -> str:
     """Say that no mask was published, and what the method that dev ranks first has to do with it."""
-    if result.first_on_dev is None:
+    first = result.first_on_dev
+    if first is None:
         return "no mask was published"
+    missed = len(list(missed_by(result, first)))
     return (
-        f"no mask was published: of all methods, {result.first_on_dev} did best on dev, so only its mask could be "
-        "published, and on test it missed a gate"
+        f"no mask was published: of all methods, {first} did best on dev, so only its mask could be published, and on "
+        f"test it missed {missed} gate{'' if missed == 1 else 's'}"
     )
 
 
@@ -54,13 +56,13 @@ def also_passed(result: Result) -> str | None:
     others = passed_unpublished(result)
     if not others:
         return None
-    passed = f"{listed(others)} {'passes' if len(others) == 1 else 'pass'} every gate on test"
+    passed, one = listed(others), len(others) == 1
     if result.published is not None:
-        return f"{passed} too; only {result.published}, the best on dev, is published"
+        return f"on test {passed} {'passes' if one else 'pass'} every gate too; only the best on dev is published"
     return (
-        f"{passed}, but {'is' if len(others) == 1 else 'are'} not published: dev chooses the method before test is "
-        "looked at, since the best of several on test may be best by luck. To publish one, run it alone (the others "
-        "null in `methods`), best on new conversations"
+        f"on test {passed} {'passes' if one else 'pass'} every gate, but {'is' if one else 'are'} not published: the "
+        "method is chosen on dev, since the best of several on test may be best by luck. To publish one, run it alone, "
+        "with the other methods set to null, best on new conversations"
     )
 
 

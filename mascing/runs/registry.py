@@ -14,6 +14,7 @@ from mascing.masks.mask import Mask
 from mascing.masks.unproven import why_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs.files import MASK
+from mascing.runs.run_folder import RUNS
 from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import read_manifest
@@ -94,11 +95,12 @@ def channels(storage: Storage) -> list[Channel]:
 
 def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channel:
     """Move a channel to the mask of ``to``, and only from ``seen`` if that is given."""
-    _refuse_unproven(storage, to.mask)
     try:
         read_manifest(storage, to.mask, MaskStored)
     except FileNotFoundError as error:
-        raise StorageError(f"{storage.locate(to.mask)} holds no finished mask: nothing to publish") from error
+        kept = "; the mask that a run kept is unproven" if to.mask.startswith(f"{RUNS}/") else ""
+        raise StorageError(f"{storage.locate(to.mask)} holds no finished mask: nothing to publish{kept}") from error
+    _refuse_unproven(storage, to.mask)
     path = _path(to.checkpoint, to.behaviour, to.channel)
     held = to
 
@@ -121,7 +123,7 @@ def _refuse_unproven(storage: Storage, mask_prefix: str) -> None:
     """Raise MaskError if the mask says of itself that it, or a part of it, passed no gates."""
     try:
         mask = Mask.from_bytes(storage.read(f"{mask_prefix}/{MASK}"))
-    except FileNotFoundError:  # no mask at all, which the manifest tells
+    except FileNotFoundError:  # the manifest alone was stored
         return
     if (why := why_unproven(mask)) is not None:
         raise MaskError(

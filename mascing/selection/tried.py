@@ -20,7 +20,7 @@ def dev_search(
     unsteered: Mapping[str, Row],
     gates: GatesConfig,
 ) -> DevSearch | None:
-    """The search of a method on dev; None if it has no pick there, as the control.
+    """The search of a method on dev; None if it has no judged pick there, as the control.
 
     ``verdicts`` are those on dev by the number of the cell, and ``unsteered`` those on the unsteered model by
     conversation id. Each candidate is compared with the unsteered model on the conversations that it was judged on.
@@ -34,6 +34,8 @@ def dev_search(
         if verdicts.get(number)
     }
     picked = facts.picked[method]
+    if picked not in judged:
+        return None
     return DevSearch(
         method=method,
         picked=judged[picked],

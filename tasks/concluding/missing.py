@@ -5,6 +5,7 @@ from typing import Any
 
 from mascing.evidence.remedies.missed import Missed, remedies_of
 from mascing.evidence.results import CONTROL
+from mascing.report.looks import in_order
 from mascing.runs.readers import condition_verdicts, conversations_of, dev_verdicts_of, unsteered_of, verdicts_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages
@@ -32,7 +33,7 @@ def remedies(storage: Storage, config: RunConfig, stages: RunStages) -> dict[str
     return {
         name: remedies_of(
             Missed(
-                result=result,
+                result=failed[name],
                 before=verdicts[BASELINE],
                 after=verdicts[name],
                 conditions=_of_method(conditions, name),
@@ -41,7 +42,7 @@ def remedies(storage: Storage, config: RunConfig, stages: RunStages) -> dict[str
             ),
             config,
         )
-        for name, result in failed.items()
+        for name in in_order(failed)
     }
 
 

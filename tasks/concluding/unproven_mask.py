@@ -1,6 +1,7 @@
 """Keep the strongest mask of a run that published none, marked as unproven, in the run's own folder."""
 
-from mascing.evidence.gates import gate_text
+from mascing.evidence.explanation import listed
+from mascing.evidence.gates import missed_gates
 from mascing.masks.unproven import marked_unproven
 from mascing.runs.files import CARD, MASK
 from mascing.runs.readers import selected_of
@@ -26,7 +27,7 @@ def keep_unproven(storage: Storage, config: RunConfig, stages: RunStages, folder
     if facts.first_on_dev is None:
         return None
     method, result = facts.first_on_dev, facts.methods[facts.first_on_dev]
-    why = f"not published by runs/{folder.name}: on test {gate_text(result.gate, result.reasons)}"
+    why = f"not published by {folder.prefix}, for it missed {listed(missed_gates(result.reasons))} on test"
     mask = marked_unproven(selected_of(storage, stages.select)[method].mask, why)
     card = UnprovenCard(**dict(mask_card(config, stages.harvest, stages.gate, method, mask)), unproven=why)
     storage.overwrite(f"{folder.unproven}/{MASK}", mask.to_bytes())
