@@ -13,7 +13,7 @@ from mascing.statistics.power import CORRELATION, POWER, Effect, conversations_n
 Row = Mapping[str, Any]
 """A row of the VERDICTS table (schemas/tables.py)."""
 
-MOST_ROWS = 5000
+MOST_ROWS = 2000
 """The most test conversations that are named; an effect that needs more is too close to its limit to count on rows."""
 
 

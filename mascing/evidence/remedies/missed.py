@@ -36,11 +36,20 @@ class Missed:
 
 
 def remedies_of(missed: Missed, config: RunConfig) -> tuple[Remedy, ...]:
-    """What would change each gate that the mask missed, in the order of the gates; empty if it passed."""
+    """What would change each gate that the mask missed, in the order of the gates; empty if it passed.
+
+    Every missed gate has one remedy at least.
+    """
     sets = compared_sets(missed.before, missed.after)
     gates = missed_gates(missed.result.reasons)
     # Two sets of one condition may ask for the same.
-    return tuple(dict.fromkeys(remedy for gate in gates for remedy in _of_gate(gate, missed, sets, config)))
+    found = {gate: list(_of_gate(gate, missed, sets, config)) or [_another_mask(gate)] for gate in gates}
+    return tuple(dict.fromkeys(remedy for gate in gates for remedy in found[gate]))
+
+
+def _another_mask(gate: str) -> Remedy:
+    sentence = "take another method, or search with other settings: neither rows nor a judge keeps this mask"
+    return Remedy(gate=gate, kind="search", sentence=sentence)
 
 
 def _of_gate(gate: str, missed: Missed, sets: Mapping[str, Compared], config: RunConfig) -> Iterator[Remedy]:

@@ -120,6 +120,8 @@ def _too_few(compared: Compared, demand: Demand) -> Iterator[Remedy]:
 
 def _limit(change: Rate, demand: Demand, told: str) -> Iterator[Remedy]:
     """The limit, in hundredths, that the present numbers keep, if there is one."""
+    if demand.unit == 0:  # any share or multiple of a limit of 0 is 0
+        return
     if demand.is_loss:
         value = ceil(-100 * change.low / demand.unit - 1e-9) / 100
     else:

@@ -99,7 +99,7 @@ def test_an_effect_close_to_its_limit_is_no_matter_of_rows() -> None:
     gained = "h" * 13 + "m" * 107  # 10.8 points, where 10 must be sure
     [limit] = remedies({**GOOD, "target": "m" * 120}, {**GOOD, "target": gained})
     assert limit.kind == "limit"
-    assert "more than 5,000 test conversations would be needed" in limit.sentence
+    assert "more than 2,000 test conversations would be needed" in limit.sentence
 
 
 def test_the_rows_are_those_that_a_plan_asks_for() -> None:

@@ -26,16 +26,8 @@ def facts() -> SelectFacts:
     cost = dict.fromkeys(
         ("replies", "replies_of_full_grid", "replies_of_control", "replies_of_pruning", "prefill_tokens", "budget"), 1
     )
-    return SelectFacts.model_validate(
-        {
-            "baseline": {},
-            "cells": cells,
-            "picked": {"gradient": 1},
-            "sparsified": {},
-            "order": ["gradient"],
-            "cost": cost,
-        }
-    )
+    picks = {"picked": {"gradient": 1}, "sparsified": {}, "order": ["gradient"]}
+    return SelectFacts.model_validate({"baseline": {}, "cells": cells, **picks, "cost": cost})
 
 
 def test_candidates_are_compared_on_what_they_were_judged_on(facts: SelectFacts) -> None:
