@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mascing.evidence.gates import missed_gates, signed
+from mascing.evidence.gates import limit_setting, loss_limit, missed_gates, signed
 from mascing.evidence.remedies.compared import MOST_ROWS, Compared, Row, compared_sets
 from mascing.evidence.remedies.dev_search import DevSearch, milder, stronger, weaker
 from mascing.evidence.remedies.sets import Demand, holds, set_remedies, value_holds
@@ -13,9 +13,6 @@ from mascing.schemas.conversation import Conversation
 from mascing.schemas.result import MethodResult, Remedy
 from mascing.schemas.settings.method_settings import GradientConfig
 from mascing.statistics.power import CORRELATION, POWER, Effect, conversations_needed
-
-_LIMITS = {"target": "min_uplift", "utility": "max_utility_loss", "protected": "protected_tolerance"}
-"""The field of `gates` that holds the limit of each kind of set."""
 
 
 @dataclass(frozen=True)
@@ -178,9 +175,8 @@ def _demand(gate: str, name: str, config: RunConfig, in_test: int, *, is_sampled
     """What a gate of the plain test split, or (``is_sampled``) a changed condition, asks of a set."""
     kind, gates, robustness = name.partition("/")[0], config.gates, config.robustness
     is_loss = kind != "target"
-    field = _LIMITS[kind]
-    limit = getattr(gates, field)
-    setting, unit, value = f"gates.{field}", 1.0, limit
+    limit = loss_limit(name, gates) if is_loss else gates.min_uplift
+    setting, unit, value = limit_setting(name), 1.0, limit
     if is_sampled:
         setting, unit = f"robustness.{'loss_factor' if is_loss else 'uplift_share'}", limit
         value = limit * (robustness.loss_factor if is_loss else robustness.uplift_share)

@@ -9,6 +9,9 @@ from mascing.evidence.remedies.compared import MOST_ROWS, Compared
 from mascing.schemas.result import Rate, Remedy
 from mascing.statistics.power import POWER
 
+_NEAR = 0.5
+"""The share of the least gain from which a lower one is worth asking about."""
+
 _MANY_UNREAD = 0.1
 """A share of unread replies that is told even where reading them would not be enough."""
 
@@ -48,7 +51,7 @@ def set_remedies(compared: Compared, demand: Demand) -> Iterator[Remedy]:
         yield from _not_mastered(compared, demand)
     elif value_holds(compared, demand):
         yield from _too_few(compared, demand)
-    elif not demand.is_loss:
+    elif not demand.is_loss and compared.change.value >= _NEAR * demand.least:
         yield from _limit(compared.change, demand, "")
 
 
