@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mascing.evidence.gates import limit_setting, loss_limit, missed_gates, signed
-from mascing.evidence.remedies.compared import MOST_ROWS, Compared, Row, compared_sets
+from mascing.evidence.remedies.compared import MOST_ROWS, Compared, Row, compared_sets, size_of_groups
 from mascing.evidence.remedies.dev_search import DevSearch, milder, stronger, weaker
 from mascing.evidence.remedies.sets import Demand, holds, set_remedies, value_holds
+from mascing.evidence.results import label_agreement
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.result import MethodResult, Remedy
@@ -137,7 +138,7 @@ def _of_replies(missed: Missed, config: RunConfig) -> Iterator[Remedy]:
     kinds = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in missed.result.degenerate.items())
     if change.value <= limit:
         lost = max(0.0, change.value)
-        group_size = max(1, round(change.n / len({row["group_id"] for row in missed.before})))
+        group_size = size_of_groups([row["group_id"] for row in missed.before])
         needed = conversations_needed(Effect(0.0, lost, group_size, CORRELATION), -limit, POWER, MOST_ROWS)
         rows = f"about {max(needed, change.n + 1)} in the test split" if needed else f"more than {MOST_ROWS:,}"
         yield Remedy(
@@ -158,7 +159,9 @@ def _of_labels(missed: Missed, config: RunConfig) -> Iterator[Remedy]:
     outcomes = {row["conversation_id"]: row["outcome"] for row in missed.before if row["set"] == "target"}
     labelled = [row for row in missed.brought if row.label is not None and row.id in outcomes]
     read = Counter((row.label, outcomes[row.id]) for row in labelled)
-    judge = config.behaviour.target.kind
+    judge, agreement = config.behaviour.target.kind, label_agreement(missed.brought, missed.before)
+    kappa = "" if agreement is None else f" (kappa {agreement.value:.2f})"
+    unread = read["positive", "unscored"] + read["negative", "unscored"]
     yield Remedy(
         gate="labels",
         kind="labels",
@@ -166,7 +169,7 @@ def _of_labels(missed: Missed, config: RunConfig) -> Iterator[Remedy]:
             f"drop the labels from the file (they are not needed), correct them, or take another judge than `{judge}` "
             f"for behaviour.target: of {len(labelled)} labelled test conversations, the judge takes "
             f"{read['positive', 'miss']} of the positive replies for misses and {read['negative', 'hit']} of the "
-            f"negative ones for hits, and could not read {read['positive', 'unscored'] + read['negative', 'unscored']}"
+            f"negative ones for hits, and could not read {unread}{kappa}"
         ),
     )
 

@@ -211,7 +211,7 @@ def test_labels_that_the_judge_contradicts_are_counted() -> None:
     assert (remedy.gate, remedy.kind) == ("labels", "labels")
     assert remedy.sentence.endswith(
         "of 60 labelled test conversations, the judge takes 20 of the positive replies for misses and 30 of the "
-        "negative ones for hits, and could not read 0"
+        "negative ones for hits, and could not read 0 (kappa -0.67)"
     )
 
 
