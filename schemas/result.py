@@ -95,6 +95,21 @@ class MethodResult(Frozen):
     reasons: tuple[str, ...]
 
 
+RemedyKind = Literal["rows", "limit", "unscored", "baseline", "judge", "labels", "cost", "grid", "search", "condition"]
+"""What a remedy changes: the data, a gate's limit, a judge or its labels, the search for masks, or a condition."""
+
+
+class Remedy(Frozen):
+    """What would change the decision of a ``gate`` that a mask did not pass, with the numbers of the run.
+
+    ``gate`` is named as in the mask's ``reasons``: `target`, `utility/benign`, `labels`, `paraphrase`.
+    """
+
+    gate: str
+    kind: RemedyKind
+    sentence: str
+
+
 class DevRates(Frozen):
     """Shares of hits on the judged dev conversations; the target rate is None if none was judged."""
 
@@ -209,13 +224,24 @@ class HeldChannel(Frozen):
     mask: str
 
 
+class UnprovenMask(Frozen):
+    """The strongest mask of a run that published none: its ``method``, and the prefix of the ``mask`` with its card.
+
+    It is the pick that dev ranks first, as it was judged on test.
+    """
+
+    method: str
+    mask: str
+
+
 class Result(Frozen):
     """The whole of `result.json`.
 
     ``checkpoint`` is the model's name with the start of its content's digest. ``published`` is the method whose mask
     this run published and ``mask`` its prefix. ``channel`` is what the channel of this model and behaviour held when
     the run ended, which another run may have moved; None if nothing was ever published there.
-    ``first_on_dev`` is the method that the dev split ranks first: the only one that may be ``published``.
+    ``first_on_dev`` is the method that the dev split ranks first: the only one that may be ``published``. ``unproven``
+    is its mask if nothing was published; then ``remedies`` holds those of each method that did not pass.
     """
 
     model: str
@@ -235,6 +261,11 @@ class Result(Frozen):
     )
     trust: Trust | None = Field(default=None, description="None if there are no methods")
     mask: str | None = None
+    unproven: UnprovenMask | None = Field(default=None, description="None if a mask was published or none was made")
+    remedies: dict[str, tuple[Remedy, ...]] = Field(
+        default_factory=dict,
+        description="what would change the decision, by method that missed a gate; empty if a mask was published",
+    )
     channel: HeldChannel | None = None
     timings: dict[str, float]
     versions: dict[str, str]

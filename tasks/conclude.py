@@ -29,6 +29,8 @@ from mascing.schemas.finished import Labelled, Optimised, RunStages, Selected
 from mascing.schemas.result import HeldChannel, MaskAgreement, Overlap, Rate, Result, SeedScatter, SingleExpert, Trust
 from mascing.selection.seed_scatter import seed_scatter
 from mascing.storage.object_storage import Storage
+from mascing.tasks.concluding.missing import remedies
+from mascing.tasks.concluding.unproven_mask import keep_unproven
 
 Row = Mapping[str, Any]
 """A row of the VERDICTS table (schemas/tables.py)."""
@@ -45,7 +47,8 @@ def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Ma
     ``seconds`` is the time that each stage took in this run. Equal runs have one folder and write equal files, except
     for the timings, and for what the channel holds if other runs moved it.
     """
-    result, folder = _result(storage, config, stages, seconds), _folder(config, stages)
+    folder = _folder(config, stages)
+    result = _result(storage, config, stages, seconds, folder)
     inputs = RunInputs(run_config=config, stages=_prefixes(stages))
     storage.overwrite(folder.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
     storage.overwrite(folder.inputs, f"{inputs.model_dump_json(indent=1)}\n".encode())
@@ -71,7 +74,9 @@ def _prefixes(stages: RunStages) -> dict[str, str]:
     return prefixes
 
 
-def _result(storage: Storage, config: RunConfig, stages: RunStages, seconds: Mapping[str, float]) -> Result:
+def _result(
+    storage: Storage, config: RunConfig, stages: RunStages, seconds: Mapping[str, float], folder: RunFolder
+) -> Result:
     """The result of a run; one that ended after its label stage has no methods, and says why."""
     if stages.prepare is None or stages.label is None:
         raise ValueError("a run has no result before its stages prepare and label are finished")
@@ -89,6 +94,8 @@ def _result(storage: Storage, config: RunConfig, stages: RunStages, seconds: Map
         first_on_dev=gated.first_on_dev if gated else None,
         published=published.winner if published else None,
         mask=published.masks if published else None,
+        unproven=keep_unproven(storage, config, stages, folder),
+        remedies=remedies(storage, config, stages),
         channel=HeldChannel(address=channel.address, mask=channel.mask) if channel else None,
         labels=labels.sets,
         agreement=labels.agreement,

@@ -26,7 +26,7 @@ def publish(
         if winner is None:
             return Body([], PublishFacts(winner=None, masks=None), rows_in=0)
         mask = selected_of(storage, selected)[winner].mask
-        stored = _store(storage, mask, _card(config, harvested, gated, winner, mask))
+        stored = _store(storage, mask, mask_card(config, harvested, gated, winner, mask))
         return Body([], PublishFacts(winner=winner, masks=stored.prefix), rows_in=0)
 
     finished = run_stage(storage, recipe(config, prepared, harvested, selected, gated), body)
@@ -54,20 +54,21 @@ def _move_channel(storage: Storage, checkpoint: NamedCheckpoint, behaviour: str,
         tell(Event("publish", "note", text=f"{moved.address} moved from {before.mask} to {moved.mask}"))
 
 
-def _card(config: RunConfig, harvested: Harvested, gated: Gated, winner: str, mask: Mask) -> MaskCard:
+def mask_card(config: RunConfig, harvested: Harvested, gated: Gated, method: str, mask: Mask) -> MaskCard:
+    """The card of a method's mask: its origin, and what test and the changed conditions say of it."""
     facts = gated.facts
     return MaskCard(
         model=model_name(config.model),
         model_fingerprint=mask.spec.fingerprint,
         chat_template=config.model.chat_template,
         behaviour=config.behaviour.name,
-        method=winner,
-        selected=facts.methods[winner].selected,
+        method=method,
+        selected=facts.methods[method].selected,
         data={**gated.inputs, "gate": gated.prefix, "checkpoint": harvested.facts.checkpoint},
         baseline=facts.baseline,
-        result=facts.methods[winner],
+        result=facts.methods[method],
         labels=facts.labels,
-        robustness=facts.robustness.get(winner, {}),
+        robustness=facts.robustness.get(method, {}),
         gates=config.gates.model_dump(mode="json") | {"robustness": config.robustness.model_dump(mode="json")},
         mask_digest=mask.digest,
     )

@@ -9,6 +9,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.table import Table
 
+from mascing.commands.outcomes.decision import decision
 from mascing.commands.surroundings.readiness import ready
 from mascing.commands.surroundings.stopping import stoppable
 from mascing.progress import shown
@@ -43,10 +44,13 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
         say(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
         say(console, f"next: {remedy}")
         return
-    for line in (*_ranking(result), *_scatter(result)):
+    for line in _scatter(result):
         say_prose(console, line)
-    for line in _publication(result, storage.url, _too_small(storage, folder, result)):
-        say(console, line)
+    for part in decision(result, storage.url):
+        if part.command:
+            say(console, part.text)
+        else:
+            say_prose(console, part.text, part.indent)
 
 
 def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
@@ -63,52 +67,6 @@ def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None
     say(console, f"page: {storage.locate(folder.page)}")
     say(console, f"all runs: {storage.locate(INDEX)}")
     say(console, f"next: open the page; {conclusion(audit)}")
-
-
-def _too_small(storage: Storage, folder: RunFolder, result: Result) -> list[str]:
-    """The sets that need more rows, if nothing else keeps the first on dev from being published."""
-    from mascing.evidence.results import changes_by_set, rates_by_set
-    from mascing.evidence.too_small import too_small
-    from mascing.runs.finished_run import read_inputs, stages_at
-    from mascing.runs.readers import verdicts_of
-
-    first = result.first_on_dev
-    if first is None or result.published is not None:
-        return []
-    inputs = read_inputs(storage, folder)
-    evaluated = stages_at(storage, {"evaluate": inputs.stages["evaluate"]}).evaluate
-    if evaluated is None:
-        return []
-    verdicts = verdicts_of(storage, evaluated)
-    before, after = verdicts["baseline"], verdicts[first]
-    changes, baselines = changes_by_set(before, after), rates_by_set(before)
-    return too_small(result.methods[first], changes, baselines, inputs.run_config.gates)
-
-
-def _publication(result: Result, storage_url: str, too_small: list[str]) -> list[str]:
-    """What was published, what the channel holds now, and what to do next."""
-    channel = result.channel
-    if result.published is None:
-        kept = f"; {channel.address} still holds {channel.mask}" if channel else ""
-        if too_small:
-            return [
-                f"no mask was published{kept}",
-                f"next: bring more rows for {', '.join(too_small)}: their intervals are too wide to pass, and nothing "
-                "else is missing; mascing plan CONFIG.yaml says how many",
-            ]
-        return [f"next: open the report to see which gate each method missed; no mask was published{kept}"]
-    if channel is None or channel.mask != result.mask:
-        now = f"{channel.address} holds {channel.mask}" if channel else "the channel is gone"
-        return [
-            f"note: the mask of {result.published} was published as {result.mask}, but meanwhile another writer moved "
-            f"the channel: {now}",
-            "next: run again to move it back, or look at the history: mascing registry list",
-        ]
-    command = f"mascing mask show {channel.address} --storage {storage_url}"
-    return [
-        f"published: the mask of {result.published}, as {channel.address}, which now holds {channel.mask}",
-        f"next: open the report, or look at the mask: {command}",
-    ]
 
 
 def run_shown(start: Callable[[], Value], verbose: bool) -> tuple[Console, Value]:
@@ -153,21 +111,6 @@ def _table(result: Result) -> Table:
     return table
 
 
-def _ranking(result: Result) -> Iterator[str]:
-    """Say which method dev ranks first and what keeps it from being published, and which others pass on test."""
-    from mascing.evidence.results import passed_unpublished
-
-    first = result.first_on_dev
-    if first is not None and first != result.published:
-        yield f"first on dev: {first}, the only mask that may be published; on test:"
-        yield from (f"  {reason}" for reason in result.methods[first].reasons if not _passes(reason))
-    if others := passed_unpublished(result):
-        yield (
-            f"passed on test as well: {', '.join(others)}; not published, because test does not choose: to publish "
-            "one, run with it alone, best on new conversations"
-        )
-
-
 def _scatter(result: Result) -> Iterator[str]:
     """Say how far the search seeds of a method differ, if they do."""
     from mascing.evidence.scatter import scatter_text, seeds_differ
@@ -175,10 +118,6 @@ def _scatter(result: Result) -> Iterator[str]:
     for name, each in (result.trust.seeds if result.trust else {}).items():
         if seeds_differ(each):
             yield f"{scatter_text(name, each)} See How far to trust the methods in the report"
-
-
-def _passes(reason: str) -> bool:
-    return reason.partition(":")[0].endswith(" passes")
 
 
 def interval(rate: Rate) -> str:
@@ -195,11 +134,25 @@ def _values(rates: Baseline | MethodResult) -> list[str]:
     ]
 
 
-def say_prose(console: Console, line: str) -> None:
+def say_prose(console: Console, line: str, indent: int = 0) -> None:
     """Print a sentence without a command: a terminal wraps it at words, a log keeps it on one line."""
-    if console.is_terminal:
-        line = fill(line, console.width, break_long_words=False, break_on_hyphens=False)
-    say(console, line)
+    margin = " " * indent
+    if not console.is_terminal:
+        say(console, f"{margin}{line}")
+        return
+    hanging = f"{margin}   " if line.startswith("-> ") else margin
+    width = max(console.width, indent + 30)
+    say(
+        console,
+        fill(
+            line,
+            width,
+            initial_indent=margin,
+            subsequent_indent=hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ),
+    )
 
 
 def say(console: Console, line: str) -> None:

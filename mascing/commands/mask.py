@@ -14,7 +14,8 @@ mask = typer.Typer(
     help=(
         "Look at masks, compare them, combine them, prove them on their model, and make them from counts.\n\n"
         "MASK is a file or URL of a mask.safetensors, or a published one as behaviour@channel, for instance "
-        "jailbreak-defence@candidate; where several models have that behaviour, model/behaviour@channel."
+        "jailbreak-defence@candidate; where several models have that behaviour, model/behaviour@channel. The mask that "
+        "a run kept and did not publish is runs/RUN/unproven."
     ),
 )
 
@@ -38,6 +39,8 @@ def show(mask: MaskArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
       mascing mask show jailbreak-defence@candidate
 
       mascing mask show s3://bucket/mascing/masks/jailbreak-defence-0123456789abcdef/mask.safetensors
+
+      mascing mask show runs/jailbreak-defence-olmoe-0123456789abcdef/unproven
     """
     from mascing.masks.mask import Mask
     from mascing.masks.text import description
@@ -93,10 +96,13 @@ def compose(
     from mascing.masks.composition import compose as composed
     from mascing.masks.mask import Mask
     from mascing.masks.text import conflict_report
+    from mascing.masks.unproven import why_unproven
     from mascing.runs.mask_address import mask_url
 
     result = composed([Mask.load(mask_url(name, storage)) for name in masks])
     typer.echo(conflict_report(result, masks))
+    if (why := why_unproven(result.mask)) is not None:
+        typer.echo(f"note: the composed mask is unproven, as a part of it is: {why}")
     result.mask.save(out)
     typer.echo(f"written: {out}")
     typer.echo(f"next: prove it on its model: mascing mask verify {out} --model FOLDER")

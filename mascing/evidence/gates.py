@@ -51,6 +51,12 @@ def loss_limit(name: str, gates: GatesConfig) -> float:
     return gates.protected_tolerance if name.partition("/")[0] == "protected" else gates.max_utility_loss
 
 
+def limit_setting(name: str) -> str:
+    """The field of the configuration that holds the limit of the set ``name``: the least gain, or the most loss."""
+    fields = {"target": "min_uplift", "utility": "max_utility_loss", "protected": "protected_tolerance"}
+    return f"gates.{fields[name.partition('/')[0]]}"
+
+
 def decide_judges(kinds: Mapping[str, str]) -> Decision:
     """Decide whether the judges together can tell a broken mask; ``kinds`` are their kinds by the kind of set judged.
 
@@ -121,7 +127,7 @@ def decide_condition(
             decided.append(_loss_gate(change, limit, shows))
             numbers.append(
                 f"{set_name} changed by {_points(change.value)} ({_interval(change.low, change.high)}, "
-                f"{_counts(change)}; at least {_signed(-limit)}"
+                f"{_counts(change)}; at least {signed(-limit)}"
                 f"{'' if shows else f'; {unsteered_text(before)}, which is too low to show a loss'})"
             )
     gate = _worst(decided)
@@ -165,6 +171,19 @@ def gate_text(gate: Gate, reasons: Sequence[str]) -> str:
     names = [name.removesuffix(ending).rpartition("/")[2] for name in checks if name.endswith(ending)]
     more = f", {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return f"{gate}: {', '.join(names[:_NAMED])}{more}"
+
+
+def missed_gates(reasons: Sequence[str]) -> list[str]:
+    """The names of the gates that a mask did not pass; ``reasons`` are the sentences of a Decision."""
+    heads = [reason.partition(":")[0] for reason in reasons]
+    endings = [f" {_WORDS[gate]}" for gate in ("fail", "undecided")]
+    return [head.removesuffix(ending) for head in heads for ending in endings if head.endswith(ending)]
+
+
+def signed(difference: float) -> str:
+    """Format a difference of rates in signed points: ``0.047`` as ``+4.7``."""
+    # Adding zero turns a negative zero into a positive one.
+    return f"{round(100 * difference, 1) + 0.0:+.1f}"
 
 
 def _decision(checks: Sequence[_Check]) -> Decision:
@@ -229,16 +248,11 @@ def _degenerate_check(change: Rate, limit: float) -> _Check:
 
 
 def _points(difference: float) -> str:
-    return f"{_signed(difference)} points"
+    return f"{signed(difference)} points"
 
 
 def _interval(low: float, high: float) -> str:
-    return f"95% interval {_signed(low)} to {_signed(high)}"
-
-
-def _signed(difference: float) -> str:
-    # Adding zero turns a negative zero into a positive one.
-    return f"{round(100 * difference, 1) + 0.0:+.1f}"
+    return f"95% interval {signed(low)} to {signed(high)}"
 
 
 def _counts(rate: Rate) -> str:

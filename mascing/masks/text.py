@@ -14,6 +14,7 @@ from mascing.errors import MaskError
 from mascing.masks.composition import Composition, Conflict
 from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule, OverrideRule
+from mascing.masks.unproven import UNPROVEN, why_unproven
 
 _WIDTH = 100
 # Stored rows have their keys in alphabetical order.
@@ -22,15 +23,20 @@ _KINDS = ("added", "removed", "flipped", "stronger", "weaker", "replaced")
 
 
 def description(mask: Mask) -> str:
-    """The mask's model, rule, provenance and entries, one line per layer unless the provenance lists them all."""
+    """The mask's model, rule, provenance and entries, one line per layer unless the provenance lists them all.
+
+    A mask that no run published says so first.
+    """
     spec = mask.spec
+    why = why_unproven(mask)
     lines = [
+        *([f"UNPROVEN    {why}"] if why else []),
         f"digest      {mask.digest}",
         f"model       {spec.family}, {spec.n_layers} MoE layers x {spec.n_experts} experts, top-{spec.top_k} "
         f"(router fingerprint {spec.fingerprint[:12]})",
         f"rule        {_rule(mask)}",
         f"entries     {mask.entries} of {spec.n_layers * spec.n_experts}",
-        *(line for name, value in sorted(mask.provenance.items()) for line in _fact(name, value)),
+        *(line for name, value in sorted(mask.provenance.items()) if name != UNPROVEN for line in _fact(name, value)),
     ]
     if _lists_entries(mask):
         return "\n".join(lines)

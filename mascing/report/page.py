@@ -13,6 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 import mascing.report
+from mascing.evidence.explanation import missed_by, missed_by_all
 from mascing.report.figures.changed_conditions import robustness_figure
 from mascing.report.figures.figure import Figure
 from mascing.report.figures.grids import cells_table, grid_cells, grid_figures
@@ -34,7 +35,7 @@ from mascing.report.sections.samples import draw_samples, movement_table
 from mascing.report.sections.significance import significance_table
 from mascing.report.sections.trust import trust_section
 from mascing.report.wording import cell_text
-from mascing.schemas.result import Rate
+from mascing.schemas.result import Rate, Result
 
 # Anchor, title in the list of sections, and the template variable without which the section is left out.
 _SECTIONS = (
@@ -91,9 +92,16 @@ def _conclusion(evidence: Evidence, changes: Mapping[str, Mapping[str, Rate]]) -
         "gates": gates,
         "degenerate": degenerate_table(result),
         "methods": [
-            (name, result.methods[name], cell_text(result.methods[name].selected)) for name in in_order(result.methods)
+            (name, result.methods[name], cell_text(result.methods[name].selected), _remedies(result, name))
+            for name in in_order(result.methods)
         ],
+        "missed": missed_by_all(result) if result.published is None else [],
     }
+
+
+def _remedies(result: Result, method: str) -> dict[str, tuple[str, ...]]:
+    """Return what would change each gate that a method missed, by the reason of the gate."""
+    return {gate.reason: gate.remedies for gate in missed_by(result, method)}
 
 
 def _labels(evidence: Evidence) -> dict[str, Any]:

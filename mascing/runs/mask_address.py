@@ -1,29 +1,36 @@
-"""Addresses of masks: a file, a URL, or the channel that the mask was published to."""
+"""Addresses of masks: a file, a URL, a path below the storage, or the channel that the mask was published to."""
 
 import re
 from pathlib import Path
 
 from mascing.errors import MaskError
 from mascing.models.checkpoint_names import flat_name
+from mascing.runs.files import MASK
 from mascing.runs.registry import channels
+from mascing.runs.run_folder import RUNS, RunFolder
 from mascing.schemas.cards.mask_card import Channel
 from mascing.storage.object_storage import Storage
 
+_STORED = (f"{RUNS}/", "masks/")
 _CHANNEL = re.compile(r"^(?:(?P<model>.+)/)?(?P<behaviour>[a-z0-9][a-z0-9-]*)@(?P<channel>[A-Za-z0-9._-]+)$")
 
 
 def mask_url(address: str, storage_url: str) -> str:
     """Path or URL of the mask at ``address``.
 
-    A path or URL stands for itself, and a folder for the mask.safetensors in it. ``behaviour@channel`` and
-    ``model/behaviour@channel`` stand for the mask that the registry under ``storage_url`` has published there.
+    A path or URL stands for itself, and a folder for the mask.safetensors in it. ``masks/...`` and ``runs/...``, as
+    `result.json` has them, stand for a folder under ``storage_url``, and the folder of a run for the mask that it kept
+    and did not publish. ``behaviour@channel`` and ``model/behaviour@channel`` stand for the mask that the registry
+    there has published.
 
     Raises:
-        MaskError: if nothing is published there, or several models have the behaviour and none is named.
+        MaskError: if nothing is there, or several models have the behaviour and none is named.
     """
     if "://" in address or (address and Path(address).exists()):
         is_folder = address.endswith("/") or ("://" not in address and Path(address).is_dir())
         return f"{address.rstrip('/')}/mask.safetensors" if is_folder else address
+    if address.startswith(_STORED):
+        return _stored(Storage.open(storage_url), address)
     if _CHANNEL.match(address) is None:
         raise MaskError(
             f"there is no mask at {address}: give a file, a URL, or behaviour@channel (for instance "
@@ -31,6 +38,17 @@ def mask_url(address: str, storage_url: str) -> str:
         )
     storage = Storage.open(storage_url)
     return storage.locate(f"{find_channel(storage, address).mask}/mask.safetensors")
+
+
+def _stored(storage: Storage, address: str) -> str:
+    """The mask of a folder under the storage URL, or of the run there that kept one."""
+    folder = address.removesuffix(f"/{MASK}").rstrip("/")
+    for prefix in (folder, RunFolder(folder.removeprefix(f"{RUNS}/")).unproven):
+        if storage.exists(f"{prefix}/{MASK}"):
+            return storage.locate(f"{prefix}/{MASK}")
+    if folder.startswith(f"{RUNS}/") and storage.exists(f"{folder}/result.json"):
+        raise MaskError(f"{folder} keeps no mask: it published one, which `mascing registry list` shows, or made none")
+    raise MaskError(f"there is no mask at {address} under {storage.url}: name its storage by --storage")
 
 
 def find_channel(storage: Storage, address: str) -> Channel:
@@ -41,7 +59,8 @@ def find_channel(storage: Storage, address: str) -> Channel:
     """
     match = _CHANNEL.match(address)
     if match is None:
-        raise MaskError(f"{address!r} is no channel: give behaviour@channel or model/behaviour@channel")
+        kept = "; the mask that a run kept is unproven, and goes to no channel" if f"{RUNS}/" in address else ""
+        raise MaskError(f"{address!r} is no channel: give behaviour@channel or model/behaviour@channel{kept}")
     every = channels(storage)
     published = [entry for entry in every if (entry.behaviour, entry.channel) == (match["behaviour"], match["channel"])]
     found = [entry for entry in published if match["model"] is None or _is_called(entry, match["model"])]

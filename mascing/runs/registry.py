@@ -10,7 +10,11 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from mascing.errors import ConflictError, MaskError, StorageError
+from mascing.masks.mask import Mask
+from mascing.masks.unproven import why_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
+from mascing.runs.files import MASK
+from mascing.runs.run_folder import RUNS
 from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import read_manifest
@@ -28,7 +32,7 @@ def publish(
     """Point a channel at a committed mask and return it; publishing the current mask again changes nothing.
 
     ``mask_prefix`` is the prefix of the mask's manifest. Concurrent publications are serialised, and the history keeps
-    all of them. Raises StorageError if no mask is committed there.
+    all of them. Raises StorageError if no mask is committed there, and MaskError if it is marked as unproven.
     """
     while True:
         home = _folder(storage, checkpoint)
@@ -94,7 +98,9 @@ def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channe
     try:
         read_manifest(storage, to.mask, MaskStored)
     except FileNotFoundError as error:
-        raise StorageError(f"{storage.locate(to.mask)} holds no finished mask: nothing to publish") from error
+        kept = "; the mask that a run kept is unproven" if to.mask.startswith(f"{RUNS}/") else ""
+        raise StorageError(f"{storage.locate(to.mask)} holds no finished mask: nothing to publish{kept}") from error
+    _refuse_unproven(storage, to.mask)
     path = _path(to.checkpoint, to.behaviour, to.channel)
     held = to
 
@@ -111,6 +117,19 @@ def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channe
 
     storage.update(path, change)
     return held
+
+
+def _refuse_unproven(storage: Storage, mask_prefix: str) -> None:
+    """Raise MaskError if the mask says of itself that it, or a part of it, passed no gates."""
+    try:
+        mask = Mask.from_bytes(storage.read(f"{mask_prefix}/{MASK}"))
+    except FileNotFoundError:  # the manifest alone was stored
+        return
+    if (why := why_unproven(mask)) is not None:
+        raise MaskError(
+            f"{storage.locate(mask_prefix)} is unproven ({why}) and goes to no channel: publish a mask by a run whose "
+            "gates it passes"
+        )
 
 
 def _decode(storage: Storage, path: str, data: bytes) -> Channel:

@@ -44,6 +44,11 @@ class RunFolder:
         return f"{self.prefix}/result.json"
 
     @property
+    def unproven(self) -> str:
+        """The folder of the strongest mask and its card, if the run published none."""
+        return f"{self.prefix}/unproven"
+
+    @property
     def audit(self) -> str:
         """The numbers of an audit."""
         return f"{self.prefix}/audit.json"

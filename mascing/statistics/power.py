@@ -14,6 +14,12 @@ from mascing.errors import ConfigError
 from mascing.statistics.clustering import Floats, Members
 from mascing.statistics.score import tango
 
+POWER = 0.8
+"""The chance of passing a gate that a plan asks for unless it is told another."""
+
+CORRELATION = 0.2
+"""The correlation of changes within a group that a plan assumes unless it is told another."""
+
 REPEATS = 1000
 MOST = 20_000
 _SEED = 0
@@ -56,11 +62,11 @@ def power(effect: Effect, n: int, least: float) -> float:
     return float(np.mean([reached for chunk in _lower_bounds(effect, n) for reached in chunk >= least]))
 
 
-def conversations_needed(effect: Effect, least: float, wanted_power: float) -> int | None:
+def conversations_needed(effect: Effect, least: float, wanted_power: float, most: int = MOST) -> int | None:
     """Return the fewest conversations, in whole groups, whose lower bound reaches ``least`` as often as wanted.
 
-    Returns None if MOST are too few; the effect is then too close to the limit. The search doubles and halves, so the
-    number is exact up to the simulation's error: one point of power at 1000 repeats.
+    Returns None if ``most`` are too few; the effect is then too close to the limit. The search doubles and halves, so
+    the number is exact up to the simulation's error: one point of power at 1000 repeats.
     """
     if effect.gains - effect.losses <= least:
         return None
@@ -68,12 +74,12 @@ def conversations_needed(effect: Effect, least: float, wanted_power: float) -> i
     def enough(groups: int) -> bool:
         return power(effect, groups * effect.group_size, least) >= wanted_power
 
-    most = ceil(MOST / effect.group_size)
+    most_groups = ceil(most / effect.group_size)
     high = 2
     while not enough(high):
-        if high >= most:
+        if high >= most_groups:
             return None
-        high = min(2 * high, most)
+        high = min(2 * high, most_groups)
     low = high // 2
     while high - low > max(1, high // 50):
         middle = (low + high) // 2

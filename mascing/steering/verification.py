@@ -15,6 +15,7 @@ from torch import Tensor
 from mascing.errors import MaskError, SteeringError
 from mascing.masks.mask import Mask
 from mascing.masks.rules import OverrideRule
+from mascing.masks.unproven import why_unproven
 from mascing.models.loading import load
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import ModelConfig
@@ -50,6 +51,8 @@ def verify_mask(url: str, model: ModelConfig) -> Iterator[Proof]:
     yield _steers(mask, loaded.model)
     if isinstance(mask.rule, OverrideRule):
         yield _forces(mask.rule)
+    if (why := why_unproven(mask)) is not None:
+        yield Proof(f"unproven: it steers the model, but nothing shows that it does what it should ({why})", False)
 
 
 def _against_card(mask: Mask, url: str) -> Proof:

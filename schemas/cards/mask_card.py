@@ -30,6 +30,12 @@ class MaskCard(Frozen):
     mask_digest: str
 
 
+class UnprovenCard(MaskCard):
+    """The card of a mask that its run did not publish; ``unproven`` says what it did not pass."""
+
+    unproven: str
+
+
 class Channel(Frozen):
     """The mask that a channel points at, and the masks that it pointed at before (newest last).
 

@@ -3,6 +3,7 @@
 Model, truth and storage are in an S3 bucket; the conversations are a local file.
 """
 
+import html
 import io
 import json
 from collections.abc import Coroutine
@@ -19,11 +20,13 @@ from mascing.errors import ConflictError, DataError, ModelError, StorageError
 from mascing.flows.reconfigure import reconfigure
 from mascing.flows.stage_tasks import stage_task
 from mascing.masks.mask import Mask
+from mascing.masks.unproven import why_unproven
 from mascing.progress import shown
 from mascing.runs.finished_run import read_result, stages_at
+from mascing.runs.mask_address import mask_url
 from mascing.runs.registry import channels
 from mascing.runs.run_folder import RunFolder, find_run, stored_runs
-from mascing.schemas.cards.mask_card import MaskCard
+from mascing.schemas.cards.mask_card import MaskCard, UnprovenCard
 from mascing.schemas.config import ModelConfig, RunConfig
 from mascing.schemas.finished import Prepared
 from mascing.schemas.result import HeldChannel, Result
@@ -161,6 +164,28 @@ def test_a_run_that_was_done_already_moves_the_channel_back_and_says_so(
     assert f"publish: {channel.address} moved from {b} to {a}" in output.splitlines()
     index = storage.read("index.html").decode()
     assert all(stored.folder.page in index for stored in stored_runs(storage))
+
+
+def test_a_run_in_which_nothing_passes_says_what_would_change_that_and_keeps_its_strongest_mask(
+    first: tuple[Storage, str], config: RunConfig
+) -> None:
+    storage = first[0]
+    held = [channel.mask for channel in channels(storage)]
+    strict = config.model_copy(update={"gates": config.gates.model_copy(update={"min_uplift": 1.0})})
+    run(strict, storage)
+    result = result_of(storage)
+    assert result.published is None
+    assert set(result.remedies) == set(result.methods) - {"random"}
+    assert all(any(remedy.gate == "target" for remedy in remedies) for remedies in result.remedies.values())
+    assert result.unproven is not None
+    assert result.unproven.method == result.first_on_dev
+    mask = Mask.load(mask_url(find_run(storage).folder.prefix, storage.url))
+    assert why_unproven(mask) is not None
+    card = UnprovenCard.model_validate_json(storage.read(f"{result.unproven.mask}/card.json"))
+    assert (card.method, card.mask_digest) == (result.first_on_dev, mask.digest)
+    assert [channel.mask for channel in channels(storage)] == held
+    page = storage.read(find_run(storage).folder.page).decode()
+    assert html.escape(result.remedies[result.unproven.method][0].sentence) in page
 
 
 def run_mask(config: RunConfig, storage: Storage) -> str:

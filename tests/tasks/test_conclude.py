@@ -4,14 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from mascing.cli import main
+from mascing.errors import MaskError
+from mascing.masks.mask import Mask
+from mascing.masks.unproven import why_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
 from mascing.runs.finished_run import read_inputs, read_result, stages_at
+from mascing.runs.mask_address import mask_url
 from mascing.runs.run_folder import RunFolder, find_run
+from mascing.schemas.cards.mask_card import UnprovenCard
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import MaskFacts, PublishFacts
 from mascing.schemas.finished import MaskStored, Published, RunStages
-from mascing.schemas.result import HeldChannel
+from mascing.schemas.result import HeldChannel, UnprovenMask
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.conclude import conclude
@@ -89,6 +95,42 @@ def test_the_result_says_how_far_to_trust_the_methods(tmp_path: Path) -> None:
     [pair] = trust.agreement
     assert (pair.methods, pair.pruned) == (("steermoe", "gradient"), None)
     assert 0 < pair.full.shared <= pair.full.entries[1] == 6
+
+
+def test_a_run_that_publishes_nothing_keeps_its_strongest_mask_and_says_what_would_change_the_decision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = Storage.open(str(tmp_path / "other"))
+    write_run(storage, methods=("steermoe", "gradient"), min_uplift=0.6)
+    folder = conclude(storage, *stages_of(storage, None), {})
+    result = read_result(storage, folder)
+    assert result.unproven == UnprovenMask(method="gradient", mask=f"{folder.prefix}/unproven")
+    mask = Mask.from_bytes(storage.read(f"{result.unproven.mask}/mask.safetensors"))
+    card = UnprovenCard.model_validate_json(storage.read(f"{result.unproven.mask}/card.json"))
+    why = f"not published by {folder.prefix}, for it missed target on test"
+    assert why_unproven(mask) == card.unproven == why
+    assert card.mask_digest == mask.digest
+    assert (card.method, card.result) == ("gradient", result.methods["gradient"])
+    assert list(result.remedies) == ["steermoe", "gradient"]
+    assert {remedy.gate for remedy in result.remedies["gradient"]} == {"target"}
+    for address in (folder.prefix, result.unproven.mask):
+        assert main(["mask", "show", address, "--storage", storage.url]) == 0
+        assert capsys.readouterr().out.startswith(f"UNPROVEN    {why}\n")
+    parts = [folder.prefix, result.unproven.mask, "--out", str(tmp_path / "both.safetensors")]
+    assert main(["mask", "compose", *parts, "--storage", storage.url]) == 0
+    assert f"note: the composed mask is unproven, as a part of it is: {why}" in capsys.readouterr().out
+    assert main(["registry", "promote", result.unproven.mask, "production", "--storage", storage.url]) == 1
+    assert "unproven, and goes to no channel" in capsys.readouterr().err
+
+
+def test_a_run_that_publishes_keeps_nothing_unproven(storage: Storage) -> None:
+    folder = conclude(storage, *stages_of(storage, mask(storage, "a")), {})
+    result = read_result(storage, folder)
+    assert (result.unproven, result.remedies) == (None, {})
+    with pytest.raises(MaskError, match="keeps no mask: it published one"):
+        mask_url(folder.prefix, storage.url)
+    with pytest.raises(MaskError, match="there is no mask at runs/nowhere"):
+        mask_url("runs/nowhere", storage.url)
 
 
 def test_a_run_that_publishes_nothing_says_what_the_channel_still_holds(storage: Storage) -> None:

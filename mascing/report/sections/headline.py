@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mascing.evidence.results import CONTROL, passed_unpublished
+from mascing.evidence.explanation import also_passed, not_published
+from mascing.evidence.results import CONTROL
 from mascing.report.looks import in_order
 from mascing.report.wording import percent, points, points_text, set_title
 from mascing.schemas.result import MethodResult, Rate, Result
@@ -55,37 +56,25 @@ def shown_method(result: Result) -> str | None:
 def _verdict(result: Result) -> str:
     if result.lacking:
         return "No mask was searched for: there is not enough to learn from."
-    others, first = passed_unpublished(result), result.first_on_dev
     if result.published is not None:
-        also = f" ({_listed(others)} passed as well)" if others else ""
-        return f"The {result.published} mask passed every gate and was published{also}."
-    if not others:
-        return "No mask was published: none passed every gate."
-    return (
-        f"No mask was published: {first} was first on dev and did not pass on test. {_listed(others)} passed, but test "
-        f"does not choose: to publish one, run with it alone, best on new conversations."
-    )
+        return f"The {result.published} mask passed every gate and was published."
+    return _as_sentence(not_published(result))
 
 
-def _listed(names: list[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
+def _as_sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _sentence(method: str, result: Result) -> str:
     steered, before = result.methods[method], result.baseline.target_rate
-    lead = "" if result.published else _shortfall(method, result)
+    others = also_passed(result)
+    lead = f"{_as_sentence(others)} " if others else ""
     return (
-        f"{lead}On {steered.target_rate.n} held-out conversations the wanted behaviour went from "
-        f"{percent(before.value)} to {percent(steered.target_rate.value)}: {points(steered.uplift.value)} percentage "
-        f"points (95% interval {points(steered.uplift.low)} to {points(steered.uplift.high)})."
+        f"{lead}Under the {method} mask, the wanted behaviour went from {percent(before.value)} to "
+        f"{percent(steered.target_rate.value)} on {steered.target_rate.n} held-out conversations: "
+        f"{points(steered.uplift.value)} percentage points (95% interval {points(steered.uplift.low)} to "
+        f"{points(steered.uplift.high)})."
     )
-
-
-def _shortfall(method: str, result: Result) -> str:
-    which = "first on dev" if method == result.first_on_dev else "strongest"
-    open_ones = "leaves gates undecided" if result.methods[method].gate == "undecided" else "falls short"
-    return f"The {which}, {method}, {open_ones}. "
 
 
 def _tiles(method: str, result: Result, changes: Mapping[str, Rate]) -> tuple[Tile, ...]:

@@ -13,7 +13,7 @@ from mascing.runs import registry
 from mascing.runs.run_folder import RunFolder
 from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
-from mascing.schemas.result import HeldChannel, Result
+from mascing.schemas.result import HeldChannel, Remedy, Result, UnprovenMask
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.run_on_disk import FOLDER, write_run
@@ -102,8 +102,8 @@ MASK, OTHER = "masks/b-1", "masks/b-2"
     [
         ("gradient", MASK, f"published: the mask of gradient, as m-0/b@candidate, which now holds {MASK}"),
         ("gradient", OTHER, f"another writer moved the channel: m-0/b@candidate holds {OTHER}"),
-        (None, OTHER, f"no mask was published; m-0/b@candidate still holds {OTHER}"),
-        (None, None, "next: open the report to see which gate each method missed; no mask was published"),
+        (None, OTHER, f"\nm-0/b@candidate still holds {OTHER}\n"),
+        (None, None, "no mask was published: of all methods, gradient did best on dev, so only its mask could be"),
     ],
 )
 def test_a_run_ends_by_saying_what_the_channel_holds(
@@ -134,10 +134,33 @@ def test_a_run_says_what_kept_the_first_on_dev_and_what_else_passed(
     write_run(storage, methods=("gradient", "tilt"))
     run_flow(storage, lambda: FOLDER.name, verbose=False)
     output = capsys.readouterr().out
-    _, _, after = output.partition("first on dev: tilt, the only mask that may be published; on test:\n")
-    assert after.startswith("  target fails: the rate changed by ")
-    assert "\npassed on test as well: gradient; not published, because test does not choose: to publish one" in after
-    assert after.splitlines()[-1].startswith("next: open the report to see which gate each method missed")
+    told = "no mask was published: of all methods, tilt did best on dev, so only its mask could be published, and on"
+    _, _, after = output.partition(f"{told} test it missed 2 gates\n")
+    assert after.startswith("  tilt, best on dev:\n    target fails: the rate changed by ")
+    assert "\non test gradient passes every gate, but is not published: the method is chosen on dev" in after
+    assert after.splitlines()[-1].startswith("next: open the report; ")
+
+
+def test_a_run_that_publishes_nothing_says_what_would_change_it_once_for_all_it_concerns(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = write_run(storage, methods=("steermoe", "tilt"), min_uplift=0.9)
+    floor = Remedy(gate="target", kind="grid", sentence="add larger values")
+    update = {
+        "remedies": {"steermoe": (floor,), "tilt": (floor,)},
+        "methods": {
+            name: method.model_copy(update={"reasons": ("target fails: x",)}) for name, method in result.methods.items()
+        },
+        "unproven": UnprovenMask(method="tilt", mask=FOLDER.unproven),
+    }
+    storage.overwrite(FOLDER.result, result.model_copy(update=update).model_dump_json().encode())
+    run_flow(storage, lambda: FOLDER.name, verbose=False)
+    said = capsys.readouterr().out.splitlines()
+    start = said.index("  tilt and steermoe:")
+    assert said[start + 1 : start + 3] == ["    target fails: x", "      -> add larger values"]
+    kept = f"mascing mask show {FOLDER.unproven} --storage {storage.url}"
+    assert said[-2] == f"unproven: the mask of tilt, best on dev, is kept: {kept}"
+    assert said[-1].startswith("next: change what a line with -> says, and run again")
 
 
 def test_a_run_says_whose_search_seeds_disagree(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
+from mascing.masks.mask import Mask
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.report import build_index
 from mascing.runs import registry
@@ -18,7 +20,7 @@ from mascing.schemas.result import Rate, Result
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.page_parts import Page
-from tests.mascing.report.run_on_disk import FOLDER, write_run
+from tests.mascing.report.run_on_disk import FOLDER, SPEC, write_run
 
 RATE = Rate(value=0.5, low=0.4, high=0.6, n=40, unscored=0)
 
@@ -51,7 +53,10 @@ def publish(storage: Storage, result: Result, method: str, fingerprint: str) -> 
         mask_digest=fingerprint,
     )
     output = StageOutput(storage, MaskStored, result.behaviour, fingerprint * 16)
-    shards = [output.put(MASK, b"mask", 1), output.put(CARD, card.model_dump_json().encode(), 0)]
+    shards = [
+        output.put(MASK, Mask.from_bias(torch.ones(4, 16), SPEC).to_bytes(), 1),
+        output.put(CARD, card.model_dump_json().encode(), 0),
+    ]
     prefix = output.commit(shards, MaskFacts(), rows_in=1).prefix
     registry.publish(storage, NamedCheckpoint(result.model, "c" * 64), result.behaviour, prefix)
     return prefix

@@ -8,6 +8,7 @@ from mascing.errors import MascingError, StorageError
 from mascing.report import build_report
 from mascing.report.run_evidence import Reply
 from mascing.report.sections.labels import draw_own_replies, replies_table
+from mascing.schemas.result import Remedy, UnprovenMask
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.made_up_labels import label_facts, replies
 from tests.mascing.report.page_parts import Page
@@ -84,7 +85,7 @@ def test_when_nothing_passes_the_page_says_so_and_follows_the_first_on_dev(stora
     write_run(storage, min_uplift=0.9)
     page = built(storage)
     header = page.all("header")[0].words()
-    assert "No mask was published: none passed every gate. The first on dev, gradient, falls short." in header
+    assert "No mask was published: of all methods, gradient did best on dev, so only its mask could be" in header
     assert "The samples below show the gradient mask" in page.at("replies").words()
     assert "robustness" not in [section.attributes["id"] for section in page.all("section")]
     assert "none was judged under changed conditions" in page.at("provenance").words()
@@ -136,7 +137,20 @@ def test_long_texts_are_cut_and_say_so(storage: Storage) -> None:
 def test_a_mask_that_passes_and_was_not_first_on_dev_is_told(storage: Storage) -> None:
     write_run(storage, methods=["gradient", "tilt"])
     header = built(storage).all("header")[0].words()
-    assert "No mask was published: tilt was first on dev and did not pass on test. gradient passed, but" in header
+    assert "of all methods, tilt did best on dev, so only its mask could be published, and on test it missed" in header
+    assert "On test gradient passes every gate, but is not published: the method is chosen on dev" in header
+
+
+def test_what_would_change_a_missed_gate_stands_above_the_evidence_and_beside_the_gate(storage: Storage) -> None:
+    result = write_run(storage, min_uplift=0.9)
+    remedy = Remedy(gate="target", kind="rows", sentence="bring about 200 rows")
+    unproven = UnprovenMask(method="gradient", mask=FOLDER.unproven)
+    told = result.model_copy(update={"remedies": {"gradient": (remedy,)}, "unproven": unproven})
+    storage.overwrite(FOLDER.result, told.model_dump_json().encode())
+    page = built(storage)
+    assert next(item.words() for item in page.all("header")[0].all("li")) == "bring about 200 rows"
+    assert f"mascing mask show {FOLDER.unproven}" in page.all("header")[0].words()
+    assert "bring about 200 rows" in page.at("gates").words()
 
 
 def test_a_set_that_cannot_show_a_loss_is_told(storage: Storage) -> None:
@@ -144,7 +158,7 @@ def test_a_set_that_cannot_show_a_loss_is_told(storage: Storage) -> None:
     unread: Replies = {(method, key): ("nowhere", "miss") for method in ("baseline", "gradient") for key in kept}
     write_run(storage, methods=["gradient"], replies=unread)
     page = built(storage)
-    assert "The first on dev, gradient, leaves gates undecided." in page.all("header")[0].words()
+    assert "gradient did best on dev" in page.all("header")[0].words()
     gate, *_ = [line for line in page.all("li") if line.attributes.get("class") == "undecided"]
     assert "utility/benign is undecided: the unsteered model scores 0.0%" in gate.words()
     table = page.table("Degenerate replies on the test split")

@@ -3,21 +3,28 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 from mascing.errors import ConflictError, MaskError, StorageError
+from mascing.masks.composition import compose
+from mascing.masks.mask import Mask
+from mascing.masks.unproven import marked_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
+from mascing.routers.spec import RouterSpec
 from mascing.runs.registry import channels, current, promote, publish, rollback
 from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 
+SPEC = RouterSpec("olmoe", (0,), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
 M = NamedCheckpoint("org/m", "3fa9c1d2e4b5" + "0" * 52)
 
 
-def mask(storage: Storage, name: str) -> str:
+def mask(storage: Storage, name: str, made: Mask | None = None) -> str:
+    made = made or Mask.from_bias(torch.ones(1, 4), SPEC, {"name": name})
     output = StageOutput(storage, MaskStored, name, "0" * 16)
-    output.commit([output.put("mask.safetensors", name.encode(), rows=1)], MaskFacts(), rows_in=1)
+    output.commit([output.put("mask.safetensors", made.to_bytes(), rows=1)], MaskFacts(), rows_in=1)
     return output.prefix
 
 
@@ -90,6 +97,20 @@ def test_a_mask_that_was_not_committed_is_not_published(storage: Storage) -> Non
     with pytest.raises(StorageError, match="holds no finished mask"):
         publish(storage, M, "policy", output.prefix)
     assert current(storage, M, "policy") is None
+
+
+def test_an_unproven_mask_goes_to_no_channel_not_even_as_a_part(storage: Storage) -> None:
+    proven = Mask.from_bias(torch.eye(1, 4), SPEC)
+    unproven = marked_unproven(Mask.from_bias(torch.ones(1, 4), SPEC), "it missed target on test")
+    for name, made in (("alone", unproven), ("part", compose([proven, unproven]).mask)):
+        with pytest.raises(MaskError, match=r"is unproven \(it missed target on test\) and goes to no channel"):
+            publish(storage, M, "policy", mask(storage, name, made))
+    storage.overwrite("runs/policy-m-0/unproven/mask.safetensors", unproven.to_bytes())
+    with pytest.raises(StorageError, match="the mask that a run kept is unproven"):
+        publish(storage, M, "policy", "runs/policy-m-0/unproven")
+    assert channels(storage) == []
+    held = publish(storage, M, "policy", mask(storage, "proven", proven))
+    assert promote(storage, held, "production").mask == held.mask
 
 
 def test_a_damaged_channel_is_told_and_does_not_hide_the_others(storage: Storage) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from mascing.errors import MaskError, ModelError, SteeringError
 from mascing.masks.mask import Mask
+from mascing.masks.unproven import marked_unproven
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.schemas.config import ModelConfig
 from mascing.steering.verification import verify_mask
@@ -42,6 +43,17 @@ def test_a_published_mask_is_proved(tmp_path: Path, model: ModelConfig, spec: Ro
     assert card.holds
     assert fits.holds
     assert steers.holds
+
+
+def test_an_unproven_mask_steers_and_is_said_to_be_unproven(
+    tmp_path: Path, model: ModelConfig, spec: RouterSpec
+) -> None:
+    mask = marked_unproven(Mask.from_bias(torch.eye(3, 8), spec), "it missed target on test")
+    *proofs, note = verify_mask(save(tmp_path, mask, mask.digest), model)
+    assert all(proof.holds for proof in proofs)
+    assert not note.holds
+    assert note.said.startswith("unproven: ")
+    assert "it missed target on test" in note.said
 
 
 def test_an_override_is_proved_too(tmp_path: Path, model: ModelConfig, spec: RouterSpec) -> None:

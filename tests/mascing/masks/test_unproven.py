@@ -1,0 +1,35 @@
+"""The mark of a mask that no run published stays with it, and is shown first."""
+
+import torch
+
+from mascing.masks.composition import compose
+from mascing.masks.mask import Mask
+from mascing.masks.text import description
+from mascing.masks.unproven import marked_unproven, why_unproven
+from mascing.routers.spec import RouterSpec
+
+SPEC = RouterSpec(family="olmoe", layer_ids=(1, 3), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
+PROVEN = Mask.from_bias(torch.eye(2, 4), SPEC, {"method": "gradient"})
+UNPROVEN = marked_unproven(PROVEN, "it missed target on test")
+
+
+def test_the_mark_makes_another_mask_of_equal_effect() -> None:
+    assert why_unproven(PROVEN) is None
+    assert why_unproven(UNPROVEN) == "it missed target on test"
+    assert UNPROVEN.digest != PROVEN.digest
+    assert torch.equal(UNPROVEN.rule.signed_LE, PROVEN.rule.signed_LE)
+    assert UNPROVEN.provenance["method"] == "gradient"
+
+
+def test_the_mark_outlives_the_file_and_any_depth_of_composition() -> None:
+    stored = Mask.from_bytes(UNPROVEN.to_bytes())
+    twice = compose([PROVEN, compose([PROVEN, stored]).mask]).mask
+    assert why_unproven(stored) == why_unproven(twice) == "it missed target on test"
+    assert why_unproven(compose([PROVEN, PROVEN]).mask) is None
+
+
+def test_a_description_says_it_first_and_once() -> None:
+    lines = description(UNPROVEN).splitlines()
+    assert lines[0] == "UNPROVEN    it missed target on test"
+    assert sum("it missed target" in line for line in lines) == 1
+    assert lines[2:] == description(PROVEN).splitlines()[1:]  # but for the digest
