@@ -18,7 +18,7 @@ def server_version() -> tuple[str, str] | None:
     settings cannot be read, if no client can be made of them, or if the server cannot be reached, refuses this client
     or is of another major version.
     """
-    url = _configured_url()
+    url = configured_url()
     _refuse_unusable_proxy()
     if url is None:
         return None
@@ -47,7 +47,8 @@ def server_version() -> tuple[str, str] | None:
     return shown, str(version)
 
 
-def _configured_url() -> str | None:
+def configured_url() -> str | None:
+    """URL of the Prefect server that the settings name, if any. Raises MascingError if they cannot be read."""
     try:
         from prefect.settings import get_current_settings
 

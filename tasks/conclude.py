@@ -45,6 +45,7 @@ def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Ma
     ``seconds`` is the time that each stage took in this run. Equal runs have one folder and write equal files, except
     for the timings, and for what the channel holds if other runs moved it.
     """
+    tell(Event("report", "started"))
     result, folder = _result(storage, config, stages, seconds), _folder(config, stages)
     inputs = RunInputs(run_config=config, stages=_prefixes(stages))
     storage.overwrite(folder.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())

@@ -1,14 +1,17 @@
 """Run a flow from the command line, and show its progress and results."""
 
 import os
-from collections.abc import Callable, Iterator
+import sys
+import warnings
+from collections.abc import Iterator
 from functools import partial
 from textwrap import fill
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
+from mascing.commands.surroundings.leftovers import mark_run
 from mascing.commands.surroundings.readiness import ready
 from mascing.commands.surroundings.stopping import stoppable
 from mascing.progress import shown
@@ -17,20 +20,20 @@ from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
 from mascing.storage.object_storage import Storage
 
+if TYPE_CHECKING:
+    from mascing.flows.starting import Line
+
 Value = TypeVar("Value")
 
 _STOPPED = "stopped: finished stages are kept; the same command goes on from there"
 
 
-def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
-    """Run ``start`` under a progress display, and show the results.
-
-    ``start`` imports its flow itself and returns the name of the run's folder.
-    """
+def run_flow(storage: Storage, line: "Line[str]", verbose: bool) -> None:
+    """Run ``line`` under a progress display, and show the results; its value is the name of the run's folder."""
     from mascing.runs.finished_run import read_result
     from mascing.runs.run_folder import INDEX
 
-    console, name = run_shown(start, verbose)
+    console, name = run_shown(storage, line, verbose)
     folder = RunFolder(name)
     result = read_result(storage, folder)
     console.print(_table(result))
@@ -49,13 +52,13 @@ def run_flow(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
         say(console, line)
 
 
-def run_audit(storage: Storage, start: Callable[[], str], verbose: bool) -> None:
-    """Run ``start`` under a progress display, and show the curve; ``start`` returns the name of the audit's folder."""
+def run_audit(storage: Storage, line: "Line[str]", verbose: bool) -> None:
+    """Run ``line`` under a progress display, and show the curve; its value is the name of the audit's folder."""
     from mascing.report.audit_page import conclusion
     from mascing.runs.finished_run import read_audit
     from mascing.runs.run_folder import INDEX
 
-    console, name = run_shown(start, verbose)
+    console, name = run_shown(storage, line, verbose)
     folder = RunFolder(name)
     audit = read_audit(storage, folder)
     console.print(_curve(audit))
@@ -111,15 +114,32 @@ def _publication(result: Result, storage_url: str, too_small: list[str]) -> list
     ]
 
 
-def run_shown(start: Callable[[], Value], verbose: bool) -> tuple[Console, Value]:
-    """Run ``start`` under a progress display; returns the console and what ``start`` returned."""
+def run_shown(storage: Storage, line: "Line[Value]", verbose: bool) -> tuple[Console, Value]:
+    """Run ``line`` under a progress display; returns the console and its value."""
     # Errors reach the user once, from here: at a lower level Prefect logs each with a traceback of its own.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
+    if not verbose:
+        _silence_libraries()
+    mark_run(os.environ)
     console = Console()
-    with stoppable(partial(say, console, _STOPPED)), shown(console):
+    with stoppable(partial(_say_stopped, console)), shown(console):
         for note in ready():
             say(console, note)
-        return console, start()
+        from mascing.flows.starting import run_line
+
+        return console, run_line(storage, line)
+
+
+def _silence_libraries() -> None:
+    """Keep warnings of libraries out of the display: they say nothing to a user of this program."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+
+
+def _say_stopped(console: Console) -> None:
+    console.show_cursor()  # the bars hide it, and a run that is killed does not show it again
+    say(console, _STOPPED)
 
 
 def _curve(audit: Audit) -> Table:

@@ -37,6 +37,12 @@ def refuse_absent_cluster() -> None:
         )
 
 
+def connecting() -> str:
+    """What a run waits for while it connects, in words."""
+    address = os.environ.get("RAY_ADDRESS")
+    return f"joining the Ray cluster at {address}" if address else "starting Ray, about 6 s"
+
+
 def connect(compute: ComputeConfig) -> None:
     """Connect this process to the cluster of RAY_ADDRESS, or to a local instance with room for the workers.
 

@@ -26,7 +26,7 @@ NEVER = {"kind": "exact"}
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the items of stages in this process."""
     for flow in ("label_line", "reconfigure"):
-        monkeypatch.setattr(f"mascing.flows.{flow}.Pool", lambda compute: HerePool())
+        monkeypatch.setattr(f"mascing.flows.{flow}.Pool", lambda *_: HerePool())
 
 
 @pytest.fixture(scope="module")
