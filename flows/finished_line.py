@@ -1,6 +1,6 @@
 """A run with nothing left to do: read what its stages left and report on it, without Prefect and without Ray.
 
-Each function does what the flow of the same line would do, and raises UnfinishedError at the first stage with work left.
+Each function does what the flow of the same line would do. It raises UnfinishedError at the first unfinished stage.
 """
 
 from collections.abc import Callable, Iterator
@@ -60,9 +60,7 @@ def finished_testbed_audit(behaviour: str, level: int, seed: int, storage_url: s
     return write_audit(Storage.open(storage_url), audited).name
 
 
-def _found(
-    config: RunConfig, storage_url: str, built: Finished[TestbedBuilt] | None = None
-) -> tuple[RunConfig, Done]:
+def _found(config: RunConfig, storage_url: str, built: Finished[TestbedBuilt] | None = None) -> tuple[RunConfig, Done]:
     config = _pinned(config)
     return config, whole_line(_plainly, Pool(config.compute), config, storage_url, built)
 

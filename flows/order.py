@@ -33,7 +33,7 @@ P = ParamSpec("P")
 
 
 class Start(Protocol):
-    """Makes of a stage what runs it: a function of a storage URL instead of the storage, and the same other arguments."""
+    """Makes of a stage what runs it: it takes a storage URL instead of the storage, and the same other arguments."""
 
     def __call__(
         self, stage: Callable[Concatenate[Storage, P], Finished[M]], /

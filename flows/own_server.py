@@ -85,7 +85,7 @@ class OwnServer:
 
 
 def _serve(descriptor: int) -> None:
-    """The server's process: serve on the socket until standard input ends, as it does when the run ends or is killed."""
+    """Serve on the socket until standard input ends, which it does when the run ends or is killed."""
     import uvicorn
     from prefect.server.api.server import create_app
 

@@ -1,4 +1,4 @@
-"""Run a line: read it where it is finished, else run its flow on the user's Prefect server or on a server of its own."""
+"""Run a line: read it if it is finished, else run its flow, on the user's Prefect server or on one of its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -25,8 +25,8 @@ class Event:
     """The state of a stage: ``done`` of ``total`` steps while it runs, ``seconds`` once it is done.
 
     ``text`` names the part of the work that ``done`` and ``total`` count, if a stage has several parts. In a ``note``
-    it is what the stage learned about its own work, such as its cost. In ``waiting`` and ``waited``, ``stage`` is what the
-    run waits for.
+    it is what the stage learned about its own work, such as its cost. While the run is ``waiting``, and once it has
+    ``waited``, ``stage`` is what for.
     """
 
     stage: str

@@ -9,7 +9,9 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 
 def doctor(
     storage: StorageOption = DEFAULT_STORAGE,
-    clean: Annotated[bool, typer.Option("--clean", help="Only end the processes that killed runs left behind.")] = False,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Only end the processes that killed runs left behind.")
+    ] = False,
 ) -> None:
     """Show what is installed, what answers, and what is missing.
 
