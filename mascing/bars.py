@@ -1,9 +1,11 @@
 """Live bars on a terminal: what runs, how far it is, how fast, how long still, and how long it has taken."""
 
+from collections.abc import Iterable
 from time import monotonic
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
@@ -15,14 +17,14 @@ _SPEED_SECONDS = 300.0
 
 
 class Bars:
-    """A bar for each running piece of work, below the lines that stay. Drawn from ``__enter__`` to ``__exit__``."""
+    """A bar for each running piece of work, below the lines that stay. Drawn from ``__enter__`` to ``stop``."""
 
     def __init__(self, console: Console) -> None:
         bar = (BarColumn(bar_width=20),) if console.width >= _WIDE else ()
         # The name gives way first: without its numbers a bar says nothing.
         name = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
         columns = (SpinnerColumn(), name, *bar, _Count(), _Rate(), _Remaining(), _Elapsed())
-        self._progress = Progress(
+        self._progress = _NarrowerProgress(
             *columns, console=console, transient=True, expand=True, speed_estimate_period=_SPEED_SECONDS
         )
         self._running: dict[str, TaskID] = {}
@@ -34,6 +36,10 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Take all bars away; calling it again does nothing."""
         self._progress.stop()
 
     def start(self, work: str) -> None:
@@ -58,6 +64,13 @@ class Bars:
     def say(self, line: str) -> None:
         """Print a line that stays, above the bars."""
         self._progress.console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+class _NarrowerProgress(Progress):
+    """Leaves room at the right: a terminal that has to wrap the `^C` of whoever stops the run would shift the bars."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield Padding(self.make_tasks_table(self.tasks), (0, len("^C") + 1, 0, 0))
 
 
 class _Numbers(ProgressColumn):

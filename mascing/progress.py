@@ -4,7 +4,7 @@ Stages emit events; a listener decides how they look. The command line listens w
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -69,17 +69,20 @@ def waiting_for(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def shown(console: "Console") -> Iterator[None]:
-    """Draw events on ``console`` while the block runs: live bars on a terminal, plain lines elsewhere."""
+def shown(console: "Console") -> Iterator[Callable[[], None]]:
+    """Draw events on ``console`` while the block runs: live bars on a terminal, plain lines elsewhere.
+
+    Yields a function that takes the bars away before the block ends.
+    """
     if not console.is_terminal:
         with _heard_by(_LineHandler(console)):
-            yield
+            yield lambda: None
         return
     from mascing.bars import Bars
 
     # Started and stopped here, not by the handler: Prefect closes every handler that exists when it is imported.
     with Bars(console) as bars, _heard_by(_BarHandler(bars)):
-        yield
+        yield bars.stop
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """Run a flow from the command line, and show its progress and results."""
 
+import atexit
+import gc
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from textwrap import fill
 from typing import TYPE_CHECKING, TypeVar
@@ -121,8 +123,9 @@ def run_shown(storage: Storage, line: "Line[Value]", verbose: bool) -> tuple[Con
     if not verbose:
         _silence_libraries()
     mark_run(os.environ)
+    atexit.register(gc.freeze)  # spares Python a last look at all objects, which takes seconds
     console = Console()
-    with stoppable(partial(_say_stopped, console)), shown(console):
+    with shown(console) as close, stoppable(partial(_say_stopped, console, close)):
         for note in ready():
             say(console, note)
         from mascing.flows.starting import run_line
@@ -137,8 +140,8 @@ def _silence_libraries() -> None:
         warnings.simplefilter("ignore")
 
 
-def _say_stopped(console: Console) -> None:
-    console.show_cursor()  # the bars hide it, and a run that is killed does not show it again
+def _say_stopped(console: Console, close: Callable[[], None]) -> None:
+    close()
     say(console, _STOPPED)
 
 

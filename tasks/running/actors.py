@@ -81,12 +81,13 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers:
-            ray.kill(worker)
-        self._workers = []
         if self._owns_ray:
             ray.shutdown()
             self._owns_ray = False
+        else:
+            for worker in self._workers:
+                ray.kill(worker)
+        self._workers = []
 
     def map(
         self,
