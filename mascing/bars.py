@@ -5,7 +5,6 @@ from time import monotonic
 from types import TracebackType
 
 from rich.console import Console, RenderableType
-from rich.padding import Padding
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
@@ -22,10 +21,12 @@ class Bars:
     def __init__(self, console: Console) -> None:
         bar = (BarColumn(bar_width=20),) if console.width >= _WIDE else ()
         # The name gives way first: without its numbers a bar says nothing.
-        name = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+        name = TextColumn(
+            "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        )
         columns = (SpinnerColumn(), name, *bar, _Count(), _Rate(), _Remaining(), _Elapsed())
         self._progress = _NarrowerProgress(
-            *columns, console=console, transient=True, expand=True, speed_estimate_period=_SPEED_SECONDS
+            *columns, console=console, transient=True, speed_estimate_period=_SPEED_SECONDS
         )
         self._running: dict[str, TaskID] = {}
 
@@ -70,7 +71,10 @@ class _NarrowerProgress(Progress):
     """Leaves room at the right: a terminal that has to wrap the `^C` of whoever stops the run would shift the bars."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        yield Padding(self.make_tasks_table(self.tasks), (0, len("^C") + 1, 0, 0))
+        if self.tasks:
+            table = self.make_tasks_table(self.tasks)
+            table.width = self.console.width - len("^C") - 1
+            yield table
 
 
 class _Numbers(ProgressColumn):

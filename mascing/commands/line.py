@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 from rich.table import Table
 
+from mascing.commands.outcomes.tables import print_fitting
 from mascing.commands.surroundings.leftovers import mark_run
 from mascing.commands.surroundings.readiness import ready
 from mascing.commands.surroundings.stopping import stoppable
@@ -38,7 +39,7 @@ def run_flow(storage: Storage, line: "Line[str]", verbose: bool) -> None:
     console, name = run_shown(storage, line, verbose)
     folder = RunFolder(name)
     result = read_result(storage, folder)
-    console.print(_table(result))
+    print_fitting(console, *(_table(result, detail) for detail in (2, 1, 0)))
     say(console, f"run: {folder.name}")
     say(console, f"result: {storage.locate(folder.result)}")
     say(console, f"report: {storage.locate(folder.page)}")
@@ -63,7 +64,7 @@ def run_audit(storage: Storage, line: "Line[str]", verbose: bool) -> None:
     console, name = run_shown(storage, line, verbose)
     folder = RunFolder(name)
     audit = read_audit(storage, folder)
-    console.print(_curve(audit))
+    print_fitting(console, _curve(audit))
     say(console, f"audit: {storage.locate(folder.audit)}")
     say(console, f"page: {storage.locate(folder.page)}")
     say(console, f"all runs: {storage.locate(INDEX)}")
@@ -149,8 +150,9 @@ def _curve(audit: Audit) -> Table:
     """Rate of the audited set by number of suppressed experts."""
     title = f"{audit.behaviour}, {audit.set}: {audit.baseline[audit.set].n} test conversations, % [95% interval]"
     table = Table(title=title, box=None, pad_edge=False, title_justify="left")
-    for heading in ("off", "ranked", "random, lowest to highest draw"):
+    for heading in ("off", "ranked"):
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("random, lowest to highest draw", justify="right")
     table.add_row("0", interval(audit.baseline[audit.set]), "")
     for point in audit.points:
         drawn = sorted(100 * rate.value for rate in point.random)
@@ -158,21 +160,25 @@ def _curve(audit: Audit) -> Table:
     return table
 
 
-def _table(result: Result) -> Table:
-    """Baseline and methods, and which gates a method missed; intervals only where they decide, so that it is narrow."""
+def _table(result: Result, intervals: int) -> Table:
+    """Baseline and methods, and which gates a method missed.
+
+    ``intervals`` of the uplift (1), and of the target as well (2), say most but take most room.
+    """
     from mascing.evidence.gates import gate_text
 
-    title = f"{result.behaviour}: {result.splits.test} test conversations, % [95% interval]"
+    title = f"{result.behaviour}: {result.splits.test} test conversations, %{' [95% interval]' if intervals else ''}"
     table = Table(title=title, box=None, pad_edge=False, title_justify="left")
-    table.add_column("method")
+    table.add_column("method", no_wrap=True)
     for heading in ("target", "uplift", *result.baseline.utility, *result.baseline.protected):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=bool(intervals))
     table.add_column("gate")
+    target, uplift = (interval if intervals > 1 else _value), (interval if intervals else _value)
     baseline = result.baseline
-    table.add_row("baseline", interval(baseline.target_rate), "", *_values(baseline), "")
+    table.add_row("baseline", target(baseline.target_rate), "", *_values(baseline), "")
     for name, method in result.methods.items():
         gate = gate_text(method.gate, method.reasons)
-        table.add_row(name, interval(method.target_rate), interval(method.uplift), *_values(method), gate)
+        table.add_row(name, target(method.target_rate), uplift(method.uplift), *_values(method), gate)
     return table
 
 
@@ -215,15 +221,16 @@ def _passes(reason: str) -> bool:
 def interval(rate: Rate) -> str:
     """A rate in percent and its interval; a dash if no reply was scored."""
     if rate.unscored == rate.n:
-        return "–"
-    return f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+        return _value(rate)
+    return f"{_value(rate)} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
 
 def _values(rates: Baseline | MethodResult) -> list[str]:
-    return [
-        "–" if rate.unscored == rate.n else f"{100 * rate.value:.1f}"
-        for rate in (*rates.utility.values(), *rates.protected.values())
-    ]
+    return [_value(rate) for rate in (*rates.utility.values(), *rates.protected.values())]
+
+
+def _value(rate: Rate) -> str:
+    return "–" if rate.unscored == rate.n else f"{100 * rate.value:.1f}"
 
 
 def say_prose(console: Console, line: str) -> None:
