@@ -1,42 +1,41 @@
 """The audit of one model and one behaviour: prepare, label, harvest, audit. It publishes nothing."""
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 
-from mascing.flows.stage_tasks import ONCE, stage_task
-from mascing.models.checkpoints import pinned
+from mascing.flows import order
+from mascing.flows.artifacts import show_report
+from mascing.flows.run_page import behaviour_on_model, tag_run
+from mascing.flows.stage_tasks import LINE, once, stage_task
+from mascing.models.checkpoints import model_name, pinned
+from mascing.progress import forwarded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Audited
 from mascing.storage.object_storage import Storage
-from mascing.tasks.harvest import harvest
-from mascing.tasks.labelling import label
-from mascing.tasks.prepare import prepare
 from mascing.tasks.running.actors import Pool
-from mascing.tasks.suppress import audit as audit_stage
 from mascing.tasks.suppress import write_audit
-from mascing.tasks.testbed import testbed
-from mascing.testbeds.planted.demo_config import demo_config
 
 
-@flow(name="audit", persist_result=False)
+@flow(name="audit", flow_run_name=behaviour_on_model, **LINE)
 def audit(config: RunConfig, storage_url: str) -> str:
     """Measure how the rate of the audited set falls as experts are suppressed; returns the name of its folder."""
-    with Pool(config.compute) as pool:
-        config = config.model_copy(update={"model": pinned(config.model)})
-        prepared = stage_task(prepare)(storage_url, config).manifest
-        labelled = stage_task(label)(storage_url, config, prepared, pool=pool).manifest
-        harvested = stage_task(harvest)(storage_url, config, labelled, pool=pool).manifest
-        audited = stage_task(audit_stage)(storage_url, config, labelled, harvested, pool=pool).manifest
+    tag_run(config.behaviour.name, model_name(config.model))
+    config = config.model_copy(update={"model": pinned(config.model)})
+    with Pool(config.compute, config.model) as pool:
+        audited = order.audit_line(stage_task, pool, config, storage_url)
     return str(_conclude(storage_url, audited))
 
 
-@flow(name="audit-testbed", persist_result=False)
+@flow(name="audit-testbed", flow_run_name="{behaviour} on the testbed, level {level}", **LINE)
 def audit_testbed(behaviour: str, level: int, seed: int, storage_url: str) -> str:
     """Audit the planted-circuit testbed, and train it first if it does not exist yet."""
-    built = stage_task(testbed)(storage_url, level, seed)
-    folder = Storage.open(storage_url).locate(built.manifest.prefix)
-    return str(audit(demo_config(behaviour, seed, folder, level), storage_url))
+    config, _ = order.on_testbed(stage_task, behaviour, level, seed, storage_url)
+    return str(audit(config, storage_url))
 
 
-@task(name="audit-page", **ONCE)
+@task(**once("audit-page"))
 def _conclude(storage_url: str, audited: Audited) -> str:
-    return write_audit(Storage.open(storage_url), audited).name
+    storage = Storage.open(storage_url)
+    with forwarded(get_run_logger().info):
+        folder = write_audit(storage, audited)
+    show_report(storage, folder)
+    return folder.name

@@ -2,16 +2,13 @@
 
 from prefect import flow
 
+from mascing.flows.order import on_testbed
 from mascing.flows.reconfigure import reconfigure
-from mascing.flows.stage_tasks import stage_task
-from mascing.storage.object_storage import Storage
-from mascing.tasks.testbed import testbed
-from mascing.testbeds.planted.demo_config import demo_config
+from mascing.flows.stage_tasks import LINE, stage_task
 
 
-@flow(name="demo", persist_result=False)
+@flow(name="demo", flow_run_name="{behaviour} on the testbed, level {level}", **LINE)
 def demo(behaviour: str, level: int, seed: int, storage_url: str) -> str:
     """Run the whole line on the planted-circuit testbed; returns the name of the run's folder."""
-    built = stage_task(testbed)(storage_url, level, seed)
-    folder = Storage.open(storage_url).locate(built.manifest.prefix)
-    return str(reconfigure(demo_config(behaviour, seed, folder, level), storage_url, built))
+    config, built = on_testbed(stage_task, behaviour, level, seed, storage_url)
+    return str(reconfigure(config, storage_url, built))

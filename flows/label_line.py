@@ -2,14 +2,14 @@
 
 from prefect import flow
 
-from mascing.flows.stage_tasks import stage_task
-from mascing.models.checkpoints import pinned
+from mascing.flows import order
+from mascing.flows.run_page import behaviour_on_model, tag_run
+from mascing.flows.stage_tasks import LINE, stage_task
+from mascing.models.checkpoints import model_name, pinned
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Labelled
 from mascing.storage.object_storage import Storage
 from mascing.tasks.contrast.stored_labels import Known, known
-from mascing.tasks.labelling import label
-from mascing.tasks.prepare import prepare
 from mascing.tasks.running.actors import Pool
 
 
@@ -18,10 +18,10 @@ def known_before(config: RunConfig, storage_url: str) -> Known:
     return known(Storage.open(storage_url), config)
 
 
-@flow(name="label", persist_result=False)
+@flow(name="label", flow_run_name=behaviour_on_model, **LINE)
 def label_line(config: RunConfig, storage_url: str) -> Labelled:
     """Let the unsteered model reply to the conversations and label them; returns the finished stage."""
-    with Pool(config.compute) as pool:
-        config = config.model_copy(update={"model": pinned(config.model)})
-        prepared = stage_task(prepare)(storage_url, config).manifest
-        return stage_task(label)(storage_url, config, prepared, pool=pool).manifest
+    tag_run(config.behaviour.name, model_name(config.model))
+    config = config.model_copy(update={"model": pinned(config.model)})
+    with Pool(config.compute, config.model) as pool:
+        return order.label_line(stage_task, pool, config, storage_url)

@@ -1,6 +1,8 @@
 """Ask the Prefect server of a run whether it can be used, before a flow waits for it."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -18,7 +20,7 @@ def server_version() -> tuple[str, str] | None:
     settings cannot be read, if no client can be made of them, or if the server cannot be reached, refuses this client
     or is of another major version.
     """
-    url = _configured_url()
+    url = configured_url()
     _refuse_unusable_proxy()
     if url is None:
         return None
@@ -47,7 +49,20 @@ def server_version() -> tuple[str, str] | None:
     return shown, str(version)
 
 
-def _configured_url() -> str | None:
+@contextmanager
+def told_if_lost() -> Iterator[None]:
+    """Raise MascingError in one line if the flow of the block loses its server, after Prefect's own retries."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise MascingError(
+            f"Prefect's server failed during the run ({_one_line(error)}): look whether it still answers at "
+            "PREFECT_API_URL, if you named one; finished stages are kept, and the same command goes on from there"
+        ) from error
+
+
+def configured_url() -> str | None:
+    """URL of the Prefect server that the settings name, if any. Raises MascingError if they cannot be read."""
     try:
         from prefect.settings import get_current_settings
 

@@ -1,19 +1,21 @@
-"""Progress of a run: events in the standard logging module, drawn as a bar or as plain lines.
+"""Progress of a run: events in the standard logging module, drawn as bars or as plain lines.
 
 Stages emit events; a listener decides how they look. The command line listens with `shown`.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
 
-Status = Literal["started", "step", "done", "already done", "written", "note"]
+    from mascing.bars import Bars
+
+Status = Literal["started", "step", "done", "already done", "written", "note", "waiting", "waited"]
 
 _LOGGER = logging.getLogger("mascing.progress")
 _LINES_A_STAGE = 10
@@ -24,7 +26,8 @@ class Event:
     """The state of a stage: ``done`` of ``total`` steps while it runs, ``seconds`` once it is done.
 
     ``text`` names the part of the work that ``done`` and ``total`` count, if a stage has several parts. In a ``note``
-    it is what the stage learned about its own work, such as its cost.
+    it is what the stage learned about its own work, such as its cost. While the run is ``waiting``, and once it has
+    ``waited``, ``stage`` is what for.
     """
 
     stage: str
@@ -42,6 +45,8 @@ class Event:
     def __str__(self) -> str:
         if self.status == "note":
             return self.work
+        if self.status in ("waiting", "waited"):
+            return self.stage
         if self.status == "step":
             return f"{self.work}: {self.done}/{self.total}"
         if self.status == "done":
@@ -55,9 +60,59 @@ def tell(event: Event) -> None:
 
 
 @contextmanager
-def shown(console: "Console") -> Iterator[None]:
-    """Draw events on ``console`` while the block runs: a live bar on a terminal, plain lines elsewhere."""
-    handler = _BarHandler(console) if console.is_terminal else _LineHandler(console)
+def waiting_for(what: str) -> Iterator[None]:
+    """Tell what the run waits for while the block runs, such as ``starting Ray``."""
+    tell(Event(what, "waiting"))
+    try:
+        yield
+    finally:
+        tell(Event(what, "waited"))
+
+
+@contextmanager
+def shown(console: "Console") -> Iterator[Callable[[], None]]:
+    """Draw events on ``console`` while the block runs: live bars on a terminal, plain lines elsewhere.
+
+    Yields a function that takes the bars away before the block ends.
+    """
+    if not console.is_terminal:
+        with forwarded(partial(_print_line, console)):
+            yield lambda: None
+        return
+    from mascing.bars import Bars
+
+    # Started and stopped here, not by the handler: Prefect closes every handler that exists when it is imported.
+    with Bars(console) as bars, _heard_by(_BarHandler(bars)):
+        yield bars.stop
+
+
+@contextmanager
+def forwarded(say: Callable[[str], None]) -> Iterator[None]:
+    """Call ``say`` with the lines that a log shows while the block runs: all events, but few of a stage's steps."""
+    with _heard_by(_LineHandler(say)):
+        yield
+
+
+@contextmanager
+def held_back() -> Iterator[list[Event]]:
+    """Keep the events of the block from all listeners; yields the list that collects them."""
+    held: list[Event] = []
+
+    def hold(record: logging.LogRecord) -> bool:
+        event = _event_of(record)
+        if event is not None:
+            held.append(event)
+        return event is None
+
+    _LOGGER.addFilter(hold)
+    try:
+        yield held
+    finally:
+        _LOGGER.removeFilter(hold)
+
+
+@contextmanager
+def _heard_by(handler: logging.Handler) -> Iterator[None]:
     level, propagate = _LOGGER.level, _LOGGER.propagate
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(logging.INFO)
@@ -71,49 +126,46 @@ def shown(console: "Console") -> Iterator[None]:
         handler.close()
 
 
-class _LineHandler(logging.Handler):
-    """Prints one line per event, but at most ten for the steps of a stage or of one of its parts."""
+def _print_line(console: "Console", line: str) -> None:
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
+    console.file.flush()
 
-    def __init__(self, console: "Console") -> None:
+
+class _LineHandler(logging.Handler):
+    """Says one line per event, but at most ten for the steps of a stage or of one of its parts."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
-        self._console = console
+        self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
         event = _event_of(record)
-        if event is not None and (event.status != "step" or _worth_a_line(event)):
-            self._console.print(str(event), soft_wrap=True, highlight=False, markup=False)
-            self._console.file.flush()
+        if event is None or event.status == "waited" or (event.status == "step" and not _worth_a_line(event)):
+            return
+        self._say(str(event))
 
 
 class _BarHandler(logging.Handler):
-    """Draws a live bar for the running stage and prints one lasting line for each finished stage."""
+    """Draws a live bar for what runs or is waited for, and prints one lasting line for each finished stage."""
 
-    def __init__(self, console: "Console") -> None:
+    def __init__(self, bars: "Bars") -> None:
         super().__init__()
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress: Progress = Progress(*columns, console=console, transient=True)
-        self._bars: dict[str, TaskID] = {}
-        self._progress.start()
+        self._bars = bars
 
     def emit(self, record: logging.LogRecord) -> None:
         event = _event_of(record)
         if event is None:
             return
-        if event.status == "started":
-            self._bars[event.stage] = self._progress.add_task(event.stage, total=None)
+        if event.status in ("started", "waiting"):
+            self._bars.start(event.stage)
         elif event.status == "step":
-            bar = self._bars[event.stage]
-            self._progress.update(bar, description=event.work, completed=event.done, total=event.total)
+            self._bars.advance(event.stage, event.work, event.done, event.total)
+        elif event.status == "waited":
+            self._bars.end(event.stage)
         else:
-            if event.stage in self._bars and event.status != "note":
-                self._progress.remove_task(self._bars.pop(event.stage))
-            self._progress.console.print(str(event), soft_wrap=True, highlight=False, markup=False)
-
-    def close(self) -> None:
-        self._progress.stop()
-        super().close()
+            if event.status != "note":
+                self._bars.end(event.stage)
+            self._bars.say(str(event))
 
 
 def _event_of(record: logging.LogRecord) -> Event | None:

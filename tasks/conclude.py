@@ -47,6 +47,7 @@ def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Ma
     ``seconds`` is the time that each stage took in this run. Equal runs have one folder and write equal files, except
     for the timings, and for what the channel holds if other runs moved it.
     """
+    tell(Event("report", "started"))
     folder = _folder(config, stages)
     result = _result(storage, config, stages, seconds, folder)
     inputs = RunInputs(run_config=config, stages=_prefixes(stages))

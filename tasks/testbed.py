@@ -9,7 +9,6 @@ from mascing.schemas.finished import TestbedBuilt
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage, steps
-from mascing.testbeds.planted import build
 from mascing.testbeds.planted.levels import LEVELS
 
 
@@ -24,6 +23,8 @@ def recipe(level: int, seed: int) -> Recipe[TestbedBuilt]:
 
 
 def _build(output: StageOutput[TestbedBuilt], level: int, seed: int) -> Body:
+    from mascing.testbeds.planted import build  # seconds of imports, which a testbed that is there does not need
+
     with tempfile.TemporaryDirectory(prefix="mascing-testbed-") as folder:
         build(seed, folder, progress=steps("testbed"), level=level)
         shards = [

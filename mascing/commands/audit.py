@@ -34,15 +34,22 @@ def audit(
     """
     from mascing.commands.line import run_audit
     from mascing.config import load_config
+    from mascing.flows.starting import Line
     from mascing.storage.object_storage import Storage
 
     loaded = None if config is None else load_config(config)
     opened = Storage.open(storage)
 
-    def start() -> str:
-        from mascing.flows.audit_line import audit as flow
-        from mascing.flows.audit_line import audit_testbed
+    on_testbed = (behaviour.value, level, seed, opened.url)
 
-        return str(flow(loaded, opened.url) if loaded else audit_testbed(behaviour.value, level, seed, opened.url))
+    def flow() -> str:
+        from mascing.flows import audit_line
 
-    run_audit(opened, start, verbose)
+        return str(audit_line.audit(loaded, opened.url) if loaded else audit_line.audit_testbed(*on_testbed))
+
+    def finished() -> str:
+        from mascing.flows.finished_line import finished_audit, finished_testbed_audit
+
+        return finished_audit(loaded, opened.url) if loaded else finished_testbed_audit(*on_testbed)
+
+    run_audit(opened, Line(flow, finished), verbose)

@@ -43,13 +43,21 @@ def demo(
       mascing demo --behaviour content-policy --seed 1 --storage ./policy
     """
     from mascing.commands.line import run_flow
+    from mascing.flows.starting import Line
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open(storage)
 
-    def start() -> str:
-        from mascing.flows.demo_line import demo as flow
+    asked = (behaviour.value, level, seed, opened.url)
 
-        return str(flow(behaviour.value, level, seed, opened.url))
+    def flow() -> str:
+        from mascing.flows.demo_line import demo
 
-    run_flow(opened, start, verbose)
+        return str(demo(*asked))
+
+    def finished() -> str:
+        from mascing.flows.finished_line import finished_demo
+
+        return finished_demo(*asked)
+
+    run_flow(opened, Line(flow, finished), verbose)

@@ -1,27 +1,58 @@
 """`mascing doctor`: what is installed, what is missing, and how to get it."""
 
+from typing import Annotated
+
 import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 
 
-def doctor(storage: StorageOption = DEFAULT_STORAGE) -> None:
+def doctor(
+    storage: StorageOption = DEFAULT_STORAGE,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="Whether the memory holds this folder, storage URL or hub id."),
+    ] = None,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Only end the processes that killed runs left behind.")
+    ] = False,
+) -> None:
     """Show what is installed, what answers, and what is missing.
 
     Exits with 1 if a run could not work. Storage is probed by writing; Ray by starting it, or by joining the cluster
     of RAY_ADDRESS; Prefect by asking the server of PREFECT_API_URL, if there is one.
 
-    Example:
+    Examples:
 
       mascing doctor --storage s3://bucket/mascing
+
+      mascing doctor --model allenai/OLMoE-1B-7B-0125-Instruct
+
+      mascing doctor --clean
     """
+    if clean:
+        _clean()
+        return
     from mascing.commands.surroundings.findings import findings
 
     missing = 0
-    for finding in findings(storage):
+    for finding in findings(storage, model):
         missing += finding.status == "missing"
         typer.echo(f"{finding.status:<8} {finding.what:<12} {finding.message}")
     if missing:
         typer.echo(f"next: mend what is missing above ({missing}), then run mascing doctor again")
         raise typer.Exit(1)
     typer.echo("next: mascing demo")
+
+
+def _clean() -> None:
+    """End what killed runs left behind, and say what it was."""
+    from mascing.commands.surroundings.leftovers import end, leftovers
+
+    left = leftovers()
+    for process in left:
+        typer.echo(f"ended    {process.pid:<12} {' '.join(process.cmdline())[:100]}")
+    end(left)
+    if not left:
+        typer.echo("no killed run left a process behind")
+    typer.echo("next: mascing doctor")

@@ -14,6 +14,8 @@ _DEFAULTS = {
     # The first start migrates Prefect's database, which takes longer than its default patience on a small machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # What the driver would print of Ray's own processes: the run says itself what went wrong.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".*",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",

@@ -39,23 +39,29 @@ def label(
     from mascing.commands.line import run_shown, say, say_prose
     from mascing.config import load_config
     from mascing.evidence.sufficiency import lacking
+    from mascing.flows.starting import Line
     from mascing.schemas.finished import Labelled
     from mascing.storage.object_storage import Storage
 
     loaded = load_config(config)
     opened = Storage.open(storage)
 
-    def start() -> Labelled:
+    def flow() -> Labelled:
         from mascing.flows.label_line import label_line
 
         return label_line(loaded, opened.url)
+
+    def finished() -> Labelled:
+        from mascing.flows.finished_line import finished_labels
+
+        return finished_labels(loaded, opened.url)
 
     def foregone() -> "Sequence[Foregone]":
         from mascing.flows.label_line import known_before
 
         return known_before(loaded, opened.url).foregone
 
-    console, labelled = run_shown(start, verbose)
+    console, labelled = run_shown(opened, Line(flow, finished), verbose)
     facts = labelled.facts
     console.print(_table(loaded.behaviour.name, facts))
     for line in _lines(facts):

@@ -30,6 +30,7 @@ def run(
     """
     from mascing.commands.line import run_flow
     from mascing.config import load_config
+    from mascing.flows.starting import Line
     from mascing.storage.object_storage import Storage
 
     loaded = load_config(config)
@@ -37,9 +38,14 @@ def run(
         loaded = loaded.model_copy(update={"surrogate": loaded.surrogate.model_copy(update={"allow_confounded": True})})
     opened = Storage.open(storage)
 
-    def start() -> str:
+    def flow() -> str:
         from mascing.flows.reconfigure import reconfigure
 
         return str(reconfigure(loaded, opened.url))
 
-    run_flow(opened, start, verbose)
+    def finished() -> str:
+        from mascing.flows.finished_line import finished_run
+
+        return finished_run(loaded, opened.url)
+
+    run_flow(opened, Line(flow, finished), verbose)

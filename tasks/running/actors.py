@@ -12,8 +12,9 @@ import ray.exceptions
 
 from mascing.errors import MascingError
 from mascing.models.loading import Loaded, load
+from mascing.progress import waiting_for
 from mascing.schemas.config import ComputeConfig, ModelConfig
-from mascing.tasks.running.cluster import connect
+from mascing.tasks.running.cluster import connect, connecting
 
 # How often Ray retries an item after its worker died. Workers restart without limit, items do not: an item that kills
 # every worker must end the run instead of looping.
@@ -40,8 +41,10 @@ class Worker:
         torch.set_num_threads(1)
         self._model: tuple[ModelConfig, Loaded] | None = None
 
-    def ready(self) -> None:
-        """Return as soon as the actor is placed and started."""
+    def ready(self, config: ModelConfig | None = None) -> None:
+        """Return as soon as the actor is placed and started, and the model loaded if one is named."""
+        if config is not None:
+            self.model(config)
 
     def run(self, function: Callable[["Worker", Any, Any], Any], shared: Any, item: Any) -> Any:
         """Apply ``function`` to one item."""
@@ -61,13 +64,14 @@ class Worker:
 
 
 class Pool:
-    """Workers of one run, started for the first item.
+    """Workers of one run, started for the first item; each loads ``model``, if given, before it takes an item.
 
     They run on the cluster that RAY_ADDRESS names, or on a local Ray instance that ends with the pool.
     """
 
-    def __init__(self, compute: ComputeConfig) -> None:
+    def __init__(self, compute: ComputeConfig, model: ModelConfig | None = None) -> None:
         self._compute = compute
+        self._model = model
         self._workers: list[Any] = []
         self._owns_ray = False
 
@@ -77,12 +81,13 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for worker in self._workers:
-            ray.kill(worker)
-        self._workers = []
         if self._owns_ray:
             ray.shutdown()
             self._owns_ray = False
+        else:
+            for worker in self._workers:
+                ray.kill(worker)
+        self._workers = []
 
     def map(
         self,
@@ -106,7 +111,9 @@ class Pool:
         waiting = deque(range(len(items)))
         common = ray.put(shared)
         # A worker takes items only once it is placed, so a worker without room on the cluster delays nothing.
-        busy: dict[Any, tuple[Any, int | None]] = {worker.ready.remote(): (worker, None) for worker in self._workers}
+        busy: dict[Any, tuple[Any, int | None]] = {
+            worker.ready.remote(self._model): (worker, None) for worker in self._workers
+        }
         progress(0, len(items))
         while len(values) < len(items):
             [finished], _ = ray.wait(list(busy), num_returns=1)
@@ -130,7 +137,8 @@ class Pool:
         if self._workers:
             return
         if not ray.is_initialized():
-            connect(self._compute)
+            with waiting_for(connecting()):
+                connect(self._compute)
             interrupt_on_sigterm()
             self._owns_ray = True
         actor = ray.remote(Worker).options(
@@ -141,6 +149,12 @@ class Pool:
             runtime_env={"env_vars": _ONE_THREAD},
         )
         self._workers = [actor.remote() for _ in range(self._compute.workers)]
+        # One is enough to begin with; what goes wrong is told by `map`.
+        with waiting_for(f"starting {len(self._workers)} workers, about 10 s"):
+            ray.wait([worker.ready.remote() for worker in self._workers])
+        if self._model is not None:
+            with waiting_for("loading the model"):
+                ray.wait([worker.ready.remote(self._model) for worker in self._workers])
 
 
 def interrupt_on_sigterm() -> None:

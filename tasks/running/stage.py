@@ -1,7 +1,9 @@
 """How every stage runs: identity -> fingerprint -> finished? -> body -> commit."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -98,6 +100,23 @@ class Finished(Generic[M]):
     reused: bool
 
 
+class UnfinishedError(Exception):
+    """A stage has work left, and :func:`only_finished` forbids to do it."""
+
+
+_ONLY_FINISHED: ContextVar[bool] = ContextVar("only_finished", default=False)
+
+
+@contextmanager
+def only_finished() -> Iterator[None]:
+    """Make every stage that the block runs raise UnfinishedError instead of working."""
+    before = _ONLY_FINISHED.set(True)
+    try:
+        yield
+    finally:
+        _ONLY_FINISHED.reset(before)
+
+
 def run_stage(storage: Storage, recipe: Recipe[M], body: Callable[[StageOutput[M]], Body]) -> Finished[M]:
     """Run ``body`` unless a manifest with the same fingerprint exists."""
     started = time.monotonic()
@@ -106,6 +125,8 @@ def run_stage(storage: Storage, recipe: Recipe[M], body: Callable[[StageOutput[M
     manifest = output.finished()
     reused = manifest is not None
     if manifest is None:
+        if _ONLY_FINISHED.get():
+            raise UnfinishedError(stage)
         tell(Event(stage, "started"))
         done = body(output)
         try:

@@ -50,12 +50,10 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
 
 def _part(annotation: Any) -> type[BaseModel] | None:
     """The configuration that a setting holds, if it holds one with settings of its own."""
-    models = [each for each in (annotation, *get_args(annotation)) if inspect.isclass(each) and _is_part(each)]
-    return models[0] if models else None
-
-
-def _is_part(kind: type) -> bool:
-    return issubclass(kind, BaseModel) and bool(kind.model_fields)
+    for each in (annotation, *get_args(annotation)):
+        if inspect.isclass(each) and issubclass(each, BaseModel) and each.model_fields:
+            return each
+    return None
 
 
 def _anchor(path: str, name: str) -> str:

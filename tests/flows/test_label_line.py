@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,12 +11,12 @@ from mascing.runs.finished_run import read_result
 from mascing.runs.run_folder import find_run
 from mascing.schemas.result import Result
 from mascing.storage.object_storage import Storage
+from tests.coin_run import COIN, written
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
 
 pytestmark = pytest.mark.usefixtures("prefect_here", "here")
 
-COIN = {"kind": "tests.tasks.coin_judge:coin"}
 _ROWS = tuple(f"{split}  " for split in SPLITS)
 NEVER = {"kind": "exact"}
 
@@ -26,43 +25,12 @@ NEVER = {"kind": "exact"}
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the items of stages in this process."""
     for flow in ("label_line", "reconfigure"):
-        monkeypatch.setattr(f"mascing.flows.{flow}.Pool", lambda compute: HerePool())
+        monkeypatch.setattr(f"mascing.flows.{flow}.Pool", lambda *_: HerePool())
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return olmoe_folder.save(tmp_path_factory.mktemp("model") / "model")
-
-
-def written(folder: Path, model: Path, judge: dict[str, Any], **fields: Any) -> str:
-    """A configuration for 80 conversations without labels, unless ``fields`` give them."""
-    rows = [
-        {"id": f"c{number}", "group_id": f"g{number // 2}", "set": "utility/u" if number % 4 == 3 else "target"}
-        | {"messages": [{"role": "user", "content": f"what of bench {number:02d}?"}], **fields}
-        for number in range(80)
-    ]
-    (folder / "c.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    config = {
-        "model": {"path": str(model)},
-        "behaviour": {
-            "name": "b",
-            "conversations": str(folder / "c.jsonl"),
-            "matching": None,
-            **{kind: judge for kind in ("target", "utility", "protected")},
-        },
-        "generation": {"max_new_tokens": 3},
-        "methods": {
-            "mascing": None,
-            "consensus": None,
-            "gradient": None,
-            "refined": None,
-            "active": None,
-            "steermoe": {"n_activated": [1]},
-        },
-        "splits": {"train": 0.4, "dev": 0.3, "test": 0.3},
-    }
-    (folder / "run.yaml").write_text(json.dumps(config))
-    return str(folder / "run.yaml")
 
 
 def lines(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:

@@ -4,14 +4,18 @@ import os
 from collections.abc import Iterator
 
 from mascing.commands.surroundings.folders import refuse_unusable_folders, replacement
+from mascing.commands.surroundings.leftovers import end, leftovers
 
 
 def ready() -> Iterator[str]:
     """Check the folders and services of a run, and yield what it does otherwise here than elsewhere.
 
-    Raises MascingError for the first that a run could not work with: a folder that cannot be written, settings of
-    Prefect that cannot be read, a Prefect server or a Ray cluster that does not answer.
+    Ends what killed runs left behind. Raises MascingError for the first that a run could not work with: a folder that
+    cannot be written, settings of Prefect that cannot be read, a Prefect server or a Ray cluster that does not answer.
     """
+    if left := leftovers():
+        end(left)
+        yield f"note: ended {len(left)} processes that a killed run left behind"
     refuse_unusable_folders(os.environ)
     folder = replacement(os.environ)
     if folder:

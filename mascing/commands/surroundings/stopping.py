@@ -11,7 +11,7 @@ import psutil
 import typer
 
 STOPPED = 130  # as a shell reports a program that Ctrl-C ended
-PATIENCE_SECONDS = 7.0
+PATIENCE_SECONDS = 6.0
 """How long a run may close its servers before it is killed with them."""
 
 

@@ -7,14 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mascing.testbeds.planted.behaviours import BEHAVIOURS, conversations, judges
-    from mascing.testbeds.planted.folder import behaviour_config, build
+    from mascing.testbeds.planted.behaviours import BEHAVIOURS, behaviour_config, conversations, judges
+    from mascing.testbeds.planted.folder import build
 
 __all__ = ["BEHAVIOURS", "behaviour_config", "build", "conversations", "judges"]
 
 _HOMES = {
     "BEHAVIOURS": "mascing.testbeds.planted.behaviours",
-    "behaviour_config": "mascing.testbeds.planted.folder",
+    "behaviour_config": "mascing.testbeds.planted.behaviours",
     "build": "mascing.testbeds.planted.folder",
     "conversations": "mascing.testbeds.planted.behaviours",
     "judges": "mascing.testbeds.planted.behaviours",

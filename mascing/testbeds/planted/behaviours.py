@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
+from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation, Label
 from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
 from mascing.testbeds.planted.language import (
@@ -53,6 +54,19 @@ def judges(behaviour: str, level: int = 1) -> Judges:
             {**target.model_dump(), "kind": _MISTAKEN, "of": target.kind, "errors": errors}
         )
     return Judges(target=target, utility=exact, protected=refusal)
+
+
+def behaviour_config(behaviour: str, folder: str, level: int = 1) -> BehaviourConfig:
+    """Return the behaviour config of a run on a testbed built into ``folder``, a path or a storage URL."""
+    set_judges = judges(behaviour, level)
+    return BehaviourConfig(
+        name=behaviour,
+        conversations=f"{folder}/conversations-{behaviour}.jsonl",
+        truth=f"{folder}/truth-{behaviour}.safetensors",
+        target=set_judges.target,
+        utility=set_judges.utility,
+        protected=set_judges.protected,
+    )
 
 
 def conversations(behaviour: str, seed: int, level: int = 1) -> list[Conversation]:

@@ -6,9 +6,8 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mascing.schemas.config import BehaviourConfig
 from mascing.testbeds.planted.architectures import MAX_TOKENS
-from mascing.testbeds.planted.behaviours import BEHAVIOURS, conversations, judges
+from mascing.testbeds.planted.behaviours import BEHAVIOURS, conversations
 from mascing.testbeds.planted.levels import LEVELS
 from mascing.testbeds.planted.planting import Planted, train
 from mascing.testbeds.planted.tokenizer import build_tokenizer
@@ -40,19 +39,6 @@ def build(
         ]
         (folder / f"conversations-{behaviour}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         save_file({"bias": _truth(planted, behaviour)}, folder / f"truth-{behaviour}.safetensors")
-
-
-def behaviour_config(behaviour: str, folder: str, level: int = 1) -> BehaviourConfig:
-    """Return the behaviour config of a run on a testbed built into ``folder``, a path or a storage URL."""
-    set_judges = judges(behaviour, level)
-    return BehaviourConfig(
-        name=behaviour,
-        conversations=f"{folder}/conversations-{behaviour}.jsonl",
-        truth=f"{folder}/truth-{behaviour}.safetensors",
-        target=set_judges.target,
-        utility=set_judges.utility,
-        protected=set_judges.protected,
-    )
 
 
 def _truth(planted: Planted, behaviour: str) -> Tensor:

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from mascing.cli import main
 from mascing.commands.line import run_flow, say_prose
+from mascing.flows.starting import Line
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
 from mascing.runs.run_folder import RunFolder
@@ -115,6 +116,11 @@ def test_a_run_ends_by_saying_what_the_channel_holds(
     assert f"result: {storage.locate('runs/b-m-0/result.json')}\n" in output
 
 
+def found(name: str) -> Line[str]:
+    """A line that finds all its work done."""
+    return Line(lambda: name, lambda: name)
+
+
 def ended(
     storage: Storage, capsys: pytest.CaptureFixture[str], published: str | None, channel: HeldChannel | None
 ) -> str:
@@ -124,7 +130,7 @@ def ended(
     folder = RunFolder("b-m-0")
     storage.overwrite(folder.inputs, storage.read(FOLDER.inputs))
     storage.overwrite(folder.result, Result.model_validate({**dict(result), **update}).model_dump_json().encode())
-    run_flow(storage, lambda: folder.name, verbose=False)
+    run_flow(storage, found(folder.name), verbose=False)
     return capsys.readouterr().out
 
 
@@ -132,7 +138,7 @@ def test_a_run_says_what_kept_the_first_on_dev_and_what_else_passed(
     storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(storage, methods=("gradient", "tilt"))
-    run_flow(storage, lambda: FOLDER.name, verbose=False)
+    run_flow(storage, found(FOLDER.name), verbose=False)
     output = capsys.readouterr().out
     told = "no mask was published: of all methods, tilt did best on dev, so only its mask could be published, and on"
     _, _, after = output.partition(f"{told} test it missed 2 gates\n")
@@ -154,7 +160,7 @@ def test_a_run_that_publishes_nothing_says_what_would_change_it_once_for_all_it_
         "unproven": UnprovenMask(method="tilt", mask=FOLDER.unproven),
     }
     storage.overwrite(FOLDER.result, result.model_copy(update=update).model_dump_json().encode())
-    run_flow(storage, lambda: FOLDER.name, verbose=False)
+    run_flow(storage, found(FOLDER.name), verbose=False)
     said = capsys.readouterr().out.splitlines()
     start = said.index("  tilt and steermoe:")
     assert said[start + 1 : start + 3] == ["    target fails: x", "      -> add larger values"]
@@ -165,7 +171,7 @@ def test_a_run_that_publishes_nothing_says_what_would_change_it_once_for_all_it_
 
 def test_a_run_says_whose_search_seeds_disagree(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(storage, methods=("mascing", "gradient"))
-    run_flow(storage, lambda: FOLDER.name, verbose=False)
+    run_flow(storage, found(FOLDER.name), verbose=False)
     output = capsys.readouterr().out
     assert (
         "mascing: 2 of 5 search seeds certainly raise the target rate on dev (86.0% to 90.0%); the others reach 50.0% "

@@ -1,0 +1,96 @@
+"""A run with nothing left to do: read what its stages left and report on it, without Prefect and without Ray.
+
+Each function does what the flow of the same line would do. It raises UnfinishedError at the first unfinished stage.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Concatenate, ParamSpec, TypeVar
+
+from mascing.flows.order import Done, audit_line, label_line, on_testbed, whole_line
+from mascing.models.checkpoints import pinned
+from mascing.progress import held_back, tell, waiting_for
+from mascing.schemas.config import RunConfig
+from mascing.schemas.finished import Audited, Labelled, TestbedBuilt
+from mascing.schemas.manifest import Manifest
+from mascing.storage.object_storage import Storage
+from mascing.tasks.conclude import conclude
+from mascing.tasks.running.actors import Pool
+from mascing.tasks.running.stage import Finished, only_finished
+from mascing.tasks.suppress import write_audit
+
+M = TypeVar("M", bound=Manifest)
+P = ParamSpec("P")
+
+
+def finished_run(config: RunConfig, storage_url: str) -> str:
+    """The name of the run's folder, with its result and page written anew."""
+    with _looking():
+        config, done = _found(config, storage_url)
+    return _concluded(config, storage_url, done)
+
+
+def finished_demo(behaviour: str, level: int, seed: int, storage_url: str) -> str:
+    """`finished_run` for the testbed."""
+    with _looking():
+        config, built = on_testbed(_plainly, behaviour, level, seed, storage_url)
+        config, done = _found(config, storage_url, built)
+    return _concluded(config, storage_url, done)
+
+
+def finished_labels(config: RunConfig, storage_url: str) -> Labelled:
+    """The finished label stage."""
+    config = _pinned(config)
+    with _looking():
+        return label_line(_plainly, Pool(config.compute), config, storage_url)
+
+
+def finished_audit(config: RunConfig, storage_url: str) -> str:
+    """The name of the audit's folder, with its curve and page written anew."""
+    with _looking():
+        audited = _audited(config, storage_url)
+    return write_audit(Storage.open(storage_url), audited).name
+
+
+def finished_testbed_audit(behaviour: str, level: int, seed: int, storage_url: str) -> str:
+    """`finished_audit` for the testbed."""
+    with _looking():
+        config, _ = on_testbed(_plainly, behaviour, level, seed, storage_url)
+        audited = _audited(config, storage_url)
+    return write_audit(Storage.open(storage_url), audited).name
+
+
+def _found(config: RunConfig, storage_url: str, built: Finished[TestbedBuilt] | None = None) -> tuple[RunConfig, Done]:
+    config = _pinned(config)
+    return config, whole_line(_plainly, Pool(config.compute), config, storage_url, built)
+
+
+def _audited(config: RunConfig, storage_url: str) -> Audited:
+    config = _pinned(config)
+    return audit_line(_plainly, Pool(config.compute), config, storage_url)
+
+
+def _concluded(config: RunConfig, storage_url: str, done: Done) -> str:
+    return conclude(Storage.open(storage_url), config, done.stages, done.seconds).name
+
+
+def _pinned(config: RunConfig) -> RunConfig:
+    return config.model_copy(update={"model": pinned(config.model)})
+
+
+def _plainly(stage: Callable[Concatenate[Storage, P], Finished[M]]) -> Callable[Concatenate[str, P], Finished[M]]:
+    """The stage as a plain function of a storage URL."""
+
+    def run(storage_url: str, *arguments: P.args, **options: P.kwargs) -> Finished[M]:
+        return stage(Storage.open(storage_url), *arguments, **options)
+
+    return run
+
+
+@contextmanager
+def _looking() -> Iterator[None]:
+    """Forbid work; tell what finished stages tell only once all are found, since a flow would tell it again."""
+    with waiting_for("looking for finished stages"), held_back() as events, only_finished():
+        yield
+    for event in events:
+        tell(event)
