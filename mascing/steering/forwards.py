@@ -79,7 +79,9 @@ class Forwards:
     def marked(self, reply_BT: Tensor) -> Iterator[None]:
         """Within the context, ``reply_BT`` says of each token of a forward whether it belongs to the reply."""
         if not isinstance(reply_BT, Tensor) or reply_BT.dtype != torch.bool or reply_BT.dim() != 2:
-            raise SteeringError(f"a mark is a bool tensor [rows, tokens], true in the reply, not {_described(reply_BT)}")
+            raise SteeringError(
+                f"a mark is a bool tensor [rows, tokens], true in the reply, not {_described(reply_BT)}"
+            )
         self._marked = reply_BT
         try:
             yield

@@ -61,7 +61,10 @@ def reference(model: OlmoeForCausalLM, mask: Mask, prompt: Sequence[int], scope:
     for _ in range(NEW):
         is_reply = torch.arange(len(ids)) >= len(prompt)
         acts = {"all": torch.ones(len(ids), dtype=torch.bool), "reply": is_reply, "prompt": ~is_reply}[scope][:, None]
-        with torch.no_grad(), tap_routers(model, lambda layer, z, acts=acts: z + acts * bias_LE[layer] if len(z) == len(acts) else z):
+        with (
+            torch.no_grad(),
+            tap_routers(model, lambda layer, z, acts=acts: z + acts * bias_LE[layer] if len(z) == len(acts) else z),
+        ):
             scores = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
         scores[2] = -torch.inf  # min_new_tokens forbids the end token
         ids.append(int(scores.argmax()))
@@ -99,9 +102,7 @@ def test_the_reference_tells_the_three_apart(model: OlmoeForCausalLM, mask: Mask
 
 
 @pytest.mark.parametrize("scope", ["prompt", "reply"])
-def test_masks_for_rows_act_on_the_tokens_of_their_rows(
-    model: OlmoeForCausalLM, mask: Mask, scope: Tokens
-) -> None:
+def test_masks_for_rows_act_on_the_tokens_of_their_rows(model: OlmoeForCausalLM, mask: Mask, scope: Tokens) -> None:
     plain = generate(model, PROMPTS).tolist()
     with steer(model, [mask, None, mask], tokens=scope) as handle:
         replies = generate(model, PROMPTS).tolist()
@@ -111,9 +112,7 @@ def test_masks_for_rows_act_on_the_tokens_of_their_rows(
 
 
 @pytest.mark.parametrize("scope", ["all", "prompt", "reply"])
-def test_beams_are_steered_as_they_are_without_padding(
-    model: OlmoeForCausalLM, mask: Mask, scope: Tokens
-) -> None:
+def test_beams_are_steered_as_they_are_without_padding(model: OlmoeForCausalLM, mask: Mask, scope: Tokens) -> None:
     with steer(model, mask, tokens=scope):
         alone = [generate(model, [prompt], num_beams=2).tolist()[0] for prompt in PROMPTS]
     with steer(model, mask, tokens=scope) as handle:
