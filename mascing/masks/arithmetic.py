@@ -3,12 +3,11 @@
 The result says how it was made. It is a new mask: what was measured of its parts does not hold for it.
 """
 
-from math import isfinite
-from numbers import Real
 from typing import NoReturn
 
 from mascing.errors import MaskError
 from mascing.masks.composition import compose
+from mascing.masks.experts import finite_number
 from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule
 
@@ -17,16 +16,15 @@ SCALING = "scaling"
 
 def scaled(mask: Mask, factor: float) -> Mask:
     """The mask with its biases times ``factor``. Raises MaskError for an override mask and for no finite number."""
-    if not isinstance(factor, Real) or isinstance(factor, bool) or not isfinite(factor):
-        raise MaskError(f"a mask is multiplied by a finite number, not by {factor!r}")
+    factor = finite_number(factor, "what multiplies a mask")
     if not isinstance(mask.rule, BiasRule):
         _refuse_override("multiplied")
-    provenance = {"method": SCALING, "factor": float(factor), "part": {"digest": mask.digest, **mask.provenance}}
+    provenance = {"method": SCALING, "factor": factor, "part": {"digest": mask.digest, **mask.provenance}}
     # Adding 0 turns -0 into 0, so that equal masks have equal digests.
-    return Mask.from_bias(mask.rule.bias_LE * float(factor) + 0.0, mask.spec, provenance)
+    return Mask.from_bias(mask.rule.bias_LE * factor + 0.0, mask.spec, provenance)
 
 
-def summed(first: Mask, second: Mask) -> Mask:
+def summed(first: Mask, second: object) -> Mask:
     """The mask with the biases of both. Raises MaskError for override masks and for masks of different models."""
     if not isinstance(second, Mask):
         raise MaskError(f"a mask can be added to a mask, not to {type(second).__name__}")

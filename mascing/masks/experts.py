@@ -32,11 +32,10 @@ def bias_of(experts: Mapping[int, Mapping[int, float]], spec: RouterSpec) -> Ten
             depths = ", ".join(map(str, spec.layer_ids))
             raise MaskError(f"layer {layer!r} has no router: the MoE layers of this {spec.family} are {depths}")
         for expert, bias in _mapping(of_layer, f"layer {layer}").items():
-            if not isinstance(expert, Integral) or not 0 <= expert < spec.n_experts:
+            if not isinstance(expert, Integral) or int(expert) not in range(spec.n_experts):
                 raise MaskError(f"layer {layer} has no expert {expert!r}: they are 0 to {spec.n_experts - 1}")
-            if not isinstance(bias, Real) or isinstance(bias, bool) or not isfinite(bias):
-                raise MaskError(f"layer {layer}, expert {expert}: a bias is a finite number, not {bias!r}")
-            bias_LE[spec.layer_ids.index(int(layer)), int(expert)] = float(bias)
+            number = finite_number(bias, f"layer {layer}, expert {expert}: a bias")
+            bias_LE[spec.layer_ids.index(int(layer)), int(expert)] = number
     return bias_LE
 
 
@@ -62,6 +61,13 @@ def _rows(rule: Rule, spec: RouterSpec) -> Iterator[tuple[Any, ...]]:
             case OverrideRule():
                 forced = "on" if rule.activated_LE[layer, expert] else "off"
                 yield *place, forced, float(rule.priority_LE[layer, expert])
+
+
+def finite_number(value: Any, what: str) -> float:
+    """The value as a float; raises MaskError for anything but a finite number."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+        raise MaskError(f"{what} is a finite number, not {value!r}")
+    return float(value)
 
 
 def _mapping(value: object, what: str) -> Mapping[Any, Any]:

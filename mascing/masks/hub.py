@@ -105,7 +105,7 @@ def model_card(mask: Mask, repo_id: str, card: MaskCard | None, base_model: str 
 
 def _measured(card: MaskCard | None) -> Iterator[str]:
     if card is None:
-        yield "Nothing is known here of what this mask does: it came without the card of a run. Judge it before it serves."
+        yield "Nothing is known here of what this mask does: it came without a card. Judge it before it serves."
         return
     yield f"Behaviour `{card.behaviour}`, method `{card.method}`, on held-out test conversations, with 95% intervals."
     yield ""
@@ -142,10 +142,16 @@ def _card(place: str | PathLike[str], mask: Mask) -> MaskCard:
 @contextmanager
 def _refusals(repo_id: str, what: str) -> Iterator[None]:
     """Any refusal of the hub, or of its name for a repository, as a MaskError."""
-    from huggingface_hub.errors import HTTPError, HFValidationError
+    from huggingface_hub import errors
 
+    # Of httpx or httpx2, whichever this release of huggingface_hub uses.
+    network_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
     try:
         yield
-    except (HFValidationError, HTTPError, OSError) as error:
-        first = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise MaskError(f"{what} {repo_id}: {first}. Check the name, the revision and the token (hf auth login)") from error
+    except (errors.HFValidationError, network_error, OSError) as error:
+        # The second line says what is missing, where there is one; the first is the status.
+        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        raise MaskError(
+            f"{what} {repo_id}: {lines[min(1, len(lines) - 1)]} Check the name, the revision and the token "
+            "(`hf auth login`, or HF_TOKEN)"
+        ) from error

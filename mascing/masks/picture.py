@@ -43,7 +43,7 @@ def _map(mask: "Mask") -> str:
     width, height = spec.n_experts * cell, spec.n_layers * cell
     every = max(1, -(-12 // cell))  # a label needs 12 pixels
     labels = "".join(
-        f'<text x="{_MARGIN - 6}" y="{(row + 0.5) * cell:g}" text-anchor="end" dominant-baseline="central">{depth}</text>'
+        f'<text x="{_MARGIN - 6}" y="{(row + 0.5) * cell + 4:g}" text-anchor="end">{depth}</text>'
         for row, depth in enumerate(spec.layer_ids)
         if row % every == 0
     )

@@ -4,8 +4,9 @@ Shape suffixes: T token, L MoE layer, E expert, K selected expert.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -96,7 +97,7 @@ class RunTraces:
         import polars as pl
         from polars.io.plugins import register_io_source
 
-        schema = {
+        schema: dict[str, Any] = {
             "sample": pl.String,
             "label": pl.Int8,
             "token": pl.Int32,
@@ -154,7 +155,7 @@ def _harvest_at(url: str, run: str | None) -> tuple[Storage, str]:
 
 def _samples(part: TraceSet) -> Iterator[SampleTrace]:
     bounds = part.offsets.tolist()
-    for number, (start, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for number, (start, end) in enumerate(pairwise(bounds)):
         yield SampleTrace(
             conversation_id=part.ids[number],
             group_id=part.groups[number],
@@ -165,7 +166,7 @@ def _samples(part: TraceSet) -> Iterator[SampleTrace]:
         )
 
 
-def _frames(part: TraceSet, spec: RouterSpec, schema: dict[str, Any]) -> Iterator["pl.DataFrame"]:
+def _frames(part: TraceSet, spec: RouterSpec, schema: Mapping[str, Any]) -> Iterator["pl.DataFrame"]:
     """The rows of a part, a few tokens at a time."""
     import polars as pl
 
@@ -174,6 +175,7 @@ def _frames(part: TraceSet, spec: RouterSpec, schema: dict[str, Any]) -> Iterato
     per_token = n_layers * n_experts
     tokens = torch.arange(len(part.z))
     samples = torch.searchsorted(part.offsets, tokens, right=True) - 1
+
     def by_token(values_T: Tensor) -> Any:
         return values_T.repeat_interleave(per_token).numpy()
 
@@ -194,4 +196,4 @@ def _frames(part: TraceSet, spec: RouterSpec, schema: dict[str, Any]) -> Iterato
                 "logit": part.z[chosen_T].float().flatten().numpy(),
                 "selected": selected_TLE[..., :n_experts].flatten().numpy(),
             }
-        ).cast(schema)
+        ).cast(pl.Schema(schema))

@@ -119,8 +119,10 @@ class _Prompt:
         given = kwargs.get("generation_config", args[1] if len(args) > 1 else None)
 
         def setting(name: str) -> Any:
-            sources = (kwargs.get(name), getattr(given, name, None), getattr(model.generation_config, name, None))
-            return next((source for source in sources if source is not None), None)
+            if name in kwargs:  # also None, which unsets it
+                return kwargs[name]
+            own: Any = getattr(given, name, None)
+            return own if own is not None else getattr(model.generation_config, name, None)
 
         ends = _ids(setting("eos_token_id"))
         if setting("stop_strings") is not None or kwargs.get("stopping_criteria") is not None:

@@ -117,9 +117,10 @@ class Steering:
         self._undo.close()
 
     def _checked(self, mask: Mask | Sequence[Mask | None]) -> list[Mask | None]:
-        if not isinstance(mask, Mask | Sequence) or isinstance(mask, str):
-            raise MaskError(f"{type(mask).__name__} is no mask: {_WHAT_IS_TAKEN}")
-        masks: list[Mask | None] = [mask] if isinstance(mask, Mask) else list(mask)
+        given: Any = mask
+        if not isinstance(given, Mask | Sequence) or isinstance(given, str):
+            raise MaskError(f"{type(given).__name__} is no mask: {_WHAT_IS_TAKEN}")
+        masks: list[Any] = [given] if isinstance(given, Mask) else list(given)
         if not masks:
             raise MaskError(f"no mask given: {_WHAT_IS_TAKEN}")
         for row, row_mask in enumerate(masks):
@@ -147,6 +148,9 @@ def _extent(for_all_rows: bool, masks: Sequence[Mask | None]) -> str:
 
 def check_fits(mask: Mask, spec: RouterSpec) -> None:
     """Raise MaskError unless ``mask`` was made for the model that ``spec`` describes and can be forced there."""
+    given: Any = mask
+    if not isinstance(given, Mask):
+        raise MaskError(f"{type(given).__name__} is no mask: Mask.load reads one from a file")
     made_for = mask.spec
     if (made_for.n_layers, made_for.n_experts) != (spec.n_layers, spec.n_experts):
         raise MaskError(

@@ -1,7 +1,7 @@
 """A small hub on this machine: the endpoints of the Hugging Face hub that a mask needs, over real HTTP.
 
-It takes big files as LFS objects, as the real hub takes safetensors. What it leaves out: xet storage, tokens and rights,
-and all checks of the real hub.
+It takes safetensors as LFS objects, as the real hub does. What it leaves out: xet storage, tokens and rights, and all
+that the real hub refuses.
 """
 
 import base64
@@ -83,7 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
             names = [file["path"] for file in json.loads(body)["files"]]
             modes = ["lfs" if name.endswith(".safetensors") else "regular" for name in names]
             files = [
-                {"path": name, "uploadMode": mode, "shouldIgnore": False} for name, mode in zip(names, modes, strict=True)
+                {"path": name, "uploadMode": mode, "shouldIgnore": False}
+                for name, mode in zip(names, modes, strict=True)
             ]
             self._json({"files": files})
         elif re.fullmatch(r"/[^/]+/[^/]+\.git/info/lfs/objects/batch", self.path):
@@ -93,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             self._json({"transfer": "basic", "objects": objects})
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/([^/]+)", self.path):
-            self._commit(*match.groups(), [json.loads(line) for line in body.splitlines() if line])
+            self._commit(match[1], match[2], [json.loads(line) for line in body.splitlines() if line])
         elif self.path == "/api/validate-yaml":
             self._json({"errors": [], "warnings": []})
         else:

@@ -4,7 +4,7 @@ The reference applies the bias by position in plain forwards of one unpadded row
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -57,18 +57,21 @@ def generate(model: OlmoeForCausalLM, rows: Sequence[Sequence[int]], **options: 
 
 
 def reference(model: OlmoeForCausalLM, mask: Mask, prompt: Sequence[int], scope: Tokens) -> list[int]:
-    ids, bias_LE = list(prompt), next(iter(mask.rule.tensors.values()))
+    ids = list(prompt)
     for _ in range(NEW):
         is_reply = torch.arange(len(ids)) >= len(prompt)
-        acts = {"all": torch.ones(len(ids), dtype=torch.bool), "reply": is_reply, "prompt": ~is_reply}[scope][:, None]
-        with (
-            torch.no_grad(),
-            tap_routers(model, lambda layer, z, acts=acts: z + acts * bias_LE[layer] if len(z) == len(acts) else z),
-        ):
+        acts = {"all": torch.ones(len(ids), dtype=torch.bool), "reply": is_reply, "prompt": ~is_reply}[scope]
+        with torch.no_grad(), tap_routers(model, added_at(acts, mask)):
             scores = model(torch.tensor([ids]), use_cache=False).logits[0, -1]
         scores[2] = -torch.inf  # min_new_tokens forbids the end token
         ids.append(int(scores.argmax()))
     return ids[len(prompt) :]
+
+
+def added_at(acts_T: Tensor, mask: Mask) -> Callable[[int, Tensor], Tensor]:
+    """Adds the bias to the tokens of a forward of T tokens; the proof of the tap has another length."""
+    bias_LE = mask.rule.signed_LE
+    return lambda layer, z_TE: z_TE + acts_T[:, None] * bias_LE[layer] if len(z_TE) == len(acts_T) else z_TE
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -121,6 +124,9 @@ def test_beams_are_steered_as_they_are_without_padding(model: OlmoeForCausalLM, 
     assert set(handle.counters.values()) == {{"all": prompt + reply, "prompt": prompt, "reply": reply}[scope]}
 
 
+COUNTED: list[tuple[Tokens, int]] = [("all", 7 + 4 + 5), ("reply", 0)]
+
+
 def test_a_row_that_has_ended_counts_no_more(model: OlmoeForCausalLM, mask: Mask) -> None:
     with steer(model, mask):
         free = generate(model, PROMPTS).tolist()
@@ -128,7 +134,7 @@ def test_a_row_that_has_ended_counts_no_more(model: OlmoeForCausalLM, mask: Mask
     lengths = [row.index(ends) if ends in row else NEW for row in free]
     assert len(set(lengths)) > 1
     for pad in (0, ends):
-        for scope, prompts in (("all", 7 + 4 + 5), ("reply", 0)):
+        for scope, prompts in COUNTED:
             with steer(model, mask, tokens=scope) as handle:
                 generate(model, PROMPTS, min_new_tokens=0, eos_token_id=ends, pad_token_id=pad)
             assert set(handle.counters.values()) == {prompts + sum(min(length, NEW - 1) for length in lengths)}
@@ -175,9 +181,7 @@ def test_a_conversation_goes_on_from_its_cache(model: OlmoeForCausalLM, mask: Ma
 def test_a_plain_forward_needs_a_mark(model: OlmoeForCausalLM, mask: Mask, scope: Tokens) -> None:
     ids = torch.tensor(PROMPTS[:1])
     reply = torch.arange(7)[None] >= 4
-    acts_N1 = (reply if scope == "reply" else ~reply).view(-1, 1)
-    bias_LE = mask.rule.signed_LE
-    with torch.no_grad(), tap_routers(model, lambda layer, z: z + acts_N1 * bias_LE[layer] if len(z) == 7 else z):
+    with torch.no_grad(), tap_routers(model, added_at((reply if scope == "reply" else ~reply)[0], mask)):
         wanted = model(ids).logits
     with torch.no_grad(), steer(model, mask, tokens=scope) as handle:
         with pytest.raises(SteeringError, match="cannot tell prompt from reply in a plain forward"):
@@ -203,7 +207,7 @@ def test_who_else_proves_the_model_is_not_refused_and_counts_nothing(model: Olmo
 
 def test_what_packs_or_copies_the_tokens_is_refused(model: OlmoeForCausalLM, mask: Mask) -> None:
     with steer(model, mask, tokens="prompt"):
-        with pytest.raises(SteeringError, match='packs prompts and replies into one row.*tokens="all"'):
+        with pytest.raises(SteeringError, match=r'packs prompts and replies into one row.*tokens="all"'):
             model.generate_batch(PROMPTS, generation_config=GenerationConfig(max_new_tokens=2), progress_bar=False)
         with pytest.raises(SteeringError, match="a copy of the model"):
             model.model.layers[0].mlp(torch.randn(1, 3, 32))
@@ -231,7 +235,8 @@ def test_other_names_of_tokens_are_refused(model: OlmoeForCausalLM, mask: Mask, 
 
 @pytest.mark.parametrize("wrong", ["mask.safetensors", 0.5, None, {0: 1}, torch.zeros(3, 8)])
 def test_what_is_no_mask_is_refused(model: OlmoeForCausalLM, wrong: Any) -> None:
+    rows: list[Any] = [None, {} if wrong is None else wrong]
     with pytest.raises(MaskError, match="is no mask: pass a mask"):
         steer(model, wrong)
     with pytest.raises(MaskError, match="at row 1 is no mask"):
-        steer(model, [None, wrong if wrong is not None else 1])
+        steer(model, rows)
