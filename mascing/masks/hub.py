@@ -30,6 +30,7 @@ def push(
     token: str | None,
 ) -> str:
     """Carry out :meth:`Mask.push_to_hub`."""
+    _refuse_no_name(repo_id)
     from huggingface_hub import CommitOperationAdd, HfApi
 
     judged = None if card is None else _card(card, mask)
@@ -52,6 +53,7 @@ def push(
 
 def pull(repo_id: str, revision: str | None, token: str | None) -> Mask:
     """Carry out :meth:`Mask.from_hub`."""
+    _refuse_no_name(repo_id)
     from huggingface_hub import hf_hub_download
 
     with _refusals(repo_id, "no mask can be read from"):
@@ -118,6 +120,9 @@ def _measured(card: MaskCard | None) -> Iterator[str]:
             pairs[f"{kind}/{name}"] = rate, with_it.get(name)
     for name, (before, after) in pairs.items():
         yield f"| {name} | {_rate(before)} | {_rate(after)} |"
+    yield ""
+    reasons = f" ({'; '.join(card.result.reasons)})" if card.result.reasons else ""
+    yield f"Gates: {card.result.gate}{reasons}."
 
 
 def _rate(rate: Rate | None) -> str:
@@ -130,13 +135,19 @@ def _card(place: str | PathLike[str], mask: Mask) -> MaskCard:
     try:
         card = MaskCard.model_validate_json(Path(place).read_bytes())
     except (OSError, ValidationError) as error:
-        raise MaskError(f"{place} is not the card.json of a published mask: {error}") from error
+        said = str(error).splitlines()[0]
+        raise MaskError(f"{place} is not the card.json of a published mask: {said}") from error
     if card.mask_digest != mask.digest:
         raise MaskError(
             f"the card at {place} is another mask's: it is for digest {card.mask_digest[:12]}, this mask has "
             f"{mask.digest[:12]}. A mask that was scaled or added to is a new mask, with no card of its own"
         )
     return card
+
+
+def _refuse_no_name(repo_id: object) -> None:
+    if not isinstance(repo_id, str):
+        raise MaskError(f"repo_id must be a str, not {type(repo_id).__name__}: write owner/name")
 
 
 @contextmanager
