@@ -23,8 +23,8 @@ def folder(testbed_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def after(name: str, folder: Path) -> dict[str, Any]:
-    """Run a notebook, and return what its last cell, added here, says of its variables; outputs by cell are under ``""``."""
+def ran(name: str, folder: Path) -> Any:
+    """The notebook with the outputs of a run in ``folder``."""
     book = nbformat.read(EXAMPLES / name, as_version=4)
     nbclient.NotebookClient(book, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
     return book
@@ -55,7 +55,7 @@ def test_notebooks_are_stored_without_outputs(name: str) -> None:
 
 
 def test_record_and_look(folder: Path) -> None:
-    book = after(NAMES[0], folder)
+    book = ran(NAMES[0], folder)
     said = shown(book)
     assert "family='olmoe', layer_ids=(0, 1, 2, 3), n_experts=16, top_k=2" in said
     assert "logits   [B, T, L, E] [1, " in said
@@ -65,10 +65,9 @@ def test_record_and_look(folder: Path) -> None:
 
 
 def test_find_and_steer(folder: Path) -> None:
-    said = shown(after(NAMES[1], folder))
-    numbers = {
-        line.split()[0]: int(line.split()[1].rstrip("%")) for line in said.splitlines() if "% refused, st" in line
-    }
+    said = shown(ran(NAMES[1], folder))
+    lines = [line.split() for line in said.splitlines() if "% refused, steered by layer" in line]
+    numbers = {words[0]: int(words[1].rstrip("%")) for words in lines}
     refused, control = (int(part.split()[-1]) for part in said.split("refused with the mask")[1].split("%")[:2])
     assert refused >= 50 > control + 30
     assert "benign replies changed: 0 of 60" in said
@@ -78,7 +77,7 @@ def test_find_and_steer(folder: Path) -> None:
 
 
 def test_serve_and_compare(folder: Path) -> None:
-    book = after(NAMES[2], folder)
+    book = ran(NAMES[2], folder)
     said = shown(book)
     assert "['sorry i can not help'," in said
     assert "olmoe has no parameter that can hold this mask" in said

@@ -24,12 +24,8 @@ def hub() -> Iterator[Hub]:
 
 def asked(hub: Hub, home: Path, script: str) -> list[str]:
     """What the script prints, in a process of its own: huggingface_hub reads its settings when it is imported."""
-    settings = {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(home / "hf"),
-        "HF_TOKEN": "hf_made_up",
-        "HF_HUB_DISABLE_XET": "1",
-    }
+    place = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home / "hf")}
+    settings = {**place, "HF_TOKEN": "hf_made_up", "HF_HUB_DISABLE_XET": "1"}
     frame = f"""
 import torch
 from mascing.errors import MaskError
