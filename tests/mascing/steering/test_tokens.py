@@ -104,6 +104,19 @@ def test_the_reference_tells_the_three_apart(model: OlmoeForCausalLM, mask: Mask
     assert all(one != other for index, one in enumerate([plain, *replies]) for other in [plain, *replies][:index])
 
 
+@pytest.mark.parametrize("left", [True, False])
+@pytest.mark.parametrize("scope", ["all", "prompt", "reply"])
+def test_padding_of_prompts_is_not_counted(model: OlmoeForCausalLM, mask: Mask, scope: Tokens, left: bool) -> None:
+    prompt, reply = sum(map(len, PROMPTS)), len(PROMPTS) * (NEW - 1)
+    with steer(model, mask, tokens=scope) as handle:
+        model.generate(**padded(PROMPTS, left), max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False)
+        assert set(handle.counters.values()) == {{"all": prompt + reply, "prompt": prompt, "reply": reply}[scope]}
+    with steer(model, [mask, None, mask], tokens=scope) as handle:
+        model.generate(**padded(PROMPTS, left), max_new_tokens=NEW, min_new_tokens=NEW, do_sample=False)
+        prompt, reply = 7 + 5, 2 * (NEW - 1)
+        assert set(handle.counters.values()) == {{"all": prompt + reply, "prompt": prompt, "reply": reply}[scope]}
+
+
 @pytest.mark.parametrize("scope", ["prompt", "reply"])
 def test_masks_for_rows_act_on_the_tokens_of_their_rows(model: OlmoeForCausalLM, mask: Mask, scope: Tokens) -> None:
     plain = generate(model, PROMPTS).tolist()
