@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, OlmoeForCausalLM
+from transformers import CompileConfig, GenerationConfig, OlmoeForCausalLM
 
 from mascing.errors import MaskError, SteeringError
 from mascing.masks.mask import Mask
@@ -253,3 +253,20 @@ def test_what_is_no_mask_is_refused(model: OlmoeForCausalLM, wrong: Any) -> None
         steer(model, wrong)
     with pytest.raises(MaskError, match="at row 1 is no mask"):
         steer(model, rows)
+
+
+@pytest.mark.parametrize("scope", ["all", "prompt", "reply"])
+def test_generation_that_compiles_its_steps_compiles_them_once(
+    model: OlmoeForCausalLM, mask: Mask, scope: Tokens
+) -> None:
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiling = CompileConfig(backend="eager", mode=None, fullgraph=True)
+    compiling._compile_all_devices = True  # by itself, transformers compiles on accelerators alone
+    wanted = [reference(model, mask, prompt, scope) for prompt in PROMPTS]
+    with steer(model, mask, tokens=scope) as handle:
+        replies = generate(model, PROMPTS, cache_implementation="static", compile_config=compiling)
+    assert replies.tolist() == wanted
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    prompt, reply = sum(map(len, PROMPTS)), len(PROMPTS) * (NEW - 1)
+    assert set(handle.counters.values()) == {{"all": prompt + reply, "prompt": prompt, "reply": reply}[scope]}
