@@ -93,7 +93,7 @@ def compose(
 
       mascing mask compose jailbreak-defence@candidate content-policy@candidate --out both.safetensors
     """
-    from mascing.masks.composition import compose as composed
+    from mascing.masks.combining.composition import compose as composed
     from mascing.masks.mask import Mask
     from mascing.masks.text import conflict_report
     from mascing.masks.unproven import why_unproven

@@ -5,30 +5,38 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from mascing.errors import MaskError
+from mascing.masks.experts import bias_of, to_polars
 from mascing.masks.groups import group_complaint
 from mascing.masks.rules import TENSORS, BiasRule, OverrideRule, Rule, rule_of
-from mascing.routers.spec import RouterSpec
+from mascing.routers.spec import RouterSpec, inspect_routers
+
+if TYPE_CHECKING:
+    import polars as pl
 
 FORMAT = "mascing-mask-1"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Mask:
-    """A reconfiguration of one model's routers; create it with :meth:`from_bias` or :meth:`from_override`.
+    """A reconfiguration of one model's routers.
 
-    ``rule`` says how the mask edits the router logits of each MoE layer and expert. Two masks are equal if their
-    digests are. Raises MaskError if the rule's shape differs from the model's [L, E], or if it forces more experts
-    than a layer allows.
+    Create it with :meth:`from_experts`, :meth:`from_bias` or :meth:`from_override`; read it with :meth:`load` or
+    :meth:`from_hub`. ``rule`` says how the mask edits the router logits of each MoE layer and expert. Two masks are
+    equal if their digests are. ``mask * 0.5``, ``-mask`` and ``mask_a + mask_b`` make new bias masks.
+
+    Raises MaskError if the rule's shape differs from the model's [L, E], if it forces more experts than a layer allows,
+    and for arguments of another type.
     """
 
     spec: RouterSpec
@@ -36,6 +44,9 @@ class Mask:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _refuse_other_types(RouterSpec, spec=self.spec)
+        _refuse_other_types((BiasRule, OverrideRule), rule=self.rule)
+        _refuse_other_types(dict, provenance=self.provenance)
         shape = (self.spec.n_layers, self.spec.n_experts)
         for name, tensor in self.rule.tensors.items():
             if tuple(tensor.shape) != shape:
@@ -49,7 +60,25 @@ class Mask:
 
         Raises MaskError if the shape differs from the spec's, or for NaN or infinity.
         """
+        _refuse_other_types(Tensor, bias=bias)
         return cls(spec, BiasRule(bias.detach().to("cpu", torch.float32).clone()), dict(provenance or {}))
+
+    @classmethod
+    def from_experts(
+        cls,
+        experts: Mapping[int, Mapping[int, float]],
+        spec: "RouterSpec | nn.Module",
+        provenance: Mapping[str, Any] | None = None,
+    ) -> "Mask":
+        """A mask that adds a bias to the router logits of a few experts: ``{layer: {expert: bias}}``.
+
+        ``layer`` is the depth in the model, dense layers counted, as everywhere in mascing. ``spec`` is the model or
+        what ``inspect_routers`` says of it. Raises MaskError for a layer or an expert that the model does not have.
+        """
+        if isinstance(spec, nn.Module):
+            spec = inspect_routers(spec)
+        _refuse_other_types(RouterSpec, spec=spec)
+        return cls.from_bias(bias_of(experts, spec), spec, {"method": "by hand", **(provenance or {})})
 
     @classmethod
     def from_override(
@@ -68,6 +97,8 @@ class Mask:
         top-k experts remain. Raises MaskError if an expert is both activated and deactivated, or if selection is
         limited to groups that cannot hold them together (``masks.groups``).
         """
+        _refuse_other_types(Tensor, activated=activated, deactivated=deactivated, priority=priority)
+        _refuse_other_types(RouterSpec, spec=spec)
         requested = OverrideRule(
             activated.detach().cpu().bool(),
             deactivated.detach().cpu().bool(),
@@ -91,6 +122,45 @@ class Mask:
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+    def __mul__(self, factor: float) -> "Mask":
+        """The bias mask times a number."""
+        from mascing.masks.combining.arithmetic import scaled
+
+        return scaled(self, factor)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Mask":
+        """The bias mask with all signs changed."""
+        return self * -1.0
+
+    def __add__(self, other: "Mask") -> "Mask":
+        """The bias mask with the biases of another mask of the same model added, as ``mascing mask compose`` does."""
+        from mascing.masks.combining.arithmetic import summed
+
+        return summed(self, other)
+
+    def __repr__(self) -> str:
+        spec, method = self.spec, self.provenance.get("method", "-")
+        return (
+            f"Mask({spec.family} {spec.n_layers} x {spec.n_experts}, {self.rule.name}, {self.entries} entries, "
+            f"method {method}, digest {self.digest[:12]})"
+        )
+
+    def _repr_html_(self) -> str:
+        """What notebooks show."""
+        from mascing.masks.picture import html
+
+        return html(self)
+
+    def to_polars(self) -> "pl.DataFrame":
+        """One row for each expert that the mask moves, in order of depth and expert.
+
+        The columns are ``layer`` (depth in the model) and ``expert``, then ``bias`` of a bias mask, or ``forced`` ("on"
+        or "off") and ``priority`` of an override mask.
+        """
+        return to_polars(self)
 
     def to_bytes(self) -> bytes:
         """The mask as one safetensors file; equal masks give equal bytes."""
@@ -117,34 +187,66 @@ class Mask:
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
             raise MaskError(f"not a mask: {error!r}. A mask is a safetensors file that Mask.save wrote") from error
 
-    def save(self, url: str) -> None:
+    def save(self, url: str | PathLike[str]) -> None:
         """Write the mask to a local path or any fsspec URL (``s3://bucket/mask.safetensors``).
 
         Raises MaskError if it cannot be written there.
         """
+        place = _place(url)
         try:
-            if "://" not in url:
-                Path(url).write_bytes(self.to_bytes())
+            if "://" not in place:
+                Path(place).write_bytes(self.to_bytes())
                 return
             import fsspec
 
-            with fsspec.open(url, "wb") as file:
+            with fsspec.open(place, "wb") as file:
                 file.write(self.to_bytes())
         except (OSError, ValueError) as error:  # a ValueError for a protocol that fsspec does not know
-            raise MaskError(f"the mask cannot be written to {url}: {error}") from error
+            raise MaskError(f"the mask cannot be written to {place}: {error}") from error
 
     @classmethod
-    def load(cls, url: str) -> "Mask":
+    def load(cls, url: str | PathLike[str]) -> "Mask":
         """Read a mask from a local path or any fsspec URL. Raises MaskError if there is none or it is not a mask."""
+        place = _place(url)
         try:
-            if "://" not in url:
-                return cls.from_bytes(Path(url).read_bytes())
+            if "://" not in place:
+                return cls.from_bytes(Path(place).read_bytes())
             import fsspec
 
-            with fsspec.open(url, "rb") as file:
+            with fsspec.open(place, "rb") as file:
                 return cls.from_bytes(file.read())
         except (OSError, ValueError) as error:
-            raise MaskError(f"no mask can be read from {url}: {error}") from error
+            raise MaskError(f"no mask can be read from {place}: {error}") from error
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        card: str | PathLike[str] | None = None,
+        base_model: str | None = None,
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Write the mask to a repository of the Hugging Face hub, made where there is none; returns the commit's URL.
+
+        It holds `mask.safetensors`, and as `README.md` a model card. ``card`` is the `card.json` of a published mask:
+        its numbers go onto the model card, and the file into the repository. ``base_model`` is the hub id of the model
+        that the mask is for. Raises MaskError if the card is another mask's, or if the hub refuses.
+        """
+        from mascing.masks.hub import push
+
+        return push(self, repo_id, card=card, base_model=base_model, private=private, revision=revision, token=token)
+
+    @classmethod
+    def from_hub(cls, repo_id: str, revision: str | None = None, *, token: str | None = None) -> "Mask":
+        """Read the mask of a repository of the Hugging Face hub, at a branch, tag or commit.
+
+        Raises MaskError if there is none.
+        """
+        from mascing.masks.hub import pull
+
+        return pull(repo_id, revision, token)
 
 
 def refuse_unforceable(rule: OverrideRule, spec: RouterSpec) -> None:
@@ -161,6 +263,18 @@ def refuse_unforceable(rule: OverrideRule, spec: RouterSpec) -> None:
         complaint = group_complaint(on_E, off_E, spec.groups, spec.top_k)
         if complaint is not None:
             raise MaskError(f"the override cannot hold in layer {layer_id}: {complaint}")
+
+
+def _refuse_other_types(wanted: type | tuple[type, ...], **arguments: object) -> None:
+    for name, argument in arguments.items():
+        if not isinstance(argument, wanted):
+            names = " or ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
+            raise MaskError(f"{name} must be a {names}, not {type(argument).__name__}")
+
+
+def _place(url: object) -> str:
+    _refuse_other_types((str, PathLike), url=url)
+    return str(url)
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mascing.errors import MaskError
-from mascing.masks.composition import Composition, Conflict
+from mascing.masks.combining.composition import Composition, Conflict
 from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.masks.unproven import UNPROVEN, why_unproven

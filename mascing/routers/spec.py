@@ -159,7 +159,12 @@ def experts_of(model: nn.Module, router: Router) -> nn.Module | None:
 
 
 def uncompiled(model: nn.Module) -> "PreTrainedModel":
-    """The model itself, unwrapped if ``torch.compile`` wrapped it."""
+    """The model itself, unwrapped if ``torch.compile`` wrapped it. Raises ModelError for what is no model."""
+    given: Any = model
+    if not isinstance(given, nn.Module):
+        raise ModelError(
+            f"{type(given).__name__} is not a transformers model: pass the model that from_pretrained returns"
+        )
     plain: PreTrainedModel = model._modules.get("_orig_mod") or model
     return plain
 

@@ -6,7 +6,7 @@ The model's own selection follows. This works even where a forward hook or a rep
 in blocks that use the router's weight without calling the router, in compiled graphs, and in copies of the model.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -58,10 +58,12 @@ class TapHandle:
         watch: Watch | None = None,
         choice_edit: Edit | None = None,
         rows: int = 1,
+        tallies: Sequence[Tensor] = (),
     ) -> None:
         """Install the taps and prove them with a batch of ``rows``.
 
-        ``choice_edit`` edits the corrected scores [N, E] that correction-bias routers use for selection.
+        ``choice_edit`` edits the corrected scores [N, E] that correction-bias routers use for selection. ``tallies``
+        are the numbers, one for each layer, that ``edit`` counts in.
         """
         self.model = uncompiled(model)
         self.routers = find_routers(self.model)
@@ -71,7 +73,7 @@ class TapHandle:
             if choice_edit
             else []
         )
-        self._edit, self._watch, self._choice_edit, self._rows = edit, watch, choice_edit, rows
+        self._edit, self._watch, self._choice_edit, self._rows, self._tallies = edit, watch, choice_edit, rows, tallies
         self._removed = False
         for tap in self.every_tap:
             tap.batches.append(rows)
@@ -79,6 +81,8 @@ class TapHandle:
             tap.attach(edit, watch)
         for tap in self._choice_taps:
             tap.attach(choice_edit, None)
+        for tap, tally in zip(self.taps, tallies, strict=bool(tallies)):
+            tap.tallies.append(tally)
         try:
             self.prove()
             if model is not self.model:
@@ -119,6 +123,8 @@ class TapHandle:
             tap.detach(self._edit, self._watch)
         for tap in self._choice_taps:
             tap.detach(self._choice_edit, None)
+        for tap, tally in zip(self.taps, self._tallies, strict=bool(self._tallies)):
+            tap.tallies = _without(tap.tallies, tally)
 
     def __enter__(self) -> "TapHandle":
         return self
@@ -138,6 +144,8 @@ class Tap:
         self.edits: list[Edit] = []
         self.watches: list[Watch] = []
         self.batches: list[int] = []
+        self.tallies: list[Tensor] = []
+        """Numbers that an edit counts in; a proof leaves them as they were."""
         self.fires = 0
         self._eager_rows = 0
         # A compiled graph counts in a tensor: a Python number would be a constant of the graph.
@@ -154,6 +162,7 @@ class Tap:
     def proof(self) -> Iterator["Tap"]:
         """Count from zero with no watches, so that a proof is not recorded; afterwards restore counts and watches."""
         saved = self.fires, self._eager_rows, self._graph_rows.clone(), self.watches
+        tallied = [(tally, tally.clone()) for tally in self.tallies]
         self.fires, self._eager_rows, self.watches = 0, 0, []
         self._graph_rows.zero_()
         try:
@@ -161,6 +170,8 @@ class Tap:
         finally:
             self.fires, self._eager_rows, graph_rows, self.watches = saved
             self._graph_rows.copy_(graph_rows)
+            for tally, before in tallied:
+                tally.copy_(before)
 
     def attach(self, edit: Edit | None, watch: Watch | None) -> None:
         """Add an edit after those in force, or a watch, and swap the module's class."""

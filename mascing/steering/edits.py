@@ -1,6 +1,9 @@
-"""Masks as edits of router logits and corrected scores. Shapes: L MoE layer, E expert, R row of the batch."""
+"""Masks as edits of router logits and corrected scores.
 
-from collections.abc import Sequence
+Shapes: L MoE layer, E expert, R row of the batch, N token of all rows.
+"""
+
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -9,13 +12,21 @@ from mascing.masks.mask import Mask
 from mascing.masks.override import corrected_score_change, group_lead, override
 from mascing.masks.rules import BiasRule, OverrideRule, Rule
 from mascing.routers.spec import Router
+from mascing.steering.forwards import Running
 
 
 class Edits:
     """Masks as tensors on the routers' devices: [E] for one mask, [R, 1, E] for the masks of R rows."""
 
-    def __init__(self, routers: Sequence[Router], masks: Sequence[Mask | None], scoring: str) -> None:
-        """Place the masks; their rules are fixed from here on."""
+    def __init__(
+        self,
+        routers: Sequence[Router],
+        masks: Sequence[Mask | None],
+        scoring: str,
+        running: Callable[[], Running | None],
+    ) -> None:
+        """Place the masks; their rules are fixed from here on. ``running`` says what the forward that runs holds."""
+        self._running = running
         self.rules = {mask.rule.name for mask in masks if mask is not None}
         self._rows = len(masks)
         self._routers = routers
@@ -29,6 +40,8 @@ class Edits:
         self._off = [torch.zeros(shape, device=device, dtype=torch.bool) for device in devices]
         self._choice = [torch.zeros(shape, device=device) for device in devices]
         self._epsilon = [torch.ones((*row_shape, 1), device=device) for device in devices]
+        with torch.inference_mode(False):
+            self.tallies = [torch.zeros((), dtype=torch.long, device=device) for device in devices]
         self.write(masks)
 
     def write(self, masks: Sequence[Mask | None]) -> None:
@@ -57,14 +70,26 @@ class Edits:
             edited = (edited + self._bias[layer]).to(logits.dtype)
         if "override" in self.rules:
             edited = override(edited, self._on[layer], self._off[layer], self._epsilon[layer], self._lead[layer])
-        return edited.view(logits.shape)
+        running = self._running()
+        if running is not None:
+            count = running.count
+            self.tallies[layer].add_(count if isinstance(count, int) else count.to(self.tallies[layer].device))
+        return _where_it_acts(running, edited.view(logits.shape), logits)
 
     def choice(self, layer: int, scores: Tensor) -> Tensor:
         """Edit the corrected scores [N, E] by which correction-bias routers select, so that forced experts hold."""
-        return (self._by_row(scores) + self._choice[layer].to(scores.dtype)).view(scores.shape)
+        edited = (self._by_row(scores) + self._choice[layer].to(scores.dtype)).view(scores.shape)
+        return _where_it_acts(self._running(), edited, scores)
 
     def _by_row(self, values: Tensor) -> Tensor:
         return values if self._rows == 1 else values.view(self._rows, -1, values.shape[-1])
+
+
+def _where_it_acts(running: Running | None, edited: Tensor, plain: Tensor) -> Tensor:
+    """The edited values [N, E] of the tokens that the masks act on, and the plain ones of all others."""
+    if running is None or running.acts_N1 is None:
+        return edited
+    return torch.where(running.acts_N1.to(plain.device), edited, plain)
 
 
 def choice_change_LE(routers: Sequence[Router], on_LE: Tensor, off_LE: Tensor) -> Tensor:

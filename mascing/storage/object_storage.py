@@ -36,6 +36,11 @@ class Storage:
         store.probe()
         return cls(store)
 
+    @classmethod
+    def open_to_read(cls, url: str) -> "Storage":
+        """Open a place that need not be writable; nothing is made or proved there."""
+        return cls(_connect(url))
+
     @property
     def url(self) -> str:
         """Absolute local path of the folder, or ``s3://bucket/prefix``."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from typing import Final
 
 import pytest
@@ -18,8 +19,9 @@ CORE: Final = [
     "mascing.circuits.gradient.search",
     "mascing.circuits.methods",
     "mascing.circuits.steermoe.search",
+    "mascing.engines.side_by_side",
     "mascing.circuits.surrogate_search.search",
-    "mascing.masks.composition",
+    "mascing.masks.combining.composition",
     "mascing.masks.mask",
     "mascing.models.loading",
     "mascing.routers.spec",
@@ -64,7 +66,12 @@ def test_the_refusal_that_guards_the_core_works() -> None:
 
 def test_the_public_names_are_there() -> None:
     names = run("import mascing; print(all(getattr(mascing, name) for name in mascing.__all__), dir(mascing))")
-    assert names.startswith("True ['Mask', 'RouterSpec', 'bake', 'inspect_routers', 'record', 'steer']")
+    wanted = ["Mask", "RouterSpec", "__version__", "bake", "compare", "inspect_routers", "record", "steer", "traces"]
+    assert names == f"True {wanted}\n"
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("import mascing; print(mascing.__version__)") == f"{version('mascing')}\n"
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

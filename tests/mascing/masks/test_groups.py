@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from mascing.errors import MaskError
-from mascing.masks.composition import compose
+from mascing.masks.combining.composition import compose
 from mascing.masks.groups import group_complaint
 from mascing.masks.mask import Mask
 from mascing.masks.rules import OverrideRule

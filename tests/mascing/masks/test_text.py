@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mascing.errors import MaskError
-from mascing.masks.composition import compose
+from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
 from mascing.masks.text import conflict_report, description, difference
 from mascing.routers.spec import RouterSpec

@@ -2,7 +2,7 @@
 
 import torch
 
-from mascing.masks.composition import compose
+from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
 from mascing.masks.text import description
 from mascing.masks.unproven import marked_unproven, why_unproven

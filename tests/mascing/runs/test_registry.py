@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mascing.errors import ConflictError, MaskError, StorageError
-from mascing.masks.composition import compose
+from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
 from mascing.masks.unproven import marked_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint

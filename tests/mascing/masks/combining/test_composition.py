@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from mascing.engines.generation import generate
 from mascing.errors import MaskError
-from mascing.masks.composition import compose
+from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
 from mascing.models.loading import load
 from mascing.routers.spec import RouterSpec, inspect_routers

@@ -1,0 +1,1 @@
+"""One mask of several, or of a multiple of one."""

@@ -1,0 +1,140 @@
+"""`mascing.traces`: what a run stored, by sample, as tensors and as a lazy table."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+
+import mascing
+from mascing.errors import DataError, StorageError
+from mascing.runs import run_traces
+from mascing.storage import object_storage
+from mascing.storage.object_storage import Storage
+from mascing.traces.trace_set import TraceSet
+from tests.mascing.runs.stored_traces import FOLDER, SHARDS, SPEC, write_traces
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def made(place: Path) -> TraceSet:
+    return write_traces(Storage.open(str(place)))
+
+
+@pytest.mark.parametrize(
+    "address", ["{}", "{}/", f"{{}}/{FOLDER.prefix}", f"{{}}/{FOLDER.prefix}/", "{}/harvest/defence-fedcba9876543210"]
+)
+def test_traces_are_found_by_storage_run_or_stage(place: Path, made: TraceSet, address: str) -> None:
+    traces = mascing.traces(address.format(place))
+    assert len(traces) == len(made)
+    assert traces.spec == SPEC
+    assert repr(traces) == "RunTraces(defence, train: 30 samples, olmoe 3 x 8)"
+    assert len(mascing.traces(str(place), FOLDER.name)) == len(made)
+
+
+def test_samples_come_in_order(place: Path, made: TraceSet) -> None:
+    samples = list(mascing.traces(str(place)))
+    assert [sample.conversation_id for sample in samples] == made.ids
+    assert torch.equal(torch.cat([sample.z for sample in samples]), made.z)
+    assert torch.equal(torch.cat([sample.selected for sample in samples]), made.selected)
+    assert [sample.label for sample in samples] == made.labels.tolist()
+    assert torch.equal(mascing.traces(str(place)).to_torch().z, made.z)
+
+
+def test_the_table_holds_every_token_layer_and_expert(place: Path, made: TraceSet) -> None:
+    table = mascing.traces(str(place)).to_polars()
+    assert isinstance(table, pl.LazyFrame)
+    every = table.collect()
+    assert every.schema == table.collect_schema()
+    assert every.height == made.z.numel()
+    assert torch.equal(torch.tensor(every["logit"].to_numpy()).view(made.z.shape), made.z.float())
+    assert every["layer"].unique().sort().to_list() == [1, 2, 4]
+    chosen = every.filter(pl.col("selected")).group_by("sample", "token", "layer", maintain_order=True)
+    experts = chosen.agg(pl.col("expert").sort())["expert"].to_list()
+    assert experts == made.selected.long().sort(dim=-1).values.flatten(0, 1).tolist()
+    counts = made.offsets.diff().tolist()
+    last = every.group_by("sample", maintain_order=True).agg(pl.col("token").max(), pl.col("region").last())
+    assert last["token"].to_list() == [count - 1 for count in counts]
+    assert last["region"].to_list() == ["prompt"] * len(made)
+
+
+def test_queries_see_what_they_would_in_memory(place: Path, made: TraceSet) -> None:
+    table = mascing.traces(str(place)).to_polars()
+    every = table.collect()
+    chosen = pl.col("layer").eq(2) & pl.col("selected")
+    wanted = every.filter(chosen).select("expert", "logit")
+    assert table.filter(chosen).select("expert", "logit").collect().equals(wanted)
+    assert table.head(5).collect().equals(every.head(5))
+    assert table.filter(chosen).head(5).collect().equals(every.filter(chosen).head(5))
+    assert table.select(pl.len()).collect().item() == made.z.numel()
+
+
+def test_only_what_a_query_asks_for_is_read(place: Path, made: TraceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each shard is read when its turn comes: the first rows need the first shard alone."""
+    read: list[str] = []
+    plain = object_storage.Storage.read
+
+    def noted(self: Storage, path: str) -> bytes:
+        read.append(path)
+        return plain(self, path)
+
+    monkeypatch.setattr(object_storage.Storage, "read", noted)
+    monkeypatch.setattr("mascing.traces.stored.WINDOW_BYTES", 1)  # every shard is a window of its own
+    traces = mascing.traces(str(place))
+    for first in (lambda: next(iter(traces)), lambda: traces.to_polars().head(3).collect()):
+        read.clear()
+        first()
+        assert sum(".parquet" in path for path in read) == 1
+    read.clear()
+    assert len(list(traces)) == len(made)
+    assert sum(".parquet" in path for path in read) == SHARDS
+
+
+def test_long_samples_come_a_few_tokens_at_a_time(place: Path, made: TraceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = mascing.traces(str(place)).to_polars().collect()
+    monkeypatch.setattr(run_traces, "_ROWS", 100)  # four tokens
+    assert mascing.traces(str(place)).to_polars().collect().equals(whole)
+
+
+def test_the_package_of_that_name_can_be_imported_and_called(place: Path, made: TraceSet) -> None:
+    script = f"from mascing import traces; print(len(traces({str(place)!r})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{len(made)}\n"
+    from mascing.traces import stored
+
+    assert mascing.traces.stored is stored  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (("{}/runs/another",), "there is no runs/another/inputs.json"),
+        (("{}/harvest/another",), "holds no finished harvest"),
+        (("{}", "another"), f"there is no run another .* there are: {FOLDER.name}"),
+        (("{}/nowhere",), "there is no finished run under"),
+        ((7,), "not from int"),
+        (("{}", 7), "the name of a run"),
+    ],
+)
+def test_a_place_without_traces_is_refused_by_name(
+    place: Path, made: TraceSet, address: tuple[Any, ...], said: str
+) -> None:
+    with pytest.raises(DataError, match=said):
+        mascing.traces(*(part.format(place) if isinstance(part, str) else part for part in address))
+    assert not (place / "nowhere").exists()
+
+
+def test_other_splits_and_urls_are_refused(place: Path, made: TraceSet) -> None:
+    with pytest.raises(DataError, match="holds no traces of the split 'dev'"):
+        mascing.traces(str(place), split="dev")
+    with pytest.raises(DataError, match="split must be one of train, dev, test, not 'validation'"):
+        mascing.traces(str(place), split="validation")  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match="unknown kind"):
+        mascing.traces("gs://bucket/runs/x")
