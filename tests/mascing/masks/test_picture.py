@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import torch
 
 from mascing.masks.mask import Mask
-from tests.mascing.masks.test_arithmetic import a_mask, an_override
+from tests.mascing.masks.combining.test_arithmetic import a_mask, an_override
 from tests.mascing.masks.test_experts import SPEC
 
 

@@ -13,7 +13,7 @@ from mascing.masks.mask import Mask
 from mascing.schemas.cards.mask_card import MaskCard
 from mascing.schemas.result import Baseline, MethodResult, Rate
 from tests.mascing.masks.on_the_hub.hub_server import Hub, running_hub
-from tests.mascing.masks.test_arithmetic import a_mask
+from tests.mascing.masks.combining.test_arithmetic import a_mask
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def asked(hub: Hub, home: Path, script: str) -> list[str]:
 import torch
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
-from tests.mascing.masks.test_arithmetic import a_mask
+from tests.mascing.masks.combining.test_arithmetic import a_mask
 
 def refused(action):
     try:
