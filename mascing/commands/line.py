@@ -49,10 +49,10 @@ def run_flow(storage: Storage, line: "Line[str]", verbose: bool) -> None:
         say(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
         say(console, f"next: {remedy}")
         return
-    for line in (*_ranking(result), *_scatter(result)):
-        say_prose(console, line)
-    for line in _publication(result, storage.url, _too_small(storage, folder, result)):
-        say(console, line)
+    for sentence in (*_ranking(result), *_scatter(result)):
+        say_prose(console, sentence)
+    for sentence in _publication(result, storage.url, _too_small(storage, folder, result)):
+        say(console, sentence)
 
 
 def run_audit(storage: Storage, line: "Line[str]", verbose: bool) -> None:

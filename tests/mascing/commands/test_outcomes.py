@@ -8,6 +8,7 @@ from rich.console import Console
 
 from mascing.cli import main
 from mascing.commands.line import run_flow, say_prose
+from mascing.flows.starting import Line
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
 from mascing.runs.run_folder import RunFolder
@@ -115,6 +116,11 @@ def test_a_run_ends_by_saying_what_the_channel_holds(
     assert f"result: {storage.locate('runs/b-m-0/result.json')}\n" in output
 
 
+def finished(folder: RunFolder) -> Line[str]:
+    """A line that has left this folder."""
+    return Line(lambda: folder.name, lambda: folder.name)
+
+
 def ended(
     storage: Storage, capsys: pytest.CaptureFixture[str], published: str | None, channel: HeldChannel | None
 ) -> str:
@@ -124,7 +130,7 @@ def ended(
     folder = RunFolder("b-m-0")
     storage.overwrite(folder.inputs, storage.read(FOLDER.inputs))
     storage.overwrite(folder.result, Result.model_validate({**dict(result), **update}).model_dump_json().encode())
-    run_flow(storage, lambda: folder.name, verbose=False)
+    run_flow(storage, finished(folder), verbose=False)
     return capsys.readouterr().out
 
 
@@ -132,7 +138,7 @@ def test_a_run_says_what_kept_the_first_on_dev_and_what_else_passed(
     storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(storage, methods=("gradient", "tilt"))
-    run_flow(storage, lambda: FOLDER.name, verbose=False)
+    run_flow(storage, finished(FOLDER), verbose=False)
     output = capsys.readouterr().out
     _, _, after = output.partition("first on dev: tilt, the only mask that may be published; on test:\n")
     assert after.startswith("  target fails: the rate changed by ")
@@ -142,7 +148,7 @@ def test_a_run_says_what_kept_the_first_on_dev_and_what_else_passed(
 
 def test_a_run_says_whose_search_seeds_disagree(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(storage, methods=("mascing", "gradient"))
-    run_flow(storage, lambda: FOLDER.name, verbose=False)
+    run_flow(storage, finished(FOLDER), verbose=False)
     output = capsys.readouterr().out
     assert (
         "search seeds of mascing differ: 50.0 to 90.0% on dev, 2 of 5 within noise of the best; one search proves "
