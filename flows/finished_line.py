@@ -81,7 +81,7 @@ def _pinned(config: RunConfig) -> RunConfig:
 def _plainly(stage: Callable[Concatenate[Storage, P], Finished[M]]) -> Callable[Concatenate[str, P], Finished[M]]:
     """The stage as a plain function of a storage URL."""
 
-    def run(storage_url: str, *arguments: P.args, **options: P.kwargs) -> Finished[M]:
+    def run(storage_url: str, /, *arguments: P.args, **options: P.kwargs) -> Finished[M]:
         return stage(Storage.open(storage_url), *arguments, **options)
 
     return run

@@ -9,7 +9,6 @@ import ray
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from mascing.cli import main
-from mascing.flows import own_server
 from mascing.runs.run_folder import find_run
 from mascing.schemas.finished import RunStages
 from mascing.storage.object_storage import Storage
@@ -35,7 +34,7 @@ def finished(prefect_here: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     config, storage = written(tmp_path, olmoe_folder.save(tmp_path / "model"), COIN), Storage.open(str(tmp_path / "s"))
     assert main(["run", config, "--storage", storage.url]) == 0
     monkeypatch.setattr(ray, "init", refuse)
-    monkeypatch.setattr(own_server.subprocess, "Popen", refuse)
+    monkeypatch.setattr("mascing.flows.own_server.subprocess.Popen", refuse)
     return config, storage
 
 

@@ -23,9 +23,9 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     rows = list(rows)
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
     if sys.stdout.isatty() and len(_BETWEEN.join(" " * width for width in widths)) > shutil.get_terminal_size().columns:
-        lines = chain.from_iterable(_stacked(headings, row) for row in rows)
+        lines = [line for row in rows for line in _stacked(headings, row)]
     else:
-        lines = (_BETWEEN.join(map(str.ljust, row, widths)).rstrip() for row in (headings, *rows))
+        lines = [_BETWEEN.join(map(str.ljust, row, widths)).rstrip() for row in (headings, *rows)]
     for line in lines:
         typer.echo(line)
 
