@@ -47,7 +47,7 @@ def _missed(result: Result) -> Iterator[Line]:
 def _unproven(result: Result, storage_url: str) -> Iterator[Line]:
     if result.unproven is not None:
         command = f"mascing mask show {result.unproven.mask} --storage {storage_url}"
-        yield Line(f"unproven: the mask of {result.unproven.method}, best on dev, is kept: {command}", command=True)
+        yield Line(f"unproven: the mask of {result.unproven.method} is kept for a look: {command}", command=True)
     change = "change what a line with -> says, and run again" if result.remedies else "open the report"
     yield Line(f"next: {change}; what stays the same is not done again")
 
