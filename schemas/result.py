@@ -241,7 +241,7 @@ class Result(Frozen):
     this run published and ``mask`` its prefix. ``channel`` is what the channel of this model and behaviour held when
     the run ended, which another run may have moved; None if nothing was ever published there.
     ``first_on_dev`` is the method that the dev split ranks first: the only one that may be ``published``. ``unproven``
-    is its mask if nothing was published; then ``remedies`` holds those of each method that did not pass.
+    is its mask if nothing was published. ``remedies`` are those of each method that did not pass, by method.
     """
 
     model: str
@@ -263,8 +263,7 @@ class Result(Frozen):
     mask: str | None = None
     unproven: UnprovenMask | None = Field(default=None, description="None if a mask was published or none was made")
     remedies: dict[str, tuple[Remedy, ...]] = Field(
-        default_factory=dict,
-        description="what would change the decision, by method that missed a gate; empty if a mask was published",
+        default_factory=dict, description="what would change the decision, by method that did not pass"
     )
     channel: HeldChannel | None = None
     timings: dict[str, float]

@@ -51,12 +51,6 @@ def loss_limit(name: str, gates: GatesConfig) -> float:
     return gates.protected_tolerance if name.partition("/")[0] == "protected" else gates.max_utility_loss
 
 
-def limit_setting(name: str) -> str:
-    """The field of the configuration that holds the limit of the set ``name``: the least gain, or the most loss."""
-    fields = {"target": "min_uplift", "utility": "max_utility_loss", "protected": "protected_tolerance"}
-    return f"gates.{fields[name.partition('/')[0]]}"
-
-
 def decide_judges(kinds: Mapping[str, str]) -> Decision:
     """Decide whether the judges together can tell a broken mask; ``kinds`` are their kinds by the kind of set judged.
 

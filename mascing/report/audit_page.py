@@ -1,81 +1,133 @@
 """The page of an audit: one curve with its control and intervals, and the numbers behind it."""
 
-from base64 import b64encode
-from hashlib import sha256
-from importlib.resources import files
+from collections.abc import Mapping
+from datetime import datetime
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-import mascing.report
 from mascing.report.figures.figure import Figure, Json, Table, legend_below, to_spec
-from mascing.report.wording import percent, points, set_title
-from mascing.schemas.cards.suppression_curve import Audit
+from mascing.report.filling import filled
+from mascing.report.wording import percent, points, points_text, set_order, set_title
+from mascing.schemas.cards.suppression_curve import Audit, AuditPoint
 from mascing.schemas.result import Rate
 
+_OTHER_LOOKS = (
+    ("var(--mascing)", "circle", "dash"),
+    ("var(--steermoe)", "square", "dashdot"),
+    ("var(--consensus)", "hexagon", "longdash"),
+    ("var(--indigo)", "star", "dot"),
+)
+"""Colour, symbol and dash of the sets beside the audited one, in turn."""
 
-def audit_page(audit: Audit) -> str:
-    """Render the self-contained page as HTML; equal audits give equal text."""
-    scripts = {"plotly_js": get_plotlyjs(), "page_js": _file("page.js")}
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_file("audit.html.jinja")).render(
+
+def audit_page(audit: Audit, written: datetime) -> str:
+    """Render the self-contained page as HTML; ``written`` is the time (UTC) of its numbers."""
+    return filled(
+        "audit.html.jinja",
         audit=audit,
+        written=written,
         conclusion=conclusion(audit),
+        collateral=_collateral_text(audit),
         figure=_figure(audit),
-        table=_table(audit),
-        style=Markup(_file("page.css")),
-        script_hashes=Markup(" ".join(_hash(script) for script in scripts.values())),
-        **{name: Markup(script) for name, script in scripts.items()},
+        rates=_table(audit),
     )
 
 
 def conclusion(audit: Audit) -> str:
-    """State in one sentence the lowest audited rate, the number of experts off, and the rate with random experts."""
-    before = audit.baseline[audit.set]
-    worst = min(audit.points, key=lambda point: (point.rates[audit.set].value, point.n))
-    after, at_random = worst.rates[audit.set], sum(rate.value for rate in worst.random) / len(worst.random)
+    """State in one sentence the lowest audited rate, the number of experts off, and what else this moves.
+
+    That is the rate with random experts off, and every other set that surely falls: an audited behaviour that falls
+    beside others may show a broken model.
+    """
+    worst = _worst(audit)
+    before, after = audit.baseline[audit.set], worst.rates[audit.set]
+    at_random = sum(rate.value for rate in worst.random) / len(worst.random)
+    fallen = [
+        f"{name} from {percent(audit.baseline[name].value)} to {percent(worst.rates[name].value)}"
+        for name in _collateral(audit)
+    ]
+    others = f"; the same {worst.n} experts off take {_listed(fallen)}" if fallen else ""
     return (
         f"{audit.set} goes from {_rate(before)} to {_rate(after)} with {worst.n} of {audit.experts} experts off, and "
-        f"to {percent(at_random)} with {worst.n} random ones"
+        f"to {percent(at_random)} with {worst.n} random ones{others}"
     )
+
+
+def _worst(audit: Audit) -> AuditPoint:
+    return min(audit.points, key=lambda point: (point.rates[audit.set].value, point.n))
+
+
+def _collateral(audit: Audit) -> list[str]:
+    """Return the other sets that surely fall where the audited set is lowest, the deepest fall first."""
+    changes = {name: change for name, change in _worst(audit).changes.items() if name != audit.set}
+    return sorted((name for name in changes if changes[name].high < 0), key=lambda name: (changes[name].value, name))
+
+
+def _collateral_text(audit: Audit) -> str:
+    """Say what falls with the audited set, in points, and what that means; empty if nothing surely does."""
+    worst = _worst(audit)
+    fallen = [f"{name} changes by {points_text(worst.changes[name])} points" for name in _collateral(audit)]
+    if not fallen:
+        return ""
+    return (
+        f"Not only {audit.set} falls: with the same {worst.n} experts off, {_listed(fallen)}. Where other sets fall as "
+        "well, the model may be broken rather than the behaviour removed."
+    )
+
+
+def _listed(parts: list[str]) -> str:
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _figure(audit: Audit) -> Figure:
     ranked = {0: audit.baseline[audit.set]} | {point.n: point.rates[audit.set] for point in audit.points}
     ticks = [str(n) for n in ranked]
     numbers = "; ".join(f"{n} off {_rate(rate)}" for n, rate in ranked.items())
+    others = "".join(
+        f" {set_title(name)}: " + "; ".join(f"{n} off {percent(rate.value)}" for n, rate in rates.items()) + "."
+        for name, rates in _others(audit).items()
+    )
     return Figure(
         key="audit-curve",
         title=f"{set_title(audit.set)} against suppressed experts",
         caption=(
             f"Share of {ranked[0].n} test conversations, with 95% intervals clustered by group. Experts are ranked on "
             f"the training split by {audit.ranking.replace('_', ' ')}. The random curve is the mean of "
-            f"{len(audit.points[0].random)} draws; its band spans the lowest to the highest bound of any draw."
+            f"{len(audit.points[0].random)} draws; its band spans the lowest to the highest bound of any draw. The "
+            "other sets are judged with the same ranked experts off."
         ),
-        alt=f"Rate of {audit.set} as experts are suppressed, in the order of the ranking: {numbers}.",
+        alt=f"Rate of {audit.set} as experts are suppressed, in the order of the ranking: {numbers}.{others}",
         spec=to_spec(
-            [*_random_band(audit), _curve(ranked)],
+            [*_random_band(audit), *_other_curves(audit), _curve(f"{audit.set}, ranked experts off", ranked)],
             {"title": "suppressed experts", "type": "category", "categoryarray": ticks},
-            {"title": f"{audit.set}, % of conversations", "range": [-2, 102]},
-            height=420,
-            margin={"b": 84},
-            legend=legend_below(0.2),
+            {"title": "hits, % of conversations", "range": [-2, 102]},
+            height=460,
+            margin={"b": 124},
+            legend=legend_below(0.22),
         ),
         wide=True,
     )
 
 
-def _curve(rates: dict[int, Rate]) -> Json:
-    values = list(rates.values())
+def _others(audit: Audit) -> dict[str, dict[int, Rate]]:
+    """Return the rates of every other set by the number of ranked experts off."""
     return {
-        "type": "scatter",
-        "name": "ranked experts off",
-        "x": [str(n) for n in rates],
-        "y": [100 * rate.value for rate in values],
-        "mode": "lines+markers",
-        "line": {"color": "var(--gradient)", "width": 2},
-        "marker": {"color": "var(--gradient)", "symbol": "diamond", "size": 9},
+        name: {0: audit.baseline[name]} | {point.n: point.rates[name] for point in audit.points}
+        for name in sorted(audit.baseline, key=set_order)
+        if name != audit.set
+    }
+
+
+def _other_curves(audit: Audit) -> list[Json]:
+    curves = []
+    for number, (name, rates) in enumerate(_others(audit).items()):
+        colour, symbol, dash = _OTHER_LOOKS[number % len(_OTHER_LOOKS)]
+        curves.append(_line(f"{name}, the same off", rates, colour, symbol) | {"line": {"color": colour, "dash": dash}})
+    return curves
+
+
+def _curve(title: str, rates: Mapping[int, Rate]) -> Json:
+    values = list(rates.values())
+    return _line(title, rates, "var(--gradient)", "diamond") | {
         "error_y": {
             "type": "data",
             "symmetric": False,
@@ -85,7 +137,19 @@ def _curve(rates: dict[int, Rate]) -> Json:
             "thickness": 2,
             "width": 5,
         },
-        "hovertemplate": "%{x} off: %{y:.1f}%<extra></extra>",
+    }
+
+
+def _line(title: str, rates: Mapping[int, Rate], colour: str, symbol: str) -> Json:
+    return {
+        "type": "scatter",
+        "name": title,
+        "x": [str(n) for n in rates],
+        "y": [100 * rate.value for rate in rates.values()],
+        "mode": "lines+markers",
+        "line": {"color": colour, "width": 2},
+        "marker": {"color": colour, "symbol": symbol, "size": 9},
+        "hovertemplate": f"{title}: %{{y:.1f}}% with %{{x}}<extra></extra>",
     }
 
 
@@ -101,7 +165,7 @@ def _random_band(audit: Audit) -> list[Json]:
         {**edge, "y": lows, "line": {"width": 1, "color": "var(--random)", "dash": "dot"}},
         {
             **edge,
-            "name": "random experts off",
+            "name": f"{audit.set}, random experts off",
             "y": means,
             "mode": "lines+markers",
             "showlegend": True,
@@ -138,11 +202,3 @@ def _rate(rate: Rate) -> str:
 def _cell(rate: Rate) -> str:
     unscored = f"\n{rate.unscored} of {rate.n} unscored" if rate.unscored else ""
     return f"{percent(rate.value)}\n{100 * rate.low:.1f} to {100 * rate.high:.1f}{unscored}"
-
-
-def _file(name: str) -> str:
-    return (files(mascing.report) / name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"

@@ -12,7 +12,7 @@ from mascing.storage.object_storage import Storage
 def build_report(storage: Storage, name: str | None = None) -> str:
     """Write the page of a run or audit, by default of the latest, and return its location.
 
-    The page contains its style, scripts and plots and loads nothing. Equal runs give equal pages except for timings.
+    The page contains its style, scripts and plots and loads nothing. Equal runs give equal pages except for times.
     Raises DataError if there is no such run, StorageError if one of its files is missing or damaged.
     """
     run = find_run(storage, name)
@@ -32,5 +32,5 @@ def build_index(storage: Storage) -> str:
 
 def _page(storage: Storage, run: StoredRun) -> str:
     if run.is_audit:
-        return audit_page(read_audit(storage, run.folder))
-    return render(read_evidence(storage, run.folder))
+        return audit_page(read_audit(storage, run.folder), run.written)
+    return render(read_evidence(storage, run))

@@ -1,16 +1,12 @@
 """The index of a storage URL, made from what is stored: runs and audits, channels with their history, masks."""
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 from pydantic import ValidationError
 
-import mascing.report
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.report.audit_page import conclusion
+from mascing.report.filling import filled
 from mascing.report.looks import in_order
 from mascing.report.wording import points_text
 from mascing.runs.files import CARD, MASK
@@ -43,7 +39,9 @@ class MaskRow:
 def render_index(storage: Storage) -> str:
     """Render the page as HTML from what is stored; it links to the files beside it and loads nothing."""
     runs, every_channel = listed_runs(storage), channels(storage)
-    return _template().render(
+    return filled(
+        "index.html.jinja",
+        scripts=False,
         runs=[run for run in runs if not run.is_audit],
         audits=[run for run in runs if run.is_audit],
         channels=every_channel,
@@ -52,7 +50,6 @@ def render_index(storage: Storage) -> str:
         conclusion=conclusion,
         mask_file=MASK,
         card_file=CARD,
-        style=Markup(_file("page.css")),
     )
 
 
@@ -68,13 +65,3 @@ def _mask_rows(storage: Storage, every_channel: list[Channel]) -> list[MaskRow]:
             continue
         rows.append(MaskRow(prefix, card, [channel.address for channel in every_channel if channel.mask == prefix]))
     return rows
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_file("index.html.jinja"))
-
-
-def _file(name: str) -> str:
-    return (files(mascing.report) / name).read_text(encoding="utf-8")

@@ -1,38 +1,33 @@
-"""Render the page: fill the template with all parts of the evidence, and embed its style and scripts."""
+"""Render the page: fill its template with all parts of the evidence."""
 
-from base64 import b64encode
 from collections.abc import Mapping
-from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from typing import Any
 
 import yaml
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
-import mascing.report
 from mascing.evidence.explanation import missed_by, missed_by_all
 from mascing.report.figures.changed_conditions import robustness_figure
 from mascing.report.figures.figure import Figure
-from mascing.report.figures.grids import cells_table, grid_cells, grid_figures
+from mascing.report.figures.grids import GridCell, cells_table, grid_cells, grid_figures, picks_table
 from mascing.report.figures.maps import map_figures
 from mascing.report.figures.rates import rate_figures
 from mascing.report.figures.roc import roc_figure
 from mascing.report.figures.surrogate_quality import auc_figure, calibration_figure, doubts, surrogates_table
 from mascing.report.figures.tradeoff import tradeoff_figures
+from mascing.report.filling import filled
 from mascing.report.looks import in_order
 from mascing.report.run_evidence import Evidence
 from mascing.report.sections.changes import paired_changes
 from mascing.report.sections.comparison import comparison_table
 from mascing.report.sections.degenerate import degenerate_table
 from mascing.report.sections.gaps import gaps
+from mascing.report.sections.gate_table import gate_table
 from mascing.report.sections.headline import headline, shown_method
 from mascing.report.sections.labels import agreement_sentence, contrast_table, draw_own_replies, replies_table
-from mascing.report.sections.provenance import provenance_tables
+from mascing.report.sections.provenance import origin_tables, provenance_tables
 from mascing.report.sections.samples import draw_samples, movement_table
 from mascing.report.sections.significance import significance_table
+from mascing.report.sections.summary import summary
 from mascing.report.sections.trust import trust_section
 from mascing.report.wording import cell_text
 from mascing.schemas.result import Rate, Result
@@ -56,14 +51,8 @@ _SECTIONS = (
 def render(evidence: Evidence) -> str:
     """Render the page as HTML; equal evidence gives equal text."""
     parts = _parts(evidence)
-    scripts = {"plotly_js": get_plotlyjs(), "page_js": _file("page.js")}
-    return _template().render(
-        **parts,
-        sections=[(anchor, title) for anchor, title, part in _SECTIONS if parts[part]],
-        style=Markup(_file("page.css")),
-        script_hashes=Markup(" ".join(_hash(script) for script in scripts.values())),
-        **{name: Markup(script) for name, script in scripts.items()},
-    )
+    sections = [(anchor, title) for anchor, title, part in _SECTIONS if parts[part]]
+    return filled("page.html.jinja", sections=sections, **parts)
 
 
 def _parts(evidence: Evidence) -> dict[str, Any]:
@@ -84,12 +73,14 @@ def _conclusion(evidence: Evidence, changes: Mapping[str, Mapping[str, Rate]]) -
     result, gates, gated = evidence.result, evidence.config.gates, evidence.stages.gate
     return {
         "result": result,
-        "headline": headline(result, changes),
+        "headline": headline(result),
+        "summary": summary(evidence, changes),
         "comparison": comparison_table(result, changes) if result.methods else None,
         "rates": rate_figures(result),
         "significance": significance_table(gated.facts.comparisons if gated else ()),
         "tradeoffs": tradeoff_figures(result, changes, gates),
         "gates": gates,
+        "gate_table": gate_table(result),
         "degenerate": degenerate_table(result),
         "methods": [
             (name, result.methods[name], cell_text(result.methods[name].selected), _remedies(result, name))
@@ -137,7 +128,8 @@ def _search(evidence: Evidence) -> dict[str, Any]:
         "maps": _maps(evidence),
         "has_truth": evidence.truth is not None,
         "trust": trust_section(result.trust, selected.baseline, first, result.methods) if selected else None,
-        "grids": grid_figures(cells, selected.baseline.by_set) if selected else {},
+        "grids": _grids(cells, selected.baseline.by_set) if selected else {},
+        "picks": picks_table(cells),
         "cells": cells_table(cells),
         "surrogates": [roc_figure(cards), auc_figure(cards), calibration_figure(cards)] if cards else [],
         "surrogate_numbers": surrogates_table(cards),
@@ -153,6 +145,7 @@ def _replies(evidence: Evidence) -> dict[str, Any]:
         "shown": shown,
         "samples": draw_samples(before, after, evidence.conversations),
         "movement": movement_table(evidence.replies),
+        "shown_movement": movement_table({"baseline": before, shown: after}) if shown else None,
     }
 
 
@@ -160,10 +153,20 @@ def _origin(evidence: Evidence) -> dict[str, Any]:
     """Return the provenance tables, the configuration, and the gaps of the page."""
     config = evidence.config.model_dump(mode="json")
     return {
+        "written": evidence.written,
+        "again": evidence.again,
         "provenance": provenance_tables(evidence),
+        "origins": origin_tables(evidence),
         "config": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, default_flow_style=None),
         "missing": gaps(evidence),
     }
+
+
+def _grids(cells: list[GridCell], baseline: Mapping[str, float]) -> dict[str, dict[str, list[Figure]]]:
+    """Return the grids of each method, by their titles."""
+    methods = in_order({cell.method for cell in cells})
+    found = {name: grid_figures([cell for cell in cells if cell.method == name], baseline) for name in methods}
+    return {name: grids for name, grids in found.items() if grids}
 
 
 def _maps(evidence: Evidence) -> list[Figure]:
@@ -171,17 +174,3 @@ def _maps(evidence: Evidence) -> list[Figure]:
         return []
     precision = {name: method.circuit_precision for name, method in evidence.result.methods.items()}
     return map_figures(evidence.maps, evidence.truth, precision, evidence.layer_ids, evidence.attribution)
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_file("page.html.jinja"))
-
-
-def _file(name: str) -> str:
-    return (files(mascing.report) / name).read_text(encoding="utf-8")
-
-
-def _hash(script: str) -> str:
-    return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"

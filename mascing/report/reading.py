@@ -23,7 +23,7 @@ from mascing.runs.readers import (
     unsteered_of,
     verdicts_of,
 )
-from mascing.runs.run_folder import RunFolder
+from mascing.runs.run_folder import StoredRun
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages
 from mascing.storage.manifests import read_shard
@@ -33,12 +33,13 @@ from mascing.storage.source import read_source
 Map = list[list[float]]
 
 
-def read_evidence(storage: Storage, run: RunFolder) -> Evidence:
+def read_evidence(storage: Storage, stored: StoredRun) -> Evidence:
     """Read the evidence of a run under ``storage``.
 
     Raises DataError if it is no finished run that this version can read, and StorageError if a shard in a manifest
     is missing or damaged.
     """
+    run = stored.folder
     result, inputs = read_result(storage, run), read_inputs(storage, run)
     stages = stages_at(storage, inputs.stages)
     prepared, labelled = stages.prepare, stages.label
@@ -47,6 +48,8 @@ def read_evidence(storage: Storage, run: RunFolder) -> Evidence:
         result=result,
         config=inputs.run_config,
         stages=stages,
+        written=stored.written,
+        again=f"mascing run {run.config} --storage .",
         maps=_maps(storage, stages),
         truth=_truth(storage, stages, inputs.run_config),
         attribution=_attribution(storage, stages),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from mascing.schemas.config import RunConfig
@@ -40,12 +41,15 @@ class Evidence:
 
     ``maps`` and ``replies`` are by method, ``replies`` then by conversation id. ``unsteered`` are the replies of the
     label stage to the test split, by conversation id. ``attribution`` is each expert's effect on the margin, in nats
-    per standard deviation of its layer's logits. ``quarantined`` counts conversations by reason.
+    per standard deviation of its layer's logits. ``quarantined`` counts conversations by reason. ``written`` is the
+    time (UTC) of the numbers, and ``again`` the command that makes the run again, in the folder of the storage.
     """
 
     result: Result
     config: RunConfig
     stages: RunStages
+    written: datetime
+    again: str
     maps: Mapping[str, MaskMap] = field(default_factory=dict)
     truth: Sequence[Sequence[float]] | None = None
     attribution: Sequence[Sequence[float]] | None = None

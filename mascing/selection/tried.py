@@ -7,7 +7,6 @@ from mascing.evidence.remedies.dev_search import STRENGTHS, DevSearch, Tried
 from mascing.evidence.results import cell_score
 from mascing.schemas.config import GatesConfig
 from mascing.schemas.facts import DevCell, SelectFacts
-from mascing.schemas.settings.method_settings import MethodsConfig
 from mascing.selection.choice import HEADROOM, excess
 
 Row = Mapping[str, Any]
@@ -41,10 +40,7 @@ def dev_search(
         method=method,
         picked=judged[picked],
         others=tuple(tried for number, tried in judged.items() if number != picked),
-        # Whether the settings of a user's own method list such values is not known.
-        grid={strength: values for strength in STRENGTHS if (values := _values(cells, strength))}
-        if method in MethodsConfig.model_fields
-        else {},
+        grid={strength: values for strength in STRENGTHS if (values := _values(cells, strength))},
         candidates=len(cells),
         headroom=HEADROOM,
     )

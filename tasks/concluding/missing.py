@@ -19,14 +19,9 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def remedies(storage: Storage, config: RunConfig, stages: RunStages) -> dict[str, tuple[Remedy, ...]]:
-    """What would change the decision on each method that did not pass, by method, if the run published none.
-
-    The control is none of them.
-    """
+    """What would change the decision on each method that did not pass, by method; the control is none."""
     gated, evaluated, selected = stages.gate, stages.evaluate, stages.select
     if gated is None or evaluated is None or selected is None or stages.prepare is None or stages.label is None:
-        return {}
-    if gated.facts.winner is not None:
         return {}
     failed = {name: result for name, result in gated.facts.methods.items() if name != CONTROL and result.gate != "pass"}
     if not failed:

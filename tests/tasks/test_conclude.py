@@ -116,9 +116,6 @@ def test_a_run_that_publishes_nothing_keeps_its_strongest_mask_and_says_what_wou
     for address in (folder.prefix, result.unproven.mask):
         assert main(["mask", "show", address, "--storage", storage.url]) == 0
         assert capsys.readouterr().out.startswith(f"UNPROVEN    {why}\n")
-    parts = [folder.prefix, result.unproven.mask, "--out", str(tmp_path / "both.safetensors")]
-    assert main(["mask", "compose", *parts, "--storage", storage.url]) == 0
-    assert f"note: the composed mask is unproven, as a part of it is: {why}" in capsys.readouterr().out
     assert main(["registry", "promote", result.unproven.mask, "production", "--storage", storage.url]) == 1
     assert "unproven, and goes to no channel" in capsys.readouterr().err
 

@@ -1,6 +1,5 @@
 """One set of conversations, judged without and with a mask, as a gate compares it."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,8 +59,8 @@ class Compared:
 
     @property
     def group_size(self) -> int:
-        """The size of a group, for a plan."""
-        return size_of_groups(self._groups)
+        """The mean size of a group, rounded."""
+        return max(1, round(len(self.before) / len(set(self._groups))))
 
     @property
     def _groups(self) -> list[str]:
@@ -79,11 +78,6 @@ class Compared:
         """The same for the rate of the unsteered model to be surely above ``floor``."""
         effect = Effect(self.unsteered.value, 0.0, self.group_size, CORRELATION)
         return conversations_needed(effect, floor, POWER, MOST_ROWS)
-
-
-def size_of_groups(groups: Sequence[str]) -> int:
-    """The size of equal groups that tell as little as these: the mean over conversations (Kish 1965), rounded."""
-    return max(1, round(sum(size * size for size in Counter(groups).values()) / len(groups)))
 
 
 def compared_sets(before: Iterable[Row], after: Iterable[Row]) -> dict[str, Compared]:

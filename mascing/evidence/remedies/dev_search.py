@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from mascing.evidence.gates import limit_setting, loss_limit, signed
+from mascing.evidence.gates import signed
 from mascing.schemas.config import GatesConfig
 from mascing.schemas.result import Remedy
 
@@ -19,9 +19,6 @@ STRENGTHS = {
 
 _NOTHING = 0.02
 """A gain on dev below which a search is said to have found nothing."""
-
-_MOST_RAISED = 3
-"""How many times its value a limit is raised at most in an advice: whoever set it would hardly accept more."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def milder(search: DevSearch, gate: str, name: str, gates: GatesConfig) -> Itera
             f"{_size(best.changes['target'])} points"
         )
     elif search.picked.beyond > 0:
-        told += f", where {_size(_may_lose(search, name, gates))} may be, and no judged candidate keeps every set"
+        told += f", {_size(search.picked.beyond)} points more than a pick may, and no judged candidate keeps every set"
     else:
         told += ", so dev does not show this cost"
     yield from weaker(search, gate, told)
@@ -128,24 +125,23 @@ def _cheapest(tried: Tried) -> tuple[float, float]:
 
 def _cost(search: DevSearch, tried: Tried, gates: GatesConfig) -> str:
     """A candidate that gained enough on dev and lost more elsewhere than a pick may: the two ways to use it."""
+    limits = {"utility": "max_utility_loss", "protected": "protected_tolerance"}
     beyond = {
-        name: -change - _may_lose(search, name, gates) for name, change in tried.changes.items() if name != "target"
+        name: -change - search.headroom * getattr(gates, limits[kind])
+        for name, change in tried.changes.items()
+        if (kind := name.partition("/")[0]) in limits
     }
     name = max(beyond, key=lambda name: beyond[name])
-    setting, limit, lost = limit_setting(name), loss_limit(name, gates), -tried.changes[name]
+    setting = limits[name.partition("/")[0]]
+    limit, lost = getattr(gates, setting), -tried.changes[name]
     needed = ceil(100 * lost / search.headroom - 1e-9) / 100
-    ways = [f"set {setting} to {needed:g} if so much may be lost"] if needed <= _MOST_RAISED * limit else []
+    ways = [f"set gates.{setting} to {needed:g} if so much may be lost"] if needed < 1 else []
     ways += [_between(search, tried)]
     return (
         f"{', or '.join(ways)}: on dev {described(tried.cell)} gained {_size(tried.changes['target'])} points (the "
         f"pick: {signed(search.picked.changes['target'])}), but {name} {_moved(-lost)}, and a pick may lose "
-        f"{_size(search.headroom * limit)} there ({search.headroom:.0%} of {setting})"
+        f"{_size(search.headroom * limit)} there ({search.headroom:.0%} of gates.{setting})"
     )
-
-
-def _may_lose(search: DevSearch, name: str, gates: GatesConfig) -> float:
-    """What a pick may lose of a set on dev."""
-    return search.headroom * loss_limit(name, gates)
 
 
 def _between(search: DevSearch, tried: Tried) -> str:

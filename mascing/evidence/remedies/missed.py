@@ -4,16 +4,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from mascing.evidence.gates import limit_setting, loss_limit, missed_gates, signed
-from mascing.evidence.remedies.compared import MOST_ROWS, Compared, Row, compared_sets, size_of_groups
+from mascing.evidence.gates import missed_gates, signed
+from mascing.evidence.remedies.compared import MOST_ROWS, Compared, Row, compared_sets
 from mascing.evidence.remedies.dev_search import DevSearch, milder, stronger, weaker
 from mascing.evidence.remedies.sets import Demand, holds, set_remedies, value_holds
-from mascing.evidence.results import label_agreement
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.result import MethodResult, Remedy
 from mascing.schemas.settings.method_settings import GradientConfig
 from mascing.statistics.power import CORRELATION, POWER, Effect, conversations_needed
+
+_LIMITS = {"target": "min_uplift", "utility": "max_utility_loss", "protected": "protected_tolerance"}
+"""The field of `gates` that holds the limit of each kind of set."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _of_replies(missed: Missed, config: RunConfig) -> Iterator[Remedy]:
     kinds = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in missed.result.degenerate.items())
     if change.value <= limit:
         lost = max(0.0, change.value)
-        group_size = size_of_groups([row["group_id"] for row in missed.before])
+        group_size = max(1, round(change.n / len({row["group_id"] for row in missed.before})))
         needed = conversations_needed(Effect(0.0, lost, group_size, CORRELATION), -limit, POWER, MOST_ROWS)
         rows = f"about {max(needed, change.n + 1)} in the test split" if needed else f"more than {MOST_ROWS:,}"
         yield Remedy(
@@ -159,9 +161,7 @@ def _of_labels(missed: Missed, config: RunConfig) -> Iterator[Remedy]:
     outcomes = {row["conversation_id"]: row["outcome"] for row in missed.before if row["set"] == "target"}
     labelled = [row for row in missed.brought if row.label is not None and row.id in outcomes]
     read = Counter((row.label, outcomes[row.id]) for row in labelled)
-    judge, agreement = config.behaviour.target.kind, label_agreement(missed.brought, missed.before)
-    kappa = "" if agreement is None else f" (kappa {agreement.value:.2f})"
-    unread = read["positive", "unscored"] + read["negative", "unscored"]
+    judge = config.behaviour.target.kind
     yield Remedy(
         gate="labels",
         kind="labels",
@@ -169,7 +169,7 @@ def _of_labels(missed: Missed, config: RunConfig) -> Iterator[Remedy]:
             f"drop the labels from the file (they are not needed), correct them, or take another judge than `{judge}` "
             f"for behaviour.target: of {len(labelled)} labelled test conversations, the judge takes "
             f"{read['positive', 'miss']} of the positive replies for misses and {read['negative', 'hit']} of the "
-            f"negative ones for hits, and could not read {unread}{kappa}"
+            f"negative ones for hits, and could not read {read['positive', 'unscored'] + read['negative', 'unscored']}"
         ),
     )
 
@@ -178,8 +178,9 @@ def _demand(gate: str, name: str, config: RunConfig, in_test: int, *, is_sampled
     """What a gate of the plain test split, or (``is_sampled``) a changed condition, asks of a set."""
     kind, gates, robustness = name.partition("/")[0], config.gates, config.robustness
     is_loss = kind != "target"
-    limit = loss_limit(name, gates) if is_loss else gates.min_uplift
-    setting, unit, value = limit_setting(name), 1.0, limit
+    field = _LIMITS[kind]
+    limit = getattr(gates, field)
+    setting, unit, value = f"gates.{field}", 1.0, limit
     if is_sampled:
         setting, unit = f"robustness.{'loss_factor' if is_loss else 'uplift_share'}", limit
         value = limit * (robustness.loss_factor if is_loss else robustness.uplift_share)

@@ -9,9 +9,6 @@ from mascing.evidence.remedies.compared import MOST_ROWS, Compared
 from mascing.schemas.result import Rate, Remedy
 from mascing.statistics.power import POWER
 
-_NEAR = 0.5
-"""The share of the least gain from which a lower one is worth asking about."""
-
 _MANY_UNREAD = 0.1
 """A share of unread replies that is told even where reading them would not be enough."""
 
@@ -51,8 +48,8 @@ def set_remedies(compared: Compared, demand: Demand) -> Iterator[Remedy]:
         yield from _not_mastered(compared, demand)
     elif value_holds(compared, demand):
         yield from _too_few(compared, demand)
-    elif not demand.is_loss and compared.change.value >= _NEAR * demand.least:
-        yield from _limit(compared, demand)
+    elif not demand.is_loss:
+        yield from _limit(compared.change, demand, "")
 
 
 def value_holds(compared: Compared, demand: Demand) -> bool:
@@ -115,24 +112,25 @@ def _too_few(compared: Compared, demand: Demand) -> Iterator[Remedy]:
         chance = f"if that is the true change, {POWER:.0%} of test splits that large pass"
         sentence = f"{_rows(compared, demand, needed)}: {measured}; {chance}"
         yield Remedy(gate=demand.gate, kind="rows", sentence=sentence)
-        yield from _limit(compared, demand)
+        yield from _limit(compared.change, demand, "")
     else:
         close = f": {measured}, so close to the limit that more than {MOST_ROWS:,} test conversations would be needed"
-        yield from _limit(compared, demand, close)
+        yield from _limit(compared.change, demand, close)
 
 
-def _limit(compared: Compared, demand: Demand, told: str = "") -> Iterator[Remedy]:
+def _limit(change: Rate, demand: Demand, told: str) -> Iterator[Remedy]:
     """The limit, in hundredths, that the present numbers keep, if there is one."""
     if demand.unit == 0:  # any share or multiple of a limit of 0 is 0
         return
-    low = 100 * compared.change.low / demand.unit
-    value = (ceil(-low - 1e-9) if demand.is_loss else floor(low + 1e-9)) / 100
-    limit = value * demand.unit
-    # A larger loss that may be must also be one that the set could show.
-    if not 0 < limit < 1 or (demand.is_loss and not shows_loss(compared.unsteered, limit, demand.min_baseline)):
+    if demand.is_loss:
+        value = ceil(-100 * change.low / demand.unit - 1e-9) / 100
+    else:
+        value = floor(100 * change.low / demand.unit + 1e-9) / 100
+    if not 0 < value * demand.unit < 1:
         return
     what = "a loss of up to" if demand.is_loss else "a gain of at least"
-    sentence = f"set {demand.setting} to {value:g} if {what} {100 * limit:g} points is acceptable to you{told}"
+    points = 100 * demand.unit * value
+    sentence = f"set {demand.setting} to {value:g} if {what} {points:g} points is acceptable to you{told}"
     yield Remedy(gate=demand.gate, kind="limit", sentence=sentence)
 
 

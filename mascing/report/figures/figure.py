@@ -17,6 +17,14 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    def without_empty_columns(self) -> "Table":
+        """Return the table without the columns in which every cell is empty or a dash."""
+        kept = [number for number in range(len(self.columns)) if any(row[number] not in ("", "–") for row in self.rows)]
+        if not self.rows or len(kept) == len(self.columns):
+            return self
+        rows = tuple(tuple(row[number] for number in kept) for row in self.rows)
+        return Table(self.caption, tuple(self.columns[number] for number in kept), rows)
+
 
 @dataclass(frozen=True)
 class Figure:

@@ -56,6 +56,18 @@ def cells_table(cells: Sequence[GridCell]) -> Table:
     return Table("Rates on the dev split", columns, tuple(rows))
 
 
+def picks_table(cells: Sequence[GridCell]) -> Table:
+    """List each method's pick: out of how many candidates it was picked, its cell, and its rates on dev."""
+    counts, sets = Counter(cell.method for cell in cells), _sets(cells)
+    picks = {cell.method: cell for cell in cells if cell.picked}
+    rows = [
+        (name, str(counts[name]), cell_text(pick.cell), str(pick.judged), *(_rate(pick.by_set, set_) for set_ in sets))
+        for name, pick in ((name, picks[name]) for name in in_order(picks))
+    ]
+    columns = ("Method", "Candidates", "Picked", "Judged on", *map(set_title, sets))
+    return Table("The pick of each method, on the dev split", columns, tuple(rows))
+
+
 def _sets(cells: Sequence[GridCell]) -> list[str]:
     return list(dict.fromkeys(name for cell in cells for name in cell.by_set))
 

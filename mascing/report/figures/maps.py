@@ -122,7 +122,7 @@ def _squares(values: Map, layers: Sequence[str], labels: list[str] | None, unit:
     gap = 0 if _is_wide(values) else 1
     return {
         "type": "heatmap",
-        "z": [list(row) for row in values],
+        "z": [[float(f"{value:.4g}") for value in row] for row in values],
         "y": list(range(len(values))),
         "customdata": [[layer] * len(row) for layer, row in zip(layers, values, strict=True)],
         "zmin": -limit,

@@ -11,8 +11,14 @@ from mascing.schemas.result import DegenerateKind, Result
 _KINDS: tuple[DegenerateKind, ...] = get_args(DegenerateKind)
 
 
-def degenerate_table(result: Result) -> Table:
-    """Make one row per method, with the change that its gate looks at; the baseline has only the first two kinds."""
+def degenerate_table(result: Result) -> Table | None:
+    """Make one row per method, with the change that its gate looks at; the baseline has only the first two kinds.
+
+    Return None if no reply is degenerate.
+    """
+    counts = [result.baseline.degenerate, *(method.degenerate for method in result.methods.values())]
+    if not any(sum(kinds.values()) for kinds in counts):
+        return None
     columns = ("Method", *(kind.replace("_", " ").capitalize() for kind in _KINDS), "Change, points")
     rows = [("baseline", *_counts(result.baseline.degenerate), "–")]
     rows += [

@@ -9,16 +9,16 @@ from mascing.schemas.facts import RouterFacts
 
 
 def provenance_tables(evidence: Evidence) -> list[Table]:
-    """Return the tables of the page's last section, without the empty ones."""
-    tables = [
-        _run(evidence),
-        _data(evidence),
-        _matching(evidence),
-        _quarantine(evidence),
-        _stages(evidence),
-        _masks(evidence),
-        _versions(evidence),
-    ]
+    """Return what the run worked on: model, data and what was left out of it; without empty tables."""
+    return _filled([_run(evidence), _data(evidence), _quarantine(evidence)])
+
+
+def origin_tables(evidence: Evidence) -> list[Table]:
+    """Return what stands behind the numbers: matched classes, stages, masks and versions; without empty tables."""
+    return _filled([_matching(evidence), _stages(evidence), _masks(evidence), _versions(evidence)])
+
+
+def _filled(tables: list[Table]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import accumulate
 
 from mascing.report.figures.figure import Table
 from mascing.report.looks import in_order
@@ -11,8 +12,10 @@ from mascing.report.run_evidence import Reply
 from mascing.report.wording import set_order, set_title
 from mascing.schemas.conversation import Conversation, Message
 
-# Number of samples of each kind in each set.
-_SHOWN = {"gained": 3, "lost": 3, "reworded": 2, "unchanged": 2}
+# Most samples of each kind in each set.
+_SHOWN = {"gained": 12, "lost": 12, "reworded": 8, "unchanged": 4}
+# Most characters that the samples of all sets hold together; every kind has one sample, whatever its length.
+_CHARACTERS = 250_000
 _KINDS = {
     "gained": "Gained: a hit only with the mask",
     "lost": "Lost: a hit only without the mask",
@@ -32,6 +35,15 @@ class Sample:
     wanted: str | None
     before: Reply
     after: Reply
+
+    @property
+    def characters(self) -> int:
+        """The length of all that is shown of it."""
+        messages = (*self.earlier, *([self.last] if self.last else []))
+        replies = (self.before, self.after)
+        return sum(len(message.content) for message in messages) + sum(
+            len(reply.text) + len(reply.thought or "") + len(reply.reason) for reply in replies
+        )
 
 
 @dataclass(frozen=True)
@@ -66,8 +78,9 @@ def draw_samples(
     """
     shared = sorted((key for key in before if key in after), key=_draw)
     names = sorted({before[key].set for key in shared}, key=set_order)
+    room = _CHARACTERS // max(1, len(names) * len(_KINDS))
     return [
-        _sample_set(name, [key for key in shared if before[key].set == name], before, after, conversations)
+        _sample_set(name, [key for key in shared if before[key].set == name], before, after, conversations, room)
         for name in names
     ]
 
@@ -86,7 +99,9 @@ def movement_table(replies: Mapping[str, Mapping[str, Reply]]) -> Table:
             counts = Counter(_kind(before[key], after[key]) for key in keys)
             rows.append((method, set_title(name), *(str(counts[kind]) for kind in _KINDS), str(len(keys))))
     columns = ("Method", "Set", *(kind.capitalize() for kind in _KINDS), "Conversations")
-    return Table("Replies changed by each mask", columns, tuple(rows))
+    methods = {method for method, *_ in rows}
+    whose = f"the {methods.pop()} mask" if len(methods) == 1 else "each mask"
+    return Table(f"Replies changed by {whose}", columns, tuple(rows))
 
 
 def _sample_set(
@@ -95,21 +110,22 @@ def _sample_set(
     before: Mapping[str, Reply],
     after: Mapping[str, Reply],
     conversations: Mapping[str, Conversation],
+    room: int,
 ) -> SampleSet:
+    """Draw the samples of a set; those of each kind take ``room`` characters at most."""
     kinds = {key: _kind(before[key], after[key]) for key in keys}
     counts = Counter(kinds.values())
-    groups = tuple(
-        SampleGroup(
-            title,
-            counts[kind],
-            tuple(
-                _sample(key, before[key], after[key], conversations.get(key))
-                for key in [key for key in keys if kinds[key] == kind][: _SHOWN[kind]]
-            ),
-        )
-        for kind, title in _KINDS.items()
-    )
-    return SampleSet(name, len(keys), groups)
+    groups = []
+    for kind, title in _KINDS.items():
+        drawn = [key for key in keys if kinds[key] == kind][: _SHOWN[kind]]
+        samples = [_sample(key, before[key], after[key], conversations.get(key)) for key in drawn]
+        groups.append(SampleGroup(title, counts[kind], tuple(_fitting(samples, room))))
+    return SampleSet(name, len(keys), tuple(groups))
+
+
+def _fitting(samples: list[Sample], room: int) -> list[Sample]:
+    ends = accumulate(sample.characters for sample in samples)
+    return [sample for number, (sample, end) in enumerate(zip(samples, ends, strict=True)) if end <= room or not number]
 
 
 def _kind(before: Reply, after: Reply) -> str:

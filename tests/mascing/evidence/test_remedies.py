@@ -14,7 +14,7 @@ from mascing.evidence.remedies.dev_search import DevSearch, Tried
 from mascing.evidence.remedies.missed import Missed, remedies_of
 from mascing.evidence.results import changes_by_set, further_gated, label_agreement, method_result, rates_by_set
 from mascing.schemas.config import BehaviourConfig, GatesConfig, ModelConfig, RunConfig
-from mascing.schemas.conversation import Conversation, Message
+from mascing.schemas.conversation import Conversation, Label, Message
 from mascing.schemas.result import MethodResult, Remedy
 from mascing.statistics.power import CORRELATION, POWER
 
@@ -144,8 +144,8 @@ def test_a_search_that_found_nothing_says_what_is_left_to_judge() -> None:
         (
             search(tried(0.5, 0.9, -0.09, 0.04)),
             "add values to methods.gradient.alphas below 0.5, the smallest of the grid, which was picked: on dev "
-            "utility/u lost 9.0 under the pick (alpha 0.5, l1 0.01), where 5.0 may be, and no judged candidate "
-            "keeps every set",
+            "utility/u lost 9.0 under the pick (alpha 0.5, l1 0.01), 4.0 points more than a pick may, and no judged "
+            "candidate keeps every set",
         ),
     ],
 )
@@ -195,15 +195,16 @@ def test_a_model_that_shows_the_behaviour_already_leaves_nothing_to_gain() -> No
 def test_labels_that_the_judge_contradicts_are_counted() -> None:
     run, before = config(), rows({"target": "m" * 20 + "h" * 40, "utility/u": "h" * 60})
     after = rows({"target": "h" * 60, "utility/u": "h" * 60})
+    labels: list[Label] = ["positive"] * 30 + ["negative"] * 30
     brought = [
         Conversation(
             id=f"target-{number}",
             group_id=f"target-{number}",
             set="target",
-            label="positive" if number < 30 else "negative",
+            label=label,
             messages=(Message(role="user", content="?"),),
         )
-        for number in range(60)
+        for number, label in enumerate(labels)
     ]
     plain = method_result(before, after, selected={}, circuit_precision=None, gates=run.gates)
     result = further_gated(plain, [decide_labels(label_agreement(brought, before), run.gates)])
@@ -211,7 +212,7 @@ def test_labels_that_the_judge_contradicts_are_counted() -> None:
     assert (remedy.gate, remedy.kind) == ("labels", "labels")
     assert remedy.sentence.endswith(
         "of 60 labelled test conversations, the judge takes 20 of the positive replies for misses and 30 of the "
-        "negative ones for hits, and could not read 0 (kappa -0.67)"
+        "negative ones for hits, and could not read 0"
     )
 
 

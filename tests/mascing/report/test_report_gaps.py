@@ -148,7 +148,10 @@ def test_what_would_change_a_missed_gate_stands_above_the_evidence_and_beside_th
     told = result.model_copy(update={"remedies": {"gradient": (remedy,)}, "unproven": unproven})
     storage.overwrite(FOLDER.result, told.model_dump_json().encode())
     page = built(storage)
-    assert next(item.words() for item in page.all("header")[0].all("li")) == "bring about 200 rows"
+    header = page.all("header")[0]
+    (fold,) = header.all("details")
+    assert next(item.words() for item in fold.all("li")) == "bring about 200 rows"
+    assert "What next Bring about 200 rows." in header.words()
     assert f"mascing mask show {FOLDER.unproven}" in page.all("header")[0].words()
     assert "bring about 200 rows" in page.at("gates").words()
 

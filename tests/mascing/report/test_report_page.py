@@ -1,5 +1,7 @@
 import base64
+import gzip
 import hashlib
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +14,16 @@ from mascing.report import build_report
 from mascing.schemas.result import Result
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.page_parts import Page
-from tests.mascing.report.run_on_disk import HITS, SIGMA, THOUGHT, TRUTH, Replies, made_up_conversations, write_run
+from tests.mascing.report.run_on_disk import (
+    FOLDER,
+    HITS,
+    SIGMA,
+    THOUGHT,
+    TRUTH,
+    Replies,
+    made_up_conversations,
+    write_run,
+)
 
 HOSTILE = 'sorry <script>alert(1)</script></blockquote><img src="https://example.org/x.png" onerror="alert(2)"> & "so"'
 
@@ -60,24 +71,33 @@ def test_the_page_loads_nothing_from_anywhere(page: Page) -> None:
     assert "@import" not in style.text
 
 
-def test_the_browser_is_told_to_load_nothing_and_to_run_the_two_scripts_alone(page: Page) -> None:
+def test_the_browser_is_told_to_load_nothing_and_to_run_its_own_scripts_alone(page: Page) -> None:
     (policy,) = (
         meta.attributes["content"]
         for meta in page.all("meta")
         if meta.attributes.get("http-equiv") == "Content-Security-Policy"
     )
     rules = {name: values for name, *values in (rule.split() for rule in policy.split(";"))}
-    scripts = [script.text for script in page.all("script") if script.attributes.get("type") != "application/json"]
-    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    scripts = [script.text.encode() for script in page.all("script") if "type" not in script.attributes]
+    (packed,) = (script.text for script in page.all("script") if script.attributes.get("id") == "plotly")
+    unpacked = gzip.decompress(base64.b64decode(packed))
+    hashes = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in (*scripts, unpacked)]
     assert rules["default-src"] == ["'none'"]
     assert rules["script-src"] == [f"'sha256-{value}'" for value in hashes]
     assert "connect-src" not in rules
-    assert len(scripts) == 2
+    assert len(scripts) == 3
 
 
-def test_plotly_is_in_the_page_once(html: str) -> None:
-    assert html.count("* plotly.js v") == 1
-    assert len(html) < 6_000_000
+def test_the_bundles_are_those_that_their_table_names() -> None:
+    bundles = files(mascing.report) / "bundles"
+    rows = re.findall(r"^\| `(\S+)` \|.*`([0-9a-f]{64})` \|$", (bundles / "ORIGIN.md").read_text(), flags=re.M)
+    found = {}
+    for name, _ in rows:
+        data = (bundles / name).read_bytes()
+        found[name] = hashlib.sha256(gzip.decompress(data) if name.endswith(".gz") else data).hexdigest()
+    assert found == dict(rows)
+    scripts = {entry.name for entry in bundles.iterdir() if entry.name.endswith((".js", ".gz"))}
+    assert scripts == found.keys()
 
 
 def test_the_headline_says_what_passed_and_by_how_much(page: Page, result: Result) -> None:
@@ -218,8 +238,8 @@ def test_samples_show_gains_losses_and_what_did_not_change(page: Page) -> None:
     assert moved["random", "Utility: benign"]["Lost"] > 3
     assert moved["gradient", "Target"]["Gained"] > 3
     replies = page.at("replies").words()
-    assert f"only with the mask: {moved['gradient', 'Target']['Gained']} of 60, 3 shown" in replies
-    assert f"the same reply: {moved['gradient', 'Utility: benign']['Unchanged']} of 60, 2 shown" in replies
+    assert f"only with the mask: {moved['gradient', 'Target']['Gained']} of 60, 12 shown" in replies
+    assert f"the same reply: {moved['gradient', 'Utility: benign']['Unchanged']} of 60, 4 shown" in replies
 
 
 def test_a_sample_shows_the_whole_conversation_and_the_wanted_reply(page: Page) -> None:
@@ -263,12 +283,13 @@ def test_the_same_run_gives_the_same_page(tmp_path: Path) -> None:
     for name in ("one", "two"):
         storage = Storage.open(str(tmp_path / name))
         write_run(storage)
+        os.utime(storage.locate(FOLDER.result), (0, 0))
         pages.append(Path(build_report(storage)).read_text(encoding="utf-8"))
     assert pages[0] == pages[1]
 
 
 def test_the_page_needs_no_server_to_know_its_files() -> None:
-    for name in ("page.html.jinja", "page.css", "page.js"):
+    for name in ("page.html.jinja", "parts.html.jinja", "page.css", "plots.js", "samples.js"):
         assert (files(mascing.report) / name).is_file()
     assert HITS.keys() >= {"baseline", "random"}
 
@@ -328,3 +349,55 @@ def test_thoughts_are_folded_and_apart_from_replies(page: Page) -> None:
     assert {fold.text.strip().removeprefix("Thought").strip() for fold in thoughts} == {THOUGHT}
     assert not any("open" in fold.attributes for fold in thoughts)
     assert not any(THOUGHT in quote.text for quote in page.all("blockquote"))
+
+
+def test_the_summary_answers_what_who_decides_asks(page: Page, result: Result) -> None:
+    (summary,) = (part for part in page.all("dl") if part.attributes.get("class") == "summary")
+    answers = dict(
+        zip([part.words() for part in summary.all("dt")], [part.words() for part in summary.all("dd")], strict=True)
+    )
+    gradient = result.methods["gradient"]
+    before, after = result.baseline.target_rate.value, gradient.target_rate.value
+    assert "surely by 10 points or more" in answers["What was asked"]
+    assert "3 methods searched 190 conversations; 76 others chose the mask" in answers["What was asked"]
+    assert f"Target {100 * before:.1f}% → {100 * after:.1f}%" in answers["What changed"]
+    assert "By the mask of gradient, which moves 6 of 64 experts." in answers["What changed"]
+    assert "Utility: benign 100.0% → 100.0% 0.0 (" in answers["What it cost"]
+    assert "Whether it holds under the condition paraphrase" in answers["What is not known"]
+    assert "How often the judge refusal errs" in answers["What is not known"]
+    assert answers["What next"]
+    assert f"mascing run {FOLDER.config} --storage ." in page.all("header")[0].words()
+    assert page.all("header")[0].all("time")[0].attributes["datetime"].endswith("Z")
+
+
+def test_columns_without_a_value_are_left_out(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    write_run(storage, truth=False, methods=["gradient"])
+    page = Page(Path(build_report(storage)).read_text(encoding="utf-8"))
+    head, *rows = page.table("Test split: percent and percentage points, with 95% intervals")
+    assert "Circuit precision" not in head
+    assert "Gate" in head
+    assert {len(row) for row in rows} == {len(head)}
+
+
+def test_the_gates_of_every_method_stand_in_one_table(page: Page, result: Result) -> None:
+    head, *rows = page.table("Decision of each gate, by method")
+    assert head == ["Gate", "mascing", "steermoe", "gradient", "random"]
+    decided = {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+    assert decided["all"] == {name: method.gate for name, method in result.methods.items()}
+    assert decided["target"]["steermoe"] == "fail"
+    assert "target fails" in " ".join(result.methods["steermoe"].reasons)
+    assert "utility/benign" in decided
+
+
+def test_long_samples_are_fewer(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    long: Replies = {
+        (method, conversation.id): (f"{method} " * 5000, "hit" if method == "gradient" else "miss")
+        for conversation in made_up_conversations()
+        for method in ("baseline", "gradient")
+    }
+    write_run(storage, methods=["gradient"], replies=long)
+    page = Page(Path(build_report(storage)).read_text(encoding="utf-8"))
+    assert 3 <= len([sample for sample in page.all("article") if "data-set" in sample.attributes]) < 3 * 12
+    assert sum(len(quote.text) for quote in page.all("blockquote")) < 300_000
