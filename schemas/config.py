@@ -20,7 +20,10 @@ SET_BY_MASCING = {
 
 
 class ModelConfig(Frozen):
-    """How to load the model; ``path`` is a local folder, a storage URL of a folder, or a hub id."""
+    """How to load the model; ``path`` is a local folder, a storage URL of a folder, or a hub id.
+
+    In a YAML file, relative paths are relative to the file, here and in the rest of the configuration.
+    """
 
     path: str = Field(min_length=1)
     revision: str | None = None

@@ -52,6 +52,11 @@ def pinned(config: ModelConfig) -> ModelConfig:
     return config.model_copy(update={"revision": _hub_commit(config)})
 
 
+def is_hub_id(path: str) -> bool:
+    """Whether the path has the form of a hub id: a name, or an owner and a name."""
+    return re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) is not None and not path.startswith(".")
+
+
 def model_name(config: ModelConfig) -> str:
     """The name of a model in results and channels: the hub id, or the last part of the folder or URL."""
     path = config.path.rstrip("/")
@@ -95,9 +100,9 @@ def _is_folder(path: str) -> bool:
     """Whether the path is a local folder. Raises ModelError if it does not exist and does not look like a hub id."""
     if Path(path).expanduser().is_dir():
         return True
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) and not path.startswith("."):
+    if is_hub_id(path):
         return False
-    raise ModelError(f"model folder {path} does not exist")
+    raise ModelError(f"the model folder {path} does not exist: correct model.path, which is a folder, a URL or a hub id")
 
 
 def _stored_files(url: str) -> list[tuple[str, str, Any]]:
