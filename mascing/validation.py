@@ -2,12 +2,15 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, Tag, ValidationError
 
 _LONGEST_INPUT = 60
+_ALIKE = 0.5
+"""Similarity from which a wrong value is taken for a misspelt one: `pos` for `positive`."""
 _REQUIREMENTS = {
     "missing": "is required",
     "float_type": "must be a number",
@@ -49,8 +52,8 @@ def _sentence(detail: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
-        requirement = f"must be one of {context['expected']}"
-    elif kind == "string_pattern_mismatch":
+        return f"must be one of {context['expected']}, got {_shown(detail['input'])}{_guess(detail)}"
+    if kind == "string_pattern_mismatch":
         requirement = f"must match {context['pattern']}"
     elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         comparison = kind.replace("_than_equal", " than or equal to").replace("_than", " than")
@@ -58,6 +61,13 @@ def _sentence(detail: Any, model: type[BaseModel]) -> str:
     else:
         requirement = _REQUIREMENTS.get(kind, detail["msg"])
     return f"{requirement}, got {_shown(detail['input'])}"
+
+
+def _guess(detail: Any) -> str:
+    """Which of the allowed values a wrong one is likely to mean."""
+    allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
+    near = difflib.get_close_matches(str(detail["input"]).strip().lower(), allowed, n=1, cutoff=_ALIKE)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _bound(context: dict[str, Any]) -> str:
