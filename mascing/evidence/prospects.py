@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from mascing.evidence.planning import Question
+from mascing.evidence.planning import Question, size_of_groups
 from mascing.schemas.conversation import Conversation, Split
 from mascing.statistics.power import MOST
 
@@ -27,8 +27,6 @@ def prospects(
     for name, groups in sorted(sets.items(), key=lambda item: (item[0] != "target", item[0])):
         line = _prospect(protected if name.startswith("protected/") else question, name, groups)
         yield f"  {name}: {line.replace('enough', 'enough, but see below') if name in blocked else line}"
-    if not any(name.startswith("utility/") for name in sets):
-        yield "  utility: no conversations, so nothing can be published: add a set utility/<name>"
 
 
 def of_each_split(splits: Mapping[Split, Sequence[Conversation]]) -> Iterator[str]:
@@ -41,9 +39,13 @@ def of_each_split(splits: Mapping[Split, Sequence[Conversation]]) -> Iterator[st
 def _prospect(question: Question, name: str, groups: Sequence[str]) -> str:
     if not groups:
         return "no conversations: add some, or give the test split a larger share"
-    size = max(1, round(len(groups) / len(set(groups))))
+    size, held = size_of_groups(groups), _in_groups(len(groups), "conversation", len(set(groups)))
+    if name == "target" and question.uplift <= question.min_uplift:
+        return (
+            f"{held}, but the unsteered model hits {100 * question.baseline:.0f}% already, which leaves no room for "
+            f"more than {100 * question.min_uplift:g} points: too few misses"
+        )
     needed = question.target_conversations(size) if name == "target" else question.kept_conversations(size)
-    held = _in_groups(len(groups), "conversation", len(set(groups)))
     if needed is None:
         return f"{held}, more than {MOST} needed: too few"
     return f"{held}, about {needed} needed: {'enough' if len(groups) >= needed else 'too few'}"

@@ -4,7 +4,7 @@ Every simulated test split goes through the interval that the gates use, so the 
 Shape suffixes: R repeat, N conversation, G group.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -65,20 +65,28 @@ def conversations_needed(effect: Effect, least: float, wanted_power: float) -> i
     if effect.gains - effect.losses <= least:
         return None
 
-    def enough(groups: int) -> bool:
-        return power(effect, groups * effect.group_size, least) >= wanted_power
+    def enough(n: int) -> bool:
+        return power(effect, n, least) >= wanted_power
 
-    most = ceil(MOST / effect.group_size)
+    return fewest(enough, effect.group_size)
+
+
+def fewest(enough: Callable[[int], bool], group_size: int) -> int | None:
+    """Return the fewest conversations, in whole groups, for which ``enough`` holds; None if MOST are too few.
+
+    ``enough`` must go on holding for more. The number is exact up to 2%.
+    """
+    most = ceil(MOST / group_size)
     high = 2
-    while not enough(high):
+    while not enough(high * group_size):
         if high >= most:
             return None
         high = min(2 * high, most)
     low = high // 2
     while high - low > max(1, high // 50):
         middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high * effect.group_size
+        low, high = (low, middle) if enough(middle * group_size) else (middle, high)
+    return high * group_size
 
 
 def _lower_bounds(effect: Effect, n: int) -> Iterator[Floats]:
