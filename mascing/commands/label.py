@@ -36,6 +36,9 @@ def label(
 
       mascing label run.yaml --output labelled.jsonl --storage s3://bucket/mascing
     """
+    from rich.console import Console
+
+    from mascing.commands.check import refuse_doomed
     from mascing.commands.line import run_shown, say, say_prose
     from mascing.config import load_config
     from mascing.evidence.sufficiency import lacking
@@ -44,6 +47,7 @@ def label(
 
     loaded = load_config(config)
     opened = Storage.open(storage)
+    refuse_doomed(Console(), opened, loaded)
 
     def start() -> Labelled:
         from mascing.flows.label_line import label_line

@@ -55,6 +55,22 @@ def refuse_unloadable_fp8(folder: Path, settings: dict[str, Any]) -> None:
         raise ModelError(f"{folder} is quantised to FP8, which transformers 5.16 cannot load: install 5.17 or newer")
 
 
+def context_in(settings: dict[str, Any]) -> int | None:
+    """The number of tokens that the model can read by its config.json, or None if it does not say."""
+    inner = settings.get("text_config")
+    found = (inner if isinstance(inner, dict) else settings).get("max_position_embeddings")
+    return found if isinstance(found, int) else None
+
+
+def refuse_dense(folder: Path, settings: dict[str, Any]) -> None:
+    """Raise ModelError if no setting speaks of experts: there is no router to steer."""
+    if "expert" not in json.dumps(settings).lower():
+        raise ModelError(
+            f"{folder} is no mixture of experts: its config.json (type {settings['model_type']!r}) has no setting for "
+            "experts, so there are no routers to steer; give a MoE model"
+        )
+
+
 def weights_bytes(folder: Path, dtype: str = "auto") -> int | None:
     """The memory that the weights take as ``dtype``, by their files' headers; None if the files are not here."""
     files = sorted(folder.glob("*.safetensors"))

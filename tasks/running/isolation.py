@@ -92,7 +92,7 @@ def refuse_many(storage: Storage, manifest: Manifest, limit: float, conversation
         return
     raise DataError(
         f"{manifest.stage}: {manifest.rows_quarantined} of {total} conversations cannot be used, more than "
-        f"max_quarantined ({100 * limit:g}%) allows: {summary(_quarantined_in(storage, manifest), "row")}; mend them, or "
+        f"max_quarantined ({100 * limit:g}%) allows: {_reasons(storage, manifest)}; mend them, or "
         f"raise max_quarantined ({_quarantine_at(storage, manifest)} has all reasons)"
     )
 
@@ -103,7 +103,7 @@ def tell_set_aside(storage: Storage, manifest: Manifest, conversations: int | No
         return
     total = manifest.rows_in if conversations is None else conversations
     text = (
-        f"{manifest.rows_quarantined} of {total} conversations set aside: {summary(_quarantined_in(storage, manifest), "row")} "
+        f"{manifest.rows_quarantined} of {total} conversations set aside: {_reasons(storage, manifest)} "
         f"(reasons in {_quarantine_at(storage, manifest)})"
     )
     tell(Event(manifest.stage, "note", text=text))
@@ -114,10 +114,9 @@ def quarantined(row: int, conversation: Conversation, reason: str) -> Quarantine
     return Quarantined(row, conversation.id, reason, conversation.messages[-1].content[:200])
 
 
-def _quarantined_in(storage: Storage, manifest: Manifest) -> list[Quarantined]:
-    return [
-        Quarantined(**row) for row in parquet.from_bytes(read_shard(storage, manifest, QUARANTINE)).to_pylist()
-    ]
+def _reasons(storage: Storage, manifest: Manifest) -> str:
+    rows = parquet.from_bytes(read_shard(storage, manifest, QUARANTINE)).to_pylist()
+    return summary([Quarantined(**row) for row in rows], "row")
 
 
 def _quarantine_at(storage: Storage, manifest: Manifest) -> str:
