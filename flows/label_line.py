@@ -6,16 +6,9 @@ from mascing.flows.stage_tasks import stage_task
 from mascing.models.checkpoints import pinned
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Labelled
-from mascing.storage.object_storage import Storage
-from mascing.tasks.contrast.stored_labels import Known, known
 from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
 from mascing.tasks.running.actors import Pool
-
-
-def known_before(config: RunConfig, storage_url: str) -> Known:
-    """The conversations and labels of a run that has not been made, without running a model."""
-    return known(Storage.open(storage_url), config)
 
 
 @flow(name="label", persist_result=False)

@@ -55,9 +55,9 @@ def label(
         return label_line(loaded, opened.url)
 
     def foregone() -> "Sequence[Foregone]":
-        from mascing.flows.label_line import known_before
+        from mascing.tasks.contrast.stored_labels import known
 
-        return known_before(loaded, opened.url).foregone
+        return known(opened, loaded).foregone
 
     console, labelled = run_shown(start, verbose)
     facts = labelled.facts

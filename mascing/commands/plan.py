@@ -1,6 +1,6 @@
 """`mascing plan`: how many conversations a claim needs, before any model is run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,6 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 if TYPE_CHECKING:
     from mascing.evidence.planning import Question
     from mascing.schemas.config import GatesConfig, RunConfig
-    from mascing.schemas.conversation import Conversation
     from mascing.tasks.contrast.stored_labels import Known
 
 _GROUP_SIZES = (1, 2, 4, 8)
@@ -117,9 +116,9 @@ class _Run:
         where = "" if self.storage == DEFAULT_STORAGE else f" --storage {self.storage}"
         if labels is None:
             yield "the model's own labels are not known yet; the file holds:"
-            yield from of_each_split(self.known.conversations)
+            yield from of_each_split(self.known.targets)
             following = f"mascing label {self.path}{where}, which says whether they are enough to learn from"
-            if empty := [split for split, rows in self.known.conversations.items() if not _targets(rows)]:
+            if empty := [split for split, held in self.known.targets.items() if not held.conversations]:
                 following = (
                     f"add target conversations of more groups, or give a larger share in `splits` to "
                     f"{' and '.join(empty)}, which has none"
@@ -131,7 +130,7 @@ class _Run:
             yield "the model's own replies leave enough to learn from"
             following = f"mascing run {self.path}{where}"
         blocked = {gate.gate for gate in self.known.foregone}
-        expected = list(prospects(question, self.known.conversations["test"], protected_loss, blocked))
+        expected = list(prospects(question, self.known.test, protected_loss, blocked))
         yield from expected
         yield from map(str, self.known.foregone)
         if labels is not None and blocked:
@@ -149,11 +148,8 @@ def _changed(gates: "GatesConfig", min_uplift: float | None, max_loss: float | N
 
 def _run(path: str, storage: str) -> _Run:
     from mascing.config import load_config
-    from mascing.flows.label_line import known_before
+    from mascing.storage.object_storage import Storage
+    from mascing.tasks.contrast.stored_labels import known
 
     config = load_config(path)
-    return _Run(path, config, known_before(config, storage), storage)
-
-
-def _targets(rows: "Sequence[Conversation]") -> int:
-    return sum(row.set == "target" for row in rows)
+    return _Run(path, config, known(Storage.open(storage), config), storage)

@@ -1,7 +1,7 @@
 """What the conversations of a run allow: whether its test sets can pass the gates, by the simulation of a plan."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mascing.evidence.planning import Question, size_of_groups
 from mascing.schemas.conversation import Conversation, Split
@@ -29,11 +29,18 @@ def prospects(
         yield f"  {name}: {line.replace('enough', 'enough, but see below') if name in blocked else line}"
 
 
-def of_each_split(splits: Mapping[Split, Sequence[Conversation]]) -> Iterator[str]:
+@dataclass(frozen=True)
+class Held:
+    """The target conversations of a split, and the number of their groups."""
+
+    conversations: int
+    groups: int
+
+
+def of_each_split(targets: Mapping[Split, Held]) -> Iterator[str]:
     """Yield a line for each split: its target conversations and their groups."""
-    for split, conversations in splits.items():
-        groups = [conversation.group_id for conversation in conversations if conversation.set == "target"]
-        yield f"  {split}: {_in_groups(len(groups), 'target conversation', len(set(groups)))}"
+    for split, held in targets.items():
+        yield f"  {split}: {_in_groups(held.conversations, 'target conversation', held.groups)}"
 
 
 def _prospect(question: Question, name: str, groups: Sequence[str]) -> str:
