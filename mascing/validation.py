@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, Tag, ValidationError
 
 _LONGEST_INPUT = 60
+_LONGEST_CHOICE = 120
 _ALIKE = 0.5
 """Similarity from which a wrong value is taken for a misspelt one: `pos` for `positive`."""
 _REQUIREMENTS = {
@@ -52,7 +53,7 @@ def _sentence(detail: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
-        return f"must be one of {context['expected']}, got {_shown(detail['input'])}{_guess(detail)}"
+        return _of_no_choice(detail)
     if kind == "string_pattern_mismatch":
         requirement = f"must match {context['pattern']}"
     elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
@@ -63,11 +64,16 @@ def _sentence(detail: Any, model: type[BaseModel]) -> str:
     return f"{requirement}, got {_shown(detail['input'])}"
 
 
-def _guess(detail: Any) -> str:
-    """Which of the allowed values a wrong one is likely to mean."""
-    allowed = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
-    near = difflib.get_close_matches(str(detail["input"]).strip().lower(), allowed, n=1, cutoff=_ALIKE)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def _of_no_choice(detail: Any) -> str:
+    """The complaint about a value that is not allowed; many allowed ones are not listed if one is close."""
+    expected, given = detail["ctx"]["expected"], _shown(detail["input"])
+    near = difflib.get_close_matches(
+        str(detail["input"]).strip().lower(), re.findall(r"'([^']*)'", expected), n=1, cutoff=_ALIKE
+    )
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    if near and len(expected) > _LONGEST_CHOICE:
+        return f"there is no {given}{guess}"
+    return f"must be one of {expected}, got {given}{guess}"
 
 
 def _bound(context: dict[str, Any]) -> str:
@@ -116,13 +122,12 @@ def _steps(model: type[BaseModel], path: Sequence[str | int]) -> Iterator[tuple[
 
 
 def _members_by_tag(annotation: Any) -> dict[str | int, Any]:
-    """Return the members of a tagged union by tag; an empty mapping for any other annotation."""
-    return {
-        tag.tag: get_args(member)[0]
-        for member in get_args(annotation)
-        for tag in getattr(member, "__metadata__", ())
-        if isinstance(tag, Tag)
-    }
+    """Return the members of a tagged union by tag, also of one that may be null; empty for any other annotation."""
+    members = {}
+    for member in get_args(annotation):
+        tags = [tag.tag for tag in getattr(member, "__metadata__", ()) if isinstance(tag, Tag)]
+        members |= {tag: get_args(member)[0] for tag in tags} if tags else _members_by_tag(member)
+    return members
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -140,7 +140,7 @@ def _harvest(
     shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine)))
     train = [part.stored for part in recorded if part.split == "train" and part.stored is not None]
     if not train:
-        raise DataError(f"harvest: no conversation of the train split can be recorded: {summary(quarantine, "row")}")
+        raise DataError(f"harvest: no conversation of the train split can be recorded: {summary(quarantine, 'row')}")
     facts = _facts(train, shared.checkpoint, tuple(sorted(failed)))
     return Body(shards, facts, rows_in=len(rows), rows_quarantined=len(quarantine))
 

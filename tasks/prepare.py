@@ -45,7 +45,9 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     """
     source = read_rows(config.behaviour.conversations)
     rendering = rendering_fingerprint(config.model)
-    finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(storage, output, config, source))
+    finished = run_stage(
+        storage, recipe(config, rendering, source), lambda output: _prepare(storage, output, config, source)
+    )
     refuse_many(storage, finished.manifest, config.max_quarantined)
     tell_set_aside(storage, finished.manifest)
     refuse_misread(finished.manifest.facts.given, config.max_quarantined)

@@ -44,7 +44,7 @@ def check(
         console.print(_table(found.rows))
         for line in _set_aside(found.rows, loaded):
             say_prose(console, line)
-    for line in (*_gates(found, loaded), *(f"note: {note}" for note in found.notes)):
+    for line in (*found.prospects, *(f"note: {note}" for note in found.notes)):
         say_prose(console, line)
     for problem in found.problems:
         say_prose(console, f"problem: {problem}")
@@ -52,7 +52,10 @@ def check(
         say_prose(console, f"no mask can pass: {gate.sentence}")
     stopped = len(found.problems) + len(found.hopeless)
     if stopped:
-        say(console, f"next: mend the {stopped} {'thing' if stopped == 1 else 'things'} above, then mascing check {config}")
+        say(
+            console,
+            f"next: mend the {stopped} {'thing' if stopped == 1 else 'things'} above, then mascing check {config}",
+        )
         raise typer.Exit(1)
     say(console, f"next: mascing label {config}, or mascing run {config}")
 
@@ -69,8 +72,10 @@ def refuse_doomed(
     from mascing.preflight.checks import preflight
 
     found = preflight(config)
-    for note in found.notes:
-        say_prose(console, f"note: {note}")
+    if not found.problems and not found.hopeless:
+        few = [line.strip() for line in found.prospects if line.endswith("too few")]
+        for note in (*found.notes, *(f"on test, {line}: mascing plan says for what" for line in few)):
+            say_prose(console, f"note: {note}")
     if found.problems:
         raise ConfigError(f"{'; '.join(found.problems)}{_left(found, storage, config)}")
     if found.hopeless and not allow_unpublishable:
@@ -99,7 +104,8 @@ def _described(found: "Preflight") -> Iterator[str]:
         yield f"there     {found.machine.there}"
     if found.rows is not None:
         reading = found.rows.reading
-        yield f"rows      {found.rows.used} of {found.rows.total} can be used ({reading.format}, layout {reading.layout.name})"
+        of_all = f"{found.rows.used} of {found.rows.total}"
+        yield f"rows      {of_all} can be used ({reading.format}, layout {reading.layout.name})"
         for note in reading.notes:
             yield f"note: {note}"
 
@@ -135,13 +141,3 @@ def _set_aside(rows: "Rows", config: "RunConfig") -> Iterator[str]:
         reasons.add(row)
     for reason in reasons.most_frequent()[:_SHOWN]:
         yield f"  {reason.told(rows.reading.unit)}"
-
-
-def _gates(found: "Preflight", config: "RunConfig") -> Iterator[str]:
-    """What the test split takes to pass the gates, as `mascing plan` says it."""
-    from mascing.evidence.planning import question_of
-    from mascing.evidence.prospects import prospects
-
-    if found.rows is not None and found.rows.test:
-        blocked = {gate.gate for gate in found.hopeless}
-        yield from prospects(question_of(config.gates), found.rows.test, config.gates.protected_tolerance, blocked)

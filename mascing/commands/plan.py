@@ -84,10 +84,7 @@ def plan(
         question.refuse_impossible()
     console = Console()
     sizes = sorted({*_GROUP_SIZES, group_size})
-    if run is None:
-        lines = answers(question, group_size, sizes)
-    else:
-        lines = run.lines(question, gates.protected_tolerance)
+    lines = answers(question, group_size, sizes) if run is None else run.lines(question, gates.protected_tolerance)
     for line in lines:
         (say if line.startswith("next: ") else say_prose)(console, line)
 

@@ -35,7 +35,10 @@ _LIMITS = {"utility": "gates.max_utility_loss", "protected": "gates.protected_to
 
 @dataclass(frozen=True)
 class Foregone:
-    """A gate that no mask can pass: its name, which is `judges`, `labels`, `replies`, `conditions` or a set's, and a sentence on it."""
+    """A gate that no mask can pass, and a sentence on it.
+
+    ``gate`` is the name of a set, or `judges`, `labels`, `utility`, `replies` or `conditions`.
+    """
 
     gate: str
     sentence: str
@@ -182,9 +185,7 @@ def _conditions(
         )
 
 
-def _best(
-    rows: Sequence[Conversation], hits: Collection[str]
-) -> tuple[dict[str, Rate], dict[str, Rate]]:
+def _best(rows: Sequence[Conversation], hits: Collection[str]) -> tuple[dict[str, Rate], dict[str, Rate]]:
     """The changes and the unsteered rates by set of a mask that hits every target, where the rest is hit anyway."""
     sets: dict[str, list[Conversation]] = {}
     for row in rows:

@@ -102,7 +102,9 @@ def _is_folder(path: str) -> bool:
         return True
     if is_hub_id(path):
         return False
-    raise ModelError(f"the model folder {path} does not exist: correct model.path, which is a folder, a URL or a hub id")
+    raise ModelError(
+        f"the model folder {path} does not exist: correct model.path, which is a folder, a URL or a hub id"
+    )
 
 
 def _stored_files(url: str) -> list[tuple[str, str, Any]]:

@@ -59,7 +59,9 @@ def _loaded(tokenizer_class: Any, folder: Path, config: ModelConfig) -> Any:
     try:
         tokenizer = tokenizer_class.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
     except load_errors() as error:
-        raise ModelError(f"the tokenizer in {folder} cannot be loaded: {one_line(error)}") from error
+        raise ModelError(
+            f"the tokenizer in {folder} cannot be loaded ({one_line(error)}): copy its files of the model again"
+        ) from error
     if not tokenizer.chat_template:
         raise ModelError(
             f"the tokenizer in {folder} has no chat template: take the instruction-tuned model, or add "

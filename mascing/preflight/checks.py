@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 from mascing.errors import MascingError
 from mascing.evidence.foregone import Foregone, foregone
+from mascing.evidence.planning import question_of
+from mascing.evidence.prospects import prospects
 from mascing.models.checkpoints import local_folder
 from mascing.models.model_folder import (
     context_in,
@@ -41,6 +43,7 @@ class Preflight:
     """What is known of a run; a part that cannot be read is None.
 
     ``problems`` keep a run from working, ``hopeless`` are gates that no mask can pass, ``notes`` are worth knowing.
+    ``prospects`` say of each set what `mascing plan` says.
     """
 
     model: Model | None
@@ -49,6 +52,7 @@ class Preflight:
     problems: tuple[str, ...]
     hopeless: tuple[Foregone, ...]
     notes: tuple[str, ...]
+    prospects: tuple[str, ...]
 
 
 def preflight(config: RunConfig) -> Preflight:
@@ -64,8 +68,11 @@ def preflight(config: RunConfig) -> Preflight:
         problems += rows.problems(config)
     problems += machine.problems if machine else ()
     notes = (*(machine.notes if machine else ()), *(lengths.notes() if lengths else ()))
-    hopeless = foregone(config, rows.test) if rows is not None and rows.sets["test"]["target"] else ()
-    return Preflight(model, machine, rows, tuple(problems), tuple(hopeless), notes)
+    test = rows.test if rows is not None and rows.sets["test"]["target"] else []
+    hopeless = foregone(config, test) if test else []
+    blocked = {gate.gate for gate in hopeless}
+    expected = prospects(question_of(config.gates), test, config.gates.protected_tolerance, blocked) if test else ()
+    return Preflight(model, machine, rows, tuple(problems), tuple(hopeless), notes, tuple(expected))
 
 
 def _model(config: RunConfig) -> Model:

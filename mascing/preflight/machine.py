@@ -1,8 +1,11 @@
 """Whether this machine has the processors, the GPUs and the memory that a run asks for."""
 
 import os
+import sys
 from dataclasses import dataclass
+from glob import glob
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -12,6 +15,8 @@ from mascing.schemas.config import ModelConfig, RunConfig
 
 _GIB = 2**30
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_GPU_DEVICES = ("/dev/nvidia[0-9]*", "/dev/kfd", "/dev/dxg")
+"""What Linux shows where there is a GPU: of NVIDIA, of AMD, and below Windows."""
 _SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
 _LARGEST_SHARE = 0.8
 """Share of the free memory that the weights may take before it is told: replies and gradients take more."""
@@ -39,8 +44,9 @@ def machine_for(config: RunConfig, weights: int | None) -> Machine:
         return _with_gpus(config, weights, wanted, there)
     needed = config.compute.workers * (weights or 0)
     told = (
-        f"the weights take {_size(weights or 0)} for each of {config.compute.workers} workers, and this machine has "
-        f"{_size(total)} of memory, {_size(free)} of them free: lower compute.workers, or set model.dtype to bfloat16"
+        f"the weights take {_size(weights or 0)} in each of {_workers(config)}, and this machine has {_size(total)} of "
+        f"memory, {_size(free)} of them free: lower compute.workers, set model.dtype to bfloat16, or take a larger "
+        "machine"
     )
     if needed > total:
         return Machine(wanted, there, problems=(told,))
@@ -57,16 +63,14 @@ def refuse_silent_services() -> None:
 
 
 def _with_gpus(config: RunConfig, weights: int | None, wanted: str, there: str) -> Machine:
-    import torch
-
-    gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    gpus = _gpus()
     memory = min((gpu.total_memory for gpu in gpus), default=0)
     there += f"; {len(gpus)} x {gpus[0].name} with {_size(memory)}" if gpus else "; no GPU that torch can use"
     needed = config.compute.workers * config.compute.num_gpus
     problems = []
     if needed > len(gpus):
         problems.append(
-            f"compute asks for {needed:g} GPUs ({config.compute.workers} workers x {config.compute.num_gpus:g}) and "
+            f"compute asks for {needed:g} GPUs ({_workers(config)} x {config.compute.num_gpus:g}) and "
             f"this machine has {len(gpus)}: lower compute.workers or compute.num_gpus, set model.device to cpu, or "
             "name a Ray cluster in RAY_ADDRESS"
         )
@@ -79,6 +83,15 @@ def _with_gpus(config: RunConfig, weights: int | None, wanted: str, there: str) 
     return Machine(wanted, there, problems=tuple(problems))
 
 
+def _gpus() -> list[Any]:
+    """The properties of the GPUs that torch can use."""
+    if sys.platform == "linux" and not any(glob(pattern) for pattern in _GPU_DEVICES):
+        return []  # spares the import of torch, which takes seconds
+    import torch
+
+    return [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+
+
 def _gpus_of_a_model(model: ModelConfig, num_gpus: float) -> float:
     """How many GPUs hold one model: all of the worker's if it is spread, else one or its share of one."""
     return num_gpus if model.device in _SPREAD else min(1.0, num_gpus)
@@ -86,9 +99,13 @@ def _gpus_of_a_model(model: ModelConfig, num_gpus: float) -> float:
 
 def _wanted(config: RunConfig, weights: int | None) -> str:
     compute = config.compute
-    gpus = f" and {compute.num_gpus:g} GPUs" if compute.num_gpus else ""
+    gpus = f", {compute.num_gpus:g} GPUs" if compute.num_gpus else ""
     memory = f"{_size(weights)} of weights" if weights is not None else "weights of a size that is not known here"
-    return f"{compute.workers} workers with {compute.num_cpus:g} CPUs{gpus} each; {memory} on {config.model.device}"
+    return f"{_workers(config)}, each {compute.num_cpus:g} CPUs{gpus} and {memory} on {config.model.device}"
+
+
+def _workers(config: RunConfig) -> str:
+    return f"{config.compute.workers} worker{'' if config.compute.workers == 1 else 's'}"
 
 
 def _container_limit() -> int:

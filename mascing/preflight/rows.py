@@ -66,10 +66,6 @@ class Rows:
                 self.test.append(conversation)
             yield conversation
 
-    def set_aside(self) -> str:
-        """How many rows cannot be used, and why, on one line."""
-        return f"{len(self.quarantined)} of {self.total} rows: {summary(self.quarantined, self.reading.unit)}"
-
     def problems(self, config: RunConfig) -> Iterator[str]:
         """What a run cannot go on with, one sentence each."""
         if not self.used:
@@ -77,8 +73,9 @@ class Rows:
             return
         if len(self.quarantined) > config.max_quarantined * self.total:
             yield (
-                f"{self.set_aside()}; these cannot be used, more than max_quarantined "
-                f"({100 * config.max_quarantined:g}%) allows: mend them, or raise max_quarantined"
+                f"{len(self.quarantined)} of {self.total} rows cannot be used, more than max_quarantined "
+                f"({100 * config.max_quarantined:g}%) allows: {summary(self.quarantined, self.reading.unit)}; mend "
+                "them, or raise max_quarantined"
             )
         try:
             refuse_misread(self.given, config.max_quarantined)

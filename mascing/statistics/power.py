@@ -95,8 +95,9 @@ def _lower_bounds(effect: Effect, n: int) -> Iterator[Floats]:
     n_groups = ceil(n / effect.group_size)
     members_N: Members = np.repeat(np.arange(n_groups), effect.group_size)
     at_once = max(1, _CHUNK // len(members_N))
-    for start in range(0, REPEATS, at_once):
-        low_R, _ = tango(_differences(rng, effect, min(at_once, REPEATS - start), n_groups), members_N)
+    repeats = REPEATS if effect.gains or effect.losses else 1  # without an effect, all test splits are equal
+    for start in range(0, repeats, at_once):
+        low_R, _ = tango(_differences(rng, effect, min(at_once, repeats - start), n_groups), members_N)
         yield low_R
 
 

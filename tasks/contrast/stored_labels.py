@@ -64,9 +64,7 @@ def _from_the_file(config: RunConfig) -> Known:
 def _labelled(storage: Storage, config: RunConfig) -> tuple[Prepared, Labelled] | None:
     config = config.model_copy(update={"model": pinned(config.model)})
     try:
-        recipe = prepare.recipe(
-            config, rendering_fingerprint(config.model), read_rows(config.behaviour.conversations)
-        )
+        recipe = prepare.recipe(config, rendering_fingerprint(config.model), read_rows(config.behaviour.conversations))
         prepared = read_manifest(storage, recipe.prefix, Prepared)
         # Imported here: it loads torch and Ray, which take seconds and which a run that is not begun does not need.
         from mascing.tasks import labelling

@@ -1,7 +1,7 @@
 """Run command lines, each in a fork of a process that has imported what all of them import before they can complain.
 
-``python -m tests.torture.forked_cli`` reads one JSON object a line (`arguments`, `environment`, `folder`) and prints one
-for each. Its first line holds the wall-clock and CPU seconds of the imports, which every command would spend as well.
+``python -m tests.torture.forked_cli`` reads one JSON object a line (`arguments`, `environment`, `folder`) and prints
+one for each. Its first line holds the wall-clock and CPU seconds of the imports, which every command would spend as well.
 """
 
 import json
@@ -80,12 +80,12 @@ def forked_cli() -> Iterator[ForkedCli]:
 
 def _serve() -> None:
     started = time.monotonic(), time.process_time()
+    # A command makes a tokenizer unless it is refused for its configuration before.
+    from transformers import PreTrainedTokenizerFast  # noqa: F401
+
     import mascing.cli
     import mascing.commands.line
     import mascing.preflight.checks
-
-    # A command makes a tokenizer unless it is refused for its configuration before.
-    from transformers import PreTrainedTokenizerFast  # noqa: F401
 
     print(json.dumps({"seconds": time.monotonic() - started[0], "cpu": time.process_time() - started[1]}), flush=True)
     for line in sys.stdin:

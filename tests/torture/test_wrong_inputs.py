@@ -3,46 +3,18 @@
 Each is run as a command; neither Prefect nor Ray may be imported before the message.
 """
 
-import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
+import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from tests.mascing import olmoe_folder
-from tests.torture.forked_cli import ForkedCli, forked_cli
+from tests.torture.forked_cli import ForkedCli, Said, forked_cli
+from tests.torture.spoilt_run import CONFIG, ROWS, Case, configured, row, with_rows, write_config, write_rows
+from tests.torture.wrong_inputs import CASES, LONG, RUN
 
 SECONDS = 3.0
-
-Change = Callable[[Path], Any]
-"""Spoils the files of a run that would work; what it returns, if anything, are variables of the environment."""
-
-
-def row(number: int, name: str = "target", **fields: Any) -> dict[str, Any]:
-    messages = [{"role": "user", "content": f"what of bench {number}?"}]
-    return {"id": f"{name}-{number}", "group_id": f"{name}-{number}", "set": name, "messages": messages} | fields
-
-
-ROWS = [
-    *(row(number) for number in range(160)),
-    *(row(number, "utility/benches", references=["oak"]) for number in range(160)),
-    *(row(number, "protected/ships") for number in range(160)),
-]
-CONFIG: dict[str, Any] = {
-    "model": {"path": "model"},
-    "behaviour": {
-        "name": "benches",
-        "conversations": "rows.jsonl",
-        "target": {"kind": "refusal"},
-        "utility": {"kind": "contains"},
-        "protected": {"kind": "refusal"},
-    },
-    "generation": {"max_new_tokens": 16},
-    "compute": {"workers": 1},
-}
 
 
 @pytest.fixture(scope="module")
@@ -67,284 +39,74 @@ def folder(model: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write_rows(folder: Path, rows: list[Any]) -> None:
-    lines = (each if isinstance(each, str) else json.dumps(each) for each in rows)
-    (folder / "rows.jsonl").write_text("".join(f"{line}\n" for line in lines))
-
-
-def write_config(folder: Path, config: Any) -> None:
-    (folder / "run.yaml").write_text(config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False))
-
-
-def configured(**fields: Any) -> Change:
-    """The configuration with other fields: ``behaviour__name`` is ``behaviour.name``."""
-
-    def change(folder: Path) -> None:
-        config = json.loads(json.dumps(CONFIG))
-        for path, value in fields.items():
-            *parents, name = path.split("__")
-            part = config
-            for parent in parents:
-                part = part.setdefault(parent, {})
-            part[name] = value
-        write_config(folder, config)
-
-    return change
-
-
-def with_rows(*rows: Any, instead: bool = False) -> Change:
-    return lambda folder: write_rows(folder, [*(() if instead else ROWS), *rows])
-
-
-def each_row(**fields: Any) -> Change:
-    """Every row with other fields."""
-    return lambda folder: write_rows(folder, [each | fields for each in ROWS])
-
-
-def file(content: bytes, name: str = "rows.jsonl") -> Change:
-    return lambda folder: (folder / name).write_bytes(content) and None
-
-
-def in_model(name: str, content: str | None) -> Change:
-    """Another file in the model folder, or none."""
-
-    def change(folder: Path) -> None:
-        (folder / "model" / name).unlink(missing_ok=True)
-        if content is not None:
-            (folder / "model" / name).write_text(content)
-
-    return change
-
-
-def settings(**fields: Any) -> Change:
-    """Other settings of the model; null takes one away."""
-
-    def change(folder: Path) -> None:
-        given = json.loads((folder / "model" / "config.json").read_text()) | fields
-        in_model("config.json", json.dumps({key: value for key, value in given.items() if value is not None}))(folder)
-
-    return change
-
-
-def all_of(*changes: Change) -> Change:
-    def change(folder: Path) -> Any:
-        return [each(folder) for each in changes][-1]
-
-    return change
-
-
-def dense(folder: Path) -> None:
-    in_model("config.json", json.dumps({"model_type": "llama", "max_position_embeddings": 512}))(folder)
-
-
-def huge_weights(folder: Path) -> None:
-    """A file whose header promises 100 TB."""
-    header = json.dumps({"w": {"dtype": "F32", "shape": [25 * 10**12], "data_offsets": [0, 10**14]}}).encode()
-    path = folder / "model" / "model.safetensors"
-    path.unlink()
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
-
-
-def elsewhere(folder: Path) -> None:
-    """The configuration in a folder of its own, with paths from the working directory."""
-    (folder / "configs").mkdir()
-    (folder / "run.yaml").rename(folder / "configs" / "run.yaml")
-
-
-class Case(NamedTuple):
-    """A change, the words that the message must hold, and the command if it is not `mascing check run.yaml`."""
-
-    change: Change
-    words: tuple[str, ...]
-    command: tuple[str, ...] = ("check", "run.yaml")
-
-
-RUN = ("run", "run.yaml", "--storage", "store")
-FEW = [*(row(number) for number in range(60)), *(row(number, "utility/benches", references=["oak"]) for number in range(60))]
-LONG = "what of bench? " * 60
-
-CONFIGURATIONS = {
-    "no file": Case(lambda folder: (folder / "run.yaml").unlink(), ("run.yaml: there is no such file", "give the path")),
-    "folder": Case(lambda folder: None, ("model is a folder", "give the path of a run configuration"), ("check", "model")),
-    "empty": Case(lambda folder: write_config(folder, ""), ("run.yaml is empty", "`model` and `behaviour`")),
-    "list": Case(lambda folder: write_config(folder, "- a\n"), ("must hold a mapping with the keys model",)),
-    "no YAML": Case(lambda folder: write_config(folder, "model: {path: x\n"), ("not valid YAML: line 2",)),
-    "twice": Case(lambda folder: write_config(folder, "seed: 1\nseed: 2\n"), ("line 2", "'seed' is given more than once")),
-    "no text": Case(file(b"\xff\xfe\x00\x01\x80", "run.yaml"), ("run.yaml", "not UTF-8")),
-    "key": Case(configured(behavior={}), ("behavior: unknown key; did you mean 'behaviour'?",)),
-    "inner key": Case(
-        configured(gates__max_utilty_loss=0.1), ("gates.max_utilty_loss", "did you mean 'max_utility_loss'?")
-    ),
-    "type": Case(configured(generation__max_new_tokens="many"), ("max_new_tokens: must be a whole number",)),
-    "range": Case(configured(gates__min_uplift=10), ("gates.min_uplift: must be less than or equal to 1, got 10",)),
-    "lacking": Case(configured(behaviour={"name": "b"}), ("behaviour.conversations: is required",)),
-    "no judge": Case(configured(behaviour__utility="contains"), ("behaviour.utility: must be a mapping with a `kind`",)),
-    "judge": Case(configured(behaviour__target={"kind": "refusl"}), ("did you mean 'refusal'?",)),
-    "judge's package": Case(
-        configured(behaviour__target={"kind": "no_such_package.judging:judge"}), ("PYTHONPATH", "no_such_package")
-    ),
-    "judge's name": Case(
-        configured(behaviour__target={"kind": "tests.recipes.my_package.judging:courtezy"}),
-        ("did you mean 'courtesy'?",),
-    ),
-    "method": Case(configured(methods__steermo={}), ("methods.steermo: unknown key; did you mean 'steermoe'?",)),
-    "dtype": Case(configured(model__dtype="bf16"), ("model.dtype: must be one of", "did you mean 'bfloat16'?")),
-    "splits": Case(configured(splits={"train": 0.5, "dev": 0.5, "test": 0.5}), ("train + dev + test must be 1, not 1.5",)),
-    "layout": Case(configured(behaviour__columns="sharegtp"), ("behaviour.columns", "did you mean 'sharegpt'?")),
-    "GPU of a CPU": Case(configured(compute__num_gpus=1), ("device is cpu but compute.num_gpus", "set device to cuda")),
-    "path": Case(
-        elsewhere, ("paths are relative to configs/run.yaml", "write ../"), ("check", "configs/run.yaml")
-    ),
-}
-MODELS = {
-    "no model": Case(configured(model__path="./modell"), ("modell does not exist", "correct model.path")),
-    "no config.json": Case(in_model("config.json", None), ("is not a model folder: it has no config.json",)),
-    "broken config.json": Case(in_model("config.json", "{"), ("config.json cannot be read",)),
-    "no type": Case(settings(model_type=None), ("has no model_type",)),
-    "dense": Case(dense, ("is no mixture of experts", "give a MoE model")),
-    "adapter": Case(in_model("adapter_config.json", "{}"), ("is an adapter: merge it into its base model",)),
-    "no weights": Case(in_model("model.safetensors", None), ("lacks weights: model.safetensors",)),
-    "only .bin": Case(
-        all_of(in_model("model.safetensors", None), in_model("model.bin", "x")), ("convert to safetensors",)
-    ),
-    "broken weights": Case(in_model("model.safetensors", "<html>"), ("is not a safetensors file", "copy it again")),
-    "no tokenizer": Case(
-        all_of(in_model("tokenizer.json", None), in_model("tokenizer_config.json", None)), ("has no tokenizer: copy",)
-    ),
-    "broken tokenizer": Case(in_model("tokenizer.json", '{"version": "1.0"'), ("the tokenizer in", "cannot be loaded")),
-    "no chat template": Case(in_model("chat_template.jinja", None), ("has no chat template", "add chat_template.jinja")),
-    "template option": Case(
-        configured(model__chat_template={"enable_thinking": False}),
-        ("model.chat_template.enable_thinking: the chat template does not read it",),
-    ),
-    "broken template": Case(
-        all_of(in_model("chat_template.jinja", "{% for"), configured(model__chat_template={"x": 1})),
-        ("the chat template of the model is not valid",),
-    ),
-    "template refuses": Case(
-        in_model("chat_template.jinja", "{{ raise_exception('only tools may speak') }}"),
-        ("480 x the chat template refuses it: only tools may speak (lines 1, 2, 3, …)",),
-    ),
-    "memory": Case(huge_weights, ("the weights take 93132.3 GiB for each of 1 workers", "set model.dtype to bfloat16")),
-    "GPUs": Case(
-        configured(model__device="cuda", compute__num_gpus=64), ("compute asks for 64 GPUs", "lower compute.workers")
-    ),
-}
-FILES = {
-    "no rows file": Case(lambda folder: (folder / "rows.jsonl").unlink(), ("cannot read", "rows.jsonl", "check the path")),
-    "empty rows": Case(file(b""), ("no conversations: the file has no rows",)),
-    "spreadsheet": Case(file(b"PK\x03\x04" + bytes(40)), ("a zip archive or a spreadsheet", "save the sheet as CSV")),
-    "web page": Case(file(b"<!doctype html><html>"), ("a web page or XML: download the file itself",)),
-    "pickle": Case(file(b"\x80\x04\x95" + bytes(40)), ("a pickle, which is never read: save the rows as JSON Lines",)),
-    "LFS": Case(file(b"version https://git-lfs.github.com/spec/v1\n"), ("run `git lfs pull`",)),
-    "binary": Case(file(b"\x00\x01\x02\x03" * 40), ("neither text nor Parquet nor Arrow",)),
-    "half a Parquet file": Case(file(b"PAR1" + bytes(60)), ("cannot be read", "is it complete?")),
-    "no header": Case(file(b"what of oak?,yes\nwhat of ash?,no\n"), ("show no known layout", "columns: {user:")),
-    "column": Case(
-        all_of(configured(behaviour__columns={"user": "questoin"}), file(b"question\nwhat?\n")),
-        ("no row has questoin", "did you mean 'question'?"),
-    ),
-    "folder of two kinds": Case(
-        all_of(
-            lambda folder: (folder / "data").mkdir(),
-            file(b"{}", "data/a.jsonl"),
-            file(b"a,b", "data/b.csv"),
-            configured(behaviour__conversations="data"),
-        ),
-        ("holds .csv and .jsonl files; name one of them",),
-    ),
-}
-ROWS_OF_A_FILE = {
-    "set": Case(
-        with_rows(*(row(number, "utilty/benches") for number in range(40))),
-        ("40 x set: set 'utilty/benches' is not target", "did you mean 'utility/benches'? (lines 481, 482, 483, …)",
-         "raise max_quarantined"),
-    ),
-    "label": Case(
-        each_row(label="postive"), ("480 x label: must be one of 'positive' or 'negative'", "did you mean 'positive'?")
-    ),
-    "broken lines": Case(
-        with_rows(*["{oops"] * 40), ("40 of 520 rows", "40 x not JSON", "(lines 481, 482, 483, …)", "max_quarantined (5%)")
-    ),
-    "no turns": Case(each_row(messages=[]), ("480 x messages: must not be empty",)),
-    "blank turn": Case(each_row(messages=[{"role": "user", "content": " "}]), ("the text of a turn is blank",)),
-    "image": Case(
-        each_row(messages=[{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]),
-        ("a part of type image_url cannot be used: only text can",),
-    ),
-    "no references": Case(
-        each_row(references=[]),
-        ("160 of 480 rows", "the judge of utility (contains) cannot judge it: it has no answer to compare with"),
-    ),
-    "beyond the context": Case(
-        each_row(messages=[{"role": "user", "content": LONG}]), ("480 x", "final user turn does not fit into 496 tokens")
-    ),
-    "over-long": Case(
-        configured(behaviour__max_characters=10), ("480 x over-long: 16 characters, at most 10 allowed",)
-    ),
-    "the same id": Case(each_row(id="a"), ("479 x duplicate id 'a': line 1 has it already",)),
-    "one group": Case(each_row(group_id="a"), ("has no conversation of set `target`: add conversations of more groups",)),
-    "no target": Case(each_row(set="protected/ships"), ("has no conversation of set `target`",)),
-    "misread": Case(
-        each_row(wanted="Oak is fine."),
-        ("the judge of target reads 160 of 160 `wanted` replies (100%) as no hit", "choose another judge"),
-    ),
-}  # fmt: skip
-GATES = {
-    "few rows": Case(
-        with_rows(*FEW, instead=True),
-        ("utility/benches: ", " test rows cannot pass a 10-point gate, about 35 are needed; or set gates.max_utility_loss"
-         , "add --allow-unpublishable"),
-        RUN,
-    ),
-    "no utility": Case(
-        with_rows(*(row(number) for number in range(160)), instead=True), ("add rows of a set utility/<name>",), RUN
-    ),
-    "limit of 0": Case(configured(gates__max_utility_loss=0), ("cannot pass a 0-point gate, more than 20000 are",), RUN),
-    "uplift of 1": Case(configured(gates__min_uplift=1), ("target: ", "cannot show a gain of 100 points"), RUN),
-    "judges": Case(
-        configured(behaviour__utility={"kind": "refusal"}), ("a mask that refuses everything would lose nothing",), RUN
-    ),
-    "few under conditions": Case(
-        configured(robustness__conversations=4), ("too few to pass: bring more test rows, raise robustness",), RUN
-    ),
-}  # fmt: skip
-
-
-def variables(**values: str) -> Change:
-    return lambda folder: values
-
-
-ENVIRONMENTS = {
-    "dead Prefect": Case(
-        variables(PREFECT_API_URL="http://127.0.0.1:9/api"), ("nothing answers at PREFECT_API_URL", "unset"), RUN
-    ),
-    "dead Ray": Case(variables(RAY_ADDRESS="127.0.0.1:9"), ("nothing answers at RAY_ADDRESS 127.0.0.1:9",), RUN),
-    "TMPDIR": Case(variables(TMPDIR="/no/such/folder"), ("TMPDIR /no/such/folder", "set TMPDIR"), RUN),
-    "storage in the way": Case(file(b"x", "store"), ("store",), RUN),
-    "unknown storage": Case(lambda folder: None, ("use a local folder",), ("run", "run.yaml", "--storage", "ftp://a/b")),
-}
-CASES = {
-    f"{kind}: {name}": case
-    for kind, cases in (
-        ("configuration", CONFIGURATIONS),
-        ("model", MODELS),
-        ("file", FILES),
-        ("rows", ROWS_OF_A_FILE),
-        ("gates", GATES),
-        ("environment", ENVIRONMENTS),
-    )
-    for name, case in cases.items()
-}
+def told(said: Said) -> str:
+    """What a command printed, on one line; it must have been quick, and have imported neither Prefect nor Ray."""
+    assert said.services == ()
+    assert said.seconds < SECONDS * said.slowness
+    assert "Traceback" not in said.text
+    return " ".join(said.text.split())
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_wrong_input_is_told_at_once(case: Case, folder: Path, cli: ForkedCli) -> None:
     said = cli.run(case.command, folder, case.change(folder) or {})
     assert said.code == 1, said.text
-    text = " ".join(said.text.split())
+    text = told(said)
     assert [word for word in case.words if word not in text] == [], said.text
-    assert "Traceback" not in text
-    assert said.services == ()
-    assert said.seconds < SECONDS * said.slowness
     assert not list(folder.glob("store/*/*/manifest.json"))
+
+
+def test_a_run_that_can_work_is_described_with_its_rows_and_what_its_gates_take(folder: Path, cli: ForkedCli) -> None:
+    said = cli.run(("check", "run.yaml"), folder, {})
+    text = told(said)
+    assert said.code == 0, text
+    assert "model olmoe, context 512 tokens" in text
+    assert "480 of 480 can be used (JSON Lines, layout messages)" in text
+    assert "utility/benches: 56 conversations in 56 groups, about 35 needed: enough" in text
+    assert said.text.rstrip().endswith("next: mascing label run.yaml, or mascing run run.yaml")
+    assert not (folder / "mascing-data").exists()
+
+
+def test_few_rows_that_cannot_be_used_are_told_by_reason_and_stop_nothing(folder: Path, cli: ForkedCli) -> None:
+    bad = [*["{oops"] * 4, row(900, "utility"), row(901, "utility"), row(902, label="yes")]
+    with_rows(*bad)(folder)
+    said = cli.run(("check", "run.yaml"), folder, {})
+    lines = said.text.splitlines()
+    assert said.code == 0, told(said)
+    assert "set aside 7 of 487 rows (1.4%; a run stops above 5%)" in lines
+    reasons = [line for line in lines if " x " in line]
+    assert [line.split()[0] for line in reasons] == ["4", "2", "1"]
+    assert reasons[0].endswith("(lines 481, 482, 483, …)")
+    assert "did you mean 'utility/<name>'? (lines 485, 486)" in reasons[1]
+
+
+def test_replies_and_conversations_that_do_not_fit_are_told_and_stop_nothing(folder: Path, cli: ForkedCli) -> None:
+    turns = [("user", LONG), ("assistant", "no"), ("user", "?")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    long = "I cannot help with that, whatever is asked about benches."
+    refusals = {"target": {"wanted": long}, "protected/ships": {"wanted": long}}
+    write_rows(folder, [each | {"messages": messages} | refusals.get(each["set"], {}) for each in ROWS])
+    text = told(said := cli.run(("check", "run.yaml"), folder, {}))
+    assert said.code == 0, text
+    assert "target: 160 of 160 `wanted` replies are longer than generation.max_new_tokens 16" in text
+    assert f"set it to {len(long) + 1} or more" in text
+    assert "480 conversations are longer than the 496 tokens" in text
+    assert "utility/benches: 160 of 160" not in text  # `oak`, which the judge looks for, fits
+
+
+def test_a_run_that_is_stopped_for_its_rows_leaves_them_where_it_says(folder: Path, cli: ForkedCli) -> None:
+    with_rows(*["{oops"] * 40)(folder)
+    said = cli.run(RUN, folder, {})
+    [left] = folder.glob("store/prepare/*/quarantine.parquet")
+    assert f"({left} has all reasons)" in told(said)
+    assert pq.read_table(left).num_rows == 40
+
+
+def test_the_plan_says_of_each_set_what_the_check_says(folder: Path, cli: ForkedCli) -> None:
+    configured(gates__max_utility_loss=0.05)(folder)
+    checked, planned = (cli.run((name, "run.yaml"), folder, {}).text.splitlines() for name in ("check", "plan"))
+    sets = [line for line in checked if line.endswith(("needed: enough", "needed: too few"))]
+    assert len(sets) == 3
+    assert set(sets) <= set(planned)
+    [hopeless] = [line.partition(": ")[2] for line in checked if line.startswith("no mask can pass")]
+    assert f"will block publication: {hopeless}" in planned

@@ -11,6 +11,7 @@ from mascing.conversations.splits import split_of
 from mascing.schemas.config import SplitConfig
 from mascing.schemas.conversation import Conversation, Split
 
+
 @dataclass
 class Survey:
     """Counts over all rows; ``split`` counts by split and set, ``given`` by the name of an optional field.

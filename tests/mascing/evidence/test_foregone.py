@@ -82,15 +82,16 @@ def test_a_set_is_hopeless_exactly_if_its_gate_fails_a_mask_that_changes_nothing
     assert bool(told) == fails
     assert told == [str(gate) for gate in foregone(config(), [*TARGET, *utility])]
     if told:
-        assert f"utility/u: {n} test rows cannot pass a 10-point gate, about 35 are needed; or set gates.max_" in told[0]
+        assert (
+            f"utility/u: {n} test rows cannot pass a 10-point gate, about 35 are needed; or set gates.max_" in told[0]
+        )
 
 
 @pytest.mark.parametrize(("size", "n", "limit"), [(1, 20, 0.05), (4, 20, 0.05), (2, 40, 0.1), (1, 3, 0.9)])
 def test_the_number_of_rows_and_the_limit_that_are_told_pass_the_gate(size: int, n: int, limit: float) -> None:
     def told(n: int, limit: float) -> list[Foregone]:
         grouped = [
-            row.model_copy(update={"group_id": f"u{number // size}"})
-            for number, row in enumerate(rows("utility/u", n))
+            row.model_copy(update={"group_id": f"u{number // size}"}) for number, row in enumerate(rows("utility/u", n))
         ]
         return foregone(config(max_utility_loss=limit), [*TARGET, *grouped])
 
