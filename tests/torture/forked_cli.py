@@ -1,7 +1,7 @@
 """Run command lines, each in a fork of a process that has imported what all of them import before they can complain.
 
 ``python -m tests.torture.forked_cli`` reads one JSON object a line (`arguments`, `environment`, `folder`) and prints
-one for each. Its first line holds the wall-clock and CPU seconds of the imports, which every command would spend as well.
+one for each. Its first line holds the CPU seconds of the imports, which every command would spend as well.
 """
 
 import json
@@ -21,15 +21,15 @@ SERVICES = ("prefect", "ray")
 
 @dataclass(frozen=True)
 class Said:
-    """What a command printed, its exit code, its wall-clock seconds with all imports, and the services it imported.
+    """What a command printed, its exit code, its CPU seconds with all imports, and the services it imported.
 
-    ``slowness`` is the ratio of wall-clock to CPU seconds of the imports: above 1 where others use the machine.
+    ``waited`` are the seconds in which it did not compute: it waited for an answer, or others used the processor.
     """
 
     code: int
     text: str
     seconds: float
-    slowness: float
+    waited: float
     services: tuple[str, ...]
 
 
@@ -38,8 +38,7 @@ class ForkedCli:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
-        started = self._answer()
-        self._imports, self._slowness = started["seconds"], max(1.0, started["seconds"] / started["cpu"])
+        self._imports = self._answer()["cpu"]
 
     def run(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Said:
         """Run a command line in a folder, with further variables of the environment."""
@@ -48,9 +47,7 @@ class ForkedCli:
         self._process.stdin.write(f"{json.dumps(asked)}\n")
         self._process.stdin.flush()
         told = self._answer()
-        return Said(
-            told["code"], told["text"], self._imports + told["seconds"], self._slowness, tuple(told["services"])
-        )
+        return Said(told["code"], told["text"], self._imports + told["cpu"], told["waited"], tuple(told["services"]))
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
@@ -79,7 +76,6 @@ def forked_cli() -> Iterator[ForkedCli]:
 
 
 def _serve() -> None:
-    started = time.monotonic(), time.process_time()
     # A command makes a tokenizer unless it is refused for its configuration before.
     from transformers import PreTrainedTokenizerFast  # noqa: F401
 
@@ -87,7 +83,7 @@ def _serve() -> None:
     import mascing.commands.line
     import mascing.preflight.checks
 
-    print(json.dumps({"seconds": time.monotonic() - started[0], "cpu": time.process_time() - started[1]}), flush=True)
+    print(json.dumps({"cpu": time.process_time()}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         with tempfile.TemporaryFile("w+") as told:
@@ -105,12 +101,13 @@ def _run(asked: Any, told: int, main: Any) -> None:
         os.dup2(told, descriptor)
     os.chdir(asked["folder"])
     os.environ.update(asked["environment"])
-    started = time.monotonic()
+    started, computed = time.monotonic(), time.process_time()
     code = main(asked["arguments"])
-    seconds = time.monotonic() - started
+    cpu = time.process_time() - computed
+    waited = time.monotonic() - started - cpu
     sys.stdout.flush()
     services = [name for name in SERVICES if name in sys.modules]
-    print(f"\n{json.dumps({'code': code, 'seconds': seconds, 'services': services})}", flush=True)
+    print(f"\n{json.dumps({'code': code, 'cpu': cpu, 'waited': waited, 'services': services})}", flush=True)
     os._exit(0)
 
 

@@ -1,6 +1,7 @@
 """Wrong inputs by kind: each spoils a run that would work, with words that its message must hold."""
 
 from tests.torture.spoilt_run import (
+    ROWS,
     Case,
     all_of,
     configured,
@@ -168,7 +169,7 @@ ROWS_OF_A_FILE = {
 GATES = {
     "few rows": Case(
         with_rows(*FEW, instead=True),
-        ("utility/benches: 25 test rows cannot pass a 10-point gate, about 35 are needed; or set gates.max_utility_loss",
+        ("utility/benches: 25 test rows cannot pass a 10-point gate, about 35 are needed; or set gates.max_util",
          "add --allow-unpublishable"),
         RUN,
     ),
