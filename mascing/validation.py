@@ -123,7 +123,7 @@ def _steps(model: type[BaseModel], path: Sequence[str | int]) -> Iterator[tuple[
 
 def _members_by_tag(annotation: Any) -> dict[str | int, Any]:
     """Return the members of a tagged union by tag, also of one that may be null; empty for any other annotation."""
-    members = {}
+    members: dict[str | int, Any] = {}
     for member in get_args(annotation):
         tags = [tag.tag for tag in getattr(member, "__metadata__", ()) if isinstance(tag, Tag)]
         members |= {tag: get_args(member)[0] for tag in tags} if tags else _members_by_tag(member)

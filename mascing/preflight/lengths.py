@@ -1,7 +1,7 @@
 """Which replies do not fit the token limit, and which conversations lose their oldest turns."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mascing.conversations.chat import render
@@ -25,14 +25,15 @@ class Lengths:
         self._sets: Counter[str] = Counter()
         self._too_long: dict[tuple[str, str], list[int]] = {}
 
-    def add(self, conversation: Conversation) -> None:
-        """Count a conversation that can be used."""
-        self._sets[conversation.set] += 1
-        for field, replies in self._expected(conversation).items():
-            tokens = min(map(self._tokens, replies))
-            if tokens > self._limit:
-                self._too_long.setdefault((conversation.set, field), []).append(tokens)
-        self._cut += self._is_cut(conversation)
+    def add(self, conversations: Iterable[Conversation]) -> None:
+        """Count conversations that can be used."""
+        for conversation in conversations:
+            self._sets[conversation.set] += 1
+            for field, replies in self._expected(conversation).items():
+                tokens = min(map(self._tokens, replies))
+                if tokens > self._limit:
+                    self._too_long.setdefault((conversation.set, field), []).append(tokens)
+            self._cut += self._is_cut(conversation)
 
     def notes(self) -> Iterator[str]:
         """A sentence for each set with replies that do not fit, and one for conversations that are cut."""

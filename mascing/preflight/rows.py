@@ -95,8 +95,8 @@ def read_rows(config: RunConfig, complaints: Complaints, lengths: Lengths | None
     given: list[GivenReplies] = []
     while batch := list(islice(made, _BATCH)):
         kept = [*rows.sort(batch, config, complaints)]
-        for conversation in kept if lengths is not None else ():
-            lengths.add(conversation)
+        if lengths is not None:
+            lengths.add(kept)
         given += given_replies(behaviour, [row for row in kept if _is_judged_here(config, row)])
     rows.given = merged(given)
     return rows

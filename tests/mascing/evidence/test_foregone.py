@@ -127,7 +127,7 @@ def test_a_run_without_utility_rows_or_with_few_rows_in_all_or_under_changed_con
     [gate] = foregone(config(), TARGET)
     assert (gate.gate, "set gates.max_utility_loss to 1" in gate.sentence) == ("utility", True)
     few = [*rows("target", 15), *rows("utility/u", 12)]
-    loose = {"max_utility_loss": 0.3, "min_baseline": 0}
+    loose: dict[str, Any] = {"max_utility_loss": 0.3, "min_baseline": 0}
     assert [gate.gate for gate in foregone(config(**loose), few)] == ["replies"]
     assert foregone(config(**loose, max_degenerate=0.15), few) == []
     strict = config().model_copy(update={"robustness": RobustnessConfig(conversations=5)})
