@@ -23,7 +23,7 @@ from mascing.tasks.conclude import conclude, results_table
 from mascing.tasks.evaluate import evaluate
 from mascing.tasks.gate import gate
 from mascing.tasks.harvest import harvest
-from mascing.tasks.labelling import label
+from mascing.tasks.labelling import label, refuse_unpublishable
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
 from mascing.tasks.publish import publish
@@ -40,7 +40,8 @@ M = TypeVar("M", bound=Manifest)
 def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBuilt] | None = None) -> str:
     """Make, test and publish masks as ``config`` says; returns the name of the run's folder.
 
-    A run whose labels leave too little to learn from ends after the label stage, with a report that says so.
+    A run whose labels leave too little to learn from ends after the label stage, with a report that says so. Raises
+    ConfigError there if no mask can pass the gates.
     ``testbed`` is the stage that made the model, or None if no stage made it.
     """
     seconds: dict[str, float] = {"testbed": testbed.seconds} if testbed else {}
@@ -57,6 +58,8 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBu
         if lacking(labelled.facts, config):
             stages = RunStages(testbed=made, prepare=prepared, label=labelled)
             return str(_report(storage_url, config, stages, seconds))
+        if made is None:  # a testbed is made to be looked at, whatever it can show
+            refuse_unpublishable(Storage.open(storage_url), config, prepared, labelled)
         harvested = timed(stage_task(harvest)(storage_url, config, labelled, pool=pool))
         trained = timed(stage_task(train)(storage_url, config, labelled, harvested, pool=pool))
         optimised = timed(stage_task(optimise)(storage_url, config, labelled, harvested, trained, pool=pool))

@@ -277,6 +277,9 @@ class RunConfig(Frozen):
     max_quarantined: float = Field(
         default=0.05, ge=0, le=1, description="share of a stage's conversations that may be set aside; above it stops"
     )
+    allow_unpublishable: bool = Field(
+        default=False, description="go on where no mask can pass the gates, to look at what masks do"
+    )
     splits: SplitConfig = SplitConfig()
     label: LabelConfig = LabelConfig()
     harvest: HarvestConfig = HarvestConfig()

@@ -1,6 +1,7 @@
 """`mascing check`: all that can be known of a run before anything is started; `run` and `label` begin with it."""
 
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,7 +39,7 @@ def check(
 
     loaded = load_config(config)
     found, console = preflight(loaded), Console()
-    for line in _described(found):
+    for line in _described(found, loaded):
         say_prose(console, line)
     if found.rows is not None and found.rows.used:
         console.print(_table(found.rows))
@@ -50,39 +51,38 @@ def check(
         say_prose(console, f"problem: {problem}")
     for gate in found.hopeless:
         say_prose(console, f"no mask can pass: {gate.sentence}")
-    stopped = len(found.problems) + len(found.hopeless)
+    stopped = len(found.problems) + (0 if loaded.allow_unpublishable else len(found.hopeless))
     if stopped:
         say(
             console,
             f"next: mend the {stopped} {'thing' if stopped == 1 else 'things'} above, then mascing check {config}",
         )
         raise typer.Exit(1)
-    say(console, f"next: mascing label {config}, or mascing run {config}")
+    first = f"mascing label {config}, or mascing run {config}"
+    if few := [line.partition(":")[0].strip() for line in found.prospects if line.endswith("too few")]:
+        first = f"bring more rows for {', '.join(few)} if you can: so few pass by luck or a large effect; then {first}"
+    say(console, f"next: {first}")
 
 
-def refuse_doomed(
-    console: "Console", storage: "Storage", config: "RunConfig", *, allow_unpublishable: bool = True
-) -> None:
+def refuse_doomed(console: "Console", storage: "Storage", config: "RunConfig") -> None:
     """Check a run before it starts, and tell what is worth knowing.
 
-    Raises ConfigError if it cannot work; and, unless it is allowed, if no mask could be published.
+    Raises ConfigError if it cannot work; and, unless the configuration allows it, if no mask could be published.
     """
     from mascing.commands.line import say_prose
     from mascing.errors import ConfigError
+    from mascing.evidence.foregone import unpublishable
     from mascing.preflight.checks import preflight
 
     found = preflight(config)
-    if not found.problems and not found.hopeless:
+    if not found.problems and (config.allow_unpublishable or not found.hopeless):
         few = [line.strip() for line in found.prospects if line.endswith("too few")]
-        for note in (*found.notes, *(f"on test, {line}: mascing plan says for what" for line in few)):
+        for note in (*found.notes, *(f"on test, {line} (mascing plan says for which effect)" for line in few)):
             say_prose(console, f"note: {note}")
     if found.problems:
         raise ConfigError(f"{'; '.join(found.problems)}{_left(found, storage, config)}")
-    if found.hopeless and not allow_unpublishable:
-        gates = "; ".join(gate.sentence for gate in found.hopeless)
-        raise ConfigError(
-            f"no mask of this run can pass its gates: {gates}. To run it all the same, add --allow-unpublishable"
-        )
+    if found.hopeless and not config.allow_unpublishable:
+        raise ConfigError(unpublishable(found.hopeless))
 
 
 def _left(found: "Preflight", storage: "Storage", config: "RunConfig") -> str:
@@ -94,18 +94,20 @@ def _left(found: "Preflight", storage: "Storage", config: "RunConfig") -> str:
     return f" ({leave_quarantine(storage, config, found.rows.quarantined)} has all reasons)"
 
 
-def _described(found: "Preflight") -> Iterator[str]:
+def _described(found: "Preflight", config: "RunConfig") -> Iterator[str]:
     """The model, the machine and the file, one line each."""
+    from mascing.models.checkpoints import model_name
+
     if found.model is not None:
         context = f"context {found.model.context} tokens" if found.model.context else "context not stated"
-        yield f"model     {found.model.type}, {context}"
+        yield f"model     {model_name(config.model)}: {found.model.type}, {context}"
     if found.machine is not None:
         yield f"wanted    {found.machine.wanted}"
         yield f"there     {found.machine.there}"
     if found.rows is not None:
         reading = found.rows.reading
-        of_all = f"{found.rows.used} of {found.rows.total}"
-        yield f"rows      {of_all} can be used ({reading.format}, layout {reading.layout.name})"
+        of_all, file = f"{found.rows.used} of {found.rows.total}", PurePath(config.behaviour.conversations).name
+        yield f"rows      {of_all} in {file} can be used ({reading.format}, layout {reading.layout.name})"
         for note in reading.notes:
             yield f"note: {note}"
 

@@ -47,7 +47,8 @@ def label(
 
     loaded = load_config(config)
     opened = Storage.open(storage)
-    refuse_doomed(Console(), opened, loaded)
+    # It publishes nothing, and says at its end which gates cannot be passed.
+    refuse_doomed(Console(), opened, loaded.model_copy(update={"allow_unpublishable": True}))
 
     def start() -> Labelled:
         from mascing.flows.label_line import label_line

@@ -43,8 +43,10 @@ def run(
     loaded = load_config(config)
     if allow_confounded:
         loaded = loaded.model_copy(update={"surrogate": loaded.surrogate.model_copy(update={"allow_confounded": True})})
+    if allow_unpublishable:
+        loaded = loaded.model_copy(update={"allow_unpublishable": True})
     opened = Storage.open(storage)
-    refuse_doomed(Console(), opened, loaded, allow_unpublishable=allow_unpublishable)
+    refuse_doomed(Console(), opened, loaded)
 
     def start() -> str:
         from mascing.flows.reconfigure import reconfigure

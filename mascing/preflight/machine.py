@@ -101,7 +101,8 @@ def _wanted(config: RunConfig, weights: int | None) -> str:
     compute = config.compute
     gpus = f", {compute.num_gpus:g} GPUs" if compute.num_gpus else ""
     memory = f"{_size(weights)} of weights" if weights is not None else "weights of a size that is not known here"
-    return f"{_workers(config)}, each {compute.num_cpus:g} CPUs{gpus} and {memory} on {config.model.device}"
+    cpus = f"{compute.num_cpus:g} CPU{'' if compute.num_cpus == 1 else 's'}"
+    return f"{_workers(config)}, each {cpus}{gpus} and {memory} on {config.model.device}"
 
 
 def _workers(config: RunConfig) -> str:

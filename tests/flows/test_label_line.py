@@ -116,9 +116,7 @@ def test_a_run_with_too_little_to_learn_from_ends_with_a_report_that_says_what_t
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, storage = written(tmp_path, model, NEVER, references=["no such text"]), Storage.open(str(tmp_path / "s"))
-    *_, short, following = lines(
-        capsys, "run", config, "--storage", storage.url, "--allow-unpublishable"
-    )
+    *_, short, following = lines(capsys, "run", config, "--storage", storage.url, "--allow-unpublishable")
     assert short.startswith("not enough to learn from, so no mask was searched for: train: 0 positive conversations")
     assert following.startswith("next: the model shows the wanted behaviour in none of ")
     result = result_of(storage)
@@ -134,6 +132,22 @@ def test_a_run_with_too_little_to_learn_from_ends_with_a_report_that_says_what_t
     again = lines(capsys, "run", config, "--storage", storage.url, "--allow-unpublishable")
     assert "label: already done" in again
     assert lines(capsys, "report", "--storage", storage.url)
+
+
+def test_a_run_stops_after_its_labels_if_no_mask_could_be_published(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, storage = written(tmp_path, model, COIN, label="positive"), Storage.open(str(tmp_path / "s"))
+    # So loose that its rows are enough: only the replies show what cannot be passed.
+    loose = {"min_uplift": 0, "max_utility_loss": 0.5, "min_baseline": 0, "max_degenerate": 0.5}
+    Path(config).write_text(json.dumps(json.loads(Path(config).read_text()) | {"gates": loose}))
+    assert main(["run", config, "--storage", storage.url]) == 1
+    printed = capsys.readouterr()
+    assert "label: done in " in printed.out
+    assert "no mask of this run can pass its gates: " in printed.err
+    assert "labels fails: " in printed.err
+    assert "add --allow-unpublishable" in printed.err
+    assert not storage.list("harvest")
 
 
 def result_of(storage: Storage) -> Result:
