@@ -50,8 +50,8 @@ class Foregone:
 def unpublishable(gates: Sequence[Foregone]) -> str:
     """Why a run stops that could publish nothing, and how it goes on all the same."""
     return (
-        f"no mask of this run can pass its gates: {'; '.join(gate.sentence for gate in gates)}. To run it all the same, "
-        "add --allow-unpublishable (or allow_unpublishable: true in the configuration)"
+        f"no mask of this run can pass its gates: {'; '.join(gate.sentence for gate in gates)}. To run it all the "
+        "same, add --allow-unpublishable (or allow_unpublishable: true in the configuration)"
     )
 
 
