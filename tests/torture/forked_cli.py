@@ -62,6 +62,7 @@ def forked_cli() -> Iterator[ForkedCli]:
         for name, value in os.environ.items()
         if not name.startswith(("PREFECT_", "RAY_")) and not name.lower().endswith("_proxy")
     }
+    environment["HF_HUB_OFFLINE"] = "1"  # read when the hub's client is imported
     with subprocess.Popen(
         [sys.executable, "-m", "tests.torture.forked_cli"],
         stdin=subprocess.PIPE,

@@ -19,6 +19,7 @@ from tests.torture.spoilt_run import (
 )
 
 RUN = ("run", "run.yaml", "--storage", "store")
+NO_S3 = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_EC2_METADATA_DISABLED": "true"}
 LONG = "what of bench? " * 60
 FEW = [
     *(row(number) for number in range(60)),
@@ -68,6 +69,14 @@ CONFIGURATIONS = {
 }
 MODELS = {
     "no model": Case(configured(model__path="./modell"), ("modell does not exist", "correct model.path")),
+    "no hub": Case(
+        configured(model__path="org/model"),
+        ("org/model is no folder here, and the hub cannot be reached", "give the path of a folder"),
+    ),
+    "no S3": Case(
+        all_of(configured(model__path="s3://none/model"), variables(**NO_S3)),
+        ("cannot read the model folder s3://none/model", "credentials"),
+    ),
     "no config.json": Case(in_model("config.json", None), ("is not a model folder: it has no config.json",)),
     "broken config.json": Case(in_model("config.json", "{"), ("config.json cannot be read", "copy it again")),
     "no type": Case(settings(model_type=None), ("has no model_type",)),
@@ -107,6 +116,10 @@ MODELS = {
 FILES = {
     "no rows file": Case(
         lambda folder: (folder / "rows.jsonl").unlink(), ("cannot read", "rows.jsonl", "check the path")
+    ),
+    "rows on no S3": Case(
+        all_of(configured(behaviour__conversations="s3://none/rows.jsonl"), variables(**NO_S3)),
+        ("cannot read s3://none/rows.jsonl", "credentials"),
     ),
     "empty rows": Case(file(b""), ("no conversations: the file has no rows",)),
     "spreadsheet": Case(file(b"PK\x03\x04" + bytes(40)), ("a zip archive or a spreadsheet", "save the sheet as CSV")),
