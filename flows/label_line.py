@@ -8,14 +8,7 @@ from mascing.flows.stage_tasks import LINE, stage_task
 from mascing.models.checkpoints import model_name, pinned
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Labelled
-from mascing.storage.object_storage import Storage
-from mascing.tasks.contrast.stored_labels import Known, known
 from mascing.tasks.running.actors import Pool
-
-
-def known_before(config: RunConfig, storage_url: str) -> Known:
-    """The conversations and labels of a run that has not been made, without running a model."""
-    return known(Storage.open(storage_url), config)
 
 
 @flow(name="label", flow_run_name=behaviour_on_model, **LINE)

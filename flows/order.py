@@ -15,7 +15,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.evaluate import evaluate
 from mascing.tasks.gate import gate
 from mascing.tasks.harvest import harvest
-from mascing.tasks.labelling import label
+from mascing.tasks.labelling import label, refuse_unpublishable
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
 from mascing.tasks.publish import publish
@@ -54,7 +54,8 @@ def whole_line(
 ) -> Done:
     """From prepare to publish; only to label where the labels leave too little to learn from.
 
-    ``built`` is the stage that made the model, or None if no stage made it.
+    Raises ConfigError after label if no mask can pass the gates. ``built`` is the stage that made the model, or None if
+    no stage made it.
     """
     seconds: dict[str, float] = {}
     manifests: dict[str, Manifest] = {}
@@ -69,6 +70,8 @@ def whole_line(
     prepared = kept(start(prepare)(storage_url, config))
     labelled = kept(start(label)(storage_url, config, prepared, pool=pool))
     if not lacking(labelled.facts, config):
+        if built is None:  # a testbed is made to be looked at, whatever it can show
+            refuse_unpublishable(Storage.open(storage_url), config, prepared, labelled)
         harvested = kept(start(harvest)(storage_url, config, labelled, pool=pool))
         trained = kept(start(train)(storage_url, config, labelled, harvested, pool=pool))
         optimised = kept(start(optimise)(storage_url, config, labelled, harvested, trained, pool=pool))

@@ -23,7 +23,8 @@ from mascing.tasks.running.stage import Finished
 def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBuilt] | None = None) -> str:
     """Make, test and publish masks as ``config`` says; returns the name of the run's folder.
 
-    A run whose labels leave too little to learn from ends after the label stage, with a report that says so.
+    A run whose labels leave too little to learn from ends after the label stage, with a report that says so. Raises
+    ConfigError there if no mask can pass the gates.
     ``testbed`` is the stage that made the model, or None if no stage made it.
     """
     tag_run(config.behaviour.name, model_name(config.model), *config.methods.searched)

@@ -8,6 +8,7 @@ import typer
 
 import mascing
 from mascing.commands.audit import audit
+from mascing.commands.check import check
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
@@ -56,6 +57,7 @@ def _options(
 app.command()(demo)
 app.command()(run)
 app.command()(conversations)
+app.command()(check)
 app.command()(label)
 app.command()(plan)
 app.command()(report)

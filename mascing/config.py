@@ -1,6 +1,7 @@
 """Load run configurations: YAML in, a frozen RunConfig or one clear error out."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Hashable
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 
 from mascing.errors import ConfigError
 from mascing.judges.table import completed_judge
+from mascing.models.checkpoints import is_hub_id
 from mascing.plugins import OptionsError
 from mascing.schemas.config import RunConfig
 from mascing.validation import complaints
@@ -21,16 +23,16 @@ _SHOWN = 5
 def load_config(path: str) -> RunConfig:
     """Read a run configuration.
 
-    Imports the user's own judges and methods, checks their options and fills in the defaults. Raises ConfigError, whose
-    message names the field, a right value and the file, for instance
-    ``methods.mascing.alphas.0: must be greater than 0, got -1 (in run.yaml)``.
+    Imports the user's own judges and methods, checks their options and fills in the defaults. Relative paths are those
+    of the file's folder, and become absolute. Raises ConfigError, whose message names the field, a right value and the
+    file, for instance ``methods.mascing.alphas.0: must be greater than 0, got -1 (in run.yaml)``.
     """
     value = _parse(_read(path), path)
     if value is None:
         raise ConfigError(f"{path} is empty: a run needs at least `model` and `behaviour`")
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must hold a mapping with the keys model, behaviour, …, not {type(value).__name__}")
-    return _with_plugins(_parsed(value, path), path)
+    return _with_plugins(_located(_parsed(value, path), path), path)
 
 
 def _parsed(value: dict[str, Any], path: str) -> RunConfig:
@@ -41,6 +43,41 @@ def _parsed(value: dict[str, Any], path: str) -> RunConfig:
         raise ConfigError(_message(complaints(error, RunConfig), path)) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} holds a value that is not plain YAML: {error}") from error
+
+
+def _located(config: RunConfig, path: str) -> RunConfig:
+    """Return the configuration with absolute paths in place of those that are relative to the file."""
+    behaviour, model = config.behaviour, config.model
+    files = {
+        name: _beside(path, f"behaviour.{name}", value)
+        for name in ("conversations", "truth")
+        if (value := getattr(behaviour, name)) is not None
+    }
+    folder = _beside(path, "model.path", model.path)
+    if is_hub_id(model.path) and not Path(folder).is_dir():
+        folder = model.path
+    return config.model_copy(
+        update={
+            "behaviour": behaviour.model_copy(update=files),
+            "model": model.model_copy(update={"path": folder}),
+        }
+    )
+
+
+def _beside(path: str, field: str, value: str) -> str:
+    """A path relative to the file as an absolute one; URLs, absolute paths and those of a home folder as they are.
+
+    Raises ConfigError if the path leads somewhere from the working directory alone.
+    """
+    if "://" in value or value.startswith("~") or os.path.isabs(value):
+        return value
+    folder = os.path.dirname(os.path.abspath(path))
+    found = os.path.abspath(os.path.join(folder, value))
+    if not os.path.exists(found) and os.path.exists(value):
+        raise ConfigError(
+            f"{field}: there is no {found}: paths are relative to {path}, so write {os.path.relpath(value, folder)}"
+        )
+    return found
 
 
 def _with_plugins(config: RunConfig, path: str) -> RunConfig:

@@ -1,7 +1,8 @@
-"""Check within seconds whether a network address answers; clients themselves retry for minutes."""
+"""Check within seconds whether a network address answers; clients themselves retry for minutes, and fail variously."""
 
 import re
 import socket
+import sys
 
 _SECONDS = 5.0
 # The opening of every HTTP/2 connection: a fixed preface and an empty SETTINGS frame (RFC 9113, 3.4).
@@ -22,6 +23,13 @@ def answers(address: str) -> bool:
             return True
     except (OSError, OverflowError):
         return False
+
+
+def url_errors() -> tuple[type[Exception], ...]:
+    """What fsspec may raise for a URL that cannot be read: botocore's errors are none of Python's own."""
+    botocore = sys.modules.get("botocore.exceptions")  # s3fs imports it when it is used
+    of_s3 = (botocore.BotoCoreError, botocore.ClientError) if botocore else ()
+    return (OSError, ValueError, ImportError, *of_s3)
 
 
 def speaks_grpc(address: str) -> bool:

@@ -2,12 +2,16 @@
 
 import difflib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, Tag, ValidationError
 
 _LONGEST_INPUT = 60
+_LONGEST_CHOICE = 120
+_ALIKE = 0.5
+"""Similarity from which a wrong value is taken for a misspelt one: `pos` for `positive`."""
 _REQUIREMENTS = {
     "missing": "is required",
     "float_type": "must be a number",
@@ -49,8 +53,8 @@ def _sentence(detail: Any, model: type[BaseModel]) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
-        requirement = f"must be one of {context['expected']}"
-    elif kind == "string_pattern_mismatch":
+        return _of_no_choice(detail)
+    if kind == "string_pattern_mismatch":
         requirement = f"must match {context['pattern']}"
     elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         comparison = kind.replace("_than_equal", " than or equal to").replace("_than", " than")
@@ -58,6 +62,18 @@ def _sentence(detail: Any, model: type[BaseModel]) -> str:
     else:
         requirement = _REQUIREMENTS.get(kind, detail["msg"])
     return f"{requirement}, got {_shown(detail['input'])}"
+
+
+def _of_no_choice(detail: Any) -> str:
+    """The complaint about a value that is not allowed; many allowed ones are not listed if one is close."""
+    expected, given = detail["ctx"]["expected"], _shown(detail["input"])
+    near = difflib.get_close_matches(
+        str(detail["input"]).strip().lower(), re.findall(r"'([^']*)'", expected), n=1, cutoff=_ALIKE
+    )
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    if near and len(expected) > _LONGEST_CHOICE:
+        return f"there is no {given}{guess}"
+    return f"must be one of {expected}, got {given}{guess}"
 
 
 def _bound(context: dict[str, Any]) -> str:
@@ -106,13 +122,12 @@ def _steps(model: type[BaseModel], path: Sequence[str | int]) -> Iterator[tuple[
 
 
 def _members_by_tag(annotation: Any) -> dict[str | int, Any]:
-    """Return the members of a tagged union by tag; an empty mapping for any other annotation."""
-    return {
-        tag.tag: get_args(member)[0]
-        for member in get_args(annotation)
-        for tag in getattr(member, "__metadata__", ())
-        if isinstance(tag, Tag)
-    }
+    """Return the members of a tagged union by tag, also of one that may be null; empty for any other annotation."""
+    members: dict[str | int, Any] = {}
+    for member in get_args(annotation):
+        tags = [tag.tag for tag in getattr(member, "__metadata__", ()) if isinstance(tag, Tag)]
+        members |= {tag: get_args(member)[0] for tag in tags} if tags else _members_by_tag(member)
+    return members
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -20,7 +20,10 @@ SET_BY_MASCING = {
 
 
 class ModelConfig(Frozen):
-    """How to load the model; ``path`` is a local folder, a storage URL of a folder, or a hub id."""
+    """How to load the model; ``path`` is a local folder, a storage URL of a folder, or a hub id.
+
+    In a YAML file, relative paths are relative to the file, here and in the rest of the configuration.
+    """
 
     path: str = Field(min_length=1)
     revision: str | None = None
@@ -274,6 +277,9 @@ class RunConfig(Frozen):
     seed: int = Field(default=0, ge=0)
     max_quarantined: float = Field(
         default=0.05, ge=0, le=1, description="share of a stage's conversations that may be set aside; above it stops"
+    )
+    allow_unpublishable: bool = Field(
+        default=False, description="go on where no mask can pass the gates, to look at what masks do"
     )
     splits: SplitConfig = SplitConfig()
     label: LabelConfig = LabelConfig()

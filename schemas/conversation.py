@@ -1,5 +1,6 @@
 """One labelled conversation: the unit of every data set, split, trace and verdict."""
 
+import difflib
 import re
 from typing import Literal
 
@@ -56,7 +57,9 @@ class Conversation(Frozen):
     @classmethod
     def _known_set(cls, name: str) -> str:
         if not SET_PATTERN.fullmatch(name):
-            raise ValueError(f"set {name!r} is not target, utility/<name> or protected/<name>")
+            near = nearest_set(name)
+            guess = f"; did you mean {near!r}?" if near else ""
+            raise ValueError(f"set {name!r} is not target, utility/<name> or protected/<name>{guess}")
         return name
 
     @model_validator(mode="after")
@@ -81,3 +84,12 @@ class Conversation(Frozen):
     def turns(self) -> int:
         """Number of user turns."""
         return sum(message.role == "user" for message in self.messages)
+
+
+def nearest_set(name: str) -> str | None:
+    """The set that a misspelt name is likely to mean: ``Utility: Facts`` means ``utility/facts``."""
+    kind, *rest = re.split(r"[^a-z0-9]+", name.strip().lower(), maxsplit=1)
+    near = difflib.get_close_matches(kind, ("target", "utility", "protected"), n=1)
+    if not near or near == ["target"]:
+        return near[0] if near else None
+    return f"{near[0]}/{re.sub(r'[^a-z0-9_-]+', '-', rest[0]).strip('-') if rest and rest[0] else '<name>'}"

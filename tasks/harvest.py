@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mascing.conversations.intake.reasons import summary
 from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
 from mascing.models.loading import Loaded
@@ -34,7 +35,6 @@ from mascing.tasks.running.isolation import (
     map_surviving,
     quarantined,
     refuse_many,
-    summary,
     surviving,
     tell_set_aside,
 )
@@ -140,7 +140,7 @@ def _harvest(
     shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine)))
     train = [part.stored for part in recorded if part.split == "train" and part.stored is not None]
     if not train:
-        raise DataError(f"harvest: no conversation of the train split can be recorded: {summary([*failed.values()])}")
+        raise DataError(f"harvest: no conversation of the train split can be recorded: {summary(quarantine, 'row')}")
     facts = _facts(train, shared.checkpoint, tuple(sorted(failed)))
     return Body(shards, facts, rows_in=len(rows), rows_quarantined=len(quarantine))
 

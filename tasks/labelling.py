@@ -12,7 +12,8 @@ import pyarrow as pa
 from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.parquet_tables import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS
-from mascing.evidence.foregone import foregone
+from mascing.errors import ConfigError
+from mascing.evidence.foregone import foregone, unpublishable
 from mascing.evidence.results import label_agreement
 from mascing.evidence.sufficiency import doubts_of
 from mascing.models.checkpoints import checkpoint_fingerprint
@@ -63,6 +64,16 @@ def label(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool
     for warning in foregone(config, brought["test"], [*unsteered.values()]):
         tell(Event("label", "note", text=str(warning)))
     return finished
+
+
+def refuse_unpublishable(storage: Storage, config: RunConfig, prepared: Prepared, labelled: Labelled) -> None:
+    """Raise ConfigError if no mask can pass the gates by the model's own replies, unless the run goes on all the same.
+
+    The label stage has told each of these gates as a note.
+    """
+    brought, unsteered = conversations_of(storage, prepared, "test"), unsteered_of(storage, labelled, "test")
+    if not config.allow_unpublishable and (found := foregone(config, brought, [*unsteered.values()])):
+        raise ConfigError(unpublishable(found))
 
 
 def part_of(prepared: Prepared, brought: Mapping[Split, Sequence[Conversation]]) -> Part:

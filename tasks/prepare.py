@@ -1,18 +1,21 @@
 """The prepare stage reads the conversations, sets aside those that the model and the judges cannot use, and splits."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import pyarrow as pa
 
-from mascing.conversations.intake.reader import nothing_left, open_conversations
+from mascing.conversations.intake.reader import open_conversations
 from mascing.conversations.intake.rows import Quarantined, Used
 from mascing.conversations.parquet_tables import quarantine_table, to_table
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
 from mascing.judges.given_replies import given_replies, merged, refuse_misread
 from mascing.models.checkpoints import rendering_fingerprint
+from mascing.models.tokenizer import context_length, load_tokenizer
+from mascing.preflight.rows import no_target, nothing_usable
+from mascing.preflight.usable import complaints_of, refused
 from mascing.progress import Event, tell
 from mascing.runs.files import conversations_file
 from mascing.schemas.config import RunConfig
@@ -26,9 +29,8 @@ from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_rows
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.isolation import quarantined, refuse_many, summary, tell_set_aside
+from mascing.tasks.running.isolation import refuse_many, tell_set_aside
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
-from mascing.tasks.running.usable import complaints_of
 
 # Rows that stand in memory as objects at the same time.
 _BATCH = 1024
@@ -43,7 +45,9 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     """
     source = read_rows(config.behaviour.conversations)
     rendering = rendering_fingerprint(config.model)
-    finished = run_stage(storage, recipe(config, rendering, source), lambda output: _prepare(output, config, source))
+    finished = run_stage(
+        storage, recipe(config, rendering, source), lambda output: _prepare(storage, output, config, source)
+    )
     refuse_many(storage, finished.manifest, config.max_quarantined)
     tell_set_aside(storage, finished.manifest)
     refuse_misread(finished.manifest.facts.given, config.max_quarantined)
@@ -69,7 +73,21 @@ def recipe(config: RunConfig, rendering: str, source: Source) -> Recipe[Prepared
     return Recipe(Prepared, config.behaviour.name, identity)
 
 
-def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
+def leave_quarantine(storage: Storage, config: RunConfig, quarantined: Sequence[Quarantined]) -> str:
+    """Store the rows that are set aside where the stage would, though it does not run; returns the place."""
+    source = read_rows(config.behaviour.conversations)
+    stage = recipe(config, rendering_fingerprint(config.model), source)
+    output = StageOutput(storage, Prepared, stage.name, stage.fingerprint)
+    return _left(storage, output, quarantined)
+
+
+def _left(storage: Storage, output: StageOutput[Prepared], quarantined: Sequence[Quarantined]) -> str:
+    # Without a manifest, no later run takes it for a result.
+    output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantined)), len(quarantined))
+    return storage.locate(f"{output.prefix}/{QUARANTINE}")
+
+
+def _prepare(storage: Storage, output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
     reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
     for text in (f"read {reading.format}, layout {reading.layout.name}", *reading.notes):
         tell(Event("prepare", "note", text=text))
@@ -78,13 +96,9 @@ def _prepare(output: StageOutput[Prepared], config: RunConfig, source: Source) -
     rows = reading.rows(row_of)
     while batch := list(islice(rows, _BATCH)):
         sorting.add(batch)
-    if not sorting.read:
-        raise DataError(nothing_left(sorting.quarantined, reading.unit))
-    if not any(sorting.tables.values()):
-        reasons = summary([row.reason for row in sorting.quarantined])
-        raise DataError(f"no conversation can be used with this model: {reasons}")
-    for split, sets in sorting.sets.items():
-        _check_split(split, sets, config.behaviour.conversations)
+    if problem := sorting.problem(reading.unit):
+        left = f" ({_left(storage, output, sorting.quarantined)} has all reasons)" if sorting.quarantined else ""
+        raise DataError(f"{problem}{left}")
     tables = {conversations_file(split): pa.concat_tables(parts) for split, parts in sorting.tables.items()}
     tables[QUARANTINE] = quarantine_table(sorting.quarantined)
     shards = [output.put(name, parquet.to_bytes(table), len(table)) for name, table in tables.items()]
@@ -109,7 +123,7 @@ class _Sorting:
         self.given: list[GivenReplies] = []
         self.read = 0
         self._config = config
-        self._complaints = complaints_of(config)
+        self._complaints = complaints_of(config, load_tokenizer(config.model), context_length(config.model))
 
     def add(self, rows: Sequence[Used | Quarantined]) -> None:
         """Sort a batch of rows."""
@@ -119,8 +133,8 @@ class _Sorting:
                 self.quarantined.append(row)
                 continue
             self.read += 1
-            if complaints := self._complaints(row.conversation):
-                self.quarantined.append(quarantined(row.row, row.conversation, "; ".join(complaints)))
+            if (refusal := refused(row, self._complaints)) is not None:
+                self.quarantined.append(refusal)
             else:
                 kept[split_of(row.conversation.group_id, self._config.splits)].append(row.conversation)
         for split, conversations in kept.items():
@@ -129,10 +143,10 @@ class _Sorting:
                 self.sets[split].update(conversation.set for conversation in conversations)
                 self.given += given_replies(self._config.behaviour, conversations)
 
-
-def _check_split(split: Split, sets: Mapping[str, int], path: str) -> None:
-    if not sets.get("target"):
-        raise DataError(
-            f"the {split} split of {path} has no conversation of set `target`: add conversations of more groups, or "
-            f"give `splits.{split}` a larger share"
-        )
+    def problem(self, unit: str) -> str | None:
+        """What keeps the rows from making a run; ``unit`` is what their numbers count."""
+        if not any(self.tables.values()):
+            return nothing_usable(self.quarantined, self.read, unit)
+        path = self._config.behaviour.conversations
+        lacking = [no_target(split, sets, path) for split, sets in self.sets.items()]
+        return next(filter(None, lacking), None)

@@ -36,6 +36,9 @@ def label(
 
       mascing label run.yaml --output labelled.jsonl --storage s3://bucket/mascing
     """
+    from rich.console import Console
+
+    from mascing.commands.check import refuse_doomed
     from mascing.commands.line import run_shown, say, say_prose
     from mascing.config import load_config
     from mascing.evidence.sufficiency import lacking
@@ -45,6 +48,8 @@ def label(
 
     loaded = load_config(config)
     opened = Storage.open(storage)
+    # It publishes nothing, and says at its end which gates cannot be passed.
+    refuse_doomed(Console(), opened, loaded.model_copy(update={"allow_unpublishable": True}))
 
     def flow() -> Labelled:
         from mascing.flows.label_line import label_line
@@ -57,9 +62,9 @@ def label(
         return finished_labels(loaded, opened.url)
 
     def foregone() -> "Sequence[Foregone]":
-        from mascing.flows.label_line import known_before
+        from mascing.tasks.contrast.stored_labels import known
 
-        return known_before(loaded, opened.url).foregone
+        return known(opened, loaded).foregone
 
     console, labelled = run_shown(opened, Line(flow, finished), verbose)
     facts = labelled.facts

@@ -1,6 +1,6 @@
 """`mascing plan`: how many conversations a claim needs, before any model is run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +10,9 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 
 if TYPE_CHECKING:
     from mascing.evidence.planning import Question
-    from mascing.schemas.config import RunConfig
-    from mascing.schemas.conversation import Conversation
+    from mascing.schemas.config import GatesConfig, RunConfig
     from mascing.tasks.contrast.stored_labels import Known
 
-_BASELINE = 0.5
-_LIMIT = 0.1
-# The true uplift that a plan for a configuration assumes beyond the one that its gate asks for.
-_BEYOND = 0.1
 _GROUP_SIZES = (1, 2, 4, 8)
 
 
@@ -75,29 +70,21 @@ def plan(
     from rich.console import Console
 
     from mascing.commands.line import say, say_prose
-    from mascing.evidence.planning import Question, answers
+    from mascing.evidence.planning import BASELINE, answers, question_of
+    from mascing.schemas.config import GatesConfig
 
     run = _run(config, storage) if config is not None else None
     if uplift is None and run is None:
         raise typer.BadParameter("say which uplift is to be shown, or name a CONFIG.yaml", param_hint="--uplift")
-    rate = baseline if baseline is not None else run.target_rate if run else _BASELINE
-    least = min_uplift if min_uplift is not None else run.config.gates.min_uplift if run else _LIMIT
-    question = Question(
-        uplift=uplift if uplift is not None else max(least, min(least + _BEYOND, 1 - rate - lost)),
-        baseline=rate,
-        power=power,
-        correlation=correlation,
-        lost=lost,
-        utility_lost=utility_lost,
-        min_uplift=least,
-        max_loss=max_loss if max_loss is not None else run.config.gates.max_utility_loss if run else _LIMIT,
-    )
+    gates = _changed(run.config.gates if run else GatesConfig(), min_uplift, max_loss)
+    rate = baseline if baseline is not None else run.target_rate if run else BASELINE
+    assumed = {"power": power, "correlation": correlation, "utility_lost": utility_lost}
+    question = question_of(gates, rate, uplift, lost, **assumed)
+    if run is None or uplift is not None:
+        question.refuse_impossible()
     console = Console()
     sizes = sorted({*_GROUP_SIZES, group_size})
-    if run is None:
-        lines = answers(question, group_size, sizes)
-    else:
-        lines = run.lines(question, max_loss if max_loss is not None else run.config.gates.protected_tolerance)
+    lines = answers(question, group_size, sizes) if run is None else run.lines(question, gates.protected_tolerance)
     for line in lines:
         (say if line.startswith("next: ") else say_prose)(console, line)
 
@@ -112,10 +99,10 @@ class _Run:
     storage: str
 
     @property
-    def target_rate(self) -> float:
+    def target_rate(self) -> float | None:
         """The target rate of the unsteered model on the test split, if its replies are known."""
         labels = self.known.labels
-        return labels.sets["test"]["target"].rate.value if labels else _BASELINE
+        return labels.sets["test"]["target"].rate.value if labels else None
 
     def lines(self, question: "Question", protected_loss: float) -> Iterator[str]:
         """Say whether there is enough to learn from, and whether the test split can pass the gates."""
@@ -126,9 +113,9 @@ class _Run:
         where = "" if self.storage == DEFAULT_STORAGE else f" --storage {self.storage}"
         if labels is None:
             yield "the model's own labels are not known yet; the file holds:"
-            yield from of_each_split(self.known.conversations)
+            yield from of_each_split(self.known.targets)
             following = f"mascing label {self.path}{where}, which says whether they are enough to learn from"
-            if empty := [split for split, rows in self.known.conversations.items() if not _targets(rows)]:
+            if empty := [split for split, held in self.known.targets.items() if not held.conversations]:
                 following = (
                     f"add target conversations of more groups, or give a larger share in `splits` to "
                     f"{' and '.join(empty)}, which has none"
@@ -140,7 +127,7 @@ class _Run:
             yield "the model's own replies leave enough to learn from"
             following = f"mascing run {self.path}{where}"
         blocked = {gate.gate for gate in self.known.foregone}
-        expected = list(prospects(question, self.known.conversations["test"], protected_loss, blocked))
+        expected = list(prospects(question, self.known.test, protected_loss, blocked))
         yield from expected
         yield from map(str, self.known.foregone)
         if labels is not None and blocked:
@@ -150,13 +137,16 @@ class _Run:
         yield f"next: {following}"
 
 
+def _changed(gates: "GatesConfig", min_uplift: float | None, max_loss: float | None) -> "GatesConfig":
+    """The gates with the limits of the command line in place of their own."""
+    given = {"min_uplift": min_uplift, "max_utility_loss": max_loss, "protected_tolerance": max_loss}
+    return gates.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
 def _run(path: str, storage: str) -> _Run:
     from mascing.config import load_config
-    from mascing.flows.label_line import known_before
+    from mascing.storage.object_storage import Storage
+    from mascing.tasks.contrast.stored_labels import known
 
     config = load_config(path)
-    return _Run(path, config, known_before(config, storage), storage)
-
-
-def _targets(rows: "Sequence[Conversation]") -> int:
-    return sum(row.set == "target" for row in rows)
+    return _Run(path, config, known(Storage.open(storage), config), storage)

@@ -14,10 +14,15 @@ def run(
         bool,
         typer.Option("--allow-confounded", help="Go on where the form of the conversations explains a surrogate."),
     ] = False,
+    allow_unpublishable: Annotated[
+        bool,
+        typer.Option("--allow-unpublishable", help="Go on where no mask can pass the gates, to look at the results."),
+    ] = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Make, prove and publish masks for one model and one behaviour.
 
+    Begins with what `mascing check` finds, and stops at once if the run cannot work or no mask can pass its gates.
     Finished stages are kept: started again with the same configuration, it goes on where it was stopped. Each run
     has a folder of its own, runs/RUN under the storage URL, with result.json, report/index.html and the run.yaml that
     it used; `mascing demo` leaves one to start from. index.html lists all runs.
@@ -28,6 +33,9 @@ def run(
 
       mascing run run.yaml --storage s3://bucket/mascing
     """
+    from rich.console import Console
+
+    from mascing.commands.check import refuse_doomed
     from mascing.commands.line import run_flow
     from mascing.config import load_config
     from mascing.flows.starting import Line
@@ -36,7 +44,10 @@ def run(
     loaded = load_config(config)
     if allow_confounded:
         loaded = loaded.model_copy(update={"surrogate": loaded.surrogate.model_copy(update={"allow_confounded": True})})
+    if allow_unpublishable:
+        loaded = loaded.model_copy(update={"allow_unpublishable": True})
     opened = Storage.open(storage)
+    refuse_doomed(Console(), opened, loaded)
 
     def flow() -> str:
         from mascing.flows.reconfigure import reconfigure

@@ -158,11 +158,9 @@ def _split(found: "Survey") -> Iterator[str]:
 
 
 def _refused(reading: "Reading", found: "Survey") -> Iterator[str]:
-    reasons = sorted(found.reasons.values(), key=lambda reason: -reason.count)
+    reasons = found.reasons.most_frequent()
     for reason in reasons[:_LIST_SHOWN]:
-        rows = ", ".join(map(str, reason.rows)) + (", …" if reason.count > len(reason.rows) else "")
-        plural = "s" if reason.count > 1 else ""
-        yield f"cannot use  {reason.count} x {reason.text} ({reading.unit}{plural} {rows})"
+        yield f"cannot use  {reason.told(reading.unit)}"
     if len(reasons) > _LIST_SHOWN:
         yield f"cannot use  … for {len(reasons) - _LIST_SHOWN} more reasons"
 

@@ -3,31 +3,56 @@
 Each is decided by the functions of the gates themselves, so the warning and the gate cannot disagree.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, floor
 from typing import Any
 
-from mascing.evidence.gates import decide_judges, decide_labels, judges_of, loss_limit, shows_loss, unsteered_text
+from mascing.conversations.conditions import conditions
+from mascing.evidence.gates import (
+    decide_condition,
+    decide_judges,
+    decide_labels,
+    judges_of,
+    loss_limit,
+    shows_loss,
+    unsteered_text,
+)
+from mascing.evidence.planning import question_of, size_of_groups
 from mascing.evidence.results import label_agreement, rates_by_set
 from mascing.schemas.config import GatesConfig, RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.result import Rate
 from mascing.schemas.verdict import Outcome
-from mascing.statistics import paired_difference
+from mascing.statistics import paired_difference, rate
+from mascing.statistics.power import MOST
 
 Row = Mapping[str, Any]
 """A row of the VERDICTS table (schemas/tables.py)."""
 
+_LIMITS = {"utility": "gates.max_utility_loss", "protected": "gates.protected_tolerance"}
+
 
 @dataclass(frozen=True)
 class Foregone:
-    """A gate that no mask can pass: its name, which is `judges`, `labels` or a set's, and a sentence on it."""
+    """A gate that no mask can pass, and a sentence on it.
+
+    ``gate`` is the name of a set, or `judges`, `labels`, `utility`, `replies` or `conditions`.
+    """
 
     gate: str
     sentence: str
 
     def __str__(self) -> str:
         return f"will block publication: {self.sentence}"
+
+
+def unpublishable(gates: Sequence[Foregone]) -> str:
+    """Why a run stops that could publish nothing, and how it goes on all the same."""
+    return (
+        f"no mask of this run can pass its gates: {'; '.join(gate.sentence for gate in gates)}. To run it all the "
+        "same, add --allow-unpublishable (or allow_unpublishable: true in the configuration)"
+    )
 
 
 def foregone(
@@ -41,7 +66,10 @@ def foregone(
     if unsteered is not None:
         replied = {row["conversation_id"] for row in unsteered}
         brought = [row for row in brought if row.id in replied]
-    return [*_judges(config, brought), *_labels(config, brought, unsteered), *_sets(config.gates, brought, unsteered)]
+    found = [*_judges(config, brought), *_labels(config, brought, unsteered), *_sets(config, brought, unsteered)]
+    found += _replies(config.gates, brought)
+    # What is too small for its own gate is too small under changed conditions: that is said once.
+    return found if found else [*_conditions(config, brought, unsteered)]
 
 
 def _judges(config: RunConfig, brought: Sequence[Conversation]) -> Iterator[Foregone]:
@@ -58,19 +86,26 @@ def _labels(config: RunConfig, brought: Sequence[Conversation], unsteered: Seque
         yield Foregone("labels", sentence)
 
 
-def _sets(gates: GatesConfig, brought: Sequence[Conversation], unsteered: Sequence[Row] | None) -> Iterator[Foregone]:
+def _sets(config: RunConfig, brought: Sequence[Conversation], unsteered: Sequence[Row] | None) -> Iterator[Foregone]:
+    gates = config.gates
     baselines = {} if unsteered is None else rates_by_set(unsteered)
     groups: dict[str, list[str]] = {}
     for row in brought:
         groups.setdefault(row.set, []).append(row.group_id)
     for name in sorted(groups, key=lambda name: (name != "target", name)):
         if name == "target":
-            yield from _gain(groups[name], baselines.get(name), gates.min_uplift)
+            yield from _gain(groups[name], baselines.get(name), gates)
         else:
             limit = loss_limit(name, gates)
             if name in baselines:
                 yield from _floor(name, baselines[name], limit, gates.min_baseline)
-            yield from _size(name, groups[name], limit)
+            yield from _size(name, groups[name], config)
+    if not any(name.startswith("utility/") for name in groups) and gates.max_utility_loss < 1:
+        yield Foregone(
+            "utility",
+            "utility: no test rows, so a loss cannot be measured: add rows of a set utility/<name>, or set "
+            "gates.max_utility_loss to 1, which allows any",
+        )
 
 
 def _floor(name: str, baseline: Rate, limit: float, min_baseline: float) -> Iterator[Foregone]:
@@ -86,28 +121,96 @@ def _floor(name: str, baseline: Rate, limit: float, min_baseline: float) -> Iter
     )
 
 
-def _size(name: str, groups: Sequence[str], limit: float) -> Iterator[Foregone]:
+def _size(name: str, groups: Sequence[str], config: RunConfig) -> Iterator[Foregone]:
+    """A set on which even a mask that changes nothing fails, with a model that makes no mistake."""
+    gates = config.gates
+    limit, field = loss_limit(name, gates), _LIMITS[name.partition("/")[0]]
     kept: list[Outcome] = ["hit"] * len(groups)
-    if -paired_difference(kept, kept, groups).low > limit:
-        yield Foregone(
-            name,
-            f"{name}: {_count(groups)} cannot pass a {100 * limit:g}-point gate whatever the mask does: bring "
-            "more rows",
-        )
+    loss, mastered = -paired_difference(kept, kept, groups).low, rate(kept, groups)
+    if loss <= limit and shows_loss(mastered, limit, gates.min_baseline):
+        return
+    needed = replace(question_of(gates), max_loss=limit).kept_conversations(size_of_groups(groups))
+    possible = ceil(100 * max(loss, limit)) / 100
+    # A looser limit raises the floor, under changed conditions even more.
+    limits = (possible, possible * config.robustness.loss_factor)
+    passes = all(shows_loss(mastered, each, gates.min_baseline) for each in limits)
+    loosened = f"; or set {field} to {possible:g}" if passes else ""
+    yield Foregone(
+        name, f"{name}: {_count(groups)} cannot pass a {100 * limit:g}-point gate, {_needed(needed, groups)}{loosened}"
+    )
 
 
-def _gain(groups: Sequence[str], baseline: Rate | None, minimum: float) -> Iterator[Foregone]:
+def _gain(groups: Sequence[str], baseline: Rate | None, gates: GatesConfig) -> Iterator[Foregone]:
     """The most that a mask can gain is that every reply becomes a hit; what was a hit or unscored gains nothing."""
     misses = len(groups) if baseline is None else round((1 - baseline.value) * (baseline.n - baseline.unscored))
     before: list[Outcome] = ["miss" if number < misses else "hit" for number in range(len(groups))]
-    if paired_difference(before, ["hit"] * len(groups), groups).low < minimum:
-        known = "" if baseline is None else f", of which the unsteered model misses {misses},"
+    sure = paired_difference(before, ["hit"] * len(groups), groups).low
+    if sure >= gates.min_uplift:
+        return
+    size, value = size_of_groups(groups), None if baseline is None else baseline.value
+    needed = question_of(gates, value).target_conversations(size)
+    known = "" if baseline is None else f", of which the unsteered model misses {misses},"
+    loosened = f"; or set gates.min_uplift to {floor(100 * sure) / 100:g}" if sure >= 0.01 else ""
+    remedy = _needed(needed, groups) if baseline is None or needed is not None else "bring harder ones"
+    yield Foregone(
+        "target",
+        f"target: {_count(groups)}{known} cannot show a gain of {100 * gates.min_uplift:g} points, {remedy}{loosened}",
+    )
+
+
+def _replies(gates: GatesConfig, brought: Sequence[Conversation]) -> Iterator[Foregone]:
+    same: list[Outcome] = ["miss"] * len(brought)
+    if not brought:
+        return
+    change = paired_difference(same, same, [row.group_id for row in brought])
+    if change.high > gates.max_degenerate:
         yield Foregone(
-            "target",
-            f"target: {_count(groups)}{known} cannot show a gain of {100 * minimum:g} points whatever the mask does: "
-            "bring more rows, or harder ones",
+            "replies",
+            f"replies: {len(brought)} test rows in all cannot show that at most {100 * gates.max_degenerate:g} points "
+            f"more are degenerate: bring more, or set gates.max_degenerate to {ceil(100 * change.high) / 100:g}",
         )
 
 
+def _conditions(
+    config: RunConfig, brought: Sequence[Conversation], unsteered: Sequence[Row] | None
+) -> Iterator[Foregone]:
+    """Changed conditions under which even the best mask fails, because too few rows are judged."""
+    hits = {row["conversation_id"] for row in unsteered or () if row["outcome"] == "hit"}
+    names = []
+    for condition in conditions(config.robustness, brought, config.generation):
+        if condition.left_out is not None:
+            continue
+        changes, baselines = _best(condition.conversations, hits)
+        decision, _ = decide_condition(condition.name, changes, baselines, config.gates, config.robustness)
+        if decision != "pass":
+            names.append(condition.name)
+    if names:
+        yield Foregone(
+            "conditions",
+            f"conditions: the rows that are judged under a changed condition ({', '.join(names)}) are too few to pass: "
+            "bring more test rows, raise robustness.conversations, change robustness.loss_factor, or leave the "
+            "conditions out",
+        )
+
+
+def _best(rows: Sequence[Conversation], hits: Collection[str]) -> tuple[dict[str, Rate], dict[str, Rate]]:
+    """The changes and the unsteered rates by set of a mask that hits every target, where the rest is hit anyway."""
+    sets: dict[str, list[Conversation]] = {}
+    for row in rows:
+        sets.setdefault(row.set, []).append(row)
+    changes, baselines = {}, {}
+    for name, held in sets.items():
+        groups = [row.group_id for row in held]
+        before: list[Outcome] = ["hit" if name != "target" or row.id in hits else "miss" for row in held]
+        changes[name], baselines[name] = paired_difference(before, ["hit"] * len(held), groups), rate(before, groups)
+    return changes, baselines
+
+
+def _needed(needed: int | None, groups: Sequence[str]) -> str:
+    if needed is None:
+        return f"more than {MOST} are needed"
+    return f"about {needed} are needed" if needed > len(groups) else f"more than {len(groups)} are needed"
+
+
 def _count(groups: Sequence[str]) -> str:
-    return "1 test conversation" if len(groups) == 1 else f"{len(groups)} test conversations"
+    return "1 test row" if len(groups) == 1 else f"{len(groups)} test rows"

@@ -1,29 +1,41 @@
 """Compute for `mascing plan` how many conversations a mask of a given effect needs to pass its gates."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from mascing.errors import ConfigError
-from mascing.schemas.config import SplitConfig
-from mascing.statistics.power import MOST, Effect, conversations_needed
+from mascing.schemas.config import GatesConfig, SplitConfig
+from mascing.statistics import rate
+from mascing.statistics.power import CORRELATION, MOST, POWER, Effect, conversations_needed, fewest
+
+BASELINE = 0.5
+"""Target rate of the unsteered model that is assumed while it is unknown."""
+_BEYOND = 0.1
+"""The uplift that is assumed of a mask beyond the one that its gate asks for."""
+_DEFAULT = GatesConfig()
 
 
 @dataclass(frozen=True)
 class Question:
-    """The assumed effect, the gates it must pass, and how often; all as shares of 1."""
+    """The assumed effect, the gates it must pass, and how often; all as shares of 1.
+
+    ``min_baseline`` is the floor that a utility or protected set must reach to show a loss.
+    """
 
     uplift: float
-    baseline: float
-    power: float
-    correlation: float
-    lost: float
-    utility_lost: float
-    min_uplift: float
-    max_loss: float
+    baseline: float = BASELINE
+    power: float = POWER
+    correlation: float = CORRELATION
+    lost: float = 0.0
+    utility_lost: float = 0.0
+    min_uplift: float = _DEFAULT.min_uplift
+    max_loss: float = _DEFAULT.max_utility_loss
+    min_baseline: float = _DEFAULT.min_baseline
 
-    def __post_init__(self) -> None:
-        """Raise ConfigError if no mask could have the assumed effect."""
+    def refuse_impossible(self) -> None:
+        """Raise ConfigError if no mask could have the assumed effect, or none with it could pass."""
         room = 1 - self.baseline
         if self.uplift + self.lost > room + 1e-9:
             raise ConfigError(
@@ -50,9 +62,48 @@ class Question:
         return conversations_needed(effect, self.min_uplift, self.power)
 
     def kept_conversations(self, group_size: int) -> int | None:
-        """Return the conversations needed of each utility and protected set; None if more than MOST."""
+        """Return the conversations needed of each utility and protected set; None if more than MOST.
+
+        They are enough to pass the gate, and for a model without a mistake to be surely above the floor.
+        """
         effect = Effect(0.0, self.utility_lost, group_size, self.correlation)
-        return conversations_needed(effect, -self.max_loss, self.power)
+        needed = (conversations_needed(effect, -self.max_loss, self.power), self._mastered(group_size))
+        return None if None in needed else max(filter(None, needed))
+
+    def _mastered(self, group_size: int) -> int | None:
+        floor = 0.0 if self.max_loss >= 1 else max(self.max_loss, self.min_baseline)
+
+        def enough(n: int) -> bool:
+            return rate(["hit"] * n, [str(number // group_size) for number in range(n)]).low >= floor
+
+        return fewest(enough, group_size)
+
+
+def question_of(
+    gates: GatesConfig, baseline: float | None = None, uplift: float | None = None, lost: float = 0.0, **assumed: float
+) -> Question:
+    """The question of a run: whether a mask that does a little more than its gates ask for passes them.
+
+    ``baseline`` is the target rate of the unsteered model; unknown, it is assumed to leave room for the uplift.
+    ``assumed`` are further fields of `Question`. ``max_loss`` is that of utility sets.
+    """
+    if baseline is None:
+        baseline = max(0.0, min(BASELINE, 1 - gates.min_uplift - _BEYOND))
+    return Question(
+        uplift=uplift if uplift is not None else max(0.0, min(gates.min_uplift + _BEYOND, 1 - baseline - lost)),
+        baseline=baseline,
+        lost=lost,
+        min_uplift=gates.min_uplift,
+        max_loss=gates.max_utility_loss,
+        min_baseline=gates.min_baseline,
+        **assumed,
+    )
+
+
+def size_of_groups(groups: Sequence[str]) -> int:
+    """The size of equal groups that tell as little as these: the mean over conversations, as Kish's design effect."""
+    sizes = Counter(groups).values()
+    return max(1, round(sum(size * size for size in sizes) / len(groups)))
 
 
 def answers(question: Question, group_size: int, group_sizes: Sequence[int]) -> Iterator[str]:

@@ -1,9 +1,9 @@
 """What the conversations of a run allow: whether its test sets can pass the gates, by the simulation of a plan."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from mascing.evidence.planning import Question
+from mascing.evidence.planning import Question, size_of_groups
 from mascing.schemas.conversation import Conversation, Split
 from mascing.statistics.power import MOST
 
@@ -27,23 +27,32 @@ def prospects(
     for name, groups in sorted(sets.items(), key=lambda item: (item[0] != "target", item[0])):
         line = _prospect(protected if name.startswith("protected/") else question, name, groups)
         yield f"  {name}: {line.replace('enough', 'enough, but see below') if name in blocked else line}"
-    if not any(name.startswith("utility/") for name in sets):
-        yield "  utility: no conversations, so nothing can be published: add a set utility/<name>"
 
 
-def of_each_split(splits: Mapping[Split, Sequence[Conversation]]) -> Iterator[str]:
+@dataclass(frozen=True)
+class Held:
+    """The target conversations of a split, and the number of their groups."""
+
+    conversations: int
+    groups: int
+
+
+def of_each_split(targets: Mapping[Split, Held]) -> Iterator[str]:
     """Yield a line for each split: its target conversations and their groups."""
-    for split, conversations in splits.items():
-        groups = [conversation.group_id for conversation in conversations if conversation.set == "target"]
-        yield f"  {split}: {_in_groups(len(groups), 'target conversation', len(set(groups)))}"
+    for split, held in targets.items():
+        yield f"  {split}: {_in_groups(held.conversations, 'target conversation', held.groups)}"
 
 
 def _prospect(question: Question, name: str, groups: Sequence[str]) -> str:
     if not groups:
         return "no conversations: add some, or give the test split a larger share"
-    size = max(1, round(len(groups) / len(set(groups))))
+    size, held = size_of_groups(groups), _in_groups(len(groups), "conversation", len(set(groups)))
+    if name == "target" and question.uplift <= question.min_uplift:
+        return (
+            f"{held}, but the unsteered model hits {100 * question.baseline:.0f}% already, which leaves no room for "
+            f"more than {100 * question.min_uplift:g} points: too few misses"
+        )
     needed = question.target_conversations(size) if name == "target" else question.kept_conversations(size)
-    held = _in_groups(len(groups), "conversation", len(set(groups)))
     if needed is None:
         return f"{held}, more than {MOST} needed: too few"
     return f"{held}, about {needed} needed: {'enough' if len(groups) >= needed else 'too few'}"

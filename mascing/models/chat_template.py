@@ -54,7 +54,10 @@ def _read_by(template: str) -> set[str]:
     try:
         parsed = environment.parse(_GENERATION.sub("", template))
     except TemplateSyntaxError as error:
-        raise ConfigError(f"the chat template of the model is not valid: {error} (line {error.lineno})") from error
+        raise ConfigError(
+            f"the chat template of the model is not valid: {error} (line {error.lineno}); correct "
+            "chat_template.jinja, or copy it again"
+        ) from error
     first_use: dict[str, str] = {}
     for name in _names(parsed):
         first_use.setdefault(name.name, name.ctx)

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mascing.errors import ModelError
+from mascing.reachability import url_errors
 from mascing.schemas.config import ModelConfig
 
 # The files of a model folder that transformers reads. Weights must be safetensors: other formats run code on load.
@@ -50,6 +51,11 @@ def pinned(config: ModelConfig) -> ModelConfig:
     if _is_url(config.path) or _is_folder(config.path):
         return config
     return config.model_copy(update={"revision": _hub_commit(config)})
+
+
+def is_hub_id(path: str) -> bool:
+    """Whether the path has the form of a hub id: a name, or an owner and a name."""
+    return re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) is not None and not path.startswith(".")
 
 
 def model_name(config: ModelConfig) -> str:
@@ -95,9 +101,11 @@ def _is_folder(path: str) -> bool:
     """Whether the path is a local folder. Raises ModelError if it does not exist and does not look like a hub id."""
     if Path(path).expanduser().is_dir():
         return True
-    if re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path) and not path.startswith("."):
+    if is_hub_id(path):
         return False
-    raise ModelError(f"model folder {path} does not exist")
+    raise ModelError(
+        f"the model folder {path} does not exist: correct model.path, which is a folder, a URL or a hub id"
+    )
 
 
 def _stored_files(url: str) -> list[tuple[str, str, Any]]:
@@ -107,8 +115,11 @@ def _stored_files(url: str) -> list[tuple[str, str, Any]]:
     try:
         filesystem, root = url_to_fs(url)
         paths = filesystem.find(root)
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"cannot read the model folder {url}: {one_line(error)}") from error
+    except url_errors() as error:
+        raise ModelError(
+            f"cannot read the model folder {url} ({one_line(error)}): check model.path, and the credentials and "
+            "endpoint if it is on S3"
+        ) from error
     root = root.rstrip("/")
     files = [(path[len(root) + 1 :], path, filesystem) for path in sorted(paths)]
     model_files = [file for file in files if any(Path(file[0]).match(pattern) for pattern in MODEL_FILES)]
@@ -173,7 +184,10 @@ def _hub_errors(config: ModelConfig) -> Iterator[None]:
     except RepositoryNotFoundError as error:
         raise ModelError(f"{name} is neither a folder here nor a model on the hub") from error
     except LocalEntryNotFoundError as error:
-        raise ModelError(f"{name} is no folder here, and the hub cannot be reached for it: {error}") from error
+        raise ModelError(
+            f"{name} is no folder here, and the hub cannot be reached for it ({one_line(error)}): go "
+            "online, or give the path of a folder"
+        ) from error
     except EntryNotFoundError as error:
         raise ModelError(
             f"{name} on the hub has no config.json: it is no transformers checkpoint; merge an adapter into its base "

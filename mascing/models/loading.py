@@ -1,9 +1,7 @@
 """Load a model with its tokenizer from a folder, a storage URL or the hub."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +9,12 @@ import torch
 
 from mascing.errors import ModelError
 from mascing.models import deepseek_v1
-from mascing.models.chat_template import configured_template
 from mascing.models.checkpoints import checkpoint_fingerprint, local_folder, one_line
+from mascing.models.model_folder import refuse_unloadable_fp8, refuse_without_weights, settings_of
+from mascing.models.tokenizer import context_length, load_errors, load_tokenizer, tokenizer_in
 from mascing.schemas.config import ModelConfig
 
-__all__ = ["Loaded", "checkpoint_fingerprint", "load", "load_model", "load_tokenizer"]
+__all__ = ["Loaded", "checkpoint_fingerprint", "context_length", "load", "load_model", "load_tokenizer"]
 
 # Values of `device` that spread the layers over all devices.
 SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -43,7 +42,7 @@ def load(config: ModelConfig) -> Loaded:
     _refuse_absent_device(config.device)
     with local_folder(config) as folder:
         settings = _checked_settings(folder)
-        tokenizer = _tokenizer(folder, config)
+        tokenizer = tokenizer_in(folder, config)
         return Loaded(_model(folder, settings, config), tokenizer)
 
 
@@ -54,88 +53,11 @@ def load_model(config: ModelConfig) -> Any:
         return _model(folder, _checked_settings(folder), config)
 
 
-def load_tokenizer(config: ModelConfig) -> Any:
-    """Load the tokenizer alone, as :func:`load` does and with its errors; no weights are read or fetched."""
-    with local_folder(config, weights=False) as folder:
-        _settings(folder)
-        return _tokenizer(folder, config)
-
-
-def context_length(config: ModelConfig) -> int | None:
-    """The number of tokens that the model can read, or None if its config does not say."""
-    from transformers import AutoConfig
-
-    with local_folder(config, weights=False) as folder:
-        try:
-            settings = AutoConfig.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
-        except _load_errors():
-            return None  # loading the model explains it
-    return getattr(settings.get_text_config(), "max_position_embeddings", None)
-
-
 def _checked_settings(folder: Path) -> dict[str, Any]:
-    settings = _settings(folder)
-    _refuse_without_weights(folder)
-    _refuse_unloadable_fp8(folder, settings)
+    settings = settings_of(folder)
+    refuse_without_weights(folder)
+    refuse_unloadable_fp8(folder, settings)
     return settings
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    """The folder's config.json. Refuses an adapter: transformers would load the base model that it names instead."""
-    if (folder / "adapter_config.json").exists():
-        raise ModelError(
-            f"{folder} is an adapter: merge it into its base model first (peft's merge_and_unload), save the result "
-            "with its tokenizer, and give that folder"
-        )
-    try:
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ModelError(f"{folder} is not a model folder: it has no config.json") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'} cannot be read: {one_line(error)}") from error
-    if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):
-        raise ModelError(f"{folder / 'config.json'} has no model_type: it is not a transformers checkpoint")
-    return settings
-
-
-def _refuse_without_weights(folder: Path) -> None:
-    index = folder / "model.safetensors.index.json"
-    if index.exists():
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelError(f"{index} cannot be read: {one_line(error)}") from error
-    else:
-        names = {"model.safetensors"}
-    missing = sorted(name for name in names if not (folder / name).exists())
-    if missing and list(folder.glob("*.bin")):
-        raise ModelError(f"{folder} has only .bin weights, which run code on load: convert to safetensors")
-    if missing:
-        raise ModelError(f"{folder} lacks weights: {missing[0]}" + f" and {len(missing) - 1} more" * (len(missing) > 1))
-
-
-def _refuse_unloadable_fp8(folder: Path, settings: dict[str, Any]) -> None:
-    is_fp8 = (settings.get("quantization_config") or {}).get("quant_method") == "fp8"
-    if is_fp8 and version("transformers").startswith("5.16."):
-        raise ModelError(f"{folder} is quantised to FP8, which transformers 5.16 cannot load: install 5.17 or newer")
-
-
-def _tokenizer(folder: Path, config: ModelConfig) -> Any:
-    from transformers import AutoTokenizer
-
-    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json", "tokenizer.model")):
-        raise ModelError(f"{folder} has no tokenizer: copy tokenizer.json and tokenizer_config.json of the model there")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=config.trust_remote_code)
-    except _load_errors() as error:
-        raise ModelError(f"the tokenizer in {folder} cannot be loaded: {one_line(error)}") from error
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"the tokenizer in {folder} has no chat template: take the instruction-tuned model, or add "
-            "chat_template.jinja to the folder"
-        )
-    tokenizer.chat_template = configured_template(tokenizer, config.chat_template)
-    return tokenizer
 
 
 def _model(folder: Path, settings: dict[str, Any], config: ModelConfig) -> Any:
@@ -162,7 +84,7 @@ def _model(folder: Path, settings: dict[str, Any], config: ModelConfig) -> Any:
         if is_deepseek_v1:
             deepseek_v1.restore_shared_experts(model)
         return model
-    except _load_errors() as error:
+    except load_errors() as error:
         raise ModelError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
 
 
@@ -209,12 +131,3 @@ def _refuse_absent_device(name: str) -> None:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"model.device {name!r} is not usable here: {one_line(error)}") from error
-
-
-def _load_errors() -> tuple[type[Exception], ...]:
-    """The errors that transformers, tokenizers, safetensors and torch raise for a folder that cannot be loaded."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-
-    builtin = (OSError, ValueError, ImportError, RuntimeError, TypeError, KeyError, AttributeError)
-    return (*builtin, StrictDataclassError, SafetensorError)

@@ -4,7 +4,7 @@ Every simulated test split goes through the interval that the gates use, so the 
 Shape suffixes: R repeat, N conversation, G group.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -71,20 +71,28 @@ def conversations_needed(effect: Effect, least: float, wanted_power: float, most
     if effect.gains - effect.losses <= least:
         return None
 
-    def enough(groups: int) -> bool:
-        return power(effect, groups * effect.group_size, least) >= wanted_power
+    def enough(n: int) -> bool:
+        return power(effect, n, least) >= wanted_power
 
-    most_groups = ceil(most / effect.group_size)
+    return fewest(enough, effect.group_size, most)
+
+
+def fewest(enough: Callable[[int], bool], group_size: int, most: int = MOST) -> int | None:
+    """Return the fewest conversations, in whole groups, for which ``enough`` holds; None if ``most`` are too few.
+
+    ``enough`` must go on holding for more. The number is exact up to 2%.
+    """
+    most_groups = ceil(most / group_size)
     high = 2
-    while not enough(high):
+    while not enough(high * group_size):
         if high >= most_groups:
             return None
         high = min(2 * high, most_groups)
     low = high // 2
     while high - low > max(1, high // 50):
         middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high * effect.group_size
+        low, high = (low, middle) if enough(middle * group_size) else (middle, high)
+    return high * group_size
 
 
 def _lower_bounds(effect: Effect, n: int) -> Iterator[Floats]:
@@ -93,8 +101,9 @@ def _lower_bounds(effect: Effect, n: int) -> Iterator[Floats]:
     n_groups = ceil(n / effect.group_size)
     members_N: Members = np.repeat(np.arange(n_groups), effect.group_size)
     at_once = max(1, _CHUNK // len(members_N))
-    for start in range(0, REPEATS, at_once):
-        low_R, _ = tango(_differences(rng, effect, min(at_once, REPEATS - start), n_groups), members_N)
+    repeats = REPEATS if effect.gains or effect.losses else 1  # without an effect, all test splits are equal
+    for start in range(0, repeats, at_once):
+        low_R, _ = tango(_differences(rng, effect, min(at_once, repeats - start), n_groups), members_N)
         yield low_R
 
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from mascing.errors import DataError
+from mascing.reachability import url_errors
 
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 _COMPRESSED = (".gz", ".zst")
@@ -52,7 +53,7 @@ def read_source(url: str) -> Source:
 
         with fsspec.open(url, "rb") as file:
             return Source(file.read())
-    except (OSError, ValueError, ImportError) as error:
+    except url_errors() as error:
         raise DataError(f"cannot read {url}: {error}; check the path, and the credentials if it is a URL") from error
 
 
@@ -82,7 +83,7 @@ def files_of_rows(url: str) -> Mapping[str, Callable[[], BinaryIO]]:
             with filesystem.open(root, "rb"):  # fails here, where the reason can be told
                 return {url: partial(filesystem.open, root, "rb")}
         names = _chosen(url, filesystem, root.rstrip("/"))
-    except (OSError, ValueError, ImportError) as error:
+    except url_errors() as error:
         raise DataError(f"cannot read {url}: {error}; check the path, and the credentials if it is a URL") from error
     return {name: partial(filesystem.open, f"{root.rstrip('/')}/{name}", "rb") for name in names}
 

@@ -1,12 +1,14 @@
 """The conversations of a run before it is made, with the model's own labels if a label stage has found them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mascing.conversations.intake.reader import open_conversations, read_all
-from mascing.conversations.splits import SPLITS, split_of
+from mascing.conversations.splits import SPLITS
+from mascing.errors import DataError
 from mascing.evidence.foregone import Foregone, foregone
+from mascing.evidence.prospects import Held
 from mascing.models.checkpoints import checkpoint_fingerprint, pinned, rendering_fingerprint
+from mascing.preflight.checks import preflight
 from mascing.runs.readers import conversations_of, unsteered_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -14,15 +16,19 @@ from mascing.schemas.facts import LabelFacts
 from mascing.schemas.finished import Labelled, Prepared
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
-from mascing.storage.source import Source, read_rows
-from mascing.tasks import labelling, prepare
+from mascing.storage.source import read_rows
+from mascing.tasks import prepare
 
 
 @dataclass(frozen=True)
 class Known:
-    """The conversations of each split, the facts of the label stage, None if it is not finished, and gates to mend."""
+    """The target conversations of each split, the conversations of the test split, and what is known of their labels.
 
-    conversations: Mapping[Split, Sequence[Conversation]]
+    ``labels`` are the facts of the label stage, None if it is not finished, and ``foregone`` the gates to mend.
+    """
+
+    targets: Mapping[Split, Held]
+    test: Sequence[Conversation]
     labels: LabelFacts | None
     foregone: Sequence[Foregone]
 
@@ -30,36 +36,47 @@ class Known:
 def known(storage: Storage, config: RunConfig) -> Known:
     """What is known of the run of ``config`` without running a model.
 
-    Raises DataError if the conversations cannot be read.
+    Raises DataError if the conversations cannot be read or used.
     """
-    source = read_rows(config.behaviour.conversations)
-    found = _labelled(storage, config, source)
+    found = _labelled(storage, config)
     if found is None:
-        splits = _split(config, source)
-        return Known(splits, None, foregone(config, splits["test"]))
+        return _from_the_file(config)
     prepared, labelled = found
     brought, unsteered = conversations_of(storage, prepared, "test"), unsteered_of(storage, labelled, "test")
+    splits = {split: conversations_of(storage, labelled, split) for split in SPLITS}
     return Known(
-        {split: conversations_of(storage, labelled, split) for split in SPLITS},
+        {split: _targets(rows) for split, rows in splits.items()},
+        splits["test"],
         labelled.facts,
         foregone(config, brought, [*unsteered.values()]),
     )
 
 
-def _labelled(storage: Storage, config: RunConfig, source: Source) -> tuple[Prepared, Labelled] | None:
+def _from_the_file(config: RunConfig) -> Known:
+    found = preflight(config)
+    if found.rows is None or not found.rows.used:
+        raise DataError("; ".join(found.problems))
+    sets, groups = found.rows.sets, found.rows.groups
+    targets = {split: Held(sets[split]["target"], len(groups[split].get("target", ()))) for split in SPLITS}
+    return Known(targets, found.rows.test, None, found.hopeless)
+
+
+def _labelled(storage: Storage, config: RunConfig) -> tuple[Prepared, Labelled] | None:
     config = config.model_copy(update={"model": pinned(config.model)})
-    rendering = rendering_fingerprint(config.model)
     try:
-        prepared = read_manifest(storage, prepare.recipe(config, rendering, source).prefix, Prepared)
+        recipe = prepare.recipe(config, rendering_fingerprint(config.model), read_rows(config.behaviour.conversations))
+        prepared = read_manifest(storage, recipe.prefix, Prepared)
+        # Imported here: it loads torch and Ray, which take seconds and which a run that is not begun does not need.
+        from mascing.tasks import labelling
+
         brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
         checkpoint = checkpoint_fingerprint(config.model)
-        recipe = labelling.recipe(config, checkpoint, labelling.part_of(prepared, brought))
-        return prepared, read_manifest(storage, recipe.prefix, Labelled)
+        labels = labelling.recipe(config, checkpoint, labelling.part_of(prepared, brought))
+        return prepared, read_manifest(storage, labels.prefix, Labelled)
     except FileNotFoundError:
         return None
 
 
-def _split(config: RunConfig, source: Source) -> dict[Split, list[Conversation]]:
-    behaviour = config.behaviour
-    rows = read_all(open_conversations(source.files, behaviour.columns, behaviour.max_characters)).conversations
-    return {split: [row for row in rows if split_of(row.group_id, config.splits) == split] for split in SPLITS}
+def _targets(rows: Iterable[Conversation]) -> Held:
+    groups = [row.group_id for row in rows if row.set == "target"]
+    return Held(len(groups), len(set(groups)))

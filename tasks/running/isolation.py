@@ -1,10 +1,10 @@
 """A row that fails is set aside with its reason, and takes nothing else with it."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from mascing.conversations.intake.reasons import summary
 from mascing.conversations.intake.rows import Quarantined
 from mascing.errors import ConfigError, DataError, MascingError, MaskError, ModelError, SteeringError, StorageError
 from mascing.models.checkpoints import one_line
@@ -14,7 +14,9 @@ from mascing.schemas.manifest import Manifest
 from mascing.storage import parquet
 from mascing.storage.manifests import QUARANTINE, read_shard
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.actors import Pool, Worker
+
+if TYPE_CHECKING:  # it imports Ray, which who only reads conversations does not need
+    from mascing.tasks.running.actors import Pool, Worker
 
 Shared = TypeVar("Shared")
 Item = TypeVar("Item")
@@ -23,7 +25,6 @@ Value = TypeVar("Value")
 
 # The fault of the model, the mask, the configuration or the storage: it would meet every row alike.
 _OF_NO_ROW = (ConfigError, ModelError, MaskError, SteeringError, StorageError)
-_REASONS_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def halves_of(rows: tuple[Row, ...]) -> list[tuple[Row, ...]]:
 
 
 def map_surviving(
-    pool: Pool,
-    function: Callable[[Worker, Shared, Item], Value],
+    pool: "Pool",
+    function: Callable[["Worker", Shared, Item], Value],
     shared: Shared,
     items: Sequence[Item],
     progress: Callable[[int, int], None],
@@ -91,7 +92,7 @@ def refuse_many(storage: Storage, manifest: Manifest, limit: float, conversation
         return
     raise DataError(
         f"{manifest.stage}: {manifest.rows_quarantined} of {total} conversations cannot be used, more than "
-        f"max_quarantined ({100 * limit:g}%) allows: {summary(_reasons(storage, manifest))}; mend them, or "
+        f"max_quarantined ({100 * limit:g}%) allows: {_reasons(storage, manifest)}; mend them, or "
         f"raise max_quarantined ({_quarantine_at(storage, manifest)} has all reasons)"
     )
 
@@ -102,18 +103,10 @@ def tell_set_aside(storage: Storage, manifest: Manifest, conversations: int | No
         return
     total = manifest.rows_in if conversations is None else conversations
     text = (
-        f"{manifest.rows_quarantined} of {total} conversations set aside: {summary(_reasons(storage, manifest))} "
+        f"{manifest.rows_quarantined} of {total} conversations set aside: {_reasons(storage, manifest)} "
         f"(reasons in {_quarantine_at(storage, manifest)})"
     )
     tell(Event(manifest.stage, "note", text=text))
-
-
-def summary(reasons: Sequence[str]) -> str:
-    """The most frequent reasons with their counts, on one line."""
-    counts = Counter(reasons).most_common()
-    shown = "; ".join(f"{count} x {reason}" for reason, count in counts[:_REASONS_SHOWN])
-    more = f"; and {len(counts) - _REASONS_SHOWN} more reasons" if len(counts) > _REASONS_SHOWN else ""
-    return f"{shown}{more}"
 
 
 def quarantined(row: int, conversation: Conversation, reason: str) -> Quarantined:
@@ -121,10 +114,9 @@ def quarantined(row: int, conversation: Conversation, reason: str) -> Quarantine
     return Quarantined(row, conversation.id, reason, conversation.messages[-1].content[:200])
 
 
-def _reasons(storage: Storage, manifest: Manifest) -> list[str]:
-    return [
-        str(reason) for reason in parquet.from_bytes(read_shard(storage, manifest, QUARANTINE))["reason"].to_pylist()
-    ]
+def _reasons(storage: Storage, manifest: Manifest) -> str:
+    rows = parquet.from_bytes(read_shard(storage, manifest, QUARANTINE)).to_pylist()
+    return summary([Quarantined(**row) for row in rows], "row")
 
 
 def _quarantine_at(storage: Storage, manifest: Manifest) -> str:

@@ -27,7 +27,7 @@ from tests.tiny_families.questions import all_questions, conversation_of
 
 ROOT = Path(__file__).parents[2]
 PAGE, README = ROOT / "docs" / "your-model.md", ROOT / "README.md"
-STEPS = ("conversations", "judge", "label", "plan", "run", "runs", "report", "registry", "mask")
+STEPS = ("conversations", "check", "judge", "label", "plan", "run", "runs", "report", "registry", "mask")
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
 

@@ -61,7 +61,7 @@ def test_labels_are_counted_told_and_written_and_a_plan_and_a_run_find_them(
     ]
     blocking = [line for line in said if line.startswith("will block publication: ")]
     assert any("labels fails: " in line and "drop the labels from the file" in line for line in blocking)
-    assert any("utility/u: " in line and "whatever the mask does" in line for line in blocking)
+    assert any("utility/u: " in line and " cannot pass a 10-point gate, about " in line for line in blocking)
     assert {f"label: {line}" for line in blocking} <= set(said)
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert len(rows) == 80
@@ -84,7 +84,7 @@ def test_a_run_with_too_little_to_learn_from_ends_with_a_report_that_says_what_t
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, storage = written(tmp_path, model, NEVER, references=["no such text"]), Storage.open(str(tmp_path / "s"))
-    *_, short, following = lines(capsys, "run", config, "--storage", storage.url)
+    *_, short, following = lines(capsys, "run", config, "--storage", storage.url, "--allow-unpublishable")
     assert short.startswith("not enough to learn from, so no mask was searched for: train: 0 positive conversations")
     assert following.startswith("next: the model shows the wanted behaviour in none of ")
     result = result_of(storage)
@@ -97,8 +97,25 @@ def test_a_run_with_too_little_to_learn_from_ends_with_a_report_that_says_what_t
     assert 'id="gates"' not in page
     assert "what of bench" in page
     assert not [path for path in storage.list() if path.startswith(("harvest/", "registry/"))]
-    assert "label: already done" in lines(capsys, "run", config, "--storage", storage.url)
+    again = lines(capsys, "run", config, "--storage", storage.url, "--allow-unpublishable")
+    assert "label: already done" in again
     assert lines(capsys, "report", "--storage", storage.url)
+
+
+def test_a_run_stops_after_its_labels_if_no_mask_could_be_published(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, storage = written(tmp_path, model, COIN, label="positive"), Storage.open(str(tmp_path / "s"))
+    # So loose that its rows are enough: only the replies show what cannot be passed.
+    loose = {"min_uplift": 0, "max_utility_loss": 0.5, "min_baseline": 0, "max_degenerate": 0.5}
+    Path(config).write_text(json.dumps(json.loads(Path(config).read_text()) | {"gates": loose}))
+    assert main(["run", config, "--storage", storage.url]) == 1
+    printed = capsys.readouterr()
+    assert "label: done in " in printed.out
+    assert "no mask of this run can pass its gates: " in printed.err
+    assert "labels fails: " in printed.err
+    assert "add --allow-unpublishable" in printed.err
+    assert not storage.list("harvest")
 
 
 def result_of(storage: Storage) -> Result:

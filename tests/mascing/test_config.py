@@ -22,12 +22,46 @@ MINIMAL: dict[str, Any] = {
 
 
 def test_the_defaults_fill_a_minimal_file(tmp_path: Path) -> None:
-    assert load_config(written(tmp_path, MINIMAL)) == RunConfig.model_validate(MINIMAL)
+    behaviour = MINIMAL["behaviour"] | {"conversations": str(tmp_path / "conversations.jsonl")}
+    assert load_config(written(tmp_path, MINIMAL)) == RunConfig.model_validate(MINIMAL | {"behaviour": behaviour})
 
 
 def test_every_value_survives_the_way_through_yaml(tmp_path: Path) -> None:
-    config = RunConfig.model_validate(MINIMAL)
-    assert load_config(written(tmp_path, config.model_dump(mode="json"))) == config
+    config = load_config(written(tmp_path, MINIMAL))
+    (tmp_path / "elsewhere").mkdir()
+    assert load_config(written(tmp_path / "elsewhere", config.model_dump(mode="json"))) == config
+
+
+def test_paths_are_relative_to_the_file_however_they_are_spelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs" / "models" / "small").mkdir(parents=True)
+    found = []
+    for model, rows, here in (
+        ("models/small", "c.jsonl", tmp_path),
+        ("./models/small/", "./c.jsonl", tmp_path / "runs"),
+        ("../runs/models/small", str(tmp_path / "runs" / "c.jsonl"), tmp_path / "runs" / "models"),
+    ):
+        monkeypatch.chdir(here)
+        value = MINIMAL | {"model": {"path": model}, "behaviour": MINIMAL["behaviour"] | {"conversations": rows}}
+        found.append(load_config(written(tmp_path / "runs", value)))
+    assert found[0] == found[1] == found[2]
+    assert found[0].model.path == str(tmp_path / "runs" / "models" / "small")
+
+
+@pytest.mark.parametrize("path", ["s3://bucket/model", "~/model", "/abs/model", "org/model", "model"])
+def test_a_url_a_home_folder_and_a_hub_id_stay_as_they_are(path: str, tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, MINIMAL | {"model": {"path": path}})).model.path == path
+
+
+def test_a_path_from_the_working_directory_is_told_as_it_must_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "conversations.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"paths are relative to .*run.yaml, so write \.\./conversations\.jsonl"):
+        load_config(written(tmp_path / "runs", MINIMAL))
 
 
 def test_numbers_in_scientific_notation_are_numbers(tmp_path: Path) -> None:

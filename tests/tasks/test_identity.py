@@ -56,6 +56,7 @@ READ_BY = {
     "behaviour.protected": JUDGED,
     "behaviour.truth": "gate",
     "max_quarantined": PLACEMENT,  # it may stop a run, but changes no content
+    "allow_unpublishable": PLACEMENT,  # it may stop a run, but changes no content
     "seed": "train optimise select audit",
     "splits": "prepare",
     "label": "label",

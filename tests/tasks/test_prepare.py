@@ -121,9 +121,12 @@ def test_the_columns_of_other_layouts_are_read_as_the_config_says(tmp_path: Path
 def test_data_without_conversations_to_judge_is_refused(
     lines: list[str], message: str, tmp_path: Path, storage: Storage
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as refused:
         prepare(storage, written(tmp_path, lines))
-    assert storage.list("prepare") == []
+    # What was set aside is left where the message says, and no manifest.
+    left = storage.list("prepare")
+    assert [storage.locate(path) in str(refused.value) for path in left] == [True] * lines.count("{}")
+    assert all(path.endswith("/quarantine.parquet") for path in left)
 
 
 @pytest.mark.parametrize("path", ["nowhere.jsonl", ".", "ftpx://host/rows.jsonl"])

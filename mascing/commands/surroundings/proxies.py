@@ -7,7 +7,7 @@ environment to connect to ``127.0.0.1``, which is another machine there, and wou
 import socket
 from collections.abc import Mapping, MutableMapping
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # public, but not in typeshed
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _EXEMPTIONS = ("no_proxy", "NO_PROXY")

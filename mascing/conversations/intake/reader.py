@@ -10,6 +10,7 @@ from mascing.conversations.intake.layouts import Layout, layout_of
 from mascing.conversations.intake.mapping import consumed, is_read
 from mascing.conversations.intake.opening import Opener, opened
 from mascing.conversations.intake.raw import Raw, Row
+from mascing.conversations.intake.reasons import summary
 from mascing.conversations.intake.rows import Maker, Quarantined, Used
 from mascing.errors import DataError
 from mascing.schemas.conversation import Conversation
@@ -17,7 +18,6 @@ from mascing.schemas.settings.columns import ColumnsConfig
 
 _SAMPLED = 200
 _ALIKE = 0.8
-_REASONS_SHOWN = 3
 _GIVEN_TO_MODELS = {"context", "contextstring", "document", "history", "input", "passage", "system", "tools"}
 
 
@@ -135,6 +135,4 @@ def nothing_left(quarantined: Sequence[Quarantined], unit: str) -> str:
     """Why a file gives no conversation."""
     if not quarantined:
         return "no conversations: the file has no rows"
-    shown = "; ".join(f"{unit} {row.row}: {row.reason}" for row in quarantined[:_REASONS_SHOWN])
-    more = f"; and {len(quarantined) - _REASONS_SHOWN} more" if len(quarantined) > _REASONS_SHOWN else ""
-    return f"none of the {len(quarantined)} conversations can be used: {shown}{more}"
+    return f"none of the {len(quarantined)} conversations can be used: {summary(quarantined, unit)}"

@@ -1,28 +1,15 @@
 """Count what is in files of conversations, a row at a time."""
 
-import re
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
 from mascing.conversations.intake.reader import Reading
+from mascing.conversations.intake.reasons import Reasons
 from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.splits import split_of
 from mascing.schemas.config import SplitConfig
 from mascing.schemas.conversation import Conversation, Split
-
-_ROWS_SHOWN = 3
-_PARTICULAR = re.compile(r"'[^']*'|\"[^\"]*\"|\d+")
-"""What differs between reasons of one kind: names, values, numbers."""
-
-
-@dataclass
-class Reason:
-    """A kind of reason for which rows cannot be used: the first one's words, how many, and their first row numbers."""
-
-    text: str
-    count: int = 0
-    rows: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -39,7 +26,7 @@ class Survey:
     given: Counter[str] = field(default_factory=Counter)
     metadata: Counter[str] = field(default_factory=Counter)
     split: Counter[tuple[Split, str]] = field(default_factory=Counter)
-    reasons: dict[str, Reason] = field(default_factory=dict)
+    reasons: Reasons = field(default_factory=Reasons)
     first: Conversation | None = None
     groups: int = 0
     hashed: int = 0
@@ -48,7 +35,7 @@ class Survey:
     @property
     def refused(self) -> int:
         """Number of rows that cannot be used."""
-        return sum(reason.count for reason in self.reasons.values())
+        return self.reasons.total
 
     def add(self, conversation: Conversation, splits: SplitConfig) -> None:
         """Count a conversation."""
@@ -63,13 +50,6 @@ class Survey:
         )
         self.split[split_of(conversation.group_id, splits), conversation.set] += 1
 
-    def refuse(self, row: Quarantined) -> None:
-        """Count a row that cannot be used."""
-        reason = self.reasons.setdefault(_PARTICULAR.sub("", row.reason), Reason(row.reason))
-        reason.count += 1
-        if len(reason.rows) < _ROWS_SHOWN:
-            reason.rows.append(row.row)
-
 
 def survey(reading: Reading, splits: SplitConfig) -> Survey:
     """Read everything and keep only counts."""
@@ -77,7 +57,7 @@ def survey(reading: Reading, splits: SplitConfig) -> Survey:
     groups = array("q")
     for row in reading.rows({}):
         if isinstance(row, Quarantined):
-            found.refuse(row)
+            found.reasons.add(row)
         else:
             found.add(row.conversation, splits)
             found.hashed += row.hashed

@@ -45,7 +45,7 @@ def build(
     def report(part: str) -> Callable[[int, int], None] | None:
         return None if progress is None else lambda done, total: progress(part, done, total)
 
-    folder = Path(out_dir)
+    folder = Path(out_dir).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     dense = load_dense()
     text_BT = written(dense, seed, report("text"))

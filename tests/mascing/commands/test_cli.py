@@ -117,6 +117,7 @@ def test_a_run_goes_on_with_confounded_classes_only_where_it_is_told_to(
         raise DataError(f"{storage_url} allowed: {config.surrogate.allow_confounded}")
 
     monkeypatch.setitem(sys.modules, "mascing.flows.reconfigure", SimpleNamespace(reconfigure=reconfigure))
+    monkeypatch.setattr("mascing.commands.check.refuse_doomed", lambda *arguments, **options: None)
     judge = {"kind": "exact"}
     behaviour = {"name": "b", "conversations": "c.jsonl", "target": judge, "utility": judge, "protected": judge}
     (tmp_path / "run.yaml").write_text(json.dumps({"model": {"path": "m"}, "behaviour": behaviour}))

@@ -87,7 +87,8 @@ def test_nothing_usable_is_a_failure_with_all_reasons(tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ("xs_test", "--columns: must be one of 'messages', 'sharegpt'"),
+        ("xs_test", "--columns: there is no \"xs_test\"; did you mean 'xstest'?"),
+        ("something", "--columns: must be one of 'messages', 'sharegpt'"),
         ("usr: prompt", "--columns.usr: unknown key; did you mean 'user'?"),
         ("user: promt", "columns: no row has promt, which user is read from; did you mean 'prompt'?"),
         ("user: [", "--columns is neither a layout's name nor YAML"),

@@ -1,14 +1,17 @@
 """Gates that no mask can pass are known before one is searched for."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from mascing.evidence.foregone import foregone
+from mascing.evidence.foregone import Foregone, foregone
 from mascing.evidence.gates import decide
+from mascing.evidence.planning import question_of
+from mascing.evidence.prospects import prospects
 from mascing.evidence.results import changes_by_set, rates_by_set
-from mascing.schemas.config import BehaviourConfig, GatesConfig, ModelConfig, RunConfig
+from mascing.schemas.config import BehaviourConfig, GatesConfig, ModelConfig, RobustnessConfig, RunConfig
 from mascing.schemas.conversation import Conversation, Label, Message
 from mascing.schemas.settings.judge_settings import ComplianceJudge, ExactJudge, JudgeConfig, RefusalJudge
 from mascing.statistics import rate
@@ -79,7 +82,58 @@ def test_a_set_is_hopeless_exactly_if_its_gate_fails_a_mask_that_changes_nothing
     assert bool(told) == fails
     assert told == [str(gate) for gate in foregone(config(), [*TARGET, *utility])]
     if told:
-        assert f"{n} test conversations cannot pass a 10-point gate whatever the mask does" in told[0]
+        assert (
+            f"utility/u: {n} test rows cannot pass a 10-point gate, about 35 are needed; or set gates.max_" in told[0]
+        )
+
+
+@pytest.mark.parametrize(("size", "n", "limit"), [(1, 20, 0.05), (4, 20, 0.05), (2, 40, 0.1), (1, 3, 0.9)])
+def test_the_number_of_rows_and_the_limit_that_are_told_pass_the_gate(size: int, n: int, limit: float) -> None:
+    def told(n: int, limit: float) -> list[Foregone]:
+        grouped = [
+            row.model_copy(update={"group_id": f"u{number // size}"}) for number, row in enumerate(rows("utility/u", n))
+        ]
+        return foregone(config(max_utility_loss=limit), [*TARGET, *grouped])
+
+    [gate] = told(n, limit)
+    numbers = re.search(r"about (\d+) are needed(?:; or set gates.max_utility_loss to ([\d.]+))?$", gate.sentence)
+    assert numbers is not None
+    assert told(int(numbers[1]), limit) == []
+    if numbers[2] is not None:
+        assert told(n, float(numbers[2])) == []
+        assert told(n, float(numbers[2]) - 0.01) != []
+    # The plan says the same number for the same set.
+    [line] = [
+        line
+        for line in prospects(
+            question_of(GatesConfig(max_utility_loss=limit)),
+            [row.model_copy(update={"group_id": f"u{k // size}"}) for k, row in enumerate(rows("utility/u", n))],
+            protected_loss=0.1,
+        )
+        if "utility/u" in line
+    ]
+    assert f"about {numbers[1]} needed: too few" in line
+
+
+def test_a_target_that_is_too_small_is_told_with_a_gain_that_it_could_show() -> None:
+    utility = rows("utility/u", 80)
+    [gate] = foregone(config(min_uplift=0.8), [*rows("target", 10), *utility])
+    assert gate.sentence.startswith("target: 10 test rows cannot show a gain of 80 points, about ")
+    possible = float(gate.sentence.rpartition(" ")[2])
+    assert foregone(config(min_uplift=possible), [*rows("target", 10), *utility]) == []
+
+
+def test_a_run_without_utility_rows_or_with_few_rows_in_all_or_under_changed_conditions_is_told() -> None:
+    [gate] = foregone(config(), TARGET)
+    assert (gate.gate, "set gates.max_utility_loss to 1" in gate.sentence) == ("utility", True)
+    few = [*rows("target", 15), *rows("utility/u", 12)]
+    loose: dict[str, Any] = {"max_utility_loss": 0.3, "min_baseline": 0}
+    assert [gate.gate for gate in foregone(config(**loose), few)] == ["replies"]
+    assert foregone(config(**loose, max_degenerate=0.15), few) == []
+    strict = config().model_copy(update={"robustness": RobustnessConfig(conversations=5)})
+    [gate] = foregone(strict, [*TARGET, *rows("utility/u", 80)])
+    assert gate.gate == "conditions"
+    assert "system prompt, temperature 0.7" in gate.sentence
 
 
 def test_a_target_that_is_always_hit_leaves_nothing_to_gain() -> None:

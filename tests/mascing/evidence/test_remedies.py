@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -195,7 +195,8 @@ def test_a_model_that_shows_the_behaviour_already_leaves_nothing_to_gain() -> No
 def test_labels_that_the_judge_contradicts_are_counted() -> None:
     run, before = config(), rows({"target": "m" * 20 + "h" * 40, "utility/u": "h" * 60})
     after = rows({"target": "h" * 60, "utility/u": "h" * 60})
-    labels: list[Label] = ["positive"] * 30 + ["negative"] * 30
+    positive, negative = get_args(Label)
+    labels: list[Label] = [positive] * 30 + [negative] * 30
     brought = [
         Conversation(
             id=f"target-{number}",

@@ -91,4 +91,4 @@ def test_the_answer_is_a_table_by_group_size_and_what_to_write() -> None:
 )
 def test_what_no_mask_could_do_is_refused_with_a_reason(changes: dict[str, float], complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        question(**changes)
+        question(**changes).refuse_impossible()

@@ -73,7 +73,9 @@ def test_few_failures_are_borne_and_told_and_many_stop_the_stage_with_their_shar
     with caplog.at_level("INFO", logger="mascing.progress"):
         tell_set_aside(storage, manifest)
     [told] = caplog.messages
-    assert told.startswith("publish: 3 of 60 conversations set aside: 2 x too long; 1 x no template (reasons in ")
+    assert told.startswith(
+        "publish: 3 of 60 conversations set aside: 2 x too long (rows 1, 3); 1 x no template (row 2)"
+    )
     assert storage.locate(f"{manifest.prefix}/{QUARANTINE}") in told
-    with pytest.raises(DataError, match=r"publish: 3 of 60 conversations .*\(4%\).*2 x too long; 1 x no template"):
+    with pytest.raises(DataError, match=r"publish: 3 of 60 conversations .*\(4%\).*2 x too long \(rows 1, 3\)"):
         refuse_many(storage, manifest, 0.04)

@@ -1,0 +1,100 @@
+"""Everything that can be known of a run before it starts: its model, its machine, its rows and its gates."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mascing.errors import MascingError
+from mascing.evidence.foregone import Foregone, foregone
+from mascing.evidence.planning import question_of
+from mascing.evidence.prospects import prospects
+from mascing.models.checkpoints import local_folder
+from mascing.models.model_folder import (
+    context_in,
+    refuse_dense,
+    refuse_unloadable_fp8,
+    refuse_without_weights,
+    settings_of,
+    weights_bytes,
+)
+from mascing.models.tokenizer import quick_tokenizer_in
+from mascing.preflight.lengths import Lengths
+from mascing.preflight.machine import Machine, machine_for, refuse_silent_services
+from mascing.preflight.rows import Rows, read_rows
+from mascing.preflight.usable import complaints_of
+from mascing.schemas.config import RunConfig
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What the files of a model say: its type, the bytes of its weights, its context, and its tokenizer."""
+
+    type: str
+    weights: int | None
+    context: int | None
+    tokenizer: Any
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is known of a run; a part that cannot be read is None.
+
+    ``problems`` keep a run from working, ``hopeless`` are gates that no mask can pass, ``notes`` are worth knowing.
+    ``prospects`` say of each set what `mascing plan` says.
+    """
+
+    model: Model | None
+    machine: Machine | None
+    rows: Rows | None
+    problems: tuple[str, ...]
+    hopeless: tuple[Foregone, ...]
+    notes: tuple[str, ...]
+    prospects: tuple[str, ...]
+
+
+def preflight(config: RunConfig) -> Preflight:
+    """Check a run without loading weights and without Ray, Prefect or torch; finds all problems, not only the first."""
+    problems: list[str] = []
+    _found(refuse_silent_services, problems)
+    model = _found(lambda: _model(config), problems)
+    machine = _found(lambda: machine_for(config, model.weights if model else None), problems)
+    tokenizer, context = (model.tokenizer, model.context) if model else (None, None)
+    lengths = Lengths(config, tokenizer, context) if model else None
+    rows = _found(lambda: read_rows(config, complaints_of(config, tokenizer, context), lengths), problems)
+    if rows is not None:
+        problems += rows.problems(config)
+    problems += machine.problems if machine else ()
+    notes = (*(machine.notes if machine else ()), *(lengths.notes() if lengths else ()))
+    test = rows.test if rows is not None and rows.sets["test"]["target"] else []
+    hopeless = foregone(config, test) if test else []
+    blocked = {gate.gate for gate in hopeless}
+    expected = prospects(question_of(config.gates), test, config.gates.protected_tolerance, blocked) if test else ()
+    return Preflight(model, machine, rows, tuple(problems), tuple(hopeless), notes, tuple(expected))
+
+
+def _model(config: RunConfig) -> Model:
+    with local_folder(config.model, weights=False) as folder:
+        settings = settings_of(folder)
+        refuse_unloadable_fp8(folder, settings)
+        if not config.model.trust_remote_code:
+            refuse_dense(folder, settings)
+        if Path(config.model.path).expanduser().is_dir():  # else they are fetched when the model is loaded
+            refuse_without_weights(folder)
+        return Model(
+            settings["model_type"],
+            weights_bytes(folder, config.model.dtype),
+            context_in(settings),
+            quick_tokenizer_in(folder, config.model),
+        )
+
+
+def _found(check: Callable[[], Value], problems: list[str]) -> Value | None:
+    """The result of a check; None if it finds a mistake, which is added to the problems."""
+    try:
+        return check()
+    except MascingError as error:
+        problems.append(str(error))
+        return None

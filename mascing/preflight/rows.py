@@ -1,0 +1,124 @@
+"""The rows of a run: what each split and set holds, what is set aside and why, and whether a run can go on with it."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from mascing.conversations.intake.reader import Reading, nothing_left, open_conversations
+from mascing.conversations.intake.reasons import summary
+from mascing.conversations.intake.rows import Quarantined, Used
+from mascing.conversations.splits import SPLITS, split_of
+from mascing.errors import DataError
+from mascing.judges.given_replies import given_replies, merged, refuse_misread
+from mascing.judges.table import JUDGES
+from mascing.preflight.lengths import Lengths
+from mascing.preflight.usable import Complaints, refused
+from mascing.schemas.config import RunConfig
+from mascing.schemas.conversation import Conversation, Split
+from mascing.schemas.facts import GivenReplies
+from mascing.storage.source import files_of_rows
+
+_BATCH = 1024
+
+
+@dataclass
+class Rows:
+    """The rows of a file: counts by split and set, the usable ones of the test split, and those that are set aside.
+
+    ``read`` counts the rows that are conversations, usable with this model and these judges or not.
+    """
+
+    reading: Reading
+    quarantined: list[Quarantined] = field(default_factory=list)
+    sets: dict[Split, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
+    groups: dict[Split, dict[str, set[int]]] = field(default_factory=lambda: {split: {} for split in SPLITS})
+    test: list[Conversation] = field(default_factory=list)
+    given: tuple[GivenReplies, ...] = ()
+    read: int = 0
+
+    @property
+    def used(self) -> int:
+        """Number of rows that can be used."""
+        return sum(sets.total() for sets in self.sets.values())
+
+    @property
+    def total(self) -> int:
+        """Number of rows."""
+        return self.used + len(self.quarantined)
+
+    def sort(
+        self, batch: Iterable[Used | Quarantined], config: RunConfig, complaints: Complaints
+    ) -> Iterator[Conversation]:
+        """Count a batch of rows; yields the usable ones."""
+        for row in batch:
+            if isinstance(row, Quarantined):
+                self.quarantined.append(row)
+                continue
+            self.read += 1
+            if (refusal := refused(row, complaints)) is not None:
+                self.quarantined.append(refusal)
+                continue
+            conversation, split = row.conversation, split_of(row.conversation.group_id, config.splits)
+            self.sets[split][conversation.set] += 1
+            self.groups[split].setdefault(conversation.set, set()).add(hash(conversation.group_id))
+            if split == "test":
+                self.test.append(conversation)
+            yield conversation
+
+    def problems(self, config: RunConfig) -> Iterator[str]:
+        """What a run cannot go on with, one sentence each."""
+        if not self.used:
+            yield nothing_usable(self.quarantined, self.read, self.reading.unit)
+            return
+        if len(self.quarantined) > config.max_quarantined * self.total:
+            yield (
+                f"{len(self.quarantined)} of {self.total} rows cannot be used, more than max_quarantined "
+                f"({100 * config.max_quarantined:g}%) allows: {summary(self.quarantined, self.reading.unit)}; mend "
+                "them, or raise max_quarantined"
+            )
+        try:
+            refuse_misread(self.given, config.max_quarantined)
+        except DataError as error:
+            yield str(error)
+        for split, sets in self.sets.items():
+            if (lacking := no_target(split, sets, config.behaviour.conversations)) is not None:
+                yield lacking
+
+
+def read_rows(config: RunConfig, complaints: Complaints, lengths: Lengths | None) -> Rows:
+    """Read all rows of a run. Raises DataError if the file cannot be read or shows no layout."""
+    behaviour = config.behaviour
+    files = files_of_rows(behaviour.conversations)
+    rows = Rows(open_conversations(files, behaviour.columns, behaviour.max_characters))
+    made = rows.reading.rows({})
+    given: list[GivenReplies] = []
+    while batch := list(islice(made, _BATCH)):
+        kept = [*rows.sort(batch, config, complaints)]
+        if lengths is not None:
+            lengths.add(kept)
+        given += given_replies(behaviour, [row for row in kept if _is_judged_here(config, row)])
+    rows.given = merged(given)
+    return rows
+
+
+def nothing_usable(quarantined: Sequence[Quarantined], read: int, unit: str) -> str:
+    """Why no row can be used; ``read`` of them are conversations that only this model or these judges cannot use."""
+    if not read:
+        return nothing_left(quarantined, unit)
+    return f"no conversation can be used with this model: {summary(quarantined, unit)}"
+
+
+def no_target(split: Split, sets: Mapping[str, int], path: str) -> str | None:
+    """What to do about a split without target conversations; None if it has some."""
+    if sets.get("target"):
+        return None
+    return (
+        f"the {split} split of {path} has no conversation of set `target`: add conversations of more groups, or "
+        f"give `splits.{split}` a larger share"
+    )
+
+
+def _is_judged_here(config: RunConfig, conversation: Conversation) -> bool:
+    """Whether a built-in judge reads the replies: one of the user's own may ask a server, so it is left to the run."""
+    return getattr(config.behaviour, conversation.set.partition("/")[0]).kind in JUDGES
