@@ -165,7 +165,7 @@ def test_a_run_that_publishes_nothing_says_what_would_change_it_once_for_all_it_
     start = said.index("  tilt and steermoe:")
     assert said[start + 1 : start + 3] == ["    target fails: x", "      -> add larger values"]
     kept = f"mascing mask show {FOLDER.unproven} --storage {storage.url}"
-    assert said[-2] == f"unproven: the mask of tilt is kept for a look: {kept}"
+    assert said[-2] == f"unproven: the mask of tilt, best on dev, is kept: {kept}"
     assert said[-1].startswith("next: change what a line with -> says, and run again")
 
 

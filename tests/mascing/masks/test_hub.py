@@ -12,8 +12,8 @@ import yaml
 from mascing.masks.mask import Mask
 from mascing.schemas.cards.mask_card import MaskCard
 from mascing.schemas.result import Baseline, MethodResult, Rate
+from tests.hub_server import Hub, running_hub
 from tests.mascing.masks.combining.test_arithmetic import a_mask
-from tests.mascing.masks.on_the_hub.hub_server import Hub, running_hub
 
 
 @pytest.fixture
