@@ -1,6 +1,7 @@
 """The documentation site is built without a warning, holds every page, every public name and every command."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,7 +45,8 @@ def test_every_page_is_in_the_contents(site: Path) -> None:
 
 def test_every_public_name_has_a_reference(site: Path) -> None:
     page = (site / "docs" / "api.html").read_text(encoding="utf-8")
-    assert [name for name in mascing.__all__ if f'id="mascing.{name}"' not in page] == []
+    # `traces` stands there by its home, because the name is that of a package too.
+    assert [name for name in mascing.__all__ if not re.search(rf'id="mascing\.([\w.]+\.)?{name}"', page)] == []
 
 
 def test_every_command_shows_its_help(site: Path) -> None:
