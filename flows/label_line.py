@@ -3,7 +3,8 @@
 from prefect import flow
 
 from mascing.flows import order
-from mascing.flows.stage_tasks import stage_task
+from mascing.flows.run_page import behaviour_on_model, tagged
+from mascing.flows.stage_tasks import LINE, stage_task
 from mascing.models.checkpoints import pinned
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Labelled
@@ -17,9 +18,10 @@ def known_before(config: RunConfig, storage_url: str) -> Known:
     return known(Storage.open(storage_url), config)
 
 
-@flow(name="label", persist_result=False)
+@flow(name="label", flow_run_name=behaviour_on_model, **LINE)
 def label_line(config: RunConfig, storage_url: str) -> Labelled:
     """Let the unsteered model reply to the conversations and label them; returns the finished stage."""
-    config = config.model_copy(update={"model": pinned(config.model)})
-    with Pool(config.compute, config.model) as pool:
-        return order.label_line(stage_task, pool, config, storage_url)
+    with tagged(config):
+        config = config.model_copy(update={"model": pinned(config.model)})
+        with Pool(config.compute, config.model) as pool:
+            return order.label_line(stage_task, pool, config, storage_url)

@@ -7,6 +7,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from mascing.errors import ConflictError, StorageError
+from mascing.progress import forwarded
 from mascing.schemas.manifest import Manifest
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.stage import Finished
@@ -16,14 +17,32 @@ P = ParamSpec("P")
 
 
 def stage_task(stage: Callable[Concatenate[Storage, P], Finished[M]]) -> Callable[Concatenate[str, P], Finished[M]]:
-    """The stage as a Prefect task: it takes a storage URL instead of the storage, and the same other arguments."""
+    """The stage as a Prefect task: it takes a storage URL instead of the storage, and the same other arguments.
+
+    Its progress and its notes are the logs of the task run.
+    """
 
     def run(storage_url: str, *arguments: P.args, **options: P.kwargs) -> Finished[M]:
-        finished = stage(Storage.open(storage_url), *arguments, **options)
-        get_run_logger().info("%s: %s", finished.manifest.prefix, "already done" if finished.reused else "done")
+        log, storage = get_run_logger(), Storage.open(storage_url)
+        with forwarded(log.info):
+            finished = stage(storage, *arguments, **options)
+        log.info("output: %s", storage.locate(finished.manifest.prefix))
         return finished
 
-    return cast(Callable[Concatenate[str, P], Finished[M]], task(name=stage.__name__, **ONCE)(run))
+    return cast(Callable[Concatenate[str, P], Finished[M]], task(**once(stage.__name__))(run))
+
+
+def once(name: str) -> Mapping[str, Any]:
+    """Options of the task ``name``. Prefect caches nothing: a stage finds its earlier output by its manifest."""
+    return {
+        "name": name,
+        "task_run_name": name,
+        "retries": 3,
+        "retry_delay_seconds": [1, 5, 20],
+        "retry_condition_fn": _storage_failed,
+        "cache_policy": NO_CACHE,
+        "persist_result": False,
+    }
 
 
 def _storage_failed(task: Any, run: Any, state: Any) -> bool:
@@ -31,11 +50,5 @@ def _storage_failed(task: Any, run: Any, state: Any) -> bool:
     return isinstance(error, StorageError) and not isinstance(error, ConflictError)
 
 
-ONCE: Mapping[str, Any] = {
-    "retries": 3,
-    "retry_delay_seconds": [1, 5, 20],
-    "retry_condition_fn": _storage_failed,
-    "cache_policy": NO_CACHE,
-    "persist_result": False,
-}
-"""Options of every task. Prefect caches nothing, because a stage finds its earlier output by its manifest."""
+LINE: Mapping[str, Any] = {"persist_result": False, "result_serializer": "json"}
+"""Options of every flow. Prefect keeps nothing but the error of a failed flow, which it would pickle by default."""

@@ -118,6 +118,33 @@ def _heard_by(handler: logging.Handler) -> Iterator[None]:
         handler.close()
 
 
+@contextmanager
+def forwarded(say: Callable[[str], None]) -> Iterator[None]:
+    """Call ``say`` with every line that a log shows, while the block runs: all events, but few of the steps."""
+    handler = _Forwarder(say)
+    level = _LOGGER.level
+    _LOGGER.addHandler(handler)
+    _LOGGER.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        _LOGGER.removeHandler(handler)
+        _LOGGER.setLevel(level)
+
+
+class _Forwarder(logging.Handler):
+    """Passes on one line per event, as `_LineHandler` prints them."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = _event_of(record)
+        if event is not None and (event.status != "step" or _worth_a_line(event)):
+            self._say(str(event))
+
+
 class _LineHandler(logging.Handler):
     """Prints one line per event, but at most ten for the steps of a stage or of one of its parts."""
 

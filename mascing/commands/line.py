@@ -119,9 +119,10 @@ def _publication(result: Result, storage_url: str, too_small: list[str]) -> list
 
 def run_shown(storage: Storage, line: "Line[Value]", verbose: bool) -> tuple[Console, Value]:
     """Run ``line`` under a progress display; returns the console and its value."""
-    # Errors reach the user once, from here: at a lower level Prefect logs each with a traceback of its own.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if verbose else "CRITICAL")
     if not verbose:
+        # Errors reach the user once, from here. Prefect's console would show each again, with a traceback; its server
+        # gets them all.
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         _silence_libraries()
     mark_run(os.environ)
     atexit.register(gc.freeze)  # spares Python a last look at all objects, which takes seconds

@@ -90,6 +90,10 @@ class LocalStore:
         """Whether a file of this name exists."""
         return (self._root / path).is_file()
 
+    def web_address(self, path: str) -> str:
+        """A ``file:`` URL."""
+        return (self._root / path).as_uri()
+
     def list(self, folder: str) -> list[str]:
         """Walk the folder, skipping names that start with a dot."""
         names = []

@@ -117,6 +117,13 @@ class Storage:
         """Absolute local path or full URL of an object, for messages and for tools that take a path."""
         return f"{self._store.url}/{path}"
 
+    def web_address(self, path: str) -> str:
+        """The address at which a browser asks for an object: a ``file:`` URL, or the HTTP address of its S3 server.
+
+        It carries no signature, so a page opens only for who may read the bucket without one.
+        """
+        return self._store.web_address(_checked(path))
+
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return _reconnect, (self.url,)
 
@@ -151,6 +158,9 @@ class ObjectStore(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether the object exists."""
+
+    def web_address(self, path: str) -> str:
+        """The object's address for a browser."""
 
     def list(self, folder: str) -> list[str]:
         """Names below a folder ("" is the root), in any order."""

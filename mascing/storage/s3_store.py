@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from mimetypes import guess_type
 from typing import Any
 
 import s3fs
@@ -77,7 +78,7 @@ class S3Store:
     def put(self, path: str, data: bytes) -> None:
         """Put, replacing."""
         with self._explained(path):
-            self._s3.pipe_file(self._key(path), data, chunksize=_SINGLE_PUT_BYTES)
+            self._s3.pipe_file(self._key(path), data, chunksize=_SINGLE_PUT_BYTES, **_content_type(path))
 
     def put_new(self, path: str, data: bytes) -> bool:
         """Put with ``If-None-Match: *``."""
@@ -111,6 +112,11 @@ class S3Store:
             return False
         return True
 
+    def web_address(self, path: str) -> str:
+        """The HTTP address of the object on its server, without a signature; asks nobody."""
+        anonymous = s3fs.S3FileSystem(anon=True, use_listings_cache=False, skip_instance_cache=True)
+        return str(anonymous.url(self._key(path)))
+
     def list(self, folder: str) -> list[str]:
         """List below the folder, skipping names with a part that starts with a dot."""
         start = self._key(folder) if folder else self._place.root
@@ -139,7 +145,8 @@ class S3Store:
     def _put_on_condition(self, path: str, data: bytes, **condition: Any) -> bool:
         with self._explained(path):
             try:
-                self._s3.pipe_file(self._key(path), data, chunksize=_SINGLE_PUT_BYTES, **condition)
+                options = {**_content_type(path), **condition}
+                self._s3.pipe_file(self._key(path), data, chunksize=_SINGLE_PUT_BYTES, **options)
             except OSError as error:
                 code = _code(error)
                 if code in _TAKEN or ("IfMatch" in condition and code in _ABSENT):
@@ -188,6 +195,12 @@ class S3Store:
         if not code:
             return StorageError(f"{place}: the connection to S3 failed ({type(error).__name__}): check the network")
         return StorageError(f"{place}: S3 answered {code}: run again; finished stages are kept")
+
+
+def _content_type(path: str) -> dict[str, str]:
+    """The type of an object as its name tells it: a browser downloads a page without one."""
+    guessed, _ = guess_type(path)
+    return {"ContentType": guessed} if guessed else {}
 
 
 def _code(error: BaseException) -> str:
