@@ -22,8 +22,8 @@ def show_run(storage: Storage, folder: RunFolder, stages: RunStages) -> None:
     """Show the outcome of a run in its folder."""
     result = read_result(storage, folder)
     create_markdown_artifact(_results(result), key=_key("results", folder), description="test split, 95% intervals")
-    if gates := list(_gates(result)):
-        create_table_artifact(gates, key=_key("gates", folder), description="every check of every method's mask")
+    if gates := sorted(_gates(result), key=lambda row: row["check"].endswith(" passes")):
+        create_table_artifact(gates, key=_key("gates", folder), description="checks of all masks, those missed first")
     if quarantined := quarantined_of(storage, (stages.prepare, stages.label, stages.harvest)):
         create_table_artifact(
             [{"reason": reason, "conversations": count} for reason, count in quarantined.items()],
@@ -35,12 +35,14 @@ def show_run(storage: Storage, folder: RunFolder, stages: RunStages) -> None:
 
 def show_report(storage: Storage, folder: RunFolder) -> None:
     """Link to the page of a run or an audit, and say who can open it."""
-    if "://" in storage.url:
-        where = f"{storage.locate(folder.page)}: opens in a browser that may read the bucket without credentials"
+    page = storage.locate(folder.page)
+    if "://" in page:
+        where = "opens in a browser that may read the bucket without credentials"
     else:
-        where = f"a file on {gethostname()}: open it there; with an s3:// storage URL this is a web address"
-    address = storage.web_address(folder.page)
-    create_link_artifact(address, key=_key("report", folder), link_text="report", description=where)
+        where = f"a local file of {gethostname()}: open it there, or keep runs on s3://"
+    create_link_artifact(
+        storage.web_address(folder.page), key=_key("report", folder), link_text=page, description=f"the report: {where}"
+    )
 
 
 def _results(result: Result) -> str:

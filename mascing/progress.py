@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def shown(console: "Console") -> Iterator[Callable[[], None]]:
     Yields a function that takes the bars away before the block ends.
     """
     if not console.is_terminal:
-        with _heard_by(_LineHandler(console)):
+        with forwarded(partial(_print_line, console)):
             yield lambda: None
         return
     from mascing.bars import Bars
@@ -83,6 +84,13 @@ def shown(console: "Console") -> Iterator[Callable[[], None]]:
     # Started and stopped here, not by the handler: Prefect closes every handler that exists when it is imported.
     with Bars(console) as bars, _heard_by(_BarHandler(bars)):
         yield bars.stop
+
+
+@contextmanager
+def forwarded(say: Callable[[str], None]) -> Iterator[None]:
+    """Call ``say`` with the lines that a log shows while the block runs: all events, but few of a stage's steps."""
+    with _heard_by(_LineHandler(say)):
+        yield
 
 
 @contextmanager
@@ -118,22 +126,13 @@ def _heard_by(handler: logging.Handler) -> Iterator[None]:
         handler.close()
 
 
-@contextmanager
-def forwarded(say: Callable[[str], None]) -> Iterator[None]:
-    """Call ``say`` with every line that a log shows, while the block runs: all events, but few of the steps."""
-    handler = _Forwarder(say)
-    level = _LOGGER.level
-    _LOGGER.addHandler(handler)
-    _LOGGER.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        _LOGGER.removeHandler(handler)
-        _LOGGER.setLevel(level)
+def _print_line(console: "Console", line: str) -> None:
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
+    console.file.flush()
 
 
-class _Forwarder(logging.Handler):
-    """Passes on one line per event, as `_LineHandler` prints them."""
+class _LineHandler(logging.Handler):
+    """Says one line per event, but at most ten for the steps of a stage or of one of its parts."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
@@ -141,23 +140,9 @@ class _Forwarder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         event = _event_of(record)
-        if event is not None and (event.status != "step" or _worth_a_line(event)):
-            self._say(str(event))
-
-
-class _LineHandler(logging.Handler):
-    """Prints one line per event, but at most ten for the steps of a stage or of one of its parts."""
-
-    def __init__(self, console: "Console") -> None:
-        super().__init__()
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        event = _event_of(record)
         if event is None or event.status == "waited" or (event.status == "step" and not _worth_a_line(event)):
             return
-        self._console.print(str(event), soft_wrap=True, highlight=False, markup=False)
-        self._console.file.flush()
+        self._say(str(event))
 
 
 class _BarHandler(logging.Handler):
