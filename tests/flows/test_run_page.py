@@ -31,7 +31,7 @@ def server(prefect_url: str) -> Iterator[httpx.Client]:
         pytest.MonkeyPatch.context() as patch,
         httpx.Client(base_url=prefect_url, trust_env=False) as client,
     ):
-        patch.setattr("mascing.flows.reconfigure.Pool", lambda compute: HerePool())
+        patch.setattr("mascing.flows.reconfigure.Pool", lambda *_: HerePool())
         yield client
 
 
