@@ -6,21 +6,28 @@ from typing import Any
 
 import ray
 from ray._private.services import canonicalize_bootstrap_address_or_die
+from ray._private.utils import get_num_cpus
+from ray.exceptions import RayError
 
 from mascing.errors import ConfigError, MascingError
+from mascing.progress import Event, tell
 from mascing.reachability import answers, speaks_grpc
 from mascing.schemas.config import ComputeConfig
+from mascing.tasks.running.ray_token import own_token, use_token
 
 _ADVICE = "start the cluster (`ray start --head`), correct RAY_ADDRESS, or unset it for a local instance"
 
 
 def refuse_absent_cluster() -> None:
-    """Raise MascingError if RAY_ADDRESS names an address where no Ray cluster answers; ask for seconds only.
+    """Raise MascingError if RAY_ADDRESS names an address where no Ray cluster answers, or one that refuses our token.
 
-    Ray itself tries for minutes.
+    It asks for seconds only, where Ray itself tries for minutes. If the cluster wants our token, Ray sends it from now
+    on. Without RAY_ADDRESS, raises MascingError if a local instance could not read the token that it wants.
     """
     address = os.environ.get("RAY_ADDRESS")
     if not address:
+        if os.environ.get("RAY_AUTH_MODE") != "disabled":
+            own_token()
         return
     if not answers(address):
         raise MascingError(f"no Ray cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
@@ -30,11 +37,14 @@ def refuse_absent_cluster() -> None:
         place = canonicalize_bootstrap_address_or_die(address)  # looks up `auto` as well
     except (ConnectionError, ValueError) as error:
         raise MascingError(f"RAY_ADDRESS {address} cannot be used ({_first_line(error)}): {_ADVICE}") from error
-    if os.environ.get("RAY_USE_TLS", "0") in ("", "0") and not speaks_grpc(place):
+    if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+        return
+    if not speaks_grpc(place):
         raise MascingError(
             f"what answers at RAY_ADDRESS {address} is no Ray cluster: name the port that `ray start --head` printed "
             "(6379 by default), or unset RAY_ADDRESS"
         )
+    use_token(place)
 
 
 def connecting() -> str:
@@ -50,9 +60,11 @@ def connect(compute: ComputeConfig) -> None:
     """
     if os.environ.get("RAY_ADDRESS"):
         join_cluster()
+        _tell_room(compute)
         return
     # Logical CPUs, as many as the workers reserve, so that a small machine places every worker.
     start_local(max(1, round(compute.workers * compute.num_cpus + 0.5)))
+    _tell_crowd(compute)
     gpus_needed, gpus_here = compute.workers * compute.num_gpus, ray.cluster_resources().get("GPU", 0)
     if gpus_needed > gpus_here:
         ray.shutdown()
@@ -61,6 +73,31 @@ def connect(compute: ComputeConfig) -> None:
             f"machine has {gpus_here:g}: lower compute.workers or compute.num_gpus, or name a Ray cluster in "
             "RAY_ADDRESS"
         )
+
+
+def _tell_crowd(compute: ComputeConfig) -> None:
+    """Say so if the workers of a local instance want more CPUs than the machine has."""
+    wanted, here = compute.workers * compute.num_cpus, get_num_cpus()
+    if wanted > here:
+        _note(
+            f"{compute.workers} workers want {wanted:g} CPUs and this machine has {here}: fewer would be as fast and "
+            "take less memory: lower compute.workers"
+        )
+
+
+def _tell_room(compute: ComputeConfig) -> None:
+    """Say so if the cluster has room for fewer workers; it may still grow."""
+    resources, wanted = ray.cluster_resources(), {"CPU": compute.num_cpus, "GPU": compute.num_gpus}
+    room = min((int(resources.get(name, 0) / each) for name, each in wanted.items() if each), default=compute.workers)
+    if room < compute.workers:
+        _note(
+            f"the cluster has {resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs, room for {room} "
+            f"of {compute.workers} workers: the others wait until it grows; to do without them, lower compute.workers"
+        )
+
+
+def _note(text: str) -> None:
+    tell(Event("ray", "note", text=text))
 
 
 def join_cluster() -> None:
@@ -84,7 +121,7 @@ def start_local(cpus: int) -> None:
 def _init(failure: str, advice: str, **options: Any) -> None:
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, RayError) as error:
         raise MascingError(f"{failure} ({_first_line(error)}): {advice}") from error
 
 

@@ -1,12 +1,41 @@
-"""RAY_ADDRESS is looked at before Ray tries it for minutes."""
+"""RAY_ADDRESS is looked at before Ray tries it for minutes, and a cluster that wants a token gets it."""
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
+from ray._raylet import AuthenticationTokenLoader
 
 from mascing.errors import MascingError
-from mascing.tasks.running.cluster import refuse_absent_cluster
+from mascing.progress import forwarded
+from mascing.reachability import speaks_grpc
+from mascing.schemas.config import ComputeConfig
+from mascing.tasks.running.cluster import connect, refuse_absent_cluster
+
+TOKEN = "a token of the cluster and of no other"
+JOINING = """
+import ray
+from mascing.errors import MascingError
+from mascing.progress import forwarded
+from mascing.schemas.config import ComputeConfig
+from mascing.tasks.running.cluster import connect
+
+try:
+    with forwarded(print):
+        connect(ComputeConfig(workers=3))
+    print(ray.get(ray.remote(lambda: "a task ran").remote()))
+except MascingError as error:
+    print(error)
+"""
 
 
 def test_without_an_address_a_local_instance_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,3 +71,83 @@ def test_the_port_of_another_server_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
         with pytest.raises(MascingError, match="is no Ray cluster: name the port that `ray start --head` printed"):
             refuse_absent_cluster()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a Ray cluster of one CPU that takes calls with TOKEN only."""
+    folder = tmp_path_factory.mktemp("head")
+    with socket.create_server(("", 0)) as free, tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as short:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        free.close()
+        head = subprocess.Popen(
+            [
+                Path(sysconfig.get_path("scripts"), "ray"), "start", "--head", "--block", "--num-cpus=1",
+                f"--port={address.rpartition(':')[2]}", "--include-dashboard=false", f"--temp-dir={short}",
+                "--object-store-memory=80000000",
+            ],
+            env={**os.environ, "HOME": str(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            deadline = monotonic() + 120
+            while not speaks_grpc(address):
+                assert monotonic() < deadline
+                assert head.poll() is None
+                sleep(0.1)
+            yield address
+        finally:
+            os.killpg(head.pid, signal.SIGKILL)
+            head.wait()
+
+
+def told(address: str, home: Path, **settings: str) -> str:
+    """What a program prints that joins the cluster and runs a task on it, or the error."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"RAY_ADDRESS": address, "HOME": str(home), **settings}
+    done = subprocess.run([sys.executable, "-c", JOINING], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Unauthenticated" not in done.stderr
+    return done.stdout.strip()
+
+
+def test_a_cluster_with_a_token_is_joined_whatever_the_mode_says(cluster: str, tmp_path: Path) -> None:
+    assert told(cluster, tmp_path, RAY_AUTH_TOKEN=TOKEN).splitlines() == [
+        "ray: the cluster has 1 CPUs and 0 GPUs, room for 1 of 3 workers: the others wait until it grows; to do "
+        "without them, lower compute.workers",
+        "a task ran",
+    ]
+
+
+def test_a_stale_token_is_told_at_once_with_the_variable_to_set(cluster: str, tmp_path: Path) -> None:
+    begun = monotonic()
+    assert "wants a token, and there is none here: set RAY_AUTH_TOKEN to" in told(cluster, tmp_path)
+    stale = tmp_path / ".ray" / "auth_token"
+    stale.parent.mkdir()
+    stale.write_text("of another cluster")
+    assert f"refuses the token of {stale}: set RAY_AUTH_TOKEN to" in told(cluster, tmp_path)
+    assert "refuses the token of RAY_AUTH_TOKEN: " in told(cluster, tmp_path, RAY_AUTH_TOKEN="wrong")
+    assert monotonic() - begun < 30  # Ray tries for 20 s each time
+
+
+def test_a_token_file_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "nothing"))
+    AuthenticationTokenLoader.instance().reset_cache()
+    with pytest.raises(MascingError, match=r"Ray's token cannot be read .*nothing\): correct or unset RAY_AUTH_TOKEN_"):
+        refuse_absent_cluster()
+
+
+def test_more_workers_than_cpus_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("mascing.tasks.running.cluster.start_local", lambda cpus: None)
+    monkeypatch.setattr("mascing.tasks.running.cluster.ray.cluster_resources", dict)
+    lines: list[str] = []
+    with forwarded(lines.append):
+        connect(ComputeConfig(workers=1))
+        connect(ComputeConfig(workers=10_000))
+    [line] = lines
+    assert line.startswith("ray: 10000 workers want 10000 CPUs and this machine has ")
