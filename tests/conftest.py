@@ -5,6 +5,7 @@ import pytest
 pytest_plugins = [
     "tests.fixtures_families",
     "tests.fixtures_prefect",
+    "tests.fixtures_ray",
     "tests.fixtures_s3",
     "tests.fixtures_testbed",
 ]

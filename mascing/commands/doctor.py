@@ -9,6 +9,10 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 
 def doctor(
     storage: StorageOption = DEFAULT_STORAGE,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="MODEL", help="Whether the memory holds this folder, storage URL or hub id."),
+    ] = None,
     clean: Annotated[
         bool, typer.Option("--clean", help="Only end the processes that killed runs left behind.")
     ] = False,
@@ -22,6 +26,8 @@ def doctor(
 
       mascing doctor --storage s3://bucket/mascing
 
+      mascing doctor --model allenai/OLMoE-1B-7B-0125-Instruct
+
       mascing doctor --clean
     """
     if clean:
@@ -30,7 +36,7 @@ def doctor(
     from mascing.commands.surroundings.findings import findings
 
     missing = 0
-    for finding in findings(storage):
+    for finding in findings(storage, model):
         missing += finding.status == "missing"
         typer.echo(f"{finding.status:<8} {finding.what:<12} {finding.message}")
     if missing:

@@ -4,48 +4,45 @@ import os
 import platform
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
+import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from mascing.commands.surroundings.finding import INSTALL, Finding
 from mascing.commands.surroundings.folders import refuse_unusable_folders, replacement
-from mascing.commands.surroundings.proxies import proxies
+from mascing.commands.surroundings.leftovers import leftovers
+from mascing.commands.surroundings.model_memory import room_for
+from mascing.commands.surroundings.proxies import hosts_through_proxy, only_this_machine, proxies
 from mascing.commands.surroundings.readiness import instead
-from mascing.errors import MascingError, StorageError
+from mascing.commands.surroundings.services import dashboard, prefect, ray, storage
+from mascing.errors import MascingError
 
-Status = Literal["ok", "note", "missing"]
-_INSTALL = "install with `pip install --constraint constraints.txt mascing`"
 _GB = 10**9
 _FREE_BYTES = 5 * _GB
 _SHARED_MEMORY = Path("/dev/shm")
 _SHARED_BYTES = 2 * _GB
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check. ``missing`` means that no run can work without it; ``message`` says how to get it."""
-
-    status: Status
-    what: str
-    message: str
-
-
-def findings(storage_url: str) -> Iterator[Finding]:
-    """Run the checks one after another, quick ones first."""
+def findings(storage_url: str, model: str | None = None) -> Iterator[Finding]:
+    """Run the checks one after another, quick ones first. ``model`` is a folder, a storage URL or a hub id."""
     yield _python()
     yield from _packages()
     yield _torch()
+    if model is not None:
+        yield room_for(model)
     yield _proxy()
     yield _folders()
     yield from _full_disks(storage_url)
     yield from _shared_memory()
-    yield _storage(storage_url)
-    yield _prefect()
-    yield _ray(os.environ.get("RAY_ADDRESS"))
+    yield from _left_behind()
+    yield storage(storage_url)
+    yield prefect()
+    yield ray(os.environ.get("RAY_ADDRESS"))
+    yield from dashboard()
 
 
 def _python() -> Finding:
@@ -66,19 +63,19 @@ def _packages() -> Iterator[Finding]:
         try:
             installed = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            yield Finding("missing", requirement.name, f"not installed, needs {requirement.specifier}; {_INSTALL}")
+            yield Finding("missing", requirement.name, f"not installed, needs {requirement.specifier}; {INSTALL}")
             continue
         if requirement.specifier.contains(installed, prereleases=True):
             yield Finding("ok", requirement.name, installed)
         else:
-            yield Finding("missing", requirement.name, f"{installed} does not fit {requirement.specifier}; {_INSTALL}")
+            yield Finding("missing", requirement.name, f"{installed} does not fit {requirement.specifier}; {INSTALL}")
 
 
 def _torch() -> Finding:
     try:
         import torch
     except ImportError as error:
-        return Finding("missing", "compute", f"torch cannot be imported ({error}); {_INSTALL}")
+        return Finding("missing", "compute", f"torch cannot be imported ({error}); {INSTALL}")
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     threads = f"{os.cpu_count()} CPUs, {torch.get_num_threads()} torch threads"
     if gpus:
@@ -90,11 +87,18 @@ def _proxy() -> Finding:
     named = proxies(os.environ)
     if not named:
         return Finding("ok", "proxy", "the environment names none")
+    exempt = os.environ["no_proxy"]
+    through = ", ".join(f"{host} ({variable})" for variable, host in hosts_through_proxy(os.environ).items())
+    asked = f"; {through} is asked through it: add it to no_proxy if it is reached without" if through else ""
+    others = (
+        f"; other programs, such as `prefect server start`, need no_proxy={exempt} in their environment too"
+        if only_this_machine(exempt)
+        else ""
+    )
     return Finding(
         "note",
         "proxy",
-        f"{', '.join(sorted(named))}: a run reaches this machine past it (no_proxy={os.environ['no_proxy']}); add "
-        "servers that are reached without it to no_proxy",
+        f"{', '.join(sorted(named))}: a run reaches this machine past it (no_proxy={exempt}){asked}{others}",
     )
 
 
@@ -134,47 +138,12 @@ def _shared_memory() -> Iterator[Finding]:
         )
 
 
-def _storage(url: str) -> Finding:
-    from mascing.storage.object_storage import Storage
-
-    try:
-        opened = Storage.open(url)
-    except StorageError as error:
-        return Finding("missing", "storage", str(error))
-    return Finding("ok", "storage", f"{opened.url}: writable, and refuses a second create of the same object")
-
-
-def _prefect() -> Finding:
-    try:
-        from mascing.flows.prefect_server import server_version
-
-        server = server_version()
-    except ImportError as error:
-        return Finding("missing", "prefect", f"cannot be imported ({error}); {_INSTALL}")
-    except MascingError as error:
-        return Finding("missing", "prefect", str(error))
-    if server is None:
-        return Finding("note", "prefect", "no PREFECT_API_URL: each run starts a server of its own, about 20 s")
-    return Finding("ok", "prefect", f"{server[0]} answers: {server[1]}")
-
-
-def _ray(address: str | None) -> Finding:
-    try:
-        import ray
-
-        from mascing.tasks.running.cluster import join_cluster, start_local
-
-        if address:
-            join_cluster()
-        else:
-            start_local(cpus=1)
-    except ImportError as error:
-        return Finding("missing", "ray", f"cannot be imported ({error}); {_INSTALL}")
-    except MascingError as error:
-        return Finding("missing", "ray", str(error))
-    resources = ray.cluster_resources()
-    ray.shutdown()
-    if not address:
-        return Finding("ok", "ray", "a local instance starts")
-    size = f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
-    return Finding("ok", "ray", f"the cluster at {address} answers: {size}")
+def _left_behind() -> Iterator[Finding]:
+    """A note for each server that outlived the run that started it."""
+    for process in leftovers():
+        with suppress(psutil.NoSuchProcess):
+            yield Finding(
+                "note",
+                "left behind",
+                f"process {process.pid} of a run that was killed ({process.name()}): mascing doctor --clean ends it",
+            )

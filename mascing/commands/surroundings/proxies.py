@@ -6,11 +6,14 @@ environment to connect to ``127.0.0.1``, which is another machine there, and wou
 
 import socket
 from collections.abc import Mapping, MutableMapping
+from urllib.parse import urlsplit
+from urllib.request import proxy_bypass_environment
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _EXEMPTIONS = ("no_proxy", "NO_PROXY")
 # Where it is set, gRPC reads it instead of no_proxy.
 _GRPC_EXEMPTION = "no_grpc_proxy"
+_SERVICES = ("PREFECT_API_URL", "RAY_ADDRESS", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
 
 def proxies(environment: Mapping[str, str]) -> dict[str, str]:
@@ -34,6 +37,22 @@ def exempt_this_machine(environment: MutableMapping[str, str]) -> None:
         environment[name] = _extended(set_by_user.get(name, next(iter(set_by_user.values()), "")))
     if _GRPC_EXEMPTION in environment:
         environment[_GRPC_EXEMPTION] = _extended(environment[_GRPC_EXEMPTION])
+
+
+def only_this_machine(exemptions: str) -> bool:
+    """Whether a value of ``no_proxy`` names nothing but what :func:`exempt_this_machine` adds."""
+    return exemptions == _extended("")
+
+
+def hosts_through_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """The hosts of services that clients ask through the proxy, by the variable that names the service."""
+    hosts = {name: urlsplit(_with_scheme(environment.get(name, ""))).hostname for name in _SERVICES}
+    exemptions = {"no": environment.get("no_proxy", "")}
+    return {name: host for name, host in hosts.items() if host and not proxy_bypass_environment(host, exemptions)}
+
+
+def _with_scheme(address: str) -> str:
+    return address if "://" in address else f"//{address}"
 
 
 def _extended(exemptions: str) -> str:

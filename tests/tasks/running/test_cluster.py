@@ -1,27 +1,22 @@
 """RAY_ADDRESS is looked at before Ray tries it for minutes, and a cluster that wants a token gets it."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
-import sysconfig
-import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic
 
 import pytest
 from ray._raylet import AuthenticationTokenLoader
 
 from mascing.errors import MascingError
 from mascing.progress import forwarded
-from mascing.reachability import speaks_grpc
 from mascing.schemas.config import ComputeConfig
 from mascing.tasks.running.cluster import connect, refuse_absent_cluster
+from tests.fixtures_ray import TOKEN
 
-TOKEN = "a token of the cluster and of no other"
 JOINING = """
 import ray
 from mascing.errors import MascingError
@@ -73,36 +68,6 @@ def test_the_port_of_another_server_is_told(monkeypatch: pytest.MonkeyPatch) -> 
             refuse_absent_cluster()
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a Ray cluster of one CPU that takes calls with TOKEN only."""
-    folder = tmp_path_factory.mktemp("head")
-    with socket.create_server(("", 0)) as free, tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as short:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-        free.close()
-        head = subprocess.Popen(
-            [
-                Path(sysconfig.get_path("scripts"), "ray"), "start", "--head", "--block", "--num-cpus=1",
-                f"--port={address.rpartition(':')[2]}", "--include-dashboard=false", f"--temp-dir={short}",
-                "--object-store-memory=80000000",
-            ],
-            env={**os.environ, "HOME": str(folder), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            deadline = monotonic() + 120
-            while not speaks_grpc(address):
-                assert monotonic() < deadline
-                assert head.poll() is None
-                sleep(0.1)
-            yield address
-        finally:
-            os.killpg(head.pid, signal.SIGKILL)
-            head.wait()
-
-
 def told(address: str, home: Path, **settings: str) -> str:
     """What a program prints that joins the cluster and runs a task on it, or the error."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -113,22 +78,22 @@ def told(address: str, home: Path, **settings: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_cluster_with_a_token_is_joined_whatever_the_mode_says(cluster: str, tmp_path: Path) -> None:
-    assert told(cluster, tmp_path, RAY_AUTH_TOKEN=TOKEN).splitlines() == [
+def test_a_cluster_with_a_token_is_joined_whatever_the_mode_says(ray_with_token: str, tmp_path: Path) -> None:
+    assert told(ray_with_token, tmp_path, RAY_AUTH_TOKEN=TOKEN).splitlines() == [
         "ray: the cluster has 1 CPUs and 0 GPUs, room for 1 of 3 workers: the others wait until it grows; to do "
         "without them, lower compute.workers",
         "a task ran",
     ]
 
 
-def test_a_stale_token_is_told_at_once_with_the_variable_to_set(cluster: str, tmp_path: Path) -> None:
+def test_a_stale_token_is_told_at_once_with_the_variable_to_set(ray_with_token: str, tmp_path: Path) -> None:
     begun = monotonic()
-    assert "wants a token, and there is none here: set RAY_AUTH_TOKEN to" in told(cluster, tmp_path)
+    assert "wants a token, and there is none here: set RAY_AUTH_TOKEN to" in told(ray_with_token, tmp_path)
     stale = tmp_path / ".ray" / "auth_token"
     stale.parent.mkdir()
     stale.write_text("of another cluster")
-    assert f"refuses the token of {stale}: set RAY_AUTH_TOKEN to" in told(cluster, tmp_path)
-    assert "refuses the token of RAY_AUTH_TOKEN: " in told(cluster, tmp_path, RAY_AUTH_TOKEN="wrong")
+    assert f"refuses the token of {stale}: set RAY_AUTH_TOKEN to" in told(ray_with_token, tmp_path)
+    assert "refuses the token of RAY_AUTH_TOKEN: " in told(ray_with_token, tmp_path, RAY_AUTH_TOKEN="wrong")
     assert monotonic() - begun < 30  # Ray tries for 20 s each time
 
 

@@ -1,20 +1,31 @@
 """The doctor: what it finds where nothing is well."""
 
 import itertools
+import json
 import os
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
+import torch
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from ray._raylet import AuthenticationTokenLoader
 
 from mascing.cli import main
 from mascing.commands.surroundings.findings import Finding, findings
 from mascing.commands.surroundings.folders import use_writable_folders
-from mascing.commands.surroundings.proxies import proxies
+from mascing.commands.surroundings.model_memory import room_for
+from mascing.commands.surroundings.proxies import exempt_this_machine, proxies
+from mascing.commands.surroundings.services import ray
+
+GIB = 2**30
 
 
 @pytest.fixture
@@ -22,12 +33,16 @@ def finding_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Fin
     """Findings with an old pydantic, no polars, no writable storage, and nothing where Prefect and Ray should be."""
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "localhost,127.0.0.1")
     real = metadata.version
 
     def version(name: str) -> str:
         if name == "polars":
             raise metadata.PackageNotFoundError(name)
-        return "1.10" if name == "pydantic" else real(name)
+        if name in ("aiohttp_cors", "aiohttp-cors"):
+            raise metadata.PackageNotFoundError(name)
+        return {"pydantic": "1.10", "transformers": "5.99"}.get(name) or real(name)
 
     monkeypatch.setattr(metadata, "version", version)
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
@@ -37,6 +52,8 @@ def finding_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Fin
 def test_a_package_out_of_range_is_told_with_its_range(finding_of: dict[str, Finding]) -> None:
     assert finding_of["pydantic"].status == "missing"
     assert finding_of["pydantic"].message.startswith("1.10 does not fit <3,>=2.11; install with")
+    assert finding_of["transformers"].status == "missing"
+    assert re.match(r"5\.99 does not fit <5\.\d+,>=5\.\d+; install with", finding_of["transformers"].message)
     assert finding_of["torch"].status == "ok"
 
 
@@ -54,6 +71,20 @@ def test_services_that_do_not_answer_are_told(finding_of: dict[str, Finding]) ->
     }
     assert "no Ray cluster answers at RAY_ADDRESS 127.0.0.1:1" in finding_of["ray"].message
     assert "no Prefect server answers at http://127.0.0.1:1/api" in finding_of["prefect"].message
+
+
+def test_a_stale_token_of_ray_is_told(ray_with_token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", ray_with_token)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of another cluster")
+    AuthenticationTokenLoader.instance().reset_cache()
+    finding = ray(ray_with_token)
+    assert finding.status == "missing"
+    assert "refuses the token of RAY_AUTH_TOKEN: set RAY_AUTH_TOKEN to the cluster's token" in finding.message
+
+
+def test_the_extra_of_the_dashboard_is_named(finding_of: dict[str, Finding]) -> None:
+    assert finding_of["dashboard"].status == "note"
+    assert f"ray[default]=={metadata.version('ray')}" in finding_of["dashboard"].message
 
 
 def told(monkeypatch: pytest.MonkeyPatch, storage: Path) -> dict[str, Finding]:
@@ -79,7 +110,7 @@ def test_what_the_machine_lacks_is_told_with_what_to_do(tmp_path: Path, monkeypa
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=64 * 10**6, free=10**6))
     finding_of = told(monkeypatch, tmp_path)
     assert finding_of["proxy"].status == "note"
-    assert finding_of["proxy"].message.startswith("http_proxy: a run reaches this machine past it (no_proxy=localhost)")
+    assert finding_of["proxy"].message == "http_proxy: a run reaches this machine past it (no_proxy=localhost)"
     assert (finding_of["folders"].status, finding_of["disk"].status) == ("missing", "note")
     assert "set TMPDIR" in finding_of["folders"].message
     assert "make room" in finding_of["disk"].message
@@ -104,3 +135,53 @@ def test_what_is_missing_makes_the_command_fail(
     assert any(line.startswith("ok       storage") for line in lines)
     assert any(line.startswith("missing  ray") for line in lines)
     assert lines[-1].startswith("next: mend what is missing above (1)")
+
+
+def test_a_proxy_without_exemptions_and_services_behind_it_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("PREFECT_API_URL", "https://prefect.example/api")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    exempt_this_machine(os.environ)
+    message = told(monkeypatch, tmp_path)["proxy"].message
+    assert "; prefect.example (PREFECT_API_URL) is asked through it: add it to no_proxy" in message
+    assert "RAY_ADDRESS" not in message
+    assert "other programs, such as `prefect server start`, need no_proxy=localhost,127.0.0.1" in message
+
+
+def test_what_a_killed_run_left_behind_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = {**os.environ, "MASCING_RUN": "999999999:1.0"}
+    program = "import sys; print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", program, "mascing.flows.own_server"]
+    with subprocess.Popen(command, env=gone, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        monkeypatch.setattr(metadata, "requires", lambda _: ())
+        machine = itertools.takewhile(lambda finding: finding.what != "storage", findings(str(tmp_path)))
+        left = [finding.message for finding in machine if finding.what == "left behind"]
+        server.kill()
+    assert [line for line in left if f"process {server.pid} of a run that was killed" in line]
+    assert "mascing doctor --clean" in left[0]
+
+
+def test_a_model_is_compared_with_the_memory_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 60 * GIB}}))
+    for gpus, status, words in (
+        ([80] * 2, "ok", "60.0 GiB of weights fit one of 2 GPUs of 80.0 GiB"),
+        ([40] * 4, "note", "fit 2 of 4 GPUs of 40.0 GiB, not one: set model.device to auto and compute.num_gpus to 2"),
+        ([24], "missing", "do not fit 1 GPUs of 24.0 GiB: set model.dtype to bfloat16"),
+        ([], "missing", "do not fit the 8.0 GiB of memory that are free, and there is no GPU"),
+    ):
+        here = [SimpleNamespace(total_memory=size * GIB) for size in gpus]
+        monkeypatch.setattr(torch.cuda, "device_count", lambda here=here: len(here))
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index, here=here: here[index])
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * GIB))
+        finding = room_for(str(folder))
+        assert (finding.status, words in finding.message) == (status, True), finding.message
+    assert room_for(str(tmp_path / "nowhere")).status == "missing"
