@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
+from ray._raylet import AuthenticationTokenLoader
 
 from mascing.reachability import speaks_grpc
 
@@ -46,3 +47,13 @@ def ray_with_token(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         finally:
             os.killpg(head.pid, signal.SIGKILL)
             head.wait()
+
+
+@pytest.fixture
+def own_settings_of_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Settings of Ray that end with the test: without any before, and with no token remembered by this process."""
+    for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    AuthenticationTokenLoader.instance().reset_cache()
+    yield monkeypatch
+    AuthenticationTokenLoader.instance().reset_cache()

@@ -12,6 +12,7 @@ import pytest
 
 from mascing.errors import ConflictError, StorageError
 from mascing.storage.object_storage import Storage
+from mascing.storage.s3_store import connect
 
 WRITERS, STEPS = 3, 4
 
@@ -146,6 +147,23 @@ def test_locate_names_the_object_in_full(tmp_path: Path, monkeypatch: pytest.Mon
     storage.create("a/b", b"content")
     assert Path(storage.locate("a/b")).read_bytes() == b"content"
     assert Path(storage.locate("a/b")).is_absolute()
+
+
+def test_a_browser_finds_a_local_page_by_its_file(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path / "with space"))
+    assert storage.web_address("a/index.html") == f"file://{tmp_path}/with%20space/a/index.html"
+
+
+def test_a_browser_finds_a_page_on_s3_and_shows_it(s3_url: str) -> None:
+    storage = Storage.open(f"{s3_url}/web")
+    address = storage.web_address("a/index.html")
+    bucket = s3_url.removeprefix("s3://")
+    assert address == f"{os.environ['AWS_ENDPOINT_URL']}/{bucket}/web/a/index.html"  # and no signature
+    storage.overwrite("a/index.html", b"<p>")
+    storage.create("b/index.html", b"<p>")
+    for name in ("a", "b"):
+        head = connect().call_s3("head_object", Bucket=bucket, Key=f"web/{name}/index.html")
+        assert head["ContentType"] == "text/html"
 
 
 @pytest.mark.parametrize("url", ["{}/deep/er", "file://{}/u%20rl", "file://localhost{}/x"])

@@ -9,7 +9,6 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
-from ray._raylet import AuthenticationTokenLoader
 
 from mascing.errors import MascingError
 from mascing.progress import forwarded
@@ -97,11 +96,8 @@ def test_a_stale_token_is_told_at_once_with_the_variable_to_set(ray_with_token: 
     assert monotonic() - begun < 30  # Ray tries for 20 s each time
 
 
-def test_a_token_file_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "nothing"))
-    AuthenticationTokenLoader.instance().reset_cache()
+def test_a_token_file_that_is_not_there_is_told(own_settings_of_ray: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    own_settings_of_ray.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "nothing"))
     with pytest.raises(MascingError, match=r"Ray's token cannot be read .*nothing\): correct or unset RAY_AUTH_TOKEN_"):
         refuse_absent_cluster()
 
