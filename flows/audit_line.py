@@ -4,9 +4,9 @@ from prefect import flow, get_run_logger, task
 
 from mascing.flows import order
 from mascing.flows.artifacts import show_report
-from mascing.flows.run_page import behaviour_on_model, tagged
+from mascing.flows.run_page import behaviour_on_model, tag_run
 from mascing.flows.stage_tasks import LINE, once, stage_task
-from mascing.models.checkpoints import pinned
+from mascing.models.checkpoints import model_name, pinned
 from mascing.progress import forwarded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Audited
@@ -18,10 +18,10 @@ from mascing.tasks.suppress import write_audit
 @flow(name="audit", flow_run_name=behaviour_on_model, **LINE)
 def audit(config: RunConfig, storage_url: str) -> str:
     """Measure how the rate of the audited set falls as experts are suppressed; returns the name of its folder."""
-    with tagged(config):
-        config = config.model_copy(update={"model": pinned(config.model)})
-        with Pool(config.compute, config.model) as pool:
-            audited = order.audit_line(stage_task, pool, config, storage_url)
+    tag_run(config.behaviour.name, model_name(config.model))
+    config = config.model_copy(update={"model": pinned(config.model)})
+    with Pool(config.compute, config.model) as pool:
+        audited = order.audit_line(stage_task, pool, config, storage_url)
     return str(_conclude(storage_url, audited))
 
 

@@ -3,9 +3,9 @@
 from prefect import flow
 
 from mascing.flows import order
-from mascing.flows.run_page import behaviour_on_model, tagged
+from mascing.flows.run_page import behaviour_on_model, tag_run
 from mascing.flows.stage_tasks import LINE, stage_task
-from mascing.models.checkpoints import pinned
+from mascing.models.checkpoints import model_name, pinned
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Labelled
 from mascing.storage.object_storage import Storage
@@ -21,7 +21,7 @@ def known_before(config: RunConfig, storage_url: str) -> Known:
 @flow(name="label", flow_run_name=behaviour_on_model, **LINE)
 def label_line(config: RunConfig, storage_url: str) -> Labelled:
     """Let the unsteered model reply to the conversations and label them; returns the finished stage."""
-    with tagged(config):
-        config = config.model_copy(update={"model": pinned(config.model)})
-        with Pool(config.compute, config.model) as pool:
-            return order.label_line(stage_task, pool, config, storage_url)
+    tag_run(config.behaviour.name, model_name(config.model))
+    config = config.model_copy(update={"model": pinned(config.model)})
+    with Pool(config.compute, config.model) as pool:
+        return order.label_line(stage_task, pool, config, storage_url)

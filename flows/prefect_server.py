@@ -1,6 +1,8 @@
 """Ask the Prefect server of a run whether it can be used, before a flow waits for it."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
@@ -45,6 +47,18 @@ def server_version() -> tuple[str, str] | None:
             "major version on both sides"
         )
     return shown, str(version)
+
+
+@contextmanager
+def told_if_lost() -> Iterator[None]:
+    """Raise MascingError in one line if the flow of the block loses its server, after Prefect's own retries."""
+    try:
+        yield
+    except httpx.HTTPError as error:
+        raise MascingError(
+            f"Prefect's server failed during the run ({_one_line(error)}): look whether it still answers at "
+            "PREFECT_API_URL, if you named one; finished stages are kept, and the same command goes on from there"
+        ) from error
 
 
 def configured_url() -> str | None:

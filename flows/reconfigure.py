@@ -7,9 +7,9 @@ from prefect import flow, get_run_logger, task
 
 from mascing.flows.artifacts import show_run
 from mascing.flows.order import Done, whole_line
-from mascing.flows.run_page import behaviour_on_model, tagged
+from mascing.flows.run_page import behaviour_on_model, tag_run
 from mascing.flows.stage_tasks import LINE, once, stage_task
-from mascing.models.checkpoints import pinned
+from mascing.models.checkpoints import model_name, pinned
 from mascing.progress import forwarded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import TestbedBuilt
@@ -26,10 +26,10 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBu
     A run whose labels leave too little to learn from ends after the label stage, with a report that says so.
     ``testbed`` is the stage that made the model, or None if no stage made it.
     """
-    with tagged(config, *config.methods.searched):
-        config = config.model_copy(update={"model": pinned(config.model)})
-        with Pool(config.compute, config.model) as pool:
-            done = whole_line(stage_task, pool, config, storage_url, testbed)
+    tag_run(config.behaviour.name, model_name(config.model), *config.methods.searched)
+    config = config.model_copy(update={"model": pinned(config.model)})
+    with Pool(config.compute, config.model) as pool:
+        done = whole_line(stage_task, pool, config, storage_url, testbed)
     return str(_report(storage_url, config, done))
 
 

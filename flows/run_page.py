@@ -1,9 +1,6 @@
 """What Prefect's page of a run shows of it at once: its name and its tags."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from prefect import get_client, tags
+from prefect import get_client
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
@@ -17,16 +14,13 @@ def behaviour_on_model() -> str:
     return f"{config.behaviour.name} on {model_name(config.model)}"
 
 
-@contextmanager
-def tagged(config: RunConfig, *also: str) -> Iterator[None]:
-    """Tag the running flow, and all that the block starts, with behaviour, model and ``also``.
+def tag_run(*names: str) -> None:
+    """Add tags to the running flow; those that it has already, for instance from its deployment, stay.
 
-    The tags that the run has already, for instance from its deployment, stay.
+    Its tasks get none: Prefect asks its server for a slot for every tag of a task.
     """
     context = FlowRunContext.get()
     assert context is not None, "only a running flow has tags"
     assert context.flow_run is not None
-    with tags(*context.flow_run.tags, config.behaviour.name, model_name(config.model), *also) as names:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(context.flow_run.id, tags=sorted(names))
-        yield
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(context.flow_run.id, tags=sorted({*context.flow_run.tags, *names}))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mascing.flows.own_server import start_server
-from mascing.flows.prefect_server import configured_url
+from mascing.flows.prefect_server import configured_url, told_if_lost
 from mascing.progress import waiting_for
 from mascing.storage.object_storage import Storage
 
@@ -36,11 +36,12 @@ def run_line(storage: Storage, line: Line[Value]) -> Value:
         from mascing.flows import finished_line  # noqa: F401 - what both ways import
         from mascing.tasks.running.stage import UnfinishedError
     if named:
-        return line.flow()
+        with told_if_lost():
+            return line.flow()
     if server is None:
         try:
             return line.finished()
         except UnfinishedError:
             server = start_server()
-    with server.used():
+    with server.used(), told_if_lost():
         return line.flow()

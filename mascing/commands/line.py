@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import logging
 import os
 import sys
 import warnings
@@ -120,9 +121,6 @@ def _publication(result: Result, storage_url: str, too_small: list[str]) -> list
 def run_shown(storage: Storage, line: "Line[Value]", verbose: bool) -> tuple[Console, Value]:
     """Run ``line`` under a progress display; returns the console and its value."""
     if not verbose:
-        # Errors reach the user once, from here. Prefect's console would show each again, with a traceback; its server
-        # gets them all.
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
         _silence_libraries()
     mark_run(os.environ)
     atexit.register(gc.freeze)  # spares Python a last look at all objects, which takes seconds
@@ -136,7 +134,13 @@ def run_shown(storage: Storage, line: "Line[Value]", verbose: bool) -> tuple[Con
 
 
 def _silence_libraries() -> None:
-    """Keep warnings of libraries out of the display: they say nothing to a user of this program."""
+    """Keep what libraries say out of the display: errors reach the user once, and warnings say nothing to a user.
+
+    Prefect's console would show each error again, with a traceback. Its server gets all logs.
+    """
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")
+    logging.raiseExceptions = False  # a log that does not reach Prefect's server is no error of the run
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.warnoptions:
         warnings.simplefilter("ignore")

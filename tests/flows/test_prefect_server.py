@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from mascing.errors import MascingError
-from mascing.flows.prefect_server import server_version
+from mascing.flows.prefect_server import server_version, told_if_lost
 
 
 @contextmanager
@@ -105,3 +106,10 @@ def test_a_proxy_is_used_if_the_client_knows_its_scheme(
         return
     with pytest.raises(MascingError, match=r"proxy variable .*socks5://host:port"):
         server_version()
+
+
+def test_a_server_that_is_lost_during_a_run_is_told_in_one_line() -> None:
+    with pytest.raises(MascingError, match="Prefect's server failed during the run") as lost, told_if_lost():
+        raise httpx.ConnectError("All connection attempts failed")
+    assert str(lost.value).endswith("goes on from there")
+    assert "\n" not in str(lost.value)

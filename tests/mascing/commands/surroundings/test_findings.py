@@ -18,7 +18,8 @@ import torch
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from mascing.cli import main
-from mascing.commands.surroundings.findings import Finding, findings
+from mascing.commands.surroundings.finding import Finding
+from mascing.commands.surroundings.findings import findings
 from mascing.commands.surroundings.folders import use_writable_folders
 from mascing.commands.surroundings.model_memory import room_for
 from mascing.commands.surroundings.proxies import exempt_this_machine, proxies
