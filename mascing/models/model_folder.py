@@ -1,4 +1,4 @@
-"""What the files of a model folder say without loading them: its settings, whether its weights are there, their size."""
+"""What the files of a model folder say before they are loaded: its settings, and whether and how large weights are."""
 
 import json
 from importlib.metadata import version
@@ -23,9 +23,12 @@ def settings_of(folder: Path) -> dict[str, Any]:
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelError(f"{folder} is not a model folder: it has no config.json") from error
+        raise ModelError(
+            f"{folder} is not a model folder: it has no config.json; give the folder that "
+            "transformers' save_pretrained or the hub made"
+        ) from error
     except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'} cannot be read: {one_line(error)}") from error
+        raise ModelError(f"{folder / 'config.json'} cannot be read ({one_line(error)}): copy it again") from error
     if not isinstance(settings, dict) or not isinstance(settings.get("model_type"), str):
         raise ModelError(f"{folder / 'config.json'} has no model_type: it is not a transformers checkpoint")
     return settings
@@ -38,14 +41,18 @@ def refuse_without_weights(folder: Path) -> None:
         try:
             names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelError(f"{index} cannot be read: {one_line(error)}") from error
+            raise ModelError(f"{index} cannot be read ({one_line(error)}): copy it again") from error
     else:
         names = {"model.safetensors"}
     missing = sorted(name for name in names if not (folder / name).exists())
     if missing and list(folder.glob("*.bin")):
         raise ModelError(f"{folder} has only .bin weights, which run code on load: convert to safetensors")
     if missing:
-        raise ModelError(f"{folder} lacks weights: {missing[0]}" + f" and {len(missing) - 1} more" * (len(missing) > 1))
+        raise ModelError(
+            f"{folder} lacks weights: {missing[0]}"
+            + f" and {len(missing) - 1} more" * (len(missing) > 1)
+            + ": copy the files of the model again"
+        )
 
 
 def refuse_unloadable_fp8(folder: Path, settings: dict[str, Any]) -> None:
@@ -80,9 +87,12 @@ def weights_bytes(folder: Path, dtype: str = "auto") -> int | None:
 def _bytes_as(file: Path, dtype: str) -> int:
     try:
         with file.open("rb") as opened:
-            header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
-    except (OSError, ValueError, MemoryError, OverflowError) as error:
-        raise ModelError(f"{file} is not a safetensors file ({one_line(error)}): copy it again") from error
+            length = int.from_bytes(opened.read(8), "little")
+            if length > file.stat().st_size:
+                raise ValueError("its header is cut off")
+            header = json.loads(opened.read(length))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} is not a whole safetensors file ({one_line(error)}): copy it again") from error
     total = 0
     for name, tensor in header.items():
         if name == "__metadata__":
