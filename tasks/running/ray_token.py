@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 from ray._private.authentication.authentication_token_setup import _enable_token_auth
-from ray._raylet import AuthenticationTokenLoader
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError
 
 from mascing.errors import MascingError
@@ -57,7 +57,7 @@ def _refuses(place: str, token: str) -> bool:
             answer = client.post(f"http://{place}{_ALIVE}", headers=headers, content=_EMPTY_MESSAGE)
     except httpx.HTTPError:
         return False
-    return answer.headers.get("grpc-status") == _UNAUTHENTICATED
+    return bool(answer.headers.get("grpc-status") == _UNAUTHENTICATED)
 
 
 def _source() -> str:
