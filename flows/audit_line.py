@@ -28,6 +28,7 @@ def audit(config: RunConfig, storage_url: str) -> str:
 @flow(name="audit-testbed", flow_run_name="{behaviour} on the testbed, level {level}", **LINE)
 def audit_testbed(behaviour: str, level: int, seed: int, storage_url: str) -> str:
     """Audit the planted-circuit testbed, and train it first if it does not exist yet."""
+    tag_run(behaviour, "testbed")
     config, _ = order.on_testbed(stage_task, behaviour, level, seed, storage_url)
     return str(audit(config, storage_url))
 

@@ -57,7 +57,7 @@ def _refuses(place: str, token: str) -> bool:
             answer = client.post(f"http://{place}{_ALIVE}", headers=headers, content=_EMPTY_MESSAGE)
     except httpx.HTTPError:
         return False
-    return str(answer.headers.get("grpc-status")) == _UNAUTHENTICATED
+    return bool(answer.headers.get("grpc-status") == _UNAUTHENTICATED)
 
 
 def _source() -> str:

@@ -130,7 +130,11 @@ def test_a_second_run_does_no_work_and_says_so(first: tuple[Storage, str], confi
     folder = find_run(storage).folder
     before, objects = json.loads(storage.read(folder.result)), storage.list()
     output = run(config, storage)
-    assert output.splitlines() == [*(f"{stage}: already done" for stage in STAGES), "report: written"]
+    assert output.splitlines() == [
+        *(f"{stage}: already done" for stage in STAGES),
+        "report: started",
+        "report: written",
+    ]
     after = json.loads(storage.read(folder.result))
     assert {**before, "timings": None} == {**after, "timings": None}
     assert storage.list() == objects
@@ -235,7 +239,7 @@ def test_every_stage_is_given_the_commit_that_a_revision_meant_at_the_start(
         revisions.append(config.model.revision)
         raise DataError("enough seen")
 
-    monkeypatch.setattr("mascing.flows.reconfigure.prepare", prepare)
+    monkeypatch.setattr("mascing.flows.order.prepare", prepare)
     hub = config.model_copy(update={"model": ModelConfig(path="someone/tiny")})
     with pytest.raises(DataError, match="enough seen"):
         reconfigure(hub, str(tmp_path / "storage"))

@@ -7,7 +7,7 @@ environment to connect to ``127.0.0.1``, which is another machine there, and wou
 import socket
 from collections.abc import Mapping, MutableMapping
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # public, but not in typeshed
+from urllib.request import proxy_bypass
 
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 _EXEMPTIONS = ("no_proxy", "NO_PROXY")
@@ -45,10 +45,9 @@ def only_this_machine(exemptions: str) -> bool:
 
 
 def hosts_through_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """The hosts of services that clients ask through the proxy, by the variable that names the service."""
+    """The hosts of services that this process asks through the proxy, by the variable that names the service."""
     hosts = {name: urlsplit(_with_scheme(environment.get(name, ""))).hostname for name in _SERVICES}
-    exemptions = {"no": environment.get("no_proxy", "")}
-    return {name: host for name, host in hosts.items() if host and not proxy_bypass_environment(host, exemptions)}
+    return {name: host for name, host in hosts.items() if host and not proxy_bypass(host)}
 
 
 def _with_scheme(address: str) -> str:

@@ -31,7 +31,7 @@ def prefect() -> Finding:
     except MascingError as error:
         return Finding("missing", "prefect", str(error))
     if server is None:
-        return Finding("note", "prefect", "no PREFECT_API_URL: each run starts a server of its own, about 20 s")
+        return Finding("note", "prefect", "no PREFECT_API_URL: each run starts a server of its own, in some seconds")
     return Finding("ok", "prefect", f"{server[0]} answers: {server[1]}")
 
 
