@@ -1,5 +1,6 @@
 """Check within seconds whether a network address answers; clients themselves retry for minutes, and fail variously."""
 
+import os
 import re
 import socket
 import sys
@@ -23,6 +24,15 @@ def answers(address: str) -> bool:
             return True
     except (OSError, OverflowError):
         return False
+
+
+def refuse_silent_endpoint(url: str) -> None:
+    """Raise ConnectionError if the URL is on S3 and nothing answers at the endpoint of the environment."""
+    for variable in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if url.startswith("s3://") and (endpoint := os.environ.get(variable)):
+            if not answers(endpoint):
+                raise ConnectionError(f"nothing answers at {variable} {endpoint}")
+            return
 
 
 def url_errors() -> tuple[type[Exception], ...]:

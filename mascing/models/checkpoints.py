@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mascing.errors import ModelError
-from mascing.reachability import url_errors
+from mascing.reachability import refuse_silent_endpoint, url_errors
 from mascing.schemas.config import ModelConfig
 
 # The files of a model folder that transformers reads. Weights must be safetensors: other formats run code on load.
@@ -113,6 +113,7 @@ def _stored_files(url: str) -> list[tuple[str, str, Any]]:
     from fsspec.core import url_to_fs
 
     try:
+        refuse_silent_endpoint(url)
         filesystem, root = url_to_fs(url)
         paths = filesystem.find(root)
     except url_errors() as error:

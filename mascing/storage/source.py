@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from mascing.errors import DataError
-from mascing.reachability import url_errors
+from mascing.reachability import refuse_silent_endpoint, url_errors
 
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 _COMPRESSED = (".gz", ".zst")
@@ -74,6 +74,7 @@ def files_of_rows(url: str) -> Mapping[str, Callable[[], BinaryIO]]:
         if "://" in url:
             from fsspec.core import url_to_fs
 
+            refuse_silent_endpoint(url)
             filesystem, root = url_to_fs(url)
         else:
             filesystem, root = _Local(), str(Path(url).expanduser())

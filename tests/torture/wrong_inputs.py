@@ -19,7 +19,7 @@ from tests.torture.spoilt_run import (
 )
 
 RUN = ("run", "run.yaml", "--storage", "store")
-NO_S3 = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_EC2_METADATA_DISABLED": "true"}
+NO_S3 = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
 LONG = "what of bench? " * 60
 FEW = [
     *(row(number) for number in range(60)),
@@ -75,7 +75,7 @@ MODELS = {
     ),
     "no S3": Case(
         all_of(configured(model__path="s3://none/model"), variables(**NO_S3)),
-        ("cannot read the model folder s3://none/model", "credentials"),
+        ("the model folder s3://none/model (nothing answers at AWS_ENDPOINT_URL http://127.0.0.1:9)", "credentials"),
     ),
     "no config.json": Case(in_model("config.json", None), ("is not a model folder: it has no config.json",)),
     "broken config.json": Case(in_model("config.json", "{"), ("config.json cannot be read", "copy it again")),
@@ -119,7 +119,7 @@ FILES = {
     ),
     "rows on no S3": Case(
         all_of(configured(behaviour__conversations="s3://none/rows.jsonl"), variables(**NO_S3)),
-        ("cannot read s3://none/rows.jsonl", "credentials"),
+        ("cannot read s3://none/rows.jsonl: nothing answers at AWS_ENDPOINT_URL", "credentials"),
     ),
     "empty rows": Case(file(b""), ("no conversations: the file has no rows",)),
     "spreadsheet": Case(file(b"PK\x03\x04" + bytes(40)), ("a zip archive or a spreadsheet", "save the sheet as CSV")),
