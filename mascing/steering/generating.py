@@ -146,7 +146,8 @@ class _Prompt:
         tokens = inputs["input_ids"] if inputs.get("input_ids") is not None else inputs["inputs_embeds"]
         batch, length = tokens.shape[:2]
         mask = kwargs.get("attention_mask")
-        start = _start(input_ids, length, mask, kwargs.get("past_key_values"))
+        # transformers 5.24 calls the cache by its other name.
+        start = _start(input_ids, length, mask, kwargs.get("past_key_values", kwargs.get("cache")))
         in_reply_T = torch.arange(start, start + length, device=input_ids.device) >= self.length
         real_BT = torch.ones((batch, length), dtype=torch.bool, device=input_ids.device)
         if mask is not None:

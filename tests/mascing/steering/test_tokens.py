@@ -93,6 +93,8 @@ def test_replies_are_those_of_a_mask_on_these_tokens_alone(
     with steer(model, mask, tokens=scope) as handle:
         assert generate(model, rows, **options).tolist() == wanted
     assert len(set(handle.counters.values())) == 1
+    with steer(model, mask, tokens=scope):  # without padding, transformers leaves the attention mask out
+        assert generate(model, PROMPTS[:1], **options).tolist() == wanted[:1]
     if options in (OPTIONS["cache"], OPTIONS["chunked prefill"], OPTIONS["static cache"]):
         prompt, reply = sum(map(len, rows)), len(rows) * (NEW - 1)  # nothing follows the last token of a reply
         assert handle.counters[0] == {"all": prompt + reply, "prompt": prompt, "reply": reply}[scope]
