@@ -33,6 +33,7 @@ def written(folder: Path, model: Path, judge: dict[str, Any], **fields: Any) -> 
             "steermoe": {"n_activated": [1]},
         },
         "splits": {"train": 0.4, "dev": 0.3, "test": 0.3},
+        "allow_unpublishable": True,
     }
     (folder / "run.yaml").write_text(json.dumps(config))
     return str(folder / "run.yaml")

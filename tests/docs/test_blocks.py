@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import peft
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mascing
 from mascing.cli import main
@@ -77,12 +78,27 @@ def test_the_pages_that_other_tests_run_are_there() -> None:
 def test_a_block_works_as_it_stands(block: Block, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     if block.language == "python":
-        exec(block.code, {})
+        exec(block.code, _names())
     for command in _commands(block.code) if block.language == "bash" else ():
         with redirect_stdout(StringIO()) as out:
             code = main(command[1:])
         assert command[0] == "mascing"
         assert code == 0, out.getvalue()
+
+
+def _names() -> dict[str, Any]:
+    """What a page takes for granted where it shows lines of Python: a model, masks for it, and tokens."""
+    model = AutoModelForCausalLM.from_pretrained("my-model")
+    input_ids = torch.arange(8)[None]
+    return {
+        "mascing": mascing,
+        "model": model,
+        "tokenizer": AutoTokenizer.from_pretrained("my-model"),
+        "mask": mascing.Mask.load("mask.safetensors"),
+        "other": mascing.Mask.load("mask.safetensors"),
+        "input_ids": input_ids,
+        "reply": input_ids > 4,
+    }
 
 
 def _commands(code: str) -> Iterator[list[str]]:

@@ -175,7 +175,8 @@ def test_a_run_in_which_nothing_passes_says_what_would_change_that_and_keeps_its
 ) -> None:
     storage = first[0]
     held = [channel.mask for channel in channels(storage)]
-    strict = config.model_copy(update={"gates": config.gates.model_copy(update={"min_uplift": 1.0})})
+    gates = config.gates.model_copy(update={"min_uplift": 1.0})
+    strict = config.model_copy(update={"gates": gates, "allow_unpublishable": True})
     run(strict, storage)
     result = result_of(storage)
     assert result.published is None

@@ -45,6 +45,7 @@ def test_a_run_on_unlabelled_conversations_judges_no_thought_and_leaves_a_report
         ),
         generation=GenerationConfig(max_new_tokens=48),
         compute=ComputeConfig(workers=1),
+        allow_unpublishable=True,  # `compliance` judges utility, so that no reply needs a reference
     )
     storage = Storage.open(str(tmp_path / "data"))
     run = RunFolder(reconfigure(config, storage.url))

@@ -137,7 +137,7 @@ def test_no_usable_row_at_all_is_an_error(lines: list[str]) -> None:
     with pytest.raises(DataError) as caught:
         parse_conversations(lines, max_characters=100)
     assert "\n" not in str(caught.value)
-    assert ("line 1: not JSON" in str(caught.value)) == ("{" in lines)
+    assert ("x not JSON" in str(caught.value)) == ("{" in lines)
 
 
 @PROPERTY

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import GptOssConfig, GptOssForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from mascing.errors import ModelError
-from mascing.models import loading
+from mascing.models import model_folder
 from mascing.models.loading import load
 from mascing.schemas.config import ModelConfig
 from mascing.traces.batch_recording import harvest
@@ -124,6 +124,6 @@ def test_a_quantised_checkpoint_records_what_its_weights_stand_for(
 def test_fp8_is_refused_where_transformers_cannot_load_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = qwen3_moe()
     checkpoint = write(tmp_path, model, model.state_dict(), quantization_config=FP8_CONFIG)
-    monkeypatch.setattr(loading, "version", lambda _: "5.16.1")
+    monkeypatch.setattr(model_folder, "version", lambda _: "5.16.1")
     with pytest.raises(ModelError, match=r"5\.16 cannot load: install 5\.17 or newer"):
         load(checkpoint)
