@@ -94,7 +94,8 @@ def _sets(config: RunConfig, brought: Sequence[Conversation], unsteered: Sequenc
         groups.setdefault(row.set, []).append(row.group_id)
     for name in sorted(groups, key=lambda name: (name != "target", name)):
         if name == "target":
-            yield from _gain(groups[name], baselines.get(name), gates)
+            targets = [row for row in brought if row.set == name]
+            yield from _gain(targets, unsteered, baselines.get(name), gates)
         else:
             limit = loss_limit(name, gates)
             if name in baselines:
@@ -140,10 +141,15 @@ def _size(name: str, groups: Sequence[str], config: RunConfig) -> Iterator[Foreg
     )
 
 
-def _gain(groups: Sequence[str], baseline: Rate | None, gates: GatesConfig) -> Iterator[Foregone]:
+def _gain(
+    targets: Sequence[Conversation], unsteered: Sequence[Row] | None, baseline: Rate | None, gates: GatesConfig
+) -> Iterator[Foregone]:
     """The most that a mask can gain is that every reply becomes a hit; what was a hit or unscored gains nothing."""
-    misses = len(groups) if baseline is None else round((1 - baseline.value) * (baseline.n - baseline.unscored))
-    before: list[Outcome] = ["miss" if number < misses else "hit" for number in range(len(groups))]
+    missed = None if unsteered is None else {row["conversation_id"] for row in unsteered if row["outcome"] == "miss"}
+    groups = [row.group_id for row in targets]
+    # Which rows are missed matters, not only how many: the interval is clustered by group.
+    before: list[Outcome] = ["miss" if missed is None or row.id in missed else "hit" for row in targets]
+    misses = before.count("miss")
     sure = paired_difference(before, ["hit"] * len(groups), groups).low
     if sure >= gates.min_uplift:
         return

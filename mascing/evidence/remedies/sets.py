@@ -130,7 +130,10 @@ def _limit(change: Rate, demand: Demand, told: str) -> Iterator[Remedy]:
         return
     what = "a loss of up to" if demand.is_loss else "a gain of at least"
     points = 100 * demand.unit * value
-    sentence = f"set {demand.setting} to {value:g} if {what} {points:g} points is acceptable to you{told}"
+    sentence = (
+        f"set {demand.setting} to {value:g} if {what} {points:g} points is acceptable to you, and run on new "
+        f"conversations: chosen by these, the limit proves nothing{told}"
+    )
     yield Remedy(gate=demand.gate, kind="limit", sentence=sentence)
 
 

@@ -123,6 +123,22 @@ def test_a_target_that_is_too_small_is_told_with_a_gain_that_it_could_show() -> 
     assert foregone(config(min_uplift=possible), [*rows("target", 10), *utility]) == []
 
 
+def test_the_gain_that_is_possible_counts_the_rows_that_are_missed_where_they_stand() -> None:
+    """Half of each group is missed: that a mask mends all of it is surer than that it mends half of the groups."""
+    utility = rows("utility/u", 80)
+    pairs = [row.model_copy(update={"group_id": f"g{number // 2}"}) for number, row in enumerate(rows("target", 60))]
+    before = verdicts(pairs, 1.0)
+    for missed in before[::2]:
+        missed["outcome"] = "miss"
+    mended = changes_by_set(before, verdicts(pairs, 1.0))["target"]
+    known = [*before, *verdicts(utility, 1.0)]
+    possible, beyond = mended.low - 0.001, mended.low + 0.001
+    assert possible > 0.36
+    assert foregone(config(min_uplift=possible), [*pairs, *utility], known) == []
+    [gate] = foregone(config(min_uplift=beyond), [*pairs, *utility], known)
+    assert gate.gate == "target"
+
+
 def test_a_run_without_utility_rows_or_with_few_rows_in_all_or_under_changed_conditions_is_told() -> None:
     [gate] = foregone(config(), TARGET)
     assert (gate.gate, "set gates.max_utility_loss to 1" in gate.sentence) == ("utility", True)
