@@ -108,7 +108,9 @@ def test_a_run_stops_after_its_labels_if_no_mask_could_be_published(
     config, storage = written(tmp_path, model, COIN, label="positive"), Storage.open(str(tmp_path / "s"))
     # So loose that its rows are enough: only the replies show what cannot be passed.
     loose = {"min_uplift": 0, "max_utility_loss": 0.5, "min_baseline": 0, "max_degenerate": 0.5}
-    Path(config).write_text(json.dumps(json.loads(Path(config).read_text()) | {"gates": loose}))
+    Path(config).write_text(
+        json.dumps(json.loads(Path(config).read_text()) | {"gates": loose, "allow_unpublishable": False})
+    )
     assert main(["run", config, "--storage", storage.url]) == 1
     printed = capsys.readouterr()
     assert "label: done in " in printed.out

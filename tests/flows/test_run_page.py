@@ -129,4 +129,4 @@ def test_prefect_pickles_neither_results_nor_errors(
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: pickles}), pytest.raises(ModelError, match="does not exist"):
         reconfigure(broken, str(tmp_path / "storage"))
     [error] = pickles.iterdir()
-    assert json.loads(error.read_text())["message"].startswith("model folder ")
+    assert json.loads(error.read_text())["message"].startswith("the model folder ")
