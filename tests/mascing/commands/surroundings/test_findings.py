@@ -12,9 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
-import psutil
 import pytest
-import torch
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from mascing.cli import main
@@ -24,8 +22,7 @@ from mascing.commands.surroundings.folders import use_writable_folders
 from mascing.commands.surroundings.model_memory import room_for
 from mascing.commands.surroundings.proxies import exempt_this_machine, proxies
 from mascing.commands.surroundings.services import ray
-
-GIB = 2**30
+from tests.mascing.made_machine import GIB, made_machine
 
 
 @pytest.fixture
@@ -175,13 +172,10 @@ def test_a_model_is_compared_with_the_memory_for_it(tmp_path: Path, monkeypatch:
     for gpus, status, words in (
         ([80] * 2, "ok", "60.0 GiB of weights fit one of 2 GPUs of 80.0 GiB"),
         ([40] * 4, "note", "fit 2 of 4 GPUs of 40.0 GiB, not one: set model.device to auto and compute.num_gpus to 2"),
-        ([24], "missing", "do not fit 1 GPUs of 24.0 GiB: set model.dtype to bfloat16"),
+        ([24], "missing", "do not fit 1 GPU of 24.0 GiB: set model.dtype to bfloat16"),
         ([], "missing", "do not fit the 8.0 GiB of memory that are free, and there is no GPU"),
     ):
-        here = [SimpleNamespace(total_memory=size * GIB) for size in gpus]
-        monkeypatch.setattr(torch.cuda, "device_count", lambda here=here: len(here))
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index, here=here: here[index])
-        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=8 * GIB))
+        made_machine(monkeypatch, gpus, memory=8)
         finding = room_for(str(folder))
         assert (finding.status, words in finding.message) == (status, True), finding.message
     assert room_for(str(tmp_path / "nowhere")).status == "missing"
