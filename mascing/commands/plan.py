@@ -149,4 +149,4 @@ def _run(path: str, storage: str) -> _Run:
     from mascing.tasks.contrast.stored_labels import known
 
     config = load_config(path)
-    return _Run(path, config, known(Storage.open(storage), config), storage)
+    return _Run(path, config, known(Storage.open_to_read(storage), config), storage)

@@ -30,13 +30,13 @@ def mask_url(address: str, storage_url: str) -> str:
         is_folder = address.endswith("/") or ("://" not in address and Path(address).is_dir())
         return f"{address.rstrip('/')}/mask.safetensors" if is_folder else address
     if address.startswith(_STORED):
-        return _stored(Storage.open(storage_url), address)
+        return _stored(Storage.open_to_read(storage_url), address)
     if _CHANNEL.match(address) is None:
         raise MaskError(
             f"there is no mask at {address}: give a file, a URL, or behaviour@channel (for instance "
             "jailbreak-defence@candidate)"
         )
-    storage = Storage.open(storage_url)
+    storage = Storage.open_to_read(storage_url)
     return storage.locate(f"{find_channel(storage, address).mask}/mask.safetensors")
 
 

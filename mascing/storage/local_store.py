@@ -27,12 +27,17 @@ class LocalStore:
         """Absolute path of the folder."""
         return str(self._root)
 
+    def reach(self) -> None:
+        """Refuse a file; a folder may still be missing."""
+        if self._root.exists() and not self._root.is_dir():
+            raise self._in_the_way()
+
     def probe(self) -> None:
         """Make the folder and prove that a file can be linked into it once but not twice."""
         try:
             self._root.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
-            raise StorageError(f"{self._root}: a file is in the way: give a folder as storage URL") from error
+            raise self._in_the_way() from error
         except OSError as error:
             raise StorageError(f"{self._root}: cannot be made ({error.strerror}): choose a writable folder") from error
         self.put_new(_PROBE, b"mascing\n")
@@ -103,6 +108,9 @@ class LocalStore:
                 Path(parent, name).relative_to(self._root).as_posix() for name in files if not name.startswith(".")
             ]
         return names
+
+    def _in_the_way(self) -> StorageError:
+        return StorageError(f"{self._root}: a file is in the way: give a folder as storage URL")
 
     @contextmanager
     def _written(self, path: str, data: bytes) -> Iterator[Path]:

@@ -38,8 +38,13 @@ class Storage:
 
     @classmethod
     def open_to_read(cls, url: str) -> "Storage":
-        """Open a place that need not be writable; nothing is made or proved there."""
-        return cls(_connect(url))
+        """Open a place that need not be writable; nothing is made or proved there, and a missing folder is empty.
+
+        Raises StorageError if no storage can be there: a file is in the way, or there is no such bucket.
+        """
+        store = _connect(url)
+        store.reach()
+        return cls(store)
 
     @property
     def url(self) -> str:
@@ -139,6 +144,9 @@ class ObjectStore(Protocol):
     @property
     def url(self) -> str:
         """Absolute local path, or URL without a trailing slash."""
+
+    def reach(self) -> None:
+        """Raise StorageError if objects cannot be found there."""
 
     def probe(self) -> None:
         """Raise StorageError unless the place can be written and refuses a second create."""

@@ -52,13 +52,17 @@ class S3Store:
         """``s3://bucket/prefix``."""
         return f"s3://{self._place.root}"
 
+    def reach(self) -> None:
+        """Prove that the bucket is there."""
+        with self._at_once():
+            self._check_bucket()
+
     def probe(self) -> None:
         """Prove that the bucket is there and writable, and that it refuses a second create and a stale swap.
 
         Some servers silently ignore ``If-None-Match`` or ``If-Match``; on those, two runs could overwrite each other.
         """
-        self._s3.retries = 1  # a wrong URL should fail at once
-        try:
+        with self._at_once():
             self._check_bucket()
             self.put_new(_PROBE, b"mascing\n")
             if self.put_new(_PROBE, b"again\n") or self.put_if(_PROBE, b"again\n", f'"{"0" * 32}"'):
@@ -66,8 +70,6 @@ class S3Store:
                     f"{self.url}: this S3 server ignores If-None-Match or If-Match, so writers could overwrite each "
                     "other: use one that honours conditional writes (AWS S3, SeaweedFS, MinIO, Ceph)"
                 )
-        finally:
-            self._s3.retries = _ROUNDS
 
     def read(self, path: str) -> bytes:
         """Get the whole object in one request."""
@@ -124,6 +126,15 @@ class S3Store:
             keys = self._s3.find(start)
         names = [key[len(self._place.root) + 1 :] for key in keys if key.startswith(f"{start}/")]
         return [name for name in names if not any(part.startswith(".") or not part for part in name.split("/"))]
+
+    @contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """Let a wrong URL fail at the first try."""
+        self._s3.retries = 1
+        try:
+            yield
+        finally:
+            self._s3.retries = _ROUNDS
 
     def _check_bucket(self) -> None:
         """Prove that the bucket exists by listing it; a put proves nothing, as some servers create a missing bucket."""

@@ -32,7 +32,7 @@ def list_channels(storage: StorageOption = DEFAULT_STORAGE) -> None:
     from mascing.runs.registry import channels
     from mascing.storage.object_storage import Storage
 
-    opened = Storage.open(storage)
+    opened = Storage.open_to_read(storage)
     found = channels(opened)
     if not found:
         typer.echo(f"nothing is published under {opened.url}")
@@ -54,7 +54,7 @@ def show(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> 
     from mascing.runs.mask_address import find_channel
     from mascing.storage.object_storage import Storage
 
-    opened = Storage.open(storage)
+    opened = Storage.open_to_read(storage)
     found = find_channel(opened, channel)
     for name in ("address", "model", "fingerprint", "mask"):
         typer.echo(f"{name:<12} {getattr(found, name)}")
@@ -73,7 +73,7 @@ def history(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) 
     from mascing.runs.mask_address import find_channel
     from mascing.storage.object_storage import Storage
 
-    opened = Storage.open(storage)
+    opened = Storage.open_to_read(storage)
     found = find_channel(opened, channel)
     for number, mask in enumerate((*found.history, found.mask), start=1):
         typer.echo(f"{number}  {mask}{'  (now)' if number > len(found.history) else ''}")

@@ -53,7 +53,7 @@ def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:
             return run.folder.name, "(an audit)", when
         return run.folder.name, "(of another version)", when
 
-    opened = Storage.open(storage)
+    opened = Storage.open_to_read(storage)
     listed = listed_runs(opened)
     if not listed:
         typer.echo(f"no run is finished under {opened.url}")

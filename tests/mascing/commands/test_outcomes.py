@@ -44,6 +44,20 @@ def refused(capsys: pytest.CaptureFixture[str], storage: Storage, *arguments: st
     return capsys.readouterr().err
 
 
+def test_looking_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing, address = tmp_path / "missing", "policy@candidate"
+    for looked in (("runs",), ("registry", "list")):
+        assert main([*looked, "--storage", str(missing)]) == 0
+    for absent in (("registry", "show", address), ("registry", "history", address), ("mask", "show", address)):
+        assert main([*absent, "--storage", str(missing)]) == 1
+    assert not missing.exists()
+    file = tmp_path / "file"
+    file.write_text("")
+    capsys.readouterr()
+    assert main(["runs", "--storage", str(file)]) == 1
+    assert f"{file}: a file is in the way" in capsys.readouterr().err
+
+
 def test_a_report_names_the_run_whose_page_it_wrote(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(storage, methods=("gradient",))
     said = lines(capsys, storage, "report")

@@ -95,6 +95,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
 def test_a_missing_bucket_is_told(s3_url: str) -> None:
     with pytest.raises(StorageError, match="there is no bucket 'no-such-bucket': create it, or correct the URL"):
         Storage.open("s3://no-such-bucket/x")
+    with pytest.raises(StorageError, match="there is no bucket 'no-such-bucket': create it, or correct the URL"):
+        Storage.open_to_read("s3://no-such-bucket/x")
 
 
 @pytest.mark.parametrize(("setting", "code"), [("SECRET_ACCESS_KEY", "SignatureDoesNotMatch"),
