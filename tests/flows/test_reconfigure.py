@@ -186,9 +186,7 @@ def test_a_run_in_which_nothing_passes_says_what_would_change_that_and_keeps_its
     assert result.unproven.method == result.first_on_dev
     mask = Mask.load(mask_url(find_run(storage).folder.prefix, storage.url))
     assert why_unproven(mask) is not None
-    # `refined` searches as `gradient` does, and its masks say so.
-    searched_as = {"refined": "gradient"}.get(result.unproven.method, result.unproven.method)
-    assert mask.provenance["method"] == searched_as
+    assert mask.provenance["method"] == result.first_on_dev
     assert [channel.mask for channel in channels(storage)] == held
     page = storage.read(find_run(storage).folder.page).decode()
     assert html.escape(result.remedies[result.unproven.method][0].sentence) in page
