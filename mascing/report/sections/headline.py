@@ -54,10 +54,10 @@ def _as_sentence(text: str) -> str:
 def _sentence(method: str, result: Result) -> str:
     steered, before = result.methods[method], result.baseline.target_rate
     others = also_passed(result)
-    lead = f"{_as_sentence(others)} " if others else ""
+    further = f" {_as_sentence(others)}" if others else ""
     return (
-        f"{lead}Under the {method} mask, the wanted behaviour went from {percent(before.value)} to "
+        f"Under the {method} mask, the wanted behaviour went from {percent(before.value)} to "
         f"{percent(steered.target_rate.value)} on {steered.target_rate.n} held-out conversations: "
         f"{points(steered.uplift.value)} percentage points (95% interval {points(steered.uplift.low)} to "
-        f"{points(steered.uplift.high)})."
+        f"{points(steered.uplift.high)}).{further}"
     )
