@@ -28,6 +28,11 @@ def points_text(rate: Rate) -> str:
     return f"{points(rate.value)} ({points(rate.low)} to {points(rate.high)})"
 
 
+def as_sentence(text: str) -> str:
+    """Make a sentence of words that a terminal shows after others: with a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def duration(seconds: float) -> str:
     """Format seconds by their two largest units: ``5 min 12 s``, ``2 h 5 min``; less than one is ``under 1 s``."""
     minutes, whole = divmod(round(seconds), 60)

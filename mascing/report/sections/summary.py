@@ -8,7 +8,7 @@ from mascing.report.figures.rates import measures
 from mascing.report.run_evidence import Evidence
 from mascing.report.sections.headline import shown_method
 from mascing.report.sections.open_questions import open_questions
-from mascing.report.wording import duration, percent, points_text, set_title
+from mascing.report.wording import as_sentence, duration, percent, points_text, set_title
 from mascing.runs.files import verdicts_file
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages
@@ -158,11 +158,11 @@ def _rows(manifest: Manifest | None, prefix: str) -> int:
 def _next(evidence: Evidence) -> list[Step]:
     result = evidence.result
     if result.lacking:
-        return [Step(f"{_capital(result.lacking[-1])}.")]
+        return [Step(as_sentence(result.lacking[-1]))]
     if result.published is None:
         unproven = result.unproven
         return [
-            *(Step(f"{_capital(sentence)}.") for sentence in _remedies(evidence)[:_MOST_STEPS]),
+            *(Step(as_sentence(sentence)) for sentence in _remedies(evidence)[:_MOST_STEPS]),
             Step("Then run again: what stays the same is not done again."),
             *([Step("Look at its mask, which is unproven:", f"mascing mask show {unproven.mask}")] if unproven else []),
         ]
@@ -184,10 +184,6 @@ def _remedies(evidence: Evidence) -> list[str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _capital(sentence: str) -> str:
-    return f"{sentence[0].upper()}{sentence[1:]}"
 
 
 def _size(share: float) -> str:

@@ -145,7 +145,11 @@ def test_the_result_is_said_before_what_else_passed(storage: Storage) -> None:
     hits: Replies = {("steermoe", conversation.id): ("sorry no key", "hit") for conversation in made_up_conversations()}
     write_run(storage, methods=["steermoe", "gradient"], replies=hits)
     header = built(storage).all("header")[0].words()
-    said = ["The gradient mask passed every gate", "Under the gradient mask, ", "On test, steermoe passes every gate too"]
+    said = [
+        "The gradient mask passed every gate",
+        "Under the gradient mask, ",
+        "On test, steermoe passes every gate too",
+    ]
     places = [header.index(sentence) for sentence in said]
     assert places == sorted(places)
 

@@ -359,7 +359,9 @@ def test_the_summary_answers_what_who_decides_asks(page: Page, result: Result) -
     )
     gradient = result.methods["gradient"]
     before, after = result.baseline.target_rate.value, gradient.target_rate.value
-    assert "at least 10 percentage points more replies that the judge refusal counts as hits" in answers["What was asked"]
+    assert (
+        "at least 10 percentage points more replies that the judge refusal counts as hits" in answers["What was asked"]
+    )
     assert "3 methods searched 190 conversations; 76 others chose the mask" in answers["What was asked"]
     assert f"Target {100 * before:.1f}% → {100 * after:.1f}%" in answers["What changed"]
     assert "By the mask of gradient, which moves 6 of 64 experts." in answers["What changed"]
