@@ -236,7 +236,7 @@ def _place(key: str) -> int:
 
 def _rows(value: object) -> list[dict[str, Any]]:
     """The rows of a table, of which an object is one with a single row; nothing else has any."""
-    rows = value if isinstance(value, list) else [value]
+    rows: list[Any] = value if isinstance(value, list) else [value]
     return rows if all(isinstance(row, dict) for row in rows) else []
 
 
