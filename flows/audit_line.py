@@ -22,7 +22,7 @@ def audit(config: RunConfig, storage_url: str) -> str:
     config = config.model_copy(update={"model": pinned(config.model)})
     with Pool(config.compute, config.model) as pool:
         audited = order.audit_line(stage_task, pool, config, storage_url)
-    return str(_conclude(storage_url, audited))
+    return str(_conclude(storage_url, config, audited))
 
 
 @flow(name="audit-testbed", flow_run_name="{behaviour} on the testbed, level {level}", **LINE)
@@ -34,9 +34,9 @@ def audit_testbed(behaviour: str, level: int, seed: int, storage_url: str) -> st
 
 
 @task(**once("audit-page"))
-def _conclude(storage_url: str, audited: Audited) -> str:
+def _conclude(storage_url: str, config: RunConfig, audited: Audited) -> str:
     storage = Storage.open(storage_url)
     with forwarded(get_run_logger().info):
-        folder = write_audit(storage, audited)
+        folder = write_audit(storage, config, audited)
     show_report(storage, folder)
     return folder.name

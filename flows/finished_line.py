@@ -48,16 +48,16 @@ def finished_labels(config: RunConfig, storage_url: str) -> Labelled:
 def finished_audit(config: RunConfig, storage_url: str) -> str:
     """The name of the audit's folder, with its curve and page written anew."""
     with _looking():
-        audited = _audited(config, storage_url)
-    return write_audit(Storage.open(storage_url), audited).name
+        config, audited = _audited(config, storage_url)
+    return write_audit(Storage.open(storage_url), config, audited).name
 
 
 def finished_testbed_audit(behaviour: str, level: int, seed: int, storage_url: str) -> str:
     """`finished_audit` for the testbed."""
     with _looking():
         config, _ = on_testbed(_plainly, behaviour, level, seed, storage_url)
-        audited = _audited(config, storage_url)
-    return write_audit(Storage.open(storage_url), audited).name
+        config, audited = _audited(config, storage_url)
+    return write_audit(Storage.open(storage_url), config, audited).name
 
 
 def _found(config: RunConfig, storage_url: str, built: Finished[TestbedBuilt] | None = None) -> tuple[RunConfig, Done]:
@@ -65,9 +65,9 @@ def _found(config: RunConfig, storage_url: str, built: Finished[TestbedBuilt] | 
     return config, whole_line(_plainly, Pool(config.compute), config, storage_url, built)
 
 
-def _audited(config: RunConfig, storage_url: str) -> Audited:
+def _audited(config: RunConfig, storage_url: str) -> tuple[RunConfig, Audited]:
     config = _pinned(config)
-    return audit_line(_plainly, Pool(config.compute), config, storage_url)
+    return config, audit_line(_plainly, Pool(config.compute), config, storage_url)
 
 
 def _concluded(config: RunConfig, storage_url: str, done: Done) -> str:

@@ -7,8 +7,6 @@ from importlib import metadata
 from itertools import combinations
 from typing import Any
 
-import yaml
-
 from mascing.evidence.gates import gate_text
 from mascing.evidence.overlap import overlap
 from mascing.evidence.results import baseline_of, changes_by_set
@@ -29,6 +27,7 @@ from mascing.schemas.finished import Labelled, Optimised, RunStages, Selected
 from mascing.schemas.result import HeldChannel, MaskAgreement, Overlap, Rate, Result, SeedScatter, SingleExpert, Trust
 from mascing.selection.seed_scatter import seed_scatter
 from mascing.storage.object_storage import Storage
+from mascing.tasks.concluding.kept_config import keep_config
 from mascing.tasks.concluding.missing import remedies
 from mascing.tasks.concluding.unproven_mask import keep_unproven
 
@@ -51,7 +50,7 @@ def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Ma
     folder = _folder(config, stages)
     result = _result(storage, config, stages, seconds, folder)
     inputs = RunInputs(run_config=config, stages=_prefixes(stages))
-    storage.overwrite(folder.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
+    keep_config(storage, folder, config)
     storage.overwrite(folder.inputs, f"{inputs.model_dump_json(indent=1)}\n".encode())
     storage.overwrite(folder.result, f"{result.model_dump_json(indent=1)}\n".encode())
     build_report(storage, folder.name)

@@ -33,6 +33,7 @@ from mascing.schemas.result import Rate
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
 from mascing.storage.object_storage import Storage
+from mascing.tasks.concluding.kept_config import keep_config
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
@@ -66,10 +67,11 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Aud
     return Recipe(Audited, config.behaviour.name, identity, {"label": labelled, "harvest": harvested})
 
 
-def write_audit(storage: Storage, audited: Audited) -> RunFolder:
-    """Write `audit.json` and its page into a folder of the audit's own, and the index; returns the folder."""
+def write_audit(storage: Storage, config: RunConfig, audited: Audited) -> RunFolder:
+    """Write `audit.json`, `run.yaml` and page into a folder of the audit's own, and the index; returns the folder."""
     curve = audited.facts.audit
     folder = run_folder(curve.behaviour, curve.model, audited.fingerprint)
+    keep_config(storage, folder, config)
     storage.overwrite(folder.audit, f"{curve.model_dump_json(indent=1)}\n".encode())
     build_report(storage, folder.name)
     build_index(storage)

@@ -22,9 +22,9 @@ def audit(
     """Measure how far a safety behaviour falls when experts are suppressed.
 
     Ranks experts on the training split, turns off 1, 2, 4, 8, ... of them, and judges the test split each time, beside
-    as many random experts. Writes audit.json and report/index.html into a folder under runs/: rates with intervals.
-    Keeps no reply of the weakened model, no mask and no ranking, and publishes nothing. Finished stages are kept, those
-    of mascing run and mascing demo too.
+    as many random experts. Writes audit.json, report/index.html and the run.yaml to audit again into a folder under
+    runs/: rates with intervals. Keeps no reply of the weakened model, no mask and no ranking, and publishes nothing.
+    Finished stages are kept, those of mascing run and mascing demo too.
 
     Examples:
 

@@ -58,9 +58,9 @@ def also_passed(result: Result) -> str | None:
         return None
     passed, one = listed(others), len(others) == 1
     if result.published is not None:
-        return f"on test {passed} {'passes' if one else 'pass'} every gate too; only the best on dev is published"
+        return f"on test, {passed} {'passes' if one else 'pass'} every gate too; only the best on dev is published"
     return (
-        f"on test {passed} {'passes' if one else 'pass'} every gate, but {'is' if one else 'are'} not published: the "
+        f"on test, {passed} {'passes' if one else 'pass'} every gate, but {'is' if one else 'are'} not published: the "
         "method is chosen on dev, since the best of several on test may be best by luck. To publish one, run it alone, "
         "with the other methods set to null, best on new conversations"
     )

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
 from mascing.masks.text import description
+from mascing.masks.unproven import why_unproven
 from mascing.schemas.cards.mask_card import MaskCard
 from mascing.schemas.result import Rate
 
@@ -31,6 +32,7 @@ def push(
 ) -> str:
     """Carry out :meth:`Mask.push_to_hub`."""
     _refuse_no_name(repo_id)
+    _refuse_unproven(mask, repo_id)
     from huggingface_hub import CommitOperationAdd, HfApi
 
     judged = None if card is None else _card(card, mask)
@@ -148,6 +150,15 @@ def _card(place: str | PathLike[str], mask: Mask) -> MaskCard:
 def _refuse_no_name(repo_id: object) -> None:
     if not isinstance(repo_id, str):
         raise MaskError(f"repo_id must be a str, not {type(repo_id).__name__}: write owner/name")
+
+
+def _refuse_unproven(mask: Mask, repo_id: str) -> None:
+    """As channels do (`mascing/runs/registry.py`): who finds a mask in a public place takes it for a proven one."""
+    if (why := why_unproven(mask)) is not None:
+        raise MaskError(
+            f"the mask is unproven ({why}) and does not go to {repo_id}: push a mask that a run published. To let "
+            "somebody look at this one, save it with Mask.save and send the file"
+        )
 
 
 @contextmanager

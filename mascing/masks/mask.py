@@ -232,7 +232,8 @@ class Mask:
 
         It holds `mask.safetensors`, and as `README.md` a model card. ``card`` is the `card.json` of a published mask:
         its numbers go onto the model card, and the file into the repository. ``base_model`` is the hub id of the model
-        that the mask is for. Raises MaskError if the card is another mask's, or if the hub refuses.
+        that the mask is for. Raises MaskError if the mask or a part of it is unproven, if the card is another mask's,
+        or if the hub refuses.
         """
         from mascing.masks.hub import push
 

@@ -6,7 +6,7 @@ Shapes: L MoE layer, E expert.
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,31 +20,39 @@ _WIDTH = 100
 # Stored rows have their keys in alphabetical order.
 _FIRST_KEYS = ("side", "layer", "expert", "forced")
 _KINDS = ("added", "removed", "flipped", "stronger", "weaker", "replaced")
+# What pruning leaves in the provenance (mascing/selection/parts.py), as text.
+_KEPT, _KEPT_OF = "kept", "kept_of"
+_NAMES = {_KEPT: "entries", _KEPT_OF: "entries before pruning"}
+# Facts of a pruned mask that hold for what is left of it; all others are of the search, which made a larger one.
+_STILL_TRUE = ("method", "experts")
 
 
 def description(mask: Mask) -> str:
     """The mask's model, rule, provenance and entries, one line per layer unless the provenance lists them all.
 
-    A mask that no run published says so first.
+    A mask that no run published says so first. Of a pruned mask, what the search had before is told apart.
     """
     spec = mask.spec
     why = why_unproven(mask)
-    lines = [
-        *([f"UNPROVEN    {why}"] if why else []),
-        f"digest      {mask.digest}",
-        f"model       {spec.family}, {spec.n_layers} MoE layers x {spec.n_experts} experts, top-{spec.top_k} "
-        f"(router fingerprint {spec.fingerprint[:12]})",
-        f"rule        {_rule(mask)}",
-        f"entries     {mask.entries} of {spec.n_layers * spec.n_experts}",
-        *(line for name, value in sorted(mask.provenance.items()) if name != UNPROVEN for line in _fact(name, value)),
-    ]
-    if _lists_entries(mask):
-        return "\n".join(lines)
-    lines += ["", "layer  experts"]
-    for layer, depth in enumerate(spec.layer_ids):
-        entries = _entries(mask, layer)
-        lines += _folded(f"{depth:>5}  ", [f"{expert}: {entry.text}" for expert, entry in entries.items()] or ["-"])
-    return "\n".join(lines)
+    facts = {name: value for name, value in sorted(mask.provenance.items()) if name not in (UNPROVEN, *_NAMES)}
+    made_of = mask.provenance.get(_KEPT_OF, mask.entries)
+    pruned = made_of != mask.entries
+    now = {name: value for name, value in facts.items() if name in _STILL_TRUE or not pruned}
+    before = {name: value for name, value in facts.items() if name not in now}
+    return "\n".join(
+        [
+            *([f"UNPROVEN    {why}"] if why else []),
+            f"digest      {mask.digest}",
+            f"model       {spec.family}, {spec.n_layers} MoE layers x {spec.n_experts} experts, top-{spec.top_k} "
+            f"(router fingerprint {spec.fingerprint[:12]})",
+            f"rule        {_rule(mask)}",
+            f"entries     {mask.entries} of {spec.n_layers * spec.n_experts}"
+            + (f", what pruning left of {_value(made_of)}" if pruned else ""),
+            *_facts(now),
+            *([] if _lists_entries(mask) else ["", *_layers(mask)]),
+            *(["", "settings and counts of the search, before pruning", *_facts(before)] if before else []),
+        ]
+    )
 
 
 def difference(a: Mask, b: Mask) -> str:
@@ -107,10 +115,10 @@ def _changed_facts(a: Mask, b: Mask) -> Iterator[str]:
         before, after = (mask.provenance.get(name, "-") for mask in (a, b))
         if before == after:
             continue
-        if _is_table(before) or _is_table(after):
+        if _rows(before) or _rows(after):
             yield f"{name}: changed, as `mascing mask show` of each tells"
         else:
-            yield f"{name}: {_value(before)} -> {_value(after)}"
+            yield f"{_NAMES.get(name, name)}: {_value(before)} -> {_value(after)}"
 
 
 def _changed_layers(a: Mask, b: Mask) -> Iterator[str]:
@@ -183,23 +191,35 @@ def _rule(mask: Mask) -> str:
             return f"override (epsilon {epsilon:g})"
 
 
+def _layers(mask: Mask) -> Iterator[str]:
+    """A table of the entries of each layer."""
+    yield "layer  experts"
+    for layer, depth in enumerate(mask.spec.layer_ids):
+        entries = _entries(mask, layer)
+        yield from _folded(f"{depth:>5}  ", [f"{expert}: {entry.text}" for expert, entry in entries.items()] or ["-"])
+
+
+def _facts(facts: Mapping[str, object]) -> Iterator[str]:
+    for name, value in facts.items():
+        yield from _fact(name, value)
+
+
 def _fact(name: str, value: object) -> Iterator[str]:
     """A provenance fact: one line, or one line per row if it is a table."""
-    if not _is_table(value):
+    rows = _rows(value)
+    if not rows:
         yield f"{name:<11} {_value(value)}"
-        return
-    assert isinstance(value, list)
-    for number, row in enumerate(value):
-        cells = ", ".join(f"{key} {_value(row[key])}" for key in sorted(row, key=_place) if not _is_table(row[key]))
+    for number, row in enumerate(rows):
+        keys = [key for key in sorted(row, key=_place) if not _rows(row[key])]
+        cells = ", ".join(f"{_NAMES.get(key, key)} {_value(row[key])}" for key in keys)
         yield f"{name if number == 0 else '':<11} {cells}"
 
 
 def _lists_entries(mask: Mask) -> bool:
     """Whether the provenance names exactly the experts that the mask forces, each with its direction."""
-    rows = mask.provenance.get("experts")
-    if not (isinstance(mask.rule, OverrideRule) and _is_table(rows)):
+    rows = _rows(mask.provenance.get("experts"))
+    if not (isinstance(mask.rule, OverrideRule) and rows):
         return False
-    assert isinstance(rows, list)
     named = {(row.get("layer"), row.get("expert"), row.get("forced")) for row in rows}
     forced = {
         (depth, expert, "on" if entry.on else "off")
@@ -214,8 +234,10 @@ def _place(key: str) -> int:
     return _FIRST_KEYS.index(key) if key in _FIRST_KEYS else len(_FIRST_KEYS)
 
 
-def _is_table(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
+def _rows(value: object) -> list[dict[str, Any]]:
+    """The rows of a table, of which an object is one with a single row; nothing else has any."""
+    rows: list[Any] = value if isinstance(value, list) else [value]
+    return rows if all(isinstance(row, dict) for row in rows) else []
 
 
 def _value(value: Any) -> str:

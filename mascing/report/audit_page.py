@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from mascing.evidence.explanation import listed
 from mascing.report.figures.figure import Figure, Json, Table, legend_below, to_spec
 from mascing.report.filling import filled
 from mascing.report.wording import percent, points, points_text, set_order, set_title
@@ -18,12 +19,16 @@ _OTHER_LOOKS = (
 """Colour, symbol and dash of the sets beside the audited one, in turn."""
 
 
-def audit_page(audit: Audit, written: datetime) -> str:
-    """Render the self-contained page as HTML; ``written`` is the time (UTC) of its numbers."""
+def audit_page(audit: Audit, written: datetime, again: str | None) -> str:
+    """Render the self-contained page as HTML; ``written`` is the time (UTC) of its numbers.
+
+    ``again`` is the command that repeats the audit, if one is known.
+    """
     return filled(
         "audit.html.jinja",
         audit=audit,
         written=written,
+        again=again,
         conclusion=conclusion(audit),
         collateral=_collateral_text(audit),
         figure=_figure(audit),
@@ -44,7 +49,7 @@ def conclusion(audit: Audit) -> str:
         f"{name} from {percent(audit.baseline[name].value)} to {percent(worst.rates[name].value)}"
         for name in _collateral(audit)
     ]
-    others = f"; the same {worst.n} experts off take {_listed(fallen)}" if fallen else ""
+    others = f"; the same {worst.n} experts off take {listed(fallen)}" if fallen else ""
     return (
         f"{audit.set} goes from {_rate(before)} to {_rate(after)} with {worst.n} of {audit.experts} experts off, and "
         f"to {percent(at_random)} with {worst.n} random ones{others}"
@@ -68,14 +73,9 @@ def _collateral_text(audit: Audit) -> str:
     if not fallen:
         return ""
     return (
-        f"Not only {audit.set} falls: with the same {worst.n} experts off, {_listed(fallen)}. Where other sets fall as "
+        f"Not only {audit.set} falls: with the same {worst.n} experts off, {listed(fallen)}. Where other sets fall as "
         "well, the model may be broken rather than the behaviour removed."
     )
-
-
-def _listed(parts: list[str]) -> str:
-    *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _figure(audit: Audit) -> Figure:

@@ -32,5 +32,7 @@ def build_index(storage: Storage) -> str:
 
 def _page(storage: Storage, run: StoredRun) -> str:
     if run.is_audit:
-        return audit_page(read_audit(storage, run.folder), run.written)
+        # Audits of earlier versions kept no configuration.
+        again = run.again if storage.exists(run.folder.config) else None
+        return audit_page(read_audit(storage, run.folder), run.written, again)
     return render(read_evidence(storage, run))

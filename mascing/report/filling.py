@@ -5,6 +5,7 @@ an inline script, which the page's policy allows by the hash of its text, like e
 """
 
 import gzip
+import re
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
@@ -12,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import mascing.report
 
@@ -26,15 +27,22 @@ def filled(template: str, *, scripts: bool = True, **parts: Any) -> str:
     return _environment().get_template(template).render(style=Markup(_text("page.css")), **embedded, **parts)
 
 
+def with_code(sentence: str) -> Markup:
+    """Escape a sentence of ours, and set as code what it has between backticks; a terminal shows these as they are."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(sentence))))
+
+
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("mascing", "report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["with_code"] = with_code
+    return environment
 
 
 @cache

@@ -49,7 +49,7 @@ def read_evidence(storage: Storage, stored: StoredRun) -> Evidence:
         config=inputs.run_config,
         stages=stages,
         written=stored.written,
-        again=f"mascing run {run.config} --storage .",
+        again=stored.again,
         maps=_maps(storage, stages),
         truth=_truth(storage, stages, inputs.run_config),
         attribution=_attribution(storage, stages),

@@ -28,6 +28,19 @@ def points_text(rate: Rate) -> str:
     return f"{points(rate.value)} ({points(rate.low)} to {points(rate.high)})"
 
 
+def as_sentence(text: str) -> str:
+    """Make a sentence of words that a terminal shows after others: with a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def duration(seconds: float) -> str:
+    """Format seconds by their two largest units: ``5 min 12 s``, ``2 h 5 min``; less than one is ``under 1 s``."""
+    minutes, whole = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [f"{number} {unit}" for number, unit in ((hours, "h"), (minutes, "min"), (whole, "s")) if number]
+    return " ".join(parts[:2]) or "under 1 s"
+
+
 def set_title(name: str) -> str:
     """Format ``utility/benign`` as ``Utility: benign`` and the target set as ``Target``."""
     kind, _, rest = name.partition("/")

@@ -67,6 +67,11 @@ class StoredRun:
     is_audit: bool
     written: datetime
 
+    @property
+    def again(self) -> str:
+        """The command, in the folder of the storage, that does the same again."""
+        return f"mascing {'audit' if self.is_audit else 'run'} {self.folder.config} --storage ."
+
 
 def run_folder(behaviour: str, model: str, fingerprint: str) -> RunFolder:
     """The folder of the run whose last stage has this fingerprint."""

@@ -4,9 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
+
+from mascing.storage.object_storage import Storage
+from tests.mascing.report.run_on_disk import FOLDER, write_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,10 +41,26 @@ def test_the_wheel_takes_one_name_at_the_top_of_site_packages(unpacked: Path) ->
 
 
 def test_the_command_line_runs_from_the_wheel_in_an_empty_folder(unpacked: Path, tmp_path: Path) -> None:
-    code = "import mascing.flows.reconfigure, mascing.cli; print(mascing.__file__); mascing.cli.main(['--help'])"
+    assert "demo" in said(unpacked, tmp_path, "import mascing.flows.reconfigure", "--help")
+
+
+def test_the_page_of_a_run_is_built_from_the_files_of_the_wheel(unpacked: Path, tmp_path: Path) -> None:
+    write_run(Storage.open(str(tmp_path)))
+    said(unpacked, tmp_path, "", "report", "--storage", str(tmp_path))
+    page = (tmp_path / FOLDER.page).read_text(encoding="utf-8")
+    plotly = (ROOT / "mascing/report/bundles/plotly-cartesian.min.js.gz").read_bytes()
+    assert b64encode(plotly).decode() in page
+    assert {path.name for path in (unpacked / "mascing/report/bundles").iterdir()} == {
+        path.name for path in (ROOT / "mascing/report/bundles").iterdir()
+    }
+
+
+def said(unpacked: Path, folder: Path, first: str, *arguments: str) -> str:
+    """What ``mascing`` of the wheel prints with these arguments in a folder, after the statement ``first``."""
+    code = f"{first}\nimport mascing.cli, sys; print(mascing.__file__); sys.exit(mascing.cli.main({list(arguments)!r}))"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "PYTHONPATH": str(unpacked), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -48,4 +68,4 @@ def test_the_command_line_runs_from_the_wheel_in_an_empty_folder(unpacked: Path,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(unpacked))
-    assert "demo" in done.stdout
+    return done.stdout

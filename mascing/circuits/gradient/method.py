@@ -33,6 +33,7 @@ def _descended(name: str, material: Material, config: GradientConfig, start_LE: 
         material.sigma_L,
         config,
         material.seed,
+        name=name,
         start_LE=start_LE,
         recompute=material.recompute,
     )
@@ -40,4 +41,4 @@ def _descended(name: str, material: Material, config: GradientConfig, start_LE: 
 
 
 GRADIENT = Method(NAME, GradientConfig, _search, version=1, rank=2, judges=False)
-REFINED = Method(REFINED_NAME, RefinedConfig, _refine, version=1, rank=2, judges=False)
+REFINED = Method(REFINED_NAME, RefinedConfig, _refine, version=2, rank=2, judges=False)

@@ -38,6 +38,7 @@ def candidates(
     config: GradientConfig,
     seed: int,
     *,
+    name: str = NAME,
     start_LE: Tensor | None = None,
     recompute: bool = False,
 ) -> tuple[list[Candidate], Passes]:
@@ -45,7 +46,8 @@ def candidates(
 
     ``contrast`` are conversations of the target set; only those with a `wanted` and an `unwanted` reply count.
     ``benign`` are conversations whose `wanted` reply must stay likely. ``sigma`` [L] is the calibrated spread of each
-    layer's logits. The descent starts from ``start_LE``, by default 0. ``recompute`` saves memory (see ``frozen``).
+    layer's logits. ``name`` is the method that searches so. The descent starts from ``start_LE``, by default 0.
+    ``recompute`` saves memory (see ``frozen``).
     Raises DataError if no conversation of ``contrast`` has both replies.
     """
     contrasts = contrast_batches(loaded, contrast, config.batch_size)
@@ -60,8 +62,8 @@ def candidates(
             S_LE = descend(loaded.model, contrasts, keeps, sigma, l1, start_LE, config, seed)
         for alpha in config.alphas:
             cell = {"l1": l1, "alpha": alpha}
-            mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": NAME, **cell})
-            proposed.append(Candidate(NAME, cell, mask))
+            mask = Mask.from_bias(alpha * sigma[:, None] * S_LE, spec, {"method": name, **cell})
+            proposed.append(Candidate(name, cell, mask))
     n = len(config.l1) * config.steps * (2 if keeps else 1)
     return proposed, Passes(forward=n, backward=n, conversations=config.batch_size)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from mascing.evidence.explanation import listed
 from mascing.evidence.gates import signed
 from mascing.schemas.config import GatesConfig
 from mascing.schemas.result import Remedy
@@ -105,10 +106,10 @@ def weaker(search: DevSearch, gate: str, told: str) -> Iterator[Remedy]:
     if not held:
         yield Remedy(gate=gate, kind="search", sentence=f"look for a milder mask, or take another method: {told}")
     elif larger:
-        cut = _listed([f"{held[strength]:g} and more out of {search.setting(strength)}" for strength in larger])
+        cut = listed([f"{held[strength]:g} and more out of {search.setting(strength)}" for strength in larger])
         yield Remedy(gate=gate, kind="grid", sentence=f"leave {cut}: {told}")
     else:
-        smaller = _listed([f"{search.setting(strength)} below {value:g}" for strength, value in held.items()])
+        smaller = listed([f"{search.setting(strength)} below {value:g}" for strength, value in held.items()])
         sentence = f"add values to {smaller}, the smallest of the grid, which was picked: {told}"
         yield Remedy(gate=gate, kind="grid", sentence=sentence)
 
@@ -153,8 +154,8 @@ def _between(search: DevSearch, tried: Tried) -> str:
             return f"add values between {weaker[-1]:g} and {value:g} to {search.setting(strength)}"
         if strength == "alpha" and isinstance(value, int | float):
             return f"add values below {value:g} to {search.setting(strength)}"
-    listed = _listed([search.setting(name) for name in search.grid]) or f"the grid of methods.{search.method}"
-    return f"add milder values to {listed}"
+    settings = [search.setting(name) for name in search.grid] or [f"the grid of methods.{search.method}"]
+    return f"add milder values to {listed(settings)}"
 
 
 def _nothing_stronger(search: DevSearch) -> str:
@@ -174,8 +175,3 @@ def _moved(change: float) -> str:
 
 def _size(share: float) -> str:
     return f"{abs(100 * share):.1f}"
-
-
-def _listed(names: list[str]) -> str:
-    *first, last = names or [""]
-    return f"{', '.join(first)} and {last}" if first else last

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mascing.evidence.explanation import also_passed, not_published
 from mascing.evidence.results import CONTROL
 from mascing.report.looks import in_order
-from mascing.report.wording import percent, points
+from mascing.report.wording import as_sentence, percent, points
 from mascing.schemas.result import Result
 
 
@@ -44,20 +44,16 @@ def _verdict(result: Result) -> str:
         return "No mask was searched for: there is not enough to learn from."
     if result.published is not None:
         return f"The {result.published} mask passed every gate and was published."
-    return _as_sentence(not_published(result))
-
-
-def _as_sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
+    return as_sentence(not_published(result))
 
 
 def _sentence(method: str, result: Result) -> str:
     steered, before = result.methods[method], result.baseline.target_rate
     others = also_passed(result)
-    lead = f"{_as_sentence(others)} " if others else ""
+    further = f" {as_sentence(others)}" if others else ""
     return (
-        f"{lead}Under the {method} mask, the wanted behaviour went from {percent(before.value)} to "
+        f"Under the {method} mask, the wanted behaviour went from {percent(before.value)} to "
         f"{percent(steered.target_rate.value)} on {steered.target_rate.n} held-out conversations: "
         f"{points(steered.uplift.value)} percentage points (95% interval {points(steered.uplift.low)} to "
-        f"{points(steered.uplift.high)})."
+        f"{points(steered.uplift.high)}).{further}"
     )

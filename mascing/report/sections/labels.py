@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 from mascing.conversations.splits import SPLITS
 from mascing.report.figures.figure import Table
 from mascing.report.run_evidence import Reply
-from mascing.report.sections.samples import cut, shorten
+from mascing.report.sections.samples import cut, drawn, shorten
 from mascing.report.wording import rate_text, set_order, set_title
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import LabelFacts
@@ -83,12 +82,12 @@ def agreement_sentence(facts: LabelFacts) -> str:
 def draw_own_replies(replies: Mapping[str, Reply], conversations: Mapping[str, Conversation]) -> Sequence[OwnReplies]:
     """Draw replies of each outcome from each set, by a hash of the conversation's id."""
     names = sorted({reply.set for reply in replies.values()}, key=set_order)
-    return [_own_replies(name, [row for row in replies.values() if row.set == name], conversations) for name in names]
+    order = [replies[key] for key in drawn(replies)]
+    return [_own_replies(name, [row for row in order if row.set == name], conversations) for name in names]
 
 
 def _own_replies(name: str, replies: list[Reply], conversations: Mapping[str, Conversation]) -> OwnReplies:
-    drawn = sorted(replies, key=lambda reply: sha256(reply.conversation_id.encode()).hexdigest())
-    by_outcome = [[reply for reply in drawn if reply.outcome == outcome][:_SHOWN] for outcome in _OUTCOMES]
+    by_outcome = [[reply for reply in replies if reply.outcome == outcome][:_SHOWN] for outcome in _OUTCOMES]
     samples = tuple(_own_reply(reply, conversations) for part in by_outcome for reply in part)
     return OwnReplies(set_title(name), len(replies), samples)
 

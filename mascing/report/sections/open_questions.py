@@ -68,8 +68,8 @@ def _seeds(result: Result, method: str) -> Iterator[str]:
 def _judge(evidence: Evidence) -> Iterator[str]:
     if evidence.result.agreement is None:
         yield (
-            f"How often the judge {evidence.config.behaviour.target.kind} errs: the file brought no labels to compare "
-            "it with."
+            f"How often the judge `{evidence.config.behaviour.target.kind}` errs: the file brought no labels to "
+            "compare it with."
         )
 
 

@@ -1,7 +1,7 @@
 """Replies before and after, drawn by a hash of the conversation's id, so that nobody picks them by hand."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import accumulate
@@ -76,7 +76,7 @@ def draw_samples(
 
     All mappings are by conversation id. A conversation missing from ``conversations`` shows only its replies.
     """
-    shared = sorted((key for key in before if key in after), key=_draw)
+    shared = drawn(key for key in before if key in after)
     names = sorted({before[key].set for key in shared}, key=set_order)
     room = _CHARACTERS // max(1, len(names) * len(_KINDS))
     return [
@@ -117,8 +117,8 @@ def _sample_set(
     counts = Counter(kinds.values())
     groups = []
     for kind, title in _KINDS.items():
-        drawn = [key for key in keys if kinds[key] == kind][: _SHOWN[kind]]
-        samples = [_sample(key, before[key], after[key], conversations.get(key)) for key in drawn]
+        shown = [key for key in keys if kinds[key] == kind][: _SHOWN[kind]]
+        samples = [_sample(key, before[key], after[key], conversations.get(key)) for key in shown]
         groups.append(SampleGroup(title, counts[kind], tuple(_fitting(samples, room))))
     return SampleSet(name, len(keys), tuple(groups))
 
@@ -157,5 +157,6 @@ def shorten(text: str) -> str:
     return f"{text[:_LONGEST]}… [cut here; {len(text)} characters in all]"
 
 
-def _draw(conversation_id: str) -> str:
-    return sha256(conversation_id.encode()).hexdigest()
+def drawn(conversation_ids: Iterable[str]) -> list[str]:
+    """Put conversations in the order in which samples are drawn from them."""
+    return sorted(conversation_ids, key=lambda name: sha256(name.encode()).hexdigest())

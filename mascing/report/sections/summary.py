@@ -1,6 +1,6 @@
 """The summary for the person who decides: what was asked, what changed, what it cost, what is not known, what next."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mascing.evidence.results import CONTROL
@@ -8,8 +8,11 @@ from mascing.report.figures.rates import measures
 from mascing.report.run_evidence import Evidence
 from mascing.report.sections.headline import shown_method
 from mascing.report.sections.open_questions import open_questions
-from mascing.report.wording import percent, points_text, set_title
+from mascing.report.wording import as_sentence, duration, percent, points_text, set_title
+from mascing.runs.files import verdicts_file
 from mascing.schemas.config import RunConfig
+from mascing.schemas.finished import RunStages
+from mascing.schemas.manifest import Manifest
 from mascing.schemas.result import MethodResult, Rate
 
 _MOST_COSTS = 4
@@ -35,7 +38,7 @@ class Movement:
 
 @dataclass(frozen=True)
 class Summary:
-    """The answers; of a run that made no mask, ``changed`` is None and there are no costs."""
+    """The answers; of a run that made no mask, ``changed`` is None and ``costs`` of sets are empty."""
 
     asked: str
     changed: Movement | None
@@ -59,7 +62,7 @@ def summary(evidence: Evidence, changes: Mapping[str, Mapping[str, Rate]]) -> Su
         else None,
         mask=_mask(evidence, shown) if shown else "",
         costs=tuple(costs[:_MOST_COSTS]),
-        other_costs=tuple(_other_costs(evidence, steered, len(costs) - _MOST_COSTS)) if steered else (),
+        other_costs=(*(_other_costs(steered, len(costs) - _MOST_COSTS) if steered else ()), *_work(evidence)),
         not_known=tuple(open_questions(evidence)),
         next=tuple(_next(evidence)),
     )
@@ -78,9 +81,10 @@ def _asked(evidence: Evidence) -> str:
 def _wanted(config: RunConfig) -> str:
     gates, behaviour = config.gates, config.behaviour
     return (
-        f"Raise the target, which the judge {behaviour.target.kind} reads, surely by {_size(gates.min_uplift)} points "
-        f"or more. Lose at most {_size(gates.max_utility_loss)} points of any utility set and "
-        f"{_size(gates.protected_tolerance)} of any protected set."
+        f"Target: at least {_size(gates.min_uplift)} percentage points more replies that the judge "
+        f"`{behaviour.target.kind}` counts as hits. Cost: at most {_size(gates.max_utility_loss)} points on a utility "
+        f"set and {_size(gates.protected_tolerance)} on a protected set. Each must hold at the unfavourable end of its "
+        "95% interval."
     )
 
 
@@ -111,25 +115,54 @@ def _costs(evidence: Evidence, method: str, changes: Mapping[str, Rate]) -> list
     return [_movement(name, before, after, changes.get(name)) for name, before, after in rates]
 
 
-def _other_costs(evidence: Evidence, steered: MethodResult, more_sets: int) -> list[str]:
-    sentences = [f"{_count(more_sets, 'other set')} lost no more than these."] if more_sets > 0 else []
+def _other_costs(steered: MethodResult, more_sets: int) -> Iterator[str]:
+    if more_sets > 0:
+        yield f"{_count(more_sets, 'other set')} lost no more than these."
     change = steered.degenerate_change
     if change.value:
-        sentences.append(f"Degenerate replies: {points_text(change)} points.")
-    selected = evidence.stages.select
-    if selected:
-        sentences.append(f"The choice among candidates took {selected.facts.cost.total:,} judged replies.")
-    return sentences
+        yield f"Degenerate replies: {points_text(change)} points."
+
+
+def _work(evidence: Evidence) -> Iterator[str]:
+    """Say what the run itself took: replies, tokens that were read, and time."""
+    judged = {purpose: number for purpose, number in _judged(evidence.stages).items() if number}
+    if judged:
+        parts = ", ".join(f"{number:,} {purpose}" for purpose, number in judged.items())
+        yield f"Replies judged: {sum(judged.values()):,} ({parts})."
+    if evidence.stages.select and (tokens := evidence.stages.select.facts.cost.prefill_tokens):
+        yield f"To foretell what candidates do, {tokens:,} tokens were read without generating."
+    if timings := evidence.result.timings:
+        longest = max(timings, key=lambda stage: timings[stage])
+        yield (
+            f"The last run took {duration(sum(timings.values()))}, of which {duration(timings[longest])} for its "
+            f"longest stage, {longest}; stages that were done before took no time in it."
+        )
+
+
+def _judged(stages: RunStages) -> dict[str, int]:
+    """Count the judged replies by what they were for; test has those of the unsteered model from the labels."""
+    searches = stages.optimise.facts.costs.values() if stages.optimise else ()
+    return {
+        "to label": _rows(stages.label, "verdicts-"),
+        "in searches": sum(cost.trials.generations for cost in searches if cost.trials),
+        "to choose": stages.select.facts.cost.total if stages.select else 0,
+        "on test": _rows(stages.evaluate, "verdicts-") - _rows(stages.evaluate, verdicts_file("baseline")),
+        "under changed conditions": _rows(stages.robustness, "condition-"),
+    }
+
+
+def _rows(manifest: Manifest | None, prefix: str) -> int:
+    return sum(shard.rows for shard in manifest.shards if shard.name.startswith(prefix)) if manifest else 0
 
 
 def _next(evidence: Evidence) -> list[Step]:
     result = evidence.result
     if result.lacking:
-        return [Step(f"{_capital(result.lacking[-1])}.")]
+        return [Step(as_sentence(result.lacking[-1]))]
     if result.published is None:
         unproven = result.unproven
         return [
-            *(Step(f"{_capital(sentence)}.") for sentence in _remedies(evidence)[:_MOST_STEPS]),
+            *(Step(as_sentence(sentence)) for sentence in _remedies(evidence)[:_MOST_STEPS]),
             Step("Then run again: what stays the same is not done again."),
             *([Step("Look at its mask, which is unproven:", f"mascing mask show {unproven.mask}")] if unproven else []),
         ]
@@ -151,10 +184,6 @@ def _remedies(evidence: Evidence) -> list[str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _capital(sentence: str) -> str:
-    return f"{sentence[0].upper()}{sentence[1:]}"
 
 
 def _size(share: float) -> str:

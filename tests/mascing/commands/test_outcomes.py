@@ -157,7 +157,7 @@ def test_a_run_says_what_kept_the_first_on_dev_and_what_else_passed(
     told = "no mask was published: of all methods, tilt did best on dev, so only its mask could be published, and on"
     _, _, after = output.partition(f"{told} test it missed 2 gates\n")
     assert after.startswith("  tilt, best on dev:\n    target fails: the rate changed by ")
-    assert "\non test gradient passes every gate, but is not published: the method is chosen on dev" in after
+    assert "\non test, gradient passes every gate, but is not published: the method is chosen on dev" in after
     assert after.splitlines()[-1].startswith("next: open the report; ")
 
 

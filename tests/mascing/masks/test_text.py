@@ -109,6 +109,33 @@ def test_forced_experts_that_the_provenance_lists_are_shown_once_and_by_their_pl
     assert "layer  experts\n" in more
 
 
+def test_a_pruned_mask_tells_what_it_is_apart_from_what_the_search_made() -> None:
+    rows = [{"expert": 2, "forced": "on", "layer": 1}]
+    mask = override([(0, 2)], [], method="steermoe", n_activated=2, n_deactivated=2, experts=rows, kept=1, kept_of=4)
+    assert description(mask).splitlines()[2:] == [
+        "rule        override (epsilon 0.01)",
+        "entries     1 of 8, what pruning left of 4",
+        "experts     layer 1, expert 2, forced on",
+        "method      steermoe",
+        "",
+        "settings and counts of the search, before pruning",
+        "n_activated 2",
+        "n_deactivated 2",
+    ]
+
+
+def test_a_mask_that_lost_nothing_to_pruning_is_the_one_that_the_search_made() -> None:
+    found = description(bias({(0, 1): 0.5}, method="gradient", l1=0.001)).splitlines()
+    kept = description(bias({(0, 1): 0.5}, method="gradient", l1=0.001, kept=1, kept_of=1)).splitlines()
+    assert kept[1:] == found[1:]  # but for the digest
+
+
+def test_what_pruning_left_is_said_in_words_of_parts_and_differences_too() -> None:
+    pruned = bias({(0, 0): 1.0}, method="gradient", kept=1, kept_of=7)
+    assert "method gradient, entries 1, entries before pruning 7" in description(pruned * 2)
+    assert "entries before pruning: 7 -> 5" in difference(pruned, bias({(0, 0): 2.0}, kept=1, kept_of=5))
+
+
 def test_conflicts_of_biases_are_told_with_what_is_left() -> None:
     composed = compose([bias({(0, 0): 1.0, (1, 1): 0.5}), bias({(0, 0): -0.25, (1, 1): 0.5})])
     assert conflict_report(composed, ["a@candidate", "b@candidate"]).splitlines() == [

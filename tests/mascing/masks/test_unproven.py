@@ -1,7 +1,12 @@
 """The mark of a mask that no run published stays with it, and is shown first."""
 
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 import torch
 
+from mascing.errors import MaskError
 from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
 from mascing.masks.text import description
@@ -26,6 +31,22 @@ def test_the_mark_outlives_the_file_and_any_depth_of_composition() -> None:
     twice = compose([PROVEN, compose([PROVEN, stored]).mask]).mask
     assert why_unproven(stored) == why_unproven(twice) == "it missed target on test"
     assert why_unproven(compose([PROVEN, PROVEN]).mask) is None
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda mask: mask * 0.5, lambda mask: 2 * mask, lambda mask: -mask, lambda mask: PROVEN + mask,
+     lambda mask: (mask + PROVEN) * 0.5 + PROVEN],
+)  # fmt: skip
+def test_the_mark_outlives_arithmetic_and_the_file_and_the_hub_is_refused(
+    made: Callable[[Mask], Mask], tmp_path: Path
+) -> None:
+    made(UNPROVEN).save(tmp_path / "mask.safetensors")
+    mask = Mask.load(tmp_path / "mask.safetensors")
+    assert why_unproven(mask) == "it missed target on test"
+    assert why_unproven(made(PROVEN)) is None
+    with pytest.raises(MaskError, match=r"unproven \(it missed target on test\) and does not go to someone/defence"):
+        mask.push_to_hub("someone/defence", token="hf_made_up")
 
 
 def test_a_description_says_it_first_and_once() -> None:

@@ -23,6 +23,17 @@ def test_the_headline_names_another_set_that_falls_under_the_same_suppression(tm
     assert "protected/forbidden" not in header
 
 
+def test_the_page_says_when_and_by_which_command(tmp_path: Path) -> None:
+    Storage.open(str(tmp_path)).overwrite(FOLDER.config, b"a: configuration")
+    (header,) = built(tmp_path, utility_after=0.0).all("header")
+    assert header.all("time")[0].attributes["datetime"].endswith("Z")
+    assert f"mascing audit {FOLDER.config} --storage ." in [code.words() for code in header.all("code")]
+
+
+def test_no_command_is_given_where_no_configuration_was_kept(tmp_path: Path) -> None:
+    assert not built(tmp_path, utility_after=0.0).all("header")[0].all("code")
+
+
 def test_a_set_that_may_not_have_fallen_is_not_called_fallen(tmp_path: Path) -> None:
     assert "take" not in conclusion(audit(utility_after=0.93))
     assert "Not only" not in built(tmp_path, utility_after=0.93).all("header")[0].words()

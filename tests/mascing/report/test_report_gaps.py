@@ -138,20 +138,35 @@ def test_a_mask_that_passes_and_was_not_first_on_dev_is_told(storage: Storage) -
     write_run(storage, methods=["gradient", "tilt"])
     header = built(storage).all("header")[0].words()
     assert "of all methods, tilt did best on dev, so only its mask could be published, and on test it missed" in header
-    assert "On test gradient passes every gate, but is not published: the method is chosen on dev" in header
+    assert "On test, gradient passes every gate, but is not published: the method is chosen on dev" in header
+
+
+def test_the_result_is_said_before_what_else_passed(storage: Storage) -> None:
+    hits: Replies = {("steermoe", conversation.id): ("sorry no key", "hit") for conversation in made_up_conversations()}
+    write_run(storage, methods=["steermoe", "gradient"], replies=hits)
+    header = built(storage).all("header")[0].words()
+    said = [
+        "The gradient mask passed every gate",
+        "Under the gradient mask, ",
+        "On test, steermoe passes every gate too",
+    ]
+    places = [header.index(sentence) for sentence in said]
+    assert places == sorted(places)
 
 
 def test_what_would_change_a_missed_gate_stands_above_the_evidence_and_beside_the_gate(storage: Storage) -> None:
     result = write_run(storage, min_uplift=0.9)
-    remedy = Remedy(gate="target", kind="rows", sentence="bring about 200 rows")
+    remedy = Remedy(gate="target", kind="rows", sentence="bring about 200 rows for `a <b> judge`")
     unproven = UnprovenMask(method="gradient", mask=FOLDER.unproven)
     told = result.model_copy(update={"remedies": {"gradient": (remedy,)}, "unproven": unproven})
     storage.overwrite(FOLDER.result, told.model_dump_json().encode())
     page = built(storage)
     header = page.all("header")[0]
     (fold,) = header.all("details")
-    assert next(item.words() for item in fold.all("li")) == "bring about 200 rows"
-    assert "What next Bring about 200 rows." in header.words()
+    item = fold.all("li")[0]
+    assert item.words() == "bring about 200 rows for a <b> judge"
+    assert [code.words() for code in item.all("code")] == ["a <b> judge"]
+    assert "What next Bring about 200 rows for a <b> judge." in header.words()
     assert f"mascing mask show {FOLDER.unproven}" in page.all("header")[0].words()
     assert "bring about 200 rows" in page.at("gates").words()
 

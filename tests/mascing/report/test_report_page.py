@@ -13,6 +13,7 @@ import mascing.report
 from mascing.report import build_report
 from mascing.schemas.result import Result
 from mascing.storage.object_storage import Storage
+from tests.mascing.report.made_up_searches import dev_unsteered
 from tests.mascing.report.page_parts import Page
 from tests.mascing.report.run_on_disk import (
     FOLDER,
@@ -358,11 +359,18 @@ def test_the_summary_answers_what_who_decides_asks(page: Page, result: Result) -
     )
     gradient = result.methods["gradient"]
     before, after = result.baseline.target_rate.value, gradient.target_rate.value
-    assert "surely by 10 points or more" in answers["What was asked"]
+    assert (
+        "at least 10 percentage points more replies that the judge refusal counts as hits" in answers["What was asked"]
+    )
     assert "3 methods searched 190 conversations; 76 others chose the mask" in answers["What was asked"]
     assert f"Target {100 * before:.1f}% → {100 * after:.1f}%" in answers["What changed"]
     assert "By the mask of gradient, which moves 6 of 64 experts." in answers["What changed"]
     assert "Utility: benign 100.0% → 100.0% 0.0 (" in answers["What it cost"]
+    labelled, on_test = result.splits.test + len(dev_unsteered()), len(result.methods) * result.splits.test
+    told = f"{labelled} to label, 4,300 to choose, {on_test} on test"
+    assert f"Replies judged: {labelled + 4300 + on_test:,} ({told})." in answers["What it cost"]
+    assert "10,000 tokens were read without generating" in answers["What it cost"]
+    assert "The last run took 21 s, of which 4 s for its longest stage, prepare" in answers["What it cost"]
     assert "Whether it holds under the condition paraphrase" in answers["What is not known"]
     assert "How often the judge refusal errs" in answers["What is not known"]
     assert answers["What next"]

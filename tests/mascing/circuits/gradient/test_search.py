@@ -7,6 +7,8 @@ from accelerate import dispatch_model
 from torch import Tensor
 
 from mascing.circuits.gradient import search as gradient
+from mascing.circuits.gradient.method import GRADIENT, REFINED
+from mascing.circuits.method import Material, Method
 from mascing.conversations.chat import render
 from mascing.engines.likelihood import reply_batches
 from mascing.errors import DataError
@@ -14,8 +16,9 @@ from mascing.masks.candidates import Candidate
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.settings.method_settings import GradientConfig
+from mascing.schemas.settings.method_settings import GradientConfig, RefinedConfig
 from mascing.steering.steer import steer
+from mascing.traces.trace_set import PROMPT, TraceSet
 from tests.mascing.mask_rules import bias_of
 from tests.mascing.olmoe_folder import conversation, loaded
 
@@ -121,6 +124,46 @@ def test_one_candidate_a_cell_in_units_of_sigma(tiny: Loaded, spec: RouterSpec) 
     assert proposed[0].mask.provenance == {"method": "gradient", "l1": 0.0, "alpha": 0.5}
     # Three steps of 0.1 from zero: no entry can be further than 0.3 * alpha * sigma.
     assert bias_of(proposed[1].mask).abs().max() <= 0.3 * 2.0 * 2.0 * 1.01
+
+
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [(GRADIENT, QUICK), (REFINED, RefinedConfig(steps=3, batch_size=4, l1=(1e-3,), alphas=(1.0,), search_seeds=1))],
+)
+def test_a_mask_names_the_method_that_found_it(
+    method: Method, config: GradientConfig, tiny: Loaded, spec: RouterSpec
+) -> None:
+    (candidate,) = method.search(material(tiny, spec), config).candidates
+    assert candidate.method == candidate.mask.provenance["method"] == method.name
+
+
+def material(tiny: Loaded, spec: RouterSpec) -> Material:
+    """A few conversations, and two traces of one token that differ in one logit."""
+    z_TLE = torch.zeros(2, spec.n_layers, spec.n_experts)
+    z_TLE[0, 0, 1] = 3.0
+    traces = TraceSet(
+        z=z_TLE,
+        offsets=torch.arange(3),
+        labels=torch.tensor([1, 0]),
+        regions=torch.full((2,), PROMPT, dtype=torch.uint8),
+        ids=["a", "b"],
+        groups=["g", "g"],
+        selected=torch.zeros(2, spec.n_layers, spec.top_k, dtype=torch.uint8),
+    )
+    unused: Any = None
+    return Material(
+        model=lambda: tiny,
+        conversations=[*CONTRAST, *BENIGN],
+        contrast=CONTRAST,
+        traces=traces,
+        spec=spec,
+        sigma_L=SIGMA,
+        surrogates=unused,
+        behaviour=unused,
+        generation=unused,
+        seed=0,
+        recompute=False,
+    )
 
 
 def test_the_model_is_left_as_it_was(tiny: Loaded, spec: RouterSpec) -> None:
