@@ -54,6 +54,9 @@ def test_labels_are_counted_told_and_written_and_a_plan_and_a_run_find_them(
     counted = {tuple(line.split()[:2]): int(line.split()[2]) for line in said if line.startswith(_ROWS)}
     assert counted.keys() == {(split, name) for split in SPLITS for name in ("target", "utility/u")}
     assert sum(counted.values()) == 80
+    for split in SPLITS:
+        replies = sum(n for (of, _), n in counted.items() if of == split)
+        assert f"label: {split}: {replies}/{replies}" in said
     assert any(line.startswith("the labels in the file agree with the model's own replies in ") for line in said)
     assert said[-2:] == [
         "the model's own replies leave enough to learn from",
