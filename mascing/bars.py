@@ -10,6 +10,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
+from mascing.prose import wrapped
+
 _WIDE = 80
 """Columns of a terminal from which on a bar fits beside its numbers."""
 _SPEED_SECONDS = 300.0
@@ -67,7 +69,8 @@ class Bars:
 
     def say(self, line: str) -> None:
         """Print a line that stays, above the bars."""
-        self._progress.console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console = self._progress.console
+        console.print(wrapped(line, console.width), soft_wrap=True, highlight=False, markup=False)
 
 
 class _NarrowerProgress(Progress):
