@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption, storage_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,6 +40,7 @@ def label(
 
     from mascing.commands.check import refuse_doomed
     from mascing.commands.line import run_shown, say, say_prose
+    from mascing.commands.outcomes.tables import print_fitting
     from mascing.config import load_config
     from mascing.evidence.sufficiency import lacking
     from mascing.flows.starting import Line
@@ -68,7 +69,7 @@ def label(
 
     console, labelled = run_shown(opened, Line(flow, finished), verbose)
     facts = labelled.facts
-    console.print(_table(loaded.behaviour.name, facts))
+    print_fitting(console, _table(loaded.behaviour.name, facts))
     for line in _lines(facts):
         say_prose(console, line)
     if output is not None:
@@ -79,12 +80,11 @@ def label(
     if missing := lacking(facts, loaded):
         *short, remedy = missing
         say_prose(console, f"not enough to learn from: {'; '.join(short)}")
-        say(console, f"next: {remedy}")
+        say_prose(console, f"next: {remedy}")
     else:
-        where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-        say(console, "the model's own replies leave enough to learn from")
-        first = "mend what will block publication, then " if blocked else ""
-        say(console, f"next: {first}mascing run {config}{where}")
+        say_prose(console, "the model's own replies leave enough to learn from")
+        first = f"{blocked[0].mend}, then " if blocked else ""
+        say_prose(console, f"next: {first}mascing run {config}{storage_option(storage)}")
 
 
 def _table(behaviour: str, facts: "LabelFacts") -> "Table":

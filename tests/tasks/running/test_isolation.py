@@ -42,7 +42,7 @@ def test_what_no_row_can_cause_is_raised() -> None:
 class MortalPool(HerePool):
     """A pool whose worker dies of every item that holds a 5."""
 
-    def map(self, function: Any, shared: Any, items: Sequence[Any], *_: Any, died: Any = None, size: Any) -> list[Any]:
+    def map(self, function: Any, shared: Any, items: Sequence[Any], *_: Any, died: Any = None, **__: Any) -> list[Any]:
         assert died is not None
         return [died("killed") if 5 in item else function(self.worker, shared, item) for item in items]
 
