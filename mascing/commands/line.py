@@ -136,7 +136,7 @@ def _table(result: Result, intervals: int) -> Table:
     for heading in ("target", "uplift", *result.baseline.utility, *result.baseline.protected):
         table.add_column(heading, justify="right", no_wrap=bool(intervals))
     table.add_column("gate")
-    target, uplift = (interval if intervals > 1 else _value), (interval if intervals else _value)
+    target, uplift = (interval if intervals > 1 else percent), (interval if intervals else percent)
     baseline = result.baseline
     table.add_row("baseline", target(baseline.target_rate), "", *_values(baseline), "")
     for name, method in result.methods.items():
@@ -157,15 +157,16 @@ def _scatter(result: Result) -> Iterator[str]:
 def interval(rate: Rate) -> str:
     """A rate in percent and its interval; a dash if no reply was scored."""
     if rate.unscored == rate.n:
-        return _value(rate)
-    return f"{_value(rate)} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+        return percent(rate)
+    return f"{percent(rate)} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
 
 def _values(rates: Baseline | MethodResult) -> list[str]:
-    return [_value(rate) for rate in (*rates.utility.values(), *rates.protected.values())]
+    return [percent(rate) for rate in (*rates.utility.values(), *rates.protected.values())]
 
 
-def _value(rate: Rate) -> str:
+def percent(rate: Rate) -> str:
+    """A rate in percent; a dash if no reply was scored."""
     return "–" if rate.unscored == rate.n else f"{100 * rate.value:.1f}"
 
 
