@@ -1,6 +1,7 @@
 """Live bars on a terminal: what runs, how far it is, how fast, how long still, and how long it has taken."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from math import ceil
 from time import monotonic
 from types import TracebackType
 
@@ -8,6 +9,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn
 from rich.table import Column
 from rich.text import Text
+
+from mascing.prose import wrapped
 
 _WIDE = 80
 """Columns of a terminal from which on a bar fits beside its numbers."""
@@ -24,7 +27,8 @@ class Bars:
         name = TextColumn(
             "{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
         )
-        columns = (SpinnerColumn(), name, *bar, _Count(), _Rate(), _Remaining(), _Elapsed())
+        numbers = map(_Numbers, (_count, _rate, _remaining, _elapsed))
+        columns = (SpinnerColumn(), name, *bar, *numbers)
         self._progress = _NarrowerProgress(
             *columns, console=console, transient=True, speed_estimate_period=_SPEED_SECONDS
         )
@@ -53,8 +57,9 @@ class Bars:
         if work not in self._running:
             self.start(work)
         bar = self._running[work]
-        if self._progress.tasks[self._progress.task_ids.index(bar)].description != description:
-            self._progress.reset(bar, description=description)
+        task = self._progress.tasks[self._progress.task_ids.index(bar)]
+        if task.total is None or task.description != description:
+            self._progress.reset(bar, description=description)  # what was waited for before is no part of the rate
         self._progress.update(bar, completed=done, total=total)
 
     def end(self, work: str) -> None:
@@ -64,7 +69,8 @@ class Bars:
 
     def say(self, line: str) -> None:
         """Print a line that stays, above the bars."""
-        self._progress.console.print(line, soft_wrap=True, highlight=False, markup=False)
+        console = self._progress.console
+        console.print(wrapped(line, console.width), soft_wrap=True, highlight=False, markup=False)
 
 
 class _NarrowerProgress(Progress):
@@ -78,42 +84,44 @@ class _NarrowerProgress(Progress):
 
 
 class _Numbers(ProgressColumn):
-    """A column that is never cut."""
+    """A column of numbers that is never cut; ``text_of`` says what it shows of a piece of work."""
 
-    def __init__(self) -> None:
+    def __init__(self, text_of: Callable[[Task], str]) -> None:
         super().__init__(Column(no_wrap=True, justify="right"))
+        self._text_of = text_of
 
     def render(self, task: Task) -> Text:
-        return Text(self.text_of(task))
-
-    def text_of(self, task: Task) -> str:
-        raise NotImplementedError
+        return Text(self._text_of(task))
 
 
-class _Count(_Numbers):
-    def text_of(self, task: Task) -> str:
-        return "" if task.total is None else f"{task.completed:g}/{task.total:g}"
+def _count(task: Task) -> str:
+    return "" if task.total is None else f"{task.completed:g}/{task.total:g}"
 
 
-class _Rate(_Numbers):
-    def text_of(self, task: Task) -> str:
-        if not task.speed:
-            return ""
-        for unit, seconds in (("s", 1), ("min", 60)):
-            if task.speed * seconds >= 1:
-                return f"{task.speed * seconds:.1f}/{unit}"
-        return f"{task.speed * 3600:.1f}/h"
+def _rate(task: Task) -> str:
+    speed = _speed(task)
+    if not speed:
+        return ""
+    for unit, seconds in (("s", 1), ("min", 60)):
+        if speed * seconds >= 1:
+            return f"{speed * seconds:.1f}/{unit}"
+    return f"{speed * 3600:.1f}/h"
 
 
-class _Remaining(_Numbers):
-    def text_of(self, task: Task) -> str:
-        remaining = task.time_remaining
-        return "" if remaining is None or task.finished else f"eta {clock(remaining)}"
+def _remaining(task: Task) -> str:
+    speed = _speed(task)
+    return "" if not speed or task.remaining is None or task.finished else f"eta {clock(ceil(task.remaining / speed))}"
 
 
-class _Elapsed(_Numbers):
-    def text_of(self, task: Task) -> str:
-        return clock(monotonic() - float(task.fields["since"]))
+def _speed(task: Task) -> float | None:
+    """Steps a second, by the latest steps; rich begins that only with the second step, so the first counts alone."""
+    if task.speed or not task.elapsed:
+        return task.speed
+    return task.completed / task.elapsed
+
+
+def _elapsed(task: Task) -> str:
+    return clock(monotonic() - float(task.fields["since"]))
 
 
 def clock(seconds: float) -> str:

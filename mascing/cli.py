@@ -1,6 +1,7 @@
 """The command line. It imports torch, Ray and Prefect only when a command needs them."""
 
 import errno
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from mascing.commands.plan import plan
 from mascing.commands.run import run
 from mascing.commands.understood import conversations
 from mascing.errors import MascingError
+from mascing.prose import echo_prose
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -75,12 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         app(args=list(arguments) if arguments is not None else None, prog_name="mascing")
     except MascingError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        echo_prose(f"error: {' '.join(str(error).split())}", sys.stderr)
         return 1
     except OSError as error:
         if error.errno not in _OF_THE_MACHINE:
             raise
-        typer.echo(f"error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", err=True)
+        echo_prose(f"error: {error.filename or 'a file'} cannot be written or read: {error.strerror}", sys.stderr)
         return 1
     except SystemExit as exit_request:  # typer ends every command this way, successful ones too
         return int(exit_request.code or 0)

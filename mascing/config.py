@@ -15,7 +15,7 @@ from mascing.judges.table import completed_judge
 from mascing.models.checkpoints import is_hub_id
 from mascing.plugins import OptionsError
 from mascing.schemas.config import RunConfig
-from mascing.validation import complaints
+from mascing.validation import REQUIRED, complaints
 
 _SHOWN = 5
 
@@ -139,8 +139,19 @@ def _parse(text: str, path: str) -> Any:
 
 
 def _message(problems: list[str], path: str) -> str:
+    problems = _together(problems)
     more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
     return f"{'; '.join(problems[:_SHOWN])}{more} (in {path})"
+
+
+def _together(problems: list[str]) -> list[str]:
+    """The same complaint about several fields once, after the names of all of them."""
+    fields: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        field, _, complaint = problem.partition(": ")
+        alone = complaint in ("", REQUIRED)  # each field that was forgotten is a mistake of its own
+        fields.setdefault((complaint, field if alone else ""), []).append(field)
+    return [": ".join(filter(None, (" and ".join(names), complaint))) for (complaint, _), names in fields.items()]
 
 
 class _StrictLoader(yaml.SafeLoader):

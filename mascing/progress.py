@@ -137,12 +137,21 @@ class _LineHandler(logging.Handler):
     def __init__(self, say: Callable[[str], None]) -> None:
         super().__init__()
         self._say = say
+        self._tenths: dict[str, int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         event = _event_of(record)
-        if event is None or event.status == "waited" or (event.status == "step" and not _worth_a_line(event)):
+        if event is None or event.status == "waited" or (event.status == "step" and not self._worth_a_line(event)):
             return
         self._say(str(event))
+
+    def _worth_a_line(self, event: Event) -> bool:
+        """Whether the stage is in a further tenth of its steps than when it last had a line."""
+        lines = min(event.total, _LINES_A_STAGE)
+        tenth = event.done * lines // max(event.total, 1)
+        before = self._tenths.get(event.work, 0)
+        self._tenths[event.work] = tenth
+        return tenth > before
 
 
 class _BarHandler(logging.Handler):
@@ -171,8 +180,3 @@ class _BarHandler(logging.Handler):
 def _event_of(record: logging.LogRecord) -> Event | None:
     event = getattr(record, "event", None)
     return event if isinstance(event, Event) else None
-
-
-def _worth_a_line(event: Event) -> bool:
-    lines = min(event.total, _LINES_A_STAGE)
-    return event.done > 0 and (event.done * lines) // event.total > ((event.done - 1) * lines) // event.total

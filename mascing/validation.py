@@ -12,8 +12,9 @@ _LONGEST_INPUT = 60
 _LONGEST_CHOICE = 120
 _ALIKE = 0.5
 """Similarity from which a wrong value is taken for a misspelt one: `pos` for `positive`."""
+REQUIRED = "is required"
 _REQUIREMENTS = {
-    "missing": "is required",
+    "missing": REQUIRED,
     "float_type": "must be a number",
     "float_parsing": "must be a number",
     "int_type": "must be a whole number",

@@ -128,6 +128,7 @@ def _harvest(
         steps("harvest"),
         halves=lambda item: item.halves,
         lost=lambda item, failed: _Recorded(item.split, None, {item.conversations[0].id: failed.reason}),
+        size=lambda item: len(item.conversations),
     )
     rows = [conversation for item in items for conversation in item.conversations]
     failed = {name: reason for part in recorded for name, reason in part.failed.items()}

@@ -33,35 +33,48 @@ def check(
     """
     from rich.console import Console
 
-    from mascing.commands.line import say, say_prose
+    from mascing.commands.line import say_prose
+    from mascing.commands.outcomes.tables import print_fitting
     from mascing.config import load_config
     from mascing.preflight.checks import preflight
 
     loaded = load_config(config)
     found, console = preflight(loaded), Console()
+    # What stops a run comes first, so that nobody has to look for it.
+    for line in (*(f"problem: {problem}" for problem in found.problems), *map(str, found.hopeless)):
+        say_prose(console, line)
     for line in _described(found, loaded):
         say_prose(console, line)
     if found.rows is not None and found.rows.used:
-        console.print(_table(found.rows))
+        print_fitting(console, _table(found.rows))
         for line in _set_aside(found.rows, loaded):
             say_prose(console, line)
     for line in (*found.prospects, *(f"note: {note}" for note in found.notes)):
         say_prose(console, line)
-    for problem in found.problems:
-        say_prose(console, f"problem: {problem}")
-    for gate in found.hopeless:
-        say_prose(console, f"no mask can pass: {gate.sentence}")
-    stopped = len(found.problems) + (0 if loaded.allow_unpublishable else len(found.hopeless))
-    if stopped:
-        say(
-            console,
-            f"next: mend the {stopped} {'thing' if stopped == 1 else 'things'} above, then mascing check {config}",
-        )
+    say_prose(console, f"next: {_next(found, loaded, config)}")
+    if found.problems or (found.hopeless and not loaded.allow_unpublishable):
         raise typer.Exit(1)
-    first = f"mascing label {config}, or mascing run {config}"
-    if few := [line.partition(":")[0].strip() for line in found.prospects if line.endswith("too few")]:
-        first = f"bring more rows for {', '.join(few)} if you can: so few pass by luck or a large effect; then {first}"
-    say(console, f"next: {first}")
+
+
+def _next(found: "Preflight", config: "RunConfig", path: str) -> str:
+    """The first thing to mend, or the commands that follow."""
+    from mascing.evidence.prospects import too_few
+
+    if found.problems:
+        n = len(found.problems)
+        first = "problem above" if n == 1 else f"first of the {n} problems above"
+        return f"mend the {first}, as it says, then mascing check {path}"
+    if found.hopeless and not config.allow_unpublishable:
+        return (
+            f"{found.hopeless[0].mend}, then mascing check {path}; or look at what masks do without publishing one: "
+            f"mascing run {path} --allow-unpublishable"
+        )
+    following = f"mascing label {path}, or mascing run {path}"
+    if few := too_few(found.prospects):
+        return (
+            f"bring more rows of {', '.join(few)} if you can: so few pass by luck or a large effect; then {following}"
+        )
+    return following
 
 
 def refuse_doomed(console: "Console", storage: "Storage", config: "RunConfig") -> None:

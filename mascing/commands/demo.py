@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption, storage_option
 
 
 class Behaviour(StrEnum):
@@ -60,4 +60,4 @@ def demo(
 
         return finished_demo(*asked)
 
-    run_flow(opened, Line(flow, finished), verbose)
+    run_flow(opened, Line(flow, finished), verbose, storage_option(storage))

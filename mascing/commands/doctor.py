@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+from mascing.prose import echo_prose
 
 
 def doctor(
@@ -38,11 +39,11 @@ def doctor(
     missing = 0
     for finding in findings(storage, model):
         missing += finding.status == "missing"
-        typer.echo(f"{finding.status:<8} {finding.what:<12} {finding.message}")
+        echo_prose(f"{finding.status:<8} {finding.what:<12} {finding.message}")
     if missing:
-        typer.echo(f"next: mend what is missing above ({missing}), then run mascing doctor again")
+        echo_prose(f"next: mend what is missing above ({missing}), then run mascing doctor again")
         raise typer.Exit(1)
-    typer.echo("next: mascing demo")
+    echo_prose("next: mascing demo")
 
 
 def _clean() -> None:
@@ -51,8 +52,8 @@ def _clean() -> None:
 
     left = leftovers()
     for process in left:
-        typer.echo(f"ended    {process.pid:<12} {' '.join(process.cmdline())[:100]}")
+        echo_prose(f"ended    {process.pid:<12} {' '.join(process.cmdline())[:100]}")
     end(left)
     if not left:
-        typer.echo("no killed run left a process behind")
-    typer.echo("next: mascing doctor")
+        echo_prose("no killed run left a process behind")
+    echo_prose("next: mascing doctor")

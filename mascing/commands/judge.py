@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mascing.errors import ConfigError, DataError
+from mascing.prose import echo_prose
 
 if TYPE_CHECKING:
     from mascing.conversations.intake.reply_files import GivenReply, ReplyFile
@@ -84,13 +85,13 @@ def judge(
     groups = [given.conversation.group_id for given, _ in judged]
     outcomes = [verdict.outcome for _, verdict in judged]
     for line in _summary(config.kind, outcomes, groups):
-        typer.echo(line)
+        echo_prose(line)
     if found is not None:
         for line in _agreement(found, outcomes, groups):
-            typer.echo(line)
+            echo_prose(line)
     if output is not None:
         _write(output, judged, found)
-    typer.echo(_next(config.kind, file, output, found))
+    echo_prose(_next(config.kind, file, output, found))
 
 
 def _judge_config(kind: str, options: str) -> "JudgeConfig":
@@ -133,7 +134,7 @@ def _judged(config: "JudgeConfig", file: "ReplyFile") -> "list[tuple[GivenReply,
         rows = len(file.replies) + len(file.left_out)
         raise DataError(f"none of {rows} rows can be judged by {config.kind}: row {left_out[0][0]} {left_out[0][1]}")
     if left_out:
-        typer.echo(f"left out    {len(left_out)} rows, the first is row {left_out[0][0]}: it {left_out[0][1]}")
+        echo_prose(f"left out    {len(left_out)} rows, the first is row {left_out[0][0]}: it {left_out[0][1]}")
     said = [said_in(given.text) for given in usable]
     replies = [Reply(each.text, each.thought, in_thought=not each.closed) for each in said]
     verdicts = judge_by(config, [given.conversation for given in usable], replies)

@@ -1,12 +1,12 @@
 """`mascing label`: the model's own labels for conversations of one's own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption, storage_option
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mascing.evidence.foregone import Foregone
     from mascing.schemas.facts import LabelFacts
     from mascing.schemas.finished import Labelled
+    from mascing.schemas.result import Rate
     from mascing.storage.object_storage import Storage
 
 
@@ -39,7 +40,8 @@ def label(
     from rich.console import Console
 
     from mascing.commands.check import refuse_doomed
-    from mascing.commands.line import run_shown, say, say_prose
+    from mascing.commands.line import interval, percent, run_shown, say, say_prose
+    from mascing.commands.outcomes.tables import print_fitting
     from mascing.config import load_config
     from mascing.evidence.sufficiency import lacking
     from mascing.flows.starting import Line
@@ -68,7 +70,7 @@ def label(
 
     console, labelled = run_shown(opened, Line(flow, finished), verbose)
     facts = labelled.facts
-    console.print(_table(loaded.behaviour.name, facts))
+    print_fitting(console, *(_table(loaded.behaviour.name, facts, share) for share in (interval, percent)))
     for line in _lines(facts):
         say_prose(console, line)
     if output is not None:
@@ -79,31 +81,30 @@ def label(
     if missing := lacking(facts, loaded):
         *short, remedy = missing
         say_prose(console, f"not enough to learn from: {'; '.join(short)}")
-        say(console, f"next: {remedy}")
+        say_prose(console, f"next: {remedy}")
     else:
-        where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
-        say(console, "the model's own replies leave enough to learn from")
-        first = "mend what will block publication, then " if blocked else ""
-        say(console, f"next: {first}mascing run {config}{where}")
+        say_prose(console, "the model's own replies leave enough to learn from")
+        first = f"{blocked[0].mend}, then " if blocked else ""
+        say_prose(console, f"next: {first}mascing run {config}{storage_option(storage)}")
 
 
-def _table(behaviour: str, facts: "LabelFacts") -> "Table":
-    """Replies by split and set; each fits into 80 columns."""
+def _table(behaviour: str, facts: "LabelFacts", share: "Callable[[Rate], str]") -> "Table":
+    """Replies by split and set, with the hits as ``share`` writes them."""
     from rich.table import Table
 
     from mascing.commands.line import interval
     from mascing.conversations.splits import SPLITS
 
-    title = f"{behaviour}: replies of the unsteered model, % [95% interval]"
+    title = f"{behaviour}: replies of the unsteered model, %{' [95% interval]' if share is interval else ''}"
     table = Table(title=title, box=None, pad_edge=False, title_justify="left")
-    table.add_column("split")
+    table.add_column("split", no_wrap=True)
     table.add_column("set", no_wrap=True)
     for heading in ("replies", "hits", "unscored", "cut off"):
-        table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=share is interval)
     for split in SPLITS:
         for name, replies in sorted(facts.sets[split].items(), key=lambda item: (item[0] != "target", item[0])):
             rate = replies.rate
-            table.add_row(split, name, str(rate.n), interval(rate), str(replies.unscored), str(replies.cut_off))
+            table.add_row(split, name, str(rate.n), share(rate), str(replies.unscored), str(replies.cut_off))
     return table
 
 

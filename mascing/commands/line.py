@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from textwrap import fill
 from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
@@ -20,6 +19,7 @@ from mascing.commands.surroundings.leftovers import mark_run
 from mascing.commands.surroundings.readiness import ready
 from mascing.commands.surroundings.stopping import stoppable
 from mascing.progress import shown
+from mascing.prose import wrapped
 from mascing.runs.run_folder import RunFolder
 from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
@@ -33,8 +33,11 @@ Value = TypeVar("Value")
 _STOPPED = "stopped: finished stages are kept; the same command goes on from there"
 
 
-def run_flow(storage: Storage, line: "Line[str]", verbose: bool) -> None:
-    """Run ``line`` under a progress display, and show the results; its value is the name of the run's folder."""
+def run_flow(storage: Storage, line: "Line[str]", verbose: bool, option: str) -> None:
+    """Run ``line`` under a progress display, and show the results; its value is the name of the run's folder.
+
+    ``option`` is what names the storage in further commands.
+    """
     from mascing.runs.finished_run import read_result
     from mascing.runs.run_folder import INDEX
 
@@ -48,16 +51,13 @@ def run_flow(storage: Storage, line: "Line[str]", verbose: bool) -> None:
     say(console, f"all runs: {storage.locate(INDEX)}")
     if result.lacking:
         *short, remedy = result.lacking
-        say(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
-        say(console, f"next: {remedy}")
+        say_prose(console, f"not enough to learn from, so no mask was searched for: {'; '.join(short)}")
+        say_prose(console, f"next: {remedy}")
         return
     for sentence in _scatter(result):
         say_prose(console, sentence)
-    for part in decision(result, storage.url):
-        if part.command:
-            say(console, part.text)
-        else:
-            say_prose(console, part.text, part.indent)
+    for sentence in decision(result, option):
+        say_prose(console, sentence)
 
 
 def run_audit(storage: Storage, line: "Line[str]", verbose: bool) -> None:
@@ -73,7 +73,7 @@ def run_audit(storage: Storage, line: "Line[str]", verbose: bool) -> None:
     say(console, f"audit: {storage.locate(folder.audit)}")
     say(console, f"page: {storage.locate(folder.page)}")
     say(console, f"all runs: {storage.locate(INDEX)}")
-    say(console, f"next: open the page; {conclusion(audit)}")
+    say_prose(console, f"next: open the page; {conclusion(audit)}")
 
 
 def run_shown(storage: Storage, line: "Line[Value]", verbose: bool) -> tuple[Console, Value]:
@@ -85,7 +85,7 @@ def run_shown(storage: Storage, line: "Line[Value]", verbose: bool) -> tuple[Con
     console = Console()
     with shown(console) as close, stoppable(partial(_say_stopped, console, close)):
         for note in ready():
-            say(console, note)
+            say_prose(console, note)
         from mascing.flows.starting import run_line
 
         return console, run_line(storage, line)
@@ -106,7 +106,7 @@ def _silence_libraries() -> None:
 
 def _say_stopped(console: Console, close: Callable[[], None]) -> None:
     close()
-    say(console, _STOPPED)
+    say_prose(console, _STOPPED)
 
 
 def _curve(audit: Audit) -> Table:
@@ -136,7 +136,7 @@ def _table(result: Result, intervals: int) -> Table:
     for heading in ("target", "uplift", *result.baseline.utility, *result.baseline.protected):
         table.add_column(heading, justify="right", no_wrap=bool(intervals))
     table.add_column("gate")
-    target, uplift = (interval if intervals > 1 else _value), (interval if intervals else _value)
+    target, uplift = (interval if intervals > 1 else percent), (interval if intervals else percent)
     baseline = result.baseline
     table.add_row("baseline", target(baseline.target_rate), "", *_values(baseline), "")
     for name, method in result.methods.items():
@@ -157,40 +157,24 @@ def _scatter(result: Result) -> Iterator[str]:
 def interval(rate: Rate) -> str:
     """A rate in percent and its interval; a dash if no reply was scored."""
     if rate.unscored == rate.n:
-        return _value(rate)
-    return f"{_value(rate)} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+        return percent(rate)
+    return f"{percent(rate)} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
 
 
 def _values(rates: Baseline | MethodResult) -> list[str]:
-    return [_value(rate) for rate in (*rates.utility.values(), *rates.protected.values())]
+    return [percent(rate) for rate in (*rates.utility.values(), *rates.protected.values())]
 
 
-def _value(rate: Rate) -> str:
+def percent(rate: Rate) -> str:
+    """A rate in percent; a dash if no reply was scored."""
     return "–" if rate.unscored == rate.n else f"{100 * rate.value:.1f}"
 
 
-def say_prose(console: Console, line: str, indent: int = 0) -> None:
-    """Print a sentence without a command: a terminal wraps it at words, a log keeps it on one line."""
-    margin = " " * indent
-    if not console.is_terminal:
-        say(console, f"{margin}{line}")
-        return
-    hanging = f"{margin}   " if line.startswith("-> ") else margin
-    width = max(console.width, indent + 30)
-    say(
-        console,
-        fill(
-            line,
-            width,
-            initial_indent=margin,
-            subsequent_indent=hanging,
-            break_long_words=False,
-            break_on_hyphens=False,
-        ),
-    )
+def say_prose(console: Console, line: str) -> None:
+    """Print a sentence: a terminal wraps it at words, a log keeps it on one line."""
+    say(console, wrapped(line, console.width) if console.is_terminal else line)
 
 
 def say(console: Console, line: str) -> None:
-    """Print a line as it is."""
-    # Paths stay on one line, so that they can be copied and found.
+    """Print a line as it is: a path stays on one line, so that it can be copied and found."""
     console.print(line, soft_wrap=True, highlight=False, markup=False)

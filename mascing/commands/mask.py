@@ -7,6 +7,7 @@ import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 from mascing.errors import ConfigError
+from mascing.prose import echo_prose
 
 mask = typer.Typer(
     no_args_is_help=True,
@@ -48,7 +49,7 @@ def show(mask: MaskArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
 
     url = mask_url(mask, storage)
     typer.echo(description(Mask.load(url)))
-    typer.echo(f"next: prove it on its model: mascing mask verify {url} --model FOLDER")
+    echo_prose(f"next: prove it on its model: mascing mask verify {url} --model FOLDER")
 
 
 @mask.command()
@@ -72,7 +73,7 @@ def diff(
 
     first, second = mask_url(a, storage), mask_url(b, storage)
     typer.echo(difference(Mask.load(first), Mask.load(second)))
-    typer.echo(f"next: look at the whole of one: mascing mask show {second}")
+    echo_prose(f"next: look at the whole of one: mascing mask show {second}")
 
 
 @mask.command()
@@ -102,10 +103,10 @@ def compose(
     result = composed([Mask.load(mask_url(name, storage)) for name in masks])
     typer.echo(conflict_report(result, masks))
     if (why := why_unproven(result.mask)) is not None:
-        typer.echo(f"note: the composed mask is unproven, as a part of it is: {why}")
+        echo_prose(f"note: the composed mask is unproven, as a part of it is: {why}")
     result.mask.save(out)
     typer.echo(f"written: {out}")
-    typer.echo(f"next: prove it on its model: mascing mask verify {out} --model FOLDER")
+    echo_prose(f"next: prove it on its model: mascing mask verify {out} --model FOLDER")
 
 
 @mask.command()
@@ -129,8 +130,8 @@ def verify(
 
     url = mask_url(mask, storage)
     for proof in verify_mask(url, ModelConfig(path=model)):
-        typer.echo(f"{'ok' if proof.holds else 'note'}: {proof.said}")
-    typer.echo(f'next: steer with it: with mascing.steer(model, mascing.Mask.load("{url}")): ...')
+        echo_prose(f"{'ok' if proof.holds else 'note'}: {proof.said}")
+    echo_prose(f'next: steer with it: with mascing.steer(model, mascing.Mask.load("{url}")): ...')
 
 
 @mask.command()
@@ -182,15 +183,15 @@ def from_counts(
     spec = inspect_routers(load_model(config))
     present, absent = (file.of(spec) for file in files)
     for note in filter(None, (doubt(counts, spec) for counts in (present, absent))):
-        typer.echo(f"note: {note}")
+        echo_prose(f"note: {note}")
     mask = mask_from_counts(present, absent, spec, settings)
     card = counts_card(mask, model_name(config), behaviour)
     folder.create(MASK, mask.to_bytes())
     folder.create(CARD, f"{card.model_dump_json(indent=1)}\n".encode())
     typer.echo(description(mask))
     if mask.entries < (asked := n_activated + n_deactivated):
-        typer.echo(
+        echo_prose(
             f"note: {mask.entries} of {asked} experts: no others have a score of that sign and room in their layer"
         )
     typer.echo(f"written: {folder.locate(MASK)} and its card")
-    typer.echo(f"next: prove it on its model: mascing mask verify {out} --model {model}")
+    echo_prose(f"next: prove it on its model: mascing mask verify {out} --model {model}")

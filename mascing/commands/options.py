@@ -1,5 +1,6 @@
 """Options that several commands take."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -11,3 +12,8 @@ StorageOption = Annotated[
     typer.Option("--storage", metavar="URL", help="Folder or s3://bucket/prefix that keeps everything a run leaves."),
 ]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show what Prefect logs as well.")]
+
+
+def storage_option(storage: str) -> str:
+    """What names the storage in a further command, as the user wrote it: nothing for the default."""
+    return "" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(storage)}"

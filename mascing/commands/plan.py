@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, storage_option
 
 if TYPE_CHECKING:
     from mascing.evidence.planning import Question
@@ -24,7 +24,8 @@ def plan(
         float | None, typer.Option(min=0, max=1, help="The true uplift to be shown: 0.2 is 20 points.")
     ] = None,
     baseline: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Target rate of the unsteered model, 0.5 if unknown.")
+        float | None,
+        typer.Option(min=0, max=1, help="Target rate of the unsteered model; unknown, 0.5 or what the uplift leaves."),
     ] = None,
     power: Annotated[float, typer.Option(min=0.05, max=0.99, help="Wanted chance that each gate is passed.")] = 0.8,
     group_size: Annotated[int, typer.Option(min=1, max=100, help="Conversations a group (a goal, a question).")] = 4,
@@ -57,6 +58,8 @@ def plan(
     With a configuration: whether there is enough to learn from, and whether the test split can pass the gates of the
     run. If `mascing label` has labelled the conversations under --storage, its counts and its target rate are used.
 
+    A plan only informs: it exits with 0 whatever it finds, where `mascing check` exits with 1 if a run would stop.
+
     Examples:
 
       mascing plan --uplift 0.2
@@ -69,15 +72,15 @@ def plan(
     """
     from rich.console import Console
 
-    from mascing.commands.line import say, say_prose
-    from mascing.evidence.planning import BASELINE, answers, question_of
+    from mascing.commands.line import say_prose
+    from mascing.evidence.planning import answers, question_of
     from mascing.schemas.config import GatesConfig
 
     run = _run(config, storage) if config is not None else None
     if uplift is None and run is None:
         raise typer.BadParameter("say which uplift is to be shown, or name a CONFIG.yaml", param_hint="--uplift")
     gates = _changed(run.config.gates if run else GatesConfig(), min_uplift, max_loss)
-    rate = baseline if baseline is not None else run.target_rate if run else BASELINE
+    rate = baseline if baseline is not None else run.target_rate if run else None
     assumed = {"power": power, "correlation": correlation, "utility_lost": utility_lost}
     question = question_of(gates, rate, uplift, lost, **assumed)
     if run is None or uplift is not None:
@@ -86,7 +89,7 @@ def plan(
     sizes = sorted({*_GROUP_SIZES, group_size})
     lines = answers(question, group_size, sizes) if run is None else run.lines(question, gates.protected_tolerance)
     for line in lines:
-        (say if line.startswith("next: ") else say_prose)(console, line)
+        say_prose(console, line)
 
 
 @dataclass(frozen=True)
@@ -106,35 +109,41 @@ class _Run:
 
     def lines(self, question: "Question", protected_loss: float) -> Iterator[str]:
         """Say whether there is enough to learn from, and whether the test split can pass the gates."""
-        from mascing.evidence.prospects import of_each_split, prospects
+        from mascing.evidence.prospects import of_each_split, prospects, too_few
         from mascing.evidence.sufficiency import lacking
 
-        labels = self.known.labels
-        where = "" if self.storage == DEFAULT_STORAGE else f" --storage {self.storage}"
+        labels, foregone = self.known.labels, self.known.foregone
+        where = storage_option(self.storage)
         if labels is None:
             yield "the model's own labels are not known yet; the file holds:"
             yield from of_each_split(self.known.targets)
-            following = f"mascing label {self.path}{where}, which says whether they are enough to learn from"
-            if empty := [split for split, held in self.known.targets.items() if not held.conversations]:
-                following = (
-                    f"add target conversations of more groups, or give a larger share in `splits` to "
-                    f"{' and '.join(empty)}, which has none"
-                )
+            following = self._before_labels(where)
         elif missing := lacking(labels, self.config):
             yield f"not enough to learn from: {'; '.join(missing[:-1])}"
             following = missing[-1]
         else:
             yield "the model's own replies leave enough to learn from"
             following = f"mascing run {self.path}{where}"
-        blocked = {gate.gate for gate in self.known.foregone}
+        yield from map(str, foregone)
+        blocked = {gate.gate for gate in foregone}
         expected = list(prospects(question, self.known.test, protected_loss, blocked))
         yield from expected
-        yield from map(str, self.known.foregone)
-        if labels is not None and blocked:
-            following = f"mend what will block publication, then {following}"
-        if labels is not None and any(line.endswith("too few") for line in expected):
-            following = f"add conversations to the sets with too few, or loosen their gates; then {following}"
+        if labels is not None and foregone:
+            following = f"{foregone[0].mend}, then {following}"
+        if labels is not None and (few := [name for name in too_few(expected) if name not in blocked]):
+            following = f"bring more rows of {', '.join(few)}, or loosen their gates; then {following}"
         yield f"next: {following}"
+
+    def _before_labels(self, where: str) -> str:
+        """What to do first while the replies are not known: what `mascing check` says, or label."""
+        if empty := [split for split, held in self.known.targets.items() if not held.conversations]:
+            return (
+                f"add target conversations of more groups, or give a larger share in `splits` to "
+                f"{' and '.join(empty)}, which has none"
+            )
+        if self.known.foregone and not self.config.allow_unpublishable:
+            return f"{self.known.foregone[0].mend}, then mascing check {self.path}"
+        return f"mascing label {self.path}{where}, which says whether they are enough to learn from"
 
 
 def _changed(gates: "GatesConfig", min_uplift: float | None, max_loss: float | None) -> "GatesConfig":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption, storage_option
 
 
 def run(
@@ -59,4 +59,4 @@ def run(
 
         return finished_run(loaded, opened.url)
 
-    run_flow(opened, Line(flow, finished), verbose)
+    run_flow(opened, Line(flow, finished), verbose, storage_option(storage))

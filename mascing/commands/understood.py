@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mascing.errors import ConfigError, DataError
+from mascing.prose import echo_prose
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,13 +61,13 @@ def conversations(
         *_split(found),
         *_refused(reading, found),
     ):
-        typer.echo(line)
+        echo_prose(line)
     if not found.used:
-        typer.echo("next: mend the rows, or say by --columns what the columns hold")
+        echo_prose("next: mend the rows, or say by --columns what the columns hold")
         raise typer.Exit(1)
     if convert is not None:
-        typer.echo(f"written     {_converted(reading, file, convert)} conversations to {convert}")
-    typer.echo(_next(file, columns, convert))
+        echo_prose(f"written     {_converted(reading, file, convert)} conversations to {convert}")
+    echo_prose(_next(file, columns, convert))
 
 
 def _columns(given: str) -> "ColumnsConfig | None":
@@ -104,7 +105,7 @@ def _understood(reading: "Reading", found: "Survey", told: bool) -> Iterator[str
     if not found.used:
         return
     yield f"sets        {_counted(found.sets)}"
-    yield f"labels      {_counted(found.labels)}"
+    yield f"labels      {_labels(found)}"
     turns = [f"{count} with {turns}" for turns, count in sorted(found.turns.items())]
     yield f"user turns  {', '.join(turns[:_LIST_SHOWN])}"
     if found.given:
@@ -115,6 +116,13 @@ def _understood(reading: "Reading", found: "Survey", told: bool) -> Iterator[str
         yield f"note        {note}"
     if found.first is not None:
         yield from _first(found.first)
+
+
+def _labels(found: "Survey") -> str:
+    """How many rows have which label, and how many have none."""
+    given = {label: count for label, count in found.labels.items() if label != "none"}
+    without = f"{found.labels['none']} rows without labels" if found.labels.get("none") else ""
+    return ", ".join(filter(None, (_counted(given), without)))
 
 
 def _made_up(found: "Survey") -> Iterator[str]:
@@ -149,8 +157,13 @@ def _missing(reading: "Reading", found: "Survey") -> Iterator[str]:
 
 def _split(found: "Survey") -> Iterator[str]:
     from mascing.conversations.splits import SPLITS
+    from mascing.schemas.config import SplitConfig
 
-    for split in SPLITS if found.used else ():
+    if not found.used:
+        return
+    shares = ", ".join(f"{split} {share:g}" for split, share in SplitConfig().model_dump().items())
+    yield f"splits      by the default shares ({shares}); `mascing check run.yaml` counts by its own"
+    for split in SPLITS:
         sizes = {name: found.split[split, name] for name in sorted(found.sets)}
         yield f"{split:<11} {', '.join(f'{count} {name}' for name, count in sizes.items())}"
         if "target" in found.sets and not sizes["target"]:

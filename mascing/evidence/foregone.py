@@ -35,13 +35,14 @@ _LIMITS = {"utility": "gates.max_utility_loss", "protected": "gates.protected_to
 
 @dataclass(frozen=True)
 class Foregone:
-    """A gate that no mask can pass, and a sentence on it.
+    """A gate that no mask can pass, a sentence on it, and what to do first, in the imperative.
 
     ``gate`` is the name of a set, or `judges`, `labels`, `utility`, `replies` or `conditions`.
     """
 
     gate: str
     sentence: str
+    mend: str
 
     def __str__(self) -> str:
         return f"will block publication: {self.sentence}"
@@ -75,7 +76,7 @@ def foregone(
 def _judges(config: RunConfig, brought: Sequence[Conversation]) -> Iterator[Foregone]:
     decision, [sentence] = decide_judges(judges_of(config.behaviour, {row.set for row in brought}))
     if decision != "pass":
-        yield Foregone("judges", sentence)
+        yield Foregone("judges", sentence, "choose judges that no one kind of reply satisfies on all sets")
 
 
 def _labels(config: RunConfig, brought: Sequence[Conversation], unsteered: Sequence[Row] | None) -> Iterator[Foregone]:
@@ -83,7 +84,7 @@ def _labels(config: RunConfig, brought: Sequence[Conversation], unsteered: Seque
         return
     decision, [sentence] = decide_labels(label_agreement(brought, unsteered), config.gates)
     if decision != "pass":
-        yield Foregone("labels", sentence)
+        yield Foregone("labels", sentence, "drop the labels from the file, or correct them")
 
 
 def _sets(config: RunConfig, brought: Sequence[Conversation], unsteered: Sequence[Row] | None) -> Iterator[Foregone]:
@@ -95,7 +96,7 @@ def _sets(config: RunConfig, brought: Sequence[Conversation], unsteered: Sequenc
     for name in sorted(groups, key=lambda name: (name != "target", name)):
         if name == "target":
             targets = [row for row in brought if row.set == name]
-            yield from _gain(targets, unsteered, baselines.get(name), gates)
+            yield from _gain(targets, unsteered, baselines.get(name), config)
         else:
             limit = loss_limit(name, gates)
             if name in baselines:
@@ -106,6 +107,7 @@ def _sets(config: RunConfig, brought: Sequence[Conversation], unsteered: Sequenc
             "utility",
             "utility: no test rows, so a loss cannot be measured: add rows of a set utility/<name>, or set "
             "gates.max_utility_loss to 1, which allows any",
+            "add rows of a set utility/<name>",
         )
 
 
@@ -119,6 +121,7 @@ def _floor(name: str, baseline: Rate, limit: float, min_baseline: float) -> Iter
         name,
         f"{name}: on test {unsteered_text(baseline)}, but its lower bound must be at least {100 * floor:.1f}%, so its "
         f"gate will be undecided: {remedy}",
+        f"{remedy} (for {name})",
     )
 
 
@@ -137,16 +140,18 @@ def _size(name: str, groups: Sequence[str], config: RunConfig) -> Iterator[Foreg
     passes = all(shows_loss(mastered, each, gates.min_baseline) for each in limits)
     loosened = f"; or set {field} to {possible:g}" if passes else ""
     yield Foregone(
-        name, f"{name}: {_count(groups)} cannot pass a {100 * limit:g}-point gate, {_needed(needed, groups)}{loosened}"
+        name,
+        f"{name}: {_count(groups)} cannot pass a {100 * limit:g}-point gate, {_needed(needed, groups)}{loosened}",
+        _bring(name, needed, groups, config) or f"raise {field}",
     )
 
 
 def _gain(
-    targets: Sequence[Conversation], unsteered: Sequence[Row] | None, baseline: Rate | None, gates: GatesConfig
+    targets: Sequence[Conversation], unsteered: Sequence[Row] | None, baseline: Rate | None, config: RunConfig
 ) -> Iterator[Foregone]:
     """The most that a mask can gain is that every reply becomes a hit; what was a hit or unscored gains nothing."""
     missed = None if unsteered is None else {row["conversation_id"] for row in unsteered if row["outcome"] == "miss"}
-    groups = [row.group_id for row in targets]
+    gates, groups = config.gates, [row.group_id for row in targets]
     # Which rows are missed matters, not only how many: the interval is clustered by group.
     before: list[Outcome] = ["miss" if missed is None or row.id in missed else "hit" for row in targets]
     misses = before.count("miss")
@@ -157,10 +162,13 @@ def _gain(
     needed = question_of(gates, value).target_conversations(size)
     known = "" if baseline is None else f", of which the unsteered model misses {misses},"
     loosened = f"; or set gates.min_uplift to {floor(100 * sure) / 100:g}" if sure >= 0.01 else ""
-    remedy = _needed(needed, groups) if baseline is None or needed is not None else "bring harder ones"
+    harder = baseline is not None and needed is None
+    remedy = "bring harder ones" if harder else _needed(needed, groups)
+    mend = _bring("target", needed, groups, config) or "lower gates.min_uplift"
     yield Foregone(
         "target",
         f"target: {_count(groups)}{known} cannot show a gain of {100 * gates.min_uplift:g} points, {remedy}{loosened}",
+        "bring harder target conversations" if harder else mend,
     )
 
 
@@ -174,6 +182,7 @@ def _replies(gates: GatesConfig, brought: Sequence[Conversation]) -> Iterator[Fo
             "replies",
             f"replies: {len(brought)} test rows in all cannot show that at most {100 * gates.max_degenerate:g} points "
             f"more are degenerate: bring more, or set gates.max_degenerate to {ceil(100 * change.high) / 100:g}",
+            "bring more rows",
         )
 
 
@@ -196,6 +205,7 @@ def _conditions(
             f"conditions: the rows that are judged under a changed condition ({', '.join(names)}) are too few to pass: "
             "bring more test rows, raise robustness.conversations, change robustness.loss_factor, or leave the "
             "conditions out",
+            "bring more rows",
         )
 
 
@@ -210,6 +220,14 @@ def _best(rows: Sequence[Conversation], hits: Collection[str]) -> tuple[dict[str
         before: list[Outcome] = ["hit" if name != "target" or row.id in hits else "miss" for row in held]
         changes[name], baselines[name] = paired_difference(before, ["hit"] * len(held), groups), rate(before, groups)
     return changes, baselines
+
+
+def _bring(name: str, needed: int | None, groups: Sequence[str], config: RunConfig) -> str | None:
+    """How many rows of a set to bring, so that enough fall to test; None if no number is enough."""
+    if needed is None:
+        return None
+    enough = max(needed, len(groups) + 1)
+    return f"bring rows of {name} until about {enough} fall to test, some {ceil(enough / config.splits.test)} in all"
 
 
 def _needed(needed: int | None, groups: Sequence[str]) -> str:

@@ -21,7 +21,8 @@ _DEFAULT = GatesConfig()
 class Question:
     """The assumed effect, the gates it must pass, and how often; all as shares of 1.
 
-    ``min_baseline`` is the floor that a utility or protected set must reach to show a loss.
+    ``min_baseline`` is the floor that a utility or protected set must reach to show a loss. ``known`` says whether the
+    baseline is that of the model; else it is assumed.
     """
 
     uplift: float
@@ -33,6 +34,7 @@ class Question:
     min_uplift: float = _DEFAULT.min_uplift
     max_loss: float = _DEFAULT.max_utility_loss
     min_baseline: float = _DEFAULT.min_baseline
+    known: bool = True
 
     def refuse_impossible(self) -> None:
         """Raise ConfigError if no mask could have the assumed effect, or none with it could pass."""
@@ -80,23 +82,24 @@ class Question:
 
 
 def question_of(
-    gates: GatesConfig, baseline: float | None = None, uplift: float | None = None, lost: float = 0.0, **assumed: float
+    gates: GatesConfig, baseline: float | None = None, uplift: float | None = None, lost: float = 0.0, **others: float
 ) -> Question:
     """The question of a run: whether a mask that does a little more than its gates ask for passes them.
 
     ``baseline`` is the target rate of the unsteered model; unknown, it is assumed to leave room for the uplift.
-    ``assumed`` are further fields of `Question`. ``max_loss`` is that of utility sets.
+    ``others`` are further fields of `Question`. ``max_loss`` is that of utility sets.
     """
-    if baseline is None:
-        baseline = max(0.0, min(BASELINE, 1 - gates.min_uplift - _BEYOND))
+    gained = uplift if uplift is not None else gates.min_uplift + _BEYOND
+    rate = baseline if baseline is not None else max(lost, min(BASELINE, 1 - gained - lost))
     return Question(
-        uplift=uplift if uplift is not None else max(0.0, min(gates.min_uplift + _BEYOND, 1 - baseline - lost)),
-        baseline=baseline,
+        uplift=gained if uplift is not None else max(0.0, min(gained, 1 - rate - lost)),
+        baseline=rate,
+        known=baseline is not None,
         lost=lost,
         min_uplift=gates.min_uplift,
         max_loss=gates.max_utility_loss,
         min_baseline=gates.min_baseline,
-        **assumed,
+        **others,
     )
 
 
@@ -113,17 +116,18 @@ def answers(question: Question, group_size: int, group_sizes: Sequence[int]) -> 
         f"with power {question.power:.0%}:"
     )
     yield ""
-    yield f"{'group size':>12}{'target':>10}{'groups':>10}{'each utility or protected set':>33}"
+    yield f"{'group size':>12}{'target':>10}{'groups':>10}{'each other set':>18}"
     needed = {size: (question.target_conversations(size), question.kept_conversations(size)) for size in group_sizes}
     for size, (target, kept) in needed.items():
         mark = "  <" if size == group_size else ""
         groups = "-" if target is None else str(ceil(target / size))
-        yield f"{size:>12}{_count(target):>10}{groups:>10}{_count(kept):>33}{mark}"
+        yield f"{size:>12}{_count(target):>10}{groups:>10}{_count(kept):>18}{mark}"
     yield ""
+    assumed = "" if question.known else " (assumed)"
     yield (
-        f"baseline {question.baseline:.0%}, {question.lost:.0%} of the target and {question.utility_lost:.0%} of the "
-        f"other sets lost, correlation {question.correlation:g} within groups; conversations of the test split, by "
-        "simulation of its gates (within about 3%)"
+        f"baseline {question.baseline:.0%}{assumed}, {question.lost:.0%} of the target and "
+        f"{question.utility_lost:.0%} of the other sets lost, correlation {question.correlation:g} within groups; "
+        "conversations of the test split, by simulation of its gates (within about 3%)"
     )
     yield _next(*needed[group_size], group_size)
 

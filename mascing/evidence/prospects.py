@@ -1,6 +1,6 @@
 """What the conversations of a run allow: whether its test sets can pass the gates, by the simulation of a plan."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mascing.evidence.planning import Question, size_of_groups
@@ -20,13 +20,20 @@ def prospects(
     sets: dict[str, list[str]] = {"target": []}
     for conversation in test:
         sets.setdefault(conversation.set, []).append(conversation.group_id)
+    assumed = "" if question.known else " (assumed: `mascing label` measures it)"
     yield (
-        f"test split, for a mask that gains {100 * question.uplift:g} points and loses "
-        f"{100 * question.utility_lost:g} elsewhere, with power {question.power:.0%}:"
+        f"test split, for a mask that gains {100 * question.uplift:g} points on a target rate of "
+        f"{100 * question.baseline:.0f}%{assumed} and loses {100 * question.utility_lost:g} elsewhere, with power "
+        f"{question.power:.0%}:"
     )
     for name, groups in sorted(sets.items(), key=lambda item: (item[0] != "target", item[0])):
         line = _prospect(protected if name.startswith("protected/") else question, name, groups)
-        yield f"  {name}: {line.replace('enough', 'enough, but see below') if name in blocked else line}"
+        yield f"  {name}: {line.replace('enough', 'enough, but no mask passes') if name in blocked else line}"
+
+
+def too_few(lines: Iterable[str]) -> list[str]:
+    """The sets that have too few conversations by the lines of `prospects`."""
+    return [line.partition(":")[0].strip() for line in lines if line.endswith("too few")]
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,12 @@ def _prospect(question: Question, name: str, groups: Sequence[str]) -> str:
         return "no conversations: add some, or give the test split a larger share"
     size, held = size_of_groups(groups), _in_groups(len(groups), "conversation", len(set(groups)))
     if name == "target" and question.uplift <= question.min_uplift:
+        asked = f"{100 * question.min_uplift:g} points"
+        if not question.known:
+            return f"{held}, but no mask gains more than the {asked} of gates.min_uplift: lower it"
         return (
             f"{held}, but the unsteered model hits {100 * question.baseline:.0f}% already, which leaves no room for "
-            f"more than {100 * question.min_uplift:g} points: too few misses"
+            f"more than {asked}: too few misses"
         )
     needed = question.target_conversations(size) if name == "target" else question.kept_conversations(size)
     if needed is None:

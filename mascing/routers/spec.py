@@ -19,6 +19,7 @@ from mascing.routers.families import (
     UNSUPPORTED,
 )
 from mascing.routers.identity import router_fingerprint
+from mascing.routers.untappable import refuse_offloaded, refuse_quantised
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -141,14 +142,14 @@ def find_routers(model: nn.Module) -> list[Router]:
     family = config.get_text_config().model_type
     if family in UNSUPPORTED:
         raise ModelError(f"{family} cannot be steered: {UNSUPPORTED[family]}")
-    _refuse_quantised(model)
+    refuse_quantised(model)
     modules = list(_of_class(model, ROUTER_CLASSES[family]) if family in ROUTER_CLASSES else _recorded(model))
     refuse_adapters(model, modules)
     refuse_replaced(model, modules)
     routers = [_router(model, name, module) for name, module in modules]
     if not routers:
         raise ModelError(f"{family} has no routers that transformers records as router_logits: it cannot be steered")
-    _refuse_offloaded(routers)
+    refuse_offloaded({router.name: router.weight for router in routers})
     return routers
 
 
@@ -271,39 +272,6 @@ def _groups(module: nn.Module) -> tuple[int, int] | None:
     if not isinstance(n_groups, int) or not isinstance(n_selected, int) or n_selected >= n_groups:
         return None
     return n_groups, n_selected
-
-
-def _refuse_quantised(model: nn.Module) -> None:
-    """Refuse quantised routers: a router that is a plain Linear is quantised with the rest of the model."""
-    names = [
-        name
-        for name, module in model.named_modules()
-        if name.endswith((".gate", ".router", ".gate.wg", ".router.layer"))
-        and isinstance(weight := module._parameters.get("weight"), Tensor)
-        and not weight.is_floating_point()
-        and any(hasattr(model.get_submodule(name.rsplit(".", up)[0]), "experts") for up in (1, 2))
-    ]
-    if names:
-        raise ModelError(_quantised_message(names))
-
-
-def _refuse_offloaded(routers: list[Router]) -> None:
-    """Refuse routers that accelerate loads only for each forward: between forwards there is no weight to tap."""
-    offloaded = [router.name for router in routers if router.weight.is_meta]
-    if offloaded:
-        raise ModelError(
-            f"{len(offloaded)} of {len(routers)} routers are offloaded to CPU or disk (first {offloaded[0]}), so their "
-            "logits cannot be tapped: load the model on more GPUs, in a smaller dtype, or quantised except for the "
-            "routers"
-        )
-
-
-def _quantised_message(names: list[str]) -> str:
-    leaf = names[0].rpartition(".")[2]
-    return (
-        f"quantisation replaced the routers ({', '.join(names[:3])}...), so their logits cannot be tapped: "
-        f'load the model with llm_int8_skip_modules=["{leaf}", "lm_head"] in its quantisation config'
-    )
 
 
 def _common(routers: list[Router], attribute: str) -> int:

@@ -63,6 +63,10 @@ class Worker:
         return self._model[1]
 
 
+def _one(item: Any) -> int:
+    return 1
+
+
 class Pool:
     """Workers of one run, started for the first item; each loads ``model``, if given, before it takes an item.
 
@@ -96,10 +100,12 @@ class Pool:
         items: Sequence[Item],
         progress: Callable[[int, int], None],
         died: Callable[[str], Any] | None = None,
+        size: Callable[[Item], int] = _one,
     ) -> list[Any]:
         """``function(worker, shared, item)`` for every item, in the order of ``items``.
 
-        A worker takes one item at a time. The result of an item must not depend on the worker that takes it. With
+        A worker takes one item at a time. The result of an item must not depend on the worker that takes it.
+        ``progress`` is told the ``size`` of the finished items together, and of all. With
         ``died``, an item that lost its worker more than ROW_RETRIES times has the value ``died(reason)``.
 
         Raises:
@@ -114,7 +120,8 @@ class Pool:
         busy: dict[Any, tuple[Any, int | None]] = {
             worker.ready.remote(self._model): (worker, None) for worker in self._workers
         }
-        progress(0, len(items))
+        sizes = [size(item) for item in items]
+        progress(0, sum(sizes))
         while len(values) < len(items):
             [finished], _ = ray.wait(list(busy), num_returns=1)
             worker, index = busy.pop(finished)
@@ -126,7 +133,7 @@ class Pool:
                 value = died(str(error))
             if index is not None:
                 values[index] = value
-                progress(len(values), len(items))
+                progress(sum(sizes[done] for done in values), sum(sizes))
             if waiting:
                 index = waiting.popleft()
                 run = worker.run if died is None else worker.run_rows
@@ -150,7 +157,8 @@ class Pool:
         )
         self._workers = [actor.remote() for _ in range(self._compute.workers)]
         # One is enough to begin with; what goes wrong is told by `map`.
-        with waiting_for(f"starting {len(self._workers)} workers, about 10 s"):
+        workers = f"{len(self._workers)} worker{'' if len(self._workers) == 1 else 's'}"
+        with waiting_for(f"starting {workers}, about 10 s"):
             ray.wait([worker.ready.remote() for worker in self._workers])
         if self._model is not None:
             with waiting_for("loading the model"):

@@ -65,18 +65,20 @@ def map_surviving(
     *,
     halves: Callable[[Item], Sequence[Item]],
     lost: Callable[[Item, Failed], Value],
+    size: Callable[[Item], int],
 ) -> list[Value]:
     """``pool.map`` that survives items which kill their worker: they are halved until the row that kills is alone.
 
     ``halves`` returns the two halves of an item, or an empty sequence if it has one row; ``lost`` returns the value of
-    such an item. The values are in the order of the items; a halved item has several.
+    such an item. ``size`` is what an item counts for in ``progress``. The values are in the order of the items; a
+    halved item has several.
     """
     values: list[Value] = []
-    for item, value in zip(items, pool.map(function, shared, items, progress, died=Failed), strict=True):
+    for item, value in zip(items, pool.map(function, shared, items, progress, died=Failed, size=size), strict=True):
         if not isinstance(value, Failed):
             values.append(value)
         elif parts := halves(item):
-            values += map_surviving(pool, function, shared, parts, _silent, halves=halves, lost=lost)
+            values += map_surviving(pool, function, shared, parts, _silent, halves=halves, lost=lost, size=size)
         else:
             values.append(lost(item, value))
     return values

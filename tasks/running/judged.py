@@ -52,7 +52,7 @@ def judged_in_pieces(
 ) -> list[Judged]:
     """The judged replies of each (method, mask); replies that are stored are not generated again.
 
-    ``checkpoint`` is the fingerprint of weights and tokenizer.
+    ``checkpoint`` is the fingerprint of weights and tokenizer. ``progress`` counts replies.
     """
     pieces = pieces_of(conversations, _PIECE, by_id)
     items = [_Piece(number, tuple(piece)) for number in range(len(masks)) for piece in pieces]
@@ -64,6 +64,7 @@ def judged_in_pieces(
         progress,
         halves=lambda item: item.halves,
         lost=lambda item, failed: (item.mask, _judged(config, masks[item.mask][0], item.conversations, [failed])),
+        size=lambda item: len(item.conversations),
     )
     judged = [Judged() for _ in masks]
     for number, part in parts:
@@ -92,6 +93,7 @@ def judged_on_pool(
         lost=lambda item, failed: {
             number: _judged(config, masks[number][0], item.conversations, [failed]).rows for number in item.masks
         },
+        size=lambda item: len(item.masks) * len(item.conversations),
     )
     judged: list[list[Row]] = [[] for _ in masks]
     for part in parts:

@@ -54,10 +54,13 @@ def test_labels_are_counted_told_and_written_and_a_plan_and_a_run_find_them(
     counted = {tuple(line.split()[:2]): int(line.split()[2]) for line in said if line.startswith(_ROWS)}
     assert counted.keys() == {(split, name) for split in SPLITS for name in ("target", "utility/u")}
     assert sum(counted.values()) == 80
+    for split in SPLITS:
+        replies = sum(n for (of, _), n in counted.items() if of == split)
+        assert f"label: {split}: {replies}/{replies}" in said
     assert any(line.startswith("the labels in the file agree with the model's own replies in ") for line in said)
     assert said[-2:] == [
         "the model's own replies leave enough to learn from",
-        f"next: mend what will block publication, then mascing run {config} --storage {storage}",
+        f"next: drop the labels from the file, or correct them, then mascing run {config} --storage {storage}",
     ]
     blocking = [line for line in said if line.startswith("will block publication: ")]
     assert any("labels fails: " in line and "drop the labels from the file" in line for line in blocking)
@@ -75,7 +78,7 @@ def test_labels_are_counted_told_and_written_and_a_plan_and_a_run_find_them(
     assert after[0] == "the model's own replies leave enough to learn from"
     held = counted["test", "target"]
     assert any(line.startswith(f"  target: {held} conversations in ") and line.endswith("too few") for line in after)
-    assert after[-1].startswith("next: add conversations to the sets with too few")
+    assert after[-1].startswith("next: bring more rows of target, or loosen their gates; then drop the labels")
     assert set(blocking) <= set(after)
     assert after[-1].endswith(f"then mascing run {config} --storage {storage}")
 

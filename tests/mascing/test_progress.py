@@ -38,6 +38,17 @@ def test_many_steps_make_at_most_ten_lines_and_the_last_is_among_them() -> None:
     assert lines[-1] == "select: 500/500"
 
 
+def test_steps_that_come_many_at_once_have_lines_and_the_last_is_among_them() -> None:
+    lines = printed([Event("label", "step", done, 144, text="train") for done in (0, 64, 128, 144)]).splitlines()
+    assert lines == [f"label: train: {done}/144" for done in (64, 128, 144)]
+
+
+def test_a_bar_says_how_long_still_once_one_step_is_done() -> None:
+    first = [Event("label", "started"), Event("label", "step", 0, 4), Event("label", "step", 1, 4)]
+    assert "eta" not in printed(first[:2], terminal=True)
+    assert "eta 0:0" in printed(first, terminal=True)
+
+
 def test_a_terminal_keeps_one_line_a_stage() -> None:
     text = printed(
         [

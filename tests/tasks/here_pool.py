@@ -21,6 +21,12 @@ class HerePool(Pool):
         items: Sequence[Any],
         progress: Callable[[int, int], None],
         died: Callable[[str], Any] | None = None,
+        size: Callable[[Any], int] = lambda item: 1,
     ) -> list[Any]:
-        del progress, died
-        return [function(self.worker, shared, item) for item in items]
+        del died
+        values, done, total = [], 0, sum(map(size, items))
+        progress(0, total)
+        for item in items:
+            values.append(function(self.worker, shared, item))
+            progress(done := done + size(item), total)
+        return values

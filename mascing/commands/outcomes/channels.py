@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, storage_option
+from mascing.prose import echo_prose
 from mascing.schemas.cards.mask_card import Channel
 
 registry = typer.Typer(
@@ -35,12 +36,12 @@ def list_channels(storage: StorageOption = DEFAULT_STORAGE) -> None:
     opened = Storage.open_to_read(storage)
     found = channels(opened)
     if not found:
-        typer.echo(f"nothing is published under {opened.url}")
-        typer.echo("next: mascing run CONFIG.yaml, or mascing demo")
+        echo_prose(f"nothing is published under {opened.url}")
+        echo_prose("next: mascing run CONFIG.yaml, or mascing demo")
         return
     rows = [(entry.address, entry.mask, str(len(entry.history))) for entry in found]
     print_table(("channel", "mask", "held before"), rows)
-    typer.echo(f"next: look at a mask: mascing mask show {found[0].address} --storage {opened.url}")
+    echo_prose(f"next: look at a mask: mascing mask show {found[0].address}{storage_option(storage)}")
 
 
 @registry.command()
@@ -59,7 +60,7 @@ def show(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> 
     for name in ("address", "model", "fingerprint", "mask"):
         typer.echo(f"{name:<12} {getattr(found, name)}")
     typer.echo(f"{'held before':<12} {len(found.history)} masks")
-    typer.echo(f"next: look at the mask: mascing mask show {found.address} --storage {opened.url}")
+    echo_prose(f"next: look at the mask: mascing mask show {found.address}{storage_option(storage)}")
 
 
 @registry.command()
@@ -76,11 +77,11 @@ def history(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) 
     opened = Storage.open_to_read(storage)
     found = find_channel(opened, channel)
     for number, mask in enumerate((*found.history, found.mask), start=1):
-        typer.echo(f"{number}  {mask}{'  (now)' if number > len(found.history) else ''}")
+        echo_prose(f"{number}  {mask}{'  (now)' if number > len(found.history) else ''}")
     if not found.history:
-        typer.echo(f"next: look at the mask: mascing mask show {found.address} --storage {opened.url}")
+        echo_prose(f"next: look at the mask: mascing mask show {found.address}{storage_option(storage)}")
         return
-    typer.echo(f"next: go back: mascing registry rollback {found.address} --storage {opened.url}")
+    echo_prose(f"next: go back: mascing registry rollback {found.address}{storage_option(storage)}")
 
 
 @registry.command()
@@ -100,7 +101,7 @@ def promote(
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open(storage)
-    _say_moved(channels.promote(opened, find_channel(opened, channel), to), opened.url)
+    _say_moved(channels.promote(opened, find_channel(opened, channel), to), storage)
 
 
 @registry.command()
@@ -122,9 +123,9 @@ def rollback(
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open(storage)
-    _say_moved(channels.rollback(opened, find_channel(opened, channel), to), opened.url)
+    _say_moved(channels.rollback(opened, find_channel(opened, channel), to), storage)
 
 
-def _say_moved(channel: Channel, storage_url: str) -> None:
-    typer.echo(f"{channel.address} now holds {channel.mask}")
-    typer.echo(f"next: look at its history: mascing registry history {channel.address} --storage {storage_url}")
+def _say_moved(channel: Channel, storage: str) -> None:
+    echo_prose(f"{channel.address} now holds {channel.mask}")
+    echo_prose(f"next: look at its history: mascing registry history {channel.address}{storage_option(storage)}")

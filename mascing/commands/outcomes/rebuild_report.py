@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, storage_option
+from mascing.prose import echo_prose
 
 
 def report(
@@ -31,7 +32,7 @@ def report(
     page, index = build_report(opened, name), build_index(opened)
     typer.echo(f"run: {name}")
     typer.echo(f"index: {index}")
-    typer.echo(f"next: open {page}")
+    echo_prose(f"next: open {page}")
 
 
 def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:
@@ -56,8 +57,8 @@ def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:
     opened = Storage.open_to_read(storage)
     listed = listed_runs(opened)
     if not listed:
-        typer.echo(f"no run is finished under {opened.url}")
-        typer.echo("next: mascing run CONFIG.yaml, or mascing demo")
+        echo_prose(f"no run is finished under {opened.url}")
+        echo_prose("next: mascing run CONFIG.yaml, or mascing demo")
         return
     print_table(("run", "published", "when"), [row(run) for run in listed])
-    typer.echo(f"next: write the page of one again: mascing report {listed[0].folder.name} --storage {opened.url}")
+    echo_prose(f"next: write the page of one again: mascing report {listed[0].folder.name}{storage_option(storage)}")

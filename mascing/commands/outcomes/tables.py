@@ -42,7 +42,11 @@ def print_fitting(console: Console, *tables: Table) -> None:
         fitting = (table for table in tables if _width(console, table).minimum <= console.width)
         console.print(next(fitting, tables[-1]))
     else:
-        Console(file=console.file, width=_width(console, tables[0]).maximum).print(tables[0])
+        wide = Console(file=console.file, width=_width(console, tables[0]).maximum)
+        with wide.capture() as drawn:
+            wide.print(tables[0])
+        for line in drawn.get().splitlines():
+            typer.echo(line.rstrip(), file=console.file)
 
 
 def _stacked(headings: Sequence[str], row: Sequence[str]) -> list[str]:

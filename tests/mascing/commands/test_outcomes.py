@@ -144,7 +144,7 @@ def ended(
     folder = RunFolder("b-m-0")
     storage.overwrite(folder.inputs, storage.read(FOLDER.inputs))
     storage.overwrite(folder.result, Result.model_validate({**dict(result), **update}).model_dump_json().encode())
-    run_flow(storage, found(folder.name), verbose=False)
+    run_flow(storage, found(folder.name), verbose=False, option="")
     return capsys.readouterr().out
 
 
@@ -152,7 +152,7 @@ def test_a_run_says_what_kept_the_first_on_dev_and_what_else_passed(
     storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(storage, methods=("gradient", "tilt"))
-    run_flow(storage, found(FOLDER.name), verbose=False)
+    run_flow(storage, found(FOLDER.name), verbose=False, option=" --storage here")
     output = capsys.readouterr().out
     told = "no mask was published: of all methods, tilt did best on dev, so only its mask could be published, and on"
     _, _, after = output.partition(f"{told} test it missed 2 gates\n")
@@ -174,24 +174,40 @@ def test_a_run_that_publishes_nothing_says_what_would_change_it_once_for_all_it_
         "unproven": UnprovenMask(method="tilt", mask=FOLDER.unproven),
     }
     storage.overwrite(FOLDER.result, result.model_copy(update=update).model_dump_json().encode())
-    run_flow(storage, found(FOLDER.name), verbose=False)
+    run_flow(storage, found(FOLDER.name), verbose=False, option=" --storage here")
     said = capsys.readouterr().out.splitlines()
     start = said.index("  tilt and steermoe:")
     assert said[start + 1 : start + 3] == ["    target fails: x", "      -> add larger values"]
-    kept = f"mascing mask show {FOLDER.unproven} --storage {storage.url}"
+    kept = f"mascing mask show {FOLDER.unproven} --storage here"
     assert said[-2] == f"unproven: the mask of tilt, best on dev, is kept: {kept}"
     assert said[-1].startswith("next: change what a line with -> says, and run again")
 
 
 def test_a_run_says_whose_search_seeds_disagree(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(storage, methods=("mascing", "gradient"))
-    run_flow(storage, found(FOLDER.name), verbose=False)
+    run_flow(storage, found(FOLDER.name), verbose=False, option=" --storage here")
     output = capsys.readouterr().out
     assert (
         "mascing: 2 of 5 search seeds certainly raise the target rate on dev (86.0% to 90.0%); the others reach 50.0% "
         "to 55.0%. One search may miss what this method can find. See How far to trust the methods in the report\n"
     ) in output
     assert "gradient: all" not in output
+
+
+def test_a_further_command_names_the_storage_as_it_was_given_and_the_default_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given, named in (("my store", " --storage 'my store'"), ("./mascing-data", "")):
+        mask(Storage.open(given), "a")
+        assert main(["registry", "list", "--storage", given]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].endswith(f"mascing mask show {ADDRESS}@candidate{named}")
+
+
+def test_a_table_in_a_log_has_no_blanks_at_its_ends(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    output = ended(storage, capsys, "gradient", HeldChannel(address="m-0/b@candidate", mask=MASK))
+    assert [line for line in output.splitlines() if line != line.rstrip()] == []
+    assert any(line.startswith("baseline  ") for line in output.splitlines())
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -1,5 +1,8 @@
 """Power: what is planned is what the interval then decides."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,19 +15,19 @@ from mascing.statistics.power import Effect, conversations_needed, power
 STRONG = Effect(gains=0.3, losses=0.0, group_size=2, correlation=0.2)
 
 
-def question(**changes: float) -> Question:
-    return Question(
-        **{
-            "uplift": 0.3,
-            "baseline": 0.5,
-            "power": 0.8,
-            "correlation": 0.2,
-            "lost": 0.0,
-            "utility_lost": 0.0,
-            "min_uplift": 0.1,
-            "max_loss": 0.1,
-            **changes,
-        }
+def question(**changes: Any) -> Question:
+    return replace(
+        Question(
+            uplift=0.3,
+            baseline=0.5,
+            power=0.8,
+            correlation=0.2,
+            lost=0.0,
+            utility_lost=0.0,
+            min_uplift=0.1,
+            max_loss=0.1,
+        ),
+        **changes,
     )
 
 

@@ -31,6 +31,14 @@ def test_values_come_in_the_order_of_the_items(pool: Pool) -> None:
     assert progress == [(done, 20) for done in range(21)]
 
 
+def test_progress_counts_what_the_items_hold(pool: Pool) -> None:
+    progress: list[tuple[int, int]] = []
+    pool.map(_times, 2, [1, 3], lambda done, total: progress.append((done, total)), size=lambda item: item)
+    assert progress[0] == (0, 4)
+    assert progress[1] in ((1, 4), (3, 4))
+    assert progress[2:] == [(4, 4)]
+
+
 def test_no_items_give_no_values(pool: Pool) -> None:
     assert pool.map(_times, 3, [], _nobody) == []
 
@@ -64,6 +72,7 @@ def test_a_row_that_kills_its_worker_is_found_and_the_others_are_done(pool: Pool
         _nobody,
         halves=halves_of,
         lost=lambda item, failed: f"{item[0]}: {failed.reason[:13]}",
+        size=len,
     )
     assert values == [[0, 1], "2: a worker died", [3]]
 

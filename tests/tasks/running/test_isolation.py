@@ -42,7 +42,7 @@ def test_what_no_row_can_cause_is_raised() -> None:
 class MortalPool(HerePool):
     """A pool whose worker dies of every item that holds a 5."""
 
-    def map(self, function: Any, shared: Any, items: Sequence[Any], *_: Any, died: Any = None) -> list[Any]:
+    def map(self, function: Any, shared: Any, items: Sequence[Any], *_: Any, died: Any = None, **__: Any) -> list[Any]:
         assert died is not None
         return [died("killed") if 5 in item else function(self.worker, shared, item) for item in items]
 
@@ -56,6 +56,7 @@ def test_a_row_that_kills_its_worker_is_found_by_halving() -> None:
         lambda done, total: None,
         halves=lambda item: [item[: len(item) // 2], item[len(item) // 2 :]] if len(item) > 1 else [],
         lost=lambda item, failed: [failed],
+        size=len,
     )
     assert values == [[1, 2], [3, 4], [Failed("killed")], [6], [7]]
 

@@ -1,0 +1,39 @@
+"""Sentences for whoever reads a terminal: wrapped at words there, and one line each in a log."""
+
+import re
+import shutil
+import sys
+from textwrap import fill
+from typing import TextIO
+
+_COMMANDS = "audit|check|conversations|demo|doctor|judge|label|mask|plan|registry|report|run|runs"
+# A command ends with its line, or where the sentence around it goes on.
+_WHOLE = re.compile(rf"`[^`]*`|\bmascing (?:{_COMMANDS})\b(?: [^\s,;()]+)*")
+_MARGIN = re.compile(r"(?: +|-> |\S+(?: \S+)? {2,})*")
+_LEAST = 30
+"""Columns that words get beside the margin on a terminal that is too narrow for both."""
+_JOINT = "\N{NO-BREAK SPACE}"
+
+
+def wrapped(line: str, width: int) -> str:
+    """Break a line at words into lines of ``width`` columns, all below the beginning of its text.
+
+    A command stays in one piece, so that it can be copied, and so does a path; on a narrow terminal they are longer
+    than a line.
+    """
+    margin = len(_MARGIN.match(line).group())  # type: ignore[union-attr]  # it matches the empty text
+    joined = _WHOLE.sub(lambda whole: whole.group().replace(" ", _JOINT), line)
+    lines = fill(
+        joined,
+        max(width, margin + _LEAST),
+        subsequent_indent=" " * margin,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return lines.replace(_JOINT, " ")
+
+
+def echo_prose(line: str, stream: TextIO | None = None) -> None:
+    """Print a line on ``stream``, by default the standard output: wrapped if that is a terminal, else as it is."""
+    stream = stream or sys.stdout
+    print(wrapped(line, shutil.get_terminal_size().columns) if stream.isatty() else line, file=stream, flush=True)
