@@ -227,14 +227,26 @@ def _bring(name: str, needed: int | None, groups: Sequence[str], config: RunConf
     if needed is None:
         return None
     enough = max(needed, len(groups) + 1)
-    return f"bring rows of {name} until about {enough} fall to test, some {ceil(enough / config.splits.test)} in all"
+    return (
+        f"bring rows of {name} until about {enough}{_in_groups(enough, groups)} fall to test, some "
+        f"{ceil(enough / config.splits.test)} in all"
+    )
 
 
 def _needed(needed: int | None, groups: Sequence[str]) -> str:
     if needed is None:
         return f"more than {MOST} are needed"
-    return f"about {needed} are needed" if needed > len(groups) else f"more than {len(groups)} are needed"
+    if needed <= len(groups):
+        return f"more than {len(groups)} are needed"
+    return f"about {needed}{_in_groups(needed, groups)} are needed"
 
 
 def _count(groups: Sequence[str]) -> str:
-    return "1 test row" if len(groups) == 1 else f"{len(groups)} test rows"
+    return f"{len(groups)} test row{'' if len(groups) == 1 else 's'}{_in_groups(len(groups), groups)}"
+
+
+def _in_groups(rows: int, groups: Sequence[str]) -> str:
+    """In how many groups so many rows lie, if they lie in groups at all: more rows of the same group show little."""
+    each = len(groups) / len(set(groups))
+    number = ceil(rows / each)
+    return "" if each == 1 else f" in {number} group{'' if number == 1 else 's'}"

@@ -79,6 +79,10 @@ def _names(node: Any) -> Iterator[Any]:
 
 def _refuse_unread(read: set[str], options: Mapping[str, JsonValue], special_tokens: set[str]) -> None:
     for name in options:
+        if name == "name" and name not in read:
+            raise ConfigError(
+                "model.chat_template.name: this model has one chat template, so there is none to choose: leave it out"
+            )
         if name not in read:
             near = difflib.get_close_matches(name, sorted(read), n=1)
             guess = f"; did you mean {near[0]!r}?" if near else "."

@@ -91,12 +91,13 @@ def _bytes_as(file: Path, dtype: str) -> int:
             if length > file.stat().st_size:
                 raise ValueError("its header is cut off")
             header = json.loads(opened.read(length))
+        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+        if 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0) > file.stat().st_size:
+            raise ValueError("its tensors are cut off")
     except (OSError, ValueError) as error:
         raise ModelError(f"{file} is not a whole safetensors file ({one_line(error)}): copy it again") from error
     total = 0
-    for name, tensor in header.items():
-        if name == "__metadata__":
-            continue
+    for tensor in tensors:
         start, end = tensor["data_offsets"]
         stored = _STORED.get(tensor["dtype"])
         factor = _BYTES[dtype] / _BYTES[stored] if dtype in _BYTES and stored is not None else 1

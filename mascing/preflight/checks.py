@@ -20,6 +20,7 @@ from mascing.models.model_folder import (
 )
 from mascing.models.tokenizer import quick_tokenizer_in
 from mascing.preflight.lengths import Lengths
+from mascing.preflight.loading_options import refuse_unknown_names
 from mascing.preflight.machine import Machine, machine_for, refuse_silent_services
 from mascing.preflight.rows import Rows, read_rows
 from mascing.preflight.usable import complaints_of
@@ -59,16 +60,24 @@ def preflight(config: RunConfig) -> Preflight:
     """Check a run without loading weights and without Ray, Prefect or torch; finds all problems, not only the first."""
     problems: list[str] = []
     _found(refuse_silent_services, problems)
+    _found(lambda: refuse_unknown_names(config.model), problems)
     model = _found(lambda: _model(config), problems)
     machine = _found(lambda: machine_for(config, model.weights if model else None), problems)
     tokenizer, context = (model.tokenizer, model.context) if model else (None, None)
+    if context is not None and config.generation.max_new_tokens >= context:
+        problems.append(
+            f"generation.max_new_tokens {config.generation.max_new_tokens} leaves no room in the model's context of "
+            f"{context} tokens: lower it"
+        )
+        context = None  # else each row would say so again
     lengths = Lengths(config, tokenizer, context) if model else None
     rows = _found(lambda: read_rows(config, complaints_of(config, tokenizer, context), lengths), problems)
-    if rows is not None:
-        problems += rows.problems(config)
+    of_rows = list(rows.problems(config)) if rows is not None else []
+    problems += of_rows
     problems += machine.problems if machine else ()
     notes = (*(machine.notes if machine else ()), *(lengths.notes() if lengths else ()))
-    test = rows.test if rows is not None and rows.sets["test"]["target"] else []
+    # Of rows that have to be mended first, nothing is foretold.
+    test = rows.test if rows is not None and not of_rows and rows.sets["test"]["target"] else []
     hopeless = foregone(config, test) if test else []
     blocked = {gate.gate for gate in hopeless}
     expected = prospects(question_of(config.gates), test, config.gates.protected_tolerance, blocked) if test else ()

@@ -43,6 +43,12 @@ def machine_for(config: RunConfig, weights: int | None) -> Machine:
 
 def refuse_silent_services() -> None:
     """Raise ConfigError if nothing answers where the environment says that Prefect's server or a Ray cluster is."""
+    cluster = os.environ.get("RAY_ADDRESS", "")
+    if "://" in cluster and not cluster.startswith("ray://"):
+        raise ConfigError(
+            f"RAY_ADDRESS {cluster} is no cluster to join: write it as host:port, the port that `ray start --head` "
+            "printed (6379 by default), or unset it"
+        )
     for variable, start in (("PREFECT_API_URL", "`prefect server start`"), ("RAY_ADDRESS", "`ray start --head`")):
         address = os.environ.get(variable)
         if address and not answers(address):

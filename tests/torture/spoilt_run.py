@@ -1,6 +1,7 @@
 """A run that would work, and ways to spoil it: its configuration, its model and its rows."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,11 +107,20 @@ def dense(folder: Path) -> None:
 
 
 def huge_weights(folder: Path) -> None:
-    """A file whose header promises 100 TB."""
-    header = json.dumps({"w": {"dtype": "F32", "shape": [25 * 10**12], "data_offsets": [0, 10**14]}}).encode()
+    """A file of 4 TiB, which takes no room on the disk."""
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
     path = folder / "model" / "model.safetensors"
     path.unlink()
     path.write_bytes(len(header).to_bytes(8, "little") + header)
+    os.truncate(path, 8 + len(header) + 2**42)
+
+
+def cut_weights(folder: Path) -> None:
+    """A weights file of which a copy kept all but the last byte."""
+    path = folder / "model" / "model.safetensors"
+    weights = path.read_bytes()
+    path.unlink()
+    path.write_bytes(weights[:-1])
 
 
 def elsewhere(folder: Path) -> None:

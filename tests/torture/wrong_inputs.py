@@ -5,6 +5,7 @@ from tests.torture.spoilt_run import (
     Case,
     all_of,
     configured,
+    cut_weights,
     dense,
     each_row,
     elsewhere,
@@ -89,6 +90,7 @@ MODELS = {
     "broken weights": Case(
         in_model("model.safetensors", "<html>"), ("is not a whole safetensors file", "copy it again")
     ),
+    "cut weights": Case(cut_weights, ("is not a whole safetensors file (its tensors are cut off): copy it again",)),
     "no tokenizer": Case(
         all_of(in_model("tokenizer.json", None), in_model("tokenizer_config.json", None)), ("has no tokenizer: copy",)
     ),
@@ -100,6 +102,16 @@ MODELS = {
         configured(model__chat_template={"enable_thinking": False}),
         ("model.chat_template.enable_thinking: the chat template does not read it",),
     ),
+    "template name": Case(
+        configured(model__chat_template={"name": "tool_use"}), ("has one chat template, so there is none to choose",)
+    ),
+    "device": Case(configured(model__device="gpu"), ("model.device: 'gpu' is none of cpu, cuda",)),
+    "attention": Case(
+        configured(model__attn_implementation="flash_attention2"), ("did you mean 'flash_attention_2'?",)
+    ),
+    "no room": Case(
+        configured(generation__max_new_tokens=10**9), ("leaves no room in the model's context of 512 tokens",)
+    ),
     "broken template": Case(
         all_of(in_model("chat_template.jinja", "{% for"), configured(model__chat_template={"x": 1})),
         ("the chat template of the model is not valid",),
@@ -108,7 +120,7 @@ MODELS = {
         in_model("chat_template.jinja", "{{ raise_exception('only tools may speak') }}"),
         ("480 x the chat template refuses it: only tools may speak (lines 1, 2, 3, …)",),
     ),
-    "memory": Case(huge_weights, ("the weights take 93132.3 GiB in each of 1 worker", "set model.dtype to bfloat16")),
+    "memory": Case(huge_weights, ("the weights take 4096.0 GiB in each of 1 worker", "set model.dtype to bfloat16")),
     "GPUs": Case(
         configured(model__device="cuda", compute__num_gpus=64), ("compute asks for 64 GPUs", "lower compute.workers")
     ),
@@ -204,6 +216,9 @@ ENVIRONMENTS = {
         variables(PREFECT_API_URL="http://127.0.0.1:9/api"), ("nothing answers at PREFECT_API_URL", "unset"), RUN
     ),
     "dead Ray": Case(variables(RAY_ADDRESS="127.0.0.1:9"), ("nothing answers at RAY_ADDRESS 127.0.0.1:9",), RUN),
+    "dashboard of Ray": Case(
+        variables(RAY_ADDRESS="http://127.0.0.1:8265"), ("is no cluster to join: write it as host:port",), RUN
+    ),
     "TMPDIR": Case(variables(TMPDIR="/no/such/folder"), ("TMPDIR /no/such/folder", "set TMPDIR"), RUN),
     "storage in the way": Case(file(b"x", "store"), ("store",), RUN),
     "unknown storage": Case(

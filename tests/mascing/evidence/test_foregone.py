@@ -96,7 +96,10 @@ def test_the_number_of_rows_and_the_limit_that_are_told_pass_the_gate(size: int,
         return foregone(config(max_utility_loss=limit), [*TARGET, *grouped])
 
     [gate] = told(n, limit)
-    numbers = re.search(r"about (\d+) are needed(?:; or set gates.max_utility_loss to ([\d.]+))?$", gate.sentence)
+    assert (f"{n} test rows in {n // size} groups" in gate.sentence) == (size > 1)
+    numbers = re.search(
+        r"about (\d+)(?: in \d+ groups?)? are needed(?:; or set gates.max_utility_loss to ([\d.]+))?$", gate.sentence
+    )
     assert numbers is not None
     assert told(int(numbers[1]), limit) == []
     if numbers[2] is not None:
