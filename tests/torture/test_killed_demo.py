@@ -6,6 +6,7 @@ worker, the killed one two: the result must not depend on placement either.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,9 +18,9 @@ import yaml
 
 from tests.small_run import small_config
 
-# Starts of log lines that trigger SIGKILL: between a stage's commit and the next stage, while candidates are read, and
-# while replies are judged.
-KILL_AT = ["prepare: done", "select: reading ", "evaluate: 2/"]
+# Log lines that trigger SIGKILL, as patterns: between a stage's commit and the next stage, while candidates are read,
+# and while replies are judged.
+KILL_AT = ["prepare: done", "select: reading ", r"evaluate: \d+/"]
 KEPT = [f"{stage}: already done" for stage in ("prepare", "label", "harvest", "train", "optimise", "select")]
 
 
@@ -49,17 +50,17 @@ def finish(config: Path, storage: Path, settings: dict[str, str]) -> tuple[list[
     return output.splitlines(), result
 
 
-def kill_at(line_start: str, config: Path, storage: Path, settings: dict[str, str]) -> None:
-    """SIGKILL the run's process group at the first log line that starts with ``line_start``."""
+def kill_at(pattern: str, config: Path, storage: Path, settings: dict[str, str]) -> None:
+    """SIGKILL the run's process group at the first log line whose start matches ``pattern``."""
     process = start(config, storage, settings)
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if line.startswith(line_start):
+        if re.match(pattern, line):
             os.killpg(process.pid, signal.SIGKILL)
             break
-    assert process.wait() == -signal.SIGKILL, f"the run never said {line_start!r}: {''.join(lines)}"
+    assert process.wait() == -signal.SIGKILL, f"the run never said {pattern!r}: {''.join(lines)}"
 
 
 @pytest.mark.timeout(1800)
@@ -73,8 +74,8 @@ def test_killed_at_three_stages_a_run_finishes_with_the_same_result(
         configs[workers].write_text(yaml.safe_dump(config.model_dump(mode="json")))
     _, undisturbed = finish(configs[1], tmp_path / "undisturbed", settings)
 
-    for line_start in KILL_AT:
-        kill_at(line_start, configs[2], tmp_path / "killed", settings)
+    for pattern in KILL_AT:
+        kill_at(pattern, configs[2], tmp_path / "killed", settings)
         assert not list((tmp_path / "killed").glob("runs/*/result.json"))
     lines, killed = finish(configs[2], tmp_path / "killed", settings)
 
