@@ -25,7 +25,9 @@ def check(
 
     Says how many rows each set has in each split, which rows are set aside and why, whether replies fit the token limit
     and conversations the context, whether the machine has the memory and the GPUs, and whether the gates can pass at
-    all. Loads no weights, starts neither Ray nor Prefect, and writes nothing. Exits with 1 if `mascing run` would stop.
+    all. Loads no weights, starts neither Ray nor Prefect, and writes nothing. Exits with 1 if it finds a reason for
+    which `mascing run` would stop. The storage, the folders and the settings of Ray and Prefect are looked at by
+    `mascing doctor`, and by the run itself before it starts them.
 
     Example:
 

@@ -1,22 +1,29 @@
 """What a run does not show, so that nobody reads more into its numbers than they say."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from mascing.evidence.gates import missed_gates
 from mascing.evidence.results import CONTROL
 from mascing.report.run_evidence import Evidence
 from mascing.report.sections.headline import shown_method
 from mascing.report.wording import points_text
-from mascing.schemas.result import Result
+from mascing.schemas.result import Rate, Result
+
+_WIDE = 0.05
+"""A loss that the interval of a set leaves open and that is worth telling."""
 
 
-def open_questions(evidence: Evidence) -> Iterator[str]:
-    """Yield a sentence for each thing that the run leaves open about the method that the page shows."""
+def open_questions(evidence: Evidence, changes: Mapping[str, Rate]) -> Iterator[str]:
+    """Yield a sentence for each thing that the run leaves open about the method that the page shows.
+
+    ``changes`` holds its paired change per set.
+    """
     result, method = evidence.result, shown_method(evidence.result)
     yield from _disturbance(result)
     yield from _unread(result)
     if method is not None:
         yield from _undecided(result, method)
+        yield from _small_sets(changes)
         yield from _conditions(evidence, method)
         yield from _seeds(result, method)
     yield from _judge(evidence)
@@ -45,6 +52,18 @@ def _undecided(result: Result, method: str) -> Iterator[str]:
     undecided = [reason for reason in result.methods[method].reasons if "is undecided" in reason.partition(":")[0]]
     for name in missed_gates(undecided):
         yield f"Whether {name} is kept: what was measured there could not have shown a loss."
+
+
+def _small_sets(changes: Mapping[str, Rate]) -> Iterator[str]:
+    """What a set may have lost beyond what was measured, the most first."""
+    open_losses = sorted(
+        (change.low, name, change.n)
+        for name, change in changes.items()
+        if name != "target" and min(0.0, change.value) - change.low > _WIDE
+    )
+    told = [f"{name} up to {-100 * low:.1f} points ({n} conversations)" for low, name, n in open_losses]
+    if told:
+        yield f"How much was lost at the worst: {', '.join(told)}. More conversations would say it more closely."
 
 
 def _conditions(evidence: Evidence, method: str) -> Iterator[str]:

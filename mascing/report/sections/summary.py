@@ -63,7 +63,7 @@ def summary(evidence: Evidence, changes: Mapping[str, Mapping[str, Rate]]) -> Su
         mask=_mask(evidence, shown) if shown else "",
         costs=tuple(costs[:_MOST_COSTS]),
         other_costs=(*(_other_costs(steered, len(costs) - _MOST_COSTS) if steered else ()), *_work(evidence)),
-        not_known=tuple(open_questions(evidence)),
+        not_known=tuple(open_questions(evidence, changes.get(shown, {}) if shown else {})),
         next=tuple(_next(evidence)),
     )
 

@@ -371,6 +371,7 @@ def test_the_summary_answers_what_who_decides_asks(page: Page, result: Result) -
     assert f"Replies judged: {labelled + 4300 + on_test:,} ({told})." in answers["What it cost"]
     assert "10,000 tokens were read without generating" in answers["What it cost"]
     assert "The last run took 21 s, of which 4 s for its longest stage, prepare" in answers["What it cost"]
+    assert "How much was lost at the worst: utility/benign up to " in answers["What is not known"]
     assert "Whether it holds under the condition paraphrase" in answers["What is not known"]
     assert "How often the judge refusal errs" in answers["What is not known"]
     assert answers["What next"]
