@@ -53,9 +53,11 @@ def _run_is_gone(process: psutil.Process) -> bool:
 
 
 def _lives(number: int, started: float) -> bool:
-    """Whether the run's process still exists; in doubt, for instance after the clock was set, it does."""
+    """Whether the run's process still runs; in doubt, for instance after the clock was set, it does."""
     try:
         run = psutil.Process(number)
+        if run.status() == psutil.STATUS_ZOMBIE:  # killed, and its parent has not asked how it ended
+            return False
         return abs(run.create_time() - started) < 1 or "mascing" in " ".join(run.cmdline())
     except psutil.NoSuchProcess:
         return False

@@ -1,10 +1,12 @@
 """Servers whose run is gone are found and ended; those of a living run are not."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import sleep
 
 import psutil
 import pytest
@@ -53,3 +55,15 @@ def test_a_server_that_prefect_started_belongs_to_the_python_program_above_it() 
     command = (sys.executable, "-c", "input()", "prefect.server.api.server:create_app")
     with server({"PREFECT__SERVER_EPHEMERAL": "1", "MASCING_RUN": ""}, command) as process:
         assert process not in leftovers()
+
+
+def test_a_killed_run_that_nobody_waits_for_is_gone() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as run:
+        killed = psutil.Process(run.pid)
+        mark = {"MASCING_RUN": f"{run.pid}:{killed.create_time():.2f}"}
+        with server(mark) as process:
+            assert process not in leftovers()
+            os.kill(run.pid, signal.SIGKILL)
+            while killed.status() != psutil.STATUS_ZOMBIE:
+                sleep(0.01)
+            assert process in leftovers()
