@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread, Timer
@@ -27,6 +28,7 @@ def stoppable(say_stopped: Callable[[], None]) -> Iterator[None]:
     """
     stop = _Stop(say_stopped, ignores_interrupt=signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    sys.unraisablehook = _told_unless_interrupted
     try:
         yield
     except KeyboardInterrupt:
@@ -37,6 +39,12 @@ def stoppable(say_stopped: Callable[[], None]) -> Iterator[None]:
         if not stop.called:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _told_unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Say nothing of an interrupt that came where none can be raised, as in a hook of fork: patience ends the run."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 class _Stop:

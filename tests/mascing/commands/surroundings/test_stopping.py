@@ -90,3 +90,20 @@ def test_a_program_that_ignored_the_interrupt_goes_on_ignoring_it() -> None:
 
     assert rest(program) == ["lost", "stopped"]
     child.kill()
+
+
+def test_an_interrupt_that_cannot_be_raised_is_no_news_and_other_errors_are() -> None:
+    program = """
+from mascing.commands.surroundings.stopping import stoppable
+
+class Closed:
+    def __init__(self, error): self.error = error
+    def __del__(self): raise self.error
+
+with stoppable(lambda: None):
+    Closed(KeyboardInterrupt())
+    Closed(ValueError("of a library"))
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    assert "ValueError: of a library" in said
+    assert "KeyboardInterrupt" not in said
