@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, get_args
 
@@ -172,10 +173,16 @@ def check_fits(mask: Mask, spec: RouterSpec) -> None:
             f"the model has {spec.n_layers} x {spec.n_experts} ({spec.family})"
         )
     if made_for.fingerprint != spec.fingerprint:
+        alike = replace(made_for, fingerprint=spec.fingerprint) == spec
         raise MaskError(
             f"the mask was made for another model: its fingerprint is {made_for.fingerprint[:12]}, the model's is "
             f"{spec.fingerprint[:12]} (config and router weights). "
             "Make the mask from inspect_routers(model) of this model"
+            + (
+                ". If it is this one after all, load it in the dtype of its file: float16 can change the fingerprint"
+                if alike
+                else ""
+            )
         )
     if isinstance(mask.rule, OverrideRule):
         refuse_unforceable(mask.rule, spec)
