@@ -49,6 +49,17 @@ def test_every_public_name_has_a_reference(site: Path) -> None:
     assert [name for name in mascing.__all__ if not re.search(rf'id="mascing\.([\w.]+\.)?{name}"', page)] == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["RunTraces.to_torch", "RunTraces.to_polars", "RunTraces.spec", "TraceSet.padded", "SampleTrace", "Trace.logits",
+     "Mask.__mul__", "Mask.__add__", "Steering.counters", "SideBySide.to_polars", "Pair.changed"],
+)  # fmt: skip
+def test_what_public_names_return_has_a_reference(site: Path, name: str) -> None:
+    page = (site / "docs" / "api.html").read_text(encoding="utf-8")
+    assert re.search(rf'id="mascing\.([\w.]+\.)?{name}"', page)
+    assert "StoredTraces" not in page  # internal
+
+
 def test_every_command_shows_its_help(site: Path) -> None:
     page = (site / "docs" / "commands.html").read_text(encoding="utf-8")
     assert [name for name in _commands(get_command(app)) if f"Usage: mascing {name} [OPTIONS]" not in page] == []
