@@ -43,6 +43,13 @@ def test_every_page_is_in_the_contents(site: Path) -> None:
     assert all((site / f"{page}.html").is_file() for page in listed)
 
 
+def test_every_notebook_is_mentioned(site: Path) -> None:
+    page = (site / "examples" / "README.html").read_text(encoding="utf-8")
+    notebooks = sorted(path.name for path in (ROOT / "examples").glob("*.ipynb"))
+    assert notebooks
+    assert [name for name in notebooks if f'/{name}"' not in page] == []
+
+
 def test_every_public_name_has_a_reference(site: Path) -> None:
     page = (site / "docs" / "api.html").read_text(encoding="utf-8")
     # `traces` stands there by its home, because the name is that of a package too.
