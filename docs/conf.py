@@ -22,7 +22,7 @@ extensions = [
     "sphinxcontrib.programoutput",
 ]
 external_toc_path = "docs/contents.yml"
-include_patterns = ["*.md", "docs/**", "docker/README.md"]
+include_patterns = ["*.md", "docs/**", "docker/README.md", "examples/README.md"]
 default_role = "code"  # as in Markdown: single backticks quote code
 
 myst_fence_as_directive = ["mermaid"]

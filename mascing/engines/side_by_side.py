@@ -68,7 +68,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Replies without and with a mask; notebooks and terminals show it as a table."""
+    """Replies without and with a mask, to iterate over pair by pair; notebooks and terminals show it as a table."""
 
     mask: str
     pairs: tuple[Pair, ...]

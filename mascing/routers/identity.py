@@ -22,12 +22,13 @@ _NOT_IDENTITY = re.compile(
 def router_fingerprint(config: Any, tensors: Iterable[Tensor]) -> str:
     """A sha256 over a model's config and the tensors of its routers.
 
-    It does not depend on the dtype, device, attention or experts implementation, or transformers release that loads
-    the checkpoint.
+    It does not depend on the device, attention or experts implementation, or transformers release that loads the
+    checkpoint, nor on whether that is in float32 or bfloat16. float16 rounds what is stored in another dtype, in
+    bfloat16 the weights below 2**-17, and so can change it.
     """
     digest = hashlib.sha256(json.dumps(_identity(_settings(config)), sort_keys=True, default=str).encode())
     for tensor in tensors:
-        # Checkpoints are stored in bfloat16; rounding to it makes every wider load of a checkpoint agree.
+        # Most checkpoints are stored in bfloat16; rounding to it makes loads in float32 and bfloat16 agree.
         stored = tensor.detach().to(torch.bfloat16).contiguous().cpu()
         digest.update(stored.view(torch.uint8).numpy().data)
     return digest.hexdigest()

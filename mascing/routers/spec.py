@@ -31,7 +31,8 @@ class RouterSpec:
 
     ``layer_ids`` are the depths of the MoE layers in the model (dense layers have none), ``n_experts`` E, ``top_k``
     K. ``fingerprint`` is a sha256 over the model's config and router weights, biases included. It does not depend on
-    the dtype, device, attention or experts implementation, or transformers release that loads the checkpoint.
+    the device, attention or experts implementation, or transformers release that loads the checkpoint, nor on whether
+    that is in float32 or bfloat16; float16 can change it where the checkpoint is stored in another dtype.
     ``groups`` is (number of groups, groups kept) if selection is limited to groups of experts.
     """
 

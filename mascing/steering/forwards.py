@@ -16,6 +16,7 @@ from mascing.errors import SteeringError
 from mascing.models.batching import batch_shape
 from mascing.routers.proof import being_proved
 from mascing.steering.generating import GenerateWatch, NextForward
+from mascing.steering.one_thread import OneThread
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,6 +39,9 @@ class Running:
 class Forwards:
     """Watches the forwards of ``model`` until :meth:`remove`, and refuses those whose rows or tokens it cannot tell.
 
+    It also refuses those of a thread while another has the ``turn``. Within a compiled graph, which holds its forward
+    itself, it does not look for threads.
+
     With ``by_row``, a batch must have one row for each mask. Inside ``generate`` it may also be a multiple of that:
     beam search and several returned sequences copy each row, in place and next to each other.
     """
@@ -48,15 +52,18 @@ class Forwards:
         self.has_mask = list(has_mask)
         self._running: Running | None = None
         self._marked: Tensor | None = None
+        self.turn = OneThread()
+        self._has_turn = False
         self._generate = GenerateWatch(
             model,
+            self.turn,
             rows=len(has_mask) if by_row else None,
             packing=_packing_complaint(tokens, by_row),
         )
         decoder = model.get_decoder()
         self._hooks = [
             decoder.register_forward_pre_hook(self._start, with_kwargs=True),
-            decoder.register_forward_hook(self._end),
+            decoder.register_forward_hook(self._end, always_call=True),
         ]
 
     def remove(self) -> None:
@@ -67,13 +74,16 @@ class Forwards:
 
     def current(self) -> Running | None:
         """What the running forward holds; None outside of one, where a mask for all tokens acts but does not count."""
-        if self._running is None and self._tokens != "all":
+        running = self._running
+        if not torch.compiler.is_compiling() and self.turn.is_elsewhere():
+            running = None  # that of another thread: this one is in a copy of the model
+        if running is None and self._tokens != "all":
             raise SteeringError(
                 f"a mask with tokens={self._tokens!r} cannot tell which tokens pass a router outside a forward of the "
                 "whole model: gradient checkpointing recomputes them so, and a copy of the model has routers without a "
                 "forward of its own"
             )
-        return self._running
+        return running
 
     @contextmanager
     def marked(self, reply_BT: Tensor) -> Iterator[None]:
@@ -82,13 +92,16 @@ class Forwards:
             raise SteeringError(
                 f"a mark is a bool tensor [rows, tokens], true in the reply, not {_described(reply_BT)}"
             )
-        self._marked = reply_BT
-        try:
-            yield
-        finally:
-            self._marked = None
+        with self.turn:
+            self._marked = reply_BT
+            try:
+                yield
+            finally:
+                self._marked = None
 
     def _start(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not torch.compiler.is_compiling():
+            self._take_turn()
         shape = batch_shape(args, kwargs)
         if self._by_row:
             self._refuse_other_rows(shape[0])
@@ -101,8 +114,19 @@ class Forwards:
         )
 
     def _end(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if not torch.compiler.is_compiling() and self.turn.is_elsewhere():
+            return  # this forward was refused
         # What gradient checkpointing recomputes for a backward pass runs outside the decoder's forward.
         self._running = None
+        if self._has_turn:
+            self._has_turn = False
+            self.turn.give_back()
+
+    def _take_turn(self) -> None:
+        self.turn.take()
+        if self._has_turn:  # Ctrl-C left the forward before, of this thread, without its end
+            self.turn.give_back()
+        self._has_turn = True
 
     def _acts(self, shape: tuple[int, int], coming: NextForward | None) -> Tensor | None:
         reply_BT = self._marked if self._marked is not None else coming.reply_BT if coming is not None else None

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mascing.errors import SteeringError
+from mascing.steering.one_thread import OneThread
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,13 +34,13 @@ _SHADOWED = ("generate", "prepare_inputs_for_generation", "init_continuous_batch
 class GenerateWatch:
     """Watches ``generate`` of one model until :meth:`remove`.
 
-    ``rows`` is the number of prompts that it must be given, or None for any; ``packing`` is why continuous batching is
-    refused, or None.
+    Each has the ``turn`` while it runs. ``rows`` is the number of prompts that it must be given, or None for any;
+    ``packing`` is why continuous batching is refused, or None.
     """
 
-    def __init__(self, model: "PreTrainedModel", rows: int | None, packing: str | None) -> None:
+    def __init__(self, model: "PreTrainedModel", turn: OneThread, rows: int | None, packing: str | None) -> None:
         """Shadow the methods of the model."""
-        self._model, self._rows, self._packing = model, rows, packing
+        self._model, self._turn, self._rows, self._packing = model, turn, rows, packing
         self._prompt: _Prompt | None = None
         self._next: NextForward | None = None
         # An attribute of the instance shadows the method of its class; a user may have set one before.
@@ -56,8 +57,9 @@ class GenerateWatch:
 
     def prepared(self, input_ids: Tensor, inputs: Mapping[str, Any], kwargs: Mapping[str, Any]) -> None:
         """Note what the next forward holds: ``inputs``, which were prepared from the other two."""
-        if self._prompt is not None:
-            self._next = self._prompt.next_forward(input_ids, inputs, kwargs)
+        with self._turn:
+            if self._prompt is not None:
+                self._next = self._prompt.next_forward(input_ids, inputs, kwargs)
 
     def taken(self, shape: tuple[int, int]) -> NextForward | None:
         """What is known of the forward that starts; None for one that ``generate`` did not prepare."""
@@ -72,14 +74,15 @@ class GenerateWatch:
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
         self._refuse_other_rows(args, kwargs)
-        around = self._prompt
-        self._prompt = _Prompt.of(self._model, args, kwargs)
-        try:
-            if "generate" in self._own:
-                return self._own["generate"](*args, **kwargs)
-            return type(self._model).generate(self._model, *args, **kwargs)
-        finally:
-            self._prompt, self._next = around, None
+        with self._turn:
+            around = self._prompt
+            self._prompt = _Prompt.of(self._model, args, kwargs)
+            try:
+                if "generate" in self._own:
+                    return self._own["generate"](*args, **kwargs)
+                return type(self._model).generate(self._model, *args, **kwargs)
+            finally:
+                self._prompt, self._next = around, None
 
     def _refuse_other_rows(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for tensor in _inputs(args, kwargs):

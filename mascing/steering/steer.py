@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, get_args
 
@@ -28,6 +29,10 @@ def steer(model: nn.Module, mask: Mask | Sequence[Mask | None], *, tokens: Token
     the reply (what it makes). The last token of the prompt predicts the first of the reply, so ``reply`` leaves that
     one as it is. A plain forward does not say which tokens are which: it is refused unless they are :meth:`marked
     <Steering.marked>`.
+
+    One thread at a time may be inside a steered model, in a forward, in ``generate``, in ``swap`` or within a mark: any
+    other that enters meanwhile gets a SteeringError at once. Hold a lock, or steer a copy of the model for each thread.
+    A compiled graph does not look for threads.
 
     Raises MaskError if a mask was made for another model or forces more than its routers can, or for an argument of
     another type. Raises SteeringError if the model is already steered, if steering cannot be proved, or if a forward of
@@ -101,18 +106,20 @@ class Steering:
                 f"new masks are for {_extent(for_all_rows, masks)} by {sorted(rules)}: remove it and steer again"
             )
         self._refuse_if_removed()
-        self._edits.write(masks)
-        try:
-            self._forced.prove(masks)
-        except BaseException:
-            self._edits.write(self._masks)
-            raise
-        self._masks = masks
-        self._forwards.has_mask = [mask is not None for mask in masks]
+        with self._forwards.turn:
+            self._edits.write(masks)
+            try:
+                self._forced.prove(masks)
+            except BaseException:
+                self._edits.write(self._masks)
+                raise
+            self._masks = masks
+            self._forwards.has_mask = [mask is not None for mask in masks]
 
     def prove(self, compiled: Callable[..., Any]) -> None:
         """Prove that a compiled callable of the model is steered too. Raises SteeringError if it is not."""
-        self._handle.prove(compiled)
+        with self._forwards.turn:
+            self._handle.prove(compiled)
 
     def remove(self) -> None:
         """Restore the model; removing twice is harmless."""
@@ -166,10 +173,16 @@ def check_fits(mask: Mask, spec: RouterSpec) -> None:
             f"the model has {spec.n_layers} x {spec.n_experts} ({spec.family})"
         )
     if made_for.fingerprint != spec.fingerprint:
+        alike = replace(made_for, fingerprint=spec.fingerprint) == spec
         raise MaskError(
             f"the mask was made for another model: its fingerprint is {made_for.fingerprint[:12]}, the model's is "
             f"{spec.fingerprint[:12]} (config and router weights). "
             "Make the mask from inspect_routers(model) of this model"
+            + (
+                ". If it is this one after all, load it in the dtype of its file: float16 can change the fingerprint"
+                if alike
+                else ""
+            )
         )
     if isinstance(mask.rule, OverrideRule):
         refuse_unforceable(mask.rule, spec)

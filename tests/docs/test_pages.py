@@ -13,7 +13,8 @@ from tests.docs import settings_page
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docker/README.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
+    *(ROOT / name for name in ("docker/README.md", "examples/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 WIDTH = 120

@@ -43,10 +43,28 @@ def test_every_page_is_in_the_contents(site: Path) -> None:
     assert all((site / f"{page}.html").is_file() for page in listed)
 
 
+def test_every_notebook_is_mentioned(site: Path) -> None:
+    page = (site / "examples" / "README.html").read_text(encoding="utf-8")
+    notebooks = sorted(path.name for path in (ROOT / "examples").glob("*.ipynb"))
+    assert notebooks
+    assert [name for name in notebooks if f'/{name}"' not in page] == []
+
+
 def test_every_public_name_has_a_reference(site: Path) -> None:
     page = (site / "docs" / "api.html").read_text(encoding="utf-8")
     # `traces` stands there by its home, because the name is that of a package too.
     assert [name for name in mascing.__all__ if not re.search(rf'id="mascing\.([\w.]+\.)?{name}"', page)] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["RunTraces.to_torch", "RunTraces.to_polars", "RunTraces.spec", "TraceSet.padded", "SampleTrace", "Trace.logits",
+     "Mask.__mul__", "Mask.__add__", "Steering.counters", "SideBySide.to_polars", "Pair.changed"],
+)  # fmt: skip
+def test_what_public_names_return_has_a_reference(site: Path, name: str) -> None:
+    page = (site / "docs" / "api.html").read_text(encoding="utf-8")
+    assert re.search(rf'id="mascing\.([\w.]+\.)?{name}"', page)
+    assert "StoredTraces" not in page  # internal
 
 
 def test_every_command_shows_its_help(site: Path) -> None:

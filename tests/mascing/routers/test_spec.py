@@ -1,3 +1,4 @@
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,23 @@ def test_the_fingerprint_is_that_of_the_checkpoint_not_of_how_it_is_loaded(
         loaded.config.pad_token_id = 5
         loaded.config.use_cache = False
         assert inspect_routers(loaded).fingerprint == fingerprint
+
+
+def test_float16_changes_the_fingerprint_of_weights_that_it_rounds(model: OlmoeForCausalLM, tmp_path: Path) -> None:
+    def loaded(stored: torch.dtype) -> list[str]:
+        folder = tmp_path / str(stored)
+        copy.deepcopy(model).to(stored).save_pretrained(folder)
+        return [
+            inspect_routers(OlmoeForCausalLM.from_pretrained(folder, dtype=dtype)).fingerprint
+            for dtype in (torch.float32, torch.bfloat16, torch.float16)
+        ]
+
+    with torch.no_grad():
+        model.model.layers[0].mlp.gate.weight[0, 0] = 129 * 2.0**-25  # bfloat16 holds it, float16 does not
+    for stored, changes in ((torch.float32, True), (torch.bfloat16, True), (torch.float16, False)):
+        wide, narrow, half = loaded(stored)
+        assert wide == narrow
+        assert (half != wide) == changes
 
 
 def test_the_fingerprint_tells_models_apart(model: OlmoeForCausalLM) -> None:

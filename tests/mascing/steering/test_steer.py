@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -131,8 +132,10 @@ def test_two_steerings_do_not_stack_silently(model: OlmoeForCausalLM, spec: Rout
 
 def test_a_mask_of_another_model_is_refused(model: OlmoeForCausalLM, spec: RouterSpec) -> None:
     other = tiny_olmoe(seed=1)
-    with pytest.raises(MaskError, match=r"another model.*fingerprint"):
+    with pytest.raises(MaskError, match=r"another model.*fingerprint.*float16 can change the fingerprint$"):
         steer(other, a_bias(spec))
+    with pytest.raises(MaskError, match=r"inspect_routers\(model\) of this model$"):
+        steer(other, a_bias(replace(spec, family="mixtral")))
     with torch.no_grad():
         model.model.layers[2].mlp.gate.weight[4, 7] += 0.5
     with pytest.raises(MaskError, match="another model"):
