@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread, Timer
@@ -11,6 +10,7 @@ from types import FrameType
 import psutil
 import typer
 
+STDERR = 2  # of native code as well, unlike sys.stderr
 STOPPED = 130  # as a shell reports a program that Ctrl-C ended
 PATIENCE_SECONDS = 6.0
 """How long a run may close its servers before it is killed with them."""
@@ -21,30 +21,25 @@ def stoppable(say_stopped: Callable[[], None]) -> Iterator[None]:
     """Run the block in such a way that Ctrl-C and SIGTERM end it alike.
 
     The first signal raises KeyboardInterrupt, after which the block closes what it opened; then ``say_stopped`` is
-    called, and the program exits with STOPPED. If it still runs after PATIENCE_SECONDS, or at a second signal, it is
+    called, and the program exits with STOPPED. What the block writes to stderr meanwhile is dropped: Ray's native code
+    complains there of servers that end. If it still runs after PATIENCE_SECONDS, or at a second signal, it is
     killed with all its child processes: clients wait for minutes on servers that the same Ctrl-C ended, and an
     exception that a signal raises inside a library's own cleanup can be lost. A program that was started with Ctrl-C
     ignored, as a shell script starts its background jobs, goes on ignoring it.
     """
     stop = _Stop(say_stopped, ignores_interrupt=signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    sys.unraisablehook = _told_unless_interrupted
     try:
         yield
     except KeyboardInterrupt:
         stop.say_once()
         raise typer.Exit(STOPPED) from None
     finally:
+        stop.restore_stderr()
         # By default a signal that comes while a stopped program exits would leave its servers behind.
         if not stop.called:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _told_unless_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Say nothing of an interrupt that came where none can be raised, as in a hook of fork: patience ends the run."""
-    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-        sys.__unraisablehook__(unraisable)
 
 
 class _Stop:
@@ -54,6 +49,7 @@ class _Stop:
         self._say_stopped: Callable[[], None] | None = say_stopped
         self._ignores_interrupt = ignores_interrupt
         self.called = False
+        self._stderr: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._ignores_interrupt:
@@ -65,7 +61,22 @@ class _Stop:
         timer = Timer(PATIENCE_SECONDS, self._end)
         timer.daemon = True
         timer.start()
+        self._drop_stderr()
         raise KeyboardInterrupt
+
+    def restore_stderr(self) -> None:
+        """Let stderr be written to again."""
+        if self._stderr is not None:
+            kept, self._stderr = self._stderr, None
+            os.dup2(kept, STDERR)
+            os.close(kept)
+
+    def _drop_stderr(self) -> None:
+        with suppress(OSError):  # it is closed
+            self._stderr = os.dup(STDERR)
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, STDERR)
+            os.close(nowhere)
 
     def say_once(self) -> None:
         if self._say_stopped is not None:

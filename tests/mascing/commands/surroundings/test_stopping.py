@@ -92,18 +92,34 @@ def test_a_program_that_ignored_the_interrupt_goes_on_ignoring_it() -> None:
     child.kill()
 
 
-def test_an_interrupt_that_cannot_be_raised_is_no_news_and_other_errors_are() -> None:
-    program = """
+ENDING = """
+import os, sys, time
 from mascing.commands.surroundings.stopping import stoppable
 
-class Closed:
-    def __init__(self, error): self.error = error
-    def __del__(self): raise self.error
-
-with stoppable(lambda: None):
-    Closed(KeyboardInterrupt())
-    Closed(ValueError("of a library"))
+try:
+    with stoppable(lambda: print("stopped", flush=True)):
+        os.write(2, b"before\\n")
+        print("ready", flush=True)
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            os.write(2, b"E task_manager.cc: Failed to push error to driver\\n")
+            {then}
+finally:
+    os.write(2, b"after\\n")
 """
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
-    assert "ValueError: of a library" in said
-    assert "KeyboardInterrupt" not in said
+
+
+@pytest.mark.parametrize(("then", "said"), [("raise", ["stopped"]), ("raise ValueError('lost')", [])])
+def test_native_code_that_complains_while_a_run_closes_is_not_heard(then: str, said: list[str]) -> None:
+    program = [sys.executable, "-c", ENDING.format(then=then)]
+    with ctrl_c(signal.SIG_DFL):
+        ending = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert ending.stdout is not None
+    assert ending.stdout.readline() == "ready\n"
+    ending.send_signal(signal.SIGINT)
+    out, complaints = ending.communicate(timeout=PATIENCE_SECONDS + 10)
+
+    assert out.splitlines() == said
+    assert complaints.startswith("before\nafter\n")
+    assert ("ValueError: lost" in complaints) == (not said)  # an error of the run itself is told
