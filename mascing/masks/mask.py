@@ -142,9 +142,12 @@ class Mask:
         return summed(self, other)
 
     def __repr__(self) -> str:
+        from mascing.masks.unproven import why_unproven
+
         spec, method = self.spec, self.provenance.get("method", "-")
+        mark = "unproven, " if why_unproven(self) is not None else ""
         return (
-            f"Mask({spec.family} {spec.n_layers} x {spec.n_experts}, {self.rule.name}, {self.entries} entries, "
+            f"Mask({mark}{spec.family} {spec.n_layers} x {spec.n_experts}, {self.rule.name}, {self.entries} entries, "
             f"method {method}, digest {self.digest[:12]})"
         )
 

@@ -45,6 +45,9 @@ def test_the_mark_outlives_arithmetic_and_the_file_and_the_hub_is_refused(
     mask = Mask.load(tmp_path / "mask.safetensors")
     assert why_unproven(mask) == "it missed target on test"
     assert why_unproven(made(PROVEN)) is None
+    assert repr(mask).startswith("Mask(unproven, olmoe 2 x 4, ")
+    assert "<b>unproven</b>: it missed target on test" in mask._repr_html_()
+    assert "unproven" not in repr(made(PROVEN)) + made(PROVEN)._repr_html_()
     with pytest.raises(MaskError, match=r"unproven \(it missed target on test\) and does not go to someone/defence"):
         mask.push_to_hub("someone/defence", token="hf_made_up")
 
