@@ -9,7 +9,7 @@ import torch
 from mascing.errors import MaskError
 from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
-from mascing.masks.text import description
+from mascing.masks.text import description, difference
 from mascing.masks.unproven import marked_unproven, why_unproven
 from mascing.routers.spec import RouterSpec
 
@@ -57,3 +57,10 @@ def test_a_description_says_it_first_and_once() -> None:
     assert lines[0] == "UNPROVEN    it missed target on test"
     assert sum("it missed target" in line for line in lines) == 1
     assert lines[2:] == description(PROVEN).splitlines()[1:]  # but for the digest
+
+
+def test_a_difference_compares_what_the_masks_are() -> None:
+    composed = compose([UNPROVEN, PROVEN]).mask
+    assert "unproven: " not in difference(UNPROVEN, composed)
+    assert "unproven: - -> it missed target on test" in difference(PROVEN, composed).splitlines()
+    assert "unproven: it missed target on test -> -" in difference(UNPROVEN, PROVEN).splitlines()
