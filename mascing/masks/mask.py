@@ -19,6 +19,7 @@ from mascing.errors import MaskError
 from mascing.masks.experts import bias_of, to_polars
 from mascing.masks.groups import group_complaint
 from mascing.masks.rules import TENSORS, BiasRule, OverrideRule, Rule, rule_of
+from mascing.reachability import refuse_silent_endpoint, told, url_errors
 from mascing.routers.spec import RouterSpec, inspect_routers
 
 if TYPE_CHECKING:
@@ -202,10 +203,11 @@ class Mask:
                 return
             import fsspec
 
+            refuse_silent_endpoint(place)
             with fsspec.open(place, "wb") as file:
                 file.write(self.to_bytes())
-        except (OSError, ValueError) as error:  # a ValueError for a protocol that fsspec does not know
-            raise MaskError(f"the mask cannot be written to {place}: {error}") from error
+        except url_errors() as error:
+            raise MaskError(f"the mask cannot be written to {place}: {told(place, error)}") from error
 
     @classmethod
     def load(cls, url: str | PathLike[str]) -> "Mask":
@@ -216,10 +218,11 @@ class Mask:
                 return cls.from_bytes(Path(place).read_bytes())
             import fsspec
 
+            refuse_silent_endpoint(place)
             with fsspec.open(place, "rb") as file:
                 return cls.from_bytes(file.read())
-        except (OSError, ValueError) as error:
-            raise MaskError(f"no mask can be read from {place}: {error}") from error
+        except url_errors() as error:
+            raise MaskError(f"no mask can be read from {place}: {told(place, error)}") from error
 
     def push_to_hub(
         self,
