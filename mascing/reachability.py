@@ -36,10 +36,25 @@ def refuse_silent_endpoint(url: str) -> None:
 
 
 def url_errors() -> tuple[type[Exception], ...]:
-    """What fsspec may raise for a URL that cannot be read: botocore's errors are none of Python's own."""
+    """What fsspec may raise for a URL that cannot be read: botocore's errors and the hub's are none of Python's own."""
     botocore = sys.modules.get("botocore.exceptions")  # s3fs imports it when it is used
     of_s3 = (botocore.BotoCoreError, botocore.ClientError) if botocore else ()
-    return (OSError, ValueError, ImportError, *of_s3)
+    hub = sys.modules.get("huggingface_hub.errors")
+    of_hub = (hub.HTTPError,) if hub else ()
+    return (OSError, ValueError, ImportError, *of_s3, *of_hub)
+
+
+def told(place: str, error: Exception) -> str:
+    """What went wrong at a path or URL and what to do, in one line."""
+    scheme, is_url, _ = place.partition("://")
+    said = (str(error).splitlines() or [""])[0].rstrip(". ") or type(error).__name__
+    if not is_url:
+        return said
+    if isinstance(error, ImportError):
+        return f"{scheme}:// takes a package that is not installed ({said}): install it, or copy the file here"
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return f"{scheme}:// found no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    return f"{said}: check the URL, and the network and the credentials for {scheme}://"
 
 
 def speaks_grpc(address: str) -> bool:

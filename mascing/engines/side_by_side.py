@@ -37,10 +37,14 @@ def compare(
 ) -> "SideBySide":
     """The model's replies to ``conversations`` without and with ``mask``: greedy, in equal batches.
 
-    Raises DataError for a conversation that the chat template cannot render, and the errors of ``steer``.
+    Raises DataError for a conversation that the chat template cannot render and for a number that is not above 0, and
+    the errors of ``steer``.
     """
     if not isinstance(mask, Mask):
         raise MaskError(f"{type(mask).__name__} is no mask: compare takes one mask for all conversations")
+    for name, number in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise DataError(f"{name} is a whole number above 0, not {number!r}")
     loaded = Loaded(model, tokenizer)
     generation = GenerationConfig(max_new_tokens=max_new_tokens, batch_size=batch_size)
     asked = _conversations(conversations)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mascing.masks.mask import Mask
 
 
+_LARGEST = torch.finfo(torch.float32).max
+
+
 def bias_of(experts: Mapping[int, Mapping[int, float]], spec: RouterSpec) -> Tensor:
     """The bias [L, E] of ``{layer: {expert: bias}}``, 0 elsewhere; raises MaskError for what the model does not have.
 
@@ -28,14 +31,15 @@ def bias_of(experts: Mapping[int, Mapping[int, float]], spec: RouterSpec) -> Ten
     """
     bias_LE = torch.zeros(spec.n_layers, spec.n_experts)
     for layer, of_layer in _mapping(experts, "experts").items():
-        if not isinstance(layer, Integral) or layer not in spec.layer_ids:
+        if not _is_whole(layer) or layer not in spec.layer_ids:
             depths = ", ".join(map(str, spec.layer_ids))
             raise MaskError(f"layer {layer!r} has no router: the MoE layers of this {spec.family} are {depths}")
         for expert, bias in _mapping(of_layer, f"layer {layer}").items():
-            if not isinstance(expert, Integral) or int(expert) not in range(spec.n_experts):
+            if not _is_whole(expert) or int(expert) not in range(spec.n_experts):
                 raise MaskError(f"layer {layer} has no expert {expert!r}: they are 0 to {spec.n_experts - 1}")
             number = finite_number(bias, f"layer {layer}, expert {expert}: a bias")
-            bias_LE[spec.layer_ids.index(int(layer)), int(expert)] = number
+            # Adding 0 turns -0 into 0, so that equal masks have equal digests.
+            bias_LE[spec.layer_ids.index(int(layer)), int(expert)] = number + 0.0
     return bias_LE
 
 
@@ -64,10 +68,19 @@ def _rows(rule: Rule, spec: RouterSpec) -> Iterator[tuple[Any, ...]]:
 
 
 def finite_number(value: Any, what: str) -> float:
-    """The value as a float; raises MaskError for anything but a finite number."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+    """The value as a float; raises MaskError for anything but a finite number that float32, a mask's type, can hold."""
+    # Only a float is asked whether it is finite: a whole number may be too large to be made one.
+    if isinstance(value, bool) or not isinstance(value, Real) or (isinstance(value, float) and not isfinite(value)):
         raise MaskError(f"{what} is a finite number, not {value!r}")
+    if not -_LARGEST <= value <= _LARGEST:
+        raise MaskError(
+            f"{what} is a finite number of at most {_LARGEST:.1e} in size, which float32 holds: it is larger"
+        )
     return float(value)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def _mapping(value: object, what: str) -> Mapping[Any, Any]:

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from types import NoneType
 
 from pydantic import ValidationError
 
 from mascing.errors import MaskError
+from mascing.masks.arguments import refuse_other_types
 from mascing.masks.mask import Mask
 from mascing.masks.text import description
 from mascing.masks.unproven import why_unproven
@@ -32,6 +34,9 @@ def push(
 ) -> str:
     """Carry out :meth:`Mask.push_to_hub`."""
     _refuse_no_name(repo_id)
+    refuse_other_types((str, PathLike, NoneType), card=card)
+    refuse_other_types((str, NoneType), base_model=base_model, revision=revision, token=token)
+    refuse_other_types((bool, NoneType), private=private)
     _refuse_unproven(mask, repo_id)
     from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -56,6 +61,7 @@ def push(
 def pull(repo_id: str, revision: str | None, token: str | None) -> Mask:
     """Carry out :meth:`Mask.from_hub`."""
     _refuse_no_name(repo_id)
+    refuse_other_types((str, NoneType), revision=revision, token=token)
     from huggingface_hub import hf_hub_download
 
     with _refusals(repo_id, "no mask can be read from"):

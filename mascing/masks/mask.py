@@ -16,9 +16,11 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from mascing.errors import MaskError
+from mascing.masks.arguments import facts, refuse_other_types, refuse_unstorable
 from mascing.masks.experts import bias_of, to_polars
 from mascing.masks.groups import group_complaint
 from mascing.masks.rules import TENSORS, BiasRule, OverrideRule, Rule, rule_of
+from mascing.reachability import refuse_silent_endpoint, told, url_errors
 from mascing.routers.spec import RouterSpec, inspect_routers
 
 if TYPE_CHECKING:
@@ -44,9 +46,9 @@ class Mask:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _refuse_other_types(RouterSpec, spec=self.spec)
-        _refuse_other_types((BiasRule, OverrideRule), rule=self.rule)
-        _refuse_other_types(dict, provenance=self.provenance)
+        refuse_other_types(RouterSpec, spec=self.spec)
+        refuse_other_types((BiasRule, OverrideRule), rule=self.rule)
+        refuse_unstorable(self.provenance)
         shape = (self.spec.n_layers, self.spec.n_experts)
         for name, tensor in self.rule.tensors.items():
             if tuple(tensor.shape) != shape:
@@ -60,8 +62,8 @@ class Mask:
 
         Raises MaskError if the shape differs from the spec's, or for NaN or infinity.
         """
-        _refuse_other_types(Tensor, bias=bias)
-        return cls(spec, BiasRule(bias.detach().to("cpu", torch.float32).clone()), dict(provenance or {}))
+        refuse_other_types(Tensor, bias=bias)
+        return cls(spec, BiasRule(bias.detach().to("cpu", torch.float32).clone()), facts(provenance))
 
     @classmethod
     def from_experts(
@@ -77,8 +79,8 @@ class Mask:
         """
         if isinstance(spec, nn.Module):
             spec = inspect_routers(spec)
-        _refuse_other_types(RouterSpec, spec=spec)
-        return cls.from_bias(bias_of(experts, spec), spec, {"method": "by hand", **(provenance or {})})
+        refuse_other_types(RouterSpec, spec=spec)
+        return cls.from_bias(bias_of(experts, spec), spec, {"method": "by hand", **facts(provenance)})
 
     @classmethod
     def from_override(
@@ -97,15 +99,15 @@ class Mask:
         top-k experts remain. Raises MaskError if an expert is both activated and deactivated, or if selection is
         limited to groups that cannot hold them together (``masks.groups``).
         """
-        _refuse_other_types(Tensor, activated=activated, deactivated=deactivated, priority=priority)
-        _refuse_other_types(RouterSpec, spec=spec)
+        refuse_other_types(Tensor, activated=activated, deactivated=deactivated, priority=priority)
+        refuse_other_types(RouterSpec, spec=spec)
         requested = OverrideRule(
             activated.detach().cpu().bool(),
             deactivated.detach().cpu().bool(),
             priority.detach().to("cpu", torch.float32).clone(),
             float(epsilon),
         )
-        return cls(spec, requested.capped(spec.top_k), dict(provenance or {}))
+        return cls(spec, requested.capped(spec.top_k), facts(provenance))
 
     @property
     def entries(self) -> int:
@@ -142,9 +144,12 @@ class Mask:
         return summed(self, other)
 
     def __repr__(self) -> str:
+        from mascing.masks.unproven import why_unproven
+
         spec, method = self.spec, self.provenance.get("method", "-")
+        mark = "unproven, " if why_unproven(self) is not None else ""
         return (
-            f"Mask({spec.family} {spec.n_layers} x {spec.n_experts}, {self.rule.name}, {self.entries} entries, "
+            f"Mask({mark}{spec.family} {spec.n_layers} x {spec.n_experts}, {self.rule.name}, {self.entries} entries, "
             f"method {method}, digest {self.digest[:12]})"
         )
 
@@ -199,10 +204,11 @@ class Mask:
                 return
             import fsspec
 
+            refuse_silent_endpoint(place)
             with fsspec.open(place, "wb") as file:
                 file.write(self.to_bytes())
-        except (OSError, ValueError) as error:  # a ValueError for a protocol that fsspec does not know
-            raise MaskError(f"the mask cannot be written to {place}: {error}") from error
+        except url_errors() as error:
+            raise MaskError(f"the mask cannot be written to {place}: {told(place, error)}") from error
 
     @classmethod
     def load(cls, url: str | PathLike[str]) -> "Mask":
@@ -213,10 +219,11 @@ class Mask:
                 return cls.from_bytes(Path(place).read_bytes())
             import fsspec
 
+            refuse_silent_endpoint(place)
             with fsspec.open(place, "rb") as file:
                 return cls.from_bytes(file.read())
-        except (OSError, ValueError) as error:
-            raise MaskError(f"no mask can be read from {place}: {error}") from error
+        except url_errors() as error:
+            raise MaskError(f"no mask can be read from {place}: {told(place, error)}") from error
 
     def push_to_hub(
         self,
@@ -266,15 +273,8 @@ def refuse_unforceable(rule: OverrideRule, spec: RouterSpec) -> None:
             raise MaskError(f"the override cannot hold in layer {layer_id}: {complaint}")
 
 
-def _refuse_other_types(wanted: type | tuple[type, ...], **arguments: object) -> None:
-    for name, argument in arguments.items():
-        if not isinstance(argument, wanted):
-            names = " or ".join(kind.__name__ for kind in (wanted if isinstance(wanted, tuple) else (wanted,)))
-            raise MaskError(f"{name} must be a {names}, not {type(argument).__name__}")
-
-
 def _place(url: object) -> str:
-    _refuse_other_types((str, PathLike), url=url)
+    refuse_other_types((str, PathLike), url=url)
     return str(url)
 
 

@@ -24,7 +24,11 @@ _RAISED, _LOWERED = "#2f7bbf", "#c8641c"  # told apart without red and green
 
 def html(mask: "Mask") -> str:
     """The mask as one HTML element."""
+    from mascing.masks.unproven import why_unproven
+
     spec = mask.spec
+    why = why_unproven(mask)
+    mark = "" if why is None else f"<div><b>unproven</b>: {escape(why)}</div>"
     facts = (
         f"{escape(spec.family)}, {spec.n_layers} MoE layers × {spec.n_experts} experts, top-{spec.top_k} · "
         f"{mask.rule.name} · {mask.entries} of {spec.n_layers * spec.n_experts} entries · "
@@ -32,7 +36,7 @@ def html(mask: "Mask") -> str:
     )
     return (
         f'<div style="font-family:system-ui,sans-serif;font-size:13px"><div><b>Mask</b> {facts}</div>'
-        f"{_map(mask)}<div>{' '.join(_strongest(mask))}</div></div>"
+        f"{mark}{_map(mask)}<div>{' '.join(_strongest(mask))}</div></div>"
     )
 
 

@@ -111,7 +111,10 @@ def _changed_facts(a: Mask, b: Mask) -> Iterator[str]:
         yield f"model: {a.spec.fingerprint[:12]} -> {b.spec.fingerprint[:12]}"
     if _rule(a) != _rule(b):
         yield f"rule: {_rule(a)} -> {_rule(b)}"
-    for name in sorted(a.provenance.keys() | b.provenance.keys()):
+    unproven_before, unproven_after = (why_unproven(mask) or "-" for mask in (a, b))
+    if unproven_before != unproven_after:
+        yield f"unproven: {unproven_before} -> {unproven_after}"
+    for name in sorted((a.provenance.keys() | b.provenance.keys()) - {UNPROVEN}):
         before, after = (mask.provenance.get(name, "-") for mask in (a, b))
         if before == after:
             continue

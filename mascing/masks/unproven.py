@@ -17,7 +17,12 @@ def marked_unproven(mask: Mask, why: str) -> Mask:
 
 def why_unproven(mask: Mask) -> str | None:
     """Why the mask is unproven, of a composition the reasons of its parts; None if it bears no mark."""
-    reasons = list(dict.fromkeys(_marks(mask.provenance)))
+    return why_unproven_in(mask.provenance)
+
+
+def why_unproven_in(provenance: Any) -> str | None:
+    """The reasons in a provenance at any depth, as one text; None if it bears no mark."""
+    reasons = list(dict.fromkeys(_marks(provenance)))
     return "; ".join(reasons) or None
 
 

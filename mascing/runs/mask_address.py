@@ -28,7 +28,7 @@ def mask_url(address: str, storage_url: str) -> str:
     """
     if "://" in address or (address and Path(address).exists()):
         is_folder = address.endswith("/") or ("://" not in address and Path(address).is_dir())
-        return f"{address.rstrip('/')}/mask.safetensors" if is_folder else address
+        return _in_folder(address.rstrip("/")) if is_folder else address
     if address.startswith(_STORED):
         return _stored(Storage.open_to_read(storage_url), address)
     if _CHANNEL.match(address) is None:
@@ -38,6 +38,19 @@ def mask_url(address: str, storage_url: str) -> str:
         )
     storage = Storage.open_to_read(storage_url)
     return storage.locate(f"{find_channel(storage, address).mask}/mask.safetensors")
+
+
+def _in_folder(folder: str) -> str:
+    """The mask in a folder; of a run's own folder on this disk, the mask that it kept and did not publish."""
+    if "://" in folder or (Path(folder) / MASK).is_file():
+        return f"{folder}/{MASK}"
+    kept = Path(folder, "unproven")
+    if (kept / MASK).is_file():
+        return f"{kept}/{MASK}"
+    raise MaskError(
+        f"there is no {MASK} in {folder}, nor in {kept}: give the folder of a mask, of a run that kept one, or "
+        "behaviour@channel"
+    )
 
 
 def _stored(storage: Storage, address: str) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -34,24 +35,30 @@ _ROWS = 2**18
 """About how many rows of the table are in memory at once."""
 
 
-def traces(url: str, run: str | None = None, *, split: Split = "train") -> "RunTraces":
+def traces(url: str | PathLike[str], run: str | None = None, *, split: Split = "train") -> "RunTraces":
     """The stored traces of one split of a run.
 
     ``url`` is the folder of a run (``.../runs/<run>``), the prefix of a harvest stage (``.../harvest/<name>``), or a
     storage URL; then ``run`` names the run, by default the latest. Raises DataError if there are no traces there, and
     StorageError if they cannot be read.
     """
-    if not isinstance(url, str) or not isinstance(run, str | None):
+    if not isinstance(url, str | PathLike) or not isinstance(run, str | None):
         raise DataError(f"traces are read from a URL and the name of a run, not from {type(url).__name__} and {run!r}")
     if split not in get_args(Split):
         raise DataError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}")
-    storage, prefix = _harvest_at(url.rstrip("/"), run)
+    storage, prefix = _harvest_at(fspath(url).rstrip("/"), run)
     try:
         harvested = read_manifest(storage, prefix, Harvested)
     except FileNotFoundError as error:
         raise DataError(f"{storage.locate(prefix)} holds no finished harvest: give the folder of a run") from error
-    if not any(shard.name.startswith(traces_prefix(split)) for shard in harvested.shards):
-        raise DataError(f"{storage.locate(prefix)} holds no traces of the split {split!r}")
+    recorded = [
+        name
+        for name in get_args(Split)
+        if any(shard.name.startswith(traces_prefix(name)) for shard in harvested.shards)
+    ]
+    if split not in recorded:
+        there = ", ".join(recorded) or "none"
+        raise DataError(f"{storage.locate(prefix)} holds no traces of the split {split!r}; recorded there: {there}")
     return RunTraces(storage, harvested, split)
 
 

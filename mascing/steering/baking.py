@@ -1,10 +1,12 @@
 """Bake a mask into a plain checkpoint, if the architecture has a parameter with the same effect."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from math import isfinite
+from os import PathLike
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule, OverrideRule
+from mascing.masks.unproven import why_unproven_in
 from mascing.routers.adapters import has_adapters
 from mascing.routers.spec import Router, RouterSpec, find_routers, inspect_routers, uncompiled
 from mascing.steering.edits import choice_change_LE
@@ -30,7 +33,7 @@ _SAME = 0.99
 """Share of tokens and layers with the same experts from which on selection is the same, but for ties."""
 
 
-def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
+def bake(model: nn.Module, mask: Mask, out_dir: str | PathLike[str]) -> None:
     """Write ``model`` with ``mask`` in its parameters to ``out_dir``; plain transformers loads the folder.
 
     Routers with a bias parameter (gpt_oss) take an additive mask exactly, up to rounding in the parameter's dtype.
@@ -41,9 +44,10 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
 
     The folder proves itself before it has its name: it is loaded beside the model, which takes the memory of a second
     model, and its routing is compared with that of the steered model. ``baked.json`` and ``README.md`` in the folder
-    say which of the cases was measured. The model stays unchanged; the tokenizer is not written. Raises MaskError for
-    every other combination, for a mask of another model, for a model with adapters, for a folder that is not empty or
-    cannot be written, and if the loaded model does not route as the steered one; then nothing is left behind.
+    say which of the cases was measured, and whether a mask in it is unproven, those that a baked folder already held
+    included. The model stays unchanged; the tokenizer is not written. Raises MaskError for every other combination, for
+    a mask of another model, for a model with adapters, for a URL, for a folder that is not empty or cannot be written,
+    and if the loaded model does not route as the steered one; then nothing is left behind.
     """
     plain = uncompiled(model)
     routers = find_routers(plain)
@@ -52,15 +56,13 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
     if has_adapters(plain):
         raise MaskError("the model has adapters, which a baked checkpoint cannot hold: merge_and_unload() them first")
     deltas = _deltas(routers, mask)
-    folder = Path(out_dir).resolve()
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise MaskError(f"{folder} is there already: bake into a new or empty folder")
+    folder = _new_folder(out_dir)
     partial = folder.with_name(f".{folder.name}.{uuid4().hex}")
     try:
         partial.mkdir(parents=True)
         with _added(deltas):
             plain.save_pretrained(partial)
-        _write_card(partial, mask, spec, compare_reloaded(plain, mask, partial))
+        _write_card(partial, mask, spec, compare_reloaded(plain, mask, partial), _baked_before(plain))
         partial.replace(folder)
     except BaseException as error:
         rmtree(partial, ignore_errors=True)
@@ -69,7 +71,31 @@ def bake(model: nn.Module, mask: Mask, out_dir: str | Path) -> None:
         raise
 
 
-def _write_card(folder: Path, mask: Mask, spec: RouterSpec, measured: Agreement) -> None:
+def _new_folder(out_dir: object) -> Path:
+    if not isinstance(out_dir, str | PathLike) or not os.fspath(out_dir):
+        raise MaskError(f"out_dir is the path of a folder, not {out_dir!r}")
+    if "://" in (place := os.fspath(out_dir)):
+        raise MaskError(f"{place} is a URL: bake into a local folder, then copy it there")
+    folder = Path(place).resolve()
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise MaskError(f"{folder} is there already: bake into a new or empty folder")
+    return folder
+
+
+def _baked_before(model: nn.Module) -> dict[str, Any] | None:
+    """The card of the baked folder that the model was loaded from; None if it is no such folder."""
+    name = getattr(model, "name_or_path", "")
+    card = Path(name, CARD)
+    if not name or not card.is_file():
+        return None
+    try:
+        found: dict[str, Any] = json.loads(card.read_bytes())
+    except ValueError as error:
+        raise MaskError(f"{card} is no JSON, so what is baked there is not known: bake the base again") from error
+    return found
+
+
+def _write_card(folder: Path, mask: Mask, spec: RouterSpec, measured: Agreement, before: dict[str, Any] | None) -> None:
     exactness = _exactness(measured)
     card = {
         "exactness": exactness,
@@ -79,9 +105,18 @@ def _write_card(folder: Path, mask: Mask, spec: RouterSpec, measured: Agreement)
         "mask": mask.digest,
         "base": spec.to_json(),
         "provenance": mask.provenance,
+        "unproven": why_unproven_in([mask.provenance, *_provenances(before)]),
+        "baked_before": before,
     }
     (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(_readme(card), encoding="utf-8")
+
+
+def _provenances(card: dict[str, Any] | None) -> Iterator[Any]:
+    """The provenances of all masks that a card and those before it tell of."""
+    while card is not None:
+        yield card.get("provenance")
+        card = card.get("baked_before")
 
 
 def _exactness(measured: Agreement) -> str:
@@ -157,12 +192,15 @@ _MEANING = {
 
 
 def _readme(card: dict[str, Any]) -> str:
-    measured = card["measured"]
+    measured, before = card["measured"], card["baked_before"]
+    unproven = f"**Unproven**: {card['unproven']}\n\n" if card["unproven"] else ""
+    earlier = f"- baked before: {before['mask']}\n" if before else ""
     return (
-        f"# A model with a baked mask: {card['exactness']}\n\n{card['meaning']}\n\n"
+        f"# A model with a baked mask: {card['exactness']}\n\n{unproven}{card['meaning']}\n\n"
         f"The folder was loaded and compared with the steered model: {measured['same_selection']:.1%} of selections "
         f"are the same ({measured['tokens']} tokens in {measured['layers']} layers, each on the same inputs).\n\n"
         f"- base: {card['base']['family']}, fingerprint {card['base']['fingerprint']}\n"
-        f"- mask: {card['mask']} ({card['rule']} rule)\n\n"
+        f"- mask: {card['mask']} ({card['rule']} rule)\n"
+        f"{earlier}\n"
         f"All of it is in `{CARD}`. The tokenizer is that of the base model.\n"
     )

@@ -87,4 +87,5 @@ def test_serve_and_compare(folder: Path) -> None:
     assert close < 1e-5 < 1e-2 < far
     assert (folder / "defence.safetensors").exists()
     assert not (folder / "baked-olmoe").exists()
+    assert not (folder / "baked-gpt-oss").exists()  # where it lay, a second run was refused
     assert any("<th" in picture and "before" in picture for picture in pictures(book))

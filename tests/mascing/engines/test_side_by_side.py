@@ -110,3 +110,12 @@ def test_what_is_no_mask_is_refused(model: Any, tokenizer: Any, mask: Mask) -> N
     other: Any = [mask]
     with pytest.raises(MaskError, match="list is no mask: compare takes one mask"):
         mascing.compare(model, tokenizer, [ASKED], other)
+
+
+@pytest.mark.parametrize("name", ["max_new_tokens", "batch_size"])
+@pytest.mark.parametrize("number", [0, -1, 1.5, "8"])
+def test_numbers_that_are_not_above_zero_are_refused(
+    name: str, number: Any, model: Any, tokenizer: Any, mask: Mask
+) -> None:
+    with pytest.raises(DataError, match=f"{name} is a whole number above 0, not {number!r}"):
+        mascing.compare(model, tokenizer, ["hello"], mask, **{name: number})

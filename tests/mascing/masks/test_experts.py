@@ -1,5 +1,6 @@
 """Masks from a few experts, and as tables of them."""
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -29,6 +30,25 @@ def test_a_model_does_for_what_is_said_of_it() -> None:
     assert Mask.from_experts({0: {1: 1.0}}, model).spec == inspect_routers(model)
 
 
+def test_a_bias_of_minus_zero_is_none() -> None:
+    assert Mask.from_experts({1: {3: -0.0}}, SPEC) == Mask.from_experts({}, SPEC)
+
+
+def test_a_factor_beyond_every_float_is_refused() -> None:
+    with pytest.raises(MaskError, match="what multiplies a mask is a finite number of at most"):
+        Mask.from_experts({1: {3: 1.0}}, SPEC) * 10**400
+
+
+@pytest.mark.parametrize("provenance", [[("method", "x")], 3, "by hand", {"made": Path("x")}, {1: "a", "b": 2}])
+def test_provenance_that_cannot_be_stored_is_refused_when_the_mask_is_made(provenance: Any) -> None:
+    for made in (
+        lambda: Mask.from_experts({}, SPEC, provenance),
+        lambda: Mask.from_bias(torch.ones(3, 8), SPEC, provenance),
+    ):
+        with pytest.raises(MaskError, match="provenance"):
+            made()
+
+
 @pytest.mark.parametrize(
     ("experts", "said"),
     [
@@ -40,6 +60,10 @@ def test_a_model_does_for_what_is_said_of_it() -> None:
         ({1: {1: float("nan")}}, r"layer 1, expert 1: a bias is a finite number, not nan"),
         ({1: {1: "strong"}}, r"a bias is a finite number, not 'strong'"),
         ({1: {1: True}}, r"a bias is a finite number, not True"),
+        ({1: {1: 1e39}}, r"layer 1, expert 1: a bias is a finite number of at most 3.4e\+38 in size"),
+        ({1: {1: 10**400}}, r"a bias is a finite number of at most 3.4e\+38 in size"),
+        ({True: {1: 1.0}}, r"layer True has no router"),
+        ({1: {True: 1.0}}, r"layer 1 has no expert True"),
         ({1: [3]}, r"layer 1: give {layer: {expert: bias}}, not list"),
         ([1, 2], r"experts: give {layer: {expert: bias}}, not list"),
     ],

@@ -5,10 +5,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from mascing.errors import MaskError
 from mascing.masks.mask import Mask
 from mascing.schemas.cards.mask_card import MaskCard
 from mascing.schemas.result import Baseline, MethodResult, Rate
@@ -148,3 +150,14 @@ def _card(mask: Mask) -> MaskCard:
 
 def _rate(value: float, low: float, high: float) -> Rate:
     return Rate(value=value, low=low, high=high, n=100, unscored=0)
+
+
+@pytest.mark.parametrize("wrong", [{"card": 3}, {"base_model": 3}, {"revision": 3}, {"private": "yes"}, {"token": 3}])
+def test_arguments_of_another_type_are_refused_by_name(wrong: Any) -> None:
+    mask = a_mask()
+    (name,) = wrong
+    with pytest.raises(MaskError, match=f"{name} must be a "):
+        mask.push_to_hub("someone/defence", **wrong)
+    if name in ("revision", "token"):
+        with pytest.raises(MaskError, match=f"{name} must be a "):
+            Mask.from_hub("someone/defence", **wrong)

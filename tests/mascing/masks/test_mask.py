@@ -1,5 +1,7 @@
 import json
+import os
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +155,40 @@ def test_a_mask_whose_routers_cannot_be_is_refused(change: dict[str, Any]) -> No
     description = {"format": FORMAT, "spec": mask.spec.to_json() | change, "epsilon": 0.01, "provenance": {}}
     with pytest.raises(MaskError, match="not a mask"):
         Mask.from_bytes(save(mask.rule.tensors, metadata={"mascing": json.dumps(description)}))
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://no-such-bucket-here/x", "s3:// found no credentials: set AWS_ACCESS_KEY_ID"),
+        ("nosuch://x/y", "Protocol not known: nosuch: check the URL"),
+        ("gs://x/y", "gs:// takes a package that is not installed"),
+    ],
+)
+def test_urls_that_cannot_be_reached_are_told_in_one_line(
+    url: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    mask = Mask.from_bias(torch.zeros(1, 4), RouterSpec("olmoe", (0,), 4, 2, "softmax", "f" * 64))
+    for attempt in (Mask.load, mask.save):
+        with pytest.raises(MaskError) as refused:
+            attempt(url)
+        assert said in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+def test_a_hub_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+    from huggingface_hub import errors
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise errors.HTTPError("[Errno -2] Name or service not known")
+
+    monkeypatch.setattr(MemoryFileSystem, "_open", unreachable)
+    with pytest.raises(MaskError, match=r"no mask can be read from memory://x: .*Name or service not known: check"):
+        Mask.load("memory://x")

@@ -9,7 +9,7 @@ import torch
 from mascing.errors import MaskError
 from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
-from mascing.masks.text import description
+from mascing.masks.text import description, difference
 from mascing.masks.unproven import marked_unproven, why_unproven
 from mascing.routers.spec import RouterSpec
 
@@ -45,6 +45,9 @@ def test_the_mark_outlives_arithmetic_and_the_file_and_the_hub_is_refused(
     mask = Mask.load(tmp_path / "mask.safetensors")
     assert why_unproven(mask) == "it missed target on test"
     assert why_unproven(made(PROVEN)) is None
+    assert repr(mask).startswith("Mask(unproven, olmoe 2 x 4, ")
+    assert "<b>unproven</b>: it missed target on test" in mask._repr_html_()
+    assert "unproven" not in repr(made(PROVEN)) + made(PROVEN)._repr_html_()
     with pytest.raises(MaskError, match=r"unproven \(it missed target on test\) and does not go to someone/defence"):
         mask.push_to_hub("someone/defence", token="hf_made_up")
 
@@ -54,3 +57,10 @@ def test_a_description_says_it_first_and_once() -> None:
     assert lines[0] == "UNPROVEN    it missed target on test"
     assert sum("it missed target" in line for line in lines) == 1
     assert lines[2:] == description(PROVEN).splitlines()[1:]  # but for the digest
+
+
+def test_a_difference_compares_what_the_masks_are() -> None:
+    composed = compose([UNPROVEN, PROVEN]).mask
+    assert "unproven: " not in difference(UNPROVEN, composed)
+    assert "unproven: - -> it missed target on test" in difference(PROVEN, composed).splitlines()
+    assert "unproven: it missed target on test -> -" in difference(UNPROVEN, PROVEN).splitlines()

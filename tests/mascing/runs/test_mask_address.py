@@ -37,8 +37,19 @@ def test_a_file_and_a_url_mean_themselves(tmp_path: Path) -> None:
 
 
 def test_a_folder_means_the_mask_in_it(tmp_path: Path) -> None:
+    (tmp_path / "mask.safetensors").touch()
     assert mask_url(str(tmp_path), "unused") == f"{tmp_path}/mask.safetensors"
     assert mask_url("s3://bucket/masks/x/", "unused") == "s3://bucket/masks/x/mask.safetensors"
+
+
+def test_the_folder_of_a_run_on_this_disk_means_the_mask_that_it_kept(tmp_path: Path) -> None:
+    with pytest.raises(
+        MaskError, match=f"there is no mask.safetensors in {tmp_path}, nor in {tmp_path}/unproven: give"
+    ):
+        mask_url(f"{tmp_path}/", "unused")
+    (tmp_path / "unproven").mkdir()
+    (tmp_path / "unproven" / "mask.safetensors").touch()
+    assert mask_url(f"{tmp_path}/", "unused") == f"{tmp_path}/unproven/mask.safetensors"
 
 
 def test_a_channel_means_what_is_published_there(tmp_path: Path) -> None:

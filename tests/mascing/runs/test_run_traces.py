@@ -131,8 +131,12 @@ def test_a_place_without_traces_is_refused_by_name(
     assert not (place / "nowhere").exists()
 
 
+def test_a_path_does_for_a_url(place: Path, made: TraceSet) -> None:
+    assert len(mascing.traces(place)) == len(mascing.traces(str(place)))
+
+
 def test_other_splits_and_urls_are_refused(place: Path, made: TraceSet) -> None:
-    with pytest.raises(DataError, match="holds no traces of the split 'dev'"):
+    with pytest.raises(DataError, match="holds no traces of the split 'dev'; recorded there: train"):
         mascing.traces(str(place), split="dev")
     with pytest.raises(DataError, match="split must be one of train, dev, test, not 'validation'"):
         mascing.traces(str(place), split="validation")  # type: ignore[arg-type]

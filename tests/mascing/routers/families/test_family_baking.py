@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from mascing.errors import MaskError
 from mascing.masks.mask import Mask
+from mascing.masks.unproven import marked_unproven
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.steering import baking
 from mascing.steering.baking import bake
@@ -75,6 +76,35 @@ def test_a_mask_of_the_base_is_refused_by_the_baked_model(tmp_path: Path) -> Non
     bake(model, mask, tmp_path)
     with pytest.raises(MaskError, match="another model"):
         steer(AutoModelForCausalLM.from_pretrained(tmp_path), mask)
+
+
+def test_the_folder_says_first_that_a_mask_in_it_is_unproven_and_baking_onto_it_keeps_that(tmp_path: Path) -> None:
+    model = build("gpt_oss")
+    first, second = tmp_path / "first", tmp_path / "second"
+    bake(model, marked_unproven(a_bias(inspect_routers(model)), "it missed target on test"), first)
+    once = AutoModelForCausalLM.from_pretrained(first, dtype=torch.float32)
+    bake(once, a_bias(inspect_routers(once)), second)
+    for folder in (first, second):
+        assert (folder / "README.md").read_text().splitlines()[2] == "**Unproven**: it missed target on test"
+        assert json.loads((folder / "baked.json").read_text())["unproven"] == "it missed target on test"
+    digest = json.loads((first / "baked.json").read_text())["mask"]
+    assert f"- baked before: {digest}" in (second / "README.md").read_text().splitlines()
+    bake(model, a_bias(inspect_routers(model)), tmp_path / "proven")
+    assert "nproven" not in (tmp_path / "proven" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [("s3://bucket/baked", "is a URL: bake into a local folder"), (3, "the path of a folder, not 3"), ("", "not ''")],
+)
+def test_only_a_local_folder_is_baked_into(
+    out: Any, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = build("gpt_oss")
+    with pytest.raises(MaskError, match=said):
+        bake(model, a_bias(inspect_routers(model)), out)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", SIGMOID_WITH_CORRECTION)
