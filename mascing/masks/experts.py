@@ -70,7 +70,8 @@ def _rows(rule: Rule, spec: RouterSpec) -> Iterator[tuple[Any, ...]]:
 def finite_number(value: Any, what: str) -> float:
     """The value as a float; raises MaskError for anything but a finite number that float32, a mask's type, can hold."""
     # Only a float is asked whether it is finite: a whole number may be too large to be made one.
-    if isinstance(value, bool) or not isinstance(value, Real) or (isinstance(value, float) and not isfinite(value)):
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or (isinstance(value, float) and not isfinite(value)):
         raise MaskError(f"{what} is a finite number, not {value!r}")
     if not -_LARGEST <= value <= _LARGEST:
         raise MaskError(

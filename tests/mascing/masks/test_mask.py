@@ -187,7 +187,7 @@ def test_a_hub_that_does_not_answer_is_told_in_one_line(monkeypatch: pytest.Monk
     from huggingface_hub import errors
 
     def unreachable(*_: object, **__: object) -> None:
-        raise errors.HTTPError("[Errno -2] Name or service not known")
+        raise errors.HTTPError("[Errno -2] Name or service not known")  # type: ignore[attr-defined]
 
     monkeypatch.setattr(MemoryFileSystem, "_open", unreachable)
     with pytest.raises(MaskError, match=r"no mask can be read from memory://x: .*Name or service not known: check"):
