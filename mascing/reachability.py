@@ -6,6 +6,8 @@ import socket
 import sys
 
 _SECONDS = 5.0
+_LARGEST_PORT = 65535
+"""A larger number is taken for one of its last 16 bits by the system's resolver."""
 # The opening of every HTTP/2 connection: a fixed preface and an empty SETTINGS frame (RFC 9113, 3.4).
 _HTTP2_OPENING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 _SETTINGS = 4
@@ -20,9 +22,9 @@ def answers(address: str) -> bool:
     if place is None:
         return True
     try:
-        with socket.create_connection(place, timeout=_SECONDS):
+        with _connection(place):
             return True
-    except (OSError, OverflowError):
+    except OSError:
         return False
 
 
@@ -63,12 +65,19 @@ def speaks_grpc(address: str) -> bool:
     if place is None:
         return True
     try:
-        with socket.create_connection(place, timeout=_SECONDS) as connection:
+        with _connection(place) as connection:
             connection.sendall(_HTTP2_OPENING)
             header = connection.recv(9, socket.MSG_WAITALL)
             return len(header) == 9 and header[3] == _SETTINGS
-    except (OSError, OverflowError):
+    except OSError:
         return False
+
+
+def _connection(place: tuple[str, int]) -> socket.socket:
+    """Connect; raises OSError if nothing answers."""
+    if place[1] > _LARGEST_PORT:
+        raise OSError(f"there is no port {place[1]}")
+    return socket.create_connection(place, timeout=_SECONDS)
 
 
 def _host_and_port(address: str) -> tuple[str, int] | None:
