@@ -99,8 +99,8 @@ from mascing.commands.surroundings.stopping import stoppable
 try:
     with stoppable(lambda: print("stopped", flush=True)):
         os.write(2, b"before\\n")
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             time.sleep(600)
         except KeyboardInterrupt:
             os.write(2, b"E task_manager.cc: Failed to push error to driver\\n")
