@@ -6,7 +6,7 @@ from mascing.flows import order
 from mascing.flows.artifacts import show_report
 from mascing.flows.run_page import behaviour_on_model, tag_run
 from mascing.flows.stage_tasks import LINE, once, stage_task
-from mascing.models.checkpoints import model_name, pinned
+from mascing.models.checkpoints import model_name, with_pinned_model
 from mascing.progress import forwarded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Audited
@@ -19,7 +19,7 @@ from mascing.tasks.suppress import write_audit
 def audit(config: RunConfig, storage_url: str) -> str:
     """Measure how the rate of the audited set falls as experts are suppressed; returns the name of its folder."""
     tag_run(config.behaviour.name, model_name(config.model))
-    config = config.model_copy(update={"model": pinned(config.model)})
+    config = with_pinned_model(config)
     with Pool(config.compute, config.model) as pool:
         audited = order.audit_line(stage_task, pool, config, storage_url)
     return str(_conclude(storage_url, config, audited))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
 from mascing.flows.order import Done, audit_line, label_line, on_testbed, whole_line
-from mascing.models.checkpoints import pinned
+from mascing.models.checkpoints import with_pinned_model
 from mascing.progress import held_back, tell, waiting_for
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Audited, Labelled, TestbedBuilt
@@ -40,7 +40,7 @@ def finished_demo(behaviour: str, level: int, seed: int, storage_url: str) -> st
 
 def finished_labels(config: RunConfig, storage_url: str) -> Labelled:
     """The finished label stage."""
-    config = _pinned(config)
+    config = with_pinned_model(config)
     with _looking():
         return label_line(_plainly, Pool(config.compute), config, storage_url)
 
@@ -61,21 +61,17 @@ def finished_testbed_audit(behaviour: str, level: int, seed: int, storage_url: s
 
 
 def _found(config: RunConfig, storage_url: str, built: Finished[TestbedBuilt] | None = None) -> tuple[RunConfig, Done]:
-    config = _pinned(config)
+    config = with_pinned_model(config)
     return config, whole_line(_plainly, Pool(config.compute), config, storage_url, built)
 
 
 def _audited(config: RunConfig, storage_url: str) -> tuple[RunConfig, Audited]:
-    config = _pinned(config)
+    config = with_pinned_model(config)
     return config, audit_line(_plainly, Pool(config.compute), config, storage_url)
 
 
 def _concluded(config: RunConfig, storage_url: str, done: Done) -> str:
     return conclude(Storage.open(storage_url), config, done.stages, done.seconds).name
-
-
-def _pinned(config: RunConfig) -> RunConfig:
-    return config.model_copy(update={"model": pinned(config.model)})
 
 
 def _plainly(stage: Callable[Concatenate[Storage, P], Finished[M]]) -> Callable[Concatenate[str, P], Finished[M]]:

@@ -9,7 +9,7 @@ from mascing.flows.artifacts import show_run
 from mascing.flows.order import Done, whole_line
 from mascing.flows.run_page import behaviour_on_model, tag_run
 from mascing.flows.stage_tasks import LINE, once, stage_task
-from mascing.models.checkpoints import model_name, pinned
+from mascing.models.checkpoints import model_name, with_pinned_model
 from mascing.progress import forwarded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import TestbedBuilt
@@ -28,7 +28,7 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBu
     ``testbed`` is the stage that made the model, or None if no stage made it.
     """
     tag_run(config.behaviour.name, model_name(config.model), *config.methods.searched)
-    config = config.model_copy(update={"model": pinned(config.model)})
+    config = with_pinned_model(config)
     with Pool(config.compute, config.model) as pool:
         done = whole_line(stage_task, pool, config, storage_url, testbed)
     return str(_report(storage_url, config, done))

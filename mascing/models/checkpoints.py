@@ -11,7 +11,7 @@ from typing import Any
 
 from mascing.errors import ModelError
 from mascing.reachability import refuse_silent_endpoint, url_errors
-from mascing.schemas.config import ModelConfig
+from mascing.schemas.config import ModelConfig, RunConfig
 
 # The files of a model folder that transformers reads. Weights must be safetensors: other formats run code on load.
 MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
@@ -51,6 +51,11 @@ def pinned(config: ModelConfig) -> ModelConfig:
     if _is_url(config.path) or _is_folder(config.path):
         return config
     return config.model_copy(update={"revision": _hub_commit(config)})
+
+
+def with_pinned_model(config: RunConfig) -> RunConfig:
+    """The configuration of a run with its model :func:`pinned`."""
+    return config.model_copy(update={"model": pinned(config.model)})
 
 
 def is_hub_id(path: str) -> bool:

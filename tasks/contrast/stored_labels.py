@@ -7,7 +7,7 @@ from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
 from mascing.evidence.foregone import Foregone, foregone
 from mascing.evidence.prospects import Held
-from mascing.models.checkpoints import checkpoint_fingerprint, pinned, rendering_fingerprint
+from mascing.models.checkpoints import checkpoint_fingerprint, rendering_fingerprint, with_pinned_model
 from mascing.preflight.checks import preflight
 from mascing.runs.readers import conversations_of, unsteered_of
 from mascing.schemas.config import RunConfig
@@ -62,7 +62,7 @@ def _from_the_file(config: RunConfig) -> Known:
 
 
 def _labelled(storage: Storage, config: RunConfig) -> tuple[Prepared, Labelled] | None:
-    config = config.model_copy(update={"model": pinned(config.model)})
+    config = with_pinned_model(config)
     try:
         recipe = prepare.recipe(config, rendering_fingerprint(config.model), read_rows(config.behaviour.conversations))
         prepared = read_manifest(storage, recipe.prefix, Prepared)
