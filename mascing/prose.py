@@ -1,4 +1,4 @@
-"""Sentences for whoever reads a terminal: wrapped at words there, and one line each in a log."""
+"""Sentences for whoever reads them: counted nouns, and lines wrapped at words on a terminal but whole in a log."""
 
 import re
 import shutil
@@ -31,6 +31,11 @@ def wrapped(line: str, width: int) -> str:
         break_on_hyphens=False,
     )
     return lines.replace(_JOINT, " ")
+
+
+def counted(number: float, noun: str, plural: str | None = None) -> str:
+    """``1 row``, ``2 rows``; ``plural`` for a noun whose plural is not made by an s."""
+    return f"{number:.12g} {noun}" if number == 1 else f"{number:.12g} {plural or noun + 's'}"
 
 
 def echo_prose(line: str, stream: TextIO | None = None) -> None:

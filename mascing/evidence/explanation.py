@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mascing.evidence.gates import missed_gates
 from mascing.evidence.results import CONTROL, passed_unpublished
+from mascing.prose import counted
 from mascing.schemas.result import Result
 
 
@@ -47,7 +48,7 @@ def not_published(result: Result) -> str:
     missed = len(list(missed_by(result, first)))
     return (
         f"no mask was published: of all methods, {first} did best on dev, so only its mask could be published, and on "
-        f"test it missed {missed} gate{'' if missed == 1 else 's'}"
+        f"test it missed {counted(missed, 'gate')}"
     )
 
 

@@ -20,6 +20,7 @@ from mascing.evidence.gates import (
 )
 from mascing.evidence.planning import question_of, size_of_groups
 from mascing.evidence.results import label_agreement, rates_by_set
+from mascing.prose import counted
 from mascing.schemas.config import GatesConfig, RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.result import Rate
@@ -242,11 +243,11 @@ def _needed(needed: int | None, groups: Sequence[str]) -> str:
 
 
 def _count(groups: Sequence[str]) -> str:
-    return f"{len(groups)} test row{'' if len(groups) == 1 else 's'}{_in_groups(len(groups), groups)}"
+    return f"{counted(len(groups), 'test row')}{_in_groups(len(groups), groups)}"
 
 
 def _in_groups(rows: int, groups: Sequence[str]) -> str:
     """In how many groups so many rows lie, if they lie in groups at all: more rows of the same group show little."""
     each = len(groups) / len(set(groups))
     number = ceil(rows / each)
-    return "" if each == 1 else f" in {number} group{'' if number == 1 else 's'}"
+    return "" if each == 1 else f" in {counted(number, 'group')}"

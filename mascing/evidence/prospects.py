@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mascing.evidence.planning import Question, size_of_groups
+from mascing.prose import counted
 from mascing.schemas.conversation import Conversation, Split
 from mascing.statistics.power import MOST
 
@@ -69,4 +70,4 @@ def _prospect(question: Question, name: str, groups: Sequence[str]) -> str:
 
 
 def _in_groups(n: int, what: str, groups: int) -> str:
-    return f"{n} {what}{'' if n == 1 else 's'} in {groups} group{'' if groups == 1 else 's'}"
+    return f"{counted(n, what)} in {counted(groups, 'group')}"

@@ -7,6 +7,7 @@ far more, see :mod:`mascing.evidence.planning`.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from mascing.prose import counted
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Split
 from mascing.schemas.facts import ContrastCounts, LabelFacts
@@ -54,20 +55,20 @@ def doubts_of(facts: LabelFacts) -> Iterator[str]:
 
 
 def _short(split: Split, counts: ContrastCounts, minimum: Minimum, config: RunConfig) -> Iterator[str]:
-    matched = "" if config.behaviour.matching is None else " matched"
+    matched = "" if config.behaviour.matching is None else "matched "
     for label, n, groups in (
         ("positive", counts.positive, counts.positive_groups),
         ("negative", counts.negative, counts.negative_groups),
     ):
         if n < minimum.conversations or groups < minimum.groups:
             yield (
-                f"{split}: {n}{matched} {label} conversation{_s(n)} in {groups} group{_s(groups)}, at least "
+                f"{split}: {counted(n, f'{matched}{label} conversation')} in {counted(groups, 'group')}, at least "
                 f"{minimum.conversations} in {minimum.groups} are needed"
             )
     reading = [name for name in ("gradient", "refined") if name in config.methods.searched]
     if reading and counts.both < minimum.both:
         yield (
-            f"{split}: {counts.both} conversation{_s(counts.both)} with a wanted and an unwanted reply, the method "
+            f"{split}: {counted(counts.both, 'conversation')} with a wanted and an unwanted reply, the method "
             f"{reading[0]} needs at least {minimum.both}"
         )
 
@@ -121,7 +122,3 @@ def _more_data(facts: LabelFacts) -> str:
 
 def _n(replies: SetReplies) -> int:
     return replies.rate.n
-
-
-def _s(n: int) -> str:
-    return "" if n == 1 else "s"

@@ -15,6 +15,7 @@ from mascing.masks.combining.composition import Composition, Conflict
 from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.masks.unproven import UNPROVEN, why_unproven
+from mascing.prose import counted
 
 _WIDTH = 100
 # Stored rows have their keys in alphabetical order.
@@ -76,8 +77,8 @@ def conflict_report(composed: Composition, names: Sequence[str]) -> str:
     """What the named parts share, and each expert that they disagree about, layer by layer."""
     mask, conflicts = composed.mask, composed.conflicts
     lines = [f"{number}: {name}" for number, name in enumerate(names, start=1)]
-    shared = _counted(composed.shared, "expert is", "experts are")
-    lines.append(f"{_counted(mask.entries, 'entry', 'entries')}; {shared} moved by more than one mask")
+    shared = counted(composed.shared, "expert is", "experts are")
+    lines.append(f"{counted(mask.entries, 'entry', 'entries')}; {shared} moved by more than one mask")
     if not conflicts:
         return "\n".join([*lines, "no conflicts"])
     crowded = sum(conflict.crowded for conflict in conflicts)
@@ -85,12 +86,8 @@ def conflict_report(composed: Composition, names: Sequence[str]) -> str:
         *([f"{len(conflicts) - crowded} pulled both ways"] if crowded < len(conflicts) else []),
         *([f"{crowded} beyond what a layer can force"] if crowded else []),
     ]
-    lines += [f"{_counted(len(conflicts), 'conflict', 'conflicts')}: {', '.join(causes)}", ""]
+    lines += [f"{counted(len(conflicts), 'conflict')}: {', '.join(causes)}", ""]
     return "\n".join([*lines, *(_conflict(conflict, mask) for conflict in conflicts)])
-
-
-def _counted(n: int, singular: str, plural: str) -> str:
-    return f"{n} {singular if n == 1 else plural}"
 
 
 def _conflict(conflict: Conflict, mask: Mask) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mascing.errors import ConfigError
 from mascing.preflight.hardware import LARGEST_SHARE, gpus, memory, size_text
+from mascing.prose import counted
 from mascing.reachability import answers
 from mascing.schemas.config import ModelConfig, RunConfig
 
@@ -64,7 +65,7 @@ def _with_gpus(config: RunConfig, weights: int | None, wanted: str, there: str) 
     problems = []
     if needed > len(found):
         problems.append(
-            f"compute asks for {needed:g} GPU{'' if needed == 1 else 's'} ({_workers(config)} x "
+            f"compute asks for {counted(needed, 'GPU')} ({_workers(config)} x "
             f"{config.compute.num_gpus:g}) and this machine has {len(found)}: lower compute.workers or "
             "compute.num_gpus, set model.device to cpu, or name a Ray cluster in RAY_ADDRESS"
         )
@@ -90,11 +91,10 @@ def _gpus_of_a_model(model: ModelConfig, num_gpus: float) -> float:
 
 def _wanted(config: RunConfig, weights: int | None) -> str:
     compute = config.compute
-    reserved = f", {compute.num_gpus:g} GPU{'' if compute.num_gpus == 1 else 's'}" if compute.num_gpus else ""
+    reserved = f", {counted(compute.num_gpus, 'GPU')}" if compute.num_gpus else ""
     size = f"{size_text(weights)} of weights" if weights is not None else "weights of a size that is not known here"
-    cpus = f"{compute.num_cpus:g} CPU{'' if compute.num_cpus == 1 else 's'}"
-    return f"{_workers(config)}, each {cpus}{reserved} and {size} on {config.model.device}"
+    return f"{_workers(config)}, each {counted(compute.num_cpus, 'CPU')}{reserved} and {size} on {config.model.device}"
 
 
 def _workers(config: RunConfig) -> str:
-    return f"{config.compute.workers} worker{'' if config.compute.workers == 1 else 's'}"
+    return counted(config.compute.workers, "worker")

@@ -13,6 +13,7 @@ import ray.exceptions
 from mascing.errors import MascingError
 from mascing.models.loading import Loaded, load
 from mascing.progress import waiting_for
+from mascing.prose import counted
 from mascing.schemas.config import ComputeConfig, ModelConfig
 from mascing.tasks.running.cluster import connect, connecting
 
@@ -157,8 +158,7 @@ class Pool:
         )
         self._workers = [actor.remote() for _ in range(self._compute.workers)]
         # One is enough to begin with; what goes wrong is told by `map`.
-        workers = f"{len(self._workers)} worker{'' if len(self._workers) == 1 else 's'}"
-        with waiting_for(f"starting {workers}, about 10 s"):
+        with waiting_for(f"starting {counted(len(self._workers), 'worker')}, about 10 s"):
             ray.wait([worker.ready.remote() for worker in self._workers])
         if self._model is not None:
             with waiting_for("loading the model"):

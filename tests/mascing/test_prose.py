@@ -1,8 +1,8 @@
-"""Sentences are wrapped at words on a terminal, and commands and paths stay whole."""
+"""Nouns agree with their number; sentences are wrapped at words on a terminal, and commands and paths stay whole."""
 
 import pytest
 
-from mascing.prose import wrapped
+from mascing.prose import counted, wrapped
 
 
 @pytest.mark.parametrize("width", [20, 40, 60])
@@ -32,3 +32,15 @@ def test_lines_go_on_below_the_beginning_of_their_text() -> None:
         assert first.startswith(f"{margin}word")
         assert others
         assert all(line.startswith(f"{' ' * len(margin)}word") for line in others)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(0, "0 entries"), (1, "1 entry"), (1.0, "1 entry"), (0.5, "0.5 entries"), (1_000_000, "1000000 entries")],
+)
+def test_a_noun_agrees_with_its_number(number: float, words: str) -> None:
+    assert counted(number, "entry", "entries") == words
+
+
+def test_most_plurals_end_in_s() -> None:
+    assert counted(2, "row") == "2 rows"

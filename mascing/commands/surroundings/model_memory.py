@@ -5,6 +5,7 @@ from mascing.errors import MascingError
 from mascing.models.checkpoints import local_folder
 from mascing.models.model_folder import weights_bytes
 from mascing.preflight.hardware import LARGEST_SHARE, gpus, memory, size_text
+from mascing.prose import counted
 from mascing.schemas.config import ModelConfig
 
 
@@ -21,7 +22,7 @@ def room_for(path: str) -> Finding:
     told = f"{path}: {size_text(weights)} of weights"
     if not sizes:
         return _in_memory(told, weights)
-    there = f"{len(sizes)} GPU{'' if len(sizes) == 1 else 's'} of {size_text(sizes[0])}"
+    there = f"{counted(len(sizes), 'GPU')} of {size_text(sizes[0])}"
     if weights <= LARGEST_SHARE * sizes[0]:
         return Finding("ok", "model", f"{told} fit one of {there}")
     if weights <= LARGEST_SHARE * sum(sizes):

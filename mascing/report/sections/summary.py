@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mascing.evidence.results import CONTROL
+from mascing.prose import counted
 from mascing.report.figures.rates import measures
 from mascing.report.run_evidence import Evidence
 from mascing.report.sections.headline import shown_method
@@ -71,7 +72,9 @@ def summary(evidence: Evidence, changes: Mapping[str, Mapping[str, Rate]]) -> Su
 def _asked(evidence: Evidence) -> str:
     config, splits = evidence.config, evidence.result.splits
     methods = len(evidence.result.methods.keys() - {CONTROL})
-    searched = f"{_count(methods, 'method')} searched {splits.train} conversations" if methods else "No method searched"
+    searched = (
+        f"{counted(methods, 'method')} searched {splits.train} conversations" if methods else "No method searched"
+    )
     return (
         f"{_wanted(config)} {searched}; {splits.dev} others chose the mask, and {splits.test} more, which no method "
         "saw, decide."
@@ -117,7 +120,7 @@ def _costs(evidence: Evidence, method: str, changes: Mapping[str, Rate]) -> list
 
 def _other_costs(steered: MethodResult, more_sets: int) -> Iterator[str]:
     if more_sets > 0:
-        yield f"{_count(more_sets, 'other set')} lost no more than these."
+        yield f"{counted(more_sets, 'other set')} lost no more than these."
     change = steered.degenerate_change
     if change.value:
         yield f"Degenerate replies: {points_text(change)} points."
@@ -180,10 +183,6 @@ def _remedies(evidence: Evidence) -> list[str]:
     """What would change the gates that the method missed which the page shows."""
     remedies = evidence.result.remedies.get(shown_method(evidence.result) or "", ())
     return [remedy.sentence for remedy in remedies] or ["look at the gates below, which each method missed"]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _size(share: float) -> str:

@@ -61,8 +61,10 @@ Replies = Mapping[tuple[str, str], tuple[str, Outcome]]
 SPEC = RouterSpec("olmoe", (0, 1, 2, 3), n_experts=16, top_k=2, scoring="softmax", fingerprint="f" * 64)
 SIGMA = [0.5, 1.0, 1.5, 2.0]
 SETS = {"target": 60, "utility/benign": 60, "protected/forbidden": 60}
-# Probability of a hit, unsteered and under each method's mask.
+HOSTILE = 'sorry <script>alert(1)</script></blockquote><img src="https://example.org/x.png" onerror="alert(2)"> & "so"'
+"""A reply that a page must show as text."""
 THOUGHT = "is it <b>under</b> the blue pot?"
+# Probability of a hit, unsteered and under each method's mask.
 HITS = {
     "baseline": {"target": 0.5, "utility/benign": 1.0, "protected/forbidden": 0.97},
     "mascing": {"target": 0.8, "utility/benign": 0.93, "protected/forbidden": 0.97},

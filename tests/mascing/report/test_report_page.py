@@ -13,48 +13,14 @@ import mascing.report
 from mascing.report import build_report
 from mascing.schemas.result import Result
 from mascing.storage.object_storage import Storage
-from tests.mascing.report.made_up_searches import dev_unsteered
 from tests.mascing.report.page_parts import Page
 from tests.mascing.report.run_on_disk import (
     FOLDER,
     HITS,
     SIGMA,
-    THOUGHT,
     TRUTH,
-    Replies,
-    made_up_conversations,
     write_run,
 )
-
-HOSTILE = 'sorry <script>alert(1)</script></blockquote><img src="https://example.org/x.png" onerror="alert(2)"> & "so"'
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, str]:
-    """A run whose gradient mask was published, and the path of its page."""
-    storage = Storage.open(str(tmp_path_factory.mktemp("run")))
-    hostile: Replies = {
-        ("gradient", conversation.id): (HOSTILE, "hit")
-        for conversation in made_up_conversations()
-        if conversation.set == "target"
-    }
-    result = write_run(storage, replies=hostile)
-    return result, build_report(storage)
-
-
-@pytest.fixture(scope="module")
-def result(run: tuple[Result, str]) -> Result:
-    return run[0]
-
-
-@pytest.fixture(scope="module")
-def html(run: tuple[Result, str]) -> str:
-    return Path(run[1]).read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def page(html: str) -> Page:
-    return Page(html)
 
 
 def test_the_page_loads_nothing_from_anywhere(page: Page) -> None:
@@ -101,17 +67,6 @@ def test_the_bundles_are_those_that_their_table_names() -> None:
     assert scripts == found.keys()
 
 
-def test_the_headline_says_what_passed_and_by_how_much(page: Page, result: Result) -> None:
-    header = page.all("header")[0].words()
-    gradient = result.methods["gradient"]
-    assert "jailbreak-defence" in header
-    assert "testbed-olmoe" in header
-    assert "The gradient mask passed every gate and was published." in header
-    assert f"from {100 * result.baseline.target_rate.value:.1f}% to {100 * gradient.target_rate.value:.1f}%" in header
-    assert f"+{100 * gradient.uplift.value:.1f} percentage points" in header
-    assert f"+{100 * gradient.uplift.low:.1f} to +{100 * gradient.uplift.high:.1f}" in header
-
-
 def test_every_method_stands_in_the_table_with_its_numbers(page: Page, result: Result) -> None:
     head, *rows = page.table("Test split: percent and percentage points, with 95% intervals")
     assert [row[0] for row in rows] == ["baseline", "mascing", "steermoe", "gradient", "random"]
@@ -125,13 +80,6 @@ def test_every_method_stands_in_the_table_with_its_numbers(page: Page, result: R
     control = dict(zip(head, rows[-1], strict=True))
     change = 100 * (result.methods["random"].utility["benign"].value - result.baseline.utility["benign"].value)
     assert control["Utility: benign, change"].startswith(f"{change:.1f}".replace("-", "−"))
-
-
-def test_every_gate_reason_is_told(page: Page, result: Result) -> None:
-    gates = page.at("gates").words()
-    for name, method in result.methods.items():
-        assert f"{name} {method.gate}" in gates
-        assert all(reason in gates for reason in method.reasons)
 
 
 def test_every_plot_is_sound_named_and_told_in_words(page: Page) -> None:
@@ -223,34 +171,6 @@ def test_surrogates_are_shown_for_each_span(page: Page) -> None:
     assert page.at("surrogates").all("p")[1:] == []
 
 
-def test_replies_are_text_whatever_they_hold(page: Page, html: str) -> None:
-    shown = [quote.text for quote in page.at("replies").all("blockquote")]
-    assert HOSTILE in shown
-    assert page.all("img") == []
-    assert "<script>alert" not in html
-
-
-def test_samples_show_gains_losses_and_what_did_not_change(page: Page) -> None:
-    head, *rows = page.table("Replies changed by each mask")
-    moved = {(row[0], row[1]): dict(zip(head[2:], map(int, row[2:]), strict=True)) for row in rows}
-    assert [row[0] for row in rows[::3]] == ["mascing", "steermoe", "gradient", "random"]
-    for counts in moved.values():
-        assert counts.pop("Conversations") == 60 == sum(counts.values())
-    assert moved["random", "Utility: benign"]["Lost"] > 3
-    assert moved["gradient", "Target"]["Gained"] > 3
-    replies = page.at("replies").words()
-    assert f"only with the mask: {moved['gradient', 'Target']['Gained']} of 60, 12 shown" in replies
-    assert f"the same reply: {moved['gradient', 'Utility: benign']['Unchanged']} of 60, 4 shown" in replies
-
-
-def test_a_sample_shows_the_whole_conversation_and_the_wanted_reply(page: Page) -> None:
-    shown = next(article for article in page.at("replies").all("article") if article.all("details"))
-    words = shown.words()
-    (conversation,) = (candidate for candidate in made_up_conversations() if candidate.id == shown.all("h4")[0].words())
-    assert all(message.content in words for message in conversation.messages)
-    assert f"wanted {conversation.wanted}" in words
-
-
 def test_the_labels_are_counted_and_their_agreement_with_the_file_is_told(html: str) -> None:
     section = html.split('<section id="labels">')[1].split("</section>")[0]
     text = " ".join(re.sub("<[^>]+>", " ", section).split())
@@ -318,21 +238,6 @@ def test_every_method_is_tested_against_baseline_and_control(page: Page) -> None
     assert next(row for row in rows if row[:2] == ["gradient", "random"])[-1] == "< 0.0001"
 
 
-def test_the_page_says_how_far_to_trust_the_methods(page: Page) -> None:
-    section = page.at("trust")
-    assert (
-        "mascing: 2 of 5 search seeds certainly raise the target rate on dev (86.0% to 90.0%); the others reach"
-        in section.words()
-    )
-    assert "gradient: all 5 search seeds certainly raise the target rate on dev (96.0% to 98.0%)." in section.words()
-    assert "gradient: the strongest single expert, 5 of layer 2, keeps 84% of the mask's effect" in section.words()
-    assert page.table("Experts that two picks move in the same direction")[1] == [
-        "mascing (fail) and steermoe (fail)",
-        "5 of 27: 18.5% by chance 8.0%; 2 in opposite directions",
-        "2 of 5: 40.0% by chance 2.0%",
-    ]
-
-
 def test_seeds_behind_the_best_are_hollow_dots(page: Page) -> None:
     [mascing, gradient] = page.figures["seeds-target"]["data"]
     assert mascing["x"] == pytest.approx([90, 50, 86, 55, 50])
@@ -345,40 +250,6 @@ def test_seeds_behind_the_best_are_hollow_dots(page: Page) -> None:
     ]
 
 
-def test_thoughts_are_folded_and_apart_from_replies(page: Page) -> None:
-    thoughts = [fold for fold in page.all("details") if fold.attributes.get("class") == "thought"]
-    assert {fold.text.strip().removeprefix("Thought").strip() for fold in thoughts} == {THOUGHT}
-    assert not any("open" in fold.attributes for fold in thoughts)
-    assert not any(THOUGHT in quote.text for quote in page.all("blockquote"))
-
-
-def test_the_summary_answers_what_who_decides_asks(page: Page, result: Result) -> None:
-    (summary,) = (part for part in page.all("dl") if part.attributes.get("class") == "summary")
-    answers = dict(
-        zip([part.words() for part in summary.all("dt")], [part.words() for part in summary.all("dd")], strict=True)
-    )
-    gradient = result.methods["gradient"]
-    before, after = result.baseline.target_rate.value, gradient.target_rate.value
-    assert (
-        "at least 10 percentage points more replies that the judge refusal counts as hits" in answers["What was asked"]
-    )
-    assert "3 methods searched 190 conversations; 76 others chose the mask" in answers["What was asked"]
-    assert f"Target {100 * before:.1f}% → {100 * after:.1f}%" in answers["What changed"]
-    assert "By the mask of gradient, which moves 6 of 64 experts." in answers["What changed"]
-    assert "Utility: benign 100.0% → 100.0% 0.0 (" in answers["What it cost"]
-    labelled, on_test = result.splits.test + len(dev_unsteered()), len(result.methods) * result.splits.test
-    told = f"{labelled} to label, 4,300 to choose, {on_test} on test"
-    assert f"Replies judged: {labelled + 4300 + on_test:,} ({told})." in answers["What it cost"]
-    assert "10,000 tokens were read without generating" in answers["What it cost"]
-    assert "The last run took 21 s, of which 4 s for its longest stage, prepare" in answers["What it cost"]
-    assert "How much was lost at the worst: utility/benign up to " in answers["What is not known"]
-    assert "Whether it holds under the condition paraphrase" in answers["What is not known"]
-    assert "How often the judge refusal errs" in answers["What is not known"]
-    assert answers["What next"]
-    assert f"mascing run {FOLDER.config} --storage ." in page.all("header")[0].words()
-    assert page.all("header")[0].all("time")[0].attributes["datetime"].endswith("Z")
-
-
 def test_columns_without_a_value_are_left_out(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     write_run(storage, truth=False, methods=["gradient"])
@@ -387,26 +258,3 @@ def test_columns_without_a_value_are_left_out(tmp_path: Path) -> None:
     assert "Circuit precision" not in head
     assert "Gate" in head
     assert {len(row) for row in rows} == {len(head)}
-
-
-def test_the_gates_of_every_method_stand_in_one_table(page: Page, result: Result) -> None:
-    head, *rows = page.table("Decision of each gate, by method")
-    assert head == ["Gate", "mascing", "steermoe", "gradient", "random"]
-    decided = {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in rows}
-    assert decided["all"] == {name: method.gate for name, method in result.methods.items()}
-    assert decided["target"]["steermoe"] == "fail"
-    assert "target fails" in " ".join(result.methods["steermoe"].reasons)
-    assert "utility/benign" in decided
-
-
-def test_long_samples_are_fewer(tmp_path: Path) -> None:
-    storage = Storage.open(str(tmp_path))
-    long: Replies = {
-        (method, conversation.id): (f"{method} " * 5000, "hit" if method == "gradient" else "miss")
-        for conversation in made_up_conversations()
-        for method in ("baseline", "gradient")
-    }
-    write_run(storage, methods=["gradient"], replies=long)
-    page = Page(Path(build_report(storage)).read_text(encoding="utf-8"))
-    assert 3 <= len([sample for sample in page.all("article") if "data-set" in sample.attributes]) < 3 * 12
-    assert sum(len(quote.text) for quote in page.all("blockquote")) < 300_000
