@@ -1,9 +1,10 @@
-"""Check within seconds whether a network address answers; clients themselves retry for minutes, and fail variously."""
+"""Reach addresses and URLs, and say within seconds what does not answer: clients themselves retry for minutes."""
 
 import os
 import re
 import socket
 import sys
+from pathlib import Path
 
 _SECONDS = 5.0
 _LARGEST_PORT = 65535
@@ -35,6 +36,18 @@ def refuse_silent_endpoint(url: str) -> None:
             if not answers(endpoint):
                 raise ConnectionError(f"nothing answers at {variable} {endpoint}")
             return
+
+
+def read_bytes(place: str) -> bytes:
+    """Read a local path or a URL that fsspec knows. Raises one of :func:`url_errors` if nothing can be read there."""
+    if "://" not in place:
+        return Path(place).read_bytes()
+    refuse_silent_endpoint(place)
+    import fsspec
+
+    with fsspec.open(place, "rb") as file:
+        data: bytes = file.read()
+    return data
 
 
 def url_errors() -> tuple[type[Exception], ...]:

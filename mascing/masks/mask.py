@@ -20,7 +20,7 @@ from mascing.masks.arguments import facts, refuse_other_types, refuse_unstorable
 from mascing.masks.experts import bias_of, to_polars
 from mascing.masks.groups import group_complaint
 from mascing.masks.rules import TENSORS, BiasRule, OverrideRule, Rule, rule_of
-from mascing.reachability import refuse_silent_endpoint, told, url_errors
+from mascing.reachability import read_bytes, refuse_silent_endpoint, told, url_errors
 from mascing.routers.spec import RouterSpec, inspect_routers
 
 if TYPE_CHECKING:
@@ -215,13 +215,7 @@ class Mask:
         """Read a mask from a local path or any fsspec URL. Raises MaskError if there is none or it is not a mask."""
         place = _place(url)
         try:
-            if "://" not in place:
-                return cls.from_bytes(Path(place).read_bytes())
-            import fsspec
-
-            refuse_silent_endpoint(place)
-            with fsspec.open(place, "rb") as file:
-                return cls.from_bytes(file.read())
+            return cls.from_bytes(read_bytes(place))
         except url_errors() as error:
             raise MaskError(f"no mask can be read from {place}: {told(place, error)}") from error
 

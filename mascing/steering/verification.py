@@ -6,7 +6,6 @@ Shapes: B batch, T token.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from mascing.masks.mask import Mask
 from mascing.masks.rules import OverrideRule
 from mascing.masks.unproven import why_unproven
 from mascing.models.loading import load
+from mascing.reachability import read_bytes, told, url_errors
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import ModelConfig
 from mascing.steering.forced import PROOF_TOKENS
@@ -71,18 +71,11 @@ def _card_beside(url: str) -> dict[str, Any] | None:
     folder, slash, _ = url.rpartition("/")
     path = f"{folder}{slash}card.json"
     try:
-        if "://" not in path:
-            data = Path(path).read_bytes()
-        else:
-            import fsspec
-
-            with fsspec.open(path, "rb") as file:
-                data = file.read()
-        card: dict[str, Any] = json.loads(data)
+        card: dict[str, Any] = json.loads(read_bytes(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
-        raise MaskError(f"the card at {path} cannot be read: {error}") from error
+    except url_errors() as error:
+        raise MaskError(f"the card at {path} cannot be read: {told(path, error)}") from error
     return card
 
 

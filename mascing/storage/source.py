@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from mascing.errors import DataError
-from mascing.reachability import refuse_silent_endpoint, url_errors
+from mascing.reachability import read_bytes, refuse_silent_endpoint, url_errors
 
 _ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 _COMPRESSED = (".gz", ".zst")
@@ -47,12 +47,7 @@ def read_source(url: str) -> Source:
         DataError: if nothing can be read there.
     """
     try:
-        if "://" not in url:
-            return Source(Path(url).expanduser().read_bytes())
-        import fsspec
-
-        with fsspec.open(url, "rb") as file:
-            return Source(file.read())
+        return Source(read_bytes(url if "://" in url else str(Path(url).expanduser())))
     except url_errors() as error:
         raise DataError(f"cannot read {url}: {error}; check the path, and the credentials if it is a URL") from error
 

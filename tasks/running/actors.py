@@ -121,8 +121,8 @@ class Pool:
         busy: dict[Any, tuple[Any, int | None]] = {
             worker.ready.remote(self._model): (worker, None) for worker in self._workers
         }
-        sizes = [size(item) for item in items]
-        progress(0, sum(sizes))
+        done, total = 0, sum(map(size, items))
+        progress(done, total)
         while len(values) < len(items):
             [finished], _ = ray.wait(list(busy), num_returns=1)
             worker, index = busy.pop(finished)
@@ -134,7 +134,8 @@ class Pool:
                 value = died(str(error))
             if index is not None:
                 values[index] = value
-                progress(sum(sizes[done] for done in values), sum(sizes))
+                done += size(items[index])
+                progress(done, total)
             if waiting:
                 index = waiting.popleft()
                 run = worker.run if died is None else worker.run_rows

@@ -1,7 +1,9 @@
 """Nouns agree with their number; sentences are wrapped at words on a terminal, and commands and paths stay whole."""
 
 import pytest
+from typer.main import get_command
 
+from mascing.cli import app
 from mascing.prose import counted, wrapped
 
 
@@ -24,6 +26,12 @@ def test_no_word_is_cut_and_none_is_lost(width: int) -> None:
 def test_what_is_to_be_copied_stays_on_one_line(whole: str) -> None:
     lines = wrapped(f"next: open the report, or look at this: {whole}, and then do it again", 40).splitlines()
     assert any(whole in line for line in lines)
+
+
+@pytest.mark.parametrize("command", sorted(get_command(app).commands))  # type: ignore[attr-defined]
+def test_every_command_of_the_program_is_known_as_one(command: str) -> None:
+    whole = f"mascing {command} --storage s3://bucket/mascing"
+    assert whole in wrapped(f"next: open the report, or look at it with {whole}", 40).splitlines()[-1]
 
 
 def test_lines_go_on_below_the_beginning_of_their_text() -> None:
