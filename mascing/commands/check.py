@@ -51,7 +51,8 @@ def check(
         print_fitting(console, _table(found.rows))
         for line in _set_aside(found.rows, loaded):
             say_prose(console, line)
-    for line in (*found.prospects, *(f"note: {note}" for note in found.notes)):
+    foretold = found.prospects.lines if found.prospects else []
+    for line in (*foretold, *(f"note: {note}" for note in found.notes)):
         say_prose(console, line)
     say_prose(console, f"next: {_next(found, loaded, config)}")
     if found.problems or (found.hopeless and not loaded.allow_unpublishable):
@@ -60,8 +61,6 @@ def check(
 
 def _next(found: "Preflight", config: "RunConfig", path: str) -> str:
     """The first thing to mend, or the commands that follow."""
-    from mascing.evidence.prospects import too_few
-
     if found.problems:
         n = len(found.problems)
         first = "problem above" if n == 1 else f"first of the {n} problems above"
@@ -72,10 +71,9 @@ def _next(found: "Preflight", config: "RunConfig", path: str) -> str:
             f"mascing run {path} --allow-unpublishable"
         )
     following = f"mascing label {path}, or mascing run {path}"
-    if few := too_few(found.prospects):
-        return (
-            f"bring more rows of {', '.join(few)} if you can: so few pass by luck or a large effect; then {following}"
-        )
+    if found.prospects and (few := found.prospects.too_few):
+        names = ", ".join(each.name for each in few)
+        return f"bring more rows of {names} if you can: so few pass by luck or a large effect; then {following}"
     return following
 
 
@@ -91,8 +89,8 @@ def refuse_doomed(console: "Console", storage: "Storage", config: "RunConfig") -
 
     found = preflight(config)
     if not found.problems and (config.allow_unpublishable or not found.hopeless):
-        few = [line.strip() for line in found.prospects if line.endswith("too few")]
-        for note in (*found.notes, *(f"on test, {line} (mascing plan says for which effect)" for line in few)):
+        few = found.prospects.too_few if found.prospects else []
+        for note in (*found.notes, *(f"on test, {each} (mascing plan says for which effect)" for each in few)):
             say_prose(console, f"note: {note}")
     if found.problems:
         raise ConfigError(f"{'; '.join(found.problems)}{_left(found, storage, config)}")

@@ -109,7 +109,7 @@ class _Run:
 
     def lines(self, question: "Question", protected_loss: float) -> Iterator[str]:
         """Say whether there is enough to learn from, and whether the test split can pass the gates."""
-        from mascing.evidence.prospects import of_each_split, prospects, too_few
+        from mascing.evidence.prospects import of_each_split, prospects
         from mascing.evidence.sufficiency import lacking
 
         labels, foregone = self.known.labels, self.known.foregone
@@ -126,11 +126,11 @@ class _Run:
             following = f"mascing run {self.path}{where}"
         yield from map(str, foregone)
         blocked = {gate.gate for gate in foregone}
-        expected = list(prospects(question, self.known.test, protected_loss, blocked))
-        yield from expected
+        expected = prospects(question, self.known.test, protected_loss, blocked)
+        yield from expected.lines
         if labels is not None and foregone:
             following = f"{foregone[0].mend}, then {following}"
-        if labels is not None and (few := [name for name in too_few(expected) if name not in blocked]):
+        if labels is not None and (few := [each.name for each in expected.too_few if each.name not in blocked]):
             following = f"bring more rows of {', '.join(few)}, or loosen their gates; then {following}"
         yield f"next: {following}"
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from mascing.errors import MascingError
 from mascing.evidence.foregone import Foregone, foregone
 from mascing.evidence.planning import question_of
-from mascing.evidence.prospects import prospects
+from mascing.evidence.prospects import Prospects, prospects
 from mascing.models.checkpoints import local_folder
 from mascing.models.model_folder import (
     context_in,
@@ -44,7 +44,7 @@ class Preflight:
     """What is known of a run; a part that cannot be read is None.
 
     ``problems`` keep a run from working, ``hopeless`` are gates that no mask can pass, ``notes`` are worth knowing.
-    ``prospects`` say of each set what `mascing plan` says.
+    ``prospects`` say of each set what `mascing plan` says; None while problems keep them from being foretold.
     """
 
     model: Model | None
@@ -53,7 +53,7 @@ class Preflight:
     problems: tuple[str, ...]
     hopeless: tuple[Foregone, ...]
     notes: tuple[str, ...]
-    prospects: tuple[str, ...]
+    prospects: Prospects | None
 
 
 def preflight(config: RunConfig) -> Preflight:
@@ -80,8 +80,8 @@ def preflight(config: RunConfig) -> Preflight:
     test = rows.test if rows is not None and not of_rows and rows.sets["test"]["target"] else []
     hopeless = foregone(config, test) if test else []
     blocked = {gate.gate for gate in hopeless}
-    expected = prospects(question_of(config.gates), test, config.gates.protected_tolerance, blocked) if test else ()
-    return Preflight(model, machine, rows, tuple(problems), tuple(hopeless), notes, tuple(expected))
+    expected = prospects(question_of(config.gates), test, config.gates.protected_tolerance, blocked) if test else None
+    return Preflight(model, machine, rows, tuple(problems), tuple(hopeless), notes, expected)
 
 
 def _model(config: RunConfig) -> Model:

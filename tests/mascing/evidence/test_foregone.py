@@ -112,7 +112,7 @@ def test_the_number_of_rows_and_the_limit_that_are_told_pass_the_gate(size: int,
             question_of(GatesConfig(max_utility_loss=limit)),
             [row.model_copy(update={"group_id": f"u{k // size}"}) for k, row in enumerate(rows("utility/u", n))],
             protected_loss=0.1,
-        )
+        ).lines
         if "utility/u" in line
     ]
     assert f"about {numbers[1]} needed: too few" in line

@@ -32,7 +32,7 @@ def test_each_set_is_held_to_its_own_limit() -> None:
         for name in ("target", "utility/u", "protected/p")
         for number in range(30)
     ]
-    lines = {line.split(":")[0].strip(): line for line in prospects(QUESTION, rows, protected_loss=0.2)}
+    lines = {line.split(":")[0].strip(): line for line in prospects(QUESTION, rows, protected_loss=0.2).lines}
     assert lines["utility/u"].endswith("about 35 needed: too few")
     assert lines["protected/p"].endswith("needed: enough")
 
@@ -44,9 +44,9 @@ def test_each_set_is_held_to_its_own_limit() -> None:
 def test_an_unknown_baseline_is_assumed_to_leave_room_for_the_gain(min_uplift: float, asked: dict[str, Any]) -> None:
     question = question_of(GatesConfig(min_uplift=min_uplift), None, **asked)
     question.refuse_impossible()
-    [heading, _] = prospects(question, [], protected_loss=0.2)
+    [heading, _] = prospects(question, [], protected_loss=0.2).lines
     assert f"a target rate of {100 * question.baseline:.0f}% (assumed: `mascing label` measures it)" in heading
-    assert "assumed" not in next(prospects(question_of(GatesConfig(), 0.5), [], protected_loss=0.2))
+    assert "assumed" not in prospects(question_of(GatesConfig(), 0.5), [], protected_loss=0.2).heading
 
 
 def test_a_known_baseline_limits_the_gain() -> None:
