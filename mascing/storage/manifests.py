@@ -114,8 +114,7 @@ def read_shard(storage: Storage, manifest: Manifest, name: str) -> bytes:
     Raises StorageError if they are missing or damaged, KeyError if the manifest lists no such shard.
     """
     shard = {shard.name: shard for shard in manifest.shards}[name]
-    ours = [f"{manifest.prefix}/{stored_as}" for stored_as in (name, _name_with_digest(name, shard.sha256))]
-    for path in ours if shard.path is None else [shard.path]:
+    for path in shard_paths(manifest, shard):
         try:
             data = storage.read(path)
         except FileNotFoundError:
@@ -127,6 +126,13 @@ def read_shard(storage: Storage, manifest: Manifest, name: str) -> bytes:
         f"{where} is missing or damaged (not the {shard.bytes} bytes "
         f"with SHA-256 {shard.sha256[:12]}…): delete {' and '.join(_with_piece(manifest, shard))} and run again"
     )
+
+
+def shard_paths(manifest: Manifest, shard: Shard) -> list[str]:
+    """Where a shard of the manifest can be stored, the likeliest place first."""
+    if shard.path is not None:
+        return [shard.path]
+    return [f"{manifest.prefix}/{name}" for name in (shard.name, _name_with_digest(shard.name, shard.sha256))]
 
 
 def _with_piece(manifest: Manifest, shard: Shard) -> list[str]:

@@ -19,7 +19,7 @@ from mascing.routers.spec import RouterSpec
 from mascing.schemas.tables import SELECTED, TRACES, layer_column, traces_schema
 from mascing.schemas.trace_layout import EVERYTHING, REGIONS, Chosen, TraceLayout
 from mascing.traces.layouts import layers_of, layout_of
-from mascing.traces.shard_files import STATISTICS, ShardFile, read_groups
+from mascing.traces.shard_files import ShardFile, footer, read_groups
 from mascing.traces.shard_statistics import CLASSES, TraceStatistics, measured
 from mascing.traces.trace_set import UNLABELLED, SampleTrace, TraceSet, refuse_non_logits, selection_dtype
 
@@ -45,7 +45,7 @@ def encode(rows: Sequence[SampleTrace], spec: RouterSpec, checkpoint: str = "", 
     present = torch.cat([row.regions for row in rows]).unique().tolist()
     layout = layout_of(spec, checkpoint, chosen, [REGIONS[region] for region in present])
     groups = _row_groups(rows, len(layers) * (spec.n_experts * 2 if chosen.keep == "logits" else spec.top_k))
-    return _parquet((_group(group, layout) for group in groups), traces_schema(layout))
+    return _parquet((_group(group, layout) for group in groups), layout)
 
 
 def decode(shards: Iterable[bytes]) -> TraceSet:
@@ -72,9 +72,8 @@ def _refuse_misshapen(row: SampleTrace, spec: RouterSpec, n_layers: int, chosen:
         raise DataError(f"{name}: {row.z.dtype} where float16 is stored")
     if row.z.shape[0] == 0 or row.regions.shape != row.z.shape[:1]:
         raise DataError(f"{name}: {row.z.shape[0]} tokens with {row.regions.numel()} regions")
-    if (row.regions[1:] < row.regions[:-1]).any() or not {REGIONS[region] for region in row.regions.unique()} <= {
-        *chosen.spans
-    }:
+    present = {REGIONS[region] for region in row.regions.unique()}
+    if (row.regions[1:] < row.regions[:-1]).any() or not present <= {*chosen.spans}:
         raise DataError(f"{name}: its tokens are not those of {', then '.join(chosen.spans)}")
     if row.selected.shape != (len(row.z), n_layers, spec.top_k):
         raise DataError(
@@ -100,13 +99,13 @@ def _row_groups(rows: Sequence[SampleTrace], token_bytes: int) -> Iterator[list[
         yield group
 
 
-def _parquet(groups: Iterable[tuple[pa.Table, TraceStatistics]], schema: pa.Schema) -> bytes:
+def _parquet(groups: Iterable[tuple[pa.Table, TraceStatistics]], layout: TraceLayout) -> bytes:
     """One Parquet file with a row group per table, and the sum of their statistics in its footer."""
     buffer = io.BytesIO()
     found: list[TraceStatistics] = []
     with pq.ParquetWriter(
         buffer,
-        schema,
+        traces_schema(layout),
         compression="zstd",
         compression_level=1,
         use_dictionary=["conversation_id", "group_id", "label", "region"],
@@ -117,8 +116,7 @@ def _parquet(groups: Iterable[tuple[pa.Table, TraceStatistics]], schema: pa.Sche
         for table, statistics in groups:
             writer.write_table(table, row_group_size=table.num_rows)
             found.append(statistics)
-        total = sum(found[1:], start=found[0])
-        writer.add_key_value_metadata({STATISTICS: total.to_text()})
+        writer.add_key_value_metadata(footer(layout, sum(found[1:], start=found[0])))
     return buffer.getvalue()
 
 
