@@ -18,6 +18,7 @@ from mascing.commands.label import label
 from mascing.commands.mask import mask
 from mascing.commands.outcomes.channels import registry
 from mascing.commands.outcomes.rebuild_report import report, runs
+from mascing.commands.outcomes.trace_tables import traces
 from mascing.commands.plan import plan
 from mascing.commands.run import run
 from mascing.commands.understood import conversations
@@ -67,6 +68,7 @@ app.command()(runs)
 app.command()(audit)
 app.command()(judge)
 app.add_typer(mask, name="mask")
+app.add_typer(traces, name="traces")
 app.add_typer(registry, name="registry")
 app.command()(doctor)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -105,6 +106,16 @@ class RunTraces:
     def files(self) -> list[str]:
         """The path or URL of each shard, for tools that read Parquet themselves. They are not checked."""
         return self._shards.urls()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The stored bytes of each shard, by name."""
+        return {name: shard.bytes for name, shard in self._shards.shards.items()}
+
+    def shards(self) -> Iterator[tuple[str, bytes | Path]]:
+        """Name and checked content of each shard, or its local path."""
+        for name in self._shards.shards:
+            yield name, self._shards.content(name)
 
     def stored(self) -> StoredTraces:
         """The samples for training: whole, shuffled, in bounded memory, of some layers or spans alone."""
@@ -251,7 +262,7 @@ def _frames(part: TraceSet, depths: Sequence[int], schema: Mapping[str, Any]) ->
                 "region": regions.gather(by_token(part.regions[chosen_T])),
                 "layer": torch.tensor(depths).repeat_interleave(n_experts).repeat(len(chosen_T)).numpy(),
                 "expert": torch.arange(n_experts).repeat(n_layers * len(chosen_T)).numpy(),
-                "logit": part.z[chosen_T].float().flatten().numpy() if part.z.shape[1] else pl.lit(None),
+                "logit": part.z[chosen_T].float().flatten().numpy() if part.z.shape[1] else None,
                 "selected": selected_TLE[..., :n_experts].flatten().numpy(),
             }
         ).cast(pl.Schema(schema))
