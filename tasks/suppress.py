@@ -34,9 +34,10 @@ from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
 from mascing.storage.object_storage import Storage
 from mascing.tasks.concluding.kept_config import keep_config
-from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 
 _RANKED_AT_ONCE = 24  # conversations per backward pass of the ranking
 

@@ -23,14 +23,14 @@ class StageOutput(Generic[M]):
     """The folder ``<stage>/<name>-<fingerprint>`` of one stage run, filled once and closed with an ``M``."""
 
     def __init__(self, storage: Storage, leaves: type[M], name: str, fingerprint: str) -> None:
-        self._storage, self._leaves = storage, leaves
+        self.storage, self._leaves = storage, leaves
         self._name, self._fingerprint = name, fingerprint
         self.prefix = stage_prefix(leaves.stage_name(), name, fingerprint)
 
     def finished(self) -> M | None:
         """Return the manifest if any writer has finished the stage."""
         try:
-            return read_manifest(self._storage, self.prefix, self._leaves)
+            return read_manifest(self.storage, self.prefix, self._leaves)
         except FileNotFoundError:
             return None
 
@@ -42,9 +42,9 @@ class StageOutput(Generic[M]):
         """
         digest = hashlib.sha256(data).hexdigest()
         try:
-            self._storage.create(f"{self.prefix}/{name}", data)
+            self.storage.create(f"{self.prefix}/{name}", data)
         except ConflictError:
-            self._storage.create(f"{self.prefix}/{_name_with_digest(name, digest)}", data)
+            self.storage.create(f"{self.prefix}/{_name_with_digest(name, digest)}", data)
         return Shard(name=name, rows=rows, bytes=len(data), sha256=digest)
 
     def commit(
@@ -74,8 +74,8 @@ class StageOutput(Generic[M]):
             shards=tuple(sorted(shards, key=lambda shard: shard.name)),
             facts=facts,
         )
-        self._storage.create(f"{self.prefix}/{MANIFEST}", _encode(manifest))
-        return read_manifest(self._storage, self.prefix, self._leaves)
+        self.storage.create(f"{self.prefix}/{MANIFEST}", _encode(manifest))
+        return read_manifest(self.storage, self.prefix, self._leaves)
 
 
 def shard_at(path: str, data: bytes, rows: int) -> Shard:
