@@ -22,6 +22,7 @@ from mascing.models.loading import Loaded
 from mascing.progress import Event, tell
 from mascing.report import build_index, build_report
 from mascing.routers.spec import find_routers
+from mascing.runs.finished_run import write_record
 from mascing.runs.readers import conversations_of, sigma_of, spec_of, traces_of, unsteered_of
 from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.cards.suppression_curve import Audit, AuditPoint
@@ -73,7 +74,7 @@ def write_audit(storage: Storage, config: RunConfig, audited: Audited) -> RunFol
     curve = audited.facts.audit
     folder = run_folder(curve.behaviour, curve.model, audited.fingerprint)
     keep_config(storage, folder, config)
-    storage.overwrite(folder.audit, f"{curve.model_dump_json(indent=1)}\n".encode())
+    write_record(storage, folder.audit, curve)
     build_report(storage, folder.name)
     build_index(storage)
     tell(Event("audit", "written"))

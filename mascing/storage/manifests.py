@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from mascing.errors import ConflictError, DataError, StorageError
 from mascing.schemas.manifest import FORMAT_VERSION, Facts, Manifest, Shard, stage_prefix
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json, seal_json
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.parquet"
@@ -84,14 +85,16 @@ def shard_at(path: str, data: bytes, rows: int) -> Shard:
 
 
 def read_manifest(storage: Storage, prefix: str, leaves: type[M]) -> M:
-    """Return the manifest of a finished stage, its facts checked.
+    """Return the manifest of a finished stage, its seal and facts checked.
 
-    Raises FileNotFoundError if the stage is not finished, StorageError if the object is not its ``leaves``.
+    Raises FileNotFoundError if the stage is not finished, StorageError if the object is damaged or not its ``leaves``.
     """
     path = f"{prefix.rstrip('/')}/{MANIFEST}"
     data = storage.read(path)
     try:
-        manifest = leaves.model_validate_json(data)
+        manifest = leaves.model_validate_json(open_json(data, storage.locate(path)))
+    except DataError as error:
+        raise StorageError(str(error)) from error
     except ValidationError as error:
         raise StorageError(
             f"{storage.locate(path)} is not a manifest that this version can read: delete its folder and run again"
@@ -154,6 +157,6 @@ def _checked_rows_out(prefix: str, shards: Sequence[Shard], rows_in: int, rows_q
 
 
 def _encode(manifest: Manifest) -> bytes:
-    """The manifest as bytes, equal for equal manifests. Raises ValueError on NaN or infinity, which JSON lacks."""
+    """The manifest, sealed; equal manifests are equal bytes. Raises ValueError on NaN or infinity, which JSON lacks."""
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
-    return f"{text}\n".encode()
+    return seal_json(text)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mascing.errors import DataError
+from mascing.storage.sealing import UNSEALED, seal
 from mascing.traces.trace_set import SampleTrace, TraceSet, offsets, refuse_non_logits, selection_dtype
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _row_groups(rows: Sequence[SampleTrace], token_bytes: int) -> Iterator[list[
 
 
 def _parquet(tables: Iterable["pa.Table"], schema: "pa.Schema") -> bytes:
-    """One Parquet file with a row group per table."""
+    """One sealed Parquet file with a row group per table."""
     import pyarrow.parquet as pq
 
     from mascing.schemas.tables import TRACES
@@ -169,7 +170,8 @@ def _parquet(tables: Iterable["pa.Table"], schema: "pa.Schema") -> bytes:
     ) as writer:
         for table in tables:
             writer.write_table(table, row_group_size=table.num_rows)
-    return buffer.getvalue()
+        writer.add_key_value_metadata(UNSEALED)
+    return seal(buffer)
 
 
 def _columns(group: Sequence[SampleTrace]) -> list["pa.Array"]:
