@@ -121,7 +121,7 @@ class HarvestFacts(Facts):
     ``sigma`` [L], ``tokens`` and the class counts describe the train split.
     """
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     checkpoint: str
     spec: RouterFacts
     sigma: tuple[float, ...]

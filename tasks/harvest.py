@@ -1,7 +1,4 @@
-"""The harvest stage records router logits of the labelled contrast on the pool, one shard per piece of rows.
-
-Shapes: T token, L MoE layer, E expert.
-"""
+"""The harvest stage records router logits of the labelled contrast on the pool, one shard per piece of rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,14 +6,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from mascing.conversations.intake.reasons import summary
 from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
 from mascing.models.loading import Loaded
-from mascing.routers.spec import RouterSpec, inspect_routers
+from mascing.routers.spec import inspect_routers
 from mascing.runs.files import traces_prefix
 from mascing.runs.readers import contrast_of, conversations_of
 from mascing.schemas.config import RunConfig
@@ -24,10 +18,12 @@ from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import HarvestFacts, RouterFacts
 from mascing.schemas.finished import Harvested, Labelled
 from mascing.schemas.manifest import Shard
+from mascing.schemas.trace_layout import TraceLayout
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import check
 from mascing.tasks.running.identity import rendered_model_identity
 from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, surviving, tell_set_aside
 from mascing.tasks.running.pieces import by_id, pieces_of
@@ -36,14 +32,16 @@ from mascing.tasks.running.units import Kind, SetAside, run_units
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 from mascing.traces.batch_recording import harvest as record_traces
-from mascing.traces.shards import decode, encode, notes_of
-from mascing.traces.trace_set import REPLY, SampleTrace, refuse_non_logits
+from mascing.traces.shard_files import ShardFile
+from mascing.traces.shard_statistics import TraceStatistics
+from mascing.traces.shards import encode
+from mascing.traces.trace_set import SampleTrace, refuse_non_logits
 
 # Surrogates and masks are made from the training traces; the dev traces measure how good a surrogate is.
 _SPLITS: tuple[Split, ...] = ("train", "dev")
 
-# Notes in the footer of a piece.
-_FAILED, _ROUTERS = "failed", "routers"
+# Entry in the footer of a piece: which conversations are missing from it, and why.
+_FAILED = "failed"
 
 
 def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Pool) -> Finished[Harvested]:
@@ -74,6 +72,14 @@ def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harve
 
 
 @dataclass(frozen=True)
+class _Shared:
+    """``checkpoint`` is the fingerprint of weights and tokenizer."""
+
+    config: RunConfig
+    checkpoint: str
+
+
+@dataclass(frozen=True)
 class _Piece:
     """Conversations of one split whose traces are stored at ``path``."""
 
@@ -91,24 +97,18 @@ class _Piece:
 
 @dataclass(frozen=True)
 class _Recorded:
-    """A stored piece, and why conversations are missing from it, by position.
-
-    The statistics of its logits are for the facts: ``mean`` and ``spread`` are [L].
-    """
+    """A stored piece, why conversations are missing from it, by position, and what its footer says."""
 
     shard: Shard
     failed: Mapping[int, Failed]
-    spec: RouterSpec
-    positive: int
-    tokens: int
-    mean: Tensor
-    spread: Tensor  # sum of squared distances to the mean
+    layout: TraceLayout
+    statistics: TraceStatistics
 
 
 def _harvest(
     output: StageOutput[Harvested], config: RunConfig, checkpoint: str, pieces: Sequence[_Piece], pool: Pool
 ) -> Body:
-    made = run_units(pool, output.storage, Kind(_record, _read), config, pieces, steps("harvest"))
+    made = run_units(pool, output.storage, Kind(_record, _read), _Shared(config, checkpoint), pieces, steps("harvest"))
     recorded = {piece.path: part for piece, part in made}
     parts = [(piece, recorded[piece.path]) for piece in pieces]
     failed = {piece.conversations[place].id: why for piece, part in parts for place, why in part.failed.items()}
@@ -140,14 +140,15 @@ def _named(parts: Sequence[tuple[_Piece, _Recorded]]) -> list[Shard]:
 
 
 def _facts(train: Sequence[_Recorded], checkpoint: str, failed: tuple[str, ...]) -> HarvestFacts:
-    positive = sum(part.positive for part in train)
+    statistics = sum((part.statistics for part in train[1:]), start=train[0].statistics)
+    negative, positive, _ = statistics.samples_C.tolist()
     return HarvestFacts(
         checkpoint=checkpoint,
-        spec=RouterFacts(**asdict(train[0].spec)),
-        sigma=tuple(_sigma(train).tolist()),
-        tokens=sum(part.tokens for part in train),
+        spec=RouterFacts.model_validate(train[0].layout.model_dump(include=set(RouterFacts.model_fields))),
+        sigma=tuple(statistics.sigma().tolist()),
+        tokens=statistics.tokens_before_the_reply,
         positive=positive,
-        negative=sum(part.shard.rows for part in train) - positive,
+        negative=negative,
         quarantined=failed,
     )
 
@@ -167,17 +168,16 @@ def _pieces(config: RunConfig, checkpoint: str, contrast: Mapping[Split, Sequenc
     ]
 
 
-def _record(worker: Worker, config: RunConfig, piece: _Piece, set_aside: SetAside) -> bytes:
-    """The traces of the piece's conversations as one shard; its notes say which failed, and describe the routers."""
-    loaded = worker.model(config.model)
+def _record(worker: Worker, shared: _Shared, piece: _Piece, set_aside: SetAside) -> bytes:
+    """The traces of the piece's conversations as one shard; its footer says which failed."""
+    config, loaded = shared.config, worker.model(shared.config.model)
     spec = inspect_routers(loaded.model)
     rows = [row for place, row in enumerate(piece.conversations) if place not in set_aside]
     recorded = iter(surviving(partial(_samples, worker, loaded, config), rows))
     results = [set_aside[place] if place in set_aside else next(recorded) for place in range(len(piece))]
     failed = {place: asdict(result) for place, result in enumerate(results) if isinstance(result, Failed)}
     samples = [result for result in results if isinstance(result, SampleTrace)]
-    notes = {_FAILED: json.dumps(failed), _ROUTERS: RouterFacts(**asdict(spec)).model_dump_json()}
-    data = encode(samples, spec, notes)
+    data = encode(samples, spec, shared.checkpoint, notes={_FAILED: json.dumps(failed)})
     worker.count("bytes", len(data))
     return data
 
@@ -200,40 +200,11 @@ def _seen(config: RunConfig, row: Conversation) -> list[Any]:
     return [row.id, row.group_id, row.label, turns, row.own_reply if _replies(config) else None]
 
 
-def _read(worker: Worker, config: RunConfig, piece: _Piece, data: bytes) -> _Recorded:
+def _read(worker: Worker, shared: _Shared, piece: _Piece, data: bytes) -> _Recorded:
     """What the stage's facts need of a stored piece, whoever made it."""
-    del worker, config
-    notes = notes_of(data)
-    failed = {int(place): Failed(**why) for place, why in json.loads(notes[_FAILED]).items()}
-    spec = RouterSpec(**RouterFacts.model_validate_json(notes[_ROUTERS]).model_dump())
+    del worker, shared
+    check(data, piece.path)
+    file = ShardFile(data, piece.path)
+    failed = {int(place): Failed(**why) for place, why in json.loads(file.metadata[_FAILED]).items()}
     shard = shard_at(piece.path, data, len(piece) - len(failed))
-    if not shard.rows:
-        nothing = torch.zeros(spec.n_layers, dtype=torch.float64)
-        return _Recorded(shard, failed, spec, 0, 0, nothing, nothing)
-    traces = decode([data])
-    before_T = traces.regions != REPLY
-    mean, spread = _moments(traces.z[before_T])
-    return _Recorded(shard, failed, spec, int(traces.labels.sum()), int(before_T.sum()), mean, spread)
-
-
-def _moments(z_TLE: Tensor) -> tuple[Tensor, Tensor]:
-    n_layers = z_TLE.shape[1]
-    mean, spread = torch.empty(n_layers, dtype=torch.float64), torch.empty(n_layers, dtype=torch.float64)
-    for layer in range(n_layers):
-        z_TE = z_TLE[:, layer].double()
-        mean[layer] = z_TE.mean()
-        spread[layer] = (z_TE - mean[layer]).square().sum()
-    return mean, spread
-
-
-def _sigma(parts: Sequence[_Recorded]) -> Tensor:
-    """Standard deviation over experts and tokens before the reply, float32 [L], from the shards' moments in order.
-
-    It equals TraceSet.sigma of all traces, without loading them at once.
-    """
-    weight = torch.tensor([float(part.tokens) for part in parts], dtype=torch.float64)[:, None]
-    means = torch.stack([part.mean for part in parts])
-    mean = (weight * means).sum(dim=0) / weight.sum()
-    between = (weight * (means - mean).square()).sum(dim=0) * parts[0].spec.n_experts
-    spread = torch.stack([part.spread for part in parts]).sum(dim=0) + between
-    return (spread / (weight.sum() * parts[0].spec.n_experts)).sqrt().float()
+    return _Recorded(shard, failed, file.layout, file.statistics)

@@ -1,7 +1,7 @@
-"""Traces: the raw router logits and the selected experts of labelled prompts, and what the methods need of them.
+"""Traces: the raw router logits and the selected experts of prompts, and what the methods need of them.
 
 Shapes: T token, L MoE layer, E expert, K selected expert, N sample. A TraceSet is ragged: the tokens of all its samples
-are concatenated.
+are concatenated. L counts the layers that were kept; where no logits were, z is [T, 0, E].
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +16,8 @@ from mascing.errors import DataError
 from mascing.schemas.settings.method_settings import Span
 
 QUESTION, PROMPT, REPLY = 0, 1, 2
-_IN_SPAN: dict[Span, Callable[[Tensor], Tensor]] = {
+UNLABELLED = -1
+IN_SPAN: dict[Span, Callable[[Tensor], Tensor]] = {
     "question": lambda regions: regions == QUESTION,
     "question+prompt": lambda regions: regions <= PROMPT,
     "reply": lambda regions: regions == REPLY,
@@ -88,13 +89,13 @@ class SampleTrace:
     """The recorded tokens of one prompt: its final user turn, the tokens up to the reply, and the reply if requested.
 
     ``z`` is float16 [T, L, E] and ``selected`` :func:`selection_dtype` [T, L, K], often views into the storage of a
-    whole shard; ``regions`` is uint8 [T] with 0 question, 1 prompt and 2 reply; ``label`` is 1 for positive and 0 for
-    negative.
+    whole shard; ``regions`` is uint8 [T] with 0 question, 1 prompt and 2 reply; ``label`` is 1 for positive, 0 for
+    negative, and None for a conversation without a label.
     """
 
     conversation_id: str
     group_id: str
-    label: int
+    label: int | None
     z: Tensor
     regions: Tensor
     selected: Tensor
@@ -104,8 +105,9 @@ class SampleTrace:
 class TraceSet:
     """Traces of N samples: z float16 [sum T, L, E], offsets int64 [N+1], labels int64 [N], regions uint8 [sum T].
 
-    ``selected`` [sum T, L, K] holds the ids of the experts that the model itself selected for each token, in no
-    particular order (:func:`selection_dtype`); E where a place went to no expert, as with longcat's zero experts.
+    A label is 1 for positive, 0 for negative and -1 for none. ``selected`` [sum T, L, K] holds the ids of the experts
+    that the model itself selected for each token, in no particular order (:func:`selection_dtype`); E where a place
+    went to no expert, as with longcat's zero experts.
     """
 
     z: Tensor
@@ -137,7 +139,7 @@ class TraceSet:
 
         Raises DataError if a sample has none, as for ``reply`` when replies were not harvested or are not known.
         """
-        keep_T = _IN_SPAN[name](self.regions)
+        keep_T = IN_SPAN[name](self.regions)
         traces = self if keep_T.all() else self._with_tokens(keep_T)
         missing = torch.nonzero(traces.offsets.diff() == 0).flatten().tolist()
         if missing:
