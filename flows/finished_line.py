@@ -15,9 +15,9 @@ from mascing.schemas.finished import Audited, Labelled, TestbedBuilt
 from mascing.schemas.manifest import Manifest
 from mascing.storage.object_storage import Storage
 from mascing.tasks.conclude import conclude
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.stage import Finished, only_finished
 from mascing.tasks.suppress import write_audit
+from mascing.tasks.workers.pool import Pool
 
 M = TypeVar("M", bound=Manifest)
 P = ParamSpec("P")

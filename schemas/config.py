@@ -206,7 +206,8 @@ class AuditConfig(Frozen):
 class ComputeConfig(Frozen):
     """Where the work runs; placement never changes a result, so no fingerprint contains it."""
 
-    workers: int = Field(default=2, gt=0)
+    workers: int = Field(default=2, gt=0, description="at most; those without room join once the cluster has some")
+    min_workers: int = Field(default=1, gt=0, description="a stage begins once so many are there")
     num_cpus: float = Field(default=1, ge=0, description="CPUs per worker")
     num_gpus: float = Field(default=0, ge=0, description="GPUs per worker")
     gradient_checkpointing: bool = Field(
@@ -237,6 +238,15 @@ class RunConfig(Frozen):
     robustness: RobustnessConfig = RobustnessConfig()
     audit: AuditConfig = AuditConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _enough_workers(self) -> "RunConfig":
+        if self.compute.min_workers > self.compute.workers:
+            raise ValueError(
+                f"compute.min_workers is {self.compute.min_workers} and compute.workers {self.compute.workers}: "
+                "a stage would never begin; lower min_workers"
+            )
+        return self
 
     @model_validator(mode="after")
     def _device_matches_resources(self) -> "RunConfig":

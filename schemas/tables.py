@@ -30,17 +30,31 @@ QUARANTINE = pa.schema(
         pa.field("id", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
+        pa.field("traceback", pa.string()),
     ]
 )
 
+# `content` identifies the conversation with all its turns. A row with a `failure` has no reply.
 REPLIES = pa.schema(
     [
         pa.field("conversation_id", pa.string(), nullable=False),
+        pa.field("content", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("thought", pa.string()),
         pa.field("cut_off", pa.bool_(), nullable=False),
         pa.field("tokens", pa.int32(), nullable=False),
         pa.field("in_thought", pa.bool_(), nullable=False),
+        pa.field("failure", pa.string()),
+        pa.field("traceback", pa.string()),
+    ]
+)
+
+# The verdicts of one judge on a piece of replies, in their order.
+OUTCOMES = pa.schema(
+    [
+        pa.field("conversation_id", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
     ]
 )
 

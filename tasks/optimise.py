@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from mascing.circuits.gradient import attribution
 from mascing.circuits.method import Material, Proposal
@@ -22,9 +23,10 @@ from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.surrogate import Surrogate
-from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 
 _ATTRIBUTION_RANK = 1
 
@@ -69,7 +71,7 @@ class _Shared:
 
 def _optimise(output: StageOutput[Optimised], shared: _Shared, pool: Pool) -> Body:
     items = _items(shared.config)
-    results = dict(zip(items, pool.map(_run, shared, items, steps("optimise")), strict=True))
+    results: dict[_Item, Any] = dict(zip(items, pool.map(_run, shared, items, steps("optimise")), strict=True))
     files = [
         _candidates(name, together([result for item, result in results.items() if item.name == name]))
         for name in searches_of(shared.config.methods)

@@ -21,8 +21,9 @@ from mascing.surrogates.ensemble import member_seeds
 from mascing.surrogates.permutation import permuted_labels
 from mascing.surrogates.surrogate import from_bytes, score, to_bytes, train_surrogate
 from mascing.surrogates.trivial_predictors import trivial_scores
-from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 from mascing.traces.trace_set import token_counts
 
 _SPLITS: tuple[Split, ...] = ("train", "dev")

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from mascing.errors import ConflictError, DataError, StorageError
 from mascing.schemas.manifest import FORMAT_VERSION, Facts, Manifest, Shard, stage_prefix
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json, seal_json
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.parquet"
@@ -23,14 +24,14 @@ class StageOutput(Generic[M]):
     """The folder ``<stage>/<name>-<fingerprint>`` of one stage run, filled once and closed with an ``M``."""
 
     def __init__(self, storage: Storage, leaves: type[M], name: str, fingerprint: str) -> None:
-        self._storage, self._leaves = storage, leaves
+        self.storage, self._leaves = storage, leaves
         self._name, self._fingerprint = name, fingerprint
         self.prefix = stage_prefix(leaves.stage_name(), name, fingerprint)
 
     def finished(self) -> M | None:
         """Return the manifest if any writer has finished the stage."""
         try:
-            return read_manifest(self._storage, self.prefix, self._leaves)
+            return read_manifest(self.storage, self.prefix, self._leaves)
         except FileNotFoundError:
             return None
 
@@ -42,9 +43,9 @@ class StageOutput(Generic[M]):
         """
         digest = hashlib.sha256(data).hexdigest()
         try:
-            self._storage.create(f"{self.prefix}/{name}", data)
+            self.storage.create(f"{self.prefix}/{name}", data)
         except ConflictError:
-            self._storage.create(f"{self.prefix}/{_name_with_digest(name, digest)}", data)
+            self.storage.create(f"{self.prefix}/{_name_with_digest(name, digest)}", data)
         return Shard(name=name, rows=rows, bytes=len(data), sha256=digest)
 
     def commit(
@@ -74,8 +75,8 @@ class StageOutput(Generic[M]):
             shards=tuple(sorted(shards, key=lambda shard: shard.name)),
             facts=facts,
         )
-        self._storage.create(f"{self.prefix}/{MANIFEST}", _encode(manifest))
-        return read_manifest(self._storage, self.prefix, self._leaves)
+        self.storage.create(f"{self.prefix}/{MANIFEST}", _encode(manifest))
+        return read_manifest(self.storage, self.prefix, self._leaves)
 
 
 def shard_at(path: str, data: bytes, rows: int) -> Shard:
@@ -84,14 +85,16 @@ def shard_at(path: str, data: bytes, rows: int) -> Shard:
 
 
 def read_manifest(storage: Storage, prefix: str, leaves: type[M]) -> M:
-    """Return the manifest of a finished stage, its facts checked.
+    """Return the manifest of a finished stage, its seal and facts checked.
 
-    Raises FileNotFoundError if the stage is not finished, StorageError if the object is not its ``leaves``.
+    Raises FileNotFoundError if the stage is not finished, StorageError if the object is damaged or not its ``leaves``.
     """
     path = f"{prefix.rstrip('/')}/{MANIFEST}"
     data = storage.read(path)
     try:
-        manifest = leaves.model_validate_json(data)
+        manifest = leaves.model_validate_json(open_json(data, storage.locate(path)))
+    except DataError as error:
+        raise StorageError(str(error)) from error
     except ValidationError as error:
         raise StorageError(
             f"{storage.locate(path)} is not a manifest that this version can read: delete its folder and run again"
@@ -160,6 +163,6 @@ def _checked_rows_out(prefix: str, shards: Sequence[Shard], rows_in: int, rows_q
 
 
 def _encode(manifest: Manifest) -> bytes:
-    """The manifest as bytes, equal for equal manifests. Raises ValueError on NaN or infinity, which JSON lacks."""
+    """The manifest, sealed; equal manifests are equal bytes. Raises ValueError on NaN or infinity, which JSON lacks."""
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
-    return f"{text}\n".encode()
+    return seal_json(text)

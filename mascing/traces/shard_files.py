@@ -75,6 +75,7 @@ class ShardFile:
             source = pa.BufferReader(content) if isinstance(content, bytes) else pa.memory_map(str(content))
             self._file = pq.ParquetFile(source, page_checksum_verification=True)
             metadata = {key.decode(): value.decode() for key, value in (self._file.metadata.metadata or {}).items()}
+            self.metadata = metadata
             self.layout = _layout(metadata)
             self.statistics = TraceStatistics.from_text(metadata.get(_STATISTICS, ""))
             _refuse_untrue(self.layout, self._file.schema_arrow, self.statistics)

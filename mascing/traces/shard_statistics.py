@@ -62,6 +62,17 @@ class TraceStatistics:
     selected_CSLE: Tensor
     spread: Spread | None
 
+    @classmethod
+    def none(cls, n_layers: int, n_experts: int, logits: bool) -> "TraceStatistics":
+        """The statistics of no samples."""
+        n_classes, n_spans = len(CLASSES), len(REGIONS)
+        return cls(
+            torch.zeros(n_classes, dtype=torch.long),
+            torch.zeros(n_classes, n_spans, dtype=torch.long),
+            torch.zeros(n_classes, n_spans, n_layers, n_experts, dtype=torch.long),
+            Spread(0, *(torch.zeros(n_layers, dtype=torch.float64) for _ in _OF_SPREAD)) if logits else None,
+        )
+
     def __add__(self, other: "TraceStatistics") -> "TraceStatistics":
         """The statistics of the traces of both. Raises DataError if they have other layers or experts."""
         if self.selected_CSLE.shape != other.selected_CSLE.shape:
@@ -77,6 +88,11 @@ class TraceStatistics:
     def tokens(self) -> int:
         """Number of tokens, the reply included."""
         return int(self.tokens_CS.sum())
+
+    @property
+    def tokens_before_the_reply(self) -> int:
+        """Number of tokens of question and prompt."""
+        return int(self.tokens_CS[:, IN_SPAN["question+prompt"](torch.arange(len(REGIONS)))].sum())
 
     def sigma(self) -> Tensor:
         """Standard deviation of each layer's logits over experts and the tokens before the reply: float32 [L].

@@ -5,7 +5,8 @@ Shapes: T token, L kept MoE layer, E expert, K selected expert, N sample.
 
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from mascing.errors import DataError
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.tables import SELECTED, TRACES, layer_column, traces_schema
 from mascing.schemas.trace_layout import EVERYTHING, REGIONS, Chosen, TraceLayout
+from mascing.storage.sealing import UNSEALED, seal
 from mascing.traces.layouts import layers_of, layout_of
 from mascing.traces.shard_files import ShardFile, footer, read_groups
 from mascing.traces.shard_statistics import CLASSES, TraceStatistics, measured
@@ -28,24 +30,32 @@ ROW_GROUP_BYTES = 16 * 2**20
 _Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def encode(rows: Sequence[SampleTrace], spec: RouterSpec, checkpoint: str = "", chosen: Chosen = EVERYTHING) -> bytes:
+def encode(
+    rows: Sequence[SampleTrace],
+    spec: RouterSpec,
+    checkpoint: str = "",
+    chosen: Chosen = EVERYTHING,
+    notes: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
     """One Parquet shard of the samples, in their order (layout: ``schemas.tables.traces_schema``).
 
     ``checkpoint`` identifies weights and tokenizer, and ``chosen`` is what was recorded: z [T, L, E], or [T, 0, E]
     without logits, and the ids [T, L, K], which counts alone need too. Every row group holds whole samples, and the
-    footer the statistics of all. Raises DataError for samples that cannot be traces of this model: a wrong shape or
-    dtype, no tokens or tokens of another span, NaN or infinity, a layer without any spread, probabilities in place of
-    logits, or an expert that the model does not have.
+    footer the statistics of all, and ``notes``. A shard may have no samples, if all of its rows failed. Raises
+    DataError for samples that cannot be traces of this model: a wrong shape or dtype, no tokens or tokens of another
+    span, NaN or infinity, a layer without any spread, probabilities in place of logits, or an expert that the model
+    does not have.
     """
     assert sys.byteorder == "little"
     layers = layers_of(chosen, spec.n_layers)
     for row in rows:
         _refuse_misshapen(row, spec, len(layers), chosen)
-    refuse_non_logits([row.z for row in rows])
-    present = torch.cat([row.regions for row in rows]).unique().tolist()
-    layout = layout_of(spec, checkpoint, chosen, [REGIONS[region] for region in present])
+    if rows:
+        refuse_non_logits([row.z for row in rows])
+    present = torch.cat([torch.empty(0, dtype=torch.uint8), *(row.regions for row in rows)]).unique().tolist()
+    layout = layout_of(spec, checkpoint, chosen, [REGIONS[region] for region in present] or chosen.spans)
     groups = _row_groups(rows, len(layers) * (spec.n_experts * 2 if chosen.keep == "logits" else spec.top_k))
-    return _parquet((_group(group, layout) for group in groups), layout)
+    return _parquet((_group(group, layout) for group in groups), layout, notes)
 
 
 def decode(shards: Iterable[bytes]) -> TraceSet:
@@ -99,10 +109,12 @@ def _row_groups(rows: Sequence[SampleTrace], token_bytes: int) -> Iterator[list[
         yield group
 
 
-def _parquet(groups: Iterable[tuple[pa.Table, TraceStatistics]], layout: TraceLayout) -> bytes:
-    """One Parquet file with a row group per table, and the sum of their statistics in its footer."""
+def _parquet(
+    groups: Iterable[tuple[pa.Table, TraceStatistics]], layout: TraceLayout, notes: Mapping[str, str]
+) -> bytes:
+    """One sealed Parquet file with a row group per table, and the sum of their statistics in its footer."""
     buffer = io.BytesIO()
-    found: list[TraceStatistics] = []
+    total = TraceStatistics.none(len(layout.layers), layout.n_experts, logits=layout.keeps == "logits")
     with pq.ParquetWriter(
         buffer,
         traces_schema(layout),
@@ -115,9 +127,9 @@ def _parquet(groups: Iterable[tuple[pa.Table, TraceStatistics]], layout: TraceLa
     ) as writer:
         for table, statistics in groups:
             writer.write_table(table, row_group_size=table.num_rows)
-            found.append(statistics)
-        writer.add_key_value_metadata(footer(layout, sum(found[1:], start=found[0])))
-    return buffer.getvalue()
+            total += statistics
+        writer.add_key_value_metadata({**notes, **footer(layout, total), **UNSEALED})
+    return seal(buffer)
 
 
 def _group(rows: Sequence[SampleTrace], layout: TraceLayout) -> tuple[pa.Table, TraceStatistics]:

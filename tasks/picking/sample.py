@@ -8,7 +8,8 @@ from mascing.masks.mask import Mask
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.margin import Forced, forced, forced_batches, forced_rates
-from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 
 Reading = tuple[Forced, int]
 """The likelihoods of the replies under one mask, and the number of tokens read."""

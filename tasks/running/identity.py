@@ -27,12 +27,16 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     Every stage that generates and judges replies includes all of them. The batch size is missing because it is
     placement: a GPU's memory must not decide whether finished work is found again.
     """
-    judges = {kind: judge_identity(getattr(config.behaviour, kind)) for kind in ("target", "utility", "protected")}
     generation = config.generation
     return {
-        "judges": judges,
+        "judges": judges_identity(config),
         "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature},
     }
+
+
+def judges_identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that determine the verdicts on given replies."""
+    return {kind: judge_identity(getattr(config.behaviour, kind)) for kind in ("target", "utility", "protected")}
 
 
 def generation_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:

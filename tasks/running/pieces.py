@@ -35,17 +35,20 @@ def by_id(conversation: Conversation) -> str:
     return conversation.id
 
 
-def stored(storage: Storage, path: str, make: Callable[[], bytes | None]) -> bytes | None:
+Data = TypeVar("Data", bytes, bytes | None)
+
+
+def stored(storage: Storage, path: str, make: Callable[[], Data]) -> Data:
     """The object at ``path``, made if nobody has stored it; the first writer's bytes hold for all.
 
-    ``make`` returns None if its result must not be kept; the result is then None as well.
+    ``make`` may return None if its result must not be kept; the result is then None as well.
     """
     try:
         return storage.read(path)
     except FileNotFoundError:
         data = make()
     if data is None:
-        return None
+        return data
     try:
         storage.create(path, data)
     except ConflictError:

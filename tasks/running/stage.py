@@ -13,6 +13,7 @@ from mascing.schemas.manifest import FORMAT_VERSION, Facts, Manifest, Shard, sta
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from mascing.tasks.workers.tally import tallied
 
 M = TypeVar("M", bound=Manifest)
 
@@ -128,7 +129,8 @@ def run_stage(storage: Storage, recipe: Recipe[M], body: Callable[[StageOutput[M
         if _ONLY_FINISHED.get():
             raise UnfinishedError(stage)
         tell(Event(stage, "started"))
-        done = body(output)
+        with tallied() as tally:
+            done = body(output)
         try:
             manifest = output.commit(
                 done.shards,
@@ -142,6 +144,8 @@ def run_stage(storage: Storage, recipe: Recipe[M], body: Callable[[StageOutput[M
             manifest = output.finished()
             if manifest is None:
                 raise
+        if tally.items:
+            tell(Event(stage, "note", text=tally.summary()))
     seconds = time.monotonic() - started
     tell(Event(stage, "already done" if reused else "done", seconds=seconds))
     return Finished(manifest, seconds, reused)

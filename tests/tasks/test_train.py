@@ -23,8 +23,8 @@ from mascing.surrogates.confounds import confounds
 from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.train import train
+from mascing.tasks.workers.pool import Pool
 from tests.small_run import small_config
 
 Rows = list[dict[str, Any]]

@@ -15,6 +15,7 @@ from mascing.routers.spec import RouterSpec
 from mascing.schemas.tables import TRACES
 from mascing.schemas.trace_layout import Chosen, Keep
 from mascing.traces import shards as trace_shards
+from mascing.traces.shard_files import ShardFile
 from mascing.traces.shards import decode, encode
 from mascing.traces.trace_set import SampleTrace, TraceSet
 
@@ -277,9 +278,12 @@ def test_what_was_not_chosen_is_refused(row: SampleTrace, chosen: Chosen, messag
         encode([row], SPEC, chosen=chosen)
 
 
-def test_an_empty_shard_is_refused() -> None:
-    with pytest.raises(DataError, match="no tokens"):
-        encode([], SPEC)
+def test_a_shard_whose_rows_all_failed_keeps_their_reasons_and_holds_no_traces() -> None:
+    shard = encode([], SPEC, notes={"failed": "all of them"})
+    file = ShardFile(shard, "a shard")
+    assert (file.metadata["failed"], file.statistics.tokens, file.rows) == ("all of them", 0, [])
+    with pytest.raises(DataError, match="no traces"):
+        decode([shard])
 
 
 def together() -> TraceSet:
