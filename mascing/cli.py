@@ -13,6 +13,7 @@ from mascing.commands.check import check
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
+from mascing.commands.harvest import harvest
 from mascing.commands.judge import judge
 from mascing.commands.label import label
 from mascing.commands.mask import mask
@@ -64,6 +65,7 @@ app.command()(label)
 app.command()(plan)
 app.command()(report)
 app.command()(runs)
+app.command()(harvest)
 app.command()(audit)
 app.command()(judge)
 app.add_typer(mask, name="mask")

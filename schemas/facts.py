@@ -131,6 +131,27 @@ class HarvestFacts(Facts):
     quarantined: tuple[str, ...] = ()
 
 
+class IntakeFacts(Facts):
+    """Conversations that were taken in; each part is a shard."""
+
+    version: Literal[1] = 1
+    conversations: int
+
+
+class CollectionFacts(Facts):
+    """Traces of conversations without labels: ``checkpoint`` identifies weights and tokenizer.
+
+    ``sigma`` [L] is the spread of each kept layer's logits; empty if no logits are kept.
+    """
+
+    version: Literal[1] = 1
+    checkpoint: str
+    spec: RouterFacts
+    samples: int
+    tokens: int
+    sigma: tuple[float, ...]
+
+
 class TrainFacts(Facts):
     """The card of each span's ensemble."""
 

@@ -116,7 +116,8 @@ class Pool:
 
     def look_after(self) -> None:
         """Say what stands in the way of the workers that are not there."""
-        self._room.look(self._ready, len(self.seats))
+        if not self.enough:
+            self._room.look([seat.actor for seat in self.seats])
 
     @property
     def _ready(self) -> int:
