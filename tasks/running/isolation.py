@@ -117,7 +117,7 @@ def quarantined(row: int, conversation: Conversation, reason: str) -> Quarantine
 
 
 def _reasons(storage: Storage, manifest: Manifest) -> str:
-    rows = parquet.from_bytes(read_shard(storage, manifest, QUARANTINE)).to_pylist()
+    rows = parquet.table_of(read_shard(storage, manifest, QUARANTINE)).to_pylist()
     return summary([Quarantined(**row) for row in rows], "row")
 
 

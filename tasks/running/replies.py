@@ -22,8 +22,8 @@ from mascing.tasks.running.identity import generation_identity
 from mascing.tasks.running.isolation import Failed, surviving
 from mascing.tasks.running.pieces import stored
 
-# Raise it whenever the engine would give other replies for the same inputs.
-_ENGINE = 1
+# Raise it whenever the engine would give other replies for the same inputs, or they are stored in another way.
+_ENGINE = 2
 
 
 def replies_to(
@@ -46,8 +46,9 @@ def replies_to(
         replies = [reply for reply in made if isinstance(reply, Reply)]
         return _to_bytes(conversations, replies) if len(replies) == len(made) else None
 
-    data = stored(storage, _path(config, checkpoint, conversations, mask), make)
-    return made if data is None else _from_bytes(data)
+    path = _path(config, checkpoint, conversations, mask)
+    data = stored(storage, path, make)
+    return made if data is None else _from_bytes(data, storage.locate(path))
 
 
 def rendered(loaded: Loaded, config: RunConfig, conversations: Sequence[Conversation]) -> list[Prompt | Failed]:
@@ -82,6 +83,6 @@ def _to_bytes(conversations: Sequence[Conversation], replies: Sequence[Reply]) -
     return parquet.to_bytes(pa.Table.from_pylist(rows, schema=REPLIES))
 
 
-def _from_bytes(data: bytes) -> list[Reply | Failed]:
-    rows = parquet.from_bytes(data).drop_columns("conversation_id").to_pylist()
+def _from_bytes(data: bytes, name: str) -> list[Reply | Failed]:
+    rows = parquet.from_bytes(data, name).drop_columns("conversation_id").to_pylist()
     return [Reply(**row) for row in rows]
