@@ -101,6 +101,7 @@ class S3Client:
             **conf.get("s3", {}).get("config_kwargs", {}),
             "connect_timeout": self._policy.connect,
             "read_timeout": self._policy.silence,
+            "max_pool_connections": 32,
             "retries": {"mode": "standard", "total_max_attempts": 1},
             # Checksums are this module's own, so that they are the same on servers that know none.
             "request_checksum_calculation": "when_required",
