@@ -18,6 +18,7 @@ from mascing.commands.judge import judge
 from mascing.commands.label import label
 from mascing.commands.mask import mask
 from mascing.commands.outcomes.channels import registry
+from mascing.commands.outcomes.housekeeping import storage
 from mascing.commands.outcomes.rebuild_report import report, runs
 from mascing.commands.plan import plan
 from mascing.commands.run import run
@@ -70,6 +71,7 @@ app.command()(audit)
 app.command()(judge)
 app.add_typer(mask, name="mask")
 app.add_typer(registry, name="registry")
+app.add_typer(storage, name="storage")
 app.command()(doctor)
 
 

@@ -141,6 +141,12 @@ def path_of(name: str) -> str:
     return f"{LEASES}/{name}.json"
 
 
+def held(storage: Storage) -> dict[str, Holder]:
+    """The holders of all leases, dead or alive, by name."""
+    seen = {_name_of(path): _read(storage, path)[0] for path in storage.list(LEASES)}
+    return {name: holder for name, holder in seen.items() if holder is not None and not holder.released}
+
+
 def living(storage: Storage, pace: Pace | None = None) -> dict[str, Holder]:
     """The holders of all leases whose counter moves, by name. Watches for up to the patience where any are held."""
     pace = pace or Pace()
@@ -152,13 +158,17 @@ def living(storage: Storage, pace: Pace | None = None) -> dict[str, Holder]:
             if holder is None:
                 del watched[path]
             elif watched[path].moved:
-                moving[path.removeprefix(f"{LEASES}/").removesuffix(".json")] = holder
+                moving[_name_of(path)] = holder
                 del watched[path]
             elif watched[path].still > pace.patience:
                 del watched[path]
         if not watched:
             return moving
         time.sleep(min(pace.beat, 1.0))
+
+
+def _name_of(path: str) -> str:
+    return path.removeprefix(f"{LEASES}/").removesuffix(".json")
 
 
 class _Watched:
