@@ -20,6 +20,7 @@ from mascing.commands.mask import mask
 from mascing.commands.outcomes.channels import registry
 from mascing.commands.outcomes.housekeeping import storage
 from mascing.commands.outcomes.rebuild_report import report, runs
+from mascing.commands.outcomes.trace_tables import traces
 from mascing.commands.plan import plan
 from mascing.commands.run import run
 from mascing.commands.understood import conversations
@@ -70,6 +71,7 @@ app.command()(harvest)
 app.command()(audit)
 app.command()(judge)
 app.add_typer(mask, name="mask")
+app.add_typer(traces, name="traces")
 app.add_typer(registry, name="registry")
 app.add_typer(storage, name="storage")
 app.command()(doctor)

@@ -3,8 +3,11 @@
 Shapes: T token, L MoE layer, E expert, K selected expert.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,42 @@ from mascing.schemas.trace_layout import REGIONS, TraceLayout
 from mascing.traces.shard_statistics import TraceStatistics
 from mascing.traces.trace_set import UNLABELLED, TraceSet, offsets, selection_dtype
 
-STATISTICS = "statistics"
-"""Name of the metadata entry that holds the shard's `TraceStatistics`."""
+_STATISTICS, _CHECKSUM = "statistics", "checksum"
 
 _Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def footer(layout: TraceLayout, statistics: TraceStatistics) -> dict[str, str]:
+    """What a shard's footer says beside its layout: the statistics, and a checksum over them and the layout."""
+    text = statistics.to_text()
+    return {_STATISTICS: text, _CHECKSUM: _checksum(layout.metadata(), text)}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The columns to read: those of the kept ``layers`` (None: of all), with their logits or without."""
+
+    layers: tuple[int, ...] | None = None
+    logits: bool = True
+
+    def of(self, layout: TraceLayout) -> tuple[int, ...]:
+        """The layers to read. Raises DataError for one that is not kept."""
+        chosen = layout.layers if self.layers is None else self.layers
+        if strangers := [layer for layer in chosen if layer not in layout.layers]:
+            kept = ", ".join(map(str, layout.layers))
+            raise DataError(f"these traces hold no MoE layer {strangers[0]}: they keep {kept}")
+        return chosen
+
+    def with_logits(self, layout: TraceLayout) -> tuple[int, ...]:
+        """The layers whose logits to read."""
+        return self.of(layout) if self.logits and layout.keeps == "logits" else ()
+
+    def token_bytes(self, layout: TraceLayout) -> int:
+        """What a token takes in memory, about."""
+        return 2 * layout.n_experts * len(self.with_logits(layout)) + layout.top_k * len(self.of(layout)) + 1
+
+
+ALL = Wanted()
 
 
 class ShardFile:
@@ -42,7 +77,7 @@ class ShardFile:
             metadata = {key.decode(): value.decode() for key, value in (self._file.metadata.metadata or {}).items()}
             self.metadata = metadata
             self.layout = _layout(metadata)
-            self.statistics = TraceStatistics.from_text(metadata.get(STATISTICS, ""))
+            self.statistics = TraceStatistics.from_text(metadata.get(_STATISTICS, ""))
             _refuse_untrue(self.layout, self._file.schema_arrow, self.statistics)
         groups = range(self._file.num_row_groups)
         self.rows = [self._file.metadata.row_group(group).num_rows for group in groups]
@@ -63,27 +98,19 @@ class ShardFile:
             raise DataError(f"{self.name}: {error}") from error
 
 
-def read_groups(
-    groups: Sequence[tuple[ShardFile, int]], layers: Sequence[int] | None = None, logits: bool = True
-) -> TraceSet:
-    """The samples of these row groups in one TraceSet, in their order.
+def read_groups(groups: Sequence[tuple[ShardFile, int]], wanted: Wanted = ALL) -> TraceSet:
+    """The samples of these row groups in one TraceSet, in their order; only the ``wanted`` columns are read.
 
-    Reads the columns of the kept ``layers`` alone, by default of all, and no logits at all without ``logits``. Holds
-    the result and one row group at a time. Raises DataError for a damaged row group, for shards of different models,
-    and for a layer that is not kept.
+    Holds the result and one row group at a time. Raises DataError for a damaged row group, for shards of different
+    models, and for a layer that is not kept.
     """
     layout = groups[0][0].layout
-    chosen = layout.layers if layers is None else tuple(layers)
-    if strangers := [layer for layer in chosen if layer not in layout.layers]:
-        kept = ", ".join(map(str, layout.layers))
-        raise DataError(f"{groups[0][0].name} holds no MoE layer {strangers[0]}; it keeps {kept}")
     for file, _ in groups:
         if not _alike(file.layout, layout):
             raise DataError(
                 f"trace shards of different models or parts of them: {_shape(layout)} and {_shape(file.layout)}"
             )
-    drawn = [layer for layer in chosen if logits and layout.keeps == "logits"]
-    room = _Room(layout, chosen, drawn, sum(file.rows[group] for file, group in groups))
+    room = _Room(layout, wanted, sum(file.rows[group] for file, group in groups))
     for file, group in groups:
         room.add(file.table(group, room.columns), file)
     return room.filled()
@@ -92,7 +119,8 @@ def read_groups(
 class _Room:
     """Arrays for a number of tokens, filled table after table."""
 
-    def __init__(self, layout: TraceLayout, chosen: Sequence[int], drawn: Sequence[int], n_tokens: int) -> None:
+    def __init__(self, layout: TraceLayout, wanted: Wanted, n_tokens: int) -> None:
+        chosen, drawn = wanted.of(layout), wanted.with_logits(layout)
         self._layout, self._drawn = layout, drawn
         self._places = [layout.layers.index(layer) for layer in chosen]
         keeps_ids = layout.keeps != "counts"
@@ -150,9 +178,16 @@ def _layout(metadata: dict[str, str]) -> TraceLayout:
             "these traces do not say which layers and spans they hold: an earlier version made them, harvest again"
         )
     try:
-        return TraceLayout.from_metadata(metadata)
+        layout = TraceLayout.from_metadata(metadata)
     except (KeyError, ValueError) as error:
         raise DataError("not a trace shard: its metadata does not give model, layers and spans") from error
+    if metadata.get(_CHECKSUM) != _checksum(layout.metadata(), metadata.get(_STATISTICS, "")):
+        raise DataError("its footer is damaged: what it says of its traces is not what was written")
+    return layout
+
+
+def _checksum(layout: dict[str, str], statistics: str) -> str:
+    return hashlib.sha256(json.dumps([layout, statistics], sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_untrue(layout: TraceLayout, schema: pa.Schema, statistics: TraceStatistics) -> None:

@@ -21,7 +21,7 @@ from mascing.schemas.tables import SELECTED, TRACES, layer_column, traces_schema
 from mascing.schemas.trace_layout import EVERYTHING, REGIONS, Chosen, TraceLayout
 from mascing.storage.sealing import UNSEALED, seal
 from mascing.traces.layouts import layers_of, layout_of
-from mascing.traces.shard_files import STATISTICS, ShardFile, read_groups
+from mascing.traces.shard_files import ShardFile, footer, read_groups
 from mascing.traces.shard_statistics import CLASSES, TraceStatistics, measured
 from mascing.traces.trace_set import UNLABELLED, SampleTrace, TraceSet, refuse_non_logits, selection_dtype
 
@@ -82,9 +82,8 @@ def _refuse_misshapen(row: SampleTrace, spec: RouterSpec, n_layers: int, chosen:
         raise DataError(f"{name}: {row.z.dtype} where float16 is stored")
     if row.z.shape[0] == 0 or row.regions.shape != row.z.shape[:1]:
         raise DataError(f"{name}: {row.z.shape[0]} tokens with {row.regions.numel()} regions")
-    if (row.regions[1:] < row.regions[:-1]).any() or not {REGIONS[region] for region in row.regions.unique()} <= {
-        *chosen.spans
-    }:
+    present = {REGIONS[region] for region in row.regions.unique()}
+    if (row.regions[1:] < row.regions[:-1]).any() or not present <= {*chosen.spans}:
         raise DataError(f"{name}: its tokens are not those of {', then '.join(chosen.spans)}")
     if row.selected.shape != (len(row.z), n_layers, spec.top_k):
         raise DataError(
@@ -114,11 +113,11 @@ def _parquet(
     groups: Iterable[tuple[pa.Table, TraceStatistics]], layout: TraceLayout, notes: Mapping[str, str]
 ) -> bytes:
     """One sealed Parquet file with a row group per table, and the sum of their statistics in its footer."""
-    buffer, schema = io.BytesIO(), traces_schema(layout)
+    buffer = io.BytesIO()
     total = TraceStatistics.none(len(layout.layers), layout.n_experts, logits=layout.keeps == "logits")
     with pq.ParquetWriter(
         buffer,
-        schema,
+        traces_schema(layout),
         compression="zstd",
         compression_level=1,
         use_dictionary=["conversation_id", "group_id", "label", "region"],
@@ -129,7 +128,7 @@ def _parquet(
         for table, statistics in groups:
             writer.write_table(table, row_group_size=table.num_rows)
             total += statistics
-        writer.add_key_value_metadata({**notes, STATISTICS: total.to_text(), **UNSEALED})
+        writer.add_key_value_metadata({**notes, **footer(layout, total), **UNSEALED})
     return seal(buffer)
 
 

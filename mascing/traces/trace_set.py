@@ -6,6 +6,7 @@ are concatenated. L counts the layers that were kept; where no logits were, z is
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import isfinite
 from typing import Protocol
 
@@ -38,6 +39,9 @@ class Traces(Protocol):
 
     def relabelled(self, labels: Mapping[str, int]) -> "Traces":
         """The same samples with other labels, by conversation id."""
+
+    def without_logits(self) -> "Traces":
+        """The same samples with the selections alone: z is [T, 0, E]."""
 
 
 def shuffled_batches(traces: Traces, size: int, order: torch.Generator) -> Iterator[tuple["TraceSet", Tensor]]:
@@ -73,6 +77,20 @@ def joined(sets: Sequence["TraceSet"]) -> "TraceSet":
         groups=[group for traces in sets for group in traces.groups],
         selected=torch.cat([traces.selected for traces in sets]),
     )
+
+
+def samples_of(traces: "TraceSet") -> Iterator["SampleTrace"]:
+    """The samples one by one, as views."""
+    for number, (start, end) in enumerate(pairwise(traces.offsets.tolist())):
+        label = int(traces.labels[number])
+        yield SampleTrace(
+            conversation_id=traces.ids[number],
+            group_id=traces.groups[number],
+            label=None if label == UNLABELLED else label,
+            z=traces.z[start:end],
+            regions=traces.regions[start:end],
+            selected=traces.selected[start:end],
+        )
 
 
 def token_counts(traces: Traces) -> dict[str, int]:
@@ -133,6 +151,10 @@ class TraceSet:
     def relabelled(self, labels: Mapping[str, int]) -> "TraceSet":
         """The same samples with other labels, by conversation id."""
         return replace(self, labels=torch.tensor([labels[name] for name in self.ids], dtype=torch.long))
+
+    def without_logits(self) -> "TraceSet":
+        """The same samples with the selections alone: z is [T, 0, E]."""
+        return replace(self, z=self.z[:, :0])
 
     def span(self, name: Span) -> "TraceSet":
         """The same samples with only the tokens of that span.
