@@ -15,7 +15,6 @@ from rich.table import Table
 
 from mascing.commands.outcomes.decision import decision
 from mascing.commands.outcomes.tables import print_fitting
-from mascing.commands.surroundings.leftovers import mark_run
 from mascing.commands.surroundings.readiness import ready
 from mascing.commands.surroundings.stopping import stoppable
 from mascing.progress import shown
@@ -80,7 +79,6 @@ def run_shown(storage: Storage, line: "Line[Value]", verbose: bool) -> tuple[Con
     """Run ``line`` under a progress display; returns the console and its value."""
     if not verbose:
         _silence_libraries()
-    mark_run(os.environ)
     atexit.register(gc.freeze)  # spares Python a last look at all objects, which takes seconds
     console = Console()
     with shown(console) as close, stoppable(partial(_say_stopped, console, close)):

@@ -13,6 +13,7 @@ from mascing.errors import ConfigError, MascingError
 from mascing.progress import Event, tell
 from mascing.reachability import answers, speaks_grpc
 from mascing.schemas.config import ComputeConfig
+from mascing.tasks.guarding.guardian import guarded
 from mascing.tasks.running.ray_token import own_token, use_token
 
 _ADVICE = "start the cluster (`ray start --head`), correct RAY_ADDRESS, or unset it for a local instance"
@@ -109,13 +110,14 @@ def join_cluster() -> None:
 
 def start_local(cpus: int) -> None:
     """Start a Ray instance of this process. Raises MascingError if it does not start."""
-    _init(
-        "a local Ray instance does not start",
-        "check memory and the folder for temporary files (RAY_TMPDIR)",
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-    )
+    with guarded(starts_ray=True):
+        _init(
+            "a local Ray instance does not start",
+            "check memory and the folder for temporary files (RAY_TMPDIR)",
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+        )
 
 
 def _init(failure: str, advice: str, **options: Any) -> None:

@@ -10,6 +10,8 @@ from types import FrameType
 import psutil
 import typer
 
+from mascing.tasks.guarding.guardian import is_guardian
+
 STDERR = 2  # of native code as well, unlike sys.stderr
 STOPPED = 130  # as a shell reports a program that Ctrl-C ended
 PATIENCE_SECONDS = 6.0
@@ -88,6 +90,7 @@ class _Stop:
         saying.start()
         saying.join(1)  # the interrupted thread may hold the console's lock
         for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
+            with suppress(psutil.Error):
+                if not is_guardian(child):
+                    child.kill()
         os._exit(STOPPED)
