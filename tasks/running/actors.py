@@ -15,7 +15,7 @@ from mascing.models.loading import Loaded, load
 from mascing.progress import waiting_for
 from mascing.prose import counted
 from mascing.schemas.config import ComputeConfig, ModelConfig
-from mascing.tasks.running.cluster import connect, connecting
+from mascing.tasks.running.cluster import Cluster, connect, connecting
 
 # How often Ray retries an item after its worker died. Workers restart without limit, items do not: an item that kills
 # every worker must end the run instead of looping.
@@ -78,7 +78,7 @@ class Pool:
         self._compute = compute
         self._model = model
         self._workers: list[Any] = []
-        self._owns_ray = False
+        self._cluster: Cluster | None = None
 
     def __enter__(self) -> "Pool":
         return self
@@ -86,9 +86,9 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._owns_ray:
-            ray.shutdown()
-            self._owns_ray = False
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
         else:
             for worker in self._workers:
                 ray.kill(worker)
@@ -147,9 +147,8 @@ class Pool:
             return
         if not ray.is_initialized():
             with waiting_for(connecting()):
-                connect(self._compute)
+                self._cluster = connect(self._compute)
             interrupt_on_sigterm()
-            self._owns_ray = True
         actor = ray.remote(Worker).options(
             num_cpus=self._compute.num_cpus,
             num_gpus=self._compute.num_gpus,
