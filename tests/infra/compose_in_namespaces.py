@@ -102,7 +102,7 @@ class Stack:
 
     def _command(self, name: str) -> list[str]:
         service = self._services[name]
-        words = service["command"] if "command" in service else []
+        words = service.get("command", [])
         words = shlex.split(words) if isinstance(words, str) else words
         if name == "storage":  # the image's entry point is the program itself
             (self._kept / "data").mkdir()
@@ -177,7 +177,8 @@ def ask_for_metrics(started: Stack) -> None:
 def _await_line(started: Stack, driver: "subprocess.Popen[bytes]", text: str) -> None:
     deadline = monotonic() + _PATIENCE_SECONDS
     while text not in started.said("demo"):
-        assert monotonic() < deadline and driver.poll() is None, started.said("demo")[-3000:]
+        assert monotonic() < deadline, started.said("demo")[-3000:]
+        assert driver.poll() is None, started.said("demo")[-3000:]
         sleep(0.2)
 
 

@@ -1,4 +1,4 @@
-"""Hosts on one Linux machine: each has a network namespace on one switch, its own processes, Ray's folder and /dev/shm."""
+"""Hosts on one Linux machine: network namespaces on one switch, with processes, /tmp/ray and /dev/shm of their own."""
 
 import os
 import shlex
@@ -29,9 +29,9 @@ class Host:
         return f"mascing-{self.name}"
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-        """Start a command under a first process that hands it SIGTERM, as a container's init does; output goes to ``log``.
+        """Start a command under a first process that hands it SIGTERM, as a container's init does.
 
-        All processes of the host end with the first.
+        All processes of the host end with the first. The output goes to ``log``.
         """
         own = "mkdir -p /tmp/ray && mount -t tmpfs tmpfs /tmp/ray && mount -t tmpfs tmpfs /dev/shm"
         init = (
