@@ -121,7 +121,7 @@ def _index(forms: _Forms, rows: _Ints, config: MatchingConfig) -> Any:
     from scipy.sparse import csr_array, hstack
 
     groups_CF = csr_array((np.ones(len(rows)), (np.arange(len(rows)), forms.group_C[rows])))
-    words_CF = forms.words_CF[rows] if "topic" in config.on else np.ones((len(rows), 1))
+    words_CF = forms.words_CF[rows] if "topic" in config.on else csr_array(np.ones((len(rows), 1)))
     entries = hstack([words_CF, groups_CF]).tocoo()
     order = np.lexsort((forms.drawn_C[rows][entries.row], forms.length_C[rows][entries.row], entries.col))
     feature = entries.col[order]
