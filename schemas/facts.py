@@ -92,7 +92,7 @@ class LabelFacts(Facts):
     replies need that were cut off before they could be judged, None if there are none.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     checkpoint: str
     sets: dict[Split, dict[str, SetReplies]]
     matching: dict[Split, MatchedCounts]
