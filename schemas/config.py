@@ -209,8 +209,15 @@ class ComputeConfig(Frozen):
     workers: int = Field(default=2, gt=0)
     num_cpus: float = Field(default=1, ge=0, description="CPUs per worker")
     num_gpus: float = Field(default=0, ge=0, description="GPUs per worker")
-    gradient_checkpointing: bool = Field(
-        default=False, description="recompute each layer for gradients: less memory at the cost of one forward pass"
+    backward_tokens: int = Field(
+        default=4096,
+        gt=0,
+        description="maximum padded tokens per backward pass; halved when memory runs out, down to one conversation",
+    )
+    gradient_checkpointing: bool | None = Field(
+        default=None,
+        description="recompute each layer for gradients: less memory at the cost of one forward pass; null does so "
+        "where one conversation does not fit otherwise",
     )
 
 

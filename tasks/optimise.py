@@ -146,10 +146,10 @@ def _attribution(material: Material, config: GradientConfig | None) -> _File:
     """The map of all experts that comes with `gradient` and `refined`."""
     assert config is not None  # there is no such item without the method
     attributed = attribution.attribution(
-        material.model(), material.contrast, material.sigma_L, config.batch_size, recompute=material.recompute
+        material.model(), material.contrast, material.sigma_L, config.batch_size, material.compute
     )
     data, rows = attribution.to_bytes(attributed), len(attributed.effect_LE)
-    note = f"{attribution.NAME}: {attributed.passes}"
+    note = f"{attribution.NAME}: {attributed.passes}" + (f"; {attributed.memory}" if attributed.memory else "")
     return _File(attribution.NAME, ATTRIBUTION, data, rows, SearchCost(passes=attributed.passes), note)
 
 
@@ -178,5 +178,5 @@ def _material(worker: Worker, shared: _Shared) -> Material:
         behaviour=config.behaviour,
         generation=config.generation,
         seed=config.seed,
-        recompute=config.compute.gradient_checkpointing,
+        compute=config.compute,
     )
