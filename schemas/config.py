@@ -129,6 +129,9 @@ class SurrogateConfig(Frozen):
         description="surrogates per ensemble, which differ only in their seeds: the search seeds of `mascing`",
     )
     epochs: int = Field(default=30, gt=0)
+    traces: int = Field(
+        default=1000, gt=0, description="maximum training traces that a surrogate learns from, drawn at random"
+    )
     allow_confounded: bool = Field(
         default=False, description="continue even if the form of the conversations explains a surrogate"
     )

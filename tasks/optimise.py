@@ -21,6 +21,7 @@ from mascing.schemas.settings.method_settings import GradientConfig, Span
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from mascing.surrogates.device import own_device
 from mascing.surrogates.surrogate import Surrogate
 from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
@@ -154,7 +155,10 @@ def _attribution(material: Material, config: GradientConfig | None) -> _File:
 
 
 def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Sequence[Surrogate]]:
-    """The ensembles of ``spans``; DataError for a span without one, which a search would take for a perfect one."""
+    """The ensembles of ``spans``, on this worker's device.
+
+    Raises DataError for a span without one, which a search would take for a perfect one.
+    """
     ensembles = surrogates_of(shared.storage, shared.trained, spans)
     untrained = [span for span, members in ensembles.items() if not members]
     if untrained:
@@ -162,7 +166,7 @@ def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Seque
             f"no surrogate was trained for the span {untrained[0]}: surrogates are trained for the spans of "
             "`methods.mascing` and `methods.consensus`, so turn one of them on with this span"
         )
-    return ensembles
+    return {span: [member.to(own_device()) for member in members] for span, members in ensembles.items()}
 
 
 def _material(worker: Worker, shared: _Shared) -> Material:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from torch import Tensor
 
+from mascing.circuits.active.trials import Engine
 from mascing.masks.candidates import Candidate
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec
@@ -31,6 +32,8 @@ class Material:
     a method that searches ``per_member``; they are trained for the spans of `mascing` and `consensus`. ``behaviour``
     and ``generation`` say how trials are judged and generated. ``seed`` is that of this search: a method that searches
     several times gets another one each time. ``compute`` bounds the memory of backward passes and changes nothing else.
+    ``trials`` replies and judges under masks, if the trials are shared with other workers; None if a search does so
+    itself.
     """
 
     model: Callable[[], Loaded]
@@ -44,6 +47,7 @@ class Material:
     generation: GenerationConfig
     seed: int
     compute: ComputeConfig
+    trials: Engine | None = None
 
 
 @dataclass(frozen=True)

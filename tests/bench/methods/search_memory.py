@@ -2,26 +2,36 @@
 
     OMP_NUM_THREADS=1 python -m tests.bench.methods.search_memory
 
-Each search runs in a process of its own on a tiny random model, with few steps; its conversations are made whenever
-they are read, and traces lie in shards on disk. So what grows is what the search holds.
+Each search runs in a process of its own, with few steps. Its conversations are made whenever they are read, and traces
+lie in shards on disk, all copies of one. So what grows is what the search holds. `gradient` has a tiny random model;
+`active` has traces of 16 layers and 64 experts, and trials of a made-up model with as many.
 """
 
 import argparse
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import overload
 
 import torch
 
+from mascing.circuits.active import search as active
+from mascing.circuits.active.trials import Trial
 from mascing.circuits.gradient import search as gradient
-from mascing.routers.spec import inspect_routers
+from mascing.masks.mask import Mask
+from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.settings.method_settings import GradientConfig
+from mascing.schemas.settings.method_settings import ActiveConfig, GradientConfig
+from mascing.schemas.verdict import Outcome
+from mascing.traces.stored import StoredTraces
 from tests.bench import peak_memory
+from tests.bench.methods.many_traces import EXPERTS, LAYERS, TOP_K, drawn_traces, shard_of
 from tests.mascing import olmoe_folder
 
 COUNTS = (1_000, 20_000)
+SHARD = 250
 
 
 class Made(Sequence[Conversation]):
@@ -76,7 +86,27 @@ def _gradient(n: int) -> int:
     return peak_memory.megabytes_above(before)
 
 
-_SEARCHES: dict[str, Callable[[int], int]] = {"gradient": _gradient}
+def _active(n: int) -> int:
+    config = ActiveConfig(budget=192, rounds=3, members=1, steps=5, l1=(0.02,), alphas=(1.0,))
+    spec, sigma = RouterSpec("olmoe", tuple(range(LAYERS)), EXPERTS, TOP_K, "softmax"), torch.ones(LAYERS)
+    with TemporaryDirectory() as folder:
+        shard = Path(folder, "shard.parquet")
+        shard.write_bytes(shard_of(drawn_traces(SHARD, seed=0, lengths=(20, 44))))
+        sizes = {str(number): shard.stat().st_size for number in range(n // SHARD)}
+        traces = StoredTraces(lambda _: shard.read_bytes(), sizes)
+        before = peak_memory.start_anew()
+        active.candidates(_tried, traces, Made(n), spec, sigma, config, seed=0)
+        return peak_memory.megabytes_above(before)
+
+
+def _tried(pairs: Sequence[tuple[Conversation, Mask]]) -> Iterator[tuple[int, Trial]]:
+    """Trials of a made-up model as large as the traces; the search judges equally many whatever its conversations."""
+    for number, (conversation, mask) in enumerate(pairs):
+        outcome: Outcome = "miss" if number % 3 else "hit"
+        yield number, Trial(conversation, mask, outcome, torch.randn(32, LAYERS, EXPERTS).half())
+
+
+_SEARCHES: dict[str, Callable[[int], int]] = {"gradient": _gradient, "active": _active}
 
 
 if __name__ == "__main__":
