@@ -132,6 +132,9 @@ class SurrogateConfig(Frozen):
         description="surrogates per ensemble, which differ only in their seeds: the search seeds of `mascing`",
     )
     epochs: int = Field(default=30, gt=0)
+    traces: int = Field(
+        default=1000, gt=0, description="maximum training traces that a surrogate learns from, drawn at random"
+    )
     allow_confounded: bool = Field(
         default=False, description="continue even if the form of the conversations explains a surrogate"
     )
@@ -217,8 +220,15 @@ class ComputeConfig(Frozen):
         ge=0,
         description="GPUs per worker: below 1 a share of one and of its memory, above 1 with model.device: auto",
     )
-    gradient_checkpointing: bool = Field(
-        default=False, description="recompute each layer for gradients: less memory at the cost of one forward pass"
+    backward_tokens: int = Field(
+        default=4096,
+        gt=0,
+        description="maximum padded tokens per backward pass; halved when memory runs out, down to one conversation",
+    )
+    gradient_checkpointing: bool | None = Field(
+        default=None,
+        description="recompute each layer for gradients: less memory at the cost of one forward pass; null does so "
+        "where one conversation does not fit otherwise",
     )
 
 

@@ -259,7 +259,7 @@ class EvaluateFacts(Facts):
 class RobustnessFacts(Facts):
     """``conditions`` in the order of their numbers, the judged ``methods``, and why a condition was ``left_out``."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     conditions: tuple[str, ...]
     methods: tuple[str, ...]
     left_out: dict[str, str]
