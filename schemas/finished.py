@@ -159,6 +159,8 @@ MANIFESTS: dict[str, type[Manifest]] = {
         Prepared,
         Labelled,
         Harvested,
+        TakenIn,
+        Collected,
         Trained,
         Optimised,
         Selected,

@@ -9,7 +9,7 @@ import ray.util.metrics
 from our_metrics import OURS, TAGS
 
 from mascing.schemas.config import ComputeConfig
-from mascing.tasks.running.actors import Pool
+from mascing.tasks.workers.pool import Pool
 
 ITEMS = 240
 PAUSE_SECONDS = 0.5

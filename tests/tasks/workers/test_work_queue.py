@@ -61,7 +61,7 @@ def test_an_item_that_ends_every_worker_is_given_up_where_others_shall_survive_i
 
 
 def test_a_queue_that_was_left_early_disturbs_no_later_one(pool: Pool, tmp_path: Path) -> None:
-    for _ in pool.queue(_slow, None, iter(range(100))):
+    for _ in pool.queue(_slow, "", iter(range(100))):
         break
     assert done(pool, _slow, tmp_path) == {number: number for number in range(12)}
 
