@@ -179,6 +179,7 @@ def _record(worker: Worker, shared: _Shared, piece: _Piece, set_aside: SetAside)
     samples = [result for result in results if isinstance(result, SampleTrace)]
     data = encode(samples, spec, shared.checkpoint, notes={_FAILED: json.dumps(failed)})
     worker.count("bytes", len(data))
+    worker.count("quarantined", len(failed))
     return data
 
 

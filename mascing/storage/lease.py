@@ -95,7 +95,7 @@ class Lease:
         watched = _Watched(self._storage, self._path)
         while True:
             holder, version = watched.look()
-            if holder is None or watched.still > self._pace.patience:
+            if holder is None or watched.still > self._pace.patience or _is_gone(holder):
                 with suppress(ConflictError):  # another one was faster, or the holder lives: look again
                     self._storage.swap(self._path, _encode(self._mine), version)
                     return
@@ -134,6 +134,19 @@ class Lease:
             self._mine = to
         except ConflictError:  # only another holder writes here
             self._lost.set()
+
+
+def _is_gone(holder: Holder) -> bool:
+    """Whether the holder was a process of this machine that is no more, so that nobody need watch."""
+    if holder.host != socket.gethostname():
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is somebody else's, or this system cannot say
+        return False
+    return False
 
 
 def path_of(name: str) -> str:

@@ -176,6 +176,7 @@ def _record(worker: Worker, shared: _Shared, part: _Part, set_aside: SetAside) -
     notes = {_FAILED: json.dumps(failed)}
     data = encode(samples, inspect_routers(loaded.model), shared.checkpoint, config.chosen, notes)
     worker.count("bytes", len(data))
+    worker.count("quarantined", len(failed))
     return data
 
 

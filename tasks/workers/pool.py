@@ -116,6 +116,8 @@ class Pool:
 
     def look_after(self) -> None:
         """Say what stands in the way of the workers that are not there."""
+        if self._cluster is not None:
+            self._cluster.refuse_lost()
         if not self.enough:
             self._room.look([seat.actor for seat in self.seats])
 

@@ -52,7 +52,7 @@ def test_a_worker_whose_engine_is_dead_ends(pool: Pool, tmp_path: Path) -> None:
 
 
 def test_an_item_that_ends_every_worker_is_given_up_where_others_shall_survive_it(pool: Pool, tmp_path: Path) -> None:
-    with tallied() as tally:
+    with tallied("harvest", "0" * 16) as tally:
         values = done(pool, _end_at_four, tmp_path, survive=True)
     assert isinstance(values.pop(4), Died)
     assert values == {number: number for number in range(12) if number != 4}
