@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event, Thread
 from uuid import uuid4
 
@@ -33,11 +34,15 @@ class Pace:
 
 
 class Holder(Frozen):
-    """The object ``leases/<name>.json``: host and process are for people, ``beats`` counts while the holder lives."""
+    """The object ``leases/<name>.json``: host and process are for people, ``beats`` counts while the holder lives.
+
+    ``machine`` is what :func:`this_machine` gave the holder.
+    """
 
     id: str
     host: str
     pid: int
+    machine: str = ""
     beats: int = 0
     released: bool = False
 
@@ -50,7 +55,7 @@ class Lease:
 
     def __init__(self, storage: Storage, name: str, pace: Pace) -> None:
         self._storage, self._path, self._pace = storage, path_of(name), pace
-        self._mine = Holder(id=uuid4().hex, host=socket.gethostname(), pid=os.getpid())
+        self._mine = Holder(id=uuid4().hex, host=socket.gethostname(), pid=os.getpid(), machine=this_machine())
         self._lost, self._over = Event(), Event()
         self._error: Exception | None = None
 
@@ -136,9 +141,17 @@ class Lease:
             self._lost.set()
 
 
+def this_machine() -> str:
+    """What processes have in common that see each other's numbers: the boot and the PID namespace; empty if unknown."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # no Linux
+        return ""
+
+
 def _is_gone(holder: Holder) -> bool:
     """Whether the holder was a process of this machine that is no more, so that nobody need watch."""
-    if holder.host != socket.gethostname():
+    if not holder.machine or holder.machine != this_machine():
         return False
     try:
         os.kill(holder.pid, 0)
