@@ -13,10 +13,12 @@ from mascing.commands.check import check
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
+from mascing.commands.harvest import harvest
 from mascing.commands.judge import judge
 from mascing.commands.label import label
 from mascing.commands.mask import mask
 from mascing.commands.outcomes.channels import registry
+from mascing.commands.outcomes.housekeeping import storage
 from mascing.commands.outcomes.rebuild_report import report, runs
 from mascing.commands.outcomes.trace_tables import traces
 from mascing.commands.plan import plan
@@ -65,11 +67,13 @@ app.command()(label)
 app.command()(plan)
 app.command()(report)
 app.command()(runs)
+app.command()(harvest)
 app.command()(audit)
 app.command()(judge)
 app.add_typer(mask, name="mask")
 app.add_typer(traces, name="traces")
 app.add_typer(registry, name="registry")
+app.add_typer(storage, name="storage")
 app.command()(doctor)
 
 

@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from mascing.schemas.base import Frozen
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 3
 
 
 class Shard(Frozen):

@@ -64,7 +64,7 @@ def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Po
 def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harvested]:
     """The recipe that identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
-        **rendered_model_identity(config, checkpoint),
+        **rendered_model_identity(config.model, checkpoint),
         "rows_per_shard": config.harvest.rows_per_shard,
         "replies": _replies(config),
     }
@@ -159,7 +159,7 @@ def _replies(config: RunConfig) -> bool:
 
 def _pieces(config: RunConfig, checkpoint: str, contrast: Mapping[Split, Sequence[Conversation]]) -> list[_Piece]:
     """The contrast in pieces; each is named by what its recording reads."""
-    recipe_of_all = {"version": Harvested.recipe_version(), **rendered_model_identity(config, checkpoint)}
+    recipe_of_all = {"version": Harvested.recipe_version(), **rendered_model_identity(config.model, checkpoint)}
     folder = f"traces/{fingerprint(recipe_of_all)}"
     return [
         _Piece(split, f"{folder}/{fingerprint([_seen(config, row) for row in rows])}.parquet", tuple(rows))
@@ -179,6 +179,7 @@ def _record(worker: Worker, shared: _Shared, piece: _Piece, set_aside: SetAside)
     samples = [result for result in results if isinstance(result, SampleTrace)]
     data = encode(samples, spec, shared.checkpoint, notes={_FAILED: json.dumps(failed)})
     worker.count("bytes", len(data))
+    worker.count("quarantined", len(failed))
     return data
 
 

@@ -85,7 +85,7 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Label
     """The recipe that identifies labels and replies; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
         **judged_replies_identity(config),
-        **rendered_model_identity(config, checkpoint),
+        **rendered_model_identity(config.model, checkpoint),
         "label": config.label,
         "wanted_reply": config.behaviour.wanted_reply,
         "matching": config.behaviour.matching,

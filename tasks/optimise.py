@@ -22,6 +22,7 @@ from mascing.schemas.settings.method_settings import GradientConfig, Span
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from mascing.surrogates.device import own_device
 from mascing.surrogates.surrogate import Surrogate
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
@@ -148,15 +149,18 @@ def _attribution(material: Material, config: GradientConfig | None) -> _File:
     """The map of all experts that comes with `gradient` and `refined`."""
     assert config is not None  # there is no such item without the method
     attributed = attribution.attribution(
-        material.model(), material.contrast, material.sigma_L, config.batch_size, recompute=material.recompute
+        material.model(), material.contrast, material.sigma_L, config.batch_size, material.compute
     )
     data, rows = attribution.to_bytes(attributed), len(attributed.effect_LE)
-    note = f"{attribution.NAME}: {attributed.passes}"
+    note = f"{attribution.NAME}: {attributed.passes}" + (f"; {attributed.memory}" if attributed.memory else "")
     return _File(attribution.NAME, ATTRIBUTION, data, rows, SearchCost(passes=attributed.passes), note)
 
 
 def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Sequence[Surrogate]]:
-    """The ensembles of ``spans``; DataError for a span without one, which a search would take for a perfect one."""
+    """The ensembles of ``spans``, on this worker's device.
+
+    Raises DataError for a span without one, which a search would take for a perfect one.
+    """
     ensembles = surrogates_of(shared.storage, shared.trained, spans)
     untrained = [span for span, members in ensembles.items() if not members]
     if untrained:
@@ -164,7 +168,7 @@ def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Seque
             f"no surrogate was trained for the span {untrained[0]}: surrogates are trained for the spans of "
             "`methods.mascing` and `methods.consensus`, so turn one of them on with this span"
         )
-    return ensembles
+    return {span: [member.to(own_device()) for member in members] for span, members in ensembles.items()}
 
 
 def _material(worker: Worker, shared: _Shared) -> Material:
@@ -180,5 +184,5 @@ def _material(worker: Worker, shared: _Shared) -> Material:
         behaviour=config.behaviour,
         generation=config.generation,
         seed=config.seed,
-        recompute=config.compute.gradient_checkpointing,
+        compute=config.compute,
     )

@@ -157,8 +157,7 @@ def _effect(shared: _Shared, loaded: Loaded) -> Tensor:
     config, sigma_L = shared.config, sigma_of(shared.harvested)
     conversations = conversations_of(shared.storage, shared.labelled, "train")
     audited = [conversation for conversation in conversations if conversation.set == config.audit.set]
-    recompute = config.compute.gradient_checkpointing
-    return attribution(loaded, audited, sigma_L, _RANKED_AT_ONCE, recompute=recompute).effect_LE * sigma_L[:, None]
+    return attribution(loaded, audited, sigma_L, _RANKED_AT_ONCE, config.compute).effect_LE * sigma_L[:, None]
 
 
 def _judge(worker: Worker, config: RunConfig, item: _Item) -> Outcomes:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from mascing.runs.files import surrogate_prefix
 from mascing.runs.readers import recorded_of, traces_of
 from mascing.schemas.cards.surrogate_card import SurrogateCard
@@ -17,6 +19,7 @@ from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.card import surrogate_card
 from mascing.surrogates.confounds import refuse_confounded
+from mascing.surrogates.device import own_device
 from mascing.surrogates.ensemble import member_seeds
 from mascing.surrogates.permutation import permuted_labels
 from mascing.surrogates.surrogate import from_bytes, score, to_bytes, train_surrogate
@@ -24,7 +27,7 @@ from mascing.surrogates.trivial_predictors import trivial_scores
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
-from mascing.traces.trace_set import token_counts
+from mascing.traces.trace_set import Traces, random_sample, token_counts
 
 _SPLITS: tuple[Split, ...] = ("train", "dev")
 
@@ -56,6 +59,7 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Tra
         "spans": config.methods.surrogate_spans,
         "members": config.surrogate.members,
         "epochs": config.surrogate.epochs,
+        "traces": config.surrogate.traces,
         "seed": config.seed,
     }
     return Recipe(Trained, config.behaviour.name, identity, {"label": labelled, "harvest": harvested})
@@ -115,10 +119,13 @@ def _part(before: int, total: int) -> Callable[[int, int], None]:
 
 
 def _fit(_: Worker, shared: _Shared, fit: _Fit) -> bytes:
-    traces = traces_of(shared.storage, shared.harvested, "train").span(fit.span)
+    config, contrast = shared.config.surrogate, shared.contrast["train"]
+    traces: Traces = traces_of(shared.storage, shared.harvested, "train").span(fit.span)
+    if len(contrast) > config.traces:
+        traces = random_sample(traces, config.traces, 0, torch.Generator().manual_seed(fit.seed))
     if fit.control:
-        traces = traces.relabelled(_permuted(shared.contrast["train"], fit.seed))
-    return to_bytes(train_surrogate(traces, shared.config.surrogate.epochs, fit.seed))
+        traces = traces.relabelled(_permuted(contrast, fit.seed))
+    return to_bytes(train_surrogate(traces, config.epochs, fit.seed, own_device()))
 
 
 def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> SurrogateCard:
@@ -131,9 +138,9 @@ def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> SurrogateCard:
     permuted = _permuted(dev, shared.config.seed)
     permuted_dev = [permuted[conversation.id] for conversation in dev]
     return surrogate_card(
-        [score(from_bytes(member), dev_traces) for member in ensemble.members],
+        [score(from_bytes(member).to(own_device()), dev_traces) for member in ensemble.members],
         trivial_scores(train_contrast, dev, tokens),
-        auc(score(from_bytes(ensemble.control), dev_traces), permuted_dev, groups),
+        auc(score(from_bytes(ensemble.control).to(own_device()), dev_traces), permuted_dev, groups),
         [int(conversation.label == "positive") for conversation in dev],
         groups,
     )

@@ -161,7 +161,7 @@ def truth_from(data: bytes, path: str | None) -> Tensor:
 
 
 def _table(storage: Storage, manifest: Manifest, name: str) -> pa.Table:
-    return parquet.from_bytes(read_shard(storage, manifest, name), storage.locate(f"{manifest.prefix}/{name}"))
+    return parquet.table_of(read_shard(storage, manifest, name), storage.locate(f"{manifest.prefix}/{name}"))
 
 
 def _has(manifest: Manifest, name: str) -> bool:

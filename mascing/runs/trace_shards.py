@@ -8,7 +8,7 @@ from typing import get_args
 
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Manifest, Shard
-from mascing.storage.manifests import read_shard, shard_paths
+from mascing.storage.manifests import paths_of, read_shard
 from mascing.storage.object_storage import Storage
 from mascing.storage.urls import LocalFolder, parse_url
 from mascing.traces.stored import StoredTraces
@@ -55,7 +55,7 @@ class TraceShards:
         return str(path) if path is not None else self._places(name)[0]
 
     def _places(self, name: str) -> Sequence[str]:
-        return [self._storage.locate(path) for path in shard_paths(self._manifest, self.shards[name])]
+        return [self._storage.locate(path) for path in paths_of(self._manifest.prefix, self.shards[name])]
 
 
 def splits_of(manifest: Manifest) -> list[Split | None]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Event, Thread
 from uuid import uuid4
 
@@ -33,11 +34,15 @@ class Pace:
 
 
 class Holder(Frozen):
-    """The object ``leases/<name>.json``: host and process are for people, ``beats`` counts while the holder lives."""
+    """The object ``leases/<name>.json``: host and process are for people, ``beats`` counts while the holder lives.
+
+    ``machine`` is what :func:`this_machine` gave the holder.
+    """
 
     id: str
     host: str
     pid: int
+    machine: str = ""
     beats: int = 0
     released: bool = False
 
@@ -50,7 +55,7 @@ class Lease:
 
     def __init__(self, storage: Storage, name: str, pace: Pace) -> None:
         self._storage, self._path, self._pace = storage, path_of(name), pace
-        self._mine = Holder(id=uuid4().hex, host=socket.gethostname(), pid=os.getpid())
+        self._mine = Holder(id=uuid4().hex, host=socket.gethostname(), pid=os.getpid(), machine=this_machine())
         self._lost, self._over = Event(), Event()
         self._error: Exception | None = None
 
@@ -95,7 +100,7 @@ class Lease:
         watched = _Watched(self._storage, self._path)
         while True:
             holder, version = watched.look()
-            if holder is None or watched.still > self._pace.patience:
+            if holder is None or watched.still > self._pace.patience or _is_gone(holder):
                 with suppress(ConflictError):  # another one was faster, or the holder lives: look again
                     self._storage.swap(self._path, _encode(self._mine), version)
                     return
@@ -136,9 +141,36 @@ class Lease:
             self._lost.set()
 
 
+def this_machine() -> str:
+    """What processes have in common that see each other's numbers: the boot and the PID namespace; empty if unknown."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # no Linux
+        return ""
+
+
+def _is_gone(holder: Holder) -> bool:
+    """Whether the holder was a process of this machine that is no more, so that nobody need watch."""
+    if not holder.machine or holder.machine != this_machine():
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is somebody else's, or this system cannot say
+        return False
+    return False
+
+
 def path_of(name: str) -> str:
     """The object of a lease."""
     return f"{LEASES}/{name}.json"
+
+
+def held(storage: Storage) -> dict[str, Holder]:
+    """The holders of all leases, dead or alive, by name."""
+    seen = {_name_of(path): _read(storage, path)[0] for path in storage.list(LEASES)}
+    return {name: holder for name, holder in seen.items() if holder is not None and not holder.released}
 
 
 def living(storage: Storage, pace: Pace | None = None) -> dict[str, Holder]:
@@ -152,13 +184,17 @@ def living(storage: Storage, pace: Pace | None = None) -> dict[str, Holder]:
             if holder is None:
                 del watched[path]
             elif watched[path].moved:
-                moving[path.removeprefix(f"{LEASES}/").removesuffix(".json")] = holder
+                moving[_name_of(path)] = holder
                 del watched[path]
             elif watched[path].still > pace.patience:
                 del watched[path]
         if not watched:
             return moving
         time.sleep(min(pace.beat, 1.0))
+
+
+def _name_of(path: str) -> str:
+    return path.removeprefix(f"{LEASES}/").removesuffix(".json")
 
 
 class _Watched:

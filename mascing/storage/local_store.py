@@ -96,13 +96,9 @@ class LocalStore:
             return _stored(path, (self._root / path).stat())
 
     def remove(self, path: str) -> None:
-        """Unlink the file, and the folders that are empty then."""
+        """Unlink the file; its folder stays, since somebody may be about to write there."""
         with self._explained(path):
             (self._root / path).unlink(missing_ok=True)
-            for folder in (self._root / path).parents:
-                if folder == self._root or any(folder.iterdir()):
-                    break
-                folder.rmdir()
 
     def exists(self, path: str) -> bool:
         """Whether a file of this name exists."""

@@ -116,31 +116,35 @@ def read_shard(storage: Storage, manifest: Manifest, name: str) -> bytes:
 
     Raises StorageError if they are missing or damaged, KeyError if the manifest lists no such shard.
     """
-    shard = {shard.name: shard for shard in manifest.shards}[name]
-    for path in shard_paths(manifest, shard):
+    return read_stored(storage, manifest.prefix, {shard.name: shard for shard in manifest.shards}[name])
+
+
+def read_stored(storage: Storage, prefix: str, shard: Shard) -> bytes:
+    """The same for a shard that a manifest at ``prefix`` lists."""
+    for path in paths_of(prefix, shard):
         try:
             data = storage.read(path)
         except FileNotFoundError:
             continue
         if len(data) == shard.bytes and hashlib.sha256(data).hexdigest() == shard.sha256:
             return data
-    where = storage.locate(shard.path or f"{manifest.prefix}/{name}")
+    where = storage.locate(shard.path or f"{prefix}/{shard.name}")
     raise StorageError(
         f"{where} is missing or damaged (not the {shard.bytes} bytes "
-        f"with SHA-256 {shard.sha256[:12]}…): delete {' and '.join(_with_piece(manifest, shard))} and run again"
+        f"with SHA-256 {shard.sha256[:12]}…): delete {' and '.join(_with_piece(prefix, shard))} and run again"
     )
 
 
-def shard_paths(manifest: Manifest, shard: Shard) -> list[str]:
-    """Where a shard of the manifest can be stored, the likeliest place first."""
+def paths_of(prefix: str, shard: Shard) -> list[str]:
+    """The objects that may hold a shard: a piece, or the stage's own under its name or that with its digest."""
     if shard.path is not None:
         return [shard.path]
-    return [f"{manifest.prefix}/{name}" for name in (shard.name, _name_with_digest(shard.name, shard.sha256))]
+    return [f"{prefix}/{stored_as}" for stored_as in (shard.name, _name_with_digest(shard.name, shard.sha256))]
 
 
-def _with_piece(manifest: Manifest, shard: Shard) -> list[str]:
+def _with_piece(prefix: str, shard: Shard) -> list[str]:
     """What to delete so that a run makes the shard again."""
-    return [f"the folder {manifest.prefix}", *([shard.path] if shard.path else [])]
+    return [f"the folder {prefix}", *([shard.path] if shard.path else [])]
 
 
 def _name_with_digest(name: str, digest: str) -> str:

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -101,6 +102,7 @@ class S3Client:
             **conf.get("s3", {}).get("config_kwargs", {}),
             "connect_timeout": self._policy.connect,
             "read_timeout": self._policy.silence,
+            "max_pool_connections": 32,
             "retries": {"mode": "standard", "total_max_attempts": 1},
             # Checksums are this module's own, so that they are the same on servers that know none.
             "request_checksum_calculation": "when_required",
@@ -111,8 +113,8 @@ class S3Client:
 
     def at_once(self) -> "S3Client":
         """The same client without a second try, so that a wrong setting is told at once."""
-        hasty = object.__new__(S3Client)
-        hasty._s3, hasty._policy = self._s3, replace(self._policy, tries=1)
+        hasty = copy(self)
+        hasty._policy = replace(self._policy, tries=1)
         return hasty
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:

@@ -32,7 +32,10 @@ def seal(file: io.BytesIO) -> bytes:
 
 
 def check(data: bytes, name: str) -> None:
-    """Raise DataError, which calls the file ``name``, unless these are the bytes that were sealed."""
+    """Raise DataError, which calls the file ``name``, unless these are the bytes that were sealed.
+
+    A file without a seal is refused as well: its seal may be what is damaged.
+    """
     start = _place(data)
     if start is None:
         raise DataError(f"checksum failed: {name} carries none: it is damaged or of an earlier version: {_REMEDY}")

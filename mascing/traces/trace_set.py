@@ -44,11 +44,14 @@ class Traces(Protocol):
         """The same samples with the selections alone: z is [T, 0, E]."""
 
 
-def shuffled_batches(traces: Traces, size: int, order: torch.Generator) -> Iterator[tuple["TraceSet", Tensor]]:
-    """All samples once in random order: pairs of a part and the indices of up to ``size`` samples in it."""
+def shuffled_batches(
+    traces: Traces, size: int, order: torch.Generator, device: torch.device | str = "cpu"
+) -> Iterator[tuple["TraceSet", Tensor]]:
+    """All samples once in random order: pairs of a part on ``device`` and the indices of up to ``size`` samples."""
     for part in traces.parts(order):
+        placed = part.on(device)
         for chosen in torch.randperm(len(part), generator=order).split(size):
-            yield part, chosen
+            yield placed, chosen
 
 
 def random_sample(traces: Traces, samples: int, tokens: int, order: torch.Generator) -> "TraceSet":
@@ -178,6 +181,10 @@ class TraceSet:
         by_layer = (self.z[before_T, layer].double() for layer in range(self.z.shape[1]))
         return torch.stack([z_TE.std(correction=0) for z_TE in by_layer]).float()
 
+    def on(self, device: torch.device | str) -> "TraceSet":
+        """The same samples with their logits on ``device``, and with them what `padded` returns."""
+        return replace(self, z=self.z.to(device))
+
     def subset(self, keep: Sequence[int]) -> "TraceSet":
         """The samples at ``keep``, in that order."""
         spans = [(int(self.offsets[index]), int(self.offsets[index + 1])) for index in keep]
@@ -200,9 +207,9 @@ class TraceSet:
         first, count = self.offsets[chosen], self.offsets[chosen + 1] - self.offsets[chosen]
         steps = torch.arange(int(count.max()) if len(chosen) else 0)
         mask_NT = steps < count[:, None]
-        z_NTLE = torch.zeros(*mask_NT.shape, *self.z.shape[1:], dtype=torch.float32)
+        z_NTLE = torch.zeros(*mask_NT.shape, *self.z.shape[1:], dtype=torch.float32, device=self.z.device)
         z_NTLE[mask_NT] = self.z[(first[:, None] + steps)[mask_NT]].float()
-        return z_NTLE, mask_NT
+        return z_NTLE, mask_NT.to(self.z.device)
 
     def _with_tokens(self, keep_T: Tensor) -> "TraceSet":
         n_before = torch.cat([torch.zeros(1, dtype=torch.long), keep_T.long().cumsum(0)])

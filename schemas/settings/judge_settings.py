@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Tag, model_validator
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.settings.plugged import Plugged
@@ -62,6 +62,9 @@ BUILT_IN = tuple(
 
 class PluggedJudge(Plugged):
     """Any other judge; ``kind`` is its registered name or its import path."""
+
+    # As a JSON schema the union is a `oneOf`, which one model alone may fit: Prefect checks settings by it.
+    model_config = ConfigDict(json_schema_extra={"not": {"properties": {"kind": {"enum": [*BUILT_IN]}}}})
 
 
 def _tag(value: Any) -> str | None:

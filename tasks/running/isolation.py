@@ -84,7 +84,7 @@ def quarantined(row: int, conversation: Conversation, failed: Failed) -> Quarant
 
 
 def _reasons(storage: Storage, manifest: Manifest) -> str:
-    rows = parquet.from_bytes(read_shard(storage, manifest, QUARANTINE)).to_pylist()
+    rows = parquet.table_of(read_shard(storage, manifest, QUARANTINE)).to_pylist()
     return summary([Quarantined(**row) for row in rows], "row")
 
 

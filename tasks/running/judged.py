@@ -122,7 +122,7 @@ def _reply(worker: Worker, shared: _Shared, unit: _Unit, set_aside: SetAside) ->
 def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes) -> list[Heard]:
     """The verdict on each stored reply; a conversation without one is unscored, which counts against a mask."""
     del worker
-    replies = stored_replies.from_bytes(data)
+    replies = stored_replies.from_bytes(data, unit.path)
     # No judge hears of a failed row: the judge may be what failed on it.
     both = zip(unit.conversations, replies, strict=True)
     spoken = [(row, reply) for row, reply in both if isinstance(reply, Reply)]
@@ -142,8 +142,9 @@ def _verdicts(
         made.extend(judge_all(shared.config.behaviour, conversations, replies))
         return None if any(verdict.failed for verdict in made) else _to_bytes(conversations, made)
 
-    data = stored(shared.storage, f"verdicts/{judges}/{name}.parquet", judge)
-    return made if data is None else _from_bytes(data)
+    stored_at = f"verdicts/{judges}/{name}.parquet"
+    data = stored(shared.storage, stored_at, judge)
+    return made if data is None else _from_bytes(data, stored_at)
 
 
 def _unheard(failed: Failed) -> Verdict:
@@ -158,8 +159,9 @@ def _to_bytes(conversations: Sequence[Conversation], verdicts: Sequence[Verdict]
     return parquet.to_bytes(pa.Table.from_pylist(rows, schema=OUTCOMES))
 
 
-def _from_bytes(data: bytes) -> list[Verdict]:
-    return [Verdict(outcome=row["outcome"], reason=row["reason"]) for row in parquet.from_bytes(data).to_pylist()]
+def _from_bytes(data: bytes, path: str) -> list[Verdict]:
+    rows = parquet.from_bytes(data, path).to_pylist()
+    return [Verdict(outcome=row["outcome"], reason=row["reason"]) for row in rows]
 
 
 def _others(storage: Storage, folder: RepliesFolder, units: Sequence[_Unit]) -> dict[str, list[str]]:

@@ -21,8 +21,8 @@ from mascing.tasks.running.identity import generation_identity
 from mascing.tasks.running.isolation import Failed, surviving
 from mascing.tasks.workers.worker import Worker
 
-# Raise it whenever the engine would give other replies for the same inputs.
-_ENGINE = 1
+# Raise it whenever the engine would give other replies for the same inputs, or they are stored in another way.
+_ENGINE = 2
 
 # Pieces whose replies a worker keeps in memory.
 _KEPT_PIECES = 256
@@ -78,9 +78,9 @@ def to_bytes(conversations: Sequence[Conversation], replies: Sequence[Reply | Fa
     return parquet.to_bytes(pa.Table.from_pylist(rows, schema=REPLIES))
 
 
-def from_bytes(data: bytes) -> list[Reply | Failed]:
-    """Inverse of :func:`to_bytes`."""
-    return [reply for _, reply in _rows_of(data)]
+def from_bytes(data: bytes, path: str) -> list[Reply | Failed]:
+    """Inverse of :func:`to_bytes`; raises DataError, which names ``path``, if the bytes are damaged."""
+    return [reply for _, reply in _rows_of(data, path)]
 
 
 def _generated(
@@ -109,11 +109,11 @@ def _complete(
 @lru_cache(maxsize=_KEPT_PIECES)
 def _replies_in(storage: Storage, path: str) -> dict[str, Reply]:
     """The replies of a stored piece by what they answer."""
-    return {content: reply for content, reply in _rows_of(storage.read(path)) if isinstance(reply, Reply)}
+    return {content: reply for content, reply in _rows_of(storage.read(path), path) if isinstance(reply, Reply)}
 
 
-def _rows_of(data: bytes) -> list[tuple[str, Reply | Failed]]:
-    rows = parquet.from_bytes(data).drop_columns("conversation_id").to_pylist()
+def _rows_of(data: bytes, path: str) -> list[tuple[str, Reply | Failed]]:
+    rows = parquet.from_bytes(data, path).drop_columns("conversation_id").to_pylist()
     return [(row.pop("content"), _reply_of(**row)) for row in rows]
 
 

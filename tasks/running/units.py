@@ -97,6 +97,12 @@ class _Work(Generic[U]):
     start: int = 0
 
     @property
+    def name(self) -> str:
+        """The unit's, for logs; of rows alone with their places."""
+        rows = f" rows {self.start}-{self.start + len(self.unit) - 1}" if self.probes else ""
+        return f"{self.unit.path}{rows}"
+
+    @property
     def probes(self) -> bool:
         """Whether the result is dropped."""
         return self.of is not None

@@ -12,7 +12,7 @@ import ray
 from mascing.progress import waiting_for
 from mascing.prose import counted
 from mascing.schemas.config import ComputeConfig, ModelConfig
-from mascing.tasks.running.cluster import connect, connecting
+from mascing.tasks.running.cluster import Cluster, connect, connecting
 from mascing.tasks.workers.room import Room
 from mascing.tasks.workers.work_queue import Seat, WorkQueue
 from mascing.tasks.workers.worker import Worker
@@ -48,7 +48,7 @@ class Pool:
     def __init__(self, compute: ComputeConfig, model: ModelConfig | None = None) -> None:
         self._compute = compute
         self._model = model
-        self._owns_ray = False
+        self._cluster: Cluster | None = None
         self._room = Room(compute)
         self.seats: list[Seat] = []
 
@@ -58,9 +58,9 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._owns_ray:
-            ray.shutdown()
-            self._owns_ray = False
+        if self._cluster is not None:
+            self._cluster.close()
+            self._cluster = None
         else:
             for seat in self.seats:
                 ray.kill(seat.actor)
@@ -116,7 +116,10 @@ class Pool:
 
     def look_after(self) -> None:
         """Say what stands in the way of the workers that are not there."""
-        self._room.look(self._ready, len(self.seats))
+        if self._cluster is not None:
+            self._cluster.refuse_lost()
+        if not self.enough:
+            self._room.look([seat.actor for seat in self.seats])
 
     @property
     def _ready(self) -> int:
@@ -127,9 +130,8 @@ class Pool:
             return
         if not ray.is_initialized():
             with waiting_for(connecting()):
-                connect(self._compute)
+                self._cluster = connect(self._compute)
             interrupt_on_sigterm()
-            self._owns_ray = True
         self._room = Room(self._compute)
         self.seats = [self._seat() for _ in range(self._compute.workers)]
         # One is enough to begin with; what goes wrong is told by the queue.

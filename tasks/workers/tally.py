@@ -11,17 +11,24 @@ from mascing.prose import counted
 
 @dataclass
 class Tally:
-    """Sums over the workers of a stage.
+    """Sums over the workers of a stage; ``run`` is the fingerprint of its output.
 
     ``counts`` are what the items counted (tokens, padding, bytes ...). ``busy`` and ``present`` are seconds of workers:
     at work, and there to work.
     """
 
+    stage: str = ""
+    run: str = ""
     items: int = 0
     replaced: int = 0
     busy: float = 0.0
     present: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Stage and run, for metrics and logs."""
+        return {"stage": self.stage, "run": self.run}
 
     def add(self, seconds: float, counts: Mapping[str, int]) -> None:
         """Count one more item."""
@@ -41,6 +48,8 @@ class Tally:
             parts.append(f"{padding / (tokens + padding):.0%} padding")
         if self.counts["bytes"]:
             parts.append(f"{self.counts['bytes'] / 1e6:,.1f} MB stored")
+        if self.counts["quarantined"]:
+            parts.append(f"{counted(self.counts['quarantined'], 'row')} set aside")
         if self.counts["out_of_memory"]:
             parts.append(f"memory ran out {counted(self.counts['out_of_memory'], 'time')}")
         if self.replaced:
@@ -54,9 +63,9 @@ _CURRENT: ContextVar[Tally | None] = ContextVar("tally", default=None)
 
 
 @contextmanager
-def tallied() -> Iterator[Tally]:
-    """Count in the block what workers do."""
-    tally = Tally()
+def tallied(stage: str, run: str) -> Iterator[Tally]:
+    """Count in the block what workers do for a stage."""
+    tally = Tally(stage, run)
     token = _CURRENT.set(tally)
     try:
         yield tally

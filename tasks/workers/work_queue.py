@@ -13,6 +13,7 @@ import ray.exceptions
 
 from mascing.errors import MascingError
 from mascing.progress import Event, tell
+from mascing.tasks.workers.metrics import report
 from mascing.tasks.workers.tally import current
 from mascing.tasks.workers.worker import Done, Worker
 
@@ -129,7 +130,7 @@ class WorkQueue(Generic[Item]):
                     self._hand(seat, self._first.popleft())
 
     def _hand(self, seat: Seat, task: Task[Item]) -> None:
-        reference = seat.actor.run.remote(self._function, [self._shared], task.item)
+        reference = seat.actor.run.remote(self._function, [self._shared], task.item, self._tally.tags)
         if not seat.tasks:
             task.begun = time.monotonic()
         seat.tasks.append((reference, task))
@@ -162,6 +163,7 @@ class WorkQueue(Generic[Item]):
         """Replace a worker that ended. Its items wait again, and the one that it worked on has one death more."""
         self._pool.replace(seat)
         self._tally.replaced += 1
+        report("retries", len(seat.tasks), self._tally.tags)
         if seat.ready is None:
             self._failed_starts += 1
             if self._failed_starts > RETRIES:

@@ -1,9 +1,11 @@
 """One Ray actor: a thread for the work, the model that it loaded last, and a second thread that only says it lives."""
 
+import json
 import os
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -11,6 +13,7 @@ import ray
 
 from mascing.models.loading import Loaded, load
 from mascing.schemas.config import ModelConfig
+from mascing.tasks.workers.metrics import report_item
 
 Value = TypeVar("Value")
 
@@ -39,6 +42,7 @@ class Worker:
         self._budgets: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
         self._shared: tuple[Any, Any] = (None, None)
+        self._ended: float | None = None
 
     @ray.method(concurrency_group="pulse")
     def pulse(self) -> None:
@@ -49,20 +53,32 @@ class Worker:
         if config is not None:
             self.model(config)
 
-    def run(self, function: Callable[["Worker", Any, Any], Any], shared: Sequence[Any], item: Any) -> Done:
+    def run(
+        self,
+        function: Callable[["Worker", Any, Any], Any],
+        shared: Sequence[Any],
+        item: Any,
+        tags: Mapping[str, str],
+    ) -> Done:
         """Apply ``function`` to what all items share, of which ``shared`` holds the reference, and to one item.
 
-        A process whose engine is dead ends, so that another one takes its place.
+        ``tags`` name stage and run in metrics and logs. A process whose engine is dead ends, so that another one takes
+        its place.
         """
         started = time.monotonic()
         self._counts = Counter()
         try:
             value = function(self, self._common(*shared), item)
         except Exception as error:
+            _log(tags, item, error=f"{type(error).__name__}: {error}")
             if any(sign in f"{type(error).__name__}: {error}" for sign in _DEAD_ENGINE):
                 os._exit(1)
             raise
-        return Done(value, time.monotonic() - started, dict(self._counts))
+        done = Done(value, time.monotonic() - started, dict(self._counts))
+        report_item(tags, done.seconds, started - (self._ended or started), done.counts)
+        _log(tags, item, seconds=round(done.seconds, 3), **done.counts)
+        self._ended = time.monotonic()
+        return done
 
     def _common(self, reference: Any) -> Any:
         """What the items share, unpacked once: an open storage among it keeps its connections."""
@@ -98,6 +114,13 @@ class Worker:
             budget //= 2
             self.count("out_of_memory", 1)
             _free()
+
+
+def _log(tags: Mapping[str, str], item: Any, **facts: Any) -> None:
+    """A line of JSON in the worker's log, which Ray keeps by node: who did what, and how it went."""
+    actor = ray.get_runtime_context().get_actor_id() if ray.is_initialized() else None
+    line = {"time": time.time(), **tags, "actor": actor, "unit": getattr(item, "name", type(item).__name__), **facts}
+    sys.stderr.write(f"{json.dumps(line, default=str)}\n")
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -116,6 +116,8 @@ def faulty_proxy(endpoint: str, plan: Plan) -> Iterator[str]:
 
 
 def _flipped(data: bytes) -> bytes:
-    """The bytes with a bit of the middle one flipped."""
+    """The bytes with a bit of the middle one flipped, if there are any."""
+    if not data:
+        return data
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]

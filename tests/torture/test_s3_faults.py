@@ -1,8 +1,10 @@
 """The commit protocol over a network that loses answers, and on servers that cannot be trusted."""
 
 import os
+import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -257,3 +259,34 @@ def test_a_server_that_ignores_conditions_is_refused(proxied_url: str, faults: F
     with pytest.raises(StorageError, match="ignores If-None-Match or If-Match"):
         Storage.open(proxied_url)
     assert faults.times == 0
+
+
+def test_under_faults_at_random_nothing_is_lost_and_nothing_is_wrong(s3_url: str) -> None:
+    """Four writers store the same units at once, each with bytes of its own; the first one's hold for all."""
+    chance = random.Random(0)
+    waits = ("keep silent instead", "dribble")
+    quick = [fault for fault in dict.fromkeys(WRITE_FAULTS + READ_FAULTS) if fault not in waits]
+
+    def plan(method: str, path: str, status: int) -> Fault:
+        return chance.choice(quick) if chance.random() < 0.2 else None
+
+    def store_all(writer: int) -> dict[str, bytes]:
+        kept = {}
+        for unit in range(20):
+            name, mine = f"units/{unit}", f"unit {unit} of {writer} ".encode() * 50
+            try:
+                faulted.create(name, mine)
+                kept[name] = mine
+            except ConflictError:
+                kept[name] = faulted.read(name)
+        return kept
+
+    url = f"{s3_url}/{uuid4().hex}"
+    with pytest.MonkeyPatch.context() as settings, faulty_proxy(os.environ["AWS_ENDPOINT_URL"], plan) as proxy:
+        settings.setenv("AWS_ENDPOINT_URL", proxy)
+        faulted = Storage(store(url, RetryPolicy(first_pause=0.01, silence=1.0, checksum_tries=8)))
+        with ThreadPoolExecutor(4) as pool:
+            kept = list(pool.map(store_all, range(4)))
+    assert kept == [kept[0]] * 4
+    plain = Storage(store(url))
+    assert {name: plain.read(name) for name in plain.list()} == kept[0]

@@ -276,14 +276,6 @@ def test_entries_tell_sizes_and_what_is_removed_is_gone(storage: Storage) -> Non
         storage.read("folder/a")
 
 
-def test_an_empty_folder_goes_with_its_last_object(tmp_path: Path) -> None:
-    storage = Storage.open(str(tmp_path))
-    storage.create("a/b/c", b"x")
-    storage.remove("a/b/c")
-    assert not (tmp_path / "a").exists()
-    assert tmp_path.exists()
-
-
 def test_what_a_killed_writer_left_is_found_and_what_a_living_one_holds_is_not(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     storage.swap("channel", b"one", None)

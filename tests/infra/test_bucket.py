@@ -1,0 +1,147 @@
+"""The policy of the bucket gives a run what S3Store asks for and no more; another role removes garbage."""
+
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import botocore.session
+import pytest
+from botocore.validate import ParamValidator
+
+from mascing.runs.run_folder import RunFolder
+from mascing.storage.s3_store import S3Store
+from mascing.storage.urls import parse_url
+
+if TYPE_CHECKING:
+    import s3fs
+
+FOLDER = Path(__file__).parents[2] / "infra/bucket"
+STATEMENTS = {one["Sid"]: one for one in json.loads((FOLDER / "policy.json").read_text())["Statement"]}
+# What AWS asks the right for, by the operation of its API (Service Authorization Reference, Amazon S3).
+RIGHTS = {
+    "ListObjectsV2": "s3:ListBucket",
+    "HeadBucket": "s3:ListBucket",
+    "GetObject": "s3:GetObject",
+    "HeadObject": "s3:GetObject",
+    "PutObject": "s3:PutObject",
+    "CreateMultipartUpload": "s3:PutObject",
+    "UploadPart": "s3:PutObject",
+    "CompleteMultipartUpload": "s3:PutObject",
+    "AbortMultipartUpload": "s3:AbortMultipartUpload",
+    "DeleteObject": "s3:DeleteObject",
+    "DeleteObjects": "s3:DeleteObject",
+}
+# s3fs takes these where an object is larger than one put can hold; no test stores so much.
+MULTIPART = {"CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload", "AbortMultipartUpload"}
+
+
+def given(role: str) -> set[str]:
+    """The rights that the policy gives to a role."""
+    mine = [one for one in STATEMENTS.values() if one["Effect"] == "Allow" and one["Principal"]["AWS"].endswith(role)]
+    return {action for one in mine for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])}
+
+
+def replaceable(path: str) -> bool:
+    """Whether an object of this path may be replaced by a put without a condition."""
+    left_out = STATEMENTS["NoStoredWorkIsReplaced"]["NotResource"]
+    return any(fnmatchcase(f"arn:aws:s3:::mascing/{path}", pattern) for pattern in left_out)
+
+
+@pytest.fixture
+def store(s3_url: str, s3_client: "s3fs.S3FileSystem") -> S3Store:
+    place = parse_url(f"{s3_url}/{uuid4().hex}")
+    return S3Store(place, s3_client)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def asked(s3_client: "s3fs.S3FileSystem", store: S3Store) -> Iterator[set[str]]:
+    """The operations that the client asks the server for while a test runs."""
+    operations: set[str] = set()
+
+    def note(model: Any, **_: Any) -> None:
+        operations.add(model.name)
+
+    store.reach()
+    events = s3_client.s3.meta.events
+    events.register("before-call.s3", note)
+    yield operations
+    events.unregister("before-call.s3", note)
+
+
+def use(store: S3Store) -> None:
+    """Every operation of a store, on objects that are there and on ones that are not."""
+    store.reach()
+    store.probe()
+    assert store.put_new("a", b"1")
+    assert not store.put_new("a", b"2")
+    store.put("a", b"3")
+    data, version = store.read_versioned("a")
+    assert store.put_if("a", data, version)
+    assert store.exists("a") > store.exists("b")
+    store.stat("a")
+    assert [stored.name for stored in store.walk("")] == ["a"]
+    store.remove("a")
+    with pytest.raises(FileNotFoundError):
+        store.read("b")
+
+
+def test_a_run_may_do_what_the_store_does_and_nothing_else(store: S3Store, asked: set[str]) -> None:
+    use(store)
+    assert {"ListObjectsV2", "GetObject", "HeadObject", "PutObject"} <= asked
+    assert {RIGHTS[operation] for operation in asked | MULTIPART} == given("mascing-run")
+
+
+def test_only_the_collector_of_garbage_removes_and_it_writes_nothing() -> None:
+    assert given("mascing-gc") == {"s3:ListBucket", "s3:GetObject", "s3:DeleteObject"}
+    assert "s3:DeleteObject" not in given("mascing-run")
+
+
+@pytest.mark.parametrize(
+    ("path", "free"),
+    [
+        ("harvest/b-0123/manifest.json", False),
+        ("traces/0123.parquet", False),
+        ("registry/model/b/candidate.json", False),
+        ("index.html", True),
+        ("runs/b-model-0123/result.json", True),
+    ],
+)
+def test_stored_work_is_replaced_by_no_put_without_a_condition(path: str, free: bool) -> None:
+    statement = STATEMENTS["NoStoredWorkIsReplaced"]
+    assert statement["Condition"]["Null"] == {"s3:if-none-match": "true", "s3:if-match": "true"}
+    assert replaceable(path) is free
+
+
+def test_what_a_run_replaces_is_left_out() -> None:
+    folder = RunFolder("b-model-0123")
+    left_out = [
+        resource.removeprefix("arn:aws:s3:::mascing/")
+        for resource in STATEMENTS["NoStoredWorkIsReplaced"]["NotResource"]
+    ]
+    for path in (folder.result, folder.page, folder.config, folder.inputs, folder.audit):
+        assert any(fnmatchcase(path, pattern) for pattern in left_out)
+
+
+def test_the_lifecycle_rule_ends_broken_uploads_and_expires_nothing() -> None:
+    rules = json.loads((FOLDER / "lifecycle.json").read_text())
+    request = botocore.session.get_session().get_service_model("s3")
+    shape = request.operation_model("PutBucketLifecycleConfiguration").input_shape
+    report = ParamValidator().validate({"Bucket": "mascing", "LifecycleConfiguration": rules}, shape)
+    assert report.generate_report() == ""
+    [rule] = rules["Rules"]
+    assert set(rule) == {"ID", "Status", "Filter", "AbortIncompleteMultipartUpload"}
+    assert rule["Filter"] == {"Prefix": ""}
+
+
+def test_a_server_takes_both_and_refuses_what_is_not_encrypted(s3_client: "s3fs.S3FileSystem") -> None:
+    bucket = uuid4().hex  # its policy refuses everything from here on, as the server of the tests speaks plain HTTP
+    s3_client.mkdir(bucket)
+    rules = json.loads((FOLDER / "lifecycle.json").read_text())
+    s3_client.call_s3("put_bucket_lifecycle_configuration", Bucket=bucket, LifecycleConfiguration=rules)
+    policy = (FOLDER / "policy.json").read_text().replace("arn:aws:s3:::mascing", f"arn:aws:s3:::{bucket}")
+    s3_client.call_s3("put_bucket_policy", Bucket=bucket, Policy=policy)
+    with pytest.raises(PermissionError):
+        s3_client.pipe_file(f"{bucket}/runs/a", b"1")
