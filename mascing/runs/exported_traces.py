@@ -8,8 +8,8 @@ from typing import Literal
 from safetensors.torch import save
 
 from mascing.runs.run_traces import RunTraces
-from mascing.runs.selection_counts import count_files
 from mascing.storage.object_storage import Storage
+from mascing.traces.selection_counts import count_files
 from mascing.traces.shard_files import ShardFile, read_groups
 
 Format = Literal["parquet", "safetensors", "counts"]

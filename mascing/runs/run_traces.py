@@ -19,7 +19,6 @@ from mascing.errors import DataError
 from mascing.routers.spec import RouterSpec
 from mascing.runs.finished_run import read_inputs
 from mascing.runs.run_folder import RunFolder, find_run
-from mascing.runs.selection_counts import counts_table
 from mascing.runs.trace_shards import TraceShards, splits_of
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts, Manifest
@@ -27,6 +26,7 @@ from mascing.schemas.trace_layout import REGIONS, TraceLayout
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 from mascing.traces.layouts import spec_in
+from mascing.traces.selection_counts import counts_table
 from mascing.traces.shard_files import ShardFile
 from mascing.traces.shard_statistics import TraceStatistics
 from mascing.traces.stored import StoredTraces
@@ -35,7 +35,7 @@ from mascing.traces.trace_set import UNLABELLED, SampleTrace, TraceSet, joined, 
 if TYPE_CHECKING:
     import polars as pl
 
-_ADDRESS = re.compile(r"(?:(?P<storage>.*)/)?(?P<kind>runs|harvest)/(?P<name>[^/]+)")
+_ADDRESS = re.compile(r"(?:(?P<storage>.*)/)?(?P<kind>runs|harvest|collect)/(?P<name>[^/]+)")
 _ROWS = 2**18
 """About how many rows of the table are in memory at once."""
 
@@ -43,9 +43,9 @@ _ROWS = 2**18
 def traces(url: str | PathLike[str], run: str | None = None, *, split: Split | None = None) -> "RunTraces":
     """The stored traces of one split of a run, or of a harvest.
 
-    ``url`` is the folder of a run (``.../runs/<run>``), the prefix of a harvest (``.../harvest/<name>``), or a storage
-    URL; then ``run`` names the run, by default the latest. Without ``split``, the traces are those of the train split,
-    or all of a harvest that has no splits. Raises DataError if there are no traces there, and StorageError if they
+    ``url`` is the folder of a run (``.../runs/<run>``), the prefix of its harvest (``.../harvest/<name>``) or of what
+    `mascing harvest` recorded (``.../collect/<name>``), or a storage URL; then ``run`` names the run, by default the
+    latest. Without ``split``, the traces are those of the train split, or all where there are no splits. Raises DataError if there are no traces there, and StorageError if they
     cannot be read.
     """
     if not isinstance(url, str | PathLike) or not isinstance(run, str | None):
@@ -74,7 +74,7 @@ class _Facts(Facts):
 class _Harvest(Manifest):
     """Any harvest that left trace shards, with labels or without."""
 
-    stage: Literal["harvest"] = "harvest"
+    stage: Literal["harvest", "collect"] = "harvest"
     facts: _Facts
 
 
@@ -225,8 +225,8 @@ def _harvest_at(url: str, run: str | None) -> tuple[Storage, str]:
         folder = find_run(storage, run).folder
     else:
         storage = Storage.open_to_read(match["storage"] if match["storage"] is not None else ".")
-        if match["kind"] == "harvest":
-            return storage, f"harvest/{match['name']}"
+        if match["kind"] != "runs":
+            return storage, f"{match['kind']}/{match['name']}"
         folder = RunFolder(match["name"])
     stages = read_inputs(storage, folder).stages
     if "harvest" not in stages:

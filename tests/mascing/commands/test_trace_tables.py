@@ -42,7 +42,7 @@ class OtherFacts(Facts):
 class OtherHarvest(Manifest):
     """What a harvest of conversations without labels leaves."""
 
-    stage: str = "harvest"
+    stage: str = "collect"
     facts: OtherFacts
 
 
