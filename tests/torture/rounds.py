@@ -1,0 +1,192 @@
+"""Torture rounds: a small run of the whole line is injured at a random point, started again until it ends, and checked.
+
+``python -m tests.torture.rounds --rounds 100 --seed 0 --minutes 60`` prints a line a round and a summary as JSON, and
+ends with 1 if a round was not sound. Whatever happens, a run must end with the result of an undisturbed one, keep each
+row once, and leave no process and no folder behind.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from random import Random
+from time import monotonic, sleep
+
+import psutil
+import yaml
+
+from mascing.storage.object_storage import Storage
+from tests.small_run import small_config
+from tests.torture.injuries import INJURIES, Injury
+from tests.torture.soundness import faults
+from tests.torture.surroundings import Around, surroundings
+
+STARTS = 5
+"""How often a run is started until it ends well."""
+PATIENCE = 6
+"""How many times as long as the undisturbed run, or as a minute, a start may take before it is called hung."""
+GONE_WITHIN_SECONDS = 15.0
+_HIDDEN = ("PREFECT_API_URL", "RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR")
+
+
+@dataclass
+class Round:
+    """What happened in a round; it is sound if ``faults`` is empty."""
+
+    number: int
+    injury: Injury
+    storage: str = ""
+    stage: str = ""
+    starts: int = 0
+    seconds: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        verdict = "; ".join(self.faults) or "sound"
+        return (
+            f"round {self.number}: {self.injury.name} at {self.stage or 'no stage'}, {self.storage}, "
+            f"{self.starts} starts, {self.seconds:.0f} s: {verdict}"
+        )
+
+
+class Start:
+    """One start of the run, whose lines are read as they come."""
+
+    def __init__(self, config: Path, around: Around, log: Path) -> None:
+        self.log = log
+        with open(log, "wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mascing", "run", str(config), "--storage", around.storage],
+                env={name: value for name, value in os.environ.items() if name not in _HIDDEN}
+                | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+                | around.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.seen: dict[int, psutil.Process] = {}
+
+    @property
+    def lines(self) -> list[str]:
+        return self.log.read_text(errors="replace").splitlines()
+
+    def wait(self, seconds: float, lines: float = inf) -> bool:
+        """Wait for so many lines or the end of the process; whether one of both came in time."""
+        deadline = monotonic() + seconds
+        while len(self.lines) < lines and self.process.poll() is None:
+            if monotonic() > deadline:
+                return False
+            with suppress(psutil.Error):
+                self.seen |= {child.pid: child for child in psutil.Process(self.process.pid).children(recursive=True)}
+            sleep(0.2)
+        return True
+
+    def left(self) -> list[str]:
+        """What is there a while after the end: processes, and folders unless the last line names one for its logs."""
+        deadline = monotonic() + GONE_WITHIN_SECONDS
+        sessions = f"session_*_{self.process.pid}"
+        while monotonic() < deadline:
+            processes = [process for process in self.seen.values() if _lives(process)]
+            folders = [path for path in Path("/tmp/ray").glob(sessions) if str(path) not in "".join(self.lines[-1:])]
+            if not processes and not folders:
+                return []
+            sleep(0.2)
+        return [*(f"left {process}" for process in processes), *(f"left {folder}" for folder in folders)]
+
+
+def main() -> int:
+    """Run the rounds of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=inf, help="begin no round after them")
+    parser.add_argument("--testbed", type=Path, help="a trained testbed; otherwise one is trained, in a minute")
+    parser.add_argument("--only", default="", help="injuries whose name holds this")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
+        rounds = torture(Path(folder), given.testbed, given.rounds, given.seed, 60 * given.minutes, given.only)
+    bad = [str(each) for each in rounds if each.faults]
+    print(json.dumps({"rounds": len(rounds), "sound": len(rounds) - len(bad), "not sound": bad}, indent=2))
+    return 1 if bad or not rounds else 0
+
+
+def torture(
+    folder: Path, testbed: Path | None, rounds: int, seed: int, seconds: float = inf, only: str = ""
+) -> list[Round]:
+    """Do the rounds, and print each; they are the same for the same seed, but for the moment of the injury."""
+    if testbed is None:
+        from mascing.testbeds.planted import build
+
+        testbed = folder / "testbed"
+        build(0, testbed)
+    config = folder / "run.yaml"
+    config.write_text(yaml.safe_dump(small_config(testbed, folder).model_dump(mode="json")))
+    undisturbed = Around(str(folder / "undisturbed"))
+    start = Start(config, undisturbed, folder / "undisturbed.txt")
+    began = monotonic()
+    start.wait(inf)
+    assert start.process.returncode == 0, start.lines
+    patience = PATIENCE * max(60.0, monotonic() - began)
+    injuries = [injury for injury in INJURIES if only in injury.name]
+    deadline, done = monotonic() + seconds, list[Round]()
+    for number in range(rounds):
+        if monotonic() > deadline:
+            break
+        place = folder / f"round-{number}"
+        place.mkdir()
+        drawn = Random(f"{seed}-{number}")
+        told = Round(number, drawn.choice(injuries))
+        began = monotonic()
+        _torture(told, drawn, config, place, moment=drawn.randrange(1, len(start.lines) - 1), patience=patience)
+        told.seconds = monotonic() - began
+        done.append(told)
+        print(told, flush=True)
+    return done
+
+
+def _torture(told: Round, drawn: Random, config: Path, folder: Path, moment: int, patience: float) -> None:
+    """One round in ``folder``: the injury comes after the run has said ``moment`` lines."""
+    with surroundings(told.injury.needs or drawn.choice(("", "s3")), folder, drawn) as around:
+        told.storage = around.storage.partition("://")[0] if "://" in around.storage else "local folder"
+        for told.starts in range(1, STARTS + 1):
+            start = Start(config, around, folder / f"start-{told.starts}.txt")
+            if told.starts == 1:
+                start.wait(patience, moment)
+                told.stage = (start.lines or [""])[-1].partition(":")[0]
+                with suppress(psutil.NoSuchProcess):
+                    told.injury.do(psutil.Process(start.process.pid), around, drawn)
+            told.faults += _ended(start, patience)
+            if start.process.returncode == 0:
+                told.faults += faults(Storage.open(around.storage), Storage.open(str(config.parent / "undisturbed")))
+                return
+    told.faults.append(f"does not end well in {STARTS} starts: {start.lines[-1:]}")
+
+
+def _ended(start: Start, patience: float) -> list[str]:
+    """Wait for the end; what was wrong with it: the run hangs, ends with a traceback or leaves something behind."""
+    wrong = []
+    if not start.wait(patience):
+        wrong.append(f"hangs after {start.lines[-1:]}")
+        os.killpg(start.process.pid, signal.SIGKILL)
+    start.process.wait()
+    if any(line.startswith("Traceback") for line in start.lines):
+        wrong.append(f"traceback: {start.lines[-1:]}")
+    return wrong + start.left()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
