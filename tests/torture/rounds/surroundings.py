@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests import fixtures_s3
-from tests.torture.injuries import PAUSE_SECONDS
+from tests.torture.rounds.injuries import PAUSE_SECONDS
 from tests.torture.s3_proxy import Fault, faulty_proxy
 
 FAULT_SHARE = 0.05

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mascing.storage.object_storage import Storage
-from tests.torture.rounds import torture
-from tests.torture.soundness import faults
+from tests.torture.rounds.soundness import faults
+from tests.torture.rounds.torture import torture
 
 
 @pytest.mark.timeout(1800)
