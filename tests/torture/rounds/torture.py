@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from random import Random
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 import psutil
 import yaml
 
 from mascing.storage.object_storage import Storage
+from mascing.tasks.guarding.sessions import made_by
 from tests.small_run import small_config
 from tests.torture.rounds.injuries import INJURIES, Injury
 from tests.torture.rounds.soundness import faults
@@ -52,7 +53,7 @@ class Start:
     """One start of the run, whose lines are read as they come."""
 
     def __init__(self, config: Path, around: Around, log: Path) -> None:
-        self.log = log
+        self.log, self.began = log, time()
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "mascing", "run", str(config), "--storage", around.storage],
@@ -83,10 +84,10 @@ class Start:
     def left(self) -> list[str]:
         """What is there a while after the end: processes, and folders unless the last line names one for its logs."""
         deadline = monotonic() + GONE_WITHIN_SECONDS
-        sessions = f"session_*_{self.process.pid}"
         while monotonic() < deadline:
             processes = [process for process in self.seen.values() if _lives(process)]
-            folders = [path for path in Path("/tmp/ray").glob(sessions) if str(path) not in "".join(self.lines[-1:])]
+            sessions = made_by(self.process.pid, self.began)
+            folders = [path for path in sessions if str(path) not in "".join(self.lines[-1:])]
             if not processes and not folders:
                 return []
             sleep(0.2)
