@@ -1,6 +1,6 @@
 """What the orchestration of 10,000 units of 100 rows costs, with a stub in place of the model.
 
-`python -m tests.bench.scale.orchestration` prints a JSON object a measurement: milliseconds a unit, the driver's memory,
+`python -m tests.bench.scale.orchestration` prints a JSON object a measurement: milliseconds a unit, driver memory,
 and how long a second start takes to see what is left. Each runs in a process of its own. On S3 it needs a bucket
 (``--storage s3://bucket/prefix``).
 """
