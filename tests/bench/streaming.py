@@ -42,12 +42,10 @@ def main() -> None:
         megabytes = sum(sum(_opened(file).rows) for file in files) * _TOKEN_BYTES / MEGABYTE
         stored = sum(file.stat().st_size for file in files) / MEGABYTE
         print(f"{megabytes:.0f} MB of logits in {len(files)} shards of {stored:.0f} MB together", flush=True)
-        for name, seconds in _medians(_ways(files), arguments.turns).items():
-            print(f"{name}: {megabytes / seconds:.0f} MB of logits a second", flush=True)
+        _print_speeds(_ways(files), arguments.turns, megabytes)
         rows = samples(64, torch.Generator().manual_seed(0))
         megabytes = len(rows) * TOKENS * _TOKEN_BYTES / MEGABYTE
-        for name, seconds in _medians(_write_ways(rows), arguments.turns).items():
-            print(f"{name}: {megabytes / seconds:.0f} MB of logits a second", flush=True)
+        _print_speeds(_write_ways(rows), arguments.turns, megabytes)
         before = start_anew()
         consume(local(files).parts(torch.Generator().manual_seed(0)))
         print(f"peak memory of a shuffled pass, the mapped files included: {megabytes_above(before)} MB")
@@ -123,15 +121,20 @@ def _write_ways(rows: list[SampleTrace]) -> dict[str, Callable[[], object]]:
     }
 
 
-def _medians(ways: dict[str, Callable[[], object]], turns: int) -> dict[str, float]:
-    """Median seconds of each way; the ways take turns, after one that is not measured."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+def _print_speeds(ways: dict[str, Callable[[], object]], turns: int, megabytes: float) -> None:
+    """Print the median speed of each way; the ways take turns, after one that is not measured.
+
+    CPU time is that of all threads of this process; other processes disturb it less than the time by the clock.
+    """
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(turns + 1):
         for name, way in ways.items():
-            started = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             way()
-            taken[name].append(time.perf_counter() - started)
-    return {name: statistics.median(seconds[1:]) for name, seconds in taken.items()}
+            taken[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    for name, seconds in taken.items():
+        wall, cpu = (statistics.median(column) for column in zip(*seconds[1:], strict=True))
+        print(f"{name}: {megabytes / wall:.0f} MB of logits a second, {megabytes / cpu:.0f} a CPU second", flush=True)
 
 
 if __name__ == "__main__":

@@ -51,8 +51,9 @@ def show(url: UrlArgument, run: RunArgument = None, split: SplitOption = None) -
 
     Says of which model the routing is, which layers, spans and columns are kept, and how many samples, tokens and bytes
     there are; then for each class its tokens, and its experts as layer/expert (the layer's depth in the model) with the
-    share of its tokens that selected them. Tokens before the reply count, or those of the reply where no others were
-    recorded. On a local disk, only the footers of the shards are read.
+    share of its tokens that selected them; and where there are both labels, the experts whose shares differ most, in
+    points, positive minus negative. Tokens before the reply count, or those of the reply where no others were recorded.
+    On a local disk, only the footers of the shards are read.
 
     Examples:
 
@@ -69,7 +70,7 @@ def show(url: UrlArgument, run: RunArgument = None, split: SplitOption = None) -
     statistics = opened.statistics()
     for name, value in _facts(opened, statistics):
         echo_prose(f"{name:<12} {value}")
-    headings = ("class", "samples", *opened.layout.spans, "selected most", "selected least")
+    headings = ("class", "samples", *_spans(statistics), "selected most", "selected least")
     print_table(headings, list(_classes(opened, statistics)))
     again = " ".join([url, *([run] if run else []), *(["--split", split] if split else [])])
     echo_prose(f"next: copy them for other tools: mascing traces export {again} --to FOLDER")
@@ -113,43 +114,56 @@ def export(
 
 
 def _facts(opened: "RunTraces", statistics: "TraceStatistics") -> Iterator[tuple[str, str]]:
-    spec, layout, shards = opened.spec, opened.layout, opened.sizes
+    spec, layout, sizes = opened.spec, opened.layout, opened.sizes
     kept = {"logits": "logits and selected experts", "selected": "selected experts", "counts": "counts alone"}
-    depths = ", ".join(map(str, opened.depths))
     yield "model", f"{spec.family}, {spec.n_layers} MoE layers x {spec.n_experts} experts, top-{spec.top_k}"
     yield "checkpoint", layout.checkpoint[:12] or "not recorded"
-    yield "kept", f"{kept[layout.keeps]} of {counted(len(layout.layers), 'layer')} (at depth {depths})"
-    yield "spans", ", ".join(layout.spans)
+    yield "kept", f"{kept[layout.keeps]} of {counted(len(layout.layers), 'layer')} (at depth {_depths(opened.depths)})"
+    yield "spans", ", ".join(_spans(statistics))
     if opened.split is not None:
         yield "split", opened.split
-    megabytes = sum(shards.values()) / 1e6
-    size = f"{megabytes:.1f} MB in {counted(len(shards), 'shard')}"
+    size = f"{sum(sizes.values()) / 1e6:.2f} MB in {counted(len(sizes), 'shard')}"
     yield "size", f"{counted(len(opened), 'sample')}, {counted(statistics.tokens, 'token')}, {size}"
 
 
+def _depths(depths: list[int]) -> str:
+    first, last = depths[0], depths[-1]
+    together = len(depths) > 2 and depths == list(range(first, last + 1))
+    return f"{first} to {last}" if together else ", ".join(map(str, depths))
+
+
+def _spans(statistics: "TraceStatistics") -> list[str]:
+    """The spans that have tokens."""
+    from mascing.schemas.trace_layout import REGIONS
+
+    tokens_S = statistics.tokens_CS.sum(dim=0).tolist()
+    return [span for span, tokens in zip(REGIONS, tokens_S, strict=True) if tokens]
+
+
 def _classes(opened: "RunTraces", statistics: "TraceStatistics") -> Iterator[tuple[str, ...]]:
-    """A row for each class that has samples."""
+    """A row for each class that has samples, and one for the difference of the two labels."""
     from mascing.schemas.trace_layout import REGIONS
     from mascing.traces.shard_statistics import CLASSES
 
     before: Span = "question+prompt"
-    span: Span = before if int(statistics.selections(before)[1].sum()) else "reply"
+    span: Span = before if statistics.tokens_before_the_reply else "reply"
     selected_CLE, tokens_C = statistics.selections(span)
-    columns = [REGIONS.index(region) for region in opened.layout.spans]
+    rates_CLE = selected_CLE / tokens_C.clamp(min=1)[:, None, None]
+    columns = [REGIONS.index(region) for region in REGIONS if region in _spans(statistics)]
     for number, name in enumerate(CLASSES):
-        if not int(statistics.samples_C[number]):
-            continue
-        tokens = [str(int(statistics.tokens_CS[number, column])) for column in columns]
-        ends = _ends(selected_CLE[number] / tokens_C[number].clamp(min=1), opened.depths)
-        yield name, str(int(statistics.samples_C[number])), *tokens, *ends
+        if samples := int(statistics.samples_C[number]):
+            tokens = [str(int(statistics.tokens_CS[number, column])) for column in columns]
+            yield name, str(samples), *tokens, *_ends(rates_CLE[number], opened.depths, ".0%")
+    if (tokens_C[:2] > 0).all():
+        yield "difference", *[""] * (1 + len(columns)), *_ends(rates_CLE[1] - rates_CLE[0], opened.depths, "+.0%")
 
 
-def _ends(rate_LE: "Tensor", depths: list[int]) -> Iterator[str]:
-    """The experts that were selected most, then those selected least, with their rates."""
+def _ends(rate_LE: "Tensor", depths: list[int], form: str) -> Iterator[str]:
+    """The experts with the highest rates, then those with the lowest, as layer/expert and rate."""
     for descending in (True, False):
         order = rate_LE.flatten().argsort(descending=descending, stable=True)[:_SHOWN].tolist()
         places = (divmod(place, rate_LE.shape[1]) for place in order)
-        yield ", ".join(f"{depths[layer]}/{expert} {float(rate_LE[layer, expert]):.0%}" for layer, expert in places)
+        yield ", ".join(f"{depths[layer]}/{expert} {float(rate_LE[layer, expert]):{form}}" for layer, expert in places)
 
 
 def _following(where: str, form: Format, names: list[str]) -> str:

@@ -75,6 +75,9 @@ def test_show_says_what_was_recorded(place: Path, made: TraceSet, capsys: pytest
     rate = float((positive_TLK[:, 1] == 3).any(dim=1).float().mean())
     assert f"2/3 {rate:.0%}, " in said[8]  # the expert that tells the classes apart is selected most, at depth 2
     assert said[8].split()[:4] == ["positive", "15", str(len(positive_TLK) - 30), "30"]
+    assert said[9].startswith("difference")
+    negative = float((made.labelled(0).selected[:, 1] == 3).any(dim=1).float().mean())
+    assert f"2/3 {rate - negative:+.0%}, " in said[9]
     assert said[-1] == (f"next: copy them for other tools: mascing traces export {place} {FOLDER.name} --to FOLDER")
 
 
