@@ -72,6 +72,11 @@ class Stack:
         stop(self.running[name], left)
         print(f"{name}: stopped in {monotonic() - begun:.1f} s", flush=True)
 
+    def end(self) -> None:
+        """End every service at once."""
+        for process in self.running.values():
+            end(process)
+
     def ask(self, name: str, *command: str, seconds: float = 120) -> str:
         """What a command prints in a host's network, with a driver's variables; it must succeed."""
         answer = self._made[name].ask(command, self._variables(self._services["demo"]), seconds)
@@ -159,7 +164,7 @@ def main(environment: Path, prometheus: str | None) -> None:
             shutil.copy(ROOT / "tests/infra" / program, kept)
         made = stack.enter_context(hosts([*names, "demo", SECOND_WORKER], kept))
         started = Stack(environment, prometheus, kept, made)
-        stack.callback(lambda: [end(process) for process in started.running.values()])
+        stack.callback(started.end)
         for name in names:
             if name not in started.running:
                 started.start(name)

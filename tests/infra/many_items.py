@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 import ray.util.metrics
-from our_metrics import OURS, TAGS
+from our_metrics import OURS, TAGS  # type: ignore[import-not-found]  # it lies beside this program when it runs
 
 from mascing.schemas.config import ComputeConfig
 from mascing.tasks.running.actors import Pool
