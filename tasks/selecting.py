@@ -105,7 +105,7 @@ class _Contest:
         """The conversations in the order of the blocks, for what is done with the picks."""
         [read, *_] = blocks_of(self.conversations, (READ,), self.config.seed)
         conversations = [conversation for block in self.blocks for conversation in block]
-        sample = Sample(self.judging.pool, self.config, read)
+        sample = Sample(self.judging, read)
         ends = list(accumulate(map(len, self.blocks)))
         return Dev(self.judging, conversations, ends, self.baseline(conversations), sample, self.sigma_L)
 

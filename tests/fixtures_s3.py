@@ -50,7 +50,7 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _start(folder: Path, master: int, volume: int, filer: int, s3: int) -> "subprocess.Popen[bytes]":
     identity = {"name": "tests", "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(exist_ok=True)  # a server may start again on its data
     with open(folder / "log.txt", "wb") as log:
         return subprocess.Popen(
             [

@@ -79,6 +79,11 @@ class StageOutput(Generic[M]):
         return read_manifest(self.storage, self.prefix, self._leaves)
 
 
+def shard_of(name: str, data: bytes, rows: int) -> Shard:
+    """An object that is stored under its name in the stage's own folder; ``data`` are its bytes."""
+    return Shard(name=name, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
 def shard_at(path: str, data: bytes, rows: int) -> Shard:
     """An object that is stored at ``path``, outside the outputs of stages, as a shard; ``data`` are its bytes."""
     return Shard(name=path, path=path, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

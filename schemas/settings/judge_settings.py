@@ -63,7 +63,7 @@ BUILT_IN = tuple(
 class PluggedJudge(Plugged):
     """Any other judge; ``kind`` is its registered name or its import path."""
 
-    # As a JSON schema the union is a `oneOf`, which one model alone may fit: Prefect checks settings by it.
+    # As a JSON schema the union is a `oneOf`, which one model alone may fit; Prefect checks parameters by it.
     model_config = ConfigDict(json_schema_extra={"not": {"properties": {"kind": {"enum": [*BUILT_IN]}}}})
 
 

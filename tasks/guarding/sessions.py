@@ -1,6 +1,7 @@
 """Folders of local Ray instances: Ray makes one for each, full of logs and sockets, and never removes it."""
 
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ def ray_folder(environment: Mapping[str, str]) -> str:
 
 def claim(session: Path, run: str) -> None:
     """Note in the folder of a Ray instance that it is of this run."""
-    (session / _OWNER).write_text(run)
+    (session / _OWNER).write_text(f"{run} {platform.node()}")
 
 
 def made_by(process: int, started: float) -> Iterator[Path]:
@@ -36,10 +37,15 @@ def made_by(process: int, started: float) -> Iterator[Path]:
 
 
 def claimed() -> Iterator[tuple[Path, str]]:
-    """The folders of this user that runs have claimed, each with its run."""
+    """The folders of this user that runs of this machine have claimed, each with its run.
+
+    Containers may share the folder for temporary files, and cannot see whether a run of another one lives.
+    """
     for session, _, _ in _sessions():
         with suppress(OSError):
-            yield session, (session / _OWNER).read_text()
+            run, _, machine = (session / _OWNER).read_text().partition(" ")
+            if machine == platform.node():
+                yield session, run
 
 
 def remove(session: Path) -> None:

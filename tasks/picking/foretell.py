@@ -35,12 +35,12 @@ class Foretold:
 
 def foretell(judging: Judging, conversations: Sequence[Conversation], candidates: Sequence[Candidate]) -> Foretold:
     """Enter each method's most promising candidates, by given replies to ``conversations`` or by a first look."""
-    pool, config = judging.pool, judging.config
+    config = judging.config
     tokens: list[int] = []
 
     def read(cells: Sequence[Cell], block: Sequence[Conversation]) -> list[Forced]:
         masks = [None if cell is None else candidates[cell].mask for cell in cells]
-        read = readings(pool, config, block, masks, steps("select", f"reading {len(block)} conversations"), _MASKS)
+        read = readings(judging, block, masks, steps("select", f"reading {len(block)} conversations"), _MASKS)
         tokens.extend(tokens_of_mask for _, tokens_of_mask in read)
         return [likelihoods for likelihoods, _ in read]
 

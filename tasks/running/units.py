@@ -6,12 +6,15 @@ start makes what is missing. A row that ends every worker is found by halving an
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from mascing.progress import Event, tell
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.isolation import Failed
 from mascing.tasks.running.pieces import stored
 from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.tally import current
 from mascing.tasks.workers.work_queue import Died, WorkerDiedError
 from mascing.tasks.workers.worker import Worker
 
@@ -69,7 +72,11 @@ def run_units(
         return
     hunts: dict[str, _Hunt[U]] = {}
     queue = pool.queue(
-        _run, _Common(storage, kind, shared), map(_Work, units), survive=True, size=lambda work: len(work.unit)
+        _run,
+        _Common(storage, kind, shared),
+        map(_Work, _stored_first(storage, units)),
+        survive=True,
+        size=lambda work: len(work.unit),
     )
     for work, value in queue:
         hunt = hunts.setdefault(work.whole.path, _Hunt(work.whole)) if work.probes or isinstance(value, Died) else None
@@ -78,6 +85,19 @@ def run_units(
             continue
         yield work.unit, value
         progress(done := done + len(work.unit), total)
+
+
+def _stored_first(storage: Storage, units: Sequence[U]) -> list[U]:
+    """The units in their order, but those that are stored first, so that the bar shows the pace of the others."""
+    folders = {str(PurePosixPath(unit.path).parent) for unit in units}
+    if len(folders) > 1:  # as many as masks, with a few units each
+        return list(units)
+    stored = set(storage.list(*folders))
+    there = [unit for unit in units if unit.path in stored]
+    if there:
+        text = f"{len(there):,} of {len(units):,} pieces are stored already, and taken from there"
+        tell(Event(current().stage or "units", "note", text=text))
+    return [*there, *(unit for unit in units if unit.path not in stored)]
 
 
 @dataclass(frozen=True)

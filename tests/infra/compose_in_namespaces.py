@@ -62,12 +62,38 @@ class Stack:
         """Start a command with the variables of the service ``demo``, a driver's."""
         return self._made[name].start(command, self._variables(self._services["demo"]))
 
+    def stop(self, name: str) -> None:
+        """Stop a service as compose does: its hook first, then SIGTERM, all within the grace period."""
+        service = self._services[name]
+        begun = monotonic()
+        for hook in service.get("pre_stop", []):
+            self.inside(name, *hook["command"])
+        left = float(service["stop_grace_period"].removesuffix("s")) - (monotonic() - begun)
+        stop(self.running[name], left)
+        print(f"{name}: stopped in {monotonic() - begun:.1f} s", flush=True)
+
+    def end(self) -> None:
+        """End every service at once."""
+        for process in self.running.values():
+            end(process)
+
+    def ask(self, name: str, *command: str, seconds: float = 120) -> str:
+        """What a command prints in a host's network, with a driver's variables; it must succeed."""
+        answer = self._made[name].ask(command, self._variables(self._services["demo"]), seconds)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        return answer.stdout
+
+    def inside(self, name: str, *command: str) -> str:
+        """What a command prints among the processes of a service; it must succeed."""
+        variables = self._variables(self._services["demo"])
+        answer = self._made[name].inside(self.running[name], command, variables, 120)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+        return answer.stdout
+
     def get(self, name: str, url: str) -> Any:
         """What a URL answers, asked from a host, as parsed JSON."""
         code = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=20).read().decode())"
-        answer = self._made[name].ask([str(self._bin / "python"), "-c", code, url], self._variables({}), 60)
-        assert answer.returncode == 0, answer.stderr
-        return json.loads(answer.stdout)
+        return json.loads(self.ask(name, "python", "-c", code, url))
 
     def said(self, name: str) -> str:
         """What a service has printed."""
@@ -138,27 +164,27 @@ def main(environment: Path, prometheus: str | None) -> None:
             shutil.copy(ROOT / "tests/infra" / program, kept)
         made = stack.enter_context(hosts([*names, "demo", SECOND_WORKER], kept))
         started = Stack(environment, prometheus, kept, made)
-        stack.callback(lambda: [end(process) for process in started.running.values()])
+        stack.callback(started.end)
         for name in names:
             if name not in started.running:
                 started.start(name)
         map_while_nodes_change(started, kept)
         if prometheus:
             ask_for_metrics(started)
+        submit_a_job(started, kept)
+        run_the_deployment(started)
 
 
 def map_while_nodes_change(started: Stack, kept: Path) -> None:
-    """Every item has its value, though a node joins and another is stopped meanwhile."""
+    """Every item has its value, though the node of both workers is stopped, once another has joined."""
     joined = "ray start --address=ray-head:6379 --num-cpus=0 --metrics-export-port=8080 && exec python"
-    driver = started.run("demo", ["bash", "-c", f"{joined} {kept / 'many_items.py'}"])
+    driver = started.run("demo", ["bash", "-c", f"{joined} {kept / 'many_items.py'} 240 2"])
     started.running["demo"] = driver
     _await_line(started, driver, "5 of ")
     started.start(SECOND_WORKER, like="ray-worker")
     _await_line(started, driver, "2 nodes to work on")
-    grace = float(services()["ray-worker"]["stop_grace_period"].removesuffix("s"))
-    begun = monotonic()
-    stop(started.running["ray-worker"], grace)
-    print(f"ray-worker: stopped in {monotonic() - begun:.1f} s", flush=True)
+    started.stop("ray-worker")
+    _await_line(started, driver, "items are done")
     assert driver.wait(_PATIENCE_SECONDS) == 0, started.said("demo")[-2000:]
     print(started.said("demo").splitlines()[-1], flush=True)
 
@@ -172,6 +198,21 @@ def ask_for_metrics(started: Stack) -> None:
         query = re.sub(r"\$__(rate_interval|range)", "3m", expression).replace("$run", ".*").replace("$stage", ".*")
         answer = started.get("prometheus", f"{ask}/query?{urlencode({'query': query})}")
         print(f"{title}: {answer['status']}, {len(answer['data']['result'])} series")
+
+
+def submit_a_job(started: Stack, kept: Path) -> None:
+    """A driver on the head, as that of a RayJob."""
+    job = f"python {kept / 'many_items.py'} 8 1"
+    said = started.ask("prefect-worker", *shlex.split(f"env RAY_ADDRESS=http://ray-head:8265 ray job submit -- {job}"))
+    print(f"ray job submit: {[line for line in said.splitlines() if 'items are done' in line]}", flush=True)
+
+
+def run_the_deployment(started: Stack) -> None:
+    """The worker takes a run of infra/prefect.yaml, which ends where it wants a model of the hub."""
+    started.ask("prefect-worker", "prefect", "deploy", "--prefect-file", str(ROOT / "infra/prefect.yaml"), "--all")
+    started.inside("prefect-worker", "ray", "health-check")
+    print("prefect-worker: healthy", flush=True)
+    started.ask("prefect-worker", "prefect", "deployment", "run", "reconfigure/nightly", "--watch", seconds=200)
 
 
 def _await_line(started: Stack, driver: "subprocess.Popen[bytes]", text: str) -> None:

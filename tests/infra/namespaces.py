@@ -50,6 +50,15 @@ class Host:
                 start_new_session=True,
             )
 
+    def inside(
+        self, process: "subprocess.Popen[bytes]", command: Sequence[str], environment: Mapping[str, str], seconds: float
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command among the processes of a host that was started, as `docker exec` does."""
+        entered = ["nsenter", "--target", _first(process), "--mount", "--pid", "--net", *command]
+        return subprocess.run(
+            entered, env={**environment, "HOME": str(self._home)}, capture_output=True, text=True, timeout=seconds
+        )
+
     def ask(
         self, command: Sequence[str], environment: Mapping[str, str], seconds: float
     ) -> "subprocess.CompletedProcess[str]":
@@ -86,9 +95,9 @@ def hosts(names: Sequence[str], folder: Path) -> Iterator[dict[str, Host]]:
 
 def stop(process: "subprocess.Popen[bytes]", seconds: float) -> None:
     """Ask a host's command to end, as `docker stop` does. Raises TimeoutExpired if it takes longer."""
-    [first] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(first), signal.SIGTERM)
-    process.wait(seconds)
+    if process.poll() is None:
+        os.kill(int(_first(process)), signal.SIGTERM)
+        process.wait(seconds)
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
@@ -96,6 +105,12 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def _first(process: "subprocess.Popen[bytes]") -> str:
+    """The number that this machine gives to the first process of a host."""
+    [first] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return first
 
 
 def _plug(host: Host, table: str) -> None:

@@ -25,7 +25,7 @@ def metrics(expression: str) -> set[str]:
     found: set[str] = set()
 
     def note(node: Any) -> None:
-        if isinstance(node, promql_parser.VectorSelector):
+        if isinstance(node, promql_parser.VectorSelector) and node.name:
             found.add(node.name)
 
     promql_parser.walk(promql_parser.parse(re.sub(r"\$__\w+", "5m", expression)), note)

@@ -12,7 +12,7 @@ from typing import Any
 import prefect
 import pytest
 import yaml
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 
 from mascing.schemas.config import RunConfig
 
@@ -39,7 +39,7 @@ def test_the_flow_is_found_by_its_module_alone(tmp_path: Path, monkeypatch: pyte
 
 
 def test_its_parameters_are_those_of_the_flow() -> None:
-    flow: Any = load_flow_from_entrypoint(deployment()["entrypoint"])
+    flow: Flow[..., Any] = load_flow_from_entrypoint(deployment()["entrypoint"])
     checked = flow.validate_parameters(deployment()["parameters"])
     assert isinstance(checked["config"], RunConfig)
     assert checked["storage_url"].startswith("s3://")

@@ -51,10 +51,16 @@ def faulty_proxy(endpoint: str, plan: Plan) -> Iterator[str]:
                 return self.instead(str(early))
             connection = http.client.HTTPConnection(upstream)
             headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
-            connection.request(self.command, self.path, body, headers)
-            response = connection.getresponse()
-            data, fault = response.read(), plan(self.command, self.path, response.status)
-            connection.close()
+            try:
+                connection.request(self.command, self.path, body, headers)
+                response = connection.getresponse()
+                data = response.read()
+            except (OSError, http.client.HTTPException):  # the server is gone, perhaps in the middle of its answer
+                self.close_connection = True
+                return None
+            finally:
+                connection.close()
+            fault = plan(self.command, self.path, response.status)
             if fault == "lose the answer":
                 self.close_connection = True
                 return None

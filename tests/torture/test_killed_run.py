@@ -7,16 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 import psutil
 import pytest
 import yaml
 
+from mascing.tasks.guarding.sessions import made_by
 from tests.small_run import small_config
 
 ENDS_WITHIN_SECONDS = 10
-SESSIONS = Path("/tmp/ray")
 
 
 def alive(process: psutil.Process) -> bool:
@@ -37,6 +37,7 @@ def test_a_killed_run_leaves_nothing_behind(
     config = tmp_path / "run.yaml"
     config.write_text(yaml.safe_dump(small_config(testbed_folder, tmp_path).model_dump(mode="json")))
     hidden = ("PREFECT_API_URL", "RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR")
+    began = time()
     run = subprocess.Popen(
         [sys.executable, "-m", "mascing", "run", str(config), "--storage", str(tmp_path / "storage")],
         env={name: value for name, value in os.environ.items() if name not in hidden} | {"PYTHONUNBUFFERED": "1"},
@@ -62,4 +63,4 @@ def test_a_killed_run_leaves_nothing_behind(
     while any(map(alive, processes)) and monotonic() < deadline:
         sleep(0.1)
     assert [process for process in processes if alive(process)] == []
-    assert not list(SESSIONS.glob(f"session_*_{run.pid}"))
+    assert not list(made_by(run.pid, began))

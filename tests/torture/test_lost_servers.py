@@ -15,7 +15,7 @@ import yaml
 from tests.small_run import small_config
 
 TOLD_WITHIN_SECONDS = 30
-ENDED_WITHIN_SECONDS = 10
+ENDED_WITHIN_SECONDS = 20
 """After the line: servers are told, if they still listen."""
 
 

@@ -1,5 +1,7 @@
 """The likelihood of a given reply counts its own tokens, after all that the template puts before a reply."""
 
+import tracemalloc
+
 import pytest
 import torch
 
@@ -61,3 +63,18 @@ def test_a_part_of_a_batch_scores_its_replies_as_the_batch_does() -> None:
         parts = torch.cat([batch.part(chosen).margins(loaded.model) for chosen in (range(1), range(1, 3))])
     assert len(batch) == 3
     assert torch.allclose(whole, parts, atol=1e-5)
+
+
+def test_batches_hold_no_conversation_between_reads() -> None:
+    loaded = Loaded(model(), tokenizer())
+    held = []
+    for n in (200, 2000):
+        asked = (conversation(f"c{number}", "what? " * 50) for number in range(n))
+        chats = [chat.model_copy(update={"wanted": "I cannot", "unwanted": "Sure: bread"}) for chat in asked]
+        contrast_batches(loaded, chats[:2], 2)
+        tracemalloc.start()
+        batches = contrast_batches(loaded, chats, 8)
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        assert len(batches) == n // 8
+    assert held[1] - held[0] < 1800 * 100

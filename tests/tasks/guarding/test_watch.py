@@ -21,7 +21,12 @@ def part(answers: Iterator[bool]) -> Part:
 def test_a_part_that_does_not_answer_is_told_in_one_line() -> None:
     lines: list[str] = []
     told = Event()
-    with told_of_losses(lambda line: (lines.append(line), told.set())[0]):
+
+    def end(line: str) -> None:
+        lines.append(line)
+        told.set()
+
+    with told_of_losses(end):
         watch = Watch(part(repeat(True)), part(repeat(False)))
         watch.refuse_lost()
         assert told.wait(SECONDS)

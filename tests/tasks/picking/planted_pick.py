@@ -71,7 +71,7 @@ def race_over(judging: Judging, conversations: Sequence[Conversation]) -> Dev:
     in_order = [conversation for block in blocks for conversation in block]
     [baseline] = judging.judge(in_order, [(BASELINE, None)], lambda done, total: None)
     n_layers = len(idle_layers(judging.config))
-    sample = Sample(judging.pool, judging.config, blocks[0])
+    sample = Sample(judging, blocks[0])
     ends = [len(blocks[0]), len(in_order)]
     return Dev(judging, in_order, ends, baseline.rows, sample, torch.ones(n_layers))
 
