@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import mascing
 from mascing.errors import DataError
 from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.finished import Collected
@@ -121,3 +122,19 @@ def test_a_conversation_that_the_model_fails_on_is_set_aside_with_its_traceback(
     assert (row["id"], row["reason"]) == ("row-7", "IndexError: index out of range in self")
     assert "in failing" in row["traceback"]
     assert (manifest.rows_in, manifest.rows_out, manifest.rows_quarantined) == (ROWS - 1, ROWS - 2, 1)
+
+
+@pytest.mark.parametrize("keep", ["logits", "counts"])
+def test_what_was_collected_is_opened_by_its_folder(tmp_path: Path, model: Path, keep: str) -> None:
+    storage = Storage.open(str(tmp_path / "data"))
+    config = config_of(write(tmp_path), model, chosen={"keep": keep, "layers": [0, 2]})
+    manifest = collected(storage, config, HerePool())
+    traces = mascing.traces(storage.locate(manifest.prefix))
+    assert len(traces) == ROWS - 1
+    assert traces.statistics().tokens == manifest.facts.tokens
+    assert (traces.layout.layers, traces.layout.keeps, traces.layout.checkpoint) == (
+        (0, 2),
+        keep,
+        manifest.facts.checkpoint,
+    )
+    assert [sample.label for sample in traces] == [None] * (ROWS - 1)
