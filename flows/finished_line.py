@@ -16,7 +16,7 @@ from mascing.schemas.finished import Audited, Collected, Labelled, TestbedBuilt
 from mascing.schemas.manifest import Manifest
 from mascing.storage.object_storage import Storage
 from mascing.tasks.collecting.collect import collect
-from mascing.tasks.collecting.intake import intake
+from mascing.tasks.collecting.take_in import intake
 from mascing.tasks.conclude import conclude
 from mascing.tasks.running.stage import Finished, only_finished
 from mascing.tasks.suppress import write_audit

@@ -8,7 +8,7 @@ from mascing.models.checkpoints import model_name, pinned
 from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.finished import Collected
 from mascing.tasks.collecting.collect import collect
-from mascing.tasks.collecting.intake import intake
+from mascing.tasks.collecting.take_in import intake
 from mascing.tasks.workers.pool import Pool
 
 

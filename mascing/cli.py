@@ -10,17 +10,17 @@ import typer
 import mascing
 from mascing.commands.audit import audit
 from mascing.commands.check import check
+from mascing.commands.collecting.harvest import harvest
+from mascing.commands.collecting.trace_tables import traces
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
-from mascing.commands.harvest import harvest
 from mascing.commands.judge import judge
 from mascing.commands.label import label
 from mascing.commands.mask import mask
 from mascing.commands.outcomes.channels import registry
 from mascing.commands.outcomes.housekeeping import storage
 from mascing.commands.outcomes.rebuild_report import report, runs
-from mascing.commands.outcomes.trace_tables import traces
 from mascing.commands.plan import plan
 from mascing.commands.run import run
 from mascing.commands.understood import conversations

@@ -22,7 +22,7 @@ from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput, read_shard, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check
-from mascing.tasks.collecting.intake import PART
+from mascing.tasks.collecting.take_in import PART
 from mascing.tasks.running.identity import rendered_model_identity
 from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, surviving, tell_set_aside
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps

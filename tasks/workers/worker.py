@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import ray
 
 from mascing.models.loading import Loaded, load
+from mascing.models.out_of_memory import is_out_of_memory
 from mascing.schemas.config import ModelConfig
 from mascing.tasks.workers.metrics import report_item
 
@@ -19,7 +20,6 @@ Value = TypeVar("Value")
 
 # What a process cannot recover from: its CUDA context or its engine is gone, and every further call would fail.
 _DEAD_ENGINE = ("CUDA error", "device-side assert", "EngineDeadError", "EngineCore encountered")
-_OUT_OF_MEMORY = ("CUDA out of memory", "HIP out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Worker:
                 self._budgets[name] = budget
                 return value
             except (RuntimeError, MemoryError) as error:
-                if budget <= 1 or not out_of_memory(error):
+                if budget <= 1 or not is_out_of_memory(error):
                     raise
             budget //= 2
             self.count("out_of_memory", 1)
@@ -121,15 +121,6 @@ def _log(tags: Mapping[str, str], item: Any, **facts: Any) -> None:
     actor = ray.get_runtime_context().get_actor_id() if ray.is_initialized() else None
     line = {"time": time.time(), **tags, "actor": actor, "unit": getattr(item, "name", type(item).__name__), **facts}
     sys.stderr.write(f"{json.dumps(line, default=str)}\n")
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether the error says that the memory of the device, or of the machine, did not suffice."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or any(sign in str(error) for sign in _OUT_OF_MEMORY)
-    )
 
 
 def _free() -> None:

@@ -12,7 +12,7 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption, storage_opt
 from mascing.prose import counted, echo_prose
 
 if TYPE_CHECKING:
-    from mascing.runs.garbage import Garbage
+    from mascing.runs.upkeep.garbage import Garbage
 
 storage = typer.Typer(
     no_args_is_help=True,
@@ -39,7 +39,7 @@ def verify(storage: StorageOption = DEFAULT_STORAGE) -> None:
 
       mascing storage verify --storage s3://bucket/mascing
     """
-    from mascing.runs.verification import verify as verified
+    from mascing.runs.upkeep.verification import verify as verified
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open_to_read(storage)
@@ -76,7 +76,7 @@ def gc(
 
       mascing storage gc --delete --storage s3://bucket/mascing
     """
-    from mascing.runs.garbage import collect_garbage, find_garbage
+    from mascing.runs.upkeep.garbage import collect_garbage, find_garbage
     from mascing.storage.object_storage import Storage
 
     age = timedelta(days=older_than)

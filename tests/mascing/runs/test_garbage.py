@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from mascing.runs.garbage import collect_garbage, find_garbage
+from mascing.runs.upkeep.garbage import collect_garbage, find_garbage
 from mascing.storage import parquet
 from mascing.storage.lease import Lease, Pace
 from mascing.storage.manifests import StageOutput, shard_at

@@ -9,7 +9,7 @@ from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs.finished_run import write_record
 from mascing.runs.registry import publish
 from mascing.runs.run_folder import RunFolder
-from mascing.runs.verification import verify
+from mascing.runs.upkeep.verification import verify
 from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.config import AuditConfig
 from mascing.schemas.facts import MaskFacts

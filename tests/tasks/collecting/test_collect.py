@@ -14,7 +14,7 @@ from mascing.storage import parquet
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.collecting.collect import collect
-from mascing.tasks.collecting.intake import intake
+from mascing.tasks.collecting.take_in import intake
 from mascing.traces import batch_recording
 from mascing.traces.shard_files import ShardFile
 from mascing.traces.shards import decode

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from mascing.progress import waiting_for
-from mascing.runs.inventory import PIECES, Inventory, stage_folder, take_inventory
+from mascing.runs.upkeep.inventory import PIECES, Inventory, stage_folder, take_inventory
 from mascing.storage.lease import LEASES, Holder, Lease, Pace, held, living, path_of
 from mascing.storage.object_storage import Storage, Stored
 

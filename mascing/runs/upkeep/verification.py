@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mascing.errors import DataError, MascingError
-from mascing.runs.inventory import Inventory, take_inventory
+from mascing.runs.upkeep.inventory import Inventory, take_inventory
 from mascing.storage.manifests import read_stored
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check, open_json
