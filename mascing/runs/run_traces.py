@@ -35,7 +35,7 @@ from mascing.traces.trace_set import UNLABELLED, SampleTrace, TraceSet, joined, 
 if TYPE_CHECKING:
     import polars as pl
 
-_ADDRESS = re.compile(r"(?:(?P<storage>.*)/)?(?P<kind>runs|harvest)/(?P<name>[^/]+)")
+_ADDRESS = re.compile(r"(?:(?P<storage>.*)/)?(?P<kind>runs|harvest|collect)/(?P<name>[^/]+)")
 _ROWS = 2**18
 """About how many rows of the table are in memory at once."""
 
@@ -43,8 +43,8 @@ _ROWS = 2**18
 def traces(url: str | PathLike[str], run: str | None = None, *, split: Split | None = None) -> "RunTraces":
     """The stored traces of one split of a run, or of a harvest.
 
-    ``url`` is the folder of a run (``.../runs/<run>``), the prefix of a harvest (``.../harvest/<name>``), or a storage
-    URL; then ``run`` names the run, by default the latest. Without ``split``, the traces are those of the train split,
+    ``url`` is the folder of a run (``.../runs/<run>``), the prefix of a harvest (``.../harvest/<name>``, or
+    ``.../collect/<name>`` of conversations without labels), or a storage URL; then ``run`` names the run, by default the latest. Without ``split``, the traces are those of the train split,
     or all of a harvest that has no splits. Raises DataError if there are no traces there, and StorageError if they
     cannot be read.
     """
@@ -72,9 +72,9 @@ class _Facts(Facts):
 
 
 class _Harvest(Manifest):
-    """Any harvest that left trace shards, with labels or without."""
+    """Any stage that left trace shards, with labels or without."""
 
-    stage: Literal["harvest"] = "harvest"
+    stage: Literal["harvest", "collect"] = "harvest"
     facts: _Facts
 
 
@@ -225,8 +225,8 @@ def _harvest_at(url: str, run: str | None) -> tuple[Storage, str]:
         folder = find_run(storage, run).folder
     else:
         storage = Storage.open_to_read(match["storage"] if match["storage"] is not None else ".")
-        if match["kind"] == "harvest":
-            return storage, f"harvest/{match['name']}"
+        if match["kind"] != "runs":
+            return storage, f"{match['kind']}/{match['name']}"
         folder = RunFolder(match["name"])
     stages = read_inputs(storage, folder).stages
     if "harvest" not in stages:
