@@ -22,7 +22,8 @@ traces = typer.Typer(
     help=(
         "Look at recorded routing, and export it for other tools.\n\n"
         "URL is a storage URL, and RUN then the name of a run, by default the latest; or URL is the folder of a run "
-        "(.../runs/RUN) or of a harvest (.../harvest/NAME, or .../collect/NAME of `mascing harvest`). In Python, mascing.traces(URL) opens the same."
+        "(.../runs/RUN) or of a harvest (.../harvest/NAME, or .../collect/NAME of `mascing harvest`). In Python, "
+        "mascing.traces(URL) opens the same."
     ),
 )
 
