@@ -19,6 +19,7 @@ from mascing.errors import DataError
 from mascing.routers.spec import RouterSpec
 from mascing.runs.finished_run import read_inputs
 from mascing.runs.run_folder import RunFolder, find_run
+from mascing.traces.selection_counts import counts_table
 from mascing.runs.trace_shards import TraceShards, splits_of
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts, Manifest
@@ -26,7 +27,6 @@ from mascing.schemas.trace_layout import REGIONS, TraceLayout
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 from mascing.traces.layouts import spec_in
-from mascing.traces.selection_counts import counts_table
 from mascing.traces.shard_files import ShardFile
 from mascing.traces.shard_statistics import TraceStatistics
 from mascing.traces.stored import StoredTraces
@@ -43,10 +43,10 @@ _ROWS = 2**18
 def traces(url: str | PathLike[str], run: str | None = None, *, split: Split | None = None) -> "RunTraces":
     """The stored traces of one split of a run, or of a harvest.
 
-    ``url`` is the folder of a run (``.../runs/<run>``), the prefix of its harvest (``.../harvest/<name>``) or of what
-    `mascing harvest` recorded (``.../collect/<name>``), or a storage URL; then ``run`` names the run, by default the
-    latest. Without ``split``, the traces are those of the train split, or all where there are no splits. Raises
-    DataError if there are no traces there, and StorageError if they cannot be read.
+    ``url`` is the folder of a run (``.../runs/<run>``), the prefix of a harvest (``.../harvest/<name>``, or
+    ``.../collect/<name>`` of conversations without labels), or a storage URL; then ``run`` names the run, by default
+    the latest. Without ``split``, the traces are those of the train split, or all of a harvest that has no splits.
+    Raises DataError if there are no traces there, and StorageError if they cannot be read.
     """
     if not isinstance(url, str | PathLike) or not isinstance(run, str | None):
         raise DataError(f"traces are read from a URL and the name of a run, not from {type(url).__name__} and {run!r}")
@@ -72,7 +72,7 @@ class _Facts(Facts):
 
 
 class _Harvest(Manifest):
-    """Any harvest that left trace shards, with labels or without."""
+    """Any stage that left trace shards, with labels or without."""
 
     stage: Literal["harvest", "collect"] = "harvest"
     facts: _Facts

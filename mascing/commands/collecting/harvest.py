@@ -46,7 +46,7 @@ def harvest(
 
       mascing harvest s3://bucket/chats --model Qwen/Qwen3-30B-A3B --device cuda --gpus 1 --workers 8 --max-bytes 500G
     """
-    from mascing.commands.line import run_shown, say, say_prose
+    from mascing.commands.line import run_shown, say_prose
     from mascing.flows.starting import Line
     from mascing.schemas.finished import Collected
     from mascing.storage.object_storage import Storage
@@ -76,7 +76,6 @@ def harvest(
 
     console, collected = run_shown(opened, Line(flow, finished, needs="collect"), verbose)
     say_prose(console, _summary(collected))
-    say(console, f"traces: {opened.locate(collected.prefix)}")
     say_prose(console, f"next: mascing traces show {opened.locate(collected.prefix)}")
 
 
