@@ -19,7 +19,6 @@ from mascing.errors import DataError
 from mascing.routers.spec import RouterSpec
 from mascing.runs.finished_run import read_inputs
 from mascing.runs.run_folder import RunFolder, find_run
-from mascing.traces.selection_counts import counts_table
 from mascing.runs.trace_shards import TraceShards, splits_of
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts, Manifest
@@ -27,6 +26,7 @@ from mascing.schemas.trace_layout import REGIONS, TraceLayout
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 from mascing.traces.layouts import spec_in
+from mascing.traces.selection_counts import counts_table
 from mascing.traces.shard_files import ShardFile
 from mascing.traces.shard_statistics import TraceStatistics
 from mascing.traces.stored import StoredTraces
