@@ -39,7 +39,8 @@ def cache_per_token(model: Any) -> float:
     """Bytes of keys and values that generation keeps for a token of a conversation of LENGTH."""
     with torch.no_grad():
         cache = model.get_decoder()(**_inputs(model, ROWS, LENGTH), use_cache=True).past_key_values
-    return sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers) / (ROWS * LENGTH)
+    kept: int = sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    return kept / (ROWS * LENGTH)
 
 
 def saved_per_token(model: Any) -> float:
@@ -58,7 +59,8 @@ def saved_per_token(model: Any) -> float:
 def recomputed_per_token(model: Any) -> tuple[float, float]:
     """Bytes that layers which are recomputed keep for a token: their inputs, and one layer's own while it is redone."""
     layers = model.config.num_hidden_layers
-    return layers * model.config.hidden_size * model.dtype.itemsize, saved_per_token(model) / layers
+    inputs: int = layers * model.config.hidden_size * model.dtype.itemsize
+    return inputs, saved_per_token(model) / layers
 
 
 def forward_per_token(model: Any) -> float:
@@ -66,7 +68,8 @@ def forward_per_token(model: Any) -> float:
     rows, length = 8, 64
     with torch.no_grad(), _Live() as live:
         model.get_decoder()(**_inputs(model, rows, length), use_cache=False)
-    return live.peak / (rows * length)
+    peak: int = live.peak
+    return peak / (rows * length)
 
 
 def _saved(model: Any, rows: int, length: int) -> int:

@@ -1,6 +1,5 @@
 """The page of sizes holds what its script prints, and the script counts what a forward really keeps."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 from mascing.schemas.tables import SELECTED
-from tests.bench.sizes import counting
+from tests.bench.sizes import counting, on_gpu
 from tests.bench.sizes.table import (
     ASSUMED,
     COUNTED,
@@ -83,10 +82,14 @@ def test_shares_of_compression_are_measured_on_shards(tmp_path: Path) -> None:
     assert of_ids < 0.05
 
 
-def test_the_script_for_a_gpu_runs_on_a_tiny_model_here() -> None:
-    command = [sys.executable, "-m", "tests.bench.sizes.on_gpu", "--model", "gpt-oss-20b"]
-    small = ["--tiny", "--rows", "1", "--length", "16", "--batch", "2"]
-    printed = subprocess.run([*command, *small], capture_output=True, text=True, check=True).stdout
-    assert "| gpt-oss-20b | " in printed
-    refused = subprocess.run(command, capture_output=True, text=True)
-    assert torch.cuda.is_available() or "no GPU here" in refused.stderr
+def test_the_script_for_a_gpu_runs_on_a_tiny_model_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["on_gpu", "--model", "mixtral-8x7b"]
+    monkeypatch.setattr(sys, "argv", [*command, "--tiny", "--rows", "1", "--length", "16", "--batch", "2"])
+    on_gpu.main()
+    assert "| Mixtral-8x7B | " in capsys.readouterr().out
+    if not torch.cuda.is_available():
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit, match="no GPU here"):
+            on_gpu.main()
