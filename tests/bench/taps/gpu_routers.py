@@ -11,44 +11,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from transformers import GptOssConfig, GptOssForCausalLM, Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from tests.bench.paired import alternate
+from tests.bench.sizes.true_models import GPT_OSS_20B, QWEN3_30B_A3B
 from tests.bench.taps.random_moe import mixed_prompts, n_tokens
 from tests.bench.taps.steering import described, generation, mask_times
 from tests.bench.taps.ways_of_recording import plain_forward, recorded_forward, usual
 
-QWEN3_30B_A3B: dict[str, Any] = {
-    "vocab_size": 151_936,
-    "hidden_size": 2048,
-    "intermediate_size": 6144,
-    "moe_intermediate_size": 768,
-    "num_hidden_layers": 48,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 4,
-    "head_dim": 128,
-    "num_experts": 128,
-    "num_experts_per_tok": 8,
-    "norm_topk_prob": True,
-    "max_position_embeddings": 40_960,
-}
-GPT_OSS_20B: dict[str, Any] = {
-    "vocab_size": 201_088,
-    "hidden_size": 2880,
-    "intermediate_size": 2880,
-    "num_hidden_layers": 24,
-    "num_attention_heads": 64,
-    "num_key_value_heads": 8,
-    "head_dim": 64,
-    "num_local_experts": 32,
-    "num_experts_per_tok": 4,
-    "sliding_window": 128,
-}
-TINY = {"vocab_size": 32_000, "hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2, "head_dim": 16}
-MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
-    "qwen3-30b-a3b": (Qwen3MoeForCausalLM, Qwen3MoeConfig, QWEN3_30B_A3B),
-    "gpt-oss-20b": (GptOssForCausalLM, GptOssConfig, GPT_OSS_20B),
-}
+MODELS = {model.name.lower(): model for model in (QWEN3_30B_A3B, GPT_OSS_20B)}
 
 
 def main() -> None:
@@ -68,17 +38,9 @@ def main() -> None:
 
 
 def _model(name: str, device: torch.device, tiny: bool) -> Any:
-    build, config, sizes = MODELS[name]
+    model = MODELS[name]
     torch.manual_seed(0)
-    settings = config(**(sizes | TINY if tiny else sizes), pad_token_id=0, bos_token_id=1, eos_token_id=2)
-    # Build the model on the device in its final dtype: a float32 copy on the host would be twice as large.
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with device:
-            return build(settings).eval()
-    finally:
-        torch.set_default_dtype(before)
+    return model.build(str(device), **(model.tiny() if tiny else {}))
 
 
 def _figures(name: str, model: Any, n: int, turns: int) -> None:

@@ -1,0 +1,1 @@
+"""How much memory and time models of true size take, stage by stage."""
