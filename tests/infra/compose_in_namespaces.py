@@ -208,11 +208,16 @@ def submit_a_job(started: Stack, kept: Path) -> None:
 
 
 def run_the_deployment(started: Stack) -> None:
-    """The worker takes a run of infra/prefect.yaml, which ends where it wants a model of the hub."""
-    started.ask("prefect-worker", "prefect", "deploy", "--prefect-file", str(ROOT / "infra/prefect.yaml"), "--all")
+    """The worker takes a run of infra/prefect.yaml; here it ends where it wants a model of the hub."""
     started.inside("prefect-worker", "ray", "health-check")
     print("prefect-worker: healthy", flush=True)
-    started.ask("prefect-worker", "prefect", "deployment", "run", "reconfigure/nightly", "--watch", seconds=200)
+    started.ask("prefect-worker", "prefect", "deploy", "--prefect-file", str(ROOT / "infra/prefect.yaml"), "--all")
+    started.ask("prefect-worker", "prefect", "deployment", "run", "reconfigure/nightly")
+    deadline = monotonic() + _PATIENCE_SECONDS
+    while "mascing.errors.ModelError: " not in (said := started.said("prefect-worker")):
+        assert monotonic() < deadline, said[-3000:]
+        sleep(1)
+    print(f"prefect-worker: {said.rpartition('mascing.errors.')[2].splitlines()[0]}", flush=True)
 
 
 def _await_line(started: Stack, driver: "subprocess.Popen[bytes]", text: str) -> None:
