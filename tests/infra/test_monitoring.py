@@ -11,7 +11,7 @@ import yaml
 from prometheus_client import REGISTRY
 from ray.dashboard.modules.metrics.dashboards.default_dashboard_panels import default_dashboard_config
 
-from tests.infra.compose_in_namespaces import services
+from tests.infra.by_hand.compose_in_namespaces import services
 from tests.infra.dashboard import dashboard, expressions
 from tests.infra.our_metrics import OURS, exported
 

