@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check docs install test-range clean
+.PHONY: demo test check docs install test-range torture clean
 
 demo: install
 	$(BIN)/mascing demo
@@ -20,6 +20,14 @@ check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# A hundred runs, each injured at a random point: processes killed and paused, nodes lost, storage that fails.
+# `make torture ROUNDS=10` does fewer, and SEED=1 others.
+ROUNDS ?= 100
+SEED ?= 0
+
+torture: install
+	$(BIN)/python -m tests.torture.rounds --rounds $(ROUNDS) --seed $(SEED)
 
 # The site, in build/docs; a dead link, an unknown name or a malformed docstring is an error.
 docs: install

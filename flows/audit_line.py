@@ -11,8 +11,8 @@ from mascing.progress import forwarded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Audited
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.suppress import write_audit
+from mascing.tasks.workers.pool import Pool
 
 
 @flow(name="audit", flow_run_name=behaviour_on_model, **LINE)

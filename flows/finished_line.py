@@ -8,16 +8,19 @@ from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
 from mascing.flows.order import Done, audit_line, label_line, on_testbed, whole_line
-from mascing.models.checkpoints import with_pinned_model
+from mascing.models.checkpoints import pinned, with_pinned_model
 from mascing.progress import held_back, tell, waiting_for
+from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.config import RunConfig
-from mascing.schemas.finished import Audited, Labelled, TestbedBuilt
+from mascing.schemas.finished import Audited, Collected, Labelled, TestbedBuilt
 from mascing.schemas.manifest import Manifest
 from mascing.storage.object_storage import Storage
+from mascing.tasks.collecting.collect import collect
+from mascing.tasks.collecting.take_in import intake
 from mascing.tasks.conclude import conclude
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.stage import Finished, only_finished
 from mascing.tasks.suppress import write_audit
+from mascing.tasks.workers.pool import Pool
 
 M = TypeVar("M", bound=Manifest)
 P = ParamSpec("P")
@@ -58,6 +61,14 @@ def finished_testbed_audit(behaviour: str, level: int, seed: int, storage_url: s
         config, _ = on_testbed(_plainly, behaviour, level, seed, storage_url)
         config, audited = _audited(config, storage_url)
     return write_audit(Storage.open(storage_url), config, audited).name
+
+
+def finished_collection(config: CollectionConfig, storage_url: str) -> Collected:
+    """The finished traces of a collection."""
+    config = config.model_copy(update={"model": pinned(config.model)})
+    with _looking():
+        taken = _plainly(intake)(storage_url, config).manifest
+        return _plainly(collect)(storage_url, config, taken, pool=Pool(config.compute)).manifest
 
 
 def _found(config: RunConfig, storage_url: str, built: Finished[TestbedBuilt] | None = None) -> tuple[RunConfig, Done]:

@@ -8,7 +8,7 @@ from mascing.flows.stage_tasks import LINE, stage_task
 from mascing.models.checkpoints import model_name, with_pinned_model
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Labelled
-from mascing.tasks.running.actors import Pool
+from mascing.tasks.workers.pool import Pool
 
 
 @flow(name="label", flow_run_name=behaviour_on_model, **LINE)

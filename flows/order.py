@@ -20,12 +20,12 @@ from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
 from mascing.tasks.publish import publish
 from mascing.tasks.robustness import robustness
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.stage import Finished
 from mascing.tasks.selecting import select
 from mascing.tasks.suppress import audit
 from mascing.tasks.testbed import testbed
 from mascing.tasks.train import train
+from mascing.tasks.workers.pool import Pool
 from mascing.testbeds.planted.demo_config import demo_config
 
 M = TypeVar("M", bound=Manifest)

@@ -19,6 +19,7 @@ from typing import IO
 
 from mascing.errors import MascingError
 from mascing.progress import waiting_for
+from mascing.tasks.guarding.guardian import guarded
 
 _STOP_SECONDS = 1
 _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -26,7 +27,7 @@ _WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def start_server() -> "OwnServer":
     """Start a server, and return before it answers."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", 0)) as listening, guarded():
         log = tempfile.TemporaryFile()  # noqa: SIM115 - the server writes to it as long as it runs
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(listening.fileno())],

@@ -1,7 +1,7 @@
 """Ask the Prefect server of a run whether it can be used, before a flow waits for it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.request import getproxies, proxy_bypass
 
@@ -9,8 +9,13 @@ import httpx
 from packaging.version import InvalidVersion, Version
 
 from mascing.errors import MascingError
+from mascing.tasks.guarding.watch import Part, Watch, loss
 
 _SECONDS = 10.0
+_HEALTH_SECONDS = 5.0
+_IF_LOST = (
+    "it was killed or stopped, or the network to it is down: look at the server if you named one in PREFECT_API_URL"
+)
 
 
 def server_version() -> tuple[str, str] | None:
@@ -51,14 +56,32 @@ def server_version() -> tuple[str, str] | None:
 
 @contextmanager
 def told_if_lost() -> Iterator[None]:
-    """Raise MascingError in one line if the flow of the block loses its server, after Prefect's own retries."""
+    """Tell in one line if the flow of the block loses its server: Prefect itself tries for minutes.
+
+    Raises MascingError if the server still answers, but with errors.
+    """
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # of the watch, not of the block
+        watch = Watch(Part("Prefect's server", _health(), _IF_LOST))
     try:
         yield
     except httpx.HTTPError as error:
-        raise MascingError(
-            f"Prefect's server failed during the run ({_one_line(error)}): look whether it still answers at "
-            "PREFECT_API_URL, if you named one; finished stages are kept, and the same command goes on from there"
-        ) from error
+        raise MascingError(loss(f"Prefect's server failed during the run ({_one_line(error)})", _IF_LOST)) from error
+    finally:
+        watch.close()
+
+
+def _health() -> Callable[[], bool]:
+    """Whether the server of the settings answers, whatever it says of itself."""
+    import prefect
+
+    client = prefect.get_client(sync_client=True, httpx_settings={"timeout": _HEALTH_SECONDS})
+
+    def answers() -> bool:
+        return not isinstance(client.api_healthcheck(), httpx.TransportError)
+
+    return answers
 
 
 def configured_url() -> str | None:

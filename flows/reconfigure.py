@@ -15,8 +15,8 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import TestbedBuilt
 from mascing.storage.object_storage import Storage
 from mascing.tasks.conclude import conclude
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.stage import Finished
+from mascing.tasks.workers.pool import Pool
 
 
 @flow(name="reconfigure", flow_run_name=behaviour_on_model, **LINE)

@@ -11,25 +11,24 @@ from mascing.storage.object_storage import Storage
 
 Value = TypeVar("Value")
 
-_IN_EVERY_LINE = "label"
-"""A stage without which no line is finished."""
-
 
 @dataclass(frozen=True)
 class Line(Generic[Value]):
     """Two ways to the same value; each imports what it needs itself, because that takes seconds.
 
-    ``flow`` does what is left to do. ``finished`` raises UnfinishedError if something is, and needs no server.
+    ``flow`` does what is left to do. ``finished`` raises UnfinishedError if something is, and needs no server. Without
+    the stage ``needs``, the line is not finished.
     """
 
     flow: Callable[[], Value]
     finished: Callable[[], Value]
+    needs: str = "label"
 
 
 def run_line(storage: Storage, line: Line[Value]) -> Value:
     """The value of the line. A server of the user's shows every run, also one that finds all its work done."""
     server = None
-    named, begun = configured_url() is not None, bool(storage.list(_IN_EVERY_LINE))
+    named, begun = configured_url() is not None, bool(storage.list(line.needs))
     if not named and not begun:
         server = start_server()  # it starts beside the imports
     with waiting_for("loading PyTorch, about 5 s"):

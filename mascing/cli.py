@@ -10,6 +10,8 @@ import typer
 import mascing
 from mascing.commands.audit import audit
 from mascing.commands.check import check
+from mascing.commands.collecting.harvest import harvest
+from mascing.commands.collecting.trace_tables import traces
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
@@ -17,6 +19,7 @@ from mascing.commands.judge import judge
 from mascing.commands.label import label
 from mascing.commands.mask import mask
 from mascing.commands.outcomes.channels import registry
+from mascing.commands.outcomes.housekeeping import storage
 from mascing.commands.outcomes.rebuild_report import report, runs
 from mascing.commands.plan import plan
 from mascing.commands.run import run
@@ -64,10 +67,13 @@ app.command()(label)
 app.command()(plan)
 app.command()(report)
 app.command()(runs)
+app.command()(harvest)
 app.command()(audit)
 app.command()(judge)
 app.add_typer(mask, name="mask")
+app.add_typer(traces, name="traces")
 app.add_typer(registry, name="registry")
+app.add_typer(storage, name="storage")
 app.command()(doctor)
 
 

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     from mascing.bars import Bars
 
-Status = Literal["started", "step", "done", "already done", "written", "note", "waiting", "waited"]
+Status = Literal["started", "step", "done", "already done", "written", "note", "waiting", "waited", "lost"]
 
 _LOGGER = logging.getLogger("mascing.progress")
 _LINES_A_STAGE = 10
+_UNSAID = ("waited", "lost")
+"""In a log the end of a wait is seen by what follows, and a loss is told as the error that ends the run."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Event:
 
     ``text`` names the part of the work that ``done`` and ``total`` count, if a stage has several parts. In a ``note``
     it is what the stage learned about its own work, such as its cost. While the run is ``waiting``, and once it has
-    ``waited``, ``stage`` is what for.
+    ``waited``, ``stage`` is what for. If a server that the run needs is ``lost``, ``stage`` is its name and ``text``
+    the line for the user.
     """
 
     stage: str
@@ -94,6 +97,13 @@ def forwarded(say: Callable[[str], None]) -> Iterator[None]:
 
 
 @contextmanager
+def told_of_losses(end: Callable[[str], None]) -> Iterator[None]:
+    """Call ``end`` with the line for the user if a server that the run needs is lost while the block runs."""
+    with _heard_by(_LossHandler(end)):
+        yield
+
+
+@contextmanager
 def held_back() -> Iterator[list[Event]]:
     """Keep the events of the block from all listeners; yields the list that collects them."""
     held: list[Event] = []
@@ -141,7 +151,11 @@ class _LineHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         event = _event_of(record)
-        if event is None or event.status == "waited" or (event.status == "step" and not self._worth_a_line(event)):
+        if (
+            event is None
+            or event.status in ("waited", "lost")
+            or (event.status == "step" and not self._worth_a_line(event))
+        ):
             return
         self._say(str(event))
 
@@ -154,6 +168,19 @@ class _LineHandler(logging.Handler):
         return tenth > before
 
 
+class _LossHandler(logging.Handler):
+    """Passes on the line of a loss."""
+
+    def __init__(self, end: Callable[[str], None]) -> None:
+        super().__init__()
+        self._end = end
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = _event_of(record)
+        if event is not None and event.status == "lost":
+            self._end(event.text)
+
+
 class _BarHandler(logging.Handler):
     """Draws a live bar for what runs or is waited for, and prints one lasting line for each finished stage."""
 
@@ -163,7 +190,7 @@ class _BarHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         event = _event_of(record)
-        if event is None:
+        if event is None or event.status == "lost":
             return
         if event.status in ("started", "waiting"):
             self._bars.start(event.stage)

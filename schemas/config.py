@@ -14,6 +14,9 @@ from mascing.schemas.settings.method_settings import MethodsConfig, Positive
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
+SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Values of `device` that spread the layers over all GPUs of a worker."""
+
 # What mascing itself passes to a chat template, or to the function that applies it.
 SET_BY_MASCING = {
     *("messages", "conversation", "tools", "tokenize", "add_generation_prompt", "continue_final_message"),
@@ -129,6 +132,9 @@ class SurrogateConfig(Frozen):
         description="surrogates per ensemble, which differ only in their seeds: the search seeds of `mascing`",
     )
     epochs: int = Field(default=30, gt=0)
+    traces: int = Field(
+        default=1000, gt=0, description="maximum training traces that a surrogate learns from, drawn at random"
+    )
     allow_confounded: bool = Field(
         default=False, description="continue even if the form of the conversations explains a surrogate"
     )
@@ -206,11 +212,23 @@ class AuditConfig(Frozen):
 class ComputeConfig(Frozen):
     """Where the work runs; placement never changes a result, so no fingerprint contains it."""
 
-    workers: int = Field(default=2, gt=0)
+    workers: int = Field(default=2, gt=0, description="at most; those without room join once the cluster has some")
+    min_workers: int = Field(default=1, gt=0, description="a stage begins once so many are there")
     num_cpus: float = Field(default=1, ge=0, description="CPUs per worker")
-    num_gpus: float = Field(default=0, ge=0, description="GPUs per worker")
-    gradient_checkpointing: bool = Field(
-        default=False, description="recompute each layer for gradients: less memory at the cost of one forward pass"
+    num_gpus: float = Field(
+        default=0,
+        ge=0,
+        description="GPUs per worker: below 1 a share of one and of its memory, above 1 with model.device: auto",
+    )
+    backward_tokens: int = Field(
+        default=4096,
+        gt=0,
+        description="maximum padded tokens per backward pass; halved when memory runs out, down to one conversation",
+    )
+    gradient_checkpointing: bool | None = Field(
+        default=None,
+        description="recompute each layer for gradients: less memory at the cost of one forward pass; null does so "
+        "where one conversation does not fit otherwise",
     )
 
 
@@ -239,6 +257,15 @@ class RunConfig(Frozen):
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
+    def _enough_workers(self) -> "RunConfig":
+        if self.compute.min_workers > self.compute.workers:
+            raise ValueError(
+                f"compute.min_workers is {self.compute.min_workers} and compute.workers {self.compute.workers}: "
+                "a stage would never begin; lower min_workers"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _device_matches_resources(self) -> "RunConfig":
         if self.model.device == "cpu" and self.compute.num_gpus > 0:
             raise ValueError(
@@ -246,4 +273,21 @@ class RunConfig(Frozen):
             )
         if self.model.device.startswith("cuda") and self.compute.num_gpus == 0:
             raise ValueError("model.device is cuda but compute.num_gpus is 0: Ray would hide the GPUs from the workers")
+        return self
+
+    @model_validator(mode="after")
+    def _model_uses_the_gpus_of_its_worker(self) -> "RunConfig":
+        device, num_gpus = self.model.device, self.compute.num_gpus
+        if num_gpus > 1 and num_gpus != int(num_gpus):
+            raise ValueError(f"compute.num_gpus is {num_gpus:g}: give a worker whole GPUs, or a share of one")
+        if num_gpus > 1 and device not in SPREAD:
+            raise ValueError(
+                f"compute.num_gpus is {num_gpus:g} and model.device {device} uses one GPU of them: set device to auto, "
+                "which spreads the layers over all, or num_gpus to 1"
+            )
+        if 0 < num_gpus < 1 and device in SPREAD:
+            raise ValueError(
+                f"compute.num_gpus is {num_gpus:g}, a share of one GPU, and model.device {device} would take all of "
+                "its free memory: set device to cuda"
+            )
         return self

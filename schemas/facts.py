@@ -92,7 +92,7 @@ class LabelFacts(Facts):
     replies need that were cut off before they could be judged, None if there are none.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     checkpoint: str
     sets: dict[Split, dict[str, SetReplies]]
     matching: dict[Split, MatchedCounts]
@@ -121,7 +121,7 @@ class HarvestFacts(Facts):
     ``sigma`` [L], ``tokens`` and the class counts describe the train split.
     """
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     checkpoint: str
     spec: RouterFacts
     sigma: tuple[float, ...]
@@ -129,6 +129,27 @@ class HarvestFacts(Facts):
     positive: int
     negative: int
     quarantined: tuple[str, ...] = ()
+
+
+class IntakeFacts(Facts):
+    """Conversations that were taken in; each part is a shard."""
+
+    version: Literal[1] = 1
+    conversations: int
+
+
+class CollectionFacts(Facts):
+    """Traces of conversations without labels: ``checkpoint`` identifies weights and tokenizer.
+
+    ``sigma`` [L] is the spread of each kept layer's logits; empty if no logits are kept.
+    """
+
+    version: Literal[1] = 1
+    checkpoint: str
+    spec: RouterFacts
+    samples: int
+    tokens: int
+    sigma: tuple[float, ...]
 
 
 class TrainFacts(Facts):
@@ -238,7 +259,7 @@ class EvaluateFacts(Facts):
 class RobustnessFacts(Facts):
     """``conditions`` in the order of their numbers, the judged ``methods``, and why a condition was ``left_out``."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     conditions: tuple[str, ...]
     methods: tuple[str, ...]
     left_out: dict[str, str]

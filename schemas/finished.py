@@ -5,9 +5,11 @@ from typing import Literal
 from mascing.schemas.base import Frozen
 from mascing.schemas.facts import (
     AuditFacts,
+    CollectionFacts,
     EvaluateFacts,
     GateFacts,
     HarvestFacts,
+    IntakeFacts,
     LabelFacts,
     MaskFacts,
     OptimiseFacts,
@@ -48,6 +50,20 @@ class Harvested(Manifest):
 
     stage: Literal["harvest"] = "harvest"
     facts: HarvestFacts
+
+
+class TakenIn(Manifest):
+    """Conversations as they came, in parts that are recorded one by one."""
+
+    stage: Literal["intake"] = "intake"
+    facts: IntakeFacts
+
+
+class Collected(Manifest):
+    """Traces of conversations without labels."""
+
+    stage: Literal["collect"] = "collect"
+    facts: CollectionFacts
 
 
 class Trained(Manifest):
@@ -143,6 +159,8 @@ MANIFESTS: dict[str, type[Manifest]] = {
         Prepared,
         Labelled,
         Harvested,
+        TakenIn,
+        Collected,
         Trained,
         Optimised,
         Selected,

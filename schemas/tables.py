@@ -2,6 +2,8 @@
 
 import pyarrow as pa
 
+from mascing.schemas.trace_layout import TraceLayout
+
 CONVERSATIONS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -28,17 +30,31 @@ QUARANTINE = pa.schema(
         pa.field("id", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
+        pa.field("traceback", pa.string()),
     ]
 )
 
+# `content` identifies the conversation with all its turns. A row with a `failure` has no reply.
 REPLIES = pa.schema(
     [
         pa.field("conversation_id", pa.string(), nullable=False),
+        pa.field("content", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("thought", pa.string()),
         pa.field("cut_off", pa.bool_(), nullable=False),
         pa.field("tokens", pa.int32(), nullable=False),
         pa.field("in_thought", pa.bool_(), nullable=False),
+        pa.field("failure", pa.string()),
+        pa.field("traceback", pa.string()),
+    ]
+)
+
+# The verdicts of one judge on a piece of replies, in their order.
+OUTCOMES = pa.schema(
+    [
+        pa.field("conversation_id", pa.string(), nullable=False),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
     ]
 )
 
@@ -69,31 +85,33 @@ DEV_VERDICTS = pa.schema(
     ]
 )
 
-# One row per token, sample after sample. `position` counts from 0 in each sample. `label` is 1 for positive and 0 for
-# negative; `region` is 0 for question, 1 for prompt and 2 for reply. `traces_schema` adds the selections and the
-# logits.
+# One row per token, sample after sample. `position` counts the tokens of a sample from 0. `label` is 1 for positive, 0
+# for negative, and null for a conversation without a label; `region` is 0 for question, 1 for prompt and 2 for reply.
+# `traces_schema` adds the selections and the logits.
 TRACES = pa.schema(
     [
         pa.field("conversation_id", pa.string(), nullable=False),
         pa.field("group_id", pa.string(), nullable=False),
-        pa.field("label", pa.int8(), nullable=False),
+        pa.field("label", pa.int8()),
         pa.field("position", pa.int32(), nullable=False),
         pa.field("region", pa.uint8(), nullable=False),
     ]
 )
 
 
-def traces_schema(n_layers: int, n_experts: int, top_k: int) -> pa.Schema:
-    """TRACES, the experts that were selected, and one column per layer: a token's E raw logits.
+def traces_schema(layout: TraceLayout) -> pa.Schema:
+    """TRACES, the experts that were selected, and one column for each kept layer: a token's E raw logits.
 
-    ``selected`` holds the ids [L, K] of a token, one byte each if E < 256, else as little-endian int16; E stands for no
-    expert. Logits are little-endian float16 bytes. The schema metadata holds dtype, L, E and K, so that a shard can be
-    read without the model.
+    ``selected`` holds the ids [L, K] of a token in the kept layers, one byte each if E < 256, else as little-endian
+    int16; E stands for no expert. Logits are little-endian float16 bytes. The schema's metadata are those of the
+    layout, so that a shard can be read without the model. A shard that keeps counts alone has neither column, and one
+    that keeps the selections has no logits.
     """
-    metadata = {"dtype": "float16", "n_layers": str(n_layers), "n_experts": str(n_experts), "top_k": str(top_k)}
-    selected = pa.field(SELECTED, pa.binary(n_layers * top_k * (1 if n_experts < 256 else 2)), nullable=False)
-    columns = [pa.field(layer_column(layer), pa.binary(2 * n_experts), nullable=False) for layer in range(n_layers)]
-    return pa.schema([*TRACES, selected, *columns], metadata=metadata)
+    cell_bytes = layout.top_k * (1 if layout.n_experts < 256 else 2)
+    selected = pa.field(SELECTED, pa.binary(len(layout.layers) * cell_bytes), nullable=False)
+    logits = [pa.field(layer_column(layer), pa.binary(2 * layout.n_experts), nullable=False) for layer in layout.layers]
+    kept = {"logits": [selected, *logits], "selected": [selected], "counts": []}[layout.keeps]
+    return pa.schema([*TRACES, *kept], metadata=layout.metadata())
 
 
 SELECTED = "selected"

@@ -11,9 +11,10 @@ class Verdict(Frozen):
     """``hit``: the reply shows what the set measures; ``unscored`` counts neither as hit nor as miss.
 
     ``final`` is false if more text of the same reply could change the outcome. Such a verdict on a reply that was cut
-    off becomes ``unscored``.
+    off becomes ``unscored``. ``failed`` is true if the judge raised an exception; it is asked again in the next run.
     """
 
     outcome: Outcome
     reason: str
     final: bool = True
+    failed: bool = False

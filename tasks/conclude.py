@@ -18,7 +18,7 @@ from mascing.progress import Event, tell
 from mascing.report import build_index, build_report
 from mascing.report.looks import in_order
 from mascing.runs import registry
-from mascing.runs.finished_run import RunInputs
+from mascing.runs.finished_run import RunInputs, write_record
 from mascing.runs.readers import candidates_of, dev_verdicts_of, selected_of, unsteered_of
 from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.config import RunConfig
@@ -51,8 +51,8 @@ def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Ma
     result = _result(storage, config, stages, seconds, folder)
     inputs = RunInputs(run_config=config, stages=_prefixes(stages))
     keep_config(storage, folder, config)
-    storage.overwrite(folder.inputs, f"{inputs.model_dump_json(indent=1)}\n".encode())
-    storage.overwrite(folder.result, f"{result.model_dump_json(indent=1)}\n".encode())
+    write_record(storage, folder.inputs, inputs)
+    write_record(storage, folder.result, result)
     build_report(storage, folder.name)
     build_index(storage)
     tell(Event("report", "written"))

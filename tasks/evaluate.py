@@ -15,10 +15,10 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Judged, Steered, judged_in_pieces
+from mascing.tasks.running.judged import BASELINE, Judged, Judging, Steered
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+from mascing.tasks.workers.pool import Pool
 
 
 def evaluate(
@@ -36,7 +36,7 @@ def evaluate(
         storage,
         recipe(config, read, selected),
         lambda output: _evaluate(
-            output, storage, config, labelled.facts.checkpoint, conversations, baseline, selected, pool
+            output, Judging(pool, storage, config, labelled.facts.checkpoint), conversations, baseline, selected
         ),
     )
 
@@ -49,16 +49,14 @@ def recipe(config: RunConfig, labelled: Placed, selected: Placed) -> Recipe[Eval
 
 def _evaluate(
     output: StageOutput[Evaluated],
-    storage: Storage,
-    config: RunConfig,
-    checkpoint: str,
+    judging: Judging,
     conversations: Sequence[Conversation],
     baseline: Judged,
     selected: Selected,
-    pool: Pool,
 ) -> Body:
-    masks: list[Steered] = [(method, candidate.mask) for method, candidate in selected_of(storage, selected).items()]
-    judged = judged_in_pieces(pool, storage, config, checkpoint, conversations, masks, steps("evaluate"))
+    picks = selected_of(judging.storage, selected)
+    masks: list[Steered] = [(method, candidate.mask) for method, candidate in picks.items()]
+    judged = judging.judge(conversations, masks, steps("evaluate"))
     methods = (BASELINE, *(method for method, _ in masks))
     shards = [
         output.put(

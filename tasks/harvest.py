@@ -1,21 +1,16 @@
-"""The harvest stage records router logits of the labelled contrast on the pool, one shard per piece of rows.
+"""The harvest stage records router logits of the labelled contrast on the pool, one shard per piece of rows."""
 
-Shapes: T token, L MoE layer, E expert.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from mascing.conversations.intake.reasons import summary
 from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
 from mascing.models.loading import Loaded
-from mascing.routers.spec import RouterSpec, inspect_routers
+from mascing.routers.spec import inspect_routers
 from mascing.runs.files import traces_prefix
 from mascing.runs.readers import contrast_of, conversations_of
 from mascing.schemas.config import RunConfig
@@ -23,29 +18,30 @@ from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import HarvestFacts, RouterFacts
 from mascing.schemas.finished import Harvested, Labelled
 from mascing.schemas.manifest import Shard
+from mascing.schemas.trace_layout import TraceLayout
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.actors import Pool, Worker
+from mascing.storage.sealing import check
 from mascing.tasks.running.identity import rendered_model_identity
-from mascing.tasks.running.isolation import (
-    Failed,
-    halves_of,
-    map_surviving,
-    quarantined,
-    refuse_many,
-    surviving,
-    tell_set_aside,
-)
-from mascing.tasks.running.pieces import by_id, pieces_of, stored
+from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, surviving, tell_set_aside
+from mascing.tasks.running.pieces import by_id, pieces_of
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.units import Kind, SetAside, run_units
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 from mascing.traces.batch_recording import harvest as record_traces
-from mascing.traces.shards import decode, encode
-from mascing.traces.trace_set import REPLY, SampleTrace, refuse_non_logits
+from mascing.traces.shard_files import ShardFile
+from mascing.traces.shard_statistics import TraceStatistics
+from mascing.traces.shards import encode
+from mascing.traces.trace_set import SampleTrace, refuse_non_logits
 
 # Surrogates and masks are made from the training traces; the dev traces measure how good a surrogate is.
 _SPLITS: tuple[Split, ...] = ("train", "dev")
+
+# Entry in the footer of a piece: which conversations are missing from it, and why.
+_FAILED = "failed"
 
 
 def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Pool) -> Finished[Harvested]:
@@ -56,9 +52,9 @@ def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Po
     checkpoint = labelled.facts.checkpoint
     contrast = {split: contrast_of(conversations_of(storage, labelled, split)) for split in _SPLITS}
     read = Part(labelled, fingerprint([_seen(config, row) for rows in contrast.values() for row in rows]))
-    shared = _Shared(config, storage, checkpoint)
+    pieces = _pieces(config, checkpoint, contrast)
     finished = run_stage(
-        storage, recipe(config, checkpoint, read), lambda output: _harvest(output, shared, contrast, pool)
+        storage, recipe(config, checkpoint, read), lambda output: _harvest(output, config, checkpoint, pieces, pool)
     )
     refuse_many(storage, finished.manifest, config.max_quarantined)
     tell_set_aside(storage, finished.manifest)
@@ -68,7 +64,7 @@ def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Po
 def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harvested]:
     """The recipe that identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
-        **rendered_model_identity(config, checkpoint),
+        **rendered_model_identity(config.model, checkpoint),
         "rows_per_shard": config.harvest.rows_per_shard,
         "replies": _replies(config),
     }
@@ -77,96 +73,82 @@ def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harve
 
 @dataclass(frozen=True)
 class _Shared:
+    """``checkpoint`` is the fingerprint of weights and tokenizer."""
+
     config: RunConfig
-    storage: Storage
     checkpoint: str
 
 
 @dataclass(frozen=True)
-class _Item:
+class _Piece:
+    """Conversations of one split whose traces are stored at ``path``."""
+
     split: Split
+    path: str
     conversations: tuple[Conversation, ...]
 
-    @property
-    def halves(self) -> list["_Item"]:
-        """The item in two, or nothing if it has one conversation."""
-        return [_Item(self.split, part) for part in halves_of(self.conversations)]
+    def __len__(self) -> int:
+        return len(self.conversations)
+
+    def part(self, start: int, stop: int) -> "_Piece":
+        """These conversations alone."""
+        return _Piece(self.split, self.path, self.conversations[start:stop])
 
 
 @dataclass(frozen=True)
 class _Recorded:
-    """A stored piece, and the reasons why conversations are missing from it, by id.
+    """A stored piece, why conversations are missing from it, by position, and what its footer says."""
 
-    The statistics of its logits are for the facts: ``mean`` and ``spread`` are [L]. ``stored`` is None if no
-    conversation could be recorded.
-    """
-
-    split: Split
-    stored: "_Stored | None"
-    failed: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class _Stored:
-    piece: Shard
-    spec: RouterSpec
-    positive: int
-    tokens: int
-    mean: Tensor
-    spread: Tensor  # sum of squared distances to the mean
+    shard: Shard
+    failed: Mapping[int, Failed]
+    layout: TraceLayout
+    statistics: TraceStatistics
 
 
 def _harvest(
-    output: StageOutput[Harvested], shared: _Shared, contrast: Mapping[Split, Sequence[Conversation]], pool: Pool
+    output: StageOutput[Harvested], config: RunConfig, checkpoint: str, pieces: Sequence[_Piece], pool: Pool
 ) -> Body:
-    items = _items(shared.config, contrast)
-    recorded = map_surviving(
-        pool,
-        _record,
-        shared,
-        items,
-        steps("harvest"),
-        halves=lambda item: item.halves,
-        lost=lambda item, failed: _Recorded(item.split, None, {item.conversations[0].id: failed.reason}),
-        size=lambda item: len(item.conversations),
-    )
-    rows = [conversation for item in items for conversation in item.conversations]
-    failed = {name: reason for part in recorded for name, reason in part.failed.items()}
+    made = run_units(pool, output.storage, Kind(_record, _read), _Shared(config, checkpoint), pieces, steps("harvest"))
+    recorded = {piece.path: part for piece, part in made}
+    parts = [(piece, recorded[piece.path]) for piece in pieces]
+    failed = {piece.conversations[place].id: why for piece, part in parts for place, why in part.failed.items()}
+    rows = [conversation for piece in pieces for conversation in piece.conversations]
     quarantine = [
         quarantined(number, conversation, failed[conversation.id])
         for number, conversation in enumerate(rows, start=1)
         if conversation.id in failed
     ]
-    shards = _named(recorded)
+    shards = _named(parts)
     shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine)))
-    train = [part.stored for part in recorded if part.split == "train" and part.stored is not None]
+    train = [part for piece, part in parts if piece.split == "train" and part.shard.rows]
     if not train:
         raise DataError(f"harvest: no conversation of the train split can be recorded: {summary(quarantine, 'row')}")
-    facts = _facts(train, shared.checkpoint, tuple(sorted(failed)))
+    facts = _facts(train, checkpoint, tuple(sorted(failed)))
     return Body(shards, facts, rows_in=len(rows), rows_quarantined=len(quarantine))
 
 
-def _named(recorded: Sequence[_Recorded]) -> list[Shard]:
-    """The pieces as shards of this stage, numbered by split."""
+def _named(parts: Sequence[tuple[_Piece, _Recorded]]) -> list[Shard]:
+    """The pieces that hold traces as shards of this stage, numbered by split."""
     shards = []
     for split in _SPLITS:
-        pieces = [part.stored.piece for part in recorded if part.split == split and part.stored is not None]
+        held = [part.shard for piece, part in parts if piece.split == split and part.shard.rows]
         shards += [
-            piece.model_copy(update={"name": f"{traces_prefix(split)}{number:05d}.parquet"})
-            for number, piece in enumerate(pieces)
+            shard.model_copy(update={"name": f"{traces_prefix(split)}{number:05d}.parquet"})
+            for number, shard in enumerate(held)
         ]
     return shards
 
 
-def _facts(train: Sequence[_Stored], checkpoint: str, failed: tuple[str, ...]) -> HarvestFacts:
-    positive = sum(part.positive for part in train)
+def _facts(train: Sequence[_Recorded], checkpoint: str, failed: tuple[str, ...]) -> HarvestFacts:
+    statistics = sum((part.statistics for part in train[1:]), start=train[0].statistics)
+    negative, positive, _ = statistics.samples_C.tolist()
     return HarvestFacts(
         checkpoint=checkpoint,
-        spec=RouterFacts(**asdict(train[0].spec)),
-        sigma=tuple(_sigma(train).tolist()),
-        tokens=sum(part.tokens for part in train),
+        spec=RouterFacts.model_validate(train[0].layout.model_dump(include=set(RouterFacts.model_fields))),
+        sigma=tuple(statistics.sigma().tolist()),
+        tokens=statistics.tokens_before_the_reply,
         positive=positive,
-        negative=sum(part.piece.rows for part in train) - positive,
+        negative=negative,
         quarantined=failed,
     )
 
@@ -175,54 +157,42 @@ def _replies(config: RunConfig) -> bool:
     return "reply" in config.methods.spans
 
 
-def _items(config: RunConfig, contrast: Mapping[Split, Sequence[Conversation]]) -> list[_Item]:
-    items: list[_Item] = []
-    for split, rows in contrast.items():
-        items += [_Item(split, tuple(piece)) for piece in pieces_of(rows, config.harvest.rows_per_shard, by_id)]
-    return items
+def _pieces(config: RunConfig, checkpoint: str, contrast: Mapping[Split, Sequence[Conversation]]) -> list[_Piece]:
+    """The contrast in pieces; each is named by what its recording reads."""
+    recipe_of_all = {"version": Harvested.recipe_version(), **rendered_model_identity(config.model, checkpoint)}
+    folder = f"traces/{fingerprint(recipe_of_all)}"
+    return [
+        _Piece(split, f"{folder}/{fingerprint([_seen(config, row) for row in rows])}.parquet", tuple(rows))
+        for split, conversations in contrast.items()
+        for rows in pieces_of(conversations, config.harvest.rows_per_shard, by_id)
+    ]
 
 
-def _record(worker: Worker, shared: _Shared, item: _Item) -> _Recorded:
-    """Store the traces of the item's conversations as one piece, or find it stored."""
-    loaded = worker.model(shared.config.model)
+def _record(worker: Worker, shared: _Shared, piece: _Piece, set_aside: SetAside) -> bytes:
+    """The traces of the piece's conversations as one shard; its footer says which failed."""
+    config, loaded = shared.config, worker.model(shared.config.model)
     spec = inspect_routers(loaded.model)
-    failed: dict[str, str] = {}
-
-    def record(rows: Sequence[Conversation]) -> bytes | None:
-        samples = surviving(partial(_samples, loaded, shared.config), rows)
-        reasons = {
-            row.id: sample.reason for row, sample in zip(rows, samples, strict=True) if isinstance(sample, Failed)
-        }
-        failed.update(reasons)
-        return None if reasons else encode([sample for sample in samples if isinstance(sample, SampleTrace)], spec)
-
-    rows = item.conversations
-    piece = _piece(shared, rows, record)
-    if piece is None:
-        rows = tuple(row for row in rows if row.id not in failed)
-        piece = _piece(shared, rows, record) if rows else None
-    return _Recorded(item.split, _stored(piece, spec, len(rows)) if piece is not None else None, failed)
+    rows = [row for place, row in enumerate(piece.conversations) if place not in set_aside]
+    recorded = iter(surviving(partial(_samples, worker, loaded, config), rows))
+    results = [set_aside[place] if place in set_aside else next(recorded) for place in range(len(piece))]
+    failed = {place: asdict(result) for place, result in enumerate(results) if isinstance(result, Failed)}
+    samples = [result for result in results if isinstance(result, SampleTrace)]
+    data = encode(samples, spec, shared.checkpoint, notes={_FAILED: json.dumps(failed)})
+    worker.count("bytes", len(data))
+    worker.count("quarantined", len(failed))
+    return data
 
 
-def _samples(loaded: Loaded, config: RunConfig, rows: Sequence[Conversation]) -> list[SampleTrace]:
+def _samples(worker: Worker, loaded: Loaded, config: RunConfig, rows: Sequence[Conversation]) -> list[SampleTrace]:
     """The traces of the rows, refused if they are not raw logits."""
-    samples = record_traces(loaded, rows, config.harvest.batch_tokens, _replies(config))
+    samples = worker.within_memory(
+        "harvest",
+        config.harvest.batch_tokens,
+        lambda tokens: record_traces(loaded, rows, tokens, _replies(config)),
+    )
     refuse_non_logits([sample.z for sample in samples])
+    worker.count("tokens", sum(len(sample.z) for sample in samples))
     return samples
-
-
-def _piece(
-    shared: _Shared, rows: Sequence[Conversation], record: Callable[[Sequence[Conversation]], bytes | None]
-) -> tuple[str, bytes] | None:
-    """Path and bytes of the stored traces of these rows; None if one of them cannot be recorded."""
-    identity = {
-        "version": Harvested.recipe_version(),
-        **rendered_model_identity(shared.config, shared.checkpoint),
-        "rows": [_seen(shared.config, row) for row in rows],
-    }
-    path = f"traces/{fingerprint(identity)}.parquet"
-    data = stored(shared.storage, path, lambda: record(rows))
-    return None if data is None else (path, data)
 
 
 def _seen(config: RunConfig, row: Conversation) -> list[Any]:
@@ -231,32 +201,11 @@ def _seen(config: RunConfig, row: Conversation) -> list[Any]:
     return [row.id, row.group_id, row.label, turns, row.own_reply if _replies(config) else None]
 
 
-def _stored(piece: tuple[str, bytes], spec: RouterSpec, rows: int) -> _Stored:
-    path, data = piece
-    traces = decode([data])
-    before_T = traces.regions != REPLY
-    mean, spread = _moments(traces.z[before_T])
-    return _Stored(shard_at(path, data, rows), spec, int(traces.labels.sum()), int(before_T.sum()), mean, spread)
-
-
-def _moments(z_TLE: Tensor) -> tuple[Tensor, Tensor]:
-    n_layers = z_TLE.shape[1]
-    mean, spread = torch.empty(n_layers, dtype=torch.float64), torch.empty(n_layers, dtype=torch.float64)
-    for layer in range(n_layers):
-        z_TE = z_TLE[:, layer].double()
-        mean[layer] = z_TE.mean()
-        spread[layer] = (z_TE - mean[layer]).square().sum()
-    return mean, spread
-
-
-def _sigma(parts: Sequence[_Stored]) -> Tensor:
-    """Standard deviation over experts and tokens before the reply, float32 [L], from the shards' moments in order.
-
-    It equals TraceSet.sigma of all traces, without loading them at once.
-    """
-    weight = torch.tensor([float(part.tokens) for part in parts], dtype=torch.float64)[:, None]
-    means = torch.stack([part.mean for part in parts])
-    mean = (weight * means).sum(dim=0) / weight.sum()
-    between = (weight * (means - mean).square()).sum(dim=0) * parts[0].spec.n_experts
-    spread = torch.stack([part.spread for part in parts]).sum(dim=0) + between
-    return (spread / (weight.sum() * parts[0].spec.n_experts)).sqrt().float()
+def _read(worker: Worker, shared: _Shared, piece: _Piece, data: bytes) -> _Recorded:
+    """What the stage's facts need of a stored piece, whoever made it."""
+    del worker, shared
+    check(data, piece.path)
+    file = ShardFile(data, piece.path)
+    failed = {int(place): Failed(**why) for place, why in json.loads(file.metadata[_FAILED]).items()}
+    shard = shard_at(piece.path, data, len(piece) - len(failed))
+    return _Recorded(shard, failed, file.layout, file.statistics)

@@ -33,11 +33,11 @@ from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.contrast.contrasts import LabelledSplit, labelled
 from mascing.tasks.contrast.unsteered import Unsteered
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
 from mascing.tasks.running.isolation import quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.judged import Row
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage
+from mascing.tasks.workers.pool import Pool
 
 # The test split is only judged, never learned from: it needs neither matched classes nor sampled replies.
 _LEARNED: tuple[Split, ...] = ("train", "dev")
@@ -85,7 +85,7 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Label
     """The recipe that identifies labels and replies; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
         **judged_replies_identity(config),
-        **rendered_model_identity(config, checkpoint),
+        **rendered_model_identity(config.model, checkpoint),
         "label": config.label,
         "wanted_reply": config.behaviour.wanted_reply,
         "matching": config.behaviour.matching,

@@ -19,12 +19,16 @@ from mascing.schemas.facts import OptimiseFacts
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Trained
 from mascing.schemas.settings.method_settings import GradientConfig, Span
 from mascing.storage.fingerprint import fingerprint
-from mascing.storage.manifests import StageOutput
+from mascing.storage.manifests import StageOutput, shard_of
 from mascing.storage.object_storage import Storage
+from mascing.surrogates.device import own_device
 from mascing.surrogates.surrogate import Surrogate
-from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.running.found import Found
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.stored_items import stored_items
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 
 _ATTRIBUTION_RANK = 1
 
@@ -68,24 +72,34 @@ class _Shared:
 
 
 def _optimise(output: StageOutput[Optimised], shared: _Shared, pool: Pool) -> Body:
-    items = _items(shared.config)
-    results = dict(zip(items, pool.map(_run, shared, items, steps("optimise")), strict=True))
-    files = [
-        _candidates(name, together([result for item, result in results.items() if item.name == name]))
+    items = {item.file: item for item in _items(shared.config)}
+    made = stored_items(pool, output, _run, shared, items, steps("optimise"))
+    results = {items[name]: Found.from_bytes(data, name) for name, data in made.items()}
+    files = {
+        name: _together([result for item, result in results.items() if item.name == name])
         for name in searches_of(shared.config.methods)
-    ]
-    files += [result for item, result in results.items() if item.name == attribution.NAME]
-    for file in files:
+    }
+    files |= {item.name: result for item, result in results.items() if item.name == attribution.NAME}
+    for file in files.values():
         if file.note:
             tell(Event("optimise", "note", text=file.note))
-    shards = [output.put(file.name, file.data, file.rows) for file in files]
+    shards = [output.put(_file_of(name), file.data, file.rows) for name, file in files.items()]
+    shards += [shard_of(name, data, rows=0) for name, data in made.items()]
     facts = OptimiseFacts(
-        candidates={
-            file.of: file.rows for file in sorted(files, key=lambda file: file.of) if file.of != attribution.NAME
-        },
-        costs={file.of: file.cost for file in files if file.cost != SearchCost()},
+        candidates={name: files[name].rows for name in sorted(files) if name != attribution.NAME},
+        costs={name: file.cost for name, file in files.items() if file.cost != SearchCost()},
     )
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
+
+
+def _file_of(name: str) -> str:
+    return ATTRIBUTION if name == attribution.NAME else candidates_file(name)
+
+
+def _together(found: Sequence[Found]) -> Found:
+    """The candidates of all search seeds of a method."""
+    proposals = [Proposal(candidate_files.from_bytes(one.data), one.cost, one.note) for one in found]
+    return _candidates(together(proposals))
 
 
 @dataclass(frozen=True)
@@ -98,17 +112,10 @@ class _Item:
     name: str
     number: int = 0
 
-
-@dataclass(frozen=True)
-class _File:
-    """A file of the stage: of a method or of the attribution, with what it cost and a note for the progress display."""
-
-    of: str
-    name: str
-    data: bytes
-    rows: int
-    cost: SearchCost
-    note: str
+    @property
+    def file(self) -> str:
+        """The name of its object."""
+        return f"search-{self.name}-{self.number:02d}.safetensors"
 
 
 def _items(config: RunConfig) -> list[_Item]:
@@ -124,12 +131,12 @@ def _items(config: RunConfig) -> list[_Item]:
     return sorted(ranks, key=ranks.__getitem__, reverse=True)
 
 
-def _run(worker: Worker, shared: _Shared, item: _Item) -> Proposal | _File:
+def _run(worker: Worker, shared: _Shared, item: _Item) -> bytes:
     material = _material(worker, shared)
     if item.name == attribution.NAME:
-        return _attribution(material, _descending(shared.config))
+        return _attribution(material, _descending(shared.config)).to_bytes()
     search = searches_of(shared.config.methods)[item.name]
-    return search(material, item.number, search.seeds(shared.config.surrogate.members))
+    return _candidates(search(material, item.number, search.seeds(shared.config.surrogate.members))).to_bytes()
 
 
 def _descending(config: RunConfig) -> GradientConfig | None:
@@ -137,24 +144,27 @@ def _descending(config: RunConfig) -> GradientConfig | None:
     return config.methods.gradient or config.methods.refined
 
 
-def _candidates(method: str, proposal: Proposal) -> _File:
+def _candidates(proposal: Proposal) -> Found:
     data = candidate_files.to_bytes(proposal.candidates)
-    return _File(method, candidates_file(method), data, len(proposal.candidates), proposal.cost, proposal.note)
+    return Found(data=data, rows=len(proposal.candidates), cost=proposal.cost, note=proposal.note)
 
 
-def _attribution(material: Material, config: GradientConfig | None) -> _File:
+def _attribution(material: Material, config: GradientConfig | None) -> Found:
     """The map of all experts that comes with `gradient` and `refined`."""
     assert config is not None  # there is no such item without the method
     attributed = attribution.attribution(
-        material.model(), material.contrast, material.sigma_L, config.batch_size, recompute=material.recompute
+        material.model(), material.contrast, material.sigma_L, config.batch_size, material.compute
     )
     data, rows = attribution.to_bytes(attributed), len(attributed.effect_LE)
-    note = f"{attribution.NAME}: {attributed.passes}"
-    return _File(attribution.NAME, ATTRIBUTION, data, rows, SearchCost(passes=attributed.passes), note)
+    note = f"{attribution.NAME}: {attributed.passes}" + (f"; {attributed.memory}" if attributed.memory else "")
+    return Found(data=data, rows=rows, cost=SearchCost(passes=attributed.passes), note=note)
 
 
 def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Sequence[Surrogate]]:
-    """The ensembles of ``spans``; DataError for a span without one, which a search would take for a perfect one."""
+    """The ensembles of ``spans``, on this worker's device.
+
+    Raises DataError for a span without one, which a search would take for a perfect one.
+    """
     ensembles = surrogates_of(shared.storage, shared.trained, spans)
     untrained = [span for span, members in ensembles.items() if not members]
     if untrained:
@@ -162,7 +172,7 @@ def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Seque
             f"no surrogate was trained for the span {untrained[0]}: surrogates are trained for the spans of "
             "`methods.mascing` and `methods.consensus`, so turn one of them on with this span"
         )
-    return ensembles
+    return {span: [member.to(own_device()) for member in members] for span, members in ensembles.items()}
 
 
 def _material(worker: Worker, shared: _Shared) -> Material:
@@ -178,5 +188,5 @@ def _material(worker: Worker, shared: _Shared) -> Material:
         behaviour=config.behaviour,
         generation=config.generation,
         seed=config.seed,
-        recompute=config.compute.gradient_checkpointing,
+        compute=config.compute,
     )

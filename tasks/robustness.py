@@ -22,10 +22,11 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Judged, Row, Steered, judged_in_pieces
+from mascing.tasks.running.judged import BASELINE, Judged, Judging, Row, Steered
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 
 
 def robustness(
@@ -106,9 +107,8 @@ def _judge_all(
         progress = steps("robustness", condition.name)
         known = unsteered.under(condition)
         asked = masks[1:] if known is not None else masks
-        judged = judged_in_pieces(
-            pool, storage, changed, unsteered.checkpoint, condition.conversations, asked, progress
-        )
+        judging = Judging(pool, storage, changed, unsteered.checkpoint)
+        judged = judging.judge(condition.conversations, asked, progress)
         for (method, _), part in zip(masks, judged if known is None else [known, *judged], strict=True):
             table = pa.Table.from_pylist(part.rows, schema=VERDICTS)
             shards.append(output.put(condition_file(number, method), parquet.to_bytes(table), len(part.rows)))

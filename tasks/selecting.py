@@ -38,10 +38,10 @@ from mascing.tasks.picking.pruned import pruned
 from mascing.tasks.picking.sample import Sample
 from mascing.tasks.picking.scatter import scatter_of
 from mascing.tasks.picking.shuffles import Control, control_of, replies_for_control
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import Row, judged_on_pool
+from mascing.tasks.running.judged import Judging, Row
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+from mascing.tasks.workers.pool import Pool
 
 
 def select(
@@ -52,7 +52,8 @@ def select(
 
     def body(output: StageOutput[Selected]) -> Body:
         candidates = candidates_of(storage, optimised)
-        contest = _Contest(pool, config, candidates, conversations, unsteered, sigma_of(harvested))
+        judging = Judging(pool, storage, config, labelled.facts.checkpoint)
+        contest = _Contest(judging, candidates, conversations, unsteered, sigma_of(harvested))
         return _select(output, contest)
 
     read = Part(labelled, fingerprint([conversations, unsteered]))
@@ -75,12 +76,16 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed, optimised: Pl
 class _Contest:
     """The candidates, the dev conversations that they are judged on, and the unsteered verdict on each, by id."""
 
-    pool: Pool
-    config: RunConfig
+    judging: Judging
     candidates: Sequence[Candidate]
     conversations: Sequence[Conversation]
     unsteered: Mapping[str, Row]
     sigma_L: Tensor
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration of the run."""
+        return self.judging.config
 
     @property
     def blocks(self) -> list[list[Conversation]]:
@@ -100,17 +105,17 @@ class _Contest:
         """The conversations in the order of the blocks, for what is done with the picks."""
         [read, *_] = blocks_of(self.conversations, (READ,), self.config.seed)
         conversations = [conversation for block in self.blocks for conversation in block]
-        sample = Sample(self.pool, self.config, read)
+        sample = Sample(self.judging, read)
         ends = list(accumulate(map(len, self.blocks)))
-        return Dev(self.pool, self.config, conversations, ends, self.baseline(conversations), sample, self.sigma_L)
+        return Dev(self.judging, conversations, ends, self.baseline(conversations), sample, self.sigma_L)
 
     def judge(self, cells: Sequence[Cell], block: Sequence[Conversation]) -> list[list[Row]]:
         """One row per conversation for each of ``cells``: a candidate's number, or None for the unsteered model."""
         entrants = [self.candidates[cell] for cell in cells if cell is not None]
         masks = [(entrant.method, entrant.mask) for entrant in entrants]
         progress = steps("select", f"racing on {len(block)} conversations")
-        judged = iter(judged_on_pool(self.pool, self.config, block, masks, progress))
-        return [self.baseline(block) if cell is None else next(judged) for cell in cells]
+        judged = iter(self.judging.judge(block, masks, progress))
+        return [self.baseline(block) if cell is None else next(judged).rows for cell in cells]
 
     def baseline(self, block: Sequence[Conversation]) -> list[Row]:
         """One row per conversation of the unsteered model."""
@@ -170,7 +175,7 @@ def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
 def _foretold(contest: _Contest) -> Foretold:
     if contest.config.selection.mode == "full":
         return enter_all(contest.candidates)
-    return foretell(contest.pool, contest.config, contest.conversations, contest.candidates)
+    return foretell(contest.judging, contest.conversations, contest.candidates)
 
 
 def _pruned(contest: _Contest, dev: Dev, raced: Race, budget: int) -> tuple[list[Pick], dict[str, PrunedPick]]:

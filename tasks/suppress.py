@@ -22,6 +22,7 @@ from mascing.models.loading import Loaded
 from mascing.progress import Event, tell
 from mascing.report import build_index, build_report
 from mascing.routers.spec import find_routers
+from mascing.runs.finished_run import write_record
 from mascing.runs.readers import conversations_of, sigma_of, spec_of, traces_of, unsteered_of
 from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.cards.suppression_curve import Audit, AuditPoint
@@ -34,9 +35,10 @@ from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
 from mascing.storage.object_storage import Storage
 from mascing.tasks.concluding.kept_config import keep_config
-from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 
 _RANKED_AT_ONCE = 24  # conversations per backward pass of the ranking
 
@@ -72,7 +74,7 @@ def write_audit(storage: Storage, config: RunConfig, audited: Audited) -> RunFol
     curve = audited.facts.audit
     folder = run_folder(curve.behaviour, curve.model, audited.fingerprint)
     keep_config(storage, folder, config)
-    storage.overwrite(folder.audit, f"{curve.model_dump_json(indent=1)}\n".encode())
+    write_record(storage, folder.audit, curve)
     build_report(storage, folder.name)
     build_index(storage)
     tell(Event("audit", "written"))
@@ -155,8 +157,7 @@ def _effect(shared: _Shared, loaded: Loaded) -> Tensor:
     config, sigma_L = shared.config, sigma_of(shared.harvested)
     conversations = conversations_of(shared.storage, shared.labelled, "train")
     audited = [conversation for conversation in conversations if conversation.set == config.audit.set]
-    recompute = config.compute.gradient_checkpointing
-    return attribution(loaded, audited, sigma_L, _RANKED_AT_ONCE, recompute=recompute).effect_LE * sigma_L[:, None]
+    return attribution(loaded, audited, sigma_L, _RANKED_AT_ONCE, config.compute).effect_LE * sigma_L[:, None]
 
 
 def _judge(worker: Worker, config: RunConfig, item: _Item) -> Outcomes:

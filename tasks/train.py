@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+
 from mascing.runs.files import surrogate_prefix
 from mascing.runs.readers import recorded_of, traces_of
 from mascing.schemas.cards.surrogate_card import SurrogateCard
@@ -13,17 +15,21 @@ from mascing.schemas.finished import Harvested, Labelled, Trained
 from mascing.schemas.settings.method_settings import Span
 from mascing.statistics.auc import auc
 from mascing.storage.fingerprint import fingerprint
-from mascing.storage.manifests import StageOutput
+from mascing.storage.manifests import StageOutput, shard_of
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json, seal_json
 from mascing.surrogates.card import surrogate_card
 from mascing.surrogates.confounds import refuse_confounded
+from mascing.surrogates.device import own_device
 from mascing.surrogates.ensemble import member_seeds
 from mascing.surrogates.permutation import permuted_labels
 from mascing.surrogates.surrogate import from_bytes, score, to_bytes, train_surrogate
 from mascing.surrogates.trivial_predictors import trivial_scores
-from mascing.tasks.running.actors import Pool, Worker
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
-from mascing.traces.trace_set import token_counts
+from mascing.tasks.running.stored_items import stored_items
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
+from mascing.traces.trace_set import Traces, random_sample, token_counts
 
 _SPLITS: tuple[Split, ...] = ("train", "dev")
 
@@ -55,6 +61,7 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Tra
         "spans": config.methods.surrogate_spans,
         "members": config.surrogate.members,
         "epochs": config.surrogate.epochs,
+        "traces": config.surrogate.traces,
         "seed": config.seed,
     }
     return Recipe(Trained, config.behaviour.name, identity, {"label": labelled, "harvest": harvested})
@@ -89,22 +96,31 @@ def _train(output: StageOutput[Trained], shared: _Shared, pool: Pool) -> Body:
     if not spans:
         return Body([], TrainFacts(), rows_in=0)
     seeds = member_seeds(seed, shared.config.surrogate.members)
-    fits = [
-        fit
-        for span in spans
-        for fit in [*(_Fit(span, member_seed) for member_seed in seeds), _Fit(span, seed, control=True)]
-    ]
+    members = {_member(span, n): _Fit(span, own) for span in spans for n, own in enumerate(seeds)}
+    fits = members | {_control(span): _Fit(span, seed, control=True) for span in spans}
     n_steps = len(fits) + len(spans)
-    fitted = iter(pool.map(_fit, shared, fits, _part(0, n_steps)))
-    ensembles = [_Ensemble(span, [next(fitted) for _ in seeds], next(fitted)) for span in spans]
-    cards = pool.map(_card, shared, ensembles, _part(len(fits), n_steps))
-    shards = [
-        output.put(f"{surrogate_prefix(ensemble.span)}{number:02d}.safetensors", data, rows=1)
-        for ensemble in ensembles
-        for number, data in enumerate(ensemble.members)
-    ]
-    facts = TrainFacts(cards={str(span): card for span, card in zip(spans, cards, strict=True)})
-    return Body(shards, facts, rows_in=len(shards))
+    fitted = stored_items(pool, output, _fit, shared, fits, _part(0, n_steps))
+    ensembles = {
+        f"card-{span}.json": _Ensemble(
+            span, [fitted[_member(span, number)] for number in range(len(seeds))], fitted[_control(span)]
+        )
+        for span in spans
+    }
+    cards = stored_items(pool, output, _card, shared, ensembles, _part(len(fits), n_steps))
+    # Every member is a row. The controls and the cards are kept beside them, for who goes on with the stage.
+    shards = [shard_of(name, data, rows=int(not fits[name].control)) for name, data in fitted.items()]
+    shards += [shard_of(name, data, rows=0) for name, data in cards.items()]
+    read = [SurrogateCard.model_validate_json(open_json(data, name)) for name, data in cards.items()]
+    facts = TrainFacts(cards={str(span): card for span, card in zip(spans, read, strict=True)})
+    return Body(shards, facts, rows_in=len(spans) * len(seeds))
+
+
+def _member(span: Span, number: int) -> str:
+    return f"{surrogate_prefix(span)}{number:02d}.safetensors"
+
+
+def _control(span: Span) -> str:
+    return f"control-{span}.safetensors"
 
 
 def _part(before: int, total: int) -> Callable[[int, int], None]:
@@ -114,13 +130,16 @@ def _part(before: int, total: int) -> Callable[[int, int], None]:
 
 
 def _fit(_: Worker, shared: _Shared, fit: _Fit) -> bytes:
-    traces = traces_of(shared.storage, shared.harvested, "train").span(fit.span)
+    config, contrast = shared.config.surrogate, shared.contrast["train"]
+    traces: Traces = traces_of(shared.storage, shared.harvested, "train").span(fit.span)
+    if len(contrast) > config.traces:
+        traces = random_sample(traces, config.traces, 0, torch.Generator().manual_seed(fit.seed))
     if fit.control:
-        traces = traces.relabelled(_permuted(shared.contrast["train"], fit.seed))
-    return to_bytes(train_surrogate(traces, shared.config.surrogate.epochs, fit.seed))
+        traces = traces.relabelled(_permuted(contrast, fit.seed))
+    return to_bytes(train_surrogate(traces, config.epochs, fit.seed, own_device()))
 
 
-def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> SurrogateCard:
+def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> bytes:
     train_contrast, dev = shared.contrast["train"], shared.contrast["dev"]
     train_traces, dev_traces = (
         traces_of(shared.storage, shared.harvested, split).span(ensemble.span) for split in ("train", "dev")
@@ -129,13 +148,14 @@ def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> SurrogateCard:
     groups = [conversation.group_id for conversation in dev]
     permuted = _permuted(dev, shared.config.seed)
     permuted_dev = [permuted[conversation.id] for conversation in dev]
-    return surrogate_card(
-        [score(from_bytes(member), dev_traces) for member in ensemble.members],
+    card = surrogate_card(
+        [score(from_bytes(member).to(own_device()), dev_traces) for member in ensemble.members],
         trivial_scores(train_contrast, dev, tokens),
-        auc(score(from_bytes(ensemble.control), dev_traces), permuted_dev, groups),
+        auc(score(from_bytes(ensemble.control).to(own_device()), dev_traces), permuted_dev, groups),
         [int(conversation.label == "positive") for conversation in dev],
         groups,
     )
+    return seal_json(card.model_dump_json(indent=1))
 
 
 def _permuted(contrast: Sequence[Conversation], seed: int) -> dict[str, int]:

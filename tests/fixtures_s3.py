@@ -19,7 +19,7 @@ from mascing.storage.object_storage import Storage
 from mascing.storage.urls import BucketPrefix
 
 if TYPE_CHECKING:  # takes seconds to import, and most test runs do not need it
-    import s3fs
+    from mascing.storage.s3_client import S3Client
 
 _KEY, _SECRET, _BUCKET = "mascing-tests", "only-for-tests", "mascing-tests"
 _GRPC_OFFSET = 10_000  # SeaweedFS serves gRPC at each port plus this
@@ -50,7 +50,7 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def _start(folder: Path, master: int, volume: int, filer: int, s3: int) -> "subprocess.Popen[bytes]":
     identity = {"name": "tests", "credentials": [{"accessKey": _KEY, "secretKey": _SECRET}], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    (folder / "data").mkdir()
+    (folder / "data").mkdir(exist_ok=True)  # a server may start again on its data
     with open(folder / "log.txt", "wb") as log:
         return subprocess.Popen(
             [
@@ -116,11 +116,11 @@ def _free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def s3_client(s3_url: str) -> "s3fs.S3FileSystem":
+def s3_client(s3_url: str) -> "S3Client":
     """One connected client shared by tests, because connecting takes half a second."""
-    from mascing.storage.s3_store import connect
+    from mascing.storage.s3_client import S3Client
 
-    return connect()
+    return S3Client()
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -48,9 +48,10 @@ def test_no_module_is_named_like_a_room_or_a_module_of_the_standard_library() ->
     assert [str(folder.relative_to(ROOT) / name) for name, folder in named(*PACKAGES) if name in taken] == []
 
 
-def test_each_of_these_words_names_one_module() -> None:
-    counts = Counter(name.removesuffix("s") for name, _ in named(*PACKAGES))
-    assert {word: counts[word] for word in ("harvest", "stage", "audit") if counts[word] != 1} == {}
+@pytest.mark.parametrize("top", PACKAGES)
+def test_each_of_these_words_names_one_module(top: str) -> None:
+    counts = Counter(name.removesuffix("s") for name, _ in named(top))
+    assert {word: counts[word] for word in ("harvest", "stage", "audit") if counts[word] > 1} == {}
 
 
 def test_tests_mirror_the_rooms() -> None:

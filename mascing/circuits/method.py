@@ -10,11 +10,12 @@ from typing import Any
 from pydantic import BaseModel
 from torch import Tensor
 
+from mascing.circuits.active.trials import Engine
 from mascing.masks.candidates import Candidate
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.cards.search_cost import SearchCost
-from mascing.schemas.config import BehaviourConfig, GenerationConfig
+from mascing.schemas.config import BehaviourConfig, ComputeConfig, GenerationConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.method_settings import Span
 from mascing.surrogates.surrogate import Surrogate
@@ -30,8 +31,9 @@ class Material:
     spread of each layer's logits. ``surrogates(spans)`` returns the members of each span's ensemble, or one of them for
     a method that searches ``per_member``; they are trained for the spans of `mascing` and `consensus`. ``behaviour``
     and ``generation`` say how trials are judged and generated. ``seed`` is that of this search: a method that searches
-    several times gets another one each time. ``recompute`` saves memory during backward passes and changes nothing
-    else.
+    several times gets another one each time. ``compute`` bounds the memory of backward passes and changes nothing else.
+    ``trials`` replies and judges under masks, if the trials are shared with other workers; None if a search does so
+    itself.
     """
 
     model: Callable[[], Loaded]
@@ -44,7 +46,8 @@ class Material:
     behaviour: BehaviourConfig
     generation: GenerationConfig
     seed: int
-    recompute: bool
+    compute: ComputeConfig
+    trials: Engine | None = None
 
 
 @dataclass(frozen=True)

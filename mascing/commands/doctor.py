@@ -15,9 +15,7 @@ def doctor(
         str | None,
         typer.Option("--model", metavar="MODEL", help="Whether the memory holds this folder, storage URL or hub id."),
     ] = None,
-    clean: Annotated[
-        bool, typer.Option("--clean", help="Only end the processes that killed runs left behind.")
-    ] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Only end and remove what killed runs left behind.")] = False,
 ) -> None:
     """Show what is installed, what answers, and what is missing.
 
@@ -51,12 +49,16 @@ def doctor(
 
 def _clean() -> None:
     """End what killed runs left behind, and say what it was."""
-    from mascing.commands.surroundings.leftovers import end, leftovers
+    from mascing.tasks.guarding.leftovers import end, left_folders, leftovers
+    from mascing.tasks.guarding.sessions import remove
 
-    left = leftovers()
+    left, folders = leftovers(), left_folders()
     for process in left:
         echo_prose(f"ended    {process.pid:<12} {' '.join(process.cmdline())[:100]}")
     end(left)
-    if not left:
-        echo_prose("no killed run left a process behind")
+    for folder in folders:
+        remove(folder)
+        echo_prose(f"removed  {folder}")
+    if not left and not folders:
+        echo_prose("no killed run left anything behind")
     echo_prose("next: mascing doctor")

@@ -15,11 +15,10 @@ from rich.table import Table
 
 from mascing.commands.outcomes.decision import decision
 from mascing.commands.outcomes.tables import print_fitting
-from mascing.commands.surroundings.leftovers import mark_run
 from mascing.commands.surroundings.readiness import ready
 from mascing.commands.surroundings.stopping import stoppable
-from mascing.progress import shown
-from mascing.prose import wrapped
+from mascing.progress import shown, told_of_losses
+from mascing.prose import echo_prose, wrapped
 from mascing.runs.run_folder import RunFolder
 from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
@@ -80,10 +79,13 @@ def run_shown(storage: Storage, line: "Line[Value]", verbose: bool) -> tuple[Con
     """Run ``line`` under a progress display; returns the console and its value."""
     if not verbose:
         _silence_libraries()
-    mark_run(os.environ)
     atexit.register(gc.freeze)  # spares Python a last look at all objects, which takes seconds
     console = Console()
-    with shown(console) as close, stoppable(partial(_say_stopped, console, close)):
+    with (
+        shown(console) as close,
+        stoppable(partial(_say_stopped, console, close)) as fail,
+        told_of_losses(lambda line: fail(partial(_say_lost, line, close))),
+    ):
         for note in ready():
             say_prose(console, note)
         from mascing.flows.starting import run_line
@@ -107,6 +109,11 @@ def _silence_libraries() -> None:
 def _say_stopped(console: Console, close: Callable[[], None]) -> None:
     close()
     say_prose(console, _STOPPED)
+
+
+def _say_lost(line: str, close: Callable[[], None]) -> None:
+    close()
+    echo_prose(f"error: {line}", sys.stderr)
 
 
 def _curve(audit: Audit) -> Table:

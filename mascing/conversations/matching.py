@@ -3,24 +3,37 @@
 Differences in form or topic would tell the classes apart without the behaviour. The conversations of a pair have the
 same number of user turns, about the same length, and similar last requests. Requests of one group are similar by
 definition; others are compared by their words. The earlier turns may differ, because they may cause the behaviour.
-Shape suffixes: P positive conversation, N negative conversation.
+
+Comparing all positive with all negative conversations would take time and memory that grow with the square of their
+number. An inverted index gives each conversation those that share a group or a word with it, and a list of the index
+that is too long is cut into blocks of about the same length (blocking: Hernandez and Stolfo, SIGMOD 1995; Bayardo, Ma
+and Srikant, WWW 2007).
+Shape suffixes: C conversation, F feature, P positive conversation, N negative conversation, M pair.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mascing.errors import DataError
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation
 
-_BLOCK = 1000
+_BLOCK = 64
+"""How many conversations with one word or group are compared with each other."""
+_ROWS = 1000
+"""Positive conversations that are compared at once, which bounds the memory."""
 _CANDIDATES = 32
 """How many of the closest partners a conversation considers at once; the unpaired ones try again."""
 _SAME_GROUP = 2.0
 """Similarity of requests of one group. Requests of different groups have at most 1."""
+
+_Ints = NDArray[np.int64]
+_Floats = NDArray[np.float64]
 
 
 def matched_pairs(contrast: Sequence[Conversation], config: MatchingConfig) -> list[tuple[str, str]]:
@@ -28,7 +41,7 @@ def matched_pairs(contrast: Sequence[Conversation], config: MatchingConfig) -> l
 
     Greedy, closest pairs first, and deterministic. Raises DataError if there is no pair at all.
     """
-    requests = _words(contrast)
+    forms = _Forms.of(contrast)
     strata: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     for index, conversation in enumerate(contrast):
         stratum = strata[conversation.turns if "turns" in config.on else 0]
@@ -36,62 +49,113 @@ def matched_pairs(contrast: Sequence[Conversation], config: MatchingConfig) -> l
     pairs = [
         (contrast[positive].id, contrast[negative].id)
         for _, (negatives, positives) in sorted(strata.items())
-        for positive, negative in _pairs(contrast, requests, positives, negatives, config)
+        for positive, negative in _pairs(forms, np.array(positives, int), np.array(negatives, int), config)
     ]
     if not pairs:
         raise DataError(_no_pair_message(contrast, config))
     return pairs
 
 
-def _words(contrast: Sequence[Conversation]) -> Any:
-    """The words of each last request as a sparse unit row [conversations, words]; rarer words weigh more."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
+@dataclass(frozen=True)
+class _Forms:
+    """What is compared of the conversations.
 
-    vectorizer = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", binary=True)
-    return vectorizer.fit_transform(conversation.messages[-1].content for conversation in contrast)
+    ``words_CF`` are the words of the last requests as sparse unit rows, in which rarer words weigh more. ``length_C``
+    is the logarithm of all characters, and ``group_C`` numbers the groups. ``drawn_C`` is a fixed random order: it
+    mixes the classes where all else is equal, so that not all look at the same few partners.
+    """
 
+    words_CF: Any
+    length_C: _Floats
+    group_C: _Ints
+    drawn_C: _Ints
 
-def _pairs(
-    contrast: Sequence[Conversation], requests: Any, positives: list[int], negatives: list[int], config: MatchingConfig
-) -> Iterator[tuple[int, int]]:
-    while positives and negatives:
-        candidates = sorted(
-            candidate
-            for start in range(0, len(positives), _BLOCK)
-            for candidate in _candidates(contrast, requests, positives[start : start + _BLOCK], negatives, config)
+    @classmethod
+    def of(cls, contrast: Sequence[Conversation]) -> "_Forms":
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        vectorizer = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", binary=True)
+        return cls(
+            vectorizer.fit_transform(conversation.messages[-1].content for conversation in contrast).tocsr(),
+            np.log([_length(conversation) for conversation in contrast]),
+            np.unique([conversation.group_id for conversation in contrast], return_inverse=True)[1],
+            np.random.default_rng(0).permutation(len(contrast)),
         )
+
+    def cosines(self, first: _Ints, second: _Ints) -> _Floats:
+        """The similarity of the words of pairs."""
+        return np.asarray(self.words_CF[first].multiply(self.words_CF[second]).sum(axis=1)).ravel()
+
+
+def _pairs(forms: _Forms, positives: _Ints, negatives: _Ints, config: MatchingConfig) -> Iterator[tuple[int, int]]:
+    while len(positives) and len(negatives):
         taken: set[int] = set()
-        for _, positive, negative in candidates:
+        for positive, negative in _closest_first(forms, positives, negatives, config):
             if positive not in taken and negative not in taken:
                 taken |= {positive, negative}
                 yield positive, negative
         if not taken:
             return
-        positives = [index for index in positives if index not in taken]
-        negatives = [index for index in negatives if index not in taken]
+        positives, negatives = (side[~np.isin(side, list(taken))] for side in (positives, negatives))
+
+
+def _closest_first(
+    forms: _Forms, positives: _Ints, negatives: _Ints, config: MatchingConfig
+) -> Iterator[tuple[int, int]]:
+    """The candidate pairs of all positive conversations."""
+    index_CF = _index(forms, np.concatenate([positives, negatives]), config)
+    index_PF, index_FN = index_CF[: len(positives)], index_CF[len(positives) :].T.tocsr()
+    found = [
+        _candidates(
+            forms, positives[start : start + _ROWS], negatives, index_PF[start : start + _ROWS] @ index_FN, config
+        )
+        for start in range(0, len(positives), _ROWS)
+    ]
+    close_M = np.concatenate([close for close, _ in found])
+    pair_2M = np.concatenate([pair for _, pair in found], axis=1)
+    yield from zip(*pair_2M[:, np.argsort(-close_M, kind="stable")].tolist(), strict=True)
+
+
+def _index(forms: _Forms, rows: _Ints, config: MatchingConfig) -> Any:
+    """The words and groups of the rows [C, F], where each block of conversations has a feature of its own."""
+    from scipy.sparse import csr_array, hstack
+
+    groups_CF = csr_array((np.ones(len(rows)), (np.arange(len(rows)), forms.group_C[rows])))
+    words_CF = forms.words_CF[rows] if "topic" in config.on else csr_array(np.ones((len(rows), 1)))
+    entries = hstack([words_CF, groups_CF]).tocoo()
+    order = np.lexsort((forms.drawn_C[rows][entries.row], forms.length_C[rows][entries.row], entries.col))
+    feature = entries.col[order]
+    place = np.arange(len(feature)) - np.searchsorted(feature, feature)
+    block = np.cumsum(place % _BLOCK == 0) - 1
+    return csr_array((entries.data[order], (entries.row[order], block)))
 
 
 def _candidates(
-    contrast: Sequence[Conversation], requests: Any, positives: list[int], negatives: list[int], config: MatchingConfig
-) -> Iterator[tuple[float, int, int]]:
-    """The closest allowed pairs as (distance, index of the positive, index of the negative)."""
-    length_P, length_N = (np.log([_length(contrast[index]) for index in rows]) for rows in (positives, negatives))
-    apart_PN = np.abs(length_P[:, None] - length_N)
-    group_P, group_N = (np.array([contrast[index].group_id for index in rows]) for rows in (positives, negatives))
-    related_PN = group_P[:, None] == group_N
-    alike_PN = (requests[positives] @ requests[negatives].T).toarray() if "topic" in config.on else 1 - apart_PN
-    allowed_PN = np.ones_like(related_PN)
+    forms: _Forms, positives: _Ints, negatives: _Ints, shared_PN: Any, config: MatchingConfig
+) -> tuple[_Floats, _Ints]:
+    """The closest allowed pairs [2, M] and how close they are [M].
+
+    ``shared_PN`` holds their similarity by the features that they share, which leaves out words of other blocks.
+    """
+    shared_PN = shared_PN.tocoo()
+    row, column = (side[shared_PN.data >= config.topic_similarity / 2] for side in shared_PN.coords)
+    apart = np.abs(forms.length_C[positives[row]] - forms.length_C[negatives[column]])
     if "length" in config.on:
-        allowed_PN &= apart_PN <= np.log(config.length_ratio) + 1e-9
-    if "topic" in config.on:
-        allowed_PN &= related_PN | (alike_PN >= config.topic_similarity)
-    close_PN = np.where(related_PN, _SAME_GROUP - apart_PN, alike_PN)
-    close_PN[~allowed_PN] = -np.inf
-    for row, positive in enumerate(positives):
-        # Ties are broken from another start in each row: otherwise all rows would compete for the same few partners.
-        rotated = np.argsort(-np.roll(close_PN[row], -row), kind="stable")[:_CANDIDATES]
-        closest = (rotated + row) % len(negatives)
-        yield from ((-close_PN[row, place], positive, negatives[place]) for place in closest if allowed_PN[row, place])
+        near = apart <= np.log(config.length_ratio) + 1e-9
+        row, column, apart = row[near], column[near], apart[near]
+    first, second = positives[row], negatives[column]
+    related = forms.group_C[first] == forms.group_C[second]
+    by_topic = "topic" in config.on
+    alike = forms.cosines(first, second) if by_topic else 1 - apart
+    close = np.where(related, _SAME_GROUP - apart, alike)
+    close[~related & by_topic & (alike < config.topic_similarity)] = -np.inf
+    # Where all is equal, each positive conversation prefers other partners: they would all compete for the same few.
+    preferred = (forms.drawn_C[first] + forms.drawn_C[second]) % len(forms.drawn_C)
+    order = np.lexsort((preferred, -close, row))
+    row = row[order]
+    order = order[np.arange(len(row)) - np.searchsorted(row, row) < _CANDIDATES]
+    order = order[close[order] > -np.inf]
+    return close[order], np.stack([first[order], second[order]])
 
 
 def _length(conversation: Conversation) -> int:

@@ -67,24 +67,28 @@ def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, gener
 
 def complete_recorded(
     loaded: Loaded, prompts: Sequence[Prompt], masks: Sequence[Mask], generation: GenerationConfig
-) -> list[tuple[Reply, Tensor]]:
-    """Generate one reply per prompt, each under its own mask, and record its routing, in order.
+) -> Iterator[dict[int, tuple[Reply, Tensor]]]:
+    """Generate one reply per prompt, each under its own mask, and record its routing; yields batches by prompt number.
 
     The routing is float16 [T, L, E] on the host: the raw router logits, before the mask, from the final user turn up
     to the reply. It is recorded during the generation, without a further forward pass.
     """
-    replies: list[tuple[Reply, Tensor]] = [(Reply(""), torch.empty(0))] * len(prompts)
-    with _greedy(loaded, generation) as settings, torch.inference_mode():
-        for batch in _batches(prompts, generation.batch_size):
-            rows = [prompts[index] for index in batch]
-            with steer(loaded.model, [masks[index] for index in batch]), record(loaded.model, selected=False) as trace:
-                said = _replies(loaded, rows, settings, generation.temperature)
-                z_BTLE = trace.take().to("cpu", torch.float16)
-            end = max(len(row.token_ids) for row in rows)
-            for index, reply, row, z_TLE in zip(batch, said, rows, z_BTLE, strict=True):
-                # A view would keep the whole batch, replies and padding included, in memory.
-                replies[index] = reply, z_TLE[end - len(row.token_ids) + row.question[0] : end].clone()
-    return replies
+    for batch in _batches(prompts, generation.batch_size):
+        rows = [prompts[index] for index in batch]
+        with (
+            _greedy(loaded, generation) as settings,
+            steer(loaded.model, [masks[index] for index in batch]),
+            record(loaded.model, selected=False) as trace,
+            torch.inference_mode(),
+        ):
+            said = _replies(loaded, rows, settings, generation.temperature)
+            z_BTLE = trace.take().to("cpu", torch.float16)
+        end = max(len(row.token_ids) for row in rows)
+        yield {
+            # A view would keep the whole batch, replies and padding included, in memory.
+            index: (reply, z_TLE[end - len(row.token_ids) + row.question[0] : end].clone())
+            for index, reply, row, z_TLE in zip(batch, said, rows, z_BTLE, strict=True)
+        }
 
 
 def _batches(prompts: Sequence[Prompt], size: int) -> Iterator[list[int]]:

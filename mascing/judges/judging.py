@@ -50,7 +50,8 @@ async def _judge_each(
             except MascingError:
                 raise
             except Exception as error:  # noqa: BLE001 - a reply on which a user's judge fails must not end the stage
-                return Verdict(outcome="unscored", reason=f"the judge failed with {type(error).__name__}: {error}")
+                reason = f"the judge failed with {type(error).__name__}: {error}"
+                return Verdict(outcome="unscored", reason=reason, failed=True)
         if not isinstance(verdict, Verdict):
             raise DataError(f"the judge of {conversation.set} returned {verdict!r}: a judge must return a Verdict")
         return _of_a_cut_off_reply(reply) if reply.cut_off and not verdict.final else verdict

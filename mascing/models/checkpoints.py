@@ -3,18 +3,16 @@
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
-from typing import Any
 
 from mascing.errors import ModelError
-from mascing.reachability import refuse_silent_endpoint, url_errors
+from mascing.models.node_copy import node_copy
+from mascing.models.stored_files import MODEL_FILES, is_model_file, is_weights, stored_files
+from mascing.models.weight_digests import local_sha256, stored_sha256
+from mascing.reachability import url_errors
 from mascing.schemas.config import ModelConfig, RunConfig
-
-# The files of a model folder that transformers reads. Weights must be safetensors: other formats run code on load.
-MODEL_FILES = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.py")
 
 
 def checkpoint_fingerprint(config: ModelConfig) -> str:
@@ -23,8 +21,12 @@ def checkpoint_fingerprint(config: ModelConfig) -> str:
     For a hub id it is the commit that its revision names. For a folder or a storage URL it is the sha256 over the names
     and contents of the model files, independent of their location. Raises ModelError if the model does not exist.
     """
-    if _is_url(config.path) or _is_folder(config.path):
-        return _content_digest(config.path)
+    if _is_url(config.path):
+        with _storage_errors(config.path):
+            return _content_digest((file.name, stored_sha256(file)) for file in stored_files(config.path))
+    if _is_folder(config.path):
+        files = stored_files(Path(config.path).expanduser().resolve().as_uri())
+        return _content_digest((file.name, local_sha256(Path(file.path))) for file in files)
     return _hub_commit(config)
 
 
@@ -33,13 +35,11 @@ def rendering_fingerprint(config: ModelConfig) -> str:
 
     It is independent of their location. Raises ModelError if the model does not exist.
     """
-    digest = hashlib.sha256()
     with local_folder(config, weights=False) as folder:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            if path.suffix != ".safetensors" and any(path.match(pattern) for pattern in MODEL_FILES):
-                content = hashlib.sha256(path.read_bytes()).hexdigest()
-                digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
-    return digest.hexdigest()
+        files = sorted(path for path in folder.rglob("*") if path.is_file() and is_model_file(path))
+        return _content_digest(
+            (path.relative_to(folder).as_posix(), local_sha256(path)) for path in files if not is_weights(path.name)
+        )
 
 
 def pinned(config: ModelConfig) -> ModelConfig:
@@ -75,19 +75,16 @@ def model_name(config: ModelConfig) -> str:
 
 @contextmanager
 def local_folder(config: ModelConfig, weights: bool = True) -> Iterator[Path]:
-    """The checkpoint's files as a local folder; a copy fetched from storage is deleted when the block ends.
+    """The checkpoint's files as a local folder; those of a storage URL are copied once and stay for later runs.
 
-    Without ``weights`` these are not fetched. Raises ModelError if the folder, the object or the hub id does not exist.
+    Without ``weights`` these are not fetched. Raises ModelError if the folder, the object or the hub id does not exist,
+    or if this machine has no room for a copy.
     """
     if _is_url(config.path):
-        with TemporaryDirectory(prefix="mascing-model-") as folder:
-            for name, data_path, filesystem in _stored_files(config.path):
-                if _is_weights(name) and not weights:
-                    continue
-                target = Path(folder, name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                filesystem.get_file(data_path, str(target))
-            yield Path(folder)
+        with _storage_errors(config.path):
+            files = [file for file in stored_files(config.path) if weights or not is_weights(file.name)]
+            folder = node_copy(config.path, files)
+        yield folder
     elif _is_folder(config.path):
         yield Path(config.path).expanduser()
     else:
@@ -96,10 +93,6 @@ def local_folder(config: ModelConfig, weights: bool = True) -> Iterator[Path]:
 
 def _is_url(path: str) -> bool:
     return "://" in path
-
-
-def _is_weights(name: str) -> bool:
-    return name.endswith(".safetensors")
 
 
 def _is_folder(path: str) -> bool:
@@ -113,37 +106,20 @@ def _is_folder(path: str) -> bool:
     )
 
 
-def _stored_files(url: str) -> list[tuple[str, str, Any]]:
-    """(name relative to the URL, path, file system) of each model file under the URL, sorted by name."""
-    from fsspec.core import url_to_fs
-
+@contextmanager
+def _storage_errors(url: str) -> Iterator[None]:
     try:
-        refuse_silent_endpoint(url)
-        filesystem, root = url_to_fs(url)
-        paths = filesystem.find(root)
+        yield
     except url_errors() as error:
         raise ModelError(
             f"cannot read the model folder {url} ({one_line(error)}): check model.path, and the credentials and "
             "endpoint if it is on S3"
         ) from error
-    root = root.rstrip("/")
-    files = [(path[len(root) + 1 :], path, filesystem) for path in sorted(paths)]
-    model_files = [file for file in files if any(Path(file[0]).match(pattern) for pattern in MODEL_FILES)]
-    if not model_files:
-        raise ModelError(f"there is no model under {url}: no config.json, no weights")
-    return model_files
 
 
-def _content_digest(path: str) -> str:
-    digest = hashlib.sha256()
-    url = path if _is_url(path) else Path(path).expanduser().resolve().as_uri()
-    for name, data_path, filesystem in _stored_files(url):
-        content = hashlib.sha256()
-        with filesystem.open(data_path, "rb") as file:
-            while block := file.read(2**22):
-                content.update(block)
-        digest.update(f"{name}\0{content.hexdigest()}\n".encode())
-    return digest.hexdigest()
+def _content_digest(hashed: Iterable[tuple[str, str]]) -> str:
+    """The hash of (name, SHA-256) of files."""
+    return hashlib.sha256("".join(f"{name}\0{digest}\n" for name, digest in hashed).encode()).hexdigest()
 
 
 def _hub_snapshot(config: ModelConfig, weights: bool) -> Path:
@@ -154,7 +130,7 @@ def _hub_snapshot(config: ModelConfig, weights: bool) -> Path:
         folder = snapshot_download(
             config.path,
             revision=config.revision,
-            allow_patterns=[pattern for pattern in MODEL_FILES if weights or not _is_weights(pattern)],
+            allow_patterns=[pattern for pattern in MODEL_FILES if weights or not is_weights(pattern)],
             ignore_patterns=["*/*.safetensors"],
         )
     return Path(folder)

@@ -12,12 +12,9 @@ from mascing.models import deepseek_v1
 from mascing.models.checkpoints import checkpoint_fingerprint, local_folder, one_line
 from mascing.models.model_folder import refuse_unloadable_fp8, refuse_without_weights, settings_of
 from mascing.models.tokenizer import context_length, load_errors, load_tokenizer, tokenizer_in
-from mascing.schemas.config import ModelConfig
+from mascing.schemas.config import SPREAD, ModelConfig
 
 __all__ = ["Loaded", "checkpoint_fingerprint", "context_length", "load", "load_model", "load_tokenizer"]
-
-# Values of `device` that spread the layers over all devices.
-SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 @dataclass(frozen=True)

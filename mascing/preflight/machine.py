@@ -7,9 +7,7 @@ from mascing.errors import ConfigError
 from mascing.preflight.hardware import LARGEST_SHARE, gpus, memory, size_text
 from mascing.prose import counted
 from mascing.reachability import answers
-from mascing.schemas.config import ModelConfig, RunConfig
-
-_SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
+from mascing.schemas.config import SPREAD, RunConfig
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ def machine_for(config: RunConfig, weights: int | None) -> Machine:
         return Machine(wanted, f"the workers run on the Ray cluster at {address}, which is not looked at here")
     total, free = memory()
     there = f"{os.cpu_count()} CPUs, {size_text(free)} of {size_text(total)} memory free"
-    if config.compute.num_gpus or config.model.device not in ("cpu", *_SPREAD):
+    if config.compute.num_gpus or config.model.device not in ("cpu", *SPREAD):
         return _with_gpus(config, weights, wanted, there)
     needed = config.compute.workers * (weights or 0)
     told = (
@@ -69,7 +67,7 @@ def _with_gpus(config: RunConfig, weights: int | None, wanted: str, there: str) 
             f"{config.compute.num_gpus:g}) and this machine has {len(found)}: lower compute.workers or "
             "compute.num_gpus, set model.device to cpu, or name a Ray cluster in RAY_ADDRESS"
         )
-    room = smallest * _gpus_of_a_model(config.model, config.compute.num_gpus)
+    room = smallest * config.compute.num_gpus
     if found and weights is not None and weights > room:
         problems.append(
             f"the weights take {size_text(weights)} and the GPUs of a worker have {size_text(round(room))} for them: "
@@ -82,11 +80,6 @@ def _with_gpus(config: RunConfig, weights: int | None, wanted: str, there: str) 
             "leaves little for replies: lower generation.batch_size if a worker runs out of memory"
         )
     return Machine(wanted, there, problems=tuple(problems), notes=tuple(notes))
-
-
-def _gpus_of_a_model(model: ModelConfig, num_gpus: float) -> float:
-    """How many GPUs hold one model: all of the worker's if it is spread, else one or its share of one."""
-    return num_gpus if model.device in _SPREAD else min(1.0, num_gpus)
 
 
 def _wanted(config: RunConfig, weights: int | None) -> str:

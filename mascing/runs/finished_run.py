@@ -15,6 +15,7 @@ from mascing.schemas.manifest import Manifest
 from mascing.schemas.result import Result
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json, seal_json
 
 Record = TypeVar("Record", bound=Frozen)
 
@@ -46,6 +47,11 @@ def stages_at(storage: Storage, prefixes: Mapping[str, str]) -> RunStages:
     return RunStages.model_validate({stage: _manifest(storage, stage, prefix) for stage, prefix in prefixes.items()})
 
 
+def write_record(storage: Storage, path: str, record: Frozen) -> None:
+    """Write one of the files that the functions above read, sealed."""
+    storage.overwrite(path, seal_json(record.model_dump_json(indent=1)))
+
+
 def _record(storage: Storage, path: str, schema: type[Record]) -> Record:
     try:
         data = storage.read(path)
@@ -54,7 +60,7 @@ def _record(storage: Storage, path: str, schema: type[Record]) -> Record:
             f"there is no {path} under {storage.url}: make the run again, with `mascing demo` or `mascing run`"
         ) from error
     try:
-        return schema.model_validate_json(data)
+        return schema.model_validate_json(open_json(data, storage.locate(path)))
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "its first character"
         raise DataError(

@@ -9,6 +9,8 @@ from mascing.runs.files import MASK
 from mascing.runs.registry import channels
 from mascing.runs.run_folder import RUNS, RunFolder
 from mascing.schemas.cards.mask_card import Channel
+from mascing.schemas.finished import MaskStored
+from mascing.storage.manifests import MANIFEST, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
 
 _STORED = (f"{RUNS}/", "masks/")
@@ -25,6 +27,7 @@ def mask_url(address: str, storage_url: str) -> str:
 
     Raises:
         MaskError: if nothing is there, or several models have the behaviour and none is named.
+        StorageError: if the bytes of a published mask are not those that were published.
     """
     if "://" in address or (address and Path(address).exists()):
         is_folder = address.endswith("/") or ("://" not in address and Path(address).is_dir())
@@ -37,7 +40,7 @@ def mask_url(address: str, storage_url: str) -> str:
             "jailbreak-defence@candidate)"
         )
     storage = Storage.open_to_read(storage_url)
-    return storage.locate(f"{find_channel(storage, address).mask}/mask.safetensors")
+    return _published(storage, find_channel(storage, address).mask)
 
 
 def _in_folder(folder: str) -> str:
@@ -56,12 +59,20 @@ def _in_folder(folder: str) -> str:
 def _stored(storage: Storage, address: str) -> str:
     """The mask of a folder under the storage URL, or of the run there that kept one."""
     folder = address.removesuffix(f"/{MASK}").rstrip("/")
+    if folder.startswith(f"{MaskStored.stage_name()}/") and storage.exists(f"{folder}/{MANIFEST}"):
+        return _published(storage, folder)
     for prefix in (folder, RunFolder(folder.removeprefix(f"{RUNS}/")).unproven):
         if storage.exists(f"{prefix}/{MASK}"):
             return storage.locate(f"{prefix}/{MASK}")
     if folder.startswith(f"{RUNS}/") and storage.exists(f"{folder}/result.json"):
         raise MaskError(f"{folder} keeps no mask: it published one, which `mascing registry list` shows, or made none")
     raise MaskError(f"there is no mask at {address} under {storage.url}: name its storage by --storage")
+
+
+def _published(storage: Storage, prefix: str) -> str:
+    """Where a published mask lies. Raises StorageError unless its bytes are those that were published."""
+    read_shard(storage, read_manifest(storage, prefix, MaskStored), MASK)
+    return storage.locate(f"{prefix}/{MASK}")
 
 
 def find_channel(storage: Storage, address: str) -> Channel:

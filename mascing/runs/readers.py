@@ -26,10 +26,10 @@ from mascing.runs.files import (
     condition_file,
     conversations_file,
     surrogate_prefix,
-    traces_prefix,
     unsteered_file,
     verdicts_file,
 )
+from mascing.runs.trace_shards import TraceShards
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.finished import (
     Evaluated,
@@ -97,9 +97,7 @@ def sigma_of(harvested: Harvested) -> Tensor:
 
 def traces_of(storage: Storage, harvested: Harvested, split: Split) -> StoredTraces:
     """The traces of a split, in the order of its conversations, read on demand."""
-    prefix = traces_prefix(split)
-    sizes = {shard.name: shard.bytes for shard in harvested.shards if shard.name.startswith(prefix)}
-    return StoredTraces(lambda name: read_shard(storage, harvested, name), sizes)
+    return TraceShards(storage, harvested, split).stored()
 
 
 def surrogates_of(storage: Storage, trained: Trained, spans: Iterable[Span]) -> dict[Span, list[Surrogate]]:
@@ -163,7 +161,7 @@ def truth_from(data: bytes, path: str | None) -> Tensor:
 
 
 def _table(storage: Storage, manifest: Manifest, name: str) -> pa.Table:
-    return parquet.from_bytes(read_shard(storage, manifest, name))
+    return parquet.table_of(read_shard(storage, manifest, name), storage.locate(f"{manifest.prefix}/{name}"))
 
 
 def _has(manifest: Manifest, name: str) -> bool:

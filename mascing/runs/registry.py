@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-from mascing.errors import ConflictError, MaskError, StorageError
+from mascing.errors import ConflictError, DataError, MaskError, StorageError
 from mascing.masks.mask import Mask
 from mascing.masks.unproven import why_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
@@ -19,6 +19,7 @@ from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json, seal_json
 
 CANDIDATE = "candidate"
 """The channel that runs publish to."""
@@ -113,7 +114,7 @@ def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channe
             held = before
             return data
         held = to.model_copy(update={"history": () if before is None else (*before.history, before.mask)})
-        return f"{held.model_dump_json(indent=1)}\n".encode()
+        return seal_json(held.model_dump_json(indent=1))
 
     storage.update(path, change)
     return held
@@ -134,7 +135,9 @@ def _refuse_unproven(storage: Storage, mask_prefix: str) -> None:
 
 def _decode(storage: Storage, path: str, data: bytes) -> Channel:
     try:
-        return Channel.model_validate_json(data)
+        return Channel.model_validate_json(open_json(data, storage.locate(path)))
+    except DataError as error:
+        raise StorageError(f"{error}, or restore an earlier copy of it with the channel's history") from error
     except ValidationError as error:
         raise StorageError(f"{storage.locate(path)} is not a channel: restore it, or delete it and publish") from error
 

@@ -4,106 +4,172 @@ Shape suffixes: T token, L MoE layer, E expert, K selected expert.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import cached_property
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor
 
 from mascing.errors import DataError
 from mascing.routers.spec import RouterSpec
-from mascing.runs.files import traces_prefix
 from mascing.runs.finished_run import read_inputs
-from mascing.runs.readers import spec_of, traces_of
 from mascing.runs.run_folder import RunFolder, find_run
+from mascing.runs.selection_counts import counts_table
+from mascing.runs.trace_shards import TraceShards, splits_of
 from mascing.schemas.conversation import Split
-from mascing.schemas.finished import Harvested
+from mascing.schemas.manifest import Facts, Manifest
+from mascing.schemas.trace_layout import REGIONS, TraceLayout
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
+from mascing.traces.layouts import spec_in
+from mascing.traces.shard_files import ShardFile
+from mascing.traces.shard_statistics import TraceStatistics
 from mascing.traces.stored import StoredTraces
-from mascing.traces.trace_set import SampleTrace, TraceSet, joined
+from mascing.traces.trace_set import UNLABELLED, SampleTrace, TraceSet, joined, samples_of
 
 if TYPE_CHECKING:
     import polars as pl
 
-REGIONS = ("question", "prompt", "reply")
 _ADDRESS = re.compile(r"(?:(?P<storage>.*)/)?(?P<kind>runs|harvest)/(?P<name>[^/]+)")
 _ROWS = 2**18
 """About how many rows of the table are in memory at once."""
 
 
-def traces(url: str | PathLike[str], run: str | None = None, *, split: Split = "train") -> "RunTraces":
-    """The stored traces of one split of a run.
+def traces(url: str | PathLike[str], run: str | None = None, *, split: Split | None = None) -> "RunTraces":
+    """The stored traces of one split of a run, or of a harvest.
 
-    ``url`` is the folder of a run (``.../runs/<run>``), the prefix of a harvest stage (``.../harvest/<name>``), or a
-    storage URL; then ``run`` names the run, by default the latest. Raises DataError if there are no traces there, and
-    StorageError if they cannot be read.
+    ``url`` is the folder of a run (``.../runs/<run>``), the prefix of a harvest (``.../harvest/<name>``), or a storage
+    URL; then ``run`` names the run, by default the latest. Without ``split``, the traces are those of the train split,
+    or all of a harvest that has no splits. Raises DataError if there are no traces there, and StorageError if they
+    cannot be read.
     """
     if not isinstance(url, str | PathLike) or not isinstance(run, str | None):
         raise DataError(f"traces are read from a URL and the name of a run, not from {type(url).__name__} and {run!r}")
-    if split not in get_args(Split):
+    if split is not None and split not in get_args(Split):
         raise DataError(f"split must be one of {', '.join(get_args(Split))}, not {split!r}")
     storage, prefix = _harvest_at(fspath(url).rstrip("/"), run)
     try:
-        harvested = read_manifest(storage, prefix, Harvested)
+        manifest = read_manifest(storage, prefix, _Harvest)
     except FileNotFoundError as error:
         raise DataError(f"{storage.locate(prefix)} holds no finished harvest: give the folder of a run") from error
-    recorded = [
-        name
-        for name in get_args(Split)
-        if any(shard.name.startswith(traces_prefix(name)) for shard in harvested.shards)
-    ]
-    if split not in recorded:
-        there = ", ".join(recorded) or "none"
-        raise DataError(f"{storage.locate(prefix)} holds no traces of the split {split!r}; recorded there: {there}")
-    return RunTraces(storage, harvested, split)
+    recorded = splits_of(manifest)
+    wanted = split if split is not None or recorded == [None] else "train"
+    if wanted not in recorded:
+        there = ", ".join(name or "traces without splits" for name in recorded) or "none"
+        raise DataError(f"{storage.locate(prefix)} holds no traces of the split {wanted!r}; recorded there: {there}")
+    return RunTraces(storage, manifest, wanted)
+
+
+class _Facts(Facts):
+    """Nothing but the version is read of the facts: the shards say what they hold."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Harvest(Manifest):
+    """Any harvest that left trace shards, with labels or without."""
+
+    stage: Literal["harvest"] = "harvest"
+    facts: _Facts
 
 
 @dataclass(frozen=True)
 class RunTraces:
-    """The traces of one split, read when needed; iterating holds a few shards in memory, however many there are.
+    """The traces of one split, read when needed; iterating holds a few row groups in memory, however many there are.
 
     Iterating yields each sample as a :class:`SampleTrace`: ``z`` float16 [T, L, E], the raw router logits of its final
-    user turn, of the tokens up to the reply, and of the reply where that was recorded; ``selected`` [T, L, K], the
-    experts that the model itself selected; ``label`` 1 where its own reply shows the behaviour.
+    user turn, of the tokens up to the reply, and of the reply, as far as these were recorded; ``selected`` [T, L, K],
+    the experts that the model itself selected; ``label`` 1 where its own reply shows the behaviour, 0 where it does
+    not, None where that is not known. Where no logits were kept, z is [T, 0, E].
     """
 
     _storage: Storage
-    _harvested: Harvested
-    split: Split
+    _manifest: Manifest
+    split: Split | None
 
     @property
     def spec(self) -> RouterSpec:
         """The routers of the model: L is ``n_layers``, at the depths ``layer_ids``, E is ``n_experts``."""
-        return spec_of(self._harvested)
+        return spec_in(self.layout)
+
+    @cached_property
+    def layout(self) -> TraceLayout:
+        """What the shards hold: ``layers``, ``spans``, ``keeps``, and the ``checkpoint`` that was recorded."""
+        return self._first.layout
+
+    @cached_property
+    def files(self) -> list[str]:
+        """The path or URL of each shard, for tools that read Parquet themselves. They are not checked."""
+        return self._shards.urls()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The stored bytes of each shard, by name."""
+        return {name: shard.bytes for name, shard in self._shards.shards.items()}
+
+    def shards(self) -> Iterator[tuple[str, bytes | Path]]:
+        """Name and checked content of each shard, or its local path."""
+        for name in self._shards.shards:
+            yield name, self._shards.content(name)
+
+    def stored(self) -> StoredTraces:
+        """The samples for training: whole, shuffled, in bounded memory, of some layers or spans alone."""
+        return self._shards.stored()
+
+    def statistics(self) -> TraceStatistics:
+        """Numbers of tokens and selections by class and span, and the spread of the logits, from the footers alone.
+
+        Shards that are not on a local disk are read as a whole for it.
+        """
+        found = [file.statistics for file in self._open()]
+        return sum(found[1:], start=found[0])
+
+    def counts(self) -> "pl.LazyFrame":
+        """How often each expert was selected, from the footers alone, as :meth:`statistics` reads them.
+
+        One row for each ``class`` (negative, positive, unlabelled) and ``span`` (question, prompt, reply) that has
+        tokens, each kept ``layer`` (depth in the model) and each ``expert``: ``tokens`` of class and span, and how many
+        of them ``selected`` the expert.
+        """
+        return counts_table(self.statistics(), self.depths)
+
+    @property
+    def depths(self) -> list[int]:
+        """The depths in the model of the kept MoE layers."""
+        return [self.layout.layer_ids[layer] for layer in self.layout.layers]
 
     def __iter__(self) -> Iterator[SampleTrace]:
         """The samples, in stored order."""
-        for part in self._stored.parts():
-            yield from _samples(part)
+        for part in self.stored().parts():
+            yield from samples_of(part)
 
     def __len__(self) -> int:
         """The number of samples."""
-        prefix = traces_prefix(self.split)
-        return sum(shard.rows for shard in self._harvested.shards if shard.name.startswith(prefix))
+        return sum(shard.rows for shard in self._shards.shards.values())
 
     def to_torch(self) -> TraceSet:
         """All samples in memory, as tensors; ``padded`` of it makes rectangular ones."""
-        return joined(list(self._stored.parts()))
+        return joined(list(self.stored().parts()))
 
     def to_polars(self) -> "pl.LazyFrame":
         """One row for each sample, token, layer and expert, read while the query runs.
 
-        Columns: ``sample`` (id of the conversation), ``label`` (1 or 0), ``token`` (position in the recorded part,
+        Columns: ``sample`` (id of the conversation), ``label`` (1, 0 or null), ``token`` (place in the recorded part,
         from 0), ``region`` (question, prompt or reply), ``layer`` (depth in the model), ``expert``, ``logit`` (before
-        any selection), ``selected`` (whether the model selected the expert for the token).
+        any selection; null where none was kept), ``selected`` (whether the model selected the expert for the token).
+        :meth:`counts` and ``polars.scan_parquet(traces.files)`` answer most questions without as many rows. Raises
+        DataError if counts alone were kept.
         """
         import polars as pl
         from polars.io.plugins import register_io_source
 
+        if self.layout.keeps == "counts":
+            raise DataError("these traces keep counts alone: look at them with `counts()`")
         schema: dict[str, Any] = {
             "sample": pl.String,
             "label": pl.Int8,
@@ -120,8 +186,8 @@ class RunTraces:
         ) -> Iterator["pl.DataFrame"]:
             del batch_size
             left = n_rows
-            for part in self._stored.parts():
-                for frame in _frames(part, self.spec, schema):
+            for part in self.stored().parts():
+                for frame in _frames(part, self.depths, schema):
                     shown = frame if left is None else frame.head(left)
                     left = None if left is None else left - shown.height
                     chosen = shown if predicate is None else shown.filter(predicate)
@@ -132,15 +198,23 @@ class RunTraces:
         return register_io_source(read, schema=schema)
 
     def __repr__(self) -> str:
-        spec = self.spec
-        return (
-            f"RunTraces({self._harvested.name}, {self.split}: {len(self)} samples, {spec.family} {spec.n_layers} x "
-            f"{spec.n_experts})"
-        )
+        of_split = "" if self.split is None else f", {self.split}"
+        size = f"{self.spec.family} {self.spec.n_layers} x {self.spec.n_experts}"
+        return f"RunTraces({self._manifest.name}{of_split}: {len(self)} samples, {size})"
 
-    @property
-    def _stored(self) -> StoredTraces:
-        return traces_of(self._storage, self._harvested, self.split)
+    @cached_property
+    def _shards(self) -> TraceShards:
+        return TraceShards(self._storage, self._manifest, self.split)
+
+    @cached_property
+    def _first(self) -> ShardFile:
+        return next(self._open())
+
+    def _open(self) -> Iterator[ShardFile]:
+        """Each shard, open; a local one is not read beyond its footer."""
+        for name in self._shards.shards:
+            path = self._shards.path(name)
+            yield ShardFile(self._shards.content(name) if path is None else path, name)
 
 
 def _harvest_at(url: str, run: str | None) -> tuple[Storage, str]:
@@ -160,25 +234,13 @@ def _harvest_at(url: str, run: str | None) -> tuple[Storage, str]:
     return storage, stages["harvest"]
 
 
-def _samples(part: TraceSet) -> Iterator[SampleTrace]:
-    bounds = part.offsets.tolist()
-    for number, (start, end) in enumerate(pairwise(bounds)):
-        yield SampleTrace(
-            conversation_id=part.ids[number],
-            group_id=part.groups[number],
-            label=int(part.labels[number]),
-            z=part.z[start:end],
-            regions=part.regions[start:end],
-            selected=part.selected[start:end],
-        )
-
-
-def _frames(part: TraceSet, spec: RouterSpec, schema: Mapping[str, Any]) -> Iterator["pl.DataFrame"]:
+def _frames(part: TraceSet, depths: Sequence[int], schema: Mapping[str, Any]) -> Iterator["pl.DataFrame"]:
     """The rows of a part, a few tokens at a time."""
     import polars as pl
 
     ids, regions = pl.Series(part.ids, dtype=pl.String), pl.Series(REGIONS, dtype=schema["region"])
-    n_layers, n_experts = spec.n_layers, spec.n_experts
+    n_layers, n_experts = len(depths), part.z.shape[2]
+    labels_N = pl.Series(part.labels.numpy()).replace(UNLABELLED, None)
     per_token = n_layers * n_experts
     tokens = torch.arange(len(part.z))
     samples = torch.searchsorted(part.offsets, tokens, right=True) - 1
@@ -195,12 +257,12 @@ def _frames(part: TraceSet, spec: RouterSpec, schema: Mapping[str, Any]) -> Iter
         yield pl.DataFrame(
             {
                 "sample": ids.gather(by_token(sample_T)),
-                "label": by_token(part.labels[sample_T]),
+                "label": labels_N.gather(by_token(sample_T)),
                 "token": by_token(chosen_T - part.offsets[sample_T]),
                 "region": regions.gather(by_token(part.regions[chosen_T])),
-                "layer": torch.tensor(spec.layer_ids).repeat_interleave(n_experts).repeat(len(chosen_T)).numpy(),
+                "layer": torch.tensor(depths).repeat_interleave(n_experts).repeat(len(chosen_T)).numpy(),
                 "expert": torch.arange(n_experts).repeat(n_layers * len(chosen_T)).numpy(),
-                "logit": part.z[chosen_T].float().flatten().numpy(),
+                "logit": part.z[chosen_T].float().flatten().numpy() if part.z.shape[1] else None,
                 "selected": selected_TLE[..., :n_experts].flatten().numpy(),
             }
         ).cast(pl.Schema(schema))

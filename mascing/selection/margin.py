@@ -12,7 +12,7 @@ from statistics import fmean
 
 import torch
 
-from mascing.engines.likelihood import ReplyBatch, reply_batches
+from mascing.engines.likelihood import Replies, ReplyBatch, ReplyBatches
 from mascing.errors import DataError
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
@@ -44,15 +44,18 @@ def forced_batches(
     loaded: Loaded, conversations: Sequence[Conversation], batch_size: int
 ) -> dict[str, list[ReplyBatch]]:
     """Batch the given replies to ``conversations`` by set: wanted and unwanted for the target set, else only wanted."""
-    pairs: dict[str, list[tuple[Conversation, tuple[str, ...]]]] = {}
+    by_set: dict[str, list[Conversation]] = {}
     for conversation in conversations:
-        needed = (
-            (conversation.wanted, conversation.unwanted) if conversation.set == "target" else (conversation.wanted,)
-        )
-        replies = tuple(reply for reply in needed if reply)
-        if len(replies) == len(needed):
-            pairs.setdefault(conversation.set, []).append((conversation, replies))
-    return {name: reply_batches(loaded, set_pairs, batch_size) for name, set_pairs in pairs.items()}
+        if _given(conversation) is not None:
+            by_set.setdefault(conversation.set, []).append(conversation)
+    return {name: list(ReplyBatches(loaded, rows, _given, batch_size)) for name, rows in by_set.items()}
+
+
+def _given(conversation: Conversation) -> Replies | None:
+    """Return the replies of the conversation that are read, None if one of them is missing."""
+    needed = (conversation.wanted, conversation.unwanted) if conversation.set == "target" else (conversation.wanted,)
+    replies = tuple(reply for reply in needed if reply)
+    return replies if len(replies) == len(needed) else None
 
 
 def forced(loaded: Loaded, batches: Mapping[str, Sequence[ReplyBatch]], mask: Mask | None) -> Forced:

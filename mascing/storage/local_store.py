@@ -7,13 +7,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 from mascing.errors import StorageError
+from mascing.storage.object_storage import Leftover, Stored
 from mascing.storage.urls import LocalFolder
 
 _PROBE = ".mascing-probe"
+_TEMPORARY = ".tmp-"
+_LOCK = ".lock-"
 
 
 class LocalStore:
@@ -86,10 +90,15 @@ class LocalStore:
                 self.put(path, data)
             return current == version
 
-    def modified(self, path: str) -> datetime:
-        """Return the file's time of modification."""
+    def stat(self, path: str) -> Stored:
+        """Return the file's size and time of modification."""
         with self._explained(path):
-            return datetime.fromtimestamp((self._root / path).stat().st_mtime, UTC)
+            return _stored(path, (self._root / path).stat())
+
+    def remove(self, path: str) -> None:
+        """Unlink the file; its folder stays, since somebody may be about to write there."""
+        with self._explained(path):
+            (self._root / path).unlink(missing_ok=True)
 
     def exists(self, path: str) -> bool:
         """Whether a file of this name exists."""
@@ -99,15 +108,26 @@ class LocalStore:
         """A ``file:`` URL."""
         return (self._root / path).as_uri()
 
-    def list(self, folder: str) -> list[str]:
-        """Walk the folder, skipping names that start with a dot."""
-        names = []
-        for parent, folders, files in os.walk(self._root / folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            names += [
-                Path(parent, name).relative_to(self._root).as_posix() for name in files if not name.startswith(".")
-            ]
-        return names
+    def walk(self, folder: str) -> Iterator[Stored]:
+        """Walk the folder; a file that vanishes meanwhile is left out."""
+        for parent, _, files in os.walk(self._root / folder):
+            for name in files:
+                path = Path(parent, name)
+                try:
+                    found = path.stat()
+                except FileNotFoundError:
+                    continue
+                yield _stored(path.relative_to(self._root).as_posix(), found)
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """Temporary files and lock files that no living process of this machine holds."""
+        for stored in self.walk(""):
+            name = PurePosixPath(stored.name).name
+            if name.startswith((_TEMPORARY, _LOCK)):
+                path = self._root / stored.name
+                if not _is_held(path):
+                    what = "temporary file" if name.startswith(_TEMPORARY) else "lock file"
+                    yield Leftover(stored, what, partial(path.unlink, missing_ok=True))
 
     def _in_the_way(self) -> StorageError:
         return StorageError(f"{self._root}: a file is in the way: give a folder as storage URL")
@@ -117,13 +137,14 @@ class LocalStore:
         """Write a complete, synced temporary file beside its final name; then remove it and sync the folder."""
         folder = (self._root / path).parent
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".tmp-{uuid4().hex}"
+        temporary = folder / f"{_TEMPORARY}{uuid4().hex}"
         try:
             with open(temporary, "xb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # says that its writer lives
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            yield temporary
+                yield temporary
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(folder)
@@ -131,11 +152,15 @@ class LocalStore:
     @contextmanager
     def _locked(self, path: str) -> Iterator[None]:
         target = self._root / path
+        name = target.parent / f"{_LOCK}{target.name}"
         with self._explained(path):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(target.parent / f".lock-{target.name}", "wb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
+            while True:
+                with open(name, "ab") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                    if _is_still(name, lock.fileno()):
+                        yield
+                        return
 
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:
@@ -168,3 +193,25 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _stored(name: str, found: os.stat_result) -> Stored:
+    return Stored(name, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a living process has the file locked; True for one that vanished."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, FileNotFoundError):
+        return True
+    return False
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether the name still means the open file: a lock file may be removed while somebody waits for it."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from mascing.errors import ConflictError, DataError, StorageError
 from mascing.schemas.manifest import FORMAT_VERSION, Facts, Manifest, Shard, stage_prefix
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json, seal_json
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.parquet"
@@ -23,14 +24,14 @@ class StageOutput(Generic[M]):
     """The folder ``<stage>/<name>-<fingerprint>`` of one stage run, filled once and closed with an ``M``."""
 
     def __init__(self, storage: Storage, leaves: type[M], name: str, fingerprint: str) -> None:
-        self._storage, self._leaves = storage, leaves
+        self.storage, self._leaves = storage, leaves
         self._name, self._fingerprint = name, fingerprint
         self.prefix = stage_prefix(leaves.stage_name(), name, fingerprint)
 
     def finished(self) -> M | None:
         """Return the manifest if any writer has finished the stage."""
         try:
-            return read_manifest(self._storage, self.prefix, self._leaves)
+            return read_manifest(self.storage, self.prefix, self._leaves)
         except FileNotFoundError:
             return None
 
@@ -42,9 +43,9 @@ class StageOutput(Generic[M]):
         """
         digest = hashlib.sha256(data).hexdigest()
         try:
-            self._storage.create(f"{self.prefix}/{name}", data)
+            self.storage.create(f"{self.prefix}/{name}", data)
         except ConflictError:
-            self._storage.create(f"{self.prefix}/{_name_with_digest(name, digest)}", data)
+            self.storage.create(f"{self.prefix}/{_name_with_digest(name, digest)}", data)
         return Shard(name=name, rows=rows, bytes=len(data), sha256=digest)
 
     def commit(
@@ -74,8 +75,13 @@ class StageOutput(Generic[M]):
             shards=tuple(sorted(shards, key=lambda shard: shard.name)),
             facts=facts,
         )
-        self._storage.create(f"{self.prefix}/{MANIFEST}", _encode(manifest))
-        return read_manifest(self._storage, self.prefix, self._leaves)
+        self.storage.create(f"{self.prefix}/{MANIFEST}", _encode(manifest))
+        return read_manifest(self.storage, self.prefix, self._leaves)
+
+
+def shard_of(name: str, data: bytes, rows: int) -> Shard:
+    """An object that is stored under its name in the stage's own folder; ``data`` are its bytes."""
+    return Shard(name=name, rows=rows, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 def shard_at(path: str, data: bytes, rows: int) -> Shard:
@@ -84,14 +90,16 @@ def shard_at(path: str, data: bytes, rows: int) -> Shard:
 
 
 def read_manifest(storage: Storage, prefix: str, leaves: type[M]) -> M:
-    """Return the manifest of a finished stage, its facts checked.
+    """Return the manifest of a finished stage, its seal and facts checked.
 
-    Raises FileNotFoundError if the stage is not finished, StorageError if the object is not its ``leaves``.
+    Raises FileNotFoundError if the stage is not finished, StorageError if the object is damaged or not its ``leaves``.
     """
     path = f"{prefix.rstrip('/')}/{MANIFEST}"
     data = storage.read(path)
     try:
-        manifest = leaves.model_validate_json(data)
+        manifest = leaves.model_validate_json(open_json(data, storage.locate(path)))
+    except DataError as error:
+        raise StorageError(str(error)) from error
     except ValidationError as error:
         raise StorageError(
             f"{storage.locate(path)} is not a manifest that this version can read: delete its folder and run again"
@@ -113,25 +121,35 @@ def read_shard(storage: Storage, manifest: Manifest, name: str) -> bytes:
 
     Raises StorageError if they are missing or damaged, KeyError if the manifest lists no such shard.
     """
-    shard = {shard.name: shard for shard in manifest.shards}[name]
-    ours = [f"{manifest.prefix}/{stored_as}" for stored_as in (name, _name_with_digest(name, shard.sha256))]
-    for path in ours if shard.path is None else [shard.path]:
+    return read_stored(storage, manifest.prefix, {shard.name: shard for shard in manifest.shards}[name])
+
+
+def read_stored(storage: Storage, prefix: str, shard: Shard) -> bytes:
+    """The same for a shard that a manifest at ``prefix`` lists."""
+    for path in paths_of(prefix, shard):
         try:
             data = storage.read(path)
         except FileNotFoundError:
             continue
         if len(data) == shard.bytes and hashlib.sha256(data).hexdigest() == shard.sha256:
             return data
-    where = storage.locate(shard.path or f"{manifest.prefix}/{name}")
+    where = storage.locate(shard.path or f"{prefix}/{shard.name}")
     raise StorageError(
         f"{where} is missing or damaged (not the {shard.bytes} bytes "
-        f"with SHA-256 {shard.sha256[:12]}…): delete {' and '.join(_with_piece(manifest, shard))} and run again"
+        f"with SHA-256 {shard.sha256[:12]}…): delete {' and '.join(_with_piece(prefix, shard))} and run again"
     )
 
 
-def _with_piece(manifest: Manifest, shard: Shard) -> list[str]:
+def paths_of(prefix: str, shard: Shard) -> list[str]:
+    """The objects that may hold a shard: a piece, or the stage's own under its name or that with its digest."""
+    if shard.path is not None:
+        return [shard.path]
+    return [f"{prefix}/{stored_as}" for stored_as in (shard.name, _name_with_digest(shard.name, shard.sha256))]
+
+
+def _with_piece(prefix: str, shard: Shard) -> list[str]:
     """What to delete so that a run makes the shard again."""
-    return [f"the folder {manifest.prefix}", *([shard.path] if shard.path else [])]
+    return [f"the folder {prefix}", *([shard.path] if shard.path else [])]
 
 
 def _name_with_digest(name: str, digest: str) -> str:
@@ -154,6 +172,6 @@ def _checked_rows_out(prefix: str, shards: Sequence[Shard], rows_in: int, rows_q
 
 
 def _encode(manifest: Manifest) -> bytes:
-    """The manifest as bytes, equal for equal manifests. Raises ValueError on NaN or infinity, which JSON lacks."""
+    """The manifest, sealed; equal manifests are equal bytes. Raises ValueError on NaN or infinity, which JSON lacks."""
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False)
-    return f"{text}\n".encode()
+    return seal_json(text)

@@ -5,7 +5,8 @@ store's own (temporary files, locks, the probe) and is neither listed nor readab
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -16,6 +17,24 @@ _ATTEMPTS = 6
 _FIRST_PAUSE_SECONDS = 0.05
 _UPDATES = 60
 _UPDATE_PAUSE_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The name of an object, its size in bytes, and when it was last written, in UTC by the clock of the store."""
+
+    name: str
+    bytes: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What a killed writer left in the store beside the objects, what it is, and how it is thrown away."""
+
+    stored: Stored
+    what: str
+    discard: Callable[[], None]
 
 
 class Storage:
@@ -87,8 +106,7 @@ class Storage:
     def swap(self, path: str, data: bytes, version: str | None) -> None:
         """Replace the object only if it still has this version; ``None`` means that it must not exist.
 
-        Raises ConflictError if it changed in the meantime. After a lost answer the caller may conflict with itself, so
-        read again before a retry.
+        Raises ConflictError if it changed in the meantime. If an answer is lost, what the object then holds decides.
         """
         if not self._store.put_if(_checked(path), data, version):
             raise ConflictError(f"{self.locate(path)}: changed by another writer: read it again and retry")
@@ -112,7 +130,7 @@ class Storage:
 
     def modified(self, path: str) -> datetime:
         """Return when the object was last written, in UTC. Raises FileNotFoundError if there is none."""
-        return self._store.modified(_checked(path))
+        return self._store.stat(_checked(path)).modified
 
     def exists(self, path: str) -> bool:
         """Whether an object of this name exists (a folder does not count)."""
@@ -120,8 +138,24 @@ class Storage:
 
     def list(self, prefix: str = "") -> list[str]:
         """Names of all objects in the folder ``prefix`` and below it, sorted; empty if there is no such folder."""
+        return [stored.name for stored in self.entries(prefix)]
+
+    def entries(self, prefix: str = "") -> Sequence[Stored]:
+        """The same with their sizes and times."""
         folder = prefix.rstrip("/")
-        return sorted(self._store.list(_checked(folder) if folder else ""))
+        found = self._store.walk(_checked(folder) if folder else "")
+        return sorted((stored for stored in found if not _is_hidden(stored.name)), key=lambda stored: stored.name)
+
+    def remove(self, path: str) -> None:
+        """Delete an object; one that is gone already is a success."""
+        self._store.remove(_checked(path))
+
+    def leftovers(self) -> Sequence[Leftover]:
+        """What killed writers left beside the objects: temporary files, locks, uploads that nobody completed.
+
+        What a living writer on this machine holds is left out.
+        """
+        return list(self._store.leftovers())
 
     def locate(self, path: str) -> str:
         """Absolute local path or full URL of an object, for messages and for tools that take a path."""
@@ -166,8 +200,11 @@ class ObjectStore(Protocol):
     def put_if(self, path: str, data: bytes, version: str | None) -> bool:
         """Write if the version still holds (None: absent); False if not."""
 
-    def modified(self, path: str) -> datetime:
-        """When the object was last written, in UTC; FileNotFoundError if absent."""
+    def stat(self, path: str) -> Stored:
+        """Size and time of the object; FileNotFoundError if absent."""
+
+    def remove(self, path: str) -> None:
+        """Delete the object; nothing if absent."""
 
     def exists(self, path: str) -> bool:
         """Whether the object exists."""
@@ -175,8 +212,11 @@ class ObjectStore(Protocol):
     def web_address(self, path: str) -> str:
         """The object's address for a browser."""
 
-    def list(self, folder: str) -> list[str]:
-        """Names below a folder ("" is the root), in any order."""
+    def walk(self, folder: str) -> Iterator[Stored]:
+        """All below a folder ("" is the root), in any order; names with a part that starts with a dot may be among."""
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """What killed writers left."""
 
 
 def _connect(url: str) -> ObjectStore:
@@ -185,9 +225,10 @@ def _connect(url: str) -> ObjectStore:
         from mascing.storage.local_store import LocalStore
 
         return LocalStore(place)
-    from mascing.storage.s3_store import S3Store, connect  # s3fs and botocore take a second to import
+    from mascing.storage.s3_client import S3Client  # s3fs and botocore take a second to import
+    from mascing.storage.s3_store import S3Store
 
-    return S3Store(place, connect())
+    return S3Store(place, S3Client())
 
 
 def _reconnect(url: str) -> Storage:
@@ -198,6 +239,11 @@ def _reconnect(url: str) -> Storage:
 def _checked(path: str) -> str:
     if any(part in ("", ".", "..") for part in path.split("/")) or any(c in path for c in "\\\0\n\r"):
         raise StorageError(f"{path!r} is not an object name: use a relative path such as prepare/manifest.json")
-    if any(part.startswith(".") for part in path.split("/")):
+    if _is_hidden(path):
         raise StorageError(f"{path!r} is not an object name: parts that start with a dot are the store's own")
     return path
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether a part of the name starts with a dot, or is empty as those that some S3 consoles make for folders."""
+    return any(part.startswith(".") or not part for part in path.split("/"))

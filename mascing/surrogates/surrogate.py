@@ -35,6 +35,11 @@ class Surrogate(nn.Module):
         self.lstm = nn.LSTM(n_layers * EMBEDDING, HIDDEN, batch_first=True)
         self.head = nn.Linear(HIDDEN, 1)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and the inputs must be."""
+        return self.head.bias.device
+
     def forward(self, z_NTLE: Tensor, mask_NT: Tensor) -> Tensor:
         """Logit of the positive class, [N], read after the last real token of each right-padded row."""
         embedded_NTD = self.project(self.norm(z_NTLE)).flatten(start_dim=2)
@@ -45,20 +50,20 @@ class Surrogate(nn.Module):
         return cast(Tensor, self.head(last_NH)).squeeze(-1)
 
 
-def train_surrogate(traces: Traces, epochs: int, seed: int) -> Surrogate:
-    """The surrogate fitted to ``traces`` by BCE and Adam; equal traces and seed give equal weights.
+def train_surrogate(traces: Traces, epochs: int, seed: int, device: torch.device | str = "cpu") -> Surrogate:
+    """The surrogate fitted to ``traces`` on ``device``, by BCE and Adam; on the CPU equal inputs give equal weights.
 
     Raises DataError unless both classes are present.
     """
     n_layers, n_experts = _shape_of_both_classes(traces)
-    surrogate = untrained(n_experts, n_layers, seed)
+    surrogate = untrained(n_experts, n_layers, seed).to(device)
     optimizer = torch.optim.Adam(surrogate.parameters(), lr=LEARNING_RATE)
     order = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
-        for part, batch in shuffled_batches(traces, BATCH, order):
+        for part, batch in shuffled_batches(traces, BATCH, order, device):
             logits = surrogate(*part.padded(batch))
             optimizer.zero_grad()
-            binary_cross_entropy_with_logits(logits, part.labels[batch].float()).backward()
+            binary_cross_entropy_with_logits(logits, part.labels[batch].to(device).float()).backward()
             optimizer.step()
     return surrogate.eval()
 
@@ -72,12 +77,12 @@ def untrained(n_experts: int, n_layers: int, seed: int) -> Surrogate:
 
 
 def score(surrogate: Surrogate, traces: Traces) -> Tensor:
-    """Logit of the positive class for every sample in order, float32 [N]."""
+    """Logit of the positive class for every sample in order, float32 [N], computed where the surrogate is."""
     with torch.no_grad():
         return torch.cat(
             [
-                surrogate(*part.padded(batch))
-                for part in traces.parts()
+                surrogate(*part.padded(batch)).cpu()
+                for part in (part.on(surrogate.device) for part in traces.parts())
                 for batch in torch.arange(len(part)).split(SCORING_BATCH)
             ]
         )
@@ -85,7 +90,7 @@ def score(surrogate: Surrogate, traces: Traces) -> Tensor:
 
 def to_bytes(surrogate: Surrogate) -> bytes:
     """The weights as safetensors; equal weights give equal bytes."""
-    return bytes(save({name: tensor.contiguous() for name, tensor in surrogate.state_dict().items()}))
+    return bytes(save({name: tensor.cpu().contiguous() for name, tensor in surrogate.state_dict().items()}))
 
 
 def from_bytes(data: bytes) -> Surrogate:

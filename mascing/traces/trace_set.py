@@ -1,11 +1,12 @@
-"""Traces: the raw router logits and the selected experts of labelled prompts, and what the methods need of them.
+"""Traces: the raw router logits and the selected experts of prompts, and what the methods need of them.
 
 Shapes: T token, L MoE layer, E expert, K selected expert, N sample. A TraceSet is ragged: the tokens of all its samples
-are concatenated.
+are concatenated. L counts the layers that were kept; where no logits were, z is [T, 0, E].
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import isfinite
 from typing import Protocol
 
@@ -16,7 +17,8 @@ from mascing.errors import DataError
 from mascing.schemas.settings.method_settings import Span
 
 QUESTION, PROMPT, REPLY = 0, 1, 2
-_IN_SPAN: dict[Span, Callable[[Tensor], Tensor]] = {
+UNLABELLED = -1
+IN_SPAN: dict[Span, Callable[[Tensor], Tensor]] = {
     "question": lambda regions: regions == QUESTION,
     "question+prompt": lambda regions: regions <= PROMPT,
     "reply": lambda regions: regions == REPLY,
@@ -38,12 +40,18 @@ class Traces(Protocol):
     def relabelled(self, labels: Mapping[str, int]) -> "Traces":
         """The same samples with other labels, by conversation id."""
 
+    def without_logits(self) -> "Traces":
+        """The same samples with the selections alone: z is [T, 0, E]."""
 
-def shuffled_batches(traces: Traces, size: int, order: torch.Generator) -> Iterator[tuple["TraceSet", Tensor]]:
-    """All samples once in random order: pairs of a part and the indices of up to ``size`` samples in it."""
+
+def shuffled_batches(
+    traces: Traces, size: int, order: torch.Generator, device: torch.device | str = "cpu"
+) -> Iterator[tuple["TraceSet", Tensor]]:
+    """All samples once in random order: pairs of a part on ``device`` and the indices of up to ``size`` samples."""
     for part in traces.parts(order):
+        placed = part.on(device)
         for chosen in torch.randperm(len(part), generator=order).split(size):
-            yield part, chosen
+            yield placed, chosen
 
 
 def random_sample(traces: Traces, samples: int, tokens: int, order: torch.Generator) -> "TraceSet":
@@ -74,6 +82,20 @@ def joined(sets: Sequence["TraceSet"]) -> "TraceSet":
     )
 
 
+def samples_of(traces: "TraceSet") -> Iterator["SampleTrace"]:
+    """The samples one by one, as views."""
+    for number, (start, end) in enumerate(pairwise(traces.offsets.tolist())):
+        label = int(traces.labels[number])
+        yield SampleTrace(
+            conversation_id=traces.ids[number],
+            group_id=traces.groups[number],
+            label=None if label == UNLABELLED else label,
+            z=traces.z[start:end],
+            regions=traces.regions[start:end],
+            selected=traces.selected[start:end],
+        )
+
+
 def token_counts(traces: Traces) -> dict[str, int]:
     """The number of tokens of every sample by conversation id, in order."""
     return {
@@ -88,13 +110,13 @@ class SampleTrace:
     """The recorded tokens of one prompt: its final user turn, the tokens up to the reply, and the reply if requested.
 
     ``z`` is float16 [T, L, E] and ``selected`` :func:`selection_dtype` [T, L, K], often views into the storage of a
-    whole shard; ``regions`` is uint8 [T] with 0 question, 1 prompt and 2 reply; ``label`` is 1 for positive and 0 for
-    negative.
+    whole shard; ``regions`` is uint8 [T] with 0 question, 1 prompt and 2 reply; ``label`` is 1 for positive, 0 for
+    negative, and None for a conversation without a label.
     """
 
     conversation_id: str
     group_id: str
-    label: int
+    label: int | None
     z: Tensor
     regions: Tensor
     selected: Tensor
@@ -104,8 +126,9 @@ class SampleTrace:
 class TraceSet:
     """Traces of N samples: z float16 [sum T, L, E], offsets int64 [N+1], labels int64 [N], regions uint8 [sum T].
 
-    ``selected`` [sum T, L, K] holds the ids of the experts that the model itself selected for each token, in no
-    particular order (:func:`selection_dtype`); E where a place went to no expert, as with longcat's zero experts.
+    A label is 1 for positive, 0 for negative and -1 for none. ``selected`` [sum T, L, K] holds the ids of the experts
+    that the model itself selected for each token, in no particular order (:func:`selection_dtype`); E where a place
+    went to no expert, as with longcat's zero experts.
     """
 
     z: Tensor
@@ -132,12 +155,16 @@ class TraceSet:
         """The same samples with other labels, by conversation id."""
         return replace(self, labels=torch.tensor([labels[name] for name in self.ids], dtype=torch.long))
 
+    def without_logits(self) -> "TraceSet":
+        """The same samples with the selections alone: z is [T, 0, E]."""
+        return replace(self, z=self.z[:, :0])
+
     def span(self, name: Span) -> "TraceSet":
         """The same samples with only the tokens of that span.
 
         Raises DataError if a sample has none, as for ``reply`` when replies were not harvested or are not known.
         """
-        keep_T = _IN_SPAN[name](self.regions)
+        keep_T = IN_SPAN[name](self.regions)
         traces = self if keep_T.all() else self._with_tokens(keep_T)
         missing = torch.nonzero(traces.offsets.diff() == 0).flatten().tolist()
         if missing:
@@ -153,6 +180,10 @@ class TraceSet:
         before_T = self.regions != REPLY
         by_layer = (self.z[before_T, layer].double() for layer in range(self.z.shape[1]))
         return torch.stack([z_TE.std(correction=0) for z_TE in by_layer]).float()
+
+    def on(self, device: torch.device | str) -> "TraceSet":
+        """The same samples with their logits on ``device``, and with them what `padded` returns."""
+        return replace(self, z=self.z.to(device))
 
     def subset(self, keep: Sequence[int]) -> "TraceSet":
         """The samples at ``keep``, in that order."""
@@ -176,9 +207,9 @@ class TraceSet:
         first, count = self.offsets[chosen], self.offsets[chosen + 1] - self.offsets[chosen]
         steps = torch.arange(int(count.max()) if len(chosen) else 0)
         mask_NT = steps < count[:, None]
-        z_NTLE = torch.zeros(*mask_NT.shape, *self.z.shape[1:], dtype=torch.float32)
+        z_NTLE = torch.zeros(*mask_NT.shape, *self.z.shape[1:], dtype=torch.float32, device=self.z.device)
         z_NTLE[mask_NT] = self.z[(first[:, None] + steps)[mask_NT]].float()
-        return z_NTLE, mask_NT
+        return z_NTLE, mask_NT.to(self.z.device)
 
     def _with_tokens(self, keep_T: Tensor) -> "TraceSet":
         n_before = torch.cat([torch.zeros(1, dtype=torch.long), keep_T.long().cumsum(0)])

@@ -123,6 +123,9 @@ class ActiveConfig(Frozen):
     budget: int = Field(default=1500, gt=0, description="maximum generations, divided evenly among the rounds")
     rounds: int = Field(default=6, gt=0, description="many small rounds learn more than a few large ones")
     members: int = Field(default=3, gt=0, description="surrogates in the ensemble; each proposes one mask per round")
+    traces: int = Field(
+        default=1000, gt=0, description="maximum unsteered traces to learn from, drawn at random beside the trials"
+    )
     steps: int = Field(default=100, gt=0, description="steps to fit a surrogate, and to search through it")
     l1: Grid[Annotated[float, Field(ge=0)]] = Field(
         default=(0.02, 0.05), description="weights of |S|_1; proposals in rounds use the first"

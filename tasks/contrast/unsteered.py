@@ -11,9 +11,10 @@ from mascing.judges.judging import judge_all
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.judged import BASELINE, Judged, Row, judged_in_pieces
+from mascing.tasks.running.judged import BASELINE, Judged, Judging, Row
 from mascing.tasks.running.stage import steps
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 
 # Sides per work item.
 _SIDES = 256
@@ -64,15 +65,8 @@ class Unsteered:
         return [text for block in chosen for text in block]
 
     def _judged(self, config: RunConfig, method: str, conversations: Sequence[Conversation], part: str) -> Judged:
-        [judged] = judged_in_pieces(
-            self.pool,
-            self.storage,
-            config,
-            self.checkpoint,
-            conversations,
-            [(method, None)],
-            steps("label", part),
-        )
+        judging = Judging(self.pool, self.storage, config, self.checkpoint)
+        [judged] = judging.judge(conversations, [(method, None)], steps("label", part))
         return judged
 
 

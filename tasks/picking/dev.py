@@ -10,8 +10,7 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.racing import Rows
 from mascing.tasks.picking.sample import Sample
-from mascing.tasks.running.actors import Pool
-from mascing.tasks.running.judged import Row, Steered, judged_on_pool
+from mascing.tasks.running.judged import Judging, Row, Steered
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,7 @@ class Dev:
     ``sigma_L`` the scales of the layers.
     """
 
-    pool: Pool
-    config: RunConfig
+    judging: Judging
     conversations: Sequence[Conversation]
     ends: Sequence[int]
     baseline: Rows
@@ -40,4 +38,9 @@ class Dev:
 
     def judge(self, masks: Sequence[Steered], conversations: Sequence[Conversation]) -> list[list[Row]]:
         """For each mask, one row per conversation; no progress is told."""
-        return judged_on_pool(self.pool, self.config, conversations, masks, lambda done, total: None, at_once=1)
+        return [judged.rows for judged in self.judging.judge(conversations, masks, lambda done, total: None)]
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration of the run."""
+        return self.judging.config

@@ -4,35 +4,51 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from pydantic import ConfigDict
+
 from mascing.masks.mask import Mask
+from mascing.schemas.base import Frozen
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.margin import Forced, forced, forced_batches, forced_rates
-from mascing.tasks.running.actors import Pool, Worker
+from mascing.storage.fingerprint import fingerprint
+from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json, seal_json
+from mascing.tasks.running.identity import rendered_model_identity
+from mascing.tasks.running.judged import Judging
+from mascing.tasks.running.pieces import stored
+from mascing.tasks.workers.worker import Worker
+
+# Raise it whenever the same masks and conversations would be read in another way.
+_VERSION = 1
 
 Reading = tuple[Forced, int]
 """The likelihoods of the replies under one mask, and the number of tokens read."""
 
 
 def readings(
-    pool: Pool,
-    config: RunConfig,
+    judging: Judging,
     conversations: Sequence[Conversation],
     masks: Sequence[Mask | None],
     progress: Callable[[int, int], None],
     at_once: int,
 ) -> list[Reading]:
-    """Read the replies to ``conversations`` under each mask, ``at_once`` per item; None is the unsteered model."""
-    items = [masks[start : start + at_once] for start in range(0, len(masks), at_once)]
-    shared = _Shared(config, tuple(conversations))
-    return [reading for part in pool.map(_read, shared, items, progress) for reading in part]
+    """Read the replies to ``conversations`` under each mask, ``at_once`` per item; None is the unsteered model.
+
+    What an item reads is stored by its masks and conversations, and read once.
+    """
+    config = judging.config
+    items = [tuple(masks[start : start + at_once]) for start in range(0, len(masks), at_once)]
+    of_all = [_VERSION, rendered_model_identity(config.model, judging.checkpoint), list(conversations)]
+    shared = _Shared(config, judging.storage, f"readings/{fingerprint(of_all)}", tuple(conversations))
+    return [reading for part in judging.pool.map(_read, shared, items, progress) for reading in part]
 
 
 class Sample:
     """Conversations whose given replies are read again and again, two masks per item; ``tokens`` counts them."""
 
-    def __init__(self, pool: Pool, config: RunConfig, conversations: Sequence[Conversation]) -> None:
-        self._pool, self._config, self._conversations = pool, config, conversations
+    def __init__(self, judging: Judging, conversations: Sequence[Conversation]) -> None:
+        self._judging, self._conversations = judging, conversations
         self.tokens = 0
 
     @property
@@ -54,19 +70,44 @@ class Sample:
         return self._forced([None])[0]
 
     def _forced(self, masks: Sequence[Mask | None]) -> list[Forced]:
-        read = readings(self._pool, self._config, self._conversations, masks, lambda done, total: None, at_once=2)
+        read = readings(self._judging, self._conversations, masks, lambda done, total: None, at_once=2)
         self.tokens += sum(tokens for _, tokens in read)
         return [likelihoods for likelihoods, _ in read]
 
 
 @dataclass(frozen=True)
 class _Shared:
+    """``folder`` is where readings of these conversations are stored."""
+
     config: RunConfig
+    storage: Storage
+    folder: str
     conversations: tuple[Conversation, ...]
 
 
+class _Stored(Frozen):
+    """The readings of one item, a margin per mask and conversation."""
+
+    model_config = ConfigDict(allow_inf_nan=True, ser_json_inf_nan="strings")  # a reply may be impossible under a mask
+
+    margins: tuple[tuple[float, ...], ...]
+    kept: tuple[dict[str, tuple[float, ...]], ...]
+    tokens: int
+
+
 def _read(worker: Worker, shared: _Shared, masks: Sequence[Mask | None]) -> list[Reading]:
+    name = fingerprint([None if mask is None else mask.digest for mask in masks])
+    path = f"{shared.folder}/{name}.json"
+    data = stored(shared.storage, path, lambda: _likelihoods(worker, shared, masks))
+    read = _Stored.model_validate_json(open_json(data, path))
+    return [(Forced(margins, kept), read.tokens) for margins, kept in zip(read.margins, read.kept, strict=True)]
+
+
+def _likelihoods(worker: Worker, shared: _Shared, masks: Sequence[Mask | None]) -> bytes:
     loaded = worker.model(shared.config.model)
     batches = forced_batches(loaded, shared.conversations, shared.config.generation.batch_size)
     tokens = sum(batch.ids_BT.numel() for batches_of_set in batches.values() for batch in batches_of_set)
-    return [(forced(loaded, batches, mask), tokens) for mask in masks]
+    read = [forced(loaded, batches, mask) for mask in masks]
+    kept = tuple({name: tuple(values) for name, values in one.kept.items()} for one in read)
+    made = _Stored(margins=tuple(tuple(one.margins) for one in read), kept=kept, tokens=tokens)
+    return seal_json(made.model_dump_json())

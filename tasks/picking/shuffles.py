@@ -11,7 +11,7 @@ from mascing.schemas.conversation import Conversation
 from mascing.selection.choice import choose
 from mascing.selection.racing import Rows
 from mascing.tasks.picking.dev import Dev, Pick
-from mascing.tasks.running.judged import Row, judged_on_pool
+from mascing.tasks.running.judged import Row
 from mascing.tasks.running.stage import steps
 
 # Shuffles of a sparse mask do nothing, but shuffles of a testbed's 16 forced experts raised the target by 0 to 25
@@ -48,7 +48,7 @@ def control_of(dev: Dev, picks: Sequence[Pick], budget: int) -> Control:
         return Control(_median(drawn, rates), [])
     targets = _targets(dev)[: max(_FEWEST, budget // _SHUFFLES)]
     masks = [(candidate.method, candidate.mask) for candidate in drawn]
-    rows = judged_on_pool(dev.pool, dev.config, targets, masks, steps("select", "control"))
+    rows = [judged.rows for judged in dev.judging.judge(targets, masks, steps("select", "control"))]
     return Control(_median(drawn, [cell_score({}, judged).target_rate for judged in rows]), rows)
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import ray
@@ -13,9 +15,13 @@ from mascing.errors import ConfigError, MascingError
 from mascing.progress import Event, tell
 from mascing.reachability import answers, speaks_grpc
 from mascing.schemas.config import ComputeConfig
+from mascing.tasks.guarding.guardian import guarded, keep_folders
+from mascing.tasks.guarding.watch import Part, Watch, ends_within
 from mascing.tasks.running.ray_token import own_token, use_token
 
 _ADVICE = "start the cluster (`ray start --head`), correct RAY_ADDRESS, or unset it for a local instance"
+_END_SECONDS = 20.0
+"""Ray takes two or three to end, or for ever if a part of it does not answer."""
 
 
 def refuse_absent_cluster() -> None:
@@ -53,7 +59,25 @@ def connecting() -> str:
     return f"joining the Ray cluster at {address}" if address else "starting Ray, about 6 s"
 
 
-def connect(compute: ComputeConfig) -> None:
+class Cluster:
+    """The cluster that this process is connected to, watched until it is closed."""
+
+    def __init__(self) -> None:
+        self._advice = _if_lost()
+        self._watch = Watch(*_parts(self._advice))
+
+    def refuse_lost(self) -> None:
+        """Raise MascingError if the cluster does not answer any more; it only looks, so it takes no time."""
+        self._watch.refuse_lost()
+
+    def close(self) -> None:
+        """Disconnect; a local instance ends."""
+        self._watch.close()
+        with ends_within(_END_SECONDS, "Ray", self._advice):
+            ray.shutdown()
+
+
+def connect(compute: ComputeConfig) -> Cluster:
     """Connect this process to the cluster of RAY_ADDRESS, or to a local instance with room for the workers.
 
     Raises MascingError if neither can be had, and ConfigError if this machine has too few GPUs.
@@ -61,7 +85,7 @@ def connect(compute: ComputeConfig) -> None:
     if os.environ.get("RAY_ADDRESS"):
         join_cluster()
         _tell_room(compute)
-        return
+        return Cluster()
     # Logical CPUs, as many as the workers reserve, so that a small machine places every worker.
     start_local(max(1, round(compute.workers * compute.num_cpus + 0.5)))
     _tell_crowd(compute)
@@ -73,6 +97,38 @@ def connect(compute: ComputeConfig) -> None:
             f"machine has {gpus_here:g}: lower compute.workers or compute.num_gpus, or name a Ray cluster in "
             "RAY_ADDRESS"
         )
+    return Cluster()
+
+
+def _parts(advice: str) -> Iterator[Part]:
+    """The servers of Ray that this process talks to: the cluster's store, and the raylet of this machine."""
+    node = ray._private.worker.global_worker.node
+    if node is None:  # a client of ray://, which talks to one server
+        yield Part("the Ray cluster", partial(answers, os.environ["RAY_ADDRESS"]), advice)
+        return
+    speaks = speaks_grpc if os.environ.get("RAY_USE_TLS", "0") in ("", "0") else answers
+    lost = keep_folders if node.is_head() else _nothing
+    for name, place in {
+        "Ray's GCS": node.gcs_address,
+        "Ray's raylet": f"{node.node_ip_address}:{node.node_manager_port}",
+    }.items():
+        yield Part(f"{name} ({place})", partial(_answers, speaks, place), advice, lost)
+
+
+def _answers(speaks: Callable[[str], bool], place: str) -> bool:
+    return speaks(place) or not ray.is_initialized()  # who has disconnected misses nothing
+
+
+def _if_lost() -> str:
+    """What to do if the cluster is lost."""
+    if address := os.environ.get("RAY_ADDRESS"):
+        return f"look at the cluster at RAY_ADDRESS {address} with `ray status`, and start it again if it is gone"
+    logs = ray._private.worker.global_worker.node.get_logs_dir_path()
+    return f"it was killed, often because memory is short (lower compute.workers), or stopped; its logs are in {logs}"
+
+
+def _nothing() -> None:
+    """A cluster that others started keeps its logs itself."""
 
 
 def _tell_crowd(compute: ComputeConfig) -> None:
@@ -109,13 +165,14 @@ def join_cluster() -> None:
 
 def start_local(cpus: int) -> None:
     """Start a Ray instance of this process. Raises MascingError if it does not start."""
-    _init(
-        "a local Ray instance does not start",
-        "check memory and the folder for temporary files (RAY_TMPDIR)",
-        address="local",
-        num_cpus=cpus,
-        include_dashboard=False,
-    )
+    with guarded(starts_ray=True):
+        _init(
+            "a local Ray instance does not start",
+            "check memory and the folder for temporary files (RAY_TMPDIR)",
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+        )
 
 
 def _init(failure: str, advice: str, **options: Any) -> None:

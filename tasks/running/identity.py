@@ -3,15 +3,14 @@
 from typing import Any
 
 from mascing.judges.table import judge_identity
-from mascing.schemas.config import RunConfig
+from mascing.schemas.config import ModelConfig, RunConfig
 
 
-def rendered_model_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:
+def rendered_model_identity(model: ModelConfig, checkpoint: str) -> dict[str, Any]:
     """How the model is loaded and how its prompts are rendered; ``checkpoint`` is the fingerprint of its files.
 
     Every stage that renders conversations or runs the model includes all of it, or has such a stage as its input.
     """
-    model = config.model
     return {
         "checkpoint": checkpoint,
         "dtype": model.dtype,
@@ -27,18 +26,22 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     Every stage that generates and judges replies includes all of them. The batch size is missing because it is
     placement: a GPU's memory must not decide whether finished work is found again.
     """
-    judges = {kind: judge_identity(getattr(config.behaviour, kind)) for kind in ("target", "utility", "protected")}
     generation = config.generation
     return {
-        "judges": judges,
+        "judges": judges_identity(config),
         "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature},
     }
+
+
+def judges_identity(config: RunConfig) -> dict[str, Any]:
+    """The settings that determine the verdicts on given replies."""
+    return {kind: judge_identity(getattr(config.behaviour, kind)) for kind in ("target", "utility", "protected")}
 
 
 def generation_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:
     """The settings that determine replies, beside the mask and the conversations."""
     return {
-        **rendered_model_identity(config, checkpoint),
+        **rendered_model_identity(config.model, checkpoint),
         "max_new_tokens": config.generation.max_new_tokens,
         "temperature": config.generation.temperature,
     }

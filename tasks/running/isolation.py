@@ -1,8 +1,9 @@
 """A row that fails is set aside with its reason, and takes nothing else with it."""
 
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from mascing.conversations.intake.reasons import summary
 from mascing.conversations.intake.rows import Quarantined
@@ -15,13 +16,11 @@ from mascing.storage import parquet
 from mascing.storage.manifests import QUARANTINE, read_shard
 from mascing.storage.object_storage import Storage
 
-if TYPE_CHECKING:  # it imports Ray, which who only reads conversations does not need
-    from mascing.tasks.running.actors import Pool, Worker
-
-Shared = TypeVar("Shared")
-Item = TypeVar("Item")
 Row = TypeVar("Row")
 Value = TypeVar("Value")
+
+# Lines of a traceback that are kept: the last ones name the place.
+_TRACED = 8
 
 # The fault of the model, the mask, the configuration or the storage: it would meet every row alike.
 _OF_NO_ROW = (ConfigError, ModelError, MaskError, SteeringError, StorageError)
@@ -29,9 +28,10 @@ _OF_NO_ROW = (ConfigError, ModelError, MaskError, SteeringError, StorageError)
 
 @dataclass(frozen=True)
 class Failed:
-    """Why a row could not be processed."""
+    """Why a row could not be processed, and where in the code if an exception said so."""
 
     reason: str
+    traceback: str = ""
 
 
 def surviving(function: Callable[[Sequence[Row]], Sequence[Value]], rows: Sequence[Row]) -> list[Value | Failed]:
@@ -45,43 +45,9 @@ def surviving(function: Callable[[Sequence[Row]], Sequence[Value]], rows: Sequen
         raise
     except Exception as error:  # noqa: BLE001 - whatever a row provokes in a model's code is that row's failure
         if len(rows) == 1:
-            return [Failed(_reason(error))]
+            return [Failed(_reason(error), "".join(traceback.format_exception(error)[-_TRACED:]))]
     middle = len(rows) // 2
     return surviving(function, rows[:middle]) + surviving(function, rows[middle:])
-
-
-def halves_of(rows: tuple[Row, ...]) -> list[tuple[Row, ...]]:
-    """The rows in two parts, or nothing if there is only one."""
-    middle = len(rows) // 2
-    return [rows[:middle], rows[middle:]] if middle else []
-
-
-def map_surviving(
-    pool: "Pool",
-    function: Callable[["Worker", Shared, Item], Value],
-    shared: Shared,
-    items: Sequence[Item],
-    progress: Callable[[int, int], None],
-    *,
-    halves: Callable[[Item], Sequence[Item]],
-    lost: Callable[[Item, Failed], Value],
-    size: Callable[[Item], int],
-) -> list[Value]:
-    """``pool.map`` that survives items which kill their worker: they are halved until the row that kills is alone.
-
-    ``halves`` returns the two halves of an item, or an empty sequence if it has one row; ``lost`` returns the value of
-    such an item. ``size`` is what an item counts for in ``progress``. The values are in the order of the items; a
-    halved item has several.
-    """
-    values: list[Value] = []
-    for item, value in zip(items, pool.map(function, shared, items, progress, died=Failed, size=size), strict=True):
-        if not isinstance(value, Failed):
-            values.append(value)
-        elif parts := halves(item):
-            values += map_surviving(pool, function, shared, parts, _silent, halves=halves, lost=lost, size=size)
-        else:
-            values.append(lost(item, value))
-    return values
 
 
 def refuse_many(storage: Storage, manifest: Manifest, limit: float, conversations: int | None = None) -> None:
@@ -111,13 +77,14 @@ def tell_set_aside(storage: Storage, manifest: Manifest, conversations: int | No
     tell(Event(manifest.stage, "note", text=text))
 
 
-def quarantined(row: int, conversation: Conversation, reason: str) -> Quarantined:
+def quarantined(row: int, conversation: Conversation, failed: Failed) -> Quarantined:
     """The quarantine's record of a conversation that failed after it was read; ``row`` counts from 1."""
-    return Quarantined(row, conversation.id, reason, conversation.messages[-1].content[:200])
+    text = conversation.messages[-1].content[:200]
+    return Quarantined(row, conversation.id, failed.reason, text, failed.traceback or None)
 
 
 def _reasons(storage: Storage, manifest: Manifest) -> str:
-    rows = parquet.from_bytes(read_shard(storage, manifest, QUARANTINE)).to_pylist()
+    rows = parquet.table_of(read_shard(storage, manifest, QUARANTINE)).to_pylist()
     return summary([Quarantined(**row) for row in rows], "row")
 
 
@@ -127,7 +94,3 @@ def _quarantine_at(storage: Storage, manifest: Manifest) -> str:
 
 def _reason(error: Exception) -> str:
     return one_line(error) if isinstance(error, MascingError) else f"{type(error).__name__}: {one_line(error)}"
-
-
-def _silent(done: int, total: int) -> None:
-    """Report no progress: the halves of an item are no further items."""

@@ -1,29 +1,41 @@
-"""Generate and judge replies under masks, for the stages that compare the steered with the unsteered model."""
+"""Generate and judge replies under masks, for the stages that compare the steered with the unsteered model.
 
-from collections.abc import Callable, Sequence
+A unit is a mask and a block of conversations. Its replies are stored by what made them, and its verdicts by the replies
+and the judge, so that a mended judge judges stored replies anew.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
+
+import pyarrow as pa
 
 from mascing.conversations.reply import Reply
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.tables import OUTCOMES
 from mascing.schemas.verdict import Verdict
+from mascing.storage import parquet
+from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.actors import Pool, Worker
-from mascing.tasks.running.isolation import Failed, halves_of, map_surviving
-from mascing.tasks.running.pieces import by_id, pieces_of
-from mascing.tasks.running.replies import generated, rendered, replies_to
+from mascing.tasks.running import replies as stored_replies
+from mascing.tasks.running.identity import judges_identity
+from mascing.tasks.running.isolation import Failed
+from mascing.tasks.running.pieces import by_id, pieces_of, stored
+from mascing.tasks.running.replies import RepliesFolder, replies_to
+from mascing.tasks.running.units import Kind, SetAside, run_units
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 
 BASELINE = "baseline"
 """The method name in the rows of the unsteered model."""
 
-# Masks per item: enough to share the rendering of the conversations, few enough to keep all workers busy.
-_MASKS = 4
-
-# Conversations per stored piece of replies: a batch. Fixed, so that the number of workers never changes a piece.
-_PIECE = 64
+# Conversations per unit: a batch. Fixed, so that the number of workers never changes a unit.
+_ROWS = 64
 
 Row = dict[str, Any]
 Steered = tuple[str, Mask | None]
@@ -32,169 +44,158 @@ Steered = tuple[str, Mask | None]
 
 @dataclass(frozen=True)
 class Judged:
-    """One VERDICTS row per conversation, and the reasons why conversations have no reply, by id.
+    """One VERDICTS row per conversation, and why conversations have no reply, by id.
 
     A conversation without a reply is `unscored`.
     """
 
     rows: list[Row] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Failed] = field(default_factory=dict)
 
 
-def judged_in_pieces(
-    pool: Pool,
-    storage: Storage,
-    config: RunConfig,
-    checkpoint: str,
-    conversations: Sequence[Conversation],
-    masks: Sequence[Steered],
-    progress: Callable[[int, int], None],
-) -> list[Judged]:
-    """The judged replies of each (method, mask); replies that are stored are not generated again.
+@dataclass(frozen=True)
+class Judging:
+    """Who replies and judges: the workers, the place of the replies, and the settings.
 
-    ``checkpoint`` is the fingerprint of weights and tokenizer. ``progress`` counts replies.
+    ``checkpoint`` is the fingerprint of weights and tokenizer.
     """
-    pieces = pieces_of(conversations, _PIECE, by_id)
-    items = [_Piece(number, tuple(piece)) for number in range(len(masks)) for piece in pieces]
-    parts = map_surviving(
-        pool,
-        _judge_piece,
-        _Stored(config, storage, checkpoint, tuple(masks)),
-        items,
-        progress,
-        halves=lambda item: item.halves,
-        lost=lambda item, failed: (item.mask, _judged(config, masks[item.mask][0], item.conversations, [failed])),
-        size=lambda item: len(item.conversations),
-    )
-    judged = [Judged() for _ in masks]
-    for number, part in parts:
-        judged[number].rows.extend(part.rows)
-        judged[number].failed.update(part.failed)
-    return judged
+
+    pool: Pool
+    storage: Storage
+    config: RunConfig
+    checkpoint: str
+
+    def judge(
+        self,
+        conversations: Sequence[Conversation],
+        masks: Sequence[Steered],
+        progress: Callable[[int, int], None],
+    ) -> list[Judged]:
+        """The judged replies of each (method, mask); ``progress`` counts replies."""
+        folder = RepliesFolder.of(self.config, self.checkpoint)
+        blocks = [tuple(block) for block in pieces_of(conversations, _ROWS, by_id)]
+        units = [[_Unit(mask, folder.piece(block, mask), block) for block in blocks] for _, mask in masks]
+        # Equal masks of two methods make the same units.
+        distinct = list({unit.path: unit for of_mask in units for unit in of_mask}.values())
+        shared = _Shared(self.config, self.storage, _others(self.storage, folder, distinct))
+        made = run_units(self.pool, self.storage, Kind(_reply, _judge), shared, distinct, progress)
+        heard = {unit.path: replies for unit, replies in made}
+        return [_judged(method, of_mask, heard) for (method, _), of_mask in zip(masks, units, strict=True)]
 
 
-def judged_on_pool(
-    pool: Pool,
-    config: RunConfig,
-    conversations: Sequence[Conversation],
-    masks: Sequence[Steered],
-    progress: Callable[[int, int], None],
-    at_once: int = _MASKS,
-) -> list[list[Row]]:
-    """`judged_replies` on the workers of the pool, ``at_once`` masks per item."""
-    chunks = [tuple(range(start, min(start + at_once, len(masks)))) for start in range(0, len(masks), at_once)]
-    parts = map_surviving(
-        pool,
-        _judge,
-        _Shared(config, tuple(masks)),
-        [_Chunk(chunk, tuple(conversations)) for chunk in chunks],
-        progress,
-        halves=lambda item: item.halves,
-        lost=lambda item, failed: {
-            number: _judged(config, masks[number][0], item.conversations, [failed]).rows for number in item.masks
-        },
-        size=lambda item: len(item.masks) * len(item.conversations),
-    )
-    judged: list[list[Row]] = [[] for _ in masks]
-    for part in parts:
-        for number, rows in part.items():
-            judged[number] += rows
-    return judged
+@dataclass(frozen=True)
+class _Unit:
+    """Conversations that are replied to under a mask; the replies are stored at ``path``."""
 
+    mask: Mask | None
+    path: str
+    conversations: tuple[Conversation, ...]
 
-def judged_replies(
-    worker: Worker, config: RunConfig, conversations: Sequence[Conversation], masks: Sequence[Steered]
-) -> list[list[Row]]:
-    """For each (method, mask), one VERDICTS row per conversation.
+    def __len__(self) -> int:
+        return len(self.conversations)
 
-    The conversations are rendered once for all masks.
-    """
-    loaded = worker.model(config.model)
-    prompts = rendered(loaded, config, conversations)
-    return [
-        _judged(config, method, conversations, generated(loaded, config, prompts, mask)).rows for method, mask in masks
-    ]
+    def part(self, start: int, stop: int) -> "_Unit":
+        """These conversations alone."""
+        return _Unit(self.mask, self.path, self.conversations[start:stop])
 
 
 @dataclass(frozen=True)
 class _Shared:
-    config: RunConfig
-    masks: tuple[Steered, ...]
+    """``others`` are stored pieces, by folder, that may hold replies to the conversations of units."""
 
-
-@dataclass(frozen=True)
-class _Chunk:
-    """The numbers of some masks, and conversations to be replied to under each of them."""
-
-    masks: tuple[int, ...]
-    conversations: tuple[Conversation, ...]
-
-    @property
-    def halves(self) -> list["_Chunk"]:
-        """The chunk in two by conversations, or nothing if it has one conversation."""
-        return [_Chunk(self.masks, part) for part in halves_of(self.conversations)]
-
-
-def _judge(worker: Worker, shared: _Shared, chunk: _Chunk) -> dict[int, list[Row]]:
-    masks = [shared.masks[number] for number in chunk.masks]
-    return dict(zip(chunk.masks, judged_replies(worker, shared.config, chunk.conversations, masks), strict=True))
-
-
-@dataclass(frozen=True)
-class _Stored:
     config: RunConfig
     storage: Storage
-    checkpoint: str
-    masks: tuple[Steered, ...]
+    others: Mapping[str, Sequence[str]]
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """A piece of the conversations, and the number of the mask that it is replied to under."""
-
-    mask: int
-    conversations: tuple[Conversation, ...]
-
-    @property
-    def halves(self) -> list["_Piece"]:
-        """The piece in two, or nothing if it has one conversation."""
-        return [_Piece(self.mask, part) for part in halves_of(self.conversations)]
+Heard = tuple[Reply | Failed, Verdict]
 
 
-def _judge_piece(worker: Worker, shared: _Stored, piece: _Piece) -> tuple[int, Judged]:
-    method, mask = shared.masks[piece.mask]
-    replies = replies_to(worker, shared.storage, shared.config, shared.checkpoint, piece.conversations, mask)
-    return piece.mask, _judged(shared.config, method, piece.conversations, replies)
+def _reply(worker: Worker, shared: _Shared, unit: _Unit, set_aside: SetAside) -> bytes:
+    rows = [row for place, row in enumerate(unit.conversations) if place not in set_aside]
+    others = shared.others.get(str(PurePosixPath(unit.path).parent), ())
+    made = iter(replies_to(worker, shared.storage, shared.config, rows, unit.mask, others))
+    replies = [set_aside[place] if place in set_aside else next(made) for place in range(len(unit))]
+    return stored_replies.to_bytes(unit.conversations, replies)
 
 
-def _judged(
-    config: RunConfig, method: str, conversations: Sequence[Conversation], replies: Sequence[Reply | Failed]
-) -> Judged:
-    """The verdicts on the replies; a conversation without one is unscored, which counts against a mask."""
+def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes) -> list[Heard]:
+    """The verdict on each stored reply; a conversation without one is unscored, which counts against a mask."""
+    del worker
+    replies = stored_replies.from_bytes(data, unit.path)
     # No judge hears of a failed row: the judge may be what failed on it.
-    both = zip(conversations, replies, strict=True)
+    both = zip(unit.conversations, replies, strict=True)
     spoken = [(row, reply) for row, reply in both if isinstance(reply, Reply)]
-    heard = iter(judge_all(config.behaviour, [row for row, _ in spoken], [reply for _, reply in spoken]))
+    heard = iter(_verdicts(shared, unit.path, [row for row, _ in spoken], [reply for _, reply in spoken]))
+    return [(reply, next(heard) if isinstance(reply, Reply) else _unheard(reply)) for reply in replies]
+
+
+def _verdicts(
+    shared: _Shared, path: str, conversations: Sequence[Conversation], replies: Sequence[Reply]
+) -> list[Verdict]:
+    """The verdicts on the replies of a piece, read from storage or judged."""
+    judges = fingerprint(judges_identity(shared.config))
+    name = fingerprint([path, list(conversations)])
+    made: list[Verdict] = []
+
+    def judge() -> bytes | None:
+        made.extend(judge_all(shared.config.behaviour, conversations, replies))
+        return None if any(verdict.failed for verdict in made) else _to_bytes(conversations, made)
+
+    stored_at = f"verdicts/{judges}/{name}.parquet"
+    data = stored(shared.storage, stored_at, judge)
+    return made if data is None else _from_bytes(data, stored_at)
+
+
+def _unheard(failed: Failed) -> Verdict:
+    return Verdict(outcome="unscored", reason=f"no reply: {failed.reason}")
+
+
+def _to_bytes(conversations: Sequence[Conversation], verdicts: Sequence[Verdict]) -> bytes:
+    rows = [
+        {"conversation_id": row.id, "outcome": verdict.outcome, "reason": verdict.reason}
+        for row, verdict in zip(conversations, verdicts, strict=True)
+    ]
+    return parquet.to_bytes(pa.Table.from_pylist(rows, schema=OUTCOMES))
+
+
+def _from_bytes(data: bytes, path: str) -> list[Verdict]:
+    rows = parquet.from_bytes(data, path).to_pylist()
+    return [Verdict(outcome=row["outcome"], reason=row["reason"]) for row in rows]
+
+
+def _others(storage: Storage, folder: RepliesFolder, units: Sequence[_Unit]) -> dict[str, list[str]]:
+    """The stored pieces of the same masks that are none of the units, by folder."""
+    asked = {unit.path for unit in units}
+    folders = {str(PurePosixPath(path).parent) for path in asked}
+    others: dict[str, list[str]] = defaultdict(list)
+    for path in storage.list(folder.path):
+        parent = str(PurePosixPath(path).parent)
+        if parent in folders and path not in asked:
+            others[parent].append(path)
+    return dict(others)
+
+
+def _judged(method: str, units: Sequence[_Unit], heard: Mapping[str, Sequence[Heard]]) -> Judged:
     judged = Judged()
-    for conversation, reply in zip(conversations, replies, strict=True):
-        if isinstance(reply, Reply):
-            judged.rows.append(_row(method, conversation, reply, next(heard)))
-        else:
-            judged.failed[conversation.id] = reply.reason
-            unheard = Verdict(outcome="unscored", reason=f"no reply: {reply.reason}")
-            judged.rows.append(_row(method, conversation, Reply(""), unheard))
+    for unit in units:
+        for conversation, (reply, verdict) in zip(unit.conversations, heard[unit.path], strict=True):
+            judged.rows.append(_row(method, conversation, reply, verdict))
+            if isinstance(reply, Failed):
+                judged.failed[conversation.id] = reply
     return judged
 
 
-def _row(method: str, conversation: Conversation, reply: Reply, verdict: Verdict) -> Row:
+def _row(method: str, conversation: Conversation, reply: Reply | Failed, verdict: Verdict) -> Row:
+    said = Reply("") if isinstance(reply, Failed) else reply
     return {
         "conversation_id": conversation.id,
         "group_id": conversation.group_id,
         "set": conversation.set,
         "method": method,
-        "reply": reply.text,
-        "thought": reply.thought,
-        "cut_off": reply.cut_off,
+        "reply": said.text,
+        "thought": said.thought,
+        "cut_off": said.cut_off,
         "outcome": verdict.outcome,
         "reason": verdict.reason,
     }

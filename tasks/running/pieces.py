@@ -1,7 +1,7 @@
 """Pieces: parts of a stage's work that are stored by their content, so that a changed row redoes only its own piece."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from mascing.errors import ConflictError
@@ -14,20 +14,20 @@ Row = TypeVar("Row")
 _LONGEST = 4
 
 
-def pieces_of(rows: Sequence[Row], size: int, name: Callable[[Row], str]) -> list[list[Row]]:
-    """Cut the rows, in their order, into pieces of about ``size`` rows.
+def pieces_of(rows: Iterable[Row], size: int, name: Callable[[Row], str]) -> Iterator[list[Row]]:
+    """Cut the rows, in their order, into pieces of about ``size`` rows; one piece stands in memory.
 
     A row is the last of its piece if its name says so (content-defined chunking, Muthitacharoen 2001). So a row that is
     added or removed changes its own piece and no border further on, as fixed sizes would.
     """
-    pieces: list[list[Row]] = []
     piece: list[Row] = []
     for row in rows:
         piece.append(row)
         if _number(name(row)) % size == 0 or len(piece) == _LONGEST * size:
-            pieces.append(piece)
+            yield piece
             piece = []
-    return [*pieces, piece] if piece else pieces
+    if piece:
+        yield piece
 
 
 def by_id(conversation: Conversation) -> str:
@@ -35,17 +35,20 @@ def by_id(conversation: Conversation) -> str:
     return conversation.id
 
 
-def stored(storage: Storage, path: str, make: Callable[[], bytes | None]) -> bytes | None:
+Data = TypeVar("Data", bytes, bytes | None)
+
+
+def stored(storage: Storage, path: str, make: Callable[[], Data]) -> Data:
     """The object at ``path``, made if nobody has stored it; the first writer's bytes hold for all.
 
-    ``make`` returns None if its result must not be kept; the result is then None as well.
+    ``make`` may return None if its result must not be kept; the result is then None as well.
     """
     try:
         return storage.read(path)
     except FileNotFoundError:
         data = make()
     if data is None:
-        return None
+        return data
     try:
         storage.create(path, data)
     except ConflictError:

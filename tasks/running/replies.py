@@ -1,12 +1,12 @@
-"""Replies stored by what made them: the same replies are never generated twice, whatever stage or run asks."""
+"""Replies stored by what made them: the same reply is never generated twice, whatever round, stage or run asks."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 
-from mascing.conversations.chat import Prompt
 from mascing.conversations.reply import Reply
 from mascing.engines.generation import complete, prompts_of
 from mascing.masks.mask import Mask
@@ -17,71 +17,111 @@ from mascing.schemas.tables import REPLIES
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.actors import Worker
 from mascing.tasks.running.identity import generation_identity
 from mascing.tasks.running.isolation import Failed, surviving
-from mascing.tasks.running.pieces import stored
+from mascing.tasks.workers.worker import Worker
 
-# Raise it whenever the engine would give other replies for the same inputs.
-_ENGINE = 1
+# Raise it whenever the engine would give other replies for the same inputs, or they are stored in another way.
+_ENGINE = 2
+
+# Pieces whose replies a worker keeps in memory.
+_KEPT_PIECES = 256
+
+
+@dataclass(frozen=True)
+class RepliesFolder:
+    """The replies of one checkpoint under one set of generation settings, by mask."""
+
+    path: str
+
+    @classmethod
+    def of(cls, config: RunConfig, checkpoint: str) -> "RepliesFolder":
+        """The folder for a run's settings; ``checkpoint`` is the fingerprint of weights and tokenizer."""
+        return cls(f"replies/{fingerprint({'engine': _ENGINE, **generation_identity(config, checkpoint)})}")
+
+    def under(self, mask: Mask | None) -> str:
+        """The folder of one mask; None is the unsteered model."""
+        return f"{self.path}/{'unsteered' if mask is None else mask.digest}"
+
+    def piece(self, conversations: Sequence[Conversation], mask: Mask | None) -> str:
+        """The name of the piece that holds the replies to ``conversations``."""
+        return f"{self.under(mask)}/{fingerprint([content_of(row) for row in conversations])}.parquet"
+
+
+def content_of(conversation: Conversation) -> str:
+    """What a reply answers, as a digest: the turns, and the id, which seeds a sampled reply."""
+    return fingerprint([conversation.id, [[turn.role, turn.content] for turn in conversation.messages]])
 
 
 def replies_to(
     worker: Worker,
     storage: Storage,
     config: RunConfig,
-    checkpoint: str,
     conversations: Sequence[Conversation],
     mask: Mask | None,
+    others: Sequence[str],
 ) -> list[Reply | Failed]:
-    """One reply per conversation of a piece, read from storage or generated and stored.
-
-    ``checkpoint`` is the fingerprint of weights and tokenizer. Rows that fail are tried again by whoever asks next.
-    """
-    made: list[Reply | Failed] = []
-
-    def make() -> bytes | None:
-        loaded = worker.model(config.model)
-        made.extend(generated(loaded, config, rendered(loaded, config, conversations), mask))
-        replies = [reply for reply in made if isinstance(reply, Reply)]
-        return _to_bytes(conversations, replies) if len(replies) == len(made) else None
-
-    data = stored(storage, _path(config, checkpoint, conversations, mask), make)
-    return made if data is None else _from_bytes(data)
+    """One reply per conversation: found in ``others``, pieces of the same folder, or generated."""
+    known = {content: reply for path in others for content, reply in _replies_in(storage, path).items()}
+    found = [known.get(content_of(row)) for row in conversations]
+    missing = [row for row, reply in zip(conversations, found, strict=True) if reply is None]
+    made = iter(_generated(worker, config, missing, mask) if missing else ())
+    return [next(made) if reply is None else reply for reply in found]
 
 
-def rendered(loaded: Loaded, config: RunConfig, conversations: Sequence[Conversation]) -> list[Prompt | Failed]:
-    """The prompt of each conversation."""
-    return surviving(lambda rows: prompts_of(loaded, rows, config.generation), conversations)
-
-
-def generated(
-    loaded: Loaded, config: RunConfig, prompts: Sequence[Prompt | Failed], mask: Mask | None
-) -> list[Reply | Failed]:
-    """The reply to each prompt under the mask; what could not be rendered stays failed."""
-    usable = [prompt for prompt in prompts if isinstance(prompt, Prompt)]
-    replies = iter(surviving(lambda rows: complete(loaded, rows, mask, config.generation), usable) if usable else ())
-    return [next(replies) if isinstance(prompt, Prompt) else prompt for prompt in prompts]
-
-
-def _path(config: RunConfig, checkpoint: str, conversations: Sequence[Conversation], mask: Mask | None) -> str:
-    identity = {
-        "engine": _ENGINE,
-        **generation_identity(config, checkpoint),
-        "mask": mask.digest if mask is not None else None,
-        "conversations": [[row.id, [[turn.role, turn.content] for turn in row.messages]] for row in conversations],
-    }
-    return f"replies/{fingerprint(identity)}.parquet"
-
-
-def _to_bytes(conversations: Sequence[Conversation], replies: Sequence[Reply]) -> bytes:
-    rows: list[dict[str, Any]] = [
-        {"conversation_id": conversation.id, **asdict(reply)}
-        for conversation, reply in zip(conversations, replies, strict=True)
+def to_bytes(conversations: Sequence[Conversation], replies: Sequence[Reply | Failed]) -> bytes:
+    """A piece of replies; a conversation without one keeps the reason."""
+    rows = [
+        {"conversation_id": row.id, "content": content_of(row), **_columns(reply)}
+        for row, reply in zip(conversations, replies, strict=True)
     ]
     return parquet.to_bytes(pa.Table.from_pylist(rows, schema=REPLIES))
 
 
-def _from_bytes(data: bytes) -> list[Reply | Failed]:
-    rows = parquet.from_bytes(data).drop_columns("conversation_id").to_pylist()
-    return [Reply(**row) for row in rows]
+def from_bytes(data: bytes, path: str) -> list[Reply | Failed]:
+    """Inverse of :func:`to_bytes`; raises DataError, which names ``path``, if the bytes are damaged."""
+    return [reply for _, reply in _rows_of(data, path)]
+
+
+def _generated(
+    worker: Worker, config: RunConfig, conversations: Sequence[Conversation], mask: Mask | None
+) -> list[Reply | Failed]:
+    loaded = worker.model(config.model)
+
+    def complete_rows(rows: Sequence[Conversation]) -> list[Reply]:
+        return worker.within_memory(
+            "generate", config.generation.batch_size, lambda size: _complete(loaded, config, rows, mask, size)
+        )
+
+    replies = surviving(complete_rows, conversations)
+    worker.count("replies", len(replies))
+    worker.count("tokens", sum(reply.tokens for reply in replies if isinstance(reply, Reply)))
+    return replies
+
+
+def _complete(
+    loaded: Loaded, config: RunConfig, rows: Sequence[Conversation], mask: Mask | None, batch_size: int
+) -> list[Reply]:
+    settings = config.generation.model_copy(update={"batch_size": batch_size})
+    return complete(loaded, prompts_of(loaded, rows, settings), mask, settings)
+
+
+@lru_cache(maxsize=_KEPT_PIECES)
+def _replies_in(storage: Storage, path: str) -> dict[str, Reply]:
+    """The replies of a stored piece by what they answer."""
+    return {content: reply for content, reply in _rows_of(storage.read(path), path) if isinstance(reply, Reply)}
+
+
+def _rows_of(data: bytes, path: str) -> list[tuple[str, Reply | Failed]]:
+    rows = parquet.from_bytes(data, path).drop_columns("conversation_id").to_pylist()
+    return [(row.pop("content"), _reply_of(**row)) for row in rows]
+
+
+def _columns(reply: Reply | Failed) -> dict[str, Any]:
+    if isinstance(reply, Failed):
+        return {**asdict(Reply("")), "failure": reply.reason, "traceback": reply.traceback}
+    return asdict(reply)
+
+
+def _reply_of(failure: str | None, traceback: str | None, **columns: Any) -> Reply | Failed:
+    return Reply(**columns) if failure is None else Failed(failure, traceback or "")

@@ -11,8 +11,10 @@ from mascing.errors import ConflictError
 from mascing.progress import Event, tell
 from mascing.schemas.manifest import FORMAT_VERSION, Facts, Manifest, Shard, stage_prefix
 from mascing.storage.fingerprint import fingerprint
+from mascing.storage.lease import Holder, Lease
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from mascing.tasks.workers.tally import tallied
 
 M = TypeVar("M", bound=Manifest)
 
@@ -128,23 +130,58 @@ def run_stage(storage: Storage, recipe: Recipe[M], body: Callable[[StageOutput[M
         if _ONLY_FINISHED.get():
             raise UnfinishedError(stage)
         tell(Event(stage, "started"))
-        done = body(output)
         try:
-            manifest = output.commit(
-                done.shards,
-                done.facts,
-                rows_in=done.rows_in,
-                rows_quarantined=done.rows_quarantined,
-                inputs=recipe.inputs_read,
-            )
-        except ConflictError:
-            # Another run has finished the same work meanwhile; on a GPU its last bits may differ. The first one holds.
-            manifest = output.finished()
-            if manifest is None:
-                raise
+            with Lease.hold(storage, output.prefix, _waiting(output)):
+                manifest = output.finished() or _made(output, recipe, body)
+        except _FinishedMeanwhileError as error:
+            manifest = error.manifest
     seconds = time.monotonic() - started
     tell(Event(stage, "already done" if reused else "done", seconds=seconds))
     return Finished(manifest, seconds, reused)
+
+
+def _made(output: StageOutput[M], recipe: Recipe[M], body: Callable[[StageOutput[M]], Body]) -> M:
+    stage = recipe.leaves.stage_name()
+    with tallied(stage, recipe.fingerprint) as tally:
+        done = body(output)
+    if tally.items:
+        tell(Event(stage, "note", text=tally.summary()))
+    try:
+        return output.commit(
+            done.shards,
+            done.facts,
+            rows_in=done.rows_in,
+            rows_quarantined=done.rows_quarantined,
+            inputs=recipe.inputs_read,
+        )
+    except ConflictError:
+        # Another run has finished the same work meanwhile; on a GPU its last bits may differ. The first one holds.
+        manifest = output.finished()
+        if manifest is None:
+            raise
+        return manifest
+
+
+class _FinishedMeanwhileError(Exception):
+    """Another process has finished the stage that this one waited for."""
+
+    def __init__(self, manifest: Any) -> None:
+        self.manifest = manifest
+
+
+def _waiting(output: StageOutput[M]) -> Callable[[Holder], None]:
+    """What to do at each beat while another process holds the stage: say so once, and look whether it is done."""
+    told: set[str] = set()
+
+    def waiting(holder: Holder) -> None:
+        if (manifest := output.finished()) is not None:
+            raise _FinishedMeanwhileError(manifest)
+        if holder.id not in told:
+            told.add(holder.id)
+            text = f"{holder} is at work on this stage: waiting until it is done, or gone; Ctrl-C leaves it to it"
+            tell(Event(output.prefix.partition("/")[0], "note", text=text))
+
+    return waiting
 
 
 def steps(stage: str, text: str = "") -> Callable[[int, int], None]:

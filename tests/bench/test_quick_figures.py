@@ -1,8 +1,14 @@
 """The benchmark figures that do not depend on the load of the machine."""
 
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
 from mascing.models.batching import length_sorted_batches
 from mascing.schemas.settings.method_settings import MascingConfig
 from tests.bench.methods.search import case, searched
+from tests.bench.streaming import SPEC, consume, local, written
 from tests.bench.taps.random_moe import mixed_prompts, n_tokens
 from tests.bench.taps.ways_of_recording import BATCH_TOKENS, USUAL_BATCH
 
@@ -27,3 +33,26 @@ def test_the_benchmarked_search_lowers_the_objective_on_traces_it_did_not_see() 
     S_CLE = searched(problem, config)
     steered, unsteered = (problem.objectives(S, config.lambdas) for S in (S_CLE, 0 * S_CLE))
     assert all(low < high / 2 for low, high in zip(steered, unsteered, strict=True))
+
+
+def test_four_of_48_layers_and_the_selections_are_an_eighth_of_the_stored_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [file] = written(tmp_path, 1, each=12)  # one row group
+    read: list[str] = []
+    plain = pq.ParquetFile.read_row_group
+
+    def noted(self: pq.ParquetFile, group: int, columns: list[str], **options: bool) -> object:
+        read.extend(columns)
+        return plain(self, group, columns=columns, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", noted)
+    assert consume(local([file]).layers((0, 12, 24, 36)).parts()) == 1
+    metadata = pq.read_metadata(file).row_group(0)
+    sizes = {
+        column.path_in_schema: column.total_compressed_size
+        for column in (metadata.column(number) for number in range(metadata.num_columns))
+    }
+    assert sum(sizes[name] for name in read) < file.stat().st_size / 8
+    assert len([name for name in read if name.startswith("z_")]) == 4
+    assert len(sizes) - 6 == SPEC.n_layers

@@ -16,7 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import mascing
 from mascing.cli import main
+from mascing.storage.object_storage import Storage
 from tests.docs.blocks import Block, all_blocks
+from tests.mascing.runs.stored_traces import write_traces
 from tests.tiny_families import Family
 from tests.tiny_families.questions import all_questions, conversation_of
 
@@ -39,7 +41,7 @@ RUN_HERE = [
 
 @pytest.fixture(scope="module")
 def folder(family_folder: Callable[[Family], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that the pages name: a model, an adapter, a mask, conversations and counts."""
+    """The files that the pages name: a model, an adapter, a mask, conversations, counts and a run with traces."""
     folder, model = tmp_path_factory.mktemp("reader"), family_folder("qwen3_moe")
     for name in ("my-model", "path/to/moe"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -59,6 +61,7 @@ def folder(family_folder: Callable[[Family], Path], tmp_path_factory: pytest.Tem
             )
     lora = peft.LoraConfig(target_modules=["q_proj"], r=2)
     peft.get_peft_model(loaded, lora).save_pretrained(folder / "adapter")
+    write_traces(Storage.open(str(folder / "mascing-data")))
     (folder / "rows.csv").write_text(
         "prompt\n" + "".join(f"{json.dumps(conversation_of(q)['messages'][-1]['content'])}\n" for q in all_questions())
     )

@@ -15,6 +15,7 @@ from mascing.runs.run_folder import RunFolder, find_run, stored_runs
 from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.config import AuditConfig, RunConfig
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import SEAL
 from mascing.testbeds.planted.language import REFUSAL
 from tests.small_run import small_config
 
@@ -75,7 +76,7 @@ def test_no_reply_no_mask_and_no_ranking_is_kept(storage: Storage, config: RunCo
     assert not [path for path, data in audited.items() if any(text.encode() in data for text in replies)]
     assert not [path for path, data in stored.items() if path.startswith("harvest") and REFUSAL.encode() in data]
     numbers = json.loads(audited[find_run(storage).folder.audit])
-    assert numbers.keys() == Audit.model_fields.keys()
+    assert numbers.keys() == {*Audit.model_fields, SEAL}
     assert not [path for path in stored if path.endswith(".safetensors")]
 
 

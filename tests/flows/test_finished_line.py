@@ -12,6 +12,7 @@ from mascing.cli import main
 from mascing.runs.run_folder import find_run
 from mascing.schemas.finished import RunStages
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import SEAL
 from tests.coin_run import COIN, written
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
@@ -41,6 +42,7 @@ def finished(prefect_here: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def result_of(storage: Storage) -> dict[str, Any]:
     result: dict[str, Any] = json.loads(storage.read(find_run(storage).folder.result))
     assert result.pop("timings").keys() == set(STAGES)
+    assert result.pop(SEAL)
     return result
 
 

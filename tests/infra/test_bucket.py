@@ -81,8 +81,9 @@ def use(store: S3Store) -> None:
     data, version = store.read_versioned("a")
     assert store.put_if("a", data, version)
     assert store.exists("a") > store.exists("b")
-    store.modified("a")
-    assert store.list("") == ["a"]
+    store.stat("a")
+    assert [stored.name for stored in store.walk("")] == ["a"]
+    store.remove("a")
     with pytest.raises(FileNotFoundError):
         store.read("b")
 

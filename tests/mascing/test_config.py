@@ -138,17 +138,21 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ),
         ("compute.num_gpus", 1, "model.device is cpu but compute.num_gpus reserves GPUs"),
         ("model.device", "cuda", "model.device is cuda but compute.num_gpus is 0"),
+        ("", {"model.device": "cuda", "compute.num_gpus": 2}, "uses one GPU of them: set device to auto"),
+        ("", {"model.device": "auto", "compute.num_gpus": 0.5}, "a share of one GPU, and model.device auto would take"),
+        ("", {"model.device": "auto", "compute.num_gpus": 1.5}, "give a worker whole GPUs, or a share of one"),
         ("behaviour.utility.kind", "exakt", "did you mean 'exact'?"),
         ("behaviour.utility.phrases", ["a"], "behaviour.utility: an exact judge compares with `wanted`"),
     ],
 )
 def test_a_wrong_field_is_named_with_what_would_be_right(tmp_path: Path, field: str, value: Any, message: str) -> None:
     config = copy.deepcopy(MINIMAL)
-    *parents, last = field.split(".")
-    inner = config
-    for parent in parents:
-        inner = inner.setdefault(parent, {})
-    inner[last] = value
+    for name, changed in (value if field == "" else {field: value}).items():
+        *parents, last = name.split(".")
+        inner = config
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = changed
     file = written(tmp_path, config)
     with pytest.raises(ConfigError) as caught:
         load_config(file)

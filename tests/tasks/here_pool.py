@@ -1,10 +1,13 @@
 """A pool of one worker in this process, to run stages without Ray."""
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from mascing.schemas.config import ComputeConfig
-from mascing.tasks.running.actors import Pool, Worker
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
 
 
 class HerePool(Pool):
@@ -14,19 +17,37 @@ class HerePool(Pool):
         super().__init__(ComputeConfig(workers=1))
         self.worker = Worker()
 
-    def map(
+    def queue(
         self,
         function: Callable[..., Any],
         shared: Any,
-        items: Sequence[Any],
-        progress: Callable[[int, int], None],
-        died: Callable[[str], Any] | None = None,
+        items: Iterable[Any],
+        *,
+        survive: bool = False,
         size: Callable[[Any], int] = lambda item: 1,
-    ) -> list[Any]:
-        del died
-        values, done, total = [], 0, sum(map(size, items))
-        progress(0, total)
-        for item in items:
-            values.append(function(self.worker, shared, item))
-            progress(done := done + size(item), total)
-        return values
+    ) -> "HereQueue":
+        del survive, size
+        return HereQueue(self.result, function, shared, items)
+
+    def result(self, function: Callable[..., Any], shared: Any, item: Any) -> Any:
+        """The value of one item."""
+        return function(self.worker, shared, item)
+
+
+class HereQueue:
+    """The items of a :class:`HerePool` on their way."""
+
+    def __init__(self, result: Callable[..., Any], function: Any, shared: Any, items: Iterable[Any]) -> None:
+        self._result, self._function, self._shared = result, function, shared
+        self._items, self._first = iter(items), deque[Any]()
+
+    def again(self, items: Iterable[Any]) -> None:
+        self._first.extend(items)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        while True:
+            self._first.extend(islice(self._items, 0 if self._first else 1))
+            if not self._first:
+                return
+            item = self._first.popleft()
+            yield item, self._result(self._function, self._shared, item)

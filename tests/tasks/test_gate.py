@@ -27,7 +27,7 @@ from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.gate import gate
 from mascing.tasks.robustness import robustness
-from mascing.tasks.running.actors import Pool
+from mascing.tasks.workers.pool import Pool
 from mascing.testbeds.planted import behaviour_config, conversations
 from tests.mascing.report.made_up_labels import label_facts
 from tests.mascing.report.made_up_searches import selection_facts

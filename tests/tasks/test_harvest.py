@@ -53,11 +53,11 @@ class Recorder:
         self._record = batch_recording.record_prompts
         monkeypatch.setattr(batch_recording, "record_prompts", self)
 
-    def __call__(self, model: Any, prompts: Any, batch_tokens: int) -> Any:
+    def __call__(self, model: Any, prompts: Any, *options: Any) -> Any:
         if any(prompt.conversation_id == self.poison for prompt in prompts):
             raise RuntimeError("index out of range in self")
         self.rows += len(prompts)
-        return self._record(model, prompts, batch_tokens)
+        return self._record(model, prompts, *options)
 
 
 def harvested(storage: Storage, config: RunConfig) -> Harvested:

@@ -64,6 +64,7 @@ READ_BY = {
     "harvest.batch_tokens": PLACEMENT,
     "surrogate.members": "train",
     "surrogate.epochs": "train",
+    "surrogate.traces": "train",
     "surrogate.allow_confounded": PLACEMENT,  # it may stop a run, but changes no content
     "methods": "optimise",
     "methods.mascing.spans": "train optimise",

@@ -23,8 +23,8 @@ from mascing.surrogates.confounds import confounds
 from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
-from mascing.tasks.running.actors import Pool
 from mascing.tasks.train import train
+from mascing.tasks.workers.pool import Pool
 from tests.small_run import small_config
 
 Rows = list[dict[str, Any]]
@@ -121,3 +121,10 @@ def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..
 def test_permuted_labels_are_not_learned(trained: Callable[..., tuple[Storage, Trained]]) -> None:
     _, manifest = trained(labels_at_random)
     assert all(covers(card) for card in manifest.facts.cards.values())
+
+
+def test_a_surrogate_learns_from_as_many_traces_as_are_allowed(trained: Callable[..., tuple[Storage, Trained]]) -> None:
+    from_all, from_few = (trained(lambda rows: rows, MatchingConfig(), traces=n)[1] for n in (1000, 48))
+    assert from_all.fingerprint != from_few.fingerprint
+    assert {shard.sha256 for shard in from_all.shards}.isdisjoint(shard.sha256 for shard in from_few.shards)
+    assert from_few.facts.cards["question+prompt"].auc.value > 0.7

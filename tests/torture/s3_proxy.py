@@ -1,23 +1,41 @@
-"""A reverse proxy in front of an S3 server that loses, fakes or damages chosen answers."""
+"""A reverse proxy in front of an S3 server that loses, delays, fakes or damages chosen requests and answers."""
 
 import http.client
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-Fault = Literal["lose the answer", "answer 503 instead", "answer 200 anyway", "flip a bit"] | None
+_Before = Literal[
+    "answer 500 instead",
+    "answer 503 instead",
+    "answer 409 instead",
+    "answer 412 instead",
+    "reset instead",
+    "keep silent instead",
+    "flip a bit of the request",
+]
+_After = Literal["lose the answer", "answer 503 after", "answer 200 anyway", "flip a bit", "cut the body", "dribble"]
+Fault = _Before | _After | None
+"""Faults of a request, which the server does not get as it was sent, and of the answer once it has done the work."""
+
+BEFORE: tuple[str, ...] = get_args(_Before)
 Plan = Callable[[str, str, int], Fault]
+_SILENCE_SECONDS = 3.0
+_CODES = {
+    500: "InternalError", 503: "SlowDown", 409: "ConditionalRequestConflict", 412: "PreconditionFailed",
+}  # fmt: skip
 
 
 @contextmanager
 def faulty_proxy(endpoint: str, plan: Plan) -> Iterator[str]:
-    """Serve at the yielded URL; ``plan(method, path, status)`` decides the fault of each answer.
+    """Serve at the yielded URL; ``plan(method, path, status)`` decides the fault of each request and each answer.
 
-    The server has already done the work, except for ``answer 503 instead``: ``plan`` is first called with status 0, and
-    only that fault keeps the request from the server. The Host header is passed on, so signatures stay valid.
+    It is called with status 0 before the server gets the request, and then only faults of :data:`BEFORE` count; after
+    that with the status of the answer. The Host header is passed on, so signatures stay valid.
     """
     upstream = urlsplit(endpoint).netloc
 
@@ -26,26 +44,49 @@ def faulty_proxy(endpoint: str, plan: Plan) -> Iterator[str]:
 
         def pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if plan(self.command, self.path, 0) == "answer 503 instead":
-                return self.answer(503, {}, b"")
+            early = plan(self.command, self.path, 0)
+            if early == "flip a bit of the request":
+                body = _flipped(body)
+            elif early in BEFORE:
+                return self.instead(str(early))
             connection = http.client.HTTPConnection(upstream)
             headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
-            connection.request(self.command, self.path, body, headers)
-            response = connection.getresponse()
-            data, fault = response.read(), plan(self.command, self.path, response.status)
-            connection.close()
+            try:
+                connection.request(self.command, self.path, body, headers)
+                response = connection.getresponse()
+                data = response.read()
+            except (OSError, http.client.HTTPException):  # the server is gone, perhaps in the middle of its answer
+                self.close_connection = True
+                return None
+            finally:
+                connection.close()
+            fault = plan(self.command, self.path, response.status)
             if fault == "lose the answer":
                 self.close_connection = True
                 return None
+            if fault == "answer 503 after":
+                return self.refuse(503)
             if fault == "answer 200 anyway":
                 return self.answer(200, {"ETag": '"made-up"'}, b"")
             if fault == "flip a bit":
-                data = bytes([data[0] ^ 1]) + data[1:]
-            return self.answer(response.status, dict(response.getheaders()), data)
+                data = _flipped(data)
+            return self.answer(response.status, dict(response.getheaders()), data, fault)
 
         do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = pass_on
 
-        def answer(self, status: int, headers: dict[str, str], data: bytes) -> None:
+        def instead(self, fault: str) -> None:
+            if fault == "keep silent instead":
+                time.sleep(_SILENCE_SECONDS)
+            if fault in ("keep silent instead", "reset instead"):
+                self.close_connection = True
+                return
+            self.refuse(int(fault.split()[1]))
+
+        def refuse(self, status: int) -> None:
+            text = f"<Error><Code>{_CODES[status]}</Code><Message>made up</Message></Error>"
+            self.answer(status, {"Content-Type": "application/xml"}, text.encode())
+
+        def answer(self, status: int, headers: dict[str, str], data: bytes, fault: Fault = None) -> None:
             self.send_response_only(status)
             for name, value in headers.items():
                 if name.lower() not in ("content-length", "transfer-encoding", "connection"):
@@ -53,8 +94,17 @@ def faulty_proxy(endpoint: str, plan: Plan) -> Iterator[str]:
             length = headers.get("Content-Length", "0") if self.command == "HEAD" else str(len(data))
             self.send_header("Content-Length", length)
             self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
+            if self.command == "HEAD":
+                return
+            if fault == "dribble":
+                self.wfile.write(data[:1])
+                self.wfile.flush()
+                time.sleep(_SILENCE_SECONDS)
+            if fault in ("cut the body", "dribble"):
+                self.wfile.write(data[1 : len(data) // 2])
+                self.close_connection = True
+                return
+            self.wfile.write(data)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -69,3 +119,11 @@ def faulty_proxy(endpoint: str, plan: Plan) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def _flipped(data: bytes) -> bytes:
+    """The bytes with a bit of the middle one flipped, if there are any."""
+    if not data:
+        return data
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]

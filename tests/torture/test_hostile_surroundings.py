@@ -9,7 +9,7 @@ FLOW = """
 from prefect import flow, task
 
 from mascing.schemas.config import ComputeConfig
-from mascing.tasks.running.actors import Pool
+from mascing.tasks.workers.pool import Pool
 
 
 def double(worker, shared, item):

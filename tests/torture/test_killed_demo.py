@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mascing.storage.sealing import SEAL
 from tests.small_run import small_config
 
 # Log lines that trigger SIGKILL, as patterns: between a stage's commit and the next stage, while candidates are read,
@@ -41,12 +42,13 @@ def start(config: Path, storage: Path, settings: dict[str, str]) -> "subprocess.
 
 
 def finish(config: Path, storage: Path, settings: dict[str, str]) -> tuple[list[str], dict[str, Any]]:
-    """The run's output lines, and its result without timings."""
+    """The run's output lines, and its result without timings and seal."""
     output, _ = start(config, storage, settings).communicate()
     results = list(storage.glob("runs/*/result.json"))
     assert len(results) == 1, output
     result = json.loads(results[0].read_text())
     assert result.pop("timings")
+    assert result.pop(SEAL)
     return output.splitlines(), result
 
 

@@ -8,7 +8,7 @@ from mascing.schemas.settings.method_settings import ActiveConfig
 
 def _search(material: Material, config: ActiveConfig) -> Proposal:
     return candidates(
-        LocalEngine(material.model(), material.behaviour, material.generation),
+        material.trials or LocalEngine(material.model(), material.behaviour, material.generation),
         material.traces,
         material.conversations,
         material.spec,

@@ -7,12 +7,15 @@ Shape suffixes: L MoE layer, E expert.
 """
 
 from collections.abc import Sequence
+from tempfile import TemporaryFile
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from mascing.circuits.active.lessons import Lesson, learn, noise, sample, search, unit, unsteered
-from mascing.circuits.active.trials import Engine, Trial
+from mascing.circuits.active.learning import learn, noise, search, unit
+from mascing.circuits.active.lessons import Lesson, Lessons
+from mascing.circuits.active.trials import Engine
 from mascing.circuits.method import Proposal
 from mascing.errors import DataError
 from mascing.masks.candidates import Candidate
@@ -21,6 +24,7 @@ from mascing.routers.spec import RouterSpec
 from mascing.schemas.cards.search_cost import Round, SearchCost, Trials
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.method_settings import ActiveConfig, Span
+from mascing.surrogates.device import own_device
 from mascing.surrogates.ensemble import member_seeds
 from mascing.surrogates.surrogate import Surrogate, untrained
 from mascing.traces.trace_set import Traces
@@ -34,6 +38,8 @@ KEPT, STRENGTH = (0.3, 1.0), (0.5, 3.0)
 """Ranges of the share of a proposal's entries that a trial keeps, and of their root mean square in units of sigma.
 
 Both are drawn anew for every trial, so that verdicts show which entries matter."""
+
+T = TypeVar("T")
 
 
 def candidates(
@@ -49,25 +55,25 @@ def candidates(
 
     The budget is for all rounds together. ``traces`` and ``conversations`` are the whole training split; ``sigma`` [L]
     is the calibrated spread of each layer's logits. A cell's bias is ``alpha * sigma[:, None] * S``, where the non-zero
-    entries of S have root mean square 1. Raises DataError if no target conversation is labelled negative.
+    entries of S have root mean square 1. At most `config.traces` of the traces are kept, on the local disk as what the
+    trials leave. Raises DataError if no target conversation is labelled negative.
     """
-    to_change = [conversation for conversation in conversations if _is_to_change(conversation)]
-    to_keep = [
-        conversation
-        for conversation in conversations
-        if conversation.set != "target" or conversation.label == "positive"
-    ]
+    to_change, to_keep = (
+        [place for place, row in enumerate(conversations) if test(row)] for test in (_is_to_change, _is_to_keep)
+    )
     if not to_change:
         raise DataError("active needs target conversations labelled negative: there is nothing to change in train")
-    learner = _Learner(engine, unsteered(traces.span(SPAN), spec), spec, sigma, config, seed)
     rounds = []
-    for number in range(config.rounds):
+    with TemporaryFile() as file:  # it has no name, and ends with this process at the latest
+        learner = _Learner(engine, Lessons(spec, file), traces.span(SPAN), spec, sigma, config, seed)
+        for number in range(config.rounds):
+            learner.learn()
+            rounds.append(learner.try_out(conversations, to_change, to_keep, config.generations_of(number)))
         learner.learn()
-        rounds.append(learner.try_out(to_change, to_keep, config.generations_of(number)))
-    learner.learn()
+        proposed = learner.candidates()
     generations = sum(finished.generations for finished in rounds)
     trials = Trials(budget=config.budget, generations=generations, rounds=tuple(rounds))
-    return Proposal(learner.candidates(), SearchCost(trials=trials), _note(trials))
+    return Proposal(proposed, SearchCost(trials=trials), _note(trials))
 
 
 class _Learner:
@@ -76,33 +82,44 @@ class _Learner:
     def __init__(
         self,
         engine: Engine,
-        lessons: list[Lesson],
+        lessons: Lessons,
+        traces: Traces,
         spec: RouterSpec,
         sigma: Tensor,
         config: ActiveConfig,
         seed: int,
     ) -> None:
-        self._engine, self._lessons, self._spec, self._sigma, self._config = engine, lessons, spec, sigma, config
+        self._engine, self._spec, self._sigma, self._config = engine, spec, sigma, config
         self._generator = torch.Generator().manual_seed(seed)
-        seeds = member_seeds(seed, config.members)
-        self._members = [untrained(spec.n_experts, spec.n_layers, member_seed) for member_seed in seeds]
+        self._lessons = lessons
+        self._lessons.add_unsteered(traces, config.traces, torch.Generator().manual_seed(seed))
+        seeds, device = member_seeds(seed, config.members), own_device()
+        self._members = [untrained(spec.n_experts, spec.n_layers, member_seed).to(device) for member_seed in seeds]
         self._successes: list[Tensor] = []
 
     def learn(self) -> None:
         """Train every member further on all lessons."""
         learn(self._members, self._lessons, self._config.steps, self._generator)
 
-    def try_out(self, to_change: Sequence[Conversation], to_keep: Sequence[Conversation], generations: int) -> Round:
-        """Try variations of new proposals on conversations drawn from both lists, and keep the lessons."""
+    def try_out(
+        self, split: Sequence[Conversation], to_change: Sequence[int], to_keep: Sequence[int], generations: int
+    ) -> Round:
+        """Try variations of new proposals on conversations drawn from both places of the split; keep the lessons."""
         proposals = self._proposals()
-        conversations = _drawn(to_change, to_keep, generations, self._generator)
+        conversations = [split[place] for place in _drawn(to_change, to_keep, generations, self._generator)]
         variations = [_varied(proposals, self._successes, self._generator) for _ in conversations]
         biases = [self._sigma[:, None] * S_LE for S_LE in variations]
         masks = [Mask.from_bias(bias_LE, self._spec) for bias_LE in biases]
-        trials = self._engine(list(zip(conversations, masks, strict=True)))
-        self._lessons += [Lesson.of(trial, bias_LE) for trial, bias_LE in zip(trials, biases, strict=True)]
-        self._successes += [S_LE for S_LE, trial in zip(variations, trials, strict=True) if _changed(trial)]
-        return _summary(trials)
+        hits: dict[int, bool] = {}
+        lessons: dict[int, Lesson] = {}
+        for number, trial in self._engine(list(zip(conversations, masks, strict=True))):
+            lessons[number], hits[number] = self._lessons.of(trial, biases[number]), trial.outcome == "hit"
+        in_order = range(len(conversations))
+        self._lessons.add([lessons[number] for number in in_order])
+        self._successes += [
+            variations[number] for number in in_order if hits[number] and _is_to_change(conversations[number])
+        ]
+        return _summary([(conversations[number], hits[number]) for number in in_order])
 
     def candidates(self) -> list[Candidate]:
         """Return one candidate per cell of l1 x alphas, searched from the mean of the successful masks.
@@ -142,32 +159,35 @@ def _note(trials: Trials) -> str:
 
 def _varied(proposals: Sequence[Tensor], successes: Sequence[Tensor], generator: torch.Generator) -> Tensor:
     """Drop random entries of a proposal or, with equal chance, of an earlier success, and draw a new strength."""
-    [from_success] = sample((False, True), 1, generator) if successes else [False]
-    [S_LE] = sample(successes if from_success else proposals, 1, generator)
+    [from_success] = _sample((False, True), 1, generator) if successes else [False]
+    [S_LE] = _sample(successes if from_success else proposals, 1, generator)
     keep, strength = (low + (high - low) * float(torch.rand(1, generator=generator)) for low, high in (KEPT, STRENGTH))
     return strength * unit(S_LE * (torch.rand(S_LE.shape, generator=generator) < keep))
-
-
-def _changed(trial: Trial) -> bool:
-    return trial.outcome == "hit" and _is_to_change(trial.conversation)
 
 
 def _is_to_change(conversation: Conversation) -> bool:
     return conversation.set == "target" and conversation.label == "negative"
 
 
-def _drawn(
-    to_change: Sequence[Conversation], to_keep: Sequence[Conversation], n: int, generator: torch.Generator
-) -> list[Conversation]:
+def _is_to_keep(conversation: Conversation) -> bool:
+    return conversation.set != "target" or conversation.label == "positive"
+
+
+def _drawn(to_change: Sequence[int], to_keep: Sequence[int], n: int, generator: torch.Generator) -> list[int]:
     n_keep = round(KEEP_SHARE * n) if to_keep else 0
-    return sample(to_change, n - n_keep, generator) + sample(to_keep, n_keep, generator)
+    return _sample(to_change, n - n_keep, generator) + _sample(to_keep, n_keep, generator)
 
 
-def _summary(trials: Sequence[Trial]) -> Round:
-    hits_to_change = [trial.outcome == "hit" for trial in trials if _is_to_change(trial.conversation)]
-    hits_to_keep = [trial.outcome == "hit" for trial in trials if not _is_to_change(trial.conversation)]
+def _sample(items: Sequence[T], n: int, generator: torch.Generator) -> list[T]:
+    """Draw ``n`` items with replacement."""
+    return [items[index] for index in torch.randint(len(items), (n,), generator=generator).tolist()] if n else []
+
+
+def _summary(tried: Sequence[tuple[Conversation, bool]]) -> Round:
+    hits_to_change = [hit for conversation, hit in tried if _is_to_change(conversation)]
+    hits_to_keep = [hit for conversation, hit in tried if not _is_to_change(conversation)]
     return Round(
-        generations=len(trials),
+        generations=len(tried),
         changed=sum(hits_to_change) / len(hits_to_change),
         kept=sum(hits_to_keep) / len(hits_to_keep) if hits_to_keep else None,
     )

@@ -1,15 +1,14 @@
 """Trials: a conversation under its own mask, the judged reply, and the routing before the reply.
 
-Shapes: B batch, T token, L MoE layer, E expert.
+Shapes: T token, L MoE layer, E expert.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from torch import Tensor
 
-from mascing.conversations.chat import Prompt
 from mascing.engines.generation import complete_recorded, prompts_of
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
@@ -36,31 +35,22 @@ class Trial:
 class Engine(Protocol):
     """Anything that can answer under masks and show its routing; it needs no gradients."""
 
-    def __call__(self, pairs: Sequence[tuple[Conversation, Mask]], /) -> list[Trial]:
-        """Return one trial per pair, in order; each is one generation."""
+    def __call__(self, pairs: Sequence[tuple[Conversation, Mask]], /) -> Iterator[tuple[int, Trial]]:
+        """Yield the trial of every pair with its number among them, in any order; each is one generation."""
 
 
 class LocalEngine:
-    """A model in this process; each row of a batch has its own mask."""
+    """A model in this process; each row of a batch has its own mask, and its trials follow it batch by batch."""
 
     def __init__(self, loaded: Loaded, behaviour: BehaviourConfig, generation: GenerationConfig) -> None:
         self._loaded, self._behaviour, self._generation = loaded, behaviour, generation
-        self._prompts: dict[str, Prompt] = {}
 
-    def __call__(self, pairs: Sequence[tuple[Conversation, Mask]]) -> list[Trial]:
+    def __call__(self, pairs: Sequence[tuple[Conversation, Mask]]) -> Iterator[tuple[int, Trial]]:
         """See :class:`Engine`. Raises DataError if a conversation cannot be rendered or judged."""
-        conversations = [conversation for conversation, _ in pairs]
-        prompts = self._rendered(conversations)
-        completions = complete_recorded(self._loaded, prompts, [mask for _, mask in pairs], self._generation)
-        verdicts = judge_all(self._behaviour, conversations, [reply for reply, _ in completions])
-        return [
-            Trial(conversation, mask, verdict.outcome, z_TLE)
-            for (conversation, mask), verdict, (_, z_TLE) in zip(pairs, verdicts, completions, strict=True)
-        ]
-
-    def _rendered(self, conversations: Sequence[Conversation]) -> list[Prompt]:
-        """Return the prompts of conversations; each is rendered only once."""
-        new = {conversation.id: conversation for conversation in conversations if conversation.id not in self._prompts}
-        rendered = prompts_of(self._loaded, list(new.values()), self._generation)
-        self._prompts.update(zip(new, rendered, strict=True))
-        return [self._prompts[conversation.id] for conversation in conversations]
+        conversations, masks = [conversation for conversation, _ in pairs], [mask for _, mask in pairs]
+        prompts = prompts_of(self._loaded, conversations, self._generation)
+        for batch in complete_recorded(self._loaded, prompts, masks, self._generation):
+            asked = [conversations[number] for number in batch]
+            verdicts = judge_all(self._behaviour, asked, [reply for reply, _ in batch.values()])
+            for (number, (_, z_TLE)), verdict in zip(batch.items(), verdicts, strict=True):
+                yield number, Trial(conversations[number], masks[number], verdict.outcome, z_TLE)

@@ -10,12 +10,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from mascing.circuits.gradient.backward_passes import DEFAULT, BackwardPasses
 from mascing.circuits.gradient.frozen import frozen
 from mascing.circuits.gradient.straight_through import StraightThrough
 from mascing.engines.likelihood import contrast_batches
 from mascing.models.loading import Loaded
 from mascing.routers.spec import find_routers
 from mascing.schemas.cards.search_cost import Passes
+from mascing.schemas.config import ComputeConfig
 from mascing.schemas.conversation import Conversation
 
 NAME = "attribution"
@@ -23,10 +25,14 @@ NAME = "attribution"
 
 @dataclass(frozen=True)
 class Attribution:
-    """``effect_LE``: d margin / d bias of every expert of the unsteered model, in nats per logit, float32 [L, E]."""
+    """``effect_LE``: d margin / d bias of every expert of the unsteered model, in nats per logit, float32 [L, E].
+
+    ``memory`` says whether memory ran out, and what was done about it; empty if it did not.
+    """
 
     effect_LE: Tensor
     passes: Passes
+    memory: str = ""
 
 
 def attribution(
@@ -34,25 +40,28 @@ def attribution(
     contrast: Sequence[Conversation],
     sigma: Tensor,
     batch_size: int,
-    *,
-    recompute: bool = False,
+    compute: ComputeConfig = DEFAULT,
 ) -> Attribution:
     """Return the mean over ``contrast`` of d margin / d bias for all L x E experts.
 
-    margin = log p(wanted) - log p(unwanted), teacher-forced. Each conversation takes part in one backward pass.
+    margin = log p(wanted) - log p(unwanted), teacher-forced. Each conversation takes part in one backward pass, whose
+    memory ``compute`` bounds.
     Gradients pass selection straight-through, so experts that no token selects have one too. Conversations without both
     replies do not count. ``sigma`` [L] is the calibrated spread of each layer's logits. Raises DataError if no
     conversation has both replies.
     """
     batches = contrast_batches(loaded, contrast, batch_size)
     S_LE = torch.zeros(len(sigma), find_routers(loaded.model)[0].n_experts, requires_grad=True)
-    rows = sum(len(batch.ids_BT) // 2 for batch in batches)
-    with frozen(loaded.model, recompute), StraightThrough(loaded.model, sigma, S_LE):
+    effect_LE = torch.zeros_like(S_LE, requires_grad=False)
+    passes = BackwardPasses(loaded.model, compute)
+    with frozen(loaded.model), StraightThrough(loaded.model, sigma, S_LE) as through:
         for batch in batches:
-            (batch.margins(loaded.model).sum() / rows).backward()
-    assert S_LE.grad is not None  # torch types it as optional; there is at least one batch
+            effect_LE += passes.gradient(
+                batch, lambda part: part.margins(loaded.model).sum() / batches.conversations, through
+            )
     n = len(batches)
-    return Attribution(S_LE.grad / sigma[:, None], Passes(forward=n, backward=n, conversations=batch_size))
+    cost = Passes(forward=n, backward=n, conversations=batch_size)
+    return Attribution(effect_LE / sigma[:, None], cost, passes.note)
 
 
 def to_bytes(attributed: Attribution) -> bytes:

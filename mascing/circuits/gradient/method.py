@@ -21,24 +21,21 @@ def _refine(material: Material, config: RefinedConfig) -> Proposal:
 
 
 def _descended(name: str, material: Material, config: GradientConfig, start_LE: Tensor | None) -> Proposal:
-    proposed, passes = candidates(
+    found = candidates(
         material.model(),
         material.spec,
         material.contrast,
-        [
-            conversation
-            for conversation in material.conversations
-            if conversation.set != "target" and conversation.wanted is not None
-        ],
+        material.conversations,
         material.sigma_L,
         config,
         material.seed,
         name=name,
         start_LE=start_LE,
-        recompute=material.recompute,
+        compute=material.compute,
     )
-    return Proposal(proposed, SearchCost(passes=passes), f"{name}: {passes}")
+    note = f"{name}: {found.passes}" + (f"; {found.memory}" if found.memory else "")
+    return Proposal(found.candidates, SearchCost(passes=found.passes), note)
 
 
-GRADIENT = Method(NAME, GradientConfig, _search, version=1, rank=2, judges=False)
-REFINED = Method(REFINED_NAME, RefinedConfig, _refine, version=2, rank=2, judges=False)
+GRADIENT = Method(NAME, GradientConfig, _search, version=2, rank=2, judges=False)
+REFINED = Method(REFINED_NAME, RefinedConfig, _refine, version=3, rank=2, judges=False)

@@ -3,10 +3,10 @@
 Most families normalise weights over the selected experts, so the plain gradient of an unselected expert's logit is 0.
 Here the forward pass stays the model's own. The backward pass treats an expert as selected with its probability under
 noise, and as taking its weight from the selected experts.
-Shape suffixes: N row (a token of a row of the batch), L MoE layer, E expert, K selected.
+Shape suffixes: N row (a token of a row of the batch), C row of a chunk, L MoE layer, E expert, K selected, H hidden.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -24,15 +24,17 @@ class StraightThrough:
     """Add ``sigma * S`` to the router logits, differentiably in S [L, E], while the block runs.
 
     ``noise``, in sigma, is the scale of Gumbel noise on the logits (0 is none). It lets the model select experts that
-    it would not select otherwise. The noise is drawn anew for every value of ``turn`` and depends only on (seed, turn,
-    layer), so a layer recomputed for its gradients sees the same noise. Sources: Bengio et al. (2013) for
-    straight-through, Jang et al. (2017) for selection under Gumbel noise.
+    it would not select otherwise. ``rows`` are the numbers of the sequences that the next forward reads, within their
+    batch. The noise is drawn anew for every value of ``turn`` and depends only on (seed, turn, layer, number of the
+    sequence): a layer recomputed for its gradients, and a part of the batch read alone, see the same noise.
+    Sources: Bengio et al. (2013) for straight-through, Jang et al. (2017) for selection under Gumbel noise.
     """
 
     def __init__(self, model: nn.Module, sigma: Tensor, S_LE: Tensor, seed: int = 0) -> None:
         self.noise, self.turn = 0.0, 0
+        self.rows: Sequence[int] = (0,)
         self._sigma: list[float] = sigma.tolist()
-        self._S_LE, self._seed = S_LE, seed
+        self.S_LE, self._seed = S_LE, seed
         self._model = uncompiled(model)
         self._logits: dict[int, Tensor] = {}
 
@@ -51,20 +53,30 @@ class StraightThrough:
         for hook in self._hooks:
             hook.remove()
         self._taps.remove()
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of a forward that did not come to its end."""
         self._logits.clear()
 
     def _edit(self, layer: int, logits_NE: Tensor) -> Tensor:
-        steered_NE = logits_NE.float() + (self._sigma[layer] * self._S_LE[layer]).to(logits_NE.device)
+        steered_NE = logits_NE.float() + (self._sigma[layer] * self.S_LE[layer]).to(logits_NE.device)
         if self.noise > 0:
             steered_NE = steered_NE + self.noise * self._sigma[layer] * self._gumbel(layer, steered_NE)
         self._logits[layer] = steered_NE
         return steered_NE
 
     def _gumbel(self, layer: int, like_NE: Tensor) -> Tensor:
-        seed = (self._seed * 1_000_003 + self.turn) * 1_000_003 + layer
-        generator = torch.Generator().manual_seed(seed % 2**63)
-        drawn_NE = torch.empty(like_NE.shape).exponential_(generator=generator)
-        return -drawn_NE.log().to(like_NE.device)
+        drawn = [self._drawn(layer, row, like_NE.shape) for row in self.rows]
+        return -torch.cat(drawn).log().to(like_NE.device)
+
+    def _drawn(self, layer: int, row: int, shape: torch.Size) -> Tensor:
+        """Return the exponential noise of one sequence, [T, E]."""
+        seed = self._seed
+        for number in (self.turn, layer, row):
+            seed = (seed * 1_000_003 + number) % 2**63
+        generator = torch.Generator().manual_seed(seed)
+        return torch.empty(shape[0] // len(self.rows), shape[1]).exponential_(generator=generator)
 
     def _selection(self, layer: int) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
         """Return a hook that adds 0 to the output of the layer's experts, with the gradient of selecting each."""
@@ -73,24 +85,70 @@ class StraightThrough:
             if len(inputs) != 3:  # llama4 runs all experts on inputs scaled by 0, so only noise reaches them
                 return output
             hidden, index_NK, weights_NK = inputs
-            exchanged_NE = _exchanged(self._logits.pop(layer), index_NK, weights_NK, SOFTNESS * self._sigma[layer])
-            every_NE = torch.arange(exchanged_NE.shape[1], device=index_NK.device).expand_as(exchanged_NE)
+            scale = SOFTNESS * self._sigma[layer]
             # Detached: only the selected experts pass gradients to the layers below.
-            zero: Tensor = experts.forward(hidden.detach(), every_NE, exchanged_NE.to(weights_NK.dtype))
+            zero: Tensor = _Selection.apply(
+                self._logits.pop(layer), output.detach(), hidden.detach(), index_NK, weights_NK.detach(), experts, scale
+            )
             return output + zero
 
         return add
 
 
-def _exchanged(logits_NE: Tensor, index_NK: Tensor, weights_NK: Tensor, scale: float) -> Tensor:
-    """Return zeros [N, E] whose gradient is that of all experts' weights under changing selection probabilities."""
-    boundary_N1 = logits_NE.detach().topk(weights_NK.shape[1] + 1).values[:, -2:].mean(-1, keepdim=True)
-    probability_NE = ((logits_NE - boundary_N1) / scale).sigmoid()
-    held_NK = weights_NK.detach().float()
-    total_N1 = held_NK.sum(-1, keepdim=True)
-    gained_NE = total_N1 * (probability_NE - probability_NE.detach())
-    n_rows, n_experts = gained_NE.shape
+class _Selection(torch.autograd.Function):
+    """Zeros like ``output`` whose gradient is that of all experts' weights under changing selection probabilities.
+
+    The output of every expert for every row is needed in the backward pass alone. It is computed there, a chunk of rows
+    at a time, so that nothing of it is kept and no chunk takes more memory than the selected experts of all rows do.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        logits_NE: Tensor,
+        output: Tensor,
+        hidden_NH: Tensor,
+        index_NK: Tensor,
+        weights_NK: Tensor,
+        experts: nn.Module,
+        scale: float,
+    ) -> Tensor:
+        ctx.save_for_backward(logits_NE, hidden_NH, index_NK, weights_NK)
+        ctx.experts, ctx.scale = experts, scale
+        return torch.zeros_like(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        logits_NE, hidden_NH, index_NK, weights_NK = ctx.saved_tensors
+        effect_NE = _effects(ctx.experts, hidden_NH, weights_NK, grads[0], logits_NE.shape[1])
+        held_NK = weights_NK.float()
+        total_N1 = held_NK.sum(-1, keepdim=True)
+        # An expert that is selected takes its weight from the selected ones, in proportion to what they hold.
+        share_NE = _spread(held_NK / total_N1, index_NK, logits_NE.shape[1])
+        gain_NE = effect_NE - (share_NE * effect_NE).sum(-1, keepdim=True)
+        boundary_N1 = logits_NE.topk(weights_NK.shape[1] + 1).values[:, -2:].mean(-1, keepdim=True)
+        probability_NE = ((logits_NE - boundary_N1) / ctx.scale).sigmoid()
+        slope_NE = probability_NE * (1 - probability_NE) / ctx.scale
+        return total_N1 * slope_NE * gain_NE, None, None, None, None, None, None
+
+
+def _effects(experts: nn.Module, hidden_NH: Tensor, weights_NK: Tensor, grad_NH: Tensor, n_experts: int) -> Tensor:
+    """Return the gradient of the weight of every expert for every row, float32 [N, E]."""
+    n_rows, top_k = weights_NK.shape
+    chunk = max(1, n_rows * top_k // n_experts)
+    hidden_NH, grad_NH = hidden_NH.reshape(n_rows, -1), grad_NH.reshape(n_rows, -1)
+    every_E = torch.arange(n_experts, device=hidden_NH.device)
+    effects: list[Tensor] = []
+    for hidden_CH, grad_CH in zip(hidden_NH.split(chunk), grad_NH.split(chunk), strict=True):
+        with torch.enable_grad():
+            weights_CE = weights_NK.new_zeros(len(hidden_CH), n_experts, requires_grad=True)
+            output_CH = experts.forward(hidden_CH, every_E.expand_as(weights_CE), weights_CE)
+        effects += torch.autograd.grad(output_CH, weights_CE, grad_CH.to(output_CH.dtype))
+    return torch.cat(effects).float()
+
+
+def _spread(values_NK: Tensor, index_NK: Tensor, n_experts: int) -> Tensor:
+    """Return the values at their experts, float32 [N, E], and 0 elsewhere."""
     # One column more takes the places that go to no expert (longcat); it is dropped.
-    places_NK = index_NK.clamp(max=n_experts)
-    share_NE = gained_NE.new_zeros(n_rows, n_experts + 1).scatter_(1, places_NK, held_NK / total_N1)[:, :n_experts]
-    return gained_NE - share_NE * gained_NE.sum(-1, keepdim=True)
+    spread_NE = values_NK.new_zeros(len(values_NK), n_experts + 1)
+    return spread_NE.scatter_(1, index_NK.clamp(max=n_experts), values_NK)[:, :n_experts]

@@ -60,8 +60,10 @@ def count_selections(traces: Traces, pairs: Pairs = "matched") -> CountedTraces:
 
     ``matched`` counts all traces: matching already made pairs of the contrast. ``group`` counts only pairs about one
     question: the first positive trace of a group with its first negative one, and so on. A trace without a partner is
-    left out. As in the paper, the tokens of all pairs are pooled. Raises DataError if there is no pair.
+    left out. As in the paper, the tokens of all pairs are pooled. No logits are read. Raises DataError if there is no
+    pair.
     """
+    traces = traces.without_logits()
     labels, groups = _labels_and_groups(traces)
     keep_N = _with_partner(labels, groups) if pairs == "group" else torch.ones(len(labels)).bool()
     sides_N = torch.where(keep_N, torch.tensor(labels), -1)
@@ -87,7 +89,7 @@ def _labels_and_groups(traces: Traces) -> tuple[list[int], list[str]]:
 def _count(part: TraceSet, sides_N: Tensor) -> tuple[Tensor, Tensor]:
     """Return the selections [2, L, E] and tokens [2] of each side, int64; side -1 is left out."""
     sides_T = sides_N.repeat_interleave(part.offsets.diff())
-    n_layers, n_experts = part.z.shape[1:]
+    n_layers, n_experts = part.selected.shape[1], part.z.shape[2]
     selected_SLE = torch.zeros(2, n_layers, n_experts, dtype=torch.long)
     for side in (0, 1):
         on_side_T = sides_T == side

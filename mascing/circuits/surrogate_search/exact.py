@@ -36,20 +36,21 @@ def epochs(
     """Yield, after every epoch, the losses of its steps, [C] each, and S, [C, L, E]."""
     n_layers, n_experts = next(negatives.parts()).z.shape[1:]
     generator = torch.Generator().manual_seed(seed)
-    lambdas = torch.tensor(config.lambdas)
+    device = members[0].device
+    lambdas, sigma = torch.tensor(config.lambdas, device=device), sigma.to(device)
     start_LE = torch.nn.init.kaiming_uniform_(torch.empty(n_layers, n_experts), generator=generator)
-    S_CLE = start_LE.repeat(len(lambdas), 1, 1).requires_grad_()
+    S_CLE = start_LE.to(device).repeat(len(lambdas), 1, 1).requires_grad_()
     optimizer = torch.optim.Adam([S_CLE], lr=config.learning_rate)
     frozen = [deepcopy(member).requires_grad_(False) for member in members]
     for _ in range(config.search_epochs):
         losses = []
-        for part, batch in shuffled_batches(negatives, BATCH, generator):
+        for part, batch in shuffled_batches(negatives, BATCH, generator, device):
             loss_C = _objective(frozen, part, batch, sigma, S_CLE, lambdas)
             optimizer.zero_grad()
             loss_C.sum().backward()
             optimizer.step()
-            losses.append(loss_C.detach())
-        yield losses, S_CLE.detach()
+            losses.append(loss_C.detach().cpu())
+        yield losses, S_CLE.detach().cpu()
 
 
 def _objective(

@@ -112,27 +112,29 @@ class _Search:
 
 
 class _Objective:
-    """Mean BCE towards the positive class over samples and members, as a function of S."""
+    """Mean BCE towards the positive class over samples and members, as a function of S; computed where they are."""
 
     def __init__(self, members: Sequence[Surrogate], traces: TraceSet, sigma: Tensor) -> None:
-        statistics = statistics_of(traces)
+        self._device = members[0].device
+        statistics = statistics_of(traces.on(self._device))
         self._members = [FoldedSurrogate(member, statistics) for member in members]
-        self._sigma_L1 = sigma[:, None]
+        self._sigma_L1 = sigma[:, None].to(self._device)
 
     def __call__(self, S_CLE: Tensor) -> Tensor:
         with torch.no_grad():
-            return torch.stack([self._of(member, S_CLE) for member in self._members]).mean(dim=0)
+            S_CLE = S_CLE.to(self._device)
+            return torch.stack([self._of(member, S_CLE) for member in self._members]).mean(dim=0).cpu()
 
     def with_gradient(self, S_CLE: Tensor) -> tuple[Tensor, Tensor]:
         """Return the objective [C] and its gradient [C, L, E]."""
-        S_CLE = S_CLE.clone().requires_grad_()
+        S_CLE = S_CLE.to(self._device, copy=True).requires_grad_()
         losses_MC = []
         for member in self._members:  # one at a time, so that only one graph is in memory
             loss_C = self._of(member, S_CLE) / len(self._members)
             torch.autograd.backward(loss_C.sum())
             losses_MC.append(loss_C.detach())
         assert S_CLE.grad is not None  # torch types it as optional; there is at least one member
-        return torch.stack(losses_MC).sum(dim=0), S_CLE.grad
+        return torch.stack(losses_MC).sum(dim=0).cpu(), S_CLE.grad.cpu()
 
     def _of(self, member: FoldedSurrogate, S_CLE: Tensor) -> Tensor:
         return softplus(-member.logits(self._sigma_L1 * S_CLE)).mean(dim=1)

@@ -14,12 +14,12 @@ from packaging.specifiers import SpecifierSet
 
 from mascing.commands.surroundings.finding import INSTALL, Finding
 from mascing.commands.surroundings.folders import refuse_unusable_folders, replacement
-from mascing.commands.surroundings.leftovers import leftovers
 from mascing.commands.surroundings.model_memory import room_for
 from mascing.commands.surroundings.proxies import hosts_through_proxy, only_this_machine, proxies
 from mascing.commands.surroundings.readiness import instead
 from mascing.commands.surroundings.services import dashboard, prefect, ray, storage
 from mascing.errors import MascingError
+from mascing.tasks.guarding.leftovers import left_folders, leftovers
 
 _GB = 10**9
 _FREE_BYTES = 5 * _GB
@@ -139,7 +139,7 @@ def _shared_memory() -> Iterator[Finding]:
 
 
 def _left_behind() -> Iterator[Finding]:
-    """A note for each server that outlived the run that started it."""
+    """A note for each process and each folder that outlived the run that started it."""
     for process in leftovers():
         with suppress(psutil.NoSuchProcess):
             yield Finding(
@@ -147,3 +147,9 @@ def _left_behind() -> Iterator[Finding]:
                 "left behind",
                 f"process {process.pid} of a run that was killed ({process.name()}): mascing doctor --clean ends it",
             )
+    for folder in left_folders():
+        yield Finding(
+            "note",
+            "left behind",
+            f"logs of Ray that a run kept or could not remove: mascing doctor --clean does ({folder})",
+        )

@@ -12,6 +12,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 from mascing.errors import MascingError
+from mascing.tasks.guarding.sessions import ray_folder
 
 _LONGEST_SOCKET = 103
 """Bytes of a Unix socket's path: 107 on Linux, 103 on macOS."""
@@ -67,7 +68,7 @@ def refuse_unusable_folders(environment: Mapping[str, str]) -> None:
         _try_to_write("PREFECT_HOME", Path(environment.get("PREFECT_HOME") or _home(environment) / ".prefect"))
     if environment.get("RAY_ADDRESS"):
         return
-    ray = _ray_folder(environment)
+    ray = ray_folder(environment)
     if not _fits_sockets(ray):
         longest = _LONGEST_SOCKET - len(_RAY_SOCKET)
         raise MascingError(
@@ -133,7 +134,7 @@ def _user_has_a_name() -> bool:
 
 
 def _move_ray(environment: MutableMapping[str, str]) -> None:
-    if environment.get("RAY_ADDRESS") or "RAY_TMPDIR" in environment or _suits_ray(_ray_folder(environment)):
+    if environment.get("RAY_ADDRESS") or "RAY_TMPDIR" in environment or _suits_ray(ray_folder(environment)):
         return
     for folder in (*_SHORT_FOLDERS, str(_private_folder())):
         if _suits_ray(folder):
@@ -150,11 +151,6 @@ def _move_ray_token(environment: MutableMapping[str, str], folder: Path) -> None
 
 def _suits_ray(folder: str) -> bool:
     return _fits_sockets(folder) and _can_be_written(Path(folder, "ray"))
-
-
-def _ray_folder(environment: Mapping[str, str]) -> str:
-    """The folder that Ray puts its ``ray`` folder in: it looks at these variables, in this order."""
-    return environment.get("RAY_TMPDIR") or environment.get("TMPDIR") or "/tmp"
 
 
 def _fits_sockets(folder: str) -> bool:

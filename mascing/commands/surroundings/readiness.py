@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 from mascing.commands.surroundings.folders import refuse_unusable_folders, replacement
-from mascing.commands.surroundings.leftovers import end, leftovers
+from mascing.tasks.guarding.leftovers import end, leftovers
 
 
 def ready() -> Iterator[str]:

@@ -10,15 +10,21 @@ from types import FrameType
 import psutil
 import typer
 
-STDERR = 2  # of native code as well, unlike sys.stderr
+from mascing.tasks.guarding.guardian import is_guardian
+from mascing.tasks.guarding.muted import MutedStderr
+
 STOPPED = 130  # as a shell reports a program that Ctrl-C ended
+FAILED = 1  # as for every error that the user can act on
 PATIENCE_SECONDS = 6.0
 """How long a run may close its servers before it is killed with them."""
 
 
 @contextmanager
-def stoppable(say_stopped: Callable[[], None]) -> Iterator[None]:
+def stoppable(say_stopped: Callable[[], None]) -> Iterator[Callable[[Callable[[], None]], None]]:
     """Run the block in such a way that Ctrl-C and SIGTERM end it alike.
+
+    Yields a function for other threads, which ends the block in the same way, but calls its argument instead of
+    ``say_stopped``, at once, and makes the program exit with FAILED.
 
     The first signal raises KeyboardInterrupt, after which the block closes what it opened; then ``say_stopped`` is
     called, and the program exits with STOPPED. What the block writes to stderr meanwhile is dropped: Ray's native code
@@ -30,10 +36,10 @@ def stoppable(say_stopped: Callable[[], None]) -> Iterator[None]:
     stop = _Stop(say_stopped, ignores_interrupt=signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield stop.fail
     except KeyboardInterrupt:
         stop.say_once()
-        raise typer.Exit(STOPPED) from None
+        raise typer.Exit(stop.code) from None
     finally:
         stop.restore_stderr()
         # By default a signal that comes while a stopped program exits would leave its servers behind.
@@ -49,7 +55,8 @@ class _Stop:
         self._say_stopped: Callable[[], None] | None = say_stopped
         self._ignores_interrupt = ignores_interrupt
         self.called = False
-        self._stderr: int | None = None
+        self.code = STOPPED
+        self._stderr = MutedStderr()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._ignores_interrupt:
@@ -57,37 +64,43 @@ class _Stop:
         if self.called:
             self._end()
         self.called = True
+        self._end_soon()
+        self._stderr.mute()
+        raise KeyboardInterrupt
+
+    def fail(self, say: Callable[[], None]) -> None:
+        """Say why the program ends, and end it, from another thread."""
+        if self.called:
+            return
+        self._say_stopped, self.code = say, FAILED
+        self._end_soon()  # here as well, because the main thread may never come to the signal
+        self._say_soon()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _end_soon(self) -> None:
         # A thread of its own, because the main thread may hang: in the block, or while the interpreter exits.
         timer = Timer(PATIENCE_SECONDS, self._end)
         timer.daemon = True
         timer.start()
-        self._drop_stderr()
-        raise KeyboardInterrupt
 
     def restore_stderr(self) -> None:
         """Let stderr be written to again."""
-        if self._stderr is not None:
-            kept, self._stderr = self._stderr, None
-            os.dup2(kept, STDERR)
-            os.close(kept)
-
-    def _drop_stderr(self) -> None:
-        with suppress(OSError):  # it is closed
-            self._stderr = os.dup(STDERR)
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, STDERR)
-            os.close(nowhere)
+        self._stderr.restore(replay=False)
 
     def say_once(self) -> None:
         if self._say_stopped is not None:
             say, self._say_stopped = self._say_stopped, None
             say()
 
-    def _end(self) -> None:
+    def _say_soon(self) -> None:
         saying = Thread(target=self.say_once, daemon=True)
         saying.start()
         saying.join(1)  # the interrupted thread may hold the console's lock
+
+    def _end(self) -> None:
+        self._say_soon()
         for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-        os._exit(STOPPED)
+            with suppress(psutil.Error):
+                if not is_guardian(child):
+                    child.kill()
+        os._exit(self.code)

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Protocol
 
 from mascing.conversations.intake.formats import Format, format_of
 from mascing.conversations.intake.layouts import Layout, layout_of
@@ -19,6 +20,19 @@ from mascing.schemas.settings.columns import ColumnsConfig
 _SAMPLED = 200
 _ALIKE = 0.8
 _GIVEN_TO_MODELS = {"context", "contextstring", "document", "history", "input", "passage", "system", "tools"}
+
+
+class RowsById(Protocol):
+    """The rows of the ids that are used: a dict, or what takes less memory than one."""
+
+    def __contains__(self, name: str, /) -> bool:
+        """Whether the id is used."""
+
+    def __getitem__(self, name: str, /) -> int:
+        """Its row."""
+
+    def __setitem__(self, name: str, row: int, /) -> None:
+        """Note the row of a new id."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ class Reading:
         """What the row numbers count: lines or rows."""
         return self._formats[0].unit if len(self._formats) == 1 else "row"
 
-    def rows(self, row_of: dict[str, int]) -> Iterator[Used | Quarantined]:
+    def rows(self, row_of: RowsById) -> Iterator[Used | Quarantined]:
         """Every conversation and every row that is none, in order; ``row_of`` is filled with the ids that are used.
 
         Of rows that share an id, the first usable one counts.

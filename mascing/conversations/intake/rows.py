@@ -28,13 +28,15 @@ _PLAIN = ("id", "group_id", "set", "label", *_REPLIES, "paraphrase")
 class Quarantined:
     """A row that was not used: its number (from 1), its id if readable, the reasons, and the start of its text.
 
-    The number is that of the line in JSON Lines, else of the row.
+    The number is that of the line in JSON Lines, else of the row. ``traceback`` ends where an exception was raised over
+    it, if one was.
     """
 
     row: int
     id: str | None
     reason: str
     text: str
+    traceback: str | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import ray.util.metrics
 from our_metrics import OURS, TAGS  # type: ignore[import-not-found]  # it lies beside this program when it runs
 
 from mascing.schemas.config import ComputeConfig
-from mascing.tasks.running.actors import Pool
+from mascing.tasks.workers.pool import Pool
 
 PAUSE_SECONDS = 0.5
 

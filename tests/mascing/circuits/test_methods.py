@@ -15,6 +15,7 @@ from mascing.report.looks import LOOKS
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.base import Frozen
 from mascing.schemas.cards.search_cost import Passes, Round, SearchCost, Trials
+from mascing.schemas.config import ComputeConfig
 from mascing.schemas.settings.method_settings import MethodsConfig, RandomConfig
 from mascing.surrogates.ensemble import member_seeds
 
@@ -44,7 +45,7 @@ def test_the_longest_searches_start_first() -> None:
 def test_only_what_is_on_is_searched_and_identified() -> None:
     config = MethodsConfig(mascing=None, consensus=None, refined=None, active=None)
     assert list(searches_of(config)) == ["steermoe", "gradient"]
-    assert method_identity(config)["versions"] == {"steermoe": 2, "gradient": 1}
+    assert method_identity(config)["versions"] == {"steermoe": 2, "gradient": 2}
     assert not any(search.method.judges for search in searches_of(config).values())
     assert searches_of(MethodsConfig())["active"].method.judges
 
@@ -137,5 +138,5 @@ def material() -> Material:
         behaviour=nothing,
         generation=nothing,
         seed=7,
-        recompute=False,
+        compute=ComputeConfig(),
     )

@@ -1,9 +1,13 @@
+import time
+
 import pytest
 
+from mascing.conversations import matching
 from mascing.conversations.matching import matched_pairs
 from mascing.errors import DataError
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation, Label, Message
+from tests.bench.matching import balance, conversations
 
 
 def conversation(
@@ -70,6 +74,29 @@ def test_many_equal_conversations_are_paired_as_far_as_they_go() -> None:
     matched = matched_pairs(rows[:-20], MatchingConfig())
     assert len(matched) == len(dict(matched)) == len({negative for _, negative in matched}) == 100
     assert matched == matched_pairs(rows[:-20], MatchingConfig())
+
+
+def test_eight_times_the_conversations_take_far_less_than_the_square_of_the_time() -> None:
+    def seconds(rows: int) -> float:
+        made = conversations(rows, 0)
+        start = time.process_time()
+        matched_pairs(made, MatchingConfig())
+        return time.process_time() - start
+
+    seconds(100)  # imports
+    assert seconds(16_000) < 20 * seconds(2000)  # 64 times by the square, and nine at the exponent that was measured
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_comparing_within_blocks_finds_the_pairs_of_comparing_all(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = conversations(3000, seed)
+    found = balance(rows, matched_pairs(rows, MatchingConfig()))
+    monkeypatch.setattr(matching, "_BLOCK", len(rows))
+    all_compared = balance(rows, matched_pairs(rows, MatchingConfig()))
+    assert found["pairs"] >= 0.99 * all_compared["pairs"] > 300
+    assert found["within"] == pytest.approx(all_compared["within"], abs=0.01)
+    assert found["ratio"] == pytest.approx(all_compared["ratio"], abs=0.01)
+    assert abs(found["difference"]) < 0.05
 
 
 def test_the_error_says_how_the_classes_look_and_what_to_do() -> None:

@@ -184,12 +184,25 @@ def test_low_temperatures_are_nearly_greedy(loaded: Loaded) -> None:
     assert generate(loaded, CONVERSATIONS, None, GENERATION.model_copy(update={"temperature": 1e-4})) == greedy
 
 
-def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:
-    scores_BV = torch.tensor([[0.0, 1.0, 2.0]]).expand(4000, 3)
-    sampler = RowSampler([f"c{i}" for i in range(4000)], temperature=2.0)
-    drawn_B = sampler(torch.zeros(4000, 1), scores_BV).argmax(1)
-    shares_V = drawn_B.bincount() / 4000
-    assert torch.allclose(shares_V, (scores_BV[0] / 2).softmax(0), atol=0.03)
+@pytest.mark.parametrize("vocabulary", [1, 3, 10, 16])
+def test_tokens_are_drawn_as_often_as_their_probability_says(vocabulary: int) -> None:
+    scores_V = torch.linspace(0.0, 3.0, vocabulary).roll(2)
+    shares_V = drawn(scores_V, 4000).bincount(minlength=vocabulary) / 4000
+    assert torch.allclose(shares_V, (scores_V / 2).softmax(0), atol=0.03)
+
+
+def test_like_scores_draw_like_tokens() -> None:
+    """Steered and unsteered replies share their noise."""
+    scores_V = torch.linspace(0.0, 3.0, 40)
+    other_V = scores_V + 0.1 * torch.linspace(0.0, 9.0, 40).sin()
+    assert (drawn(scores_V, 2000) == drawn(other_V, 2000)).float().mean() > 0.9
+    assert (drawn(scores_V, 2000) == drawn(other_V, 2000, "d")).float().mean() < 0.2
+
+
+def drawn(scores_V: torch.Tensor, n: int, name: str = "c") -> torch.Tensor:
+    """The first token of each of ``n`` rows, at temperature 2."""
+    sampler = RowSampler([f"{name}{row}" for row in range(n)], temperature=2.0)
+    return sampler(torch.zeros(n, 1), scores_V.repeat(n, 1)).argmax(1)
 
 
 def test_a_row_whose_scores_are_not_numbers_is_refused(loaded: Loaded) -> None:

@@ -1,9 +1,11 @@
 """The likelihood of a given reply counts its own tokens, after all that the template puts before a reply."""
 
+import tracemalloc
+
 import pytest
 import torch
 
-from mascing.engines.likelihood import contrast_batches, reply_batches
+from mascing.engines.likelihood import ReplyBatches, contrast_batches
 from mascing.errors import DataError
 from mascing.models.loading import Loaded
 from mascing.schemas.conversation import Conversation
@@ -44,10 +46,35 @@ def test_the_margin_is_that_of_the_replies_where_the_template_puts_them(layout: 
 def test_both_replies_keep_the_same_prompt_where_the_longer_exceeds_the_context() -> None:
     loaded = Loaded(model(max_position_embeddings=64), tokenizer())
     chat = conversation("c", "b" * 50, "yes", "what?")
-    [batch] = reply_batches(loaded, [(chat, ("no", "n" * 20))], 1)
+    [batch] = ReplyBatches(loaded, [chat], lambda _: ("no", "n" * 20), 1)
     short, long = batch.ids_BT.tolist()
     assert len(long) == 64
     assert short[:44] == long[:44]
     assert batch.reply_BR.sum(dim=1).tolist() == [2, 20]
     with pytest.raises(DataError, match="'c': its final user turn does not fit into 4 tokens"):
-        reply_batches(loaded, [(chat, ("no", "n" * 60))], 1)
+        ReplyBatches(loaded, [chat], lambda _: ("no", "n" * 60), 1)
+
+
+def test_a_part_of_a_batch_scores_its_replies_as_the_batch_does() -> None:
+    loaded = Loaded(model(), tokenizer())
+    [batch] = contrast_batches(loaded, CHATS, 3)
+    with torch.no_grad():
+        whole = batch.margins(loaded.model)
+        parts = torch.cat([batch.part(chosen).margins(loaded.model) for chosen in (range(1), range(1, 3))])
+    assert len(batch) == 3
+    assert torch.allclose(whole, parts, atol=1e-5)
+
+
+def test_batches_hold_no_conversation_between_reads() -> None:
+    loaded = Loaded(model(), tokenizer())
+    held = []
+    for n in (200, 2000):
+        asked = (conversation(f"c{number}", "what? " * 50) for number in range(n))
+        chats = [chat.model_copy(update={"wanted": "I cannot", "unwanted": "Sure: bread"}) for chat in asked]
+        contrast_batches(loaded, chats[:2], 2)
+        tracemalloc.start()
+        batches = contrast_batches(loaded, chats, 8)
+        held.append(tracemalloc.get_traced_memory()[0])
+        tracemalloc.stop()
+        assert len(batches) == n // 8
+    assert held[1] - held[0] < 1800 * 100

@@ -73,8 +73,9 @@ def test_recorded_replies_have_thoughts_too(loaded: Loaded, replies: list[Reply]
     spec = inspect_routers(loaded.model)
     nothing = Mask.from_bias(torch.zeros(spec.n_layers, spec.n_experts), spec)
     prompts = prompts_of(loaded, CONVERSATIONS[:3], GENERATION)
-    recorded = complete_recorded(loaded, prompts, [nothing] * 3, GENERATION)
-    assert [(reply.thought, reply.text) for reply, _ in recorded] == [(r.thought, r.text) for r in replies[:3]]
+    [recorded] = complete_recorded(loaded, prompts, [nothing] * 3, GENERATION)
+    said = [recorded[number][0] for number in range(3)]
+    assert [(reply.thought, reply.text) for reply in said] == [(r.thought, r.text) for r in replies[:3]]
 
 
 @pytest.mark.parametrize(

@@ -139,9 +139,12 @@ def test_a_tokenizer_loads_without_weights(folder: Path, tmp_path: Path) -> None
         load_tokenizer(ModelConfig(path=str(copy)))
 
 
-def test_weights_in_storage_are_not_fetched_for_the_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_in_storage_are_not_fetched_for_the_tokenizer(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import fsspec
 
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     memory = fsspec.filesystem("memory")
     memory.put(str(folder), "/bucket/models/options", recursive=True)
     fetched: list[str] = []

@@ -68,7 +68,8 @@ def test_attention_implementation_is_what_the_config_says(folder: Path) -> None:
     assert load(config(folder, attn_implementation="eager")).model.config._attn_implementation == "eager"
 
 
-def test_a_storage_url_loads_like_the_folder(folder: Path) -> None:
+def test_a_storage_url_loads_like_the_folder(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     memory = fsspec.filesystem("memory")
     memory.put(str(folder), "/bucket/models/tiny", recursive=True)
     try:

@@ -36,7 +36,7 @@ def checked(weights: int, device: str = "cuda", workers: int = 1, num_gpus: floa
         ([80], {"weights": 90}, "the weights take 90.0 GiB and the GPUs of a worker have 80.0 GiB"),
         ([80, 24], {"weights": 30}, "the GPUs of a worker have 24.0 GiB"),  # a worker may get the smaller one
         ([80], {"weights": 60, "num_gpus": 0.5}, "the GPUs of a worker have 40.0 GiB"),
-        ([80, 80], {"weights": 120, "num_gpus": 2}, "the GPUs of a worker have 80.0 GiB"),  # cuda is one GPU
+        ([80, 80], {"weights": 180, "num_gpus": 2, "device": "auto"}, "the GPUs of a worker have 160.0 GiB"),
         ([80, 80], {"weights": 120, "num_gpus": 2, "device": "auto"}, None),
     ],
 )

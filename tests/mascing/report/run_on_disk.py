@@ -1,6 +1,5 @@
 """A synthetic finished run as the pipeline stores it: real manifests and shards, invented numbers and harmless text."""
 
-import io
 import json
 import random
 from collections.abc import Iterable, Mapping
@@ -8,7 +7,6 @@ from copy import deepcopy
 from dataclasses import asdict, replace
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import save
 
@@ -40,6 +38,7 @@ from mascing.schemas.manifest import Facts, Manifest, Shard
 from mascing.schemas.result import Result, SplitSizes
 from mascing.schemas.tables import DEV_VERDICTS, VERDICTS
 from mascing.schemas.verdict import Outcome
+from mascing.storage import parquet
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.made_up_labels import label_facts
@@ -219,21 +218,21 @@ def _stages(
         pick.method: [deepcopy(replace(pick, cell=cell)) for cell in cells_of(pick.method)] for pick in selected[:-1]
     }
     attribution = {"attribution.safetensors": (save({"effect": _truth_LE() / 2}), 4)} if "gradient" in on else {}
-    dev = _parquet(pa.Table.from_pylist(dev_verdicts(), schema=DEV_VERDICTS))
+    dev = parquet.to_bytes(pa.Table.from_pylist(dev_verdicts(), schema=DEV_VERDICTS))
     files: dict[str, dict[str, tuple[bytes, int]]] = {
         "testbed": {"truth-jailbreak-defence.safetensors": (save({"bias": _truth_LE()}), 0)} if truth else {},
         "prepare": {
-            "conversations-test.parquet": (_parquet(to_table(conversations)), len(conversations)),
-            "quarantine.parquet": (_parquet(quarantine_table(quarantined)), 2),
+            "conversations-test.parquet": (parquet.to_bytes(to_table(conversations)), len(conversations)),
+            "quarantine.parquet": (parquet.to_bytes(quarantine_table(quarantined)), 2),
         },
         "label": {
-            "conversations-test.parquet": (_parquet(to_table(conversations)), len(conversations)),
+            "conversations-test.parquet": (parquet.to_bytes(to_table(conversations)), len(conversations)),
             "verdicts-unsteered-test.parquet": (
-                _parquet(pa.Table.from_pylist(verdicts["baseline"], schema=VERDICTS)),
+                parquet.to_bytes(pa.Table.from_pylist(verdicts["baseline"], schema=VERDICTS)),
                 len(conversations),
             ),
             "verdicts-unsteered-dev.parquet": (
-                _parquet(pa.Table.from_pylist(dev_unsteered(), schema=VERDICTS)),
+                parquet.to_bytes(pa.Table.from_pylist(dev_unsteered(), schema=VERDICTS)),
                 len(dev_unsteered()),
             ),
         },
@@ -246,7 +245,7 @@ def _stages(
             "verdicts-dev.parquet": (dev, len(dev_verdicts())),
         },
         "evaluate": {
-            f"verdicts-{method}.parquet": (_parquet(pa.Table.from_pylist(rows, schema=VERDICTS)), len(rows))
+            f"verdicts-{method}.parquet": (parquet.to_bytes(pa.Table.from_pylist(rows, schema=VERDICTS)), len(rows))
             for method, rows in verdicts.items()
         },
         "robustness": {},
@@ -329,9 +328,3 @@ def _config(methods: Iterable[str], truth: bool, min_uplift: float) -> RunConfig
             | {name: {"kind": "a_package.of_ones_own:METHOD"} for name in methods if name not in BUILT_IN},
         }
     )
-
-
-def _parquet(table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    return buffer.getvalue()

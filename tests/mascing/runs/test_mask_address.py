@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mascing.errors import MaskError
+from mascing.errors import MaskError, StorageError
 from mascing.masks.mask import Mask
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.routers.spec import RouterSpec
@@ -86,4 +86,15 @@ def test_what_is_not_published_is_an_error_that_lists_what_is(tmp_path: Path, ad
 def test_anything_else_is_an_error(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MaskError, match="give a file, a URL, or behaviour@channel"):
+        mask_url(address, str(tmp_path))
+
+
+@pytest.mark.parametrize("by_channel", [True, False])
+def test_a_published_mask_whose_bytes_have_changed_is_refused(tmp_path: Path, by_channel: bool) -> None:
+    lies = Path(publish(str(tmp_path), "olmoe", "defence"))
+    address = "defence@candidate" if by_channel else str(lies.parent.relative_to(tmp_path))
+    assert mask_url(address, str(tmp_path)) == str(lies)
+    data = lies.read_bytes()
+    lies.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(StorageError, match=f"{lies} is missing or damaged"):
         mask_url(address, str(tmp_path))

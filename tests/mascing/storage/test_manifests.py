@@ -14,6 +14,7 @@ from mascing.schemas.manifest import Shard
 from mascing.storage.local_store import LocalStore
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json
 from mascing.storage.urls import LocalFolder
 from tests.mascing.storage.noted_stage import Noted, NotedFacts
 
@@ -181,7 +182,7 @@ def test_what_is_no_manifest_of_the_stage_is_refused(
 ) -> None:
     storage = Storage.open(str(tmp_path))
     path = f"{run_stage(storage).prefix}/manifest.json"
-    storage.overwrite(path, change(storage.read(path).decode()).encode())
+    storage.overwrite(path, change(open_json(storage.read(path), path).decode()).encode())
     with pytest.raises(StorageError, match=message):
         output_of(storage).finished()
 

@@ -1,3 +1,4 @@
+import fcntl
 import multiprocessing
 import os
 import pickle
@@ -7,12 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from mascing.errors import ConflictError, StorageError
 from mascing.storage.object_storage import Storage
-from mascing.storage.s3_store import connect
+from mascing.storage.s3_client import S3Client
+from mascing.storage.s3_store import S3Store
+from mascing.storage.urls import BucketPrefix
 
 WRITERS, STEPS = 3, 4
 
@@ -162,7 +166,7 @@ def test_a_browser_finds_a_page_on_s3_and_shows_it(s3_url: str) -> None:
     storage.overwrite("a/index.html", b"<p>")
     storage.create("b/index.html", b"<p>")
     for name in ("a", "b"):
-        head = connect().call_s3("head_object", Bucket=bucket, Key=f"web/{name}/index.html")
+        head = S3Client().call("head_object", Bucket=bucket, Key=f"web/{name}/index.html")
         assert head["ContentType"] == "text/html"
 
 
@@ -251,3 +255,39 @@ def test_an_object_tells_when_it_was_written(storage: Storage) -> None:
     assert before <= storage.modified("now") <= datetime.now(UTC) + timedelta(seconds=1)
     with pytest.raises(FileNotFoundError):
         storage.modified("never")
+
+
+def test_a_list_longer_than_a_page_is_whole(s3_client: S3Client, s3_url: str) -> None:
+    bucket, prefix = s3_url.removeprefix("s3://"), uuid4().hex
+    names = [f"units/{n:04}" for n in range(1001)]  # a page holds 1,000
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: s3_client.call("put_object", Bucket=bucket, Key=f"{prefix}/{name}"), names))
+    assert Storage(S3Store(BucketPrefix(bucket, prefix), s3_client)).list() == names
+
+
+def test_entries_tell_sizes_and_what_is_removed_is_gone(storage: Storage) -> None:
+    storage.create("folder/a", b"four")
+    storage.create("folder/b", b"")
+    assert [(entry.name, entry.bytes) for entry in storage.entries("folder")] == [("folder/a", 4), ("folder/b", 0)]
+    storage.remove("folder/a")
+    storage.remove("folder/a")
+    assert storage.list() == ["folder/b"]
+    with pytest.raises(FileNotFoundError):
+        storage.read("folder/a")
+
+
+def test_what_a_killed_writer_left_is_found_and_what_a_living_one_holds_is_not(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    storage.swap("channel", b"one", None)
+    storage.swap("channel", b"two", storage.read_versioned("channel")[1])
+    (tmp_path / ".tmp-of-a-killed-writer").write_bytes(b"half a sha")
+    with open(tmp_path / ".tmp-of-a-living-writer", "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        found = {left.stored.name: left for left in storage.leftovers()}
+        assert {name: left.what for name, left in found.items()} == {
+            ".tmp-of-a-killed-writer": "temporary file", ".lock-channel": "lock file",
+        }  # fmt: skip
+    for left in found.values():
+        left.discard()
+    storage.swap("channel", b"three", storage.read_versioned("channel")[1])
+    assert storage.read("channel") == b"three"

@@ -53,3 +53,12 @@ def test_the_surrogate_is_left_as_it_was() -> None:
     torch.autograd.backward(FoldedSurrogate(surrogate, statistics_of(traces(4))).logits(shift).sum())
     assert all(torch.equal(value, before[name]) for name, value in surrogate.state_dict().items())
     assert all(parameter.grad is None for parameter in surrogate.parameters())
+
+
+def test_it_is_evaluated_where_surrogate_and_traces_are() -> None:
+    """No GPU is needed to see that nothing is left behind on the CPU: the meta device refuses to be mixed."""
+    folded = FoldedSurrogate(drawn_surrogate().to("meta"), statistics_of(traces(6).on("meta")))
+    delta_CLE = torch.zeros(2, SPEC.n_layers, SPEC.n_experts, device="meta", requires_grad=True)
+    logits_CN = folded.logits(delta_CLE)
+    [gradient_CLE] = torch.autograd.grad(logits_CN.sum(), delta_CLE)
+    assert logits_CN.device.type == gradient_CLE.device.type == "meta"

@@ -66,3 +66,8 @@ def test_another_tensor_file_is_refused() -> None:
 def test_one_class_alone_is_refused() -> None:
     with pytest.raises(DataError, match="one class"):
         train_surrogate(traces(6).subset([0, 2, 4]), epochs=1, seed=0)
+
+
+def test_a_surrogate_is_trained_on_the_device_that_is_named() -> None:
+    """No GPU is needed to see that nothing is left behind on the CPU: the meta device refuses to be mixed."""
+    assert train_surrogate(traces(20), epochs=1, seed=0, device="meta").device.type == "meta"

@@ -8,8 +8,10 @@ from mascing.conversations.chat import render
 from mascing.errors import DataError, ModelError
 from mascing.models.loading import Loaded
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.trace_layout import Chosen, Keep
+from mascing.traces import batch_recording
 from mascing.traces.batch_recording import harvest
-from mascing.traces.trace_set import QUESTION, REPLY
+from mascing.traces.trace_set import PROMPT, QUESTION, REPLY
 from tests.layouts import LAYOUTS
 from tests.mascing.olmoe_folder import conversation, loaded, tokenizer
 
@@ -143,9 +145,49 @@ def test_a_prompt_beyond_the_context_loses_its_oldest_turns() -> None:
         harvest(short, [conversation("c", "b" * 200)], 300)
 
 
-def test_an_unlabelled_conversation_makes_no_trace(tiny: Loaded) -> None:
-    with pytest.raises(DataError, match="'u' has no label"):
-        harvest(tiny, [conversation("u", "hello", label=None)], 300)
+def test_an_unlabelled_conversation_makes_a_trace_without_a_label_and_may_bring_a_reply(tiny: Loaded) -> None:
+    chat = conversation("u", "hello", label=None)
+    [row] = harvest(tiny, [chat], 300, replies=True)
+    assert row.label is None
+    assert REPLY not in row.regions
+    [row] = harvest(tiny, [chat.model_copy(update={"metadata": {"reply": "bread"}})], 300, replies=True)
+    assert int((row.regions == REPLY).sum()) == len("bread")
+
+
+def with_reply(chat: Conversation) -> Conversation:
+    return chat.model_copy(update={"wanted": "yes indeed", "unwanted": "no"})
+
+
+def test_the_chosen_layers_and_spans_are_those_of_the_whole(tiny: Loaded) -> None:
+    chats = [with_reply(chat) for chat in conversations(5)]
+    whole = harvest(tiny, chats, 300, replies=True)
+    chosen = Chosen(layers=(0, 2), spans=("question", "reply"))
+    for part, row in zip(harvest(tiny, chats, 300, True, chosen), whole, strict=True):
+        kept_T = row.regions != PROMPT
+        assert torch.equal(part.regions, row.regions[kept_T])
+        assert torch.equal(part.z, row.z[kept_T][:, [0, 2]])
+        assert torch.equal(part.selected, row.selected[kept_T][:, [0, 2]])
+
+
+@pytest.mark.parametrize("keep", ["selected", "counts"])
+def test_logits_that_are_not_kept_are_not_looked_at(tiny: Loaded, keep: Keep, monkeypatch: pytest.MonkeyPatch) -> None:
+    chats = conversations(3)
+    whole = harvest(tiny, chats, 300)
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("the routers were tapped")
+
+    monkeypatch.setattr(batch_recording, "watch_routers", refuse)
+    for part, row in zip(harvest(tiny, chats, 300, chosen=Chosen(keep=keep)), whole, strict=True):
+        assert part.z.shape == (len(row.z), 0, 8)
+        assert torch.equal(part.selected, row.selected)
+
+
+def test_a_layer_or_a_span_that_is_not_there_is_refused_by_name(tiny: Loaded) -> None:
+    with pytest.raises(DataError, match="no MoE layer 3: they are counted from 0 to 2"):
+        harvest(tiny, conversations(1), 300, chosen=Chosen(layers=(1, 3)))
+    with pytest.raises(DataError, match="'c0' has no token to record in its reply"):
+        harvest(tiny, conversations(1), 300, replies=True, chosen=Chosen(spans=("reply",)))
 
 
 def test_a_router_that_runs_twice_is_refused() -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -14,22 +13,30 @@ from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.racing import blocks_of
+from mascing.storage.object_storage import Storage
 from mascing.tasks.picking.dev import Dev, Pick
 from mascing.tasks.picking.sample import Sample
-from mascing.tasks.running.judged import BASELINE, judged_replies
+from mascing.tasks.running.judged import BASELINE, Judging
 from tests.mascing.conversations.lines import decode_lines, parse_conversations
 from tests.tasks.here_pool import HerePool
 
 
 class CountingPool(HerePool):
-    """A pool that counts the replies that are judged."""
+    """A pool that counts the replies that are generated."""
 
     replies = 0
 
-    def map(self, *arguments: Any, **options: Any) -> list[Any]:
-        values = super().map(*arguments, **options)
-        self.replies += sum(len(rows) for judged in values if isinstance(judged, dict) for rows in judged.values())
-        return values
+    def __init__(self) -> None:
+        super().__init__()
+        self.worker.count = self._count  # type: ignore[method-assign]
+
+    def _count(self, name: str, number: int) -> None:
+        self.replies += number if name == "replies" else 0
+
+
+def judging_with(pool: HerePool, config: RunConfig, folder: Path) -> Judging:
+    """Replies and verdicts by the pool, stored in ``folder``."""
+    return Judging(pool, Storage.open(str(folder)), config, checkpoint="0" * 16)
 
 
 def dev_conversations(config: RunConfig) -> list[Conversation]:
@@ -58,14 +65,15 @@ def idle_layers(config: RunConfig) -> torch.Tensor:
     return ~truth_LE.any(dim=1)
 
 
-def race_over(pool: HerePool, config: RunConfig, conversations: Sequence[Conversation]) -> Dev:
+def race_over(judging: Judging, conversations: Sequence[Conversation]) -> Dev:
     """The state after a race on ``conversations`` in two blocks; given replies are read on the first of them."""
     blocks = blocks_of(conversations, (0.5, 1.0), seed=0)
     in_order = [conversation for block in blocks for conversation in block]
-    [baseline] = judged_replies(pool.worker, config, in_order, [(BASELINE, None)])
-    n_layers = len(idle_layers(config))
+    [baseline] = judging.judge(in_order, [(BASELINE, None)], lambda done, total: None)
+    n_layers = len(idle_layers(judging.config))
+    sample = Sample(judging, blocks[0])
     ends = [len(blocks[0]), len(in_order)]
-    return Dev(pool, config, in_order, ends, baseline, Sample(pool, config, blocks[0]), torch.ones(n_layers))
+    return Dev(judging, in_order, ends, baseline.rows, sample, torch.ones(n_layers))
 
 
 def pick_of(dev: Dev, mask: Mask, judged: int) -> Pick:

@@ -106,6 +106,7 @@ def test_more_workers_than_cpus_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("mascing.tasks.running.cluster.start_local", lambda cpus: None)
     monkeypatch.setattr("mascing.tasks.running.cluster.ray.cluster_resources", dict)
+    monkeypatch.setattr("mascing.tasks.running.cluster.Cluster", lambda: None)
     lines: list[str] = []
     with forwarded(lines.append):
         connect(ComputeConfig(workers=1))

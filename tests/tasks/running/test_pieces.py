@@ -11,7 +11,7 @@ ROWS = [f"row-{number}" for number in range(1000)]
 
 
 def pieces(rows: list[str]) -> list[list[str]]:
-    return pieces_of(rows, 32, lambda row: row)
+    return list(pieces_of(rows, 32, lambda row: row))
 
 
 def test_pieces_hold_all_rows_in_order_at_about_the_wanted_size() -> None:

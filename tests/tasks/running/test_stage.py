@@ -1,5 +1,7 @@
 """Running stages: finished work is reused, and a change of anything that determines the content is new work."""
 
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from mascing.errors import DataError
+from mascing.storage.lease import LEASES
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.stage import Body, Finished, Part, Recipe, run_stage
@@ -82,11 +85,33 @@ def test_equal_parts_of_different_outputs_are_equal_work(storage: Storage) -> No
 
 def test_of_two_runs_at_once_the_first_to_finish_holds_for_both(storage: Storage) -> None:
     def overtaken(output: StageOutput[Noted]) -> Body:
+        for lease in storage.list(LEASES):  # as if this process had been stopped for long
+            storage.remove(lease)
         theirs = run(storage, [])
         assert theirs.manifest.facts.content == "ab"
         return Body([output.put("rows.txt", b"other bits\n", 1)], NotedFacts(content="other"), rows_in=1)
 
     assert run(storage, [], RECIPE, overtaken).manifest.facts.content == "ab"
+
+
+def test_a_second_process_waits_for_the_one_at_work_and_takes_what_it_made(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, calls = threading.Event(), list[str]()
+
+    def slow(output: StageOutput[Noted]) -> Body:
+        begun.set()
+        time.sleep(1)
+        return Body([output.put("rows.txt", b"a\n", 1)], NotedFacts(content="ab"), rows_in=1)
+
+    first = threading.Thread(target=lambda: run(storage, [], RECIPE, slow))
+    first.start()
+    assert begun.wait(10)
+    with caplog.at_level("INFO", logger="mascing.progress"):
+        assert run(storage, calls).manifest.rows_in == 1
+    first.join()
+    assert calls == []
+    assert "is at work on this stage: waiting until it is done" in caplog.text
 
 
 def test_another_version_of_the_recipe_is_other_work(storage: Storage) -> None:

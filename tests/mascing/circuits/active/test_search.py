@@ -1,7 +1,8 @@
 """The search by trials: it finds what acts, spares what other replies need, and spends no more than its budget."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from mascing.circuits.active import search as active
+from mascing.circuits.active.method import ACTIVE
 from mascing.circuits.active.trials import LocalEngine, Trial
-from mascing.circuits.method import Proposal
+from mascing.circuits.method import Material, Proposal
 from mascing.engines.generation import generate
 from mascing.errors import DataError
 from mascing.judges.judging import judge_all
@@ -18,7 +20,7 @@ from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded, load
 from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.schemas.cards.search_cost import Trials
-from mascing.schemas.config import BehaviourConfig, GenerationConfig, ModelConfig
+from mascing.schemas.config import BehaviourConfig, ComputeConfig, GenerationConfig, ModelConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.settings.method_settings import ActiveConfig
 from mascing.testbeds.planted import behaviour_config
@@ -75,9 +77,10 @@ class MadeUpEngine:
         self.generations = 0
         self._noise = torch.Generator().manual_seed(2)
 
-    def __call__(self, pairs: Sequence[tuple[Conversation, Mask]]) -> list[Trial]:
+    def __call__(self, pairs: Sequence[tuple[Conversation, Mask]]) -> Iterator[tuple[int, Trial]]:
         self.generations += len(pairs)
-        return [self._try(conversation, mask) for conversation, mask in pairs]
+        for number, (conversation, mask) in enumerate(pairs):
+            yield number, self._try(conversation, mask)
 
     def _try(self, conversation: Conversation, mask: Mask) -> Trial:
         bias_LE = bias_of(mask)
@@ -134,6 +137,44 @@ def test_equal_seeds_give_equal_masks() -> None:
     first, repeated, other = (only_bias(search(config, seed)[0]) for seed in (0, 0, 1))
     assert torch.equal(first, repeated)
     assert not torch.equal(first, other)
+
+
+def test_trials_that_come_back_in_another_order_teach_the_same() -> None:
+    """Workers that share them finish in any order."""
+    config = ActiveConfig(budget=64, rounds=1, members=1, steps=10, l1=(0.02,), alphas=(1.0,))
+
+    class Backwards(MadeUpEngine):
+        def __call__(self, pairs: Sequence[tuple[Conversation, Mask]]) -> Iterator[tuple[int, Trial]]:
+            return reversed(list(super().__call__(pairs)))
+
+    masks = [
+        only_bias(active.candidates(engine, made_up_traces(), [*TARGETS, *BENIGN], SPEC, SIGMA, config, 0))
+        for engine in (MadeUpEngine(), Backwards())
+    ]
+    assert masks[0].any()
+    assert torch.equal(masks[0], masks[1])
+
+
+def test_shared_trials_take_the_place_of_the_searchs_own() -> None:
+    """A search whose trials run elsewhere loads no model."""
+    unused: Any = None
+    engine = MadeUpEngine()
+    material = Material(
+        model=unused,
+        conversations=[*TARGETS, *BENIGN],
+        contrast=TARGETS,
+        traces=made_up_traces(),
+        spec=SPEC,
+        sigma_L=SIGMA,
+        surrogates=unused,
+        behaviour=unused,
+        generation=unused,
+        seed=0,
+        compute=ComputeConfig(),
+        trials=engine,
+    )
+    ACTIVE.search(material, ActiveConfig(budget=64, rounds=1, members=1, steps=2))
+    assert engine.generations == 64
 
 
 def test_a_budget_that_teaches_nothing_is_refused() -> None:

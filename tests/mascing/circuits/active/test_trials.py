@@ -45,7 +45,8 @@ def alone(loaded: Loaded, masks: list[Mask]) -> list[str]:
 
 def tried(loaded: Loaded, masks: list[Mask], wanted: list[str]) -> list[Trial]:
     behaviour, conversations = behaviour_of(wanted)
-    return LocalEngine(loaded, behaviour, GENERATION)(list(zip(conversations, masks, strict=True)))
+    trials = LocalEngine(loaded, behaviour, GENERATION)(list(zip(conversations, masks, strict=True)))
+    return [trial for _, trial in sorted(trials, key=lambda numbered: numbered[0])]
 
 
 def test_each_reply_is_that_of_its_own_mask(loaded: Loaded, masks: list[Mask]) -> None:

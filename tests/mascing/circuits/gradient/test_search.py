@@ -1,4 +1,6 @@
+from itertools import product
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -10,11 +12,12 @@ from mascing.circuits.gradient import search as gradient
 from mascing.circuits.gradient.method import GRADIENT, REFINED
 from mascing.circuits.method import Material, Method
 from mascing.conversations.chat import render
-from mascing.engines.likelihood import reply_batches
+from mascing.engines.likelihood import ReplyBatches
 from mascing.errors import DataError
 from mascing.masks.candidates import Candidate
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec, inspect_routers
+from mascing.schemas.config import ComputeConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.method_settings import GradientConfig, RefinedConfig
 from mascing.steering.steer import steer
@@ -27,7 +30,7 @@ SIGMA = torch.tensor([1.0, 1.0, 1.0])
 
 
 def candidates(*arguments: Any, **options: Any) -> list[Candidate]:
-    return gradient.candidates(*arguments, **options)[0]
+    return gradient.candidates(*arguments, **options).candidates
 
 
 def with_replies(name: str, text: str, wanted: str | None = "no.", unwanted: str | None = "yes") -> Conversation:
@@ -35,7 +38,12 @@ def with_replies(name: str, text: str, wanted: str | None = "no.", unwanted: str
 
 
 CONTRAST = [with_replies(f"c{number}", "do it" + " now" * number) for number in range(6)]
-BENIGN = [with_replies(f"b{number}", f"what is {number}?", wanted=f"{number}", unwanted=None) for number in range(4)]
+BENIGN = [
+    with_replies(f"b{number}", f"what is {number}?", wanted=f"{number}", unwanted=None).model_copy(
+        update={"set": "utility/benign"}
+    )
+    for number in range(4)
+]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,7 @@ def benign_likelihood(tiny: Loaded) -> float:
 
 
 def test_batches_score_each_reply_as_a_forward_of_its_own_does(tiny: Loaded) -> None:
-    batches = reply_batches(tiny, [(c, ("no.", "a longer reply")) for c in CONTRAST], batch_size=4)
+    batches = ReplyBatches(tiny, CONTRAST, lambda _: ("no.", "a longer reply"), batch_size=4)
     assert [len(batch.ids_BT) for batch in batches] == [8, 4]
     with torch.no_grad():
         rows = [batch.log_likelihood(tiny.model).chunk(2) for batch in batches]
@@ -85,14 +93,13 @@ def test_the_mask_makes_the_wanted_reply_likelier_in_the_model_itself(tiny: Load
 
 
 def test_the_utility_term_keeps_benign_replies(tiny: Loaded, spec: RouterSpec) -> None:
-    likelihoods = []
-    for weight in (0.0, 3.0):
+    likelihoods: dict[float, list[float]] = {0.0: [], 3.0: []}
+    for seed, (weight, found) in product(range(3), likelihoods.items()):
         config = QUICK.model_copy(update={"utility_weight": weight})
-        (candidate,) = candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=0)
+        (candidate,) = candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=seed)
         with steer(tiny.model, candidate.mask):
-            likelihoods.append(benign_likelihood(tiny))
-    careless, careful = likelihoods
-    assert careful > careless + 0.5
+            found.append(benign_likelihood(tiny))
+    assert fmean(likelihoods[3.0]) > fmean(likelihoods[0.0]) + 0.5
 
 
 def test_conversations_that_lead_by_enough_push_no_further(tiny: Loaded, spec: RouterSpec) -> None:
@@ -162,7 +169,7 @@ def material(tiny: Loaded, spec: RouterSpec) -> Material:
         behaviour=unused,
         generation=unused,
         seed=0,
-        recompute=False,
+        compute=ComputeConfig(),
     )
 
 
@@ -199,13 +206,17 @@ def test_conversations_without_both_replies_do_not_count(tiny: Loaded, spec: Rou
 def test_a_model_spread_over_devices_gets_the_same_masks(
     tiny: Loaded, spec: RouterSpec, tmp_path: Path, recompute: bool
 ) -> None:
-    config, spread = QUICK.model_copy(update={"steps": 3}), loaded()
+    config, spread, compute = (
+        QUICK.model_copy(update={"steps": 3}),
+        loaded(),
+        ComputeConfig(gradient_checkpointing=recompute),
+    )
     # One device is all there is; a head that is loaded from disk for each forward is elsewhere than the rest too.
     places = {"model": "cpu", "lm_head": "disk"}
     dispatch_model(spread.model, places, main_device="cpu", offload_dir=tmp_path, force_hooks=True)
     assert spread.model.lm_head.weight.is_meta
     (expected,) = candidates(tiny, spec, CONTRAST, BENIGN, SIGMA, config, seed=0)
-    (candidate,) = candidates(spread, spec, CONTRAST, BENIGN, SIGMA, config, seed=0, recompute=recompute)
+    (candidate,) = candidates(spread, spec, CONTRAST, BENIGN, SIGMA, config, seed=0, compute=compute)
     assert bias_of(expected.mask).any()
     assert torch.allclose(bias_of(candidate.mask), bias_of(expected.mask), rtol=1e-4)
 
@@ -221,6 +232,6 @@ def test_a_model_in_bfloat16_finds_a_mask_that_works_in_it(spec: RouterSpec) -> 
 def test_prompts_beyond_the_context_lose_their_oldest_tokens() -> None:
     short = loaded(max_position_embeddings=40)
     history = conversation("long", "an old question", "an old reply", "do it")
-    (batch,) = reply_batches(short, [(history, ("no.", "never"))], batch_size=2)
+    (batch,) = ReplyBatches(short, [history], lambda _: ("no.", "never"), batch_size=2)
     assert batch.ids_BT.shape[1] == 40
     assert batch.reply_BR.sum(dim=1).tolist() == [3, 5]

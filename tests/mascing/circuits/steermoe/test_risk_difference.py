@@ -100,6 +100,9 @@ class OneByOne:
         del order
         yield from (self.data.subset([index]) for index in range(len(self.data)))
 
+    def without_logits(self) -> "OneByOne":
+        return OneByOne(self.data.without_logits())
+
 
 @settings(deadline=None, max_examples=20)
 @given(trace_sets(), st.sampled_from(["matched", "group"]))

@@ -8,7 +8,7 @@ from time import monotonic
 import psutil
 import pytest
 
-from mascing.commands.surroundings.stopping import PATIENCE_SECONDS, STOPPED
+from mascing.commands.surroundings.stopping import FAILED, PATIENCE_SECONDS, STOPPED
 from tests.starting import ctrl_c
 
 PROGRAM = """
@@ -123,3 +123,24 @@ def test_native_code_that_complains_while_a_run_closes_is_not_heard(then: str, s
     assert out.splitlines() == said
     assert complaints.startswith("before\nafter\n")
     assert ("ValueError: lost" in complaints) == (not said)  # an error of the run itself is told
+
+
+FAILING = """
+import sys, threading, time
+from mascing.commands.surroundings.stopping import stoppable
+
+with stoppable(lambda: print("stopped", flush=True)) as fail:
+    threading.Timer(0.1, fail, [lambda: print("why", flush=True)]).start()
+    while True:
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            {then}
+"""
+
+
+@pytest.mark.parametrize("then", ["pass", "raise"])
+def test_another_thread_ends_the_program_with_its_own_words(then: str) -> None:
+    program = subprocess.run([sys.executable, "-c", FAILING.format(then=then)], stdout=subprocess.PIPE, text=True)
+    assert program.stdout.splitlines() == ["why"]
+    assert program.returncode == FAILED

@@ -13,8 +13,9 @@ import torch
 
 from mascing.errors import DataError, MascingError
 from mascing.schemas.config import ComputeConfig
-from mascing.tasks.running.actors import ITEM_RETRIES, Pool, Worker, interrupt_on_sigterm
-from mascing.tasks.running.isolation import halves_of, map_surviving
+from mascing.tasks.workers.pool import Pool, interrupt_on_sigterm
+from mascing.tasks.workers.work_queue import RETRIES
+from mascing.tasks.workers.worker import Worker
 
 
 @pytest.fixture(scope="module")
@@ -58,23 +59,8 @@ def test_a_worker_that_dies_once_is_replaced(pool: Pool, tmp_path: object) -> No
 
 
 def test_an_item_that_kills_every_worker_ends_the_run(pool: Pool) -> None:
-    with pytest.raises(MascingError, match=rf"died .* item 1, {ITEM_RETRIES + 1} times"):
+    with pytest.raises(MascingError, match=rf"died .* the same item, {RETRIES + 1} times"):
         pool.map(_die, 1, range(3), _nobody)
-
-
-def test_a_row_that_kills_its_worker_is_found_and_the_others_are_done(pool: Pool) -> None:
-    items: list[tuple[int, ...]] = [(0, 1), (2, 3)]
-    values: list[Any] = map_surviving(
-        pool,
-        _all_but,
-        2,
-        items,
-        _nobody,
-        halves=halves_of,
-        lost=lambda item, failed: f"{item[0]}: {failed.reason[:13]}",
-        size=len,
-    )
-    assert values == [[0, 1], "2: a worker died", [3]]
 
 
 def test_code_that_a_worker_does_not_have_is_said(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,10 +69,6 @@ def test_code_that_a_worker_does_not_have_is_said(pool: Pool, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "only_here", only_here)
     with pytest.raises(MascingError, match=r"No module named 'only_here'; install the same MASCing on every node"):
         pool.map(only_here.work, None, [1], _nobody)
-
-
-def _all_but(worker: Worker, bad: int, items: tuple[int, ...]) -> list[int]:
-    return [_die(worker, bad, item) for item in items]
 
 
 def _nobody(done: int, total: int) -> None:

@@ -1,0 +1,1 @@
+"""Commands that record traces and look at them."""

@@ -1,0 +1,1 @@
+"""What lies under a storage URL, whether it is whole, and what of it nothing needs."""

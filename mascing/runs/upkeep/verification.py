@@ -1,0 +1,86 @@
+"""Whether everything that is stored is what was written: each object is read and hashed again."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from mascing.errors import DataError, MascingError
+from mascing.runs.upkeep.inventory import Inventory, take_inventory
+from mascing.storage.manifests import read_stored
+from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import check, open_json
+
+_READERS = 4  # objects in memory at once
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How many objects and bytes were checked, how many objects carry nothing to check, and what is damaged.
+
+    Each line of ``damaged`` names an object and says what to do. What carries nothing to check are pages, settings and
+    whatever is not of a run.
+    """
+
+    objects: int
+    bytes: int
+    unchecked: int
+    damaged: tuple[str, ...]
+
+
+def verify(storage: Storage, progress: Callable[[int, int], None] = lambda done, total: None) -> Verified:
+    """Read what the manifests name, sealed tables that none names, and sealed JSON; compare all with their digests.
+
+    ``progress`` is told how many objects are checked, and of how many.
+    """
+    inventory = take_inventory(storage)
+    checks = dict(_checks(storage, inventory))
+    damaged = [str(error) for error in inventory.unreadable.values()]
+    with ThreadPoolExecutor(_READERS) as pool:
+        for number, fault in enumerate(pool.map(_fault, checks.values()), start=1):
+            progress(number, len(checks))
+            if fault is not None:
+                damaged.append(fault)
+    named = inventory.named
+    present = [stored for name, stored in inventory.objects.items() if name in named or name in checks]
+    return Verified(
+        objects=len(present),
+        bytes=sum(stored.bytes for stored in present),
+        unchecked=len(inventory.objects) - len(present),
+        damaged=tuple(damaged),
+    )
+
+
+def _checks(storage: Storage, inventory: Inventory) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What is to be checked, by a name of its own, and how; manifests were checked as they were read."""
+    for folder, manifest in inventory.manifests.items():
+        for shard in manifest.shards:
+            yield shard.path or f"{folder}/{shard.name}", partial(read_stored, storage, folder, shard)
+    for name in sorted(inventory.objects.keys() - inventory.named):
+        if name.endswith(".parquet"):
+            yield name, partial(_check_table, storage, name)
+        elif name.endswith(".json") and name.startswith(("runs/", "registry/")):
+            yield name, partial(_check_json, storage, name)
+
+
+def _check_table(storage: Storage, name: str) -> None:
+    check(storage.read(name), storage.locate(name))
+
+
+def _check_json(storage: Storage, name: str) -> None:
+    text = open_json(storage.read(name), storage.locate(name))
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{storage.locate(name)} is no JSON ({error}): delete it and run again") from error
+
+
+def _fault(checked: Callable[[], object]) -> str | None:
+    try:
+        checked()
+    except FileNotFoundError:  # deleted since it was listed
+        return None
+    except MascingError as error:
+        return str(error)
+    return None

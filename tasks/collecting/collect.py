@@ -1,0 +1,213 @@
+"""The collect stage records the routing of unlabelled conversations on the pool, one shard for each part of them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from mascing.conversations.intake.rows import Quarantined
+from mascing.conversations.parquet_tables import from_table, quarantine_table
+from mascing.errors import DataError
+from mascing.models.checkpoints import checkpoint_fingerprint
+from mascing.models.loading import Loaded
+from mascing.progress import Event, tell
+from mascing.routers.spec import inspect_routers
+from mascing.schemas.collection import CollectionConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.facts import CollectionFacts, RouterFacts
+from mascing.schemas.finished import Collected, TakenIn
+from mascing.schemas.manifest import Shard
+from mascing.storage import parquet
+from mascing.storage.fingerprint import fingerprint
+from mascing.storage.manifests import QUARANTINE, StageOutput, read_shard, shard_at
+from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import check
+from mascing.tasks.collecting.take_in import PART
+from mascing.tasks.running.identity import rendered_model_identity
+from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, surviving, tell_set_aside
+from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.units import Kind, SetAside, run_units
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.worker import Worker
+from mascing.traces.batch_recording import harvest as record_traces
+from mascing.traces.shard_files import ShardFile
+from mascing.traces.shard_statistics import TraceStatistics
+from mascing.traces.shards import encode
+from mascing.traces.trace_set import SampleTrace, refuse_non_logits
+
+# Entry in the footer of a shard: the conversations that are missing from it, as QUARANTINE rows.
+_FAILED = "failed"
+
+
+def collect(storage: Storage, config: CollectionConfig, taken: TakenIn, *, pool: Pool) -> Finished[Collected]:
+    """Record ``traces-000000.parquet`` ..., pieces that other collections share, and ``quarantine.parquet``.
+
+    Raises DataError if too many conversations cannot be recorded, or if the traces would outgrow ``max_bytes``.
+    """
+    checkpoint = checkpoint_fingerprint(config.model)
+    shared = _Shared(config, storage, taken, checkpoint)
+    finished = run_stage(storage, recipe(config, checkpoint, taken), lambda output: _collect(output, shared, pool))
+    refuse_many(storage, finished.manifest, config.max_quarantined)
+    tell_set_aside(storage, finished.manifest)
+    return finished
+
+
+def recipe(config: CollectionConfig, checkpoint: str, taken: Placed) -> Recipe[Collected]:
+    """The recipe that identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
+    identity = {**rendered_model_identity(config.model, checkpoint), "chosen": config.chosen}
+    return Recipe(Collected, config.name, identity, {"intake": taken})
+
+
+@dataclass(frozen=True)
+class _Shared:
+    config: CollectionConfig
+    storage: Storage
+    taken: TakenIn
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rows from ``start`` to ``stop`` of a part of the conversations, whose traces are stored at ``path``."""
+
+    path: str
+    name: str
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def part(self, start: int, stop: int) -> "_Part":
+        """These rows alone."""
+        return _Part(self.path, self.name, self.start + start, self.start + stop)
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """A stored shard, what its footer says, and the conversations that are missing from it."""
+
+    shard: Shard
+    statistics: TraceStatistics
+    spec: RouterFacts
+    failed: Sequence[Quarantined]
+
+
+def _collect(output: StageOutput[Collected], shared: _Shared, pool: Pool) -> Body:
+    parts = _parts(shared)
+    budget = _Budget(shared.config.max_bytes, sum(map(len, parts)))
+    recorded: dict[str, tuple[Shard, Sequence[Quarantined]]] = {}
+    total: TraceStatistics | None = None
+    spec: RouterFacts | None = None
+    for part, made in run_units(pool, shared.storage, Kind(_record, _read), shared, parts, steps("collect")):
+        recorded[part.path] = (made.shard, made.failed)
+        total, spec = made.statistics if total is None else total + made.statistics, made.spec
+        budget.spend(made.shard)
+    assert total is not None
+    assert spec is not None
+    shards = [
+        recorded[part.path][0].model_copy(update={"name": f"traces-{number:06d}.parquet"})
+        for number, part in enumerate(parts)
+    ]
+    failed = [row for part in parts for row in recorded[part.path][1]]
+    shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(failed)), len(failed)))
+    facts = CollectionFacts(
+        checkpoint=shared.checkpoint,
+        spec=spec,
+        samples=int(total.samples_C.sum()),
+        tokens=total.tokens,
+        sigma=tuple(total.sigma().tolist()) if total.spread is not None and total.spread.values else (),
+    )
+    return Body(shards, facts, rows_in=sum(map(len, parts)), rows_quarantined=len(failed))
+
+
+def _parts(shared: _Shared) -> list[_Part]:
+    """The parts of the conversations; their traces are named by the content of the part and all else they hold."""
+    config = shared.config
+    identity = {
+        "version": Collected.recipe_version(),
+        **rendered_model_identity(config.model, shared.checkpoint),
+        "chosen": config.chosen,
+    }
+    folder = f"traces/{fingerprint(identity)}"
+    return [
+        _Part(f"{folder}/{shard.sha256[:32]}.parquet", shard.name, 0, shard.rows)
+        for shard in shared.taken.shards
+        if shard.name.startswith(PART)
+    ]
+
+
+class _Budget:
+    """Tells how many bytes there will be once the first shards are there, and stops a collection that outgrows them."""
+
+    _TOLD_AT = (0.01, 0.1, 0.5)
+
+    def __init__(self, most: int | None, rows: int) -> None:
+        self._most, self._rows = most, rows
+        self._bytes = self._done = 0
+        self._told = list(self._TOLD_AT)
+
+    def spend(self, shard: Shard) -> None:
+        """Count a shard. Raises DataError if the budget is spent."""
+        self._bytes += shard.bytes
+        self._done += shard.rows
+        if self._most is not None and self._bytes > self._most:
+            raise DataError(
+                f"collect: {self._bytes:,} bytes of traces are stored of {self._done:,} of {self._rows:,} "
+                f"conversations, more than the budget of {self._most:,}: raise it, or keep fewer layers, spans or "
+                "columns; what is stored is kept"
+            )
+        if self._told and self._done >= self._told[0] * self._rows:
+            self._told = [share for share in self._told if self._done < share * self._rows]
+            expected = self._bytes * self._rows / max(1, self._done)
+            tell(Event("collect", "note", text=f"about {expected / 1e9:.3g} GB of traces in all, as the first ones go"))
+
+
+def _record(worker: Worker, shared: _Shared, part: _Part, set_aside: SetAside) -> bytes:
+    """The traces of the part's conversations as one shard; its footer says which failed."""
+    config, loaded = shared.config, worker.model(shared.config.model)
+    conversations = _conversations(shared, part)
+    rows = [row for place, row in enumerate(conversations) if place not in set_aside]
+    recorded = iter(surviving(partial(_samples, worker, loaded, config), rows))
+    results = [set_aside[place] if place in set_aside else next(recorded) for place in range(len(conversations))]
+    both = enumerate(zip(conversations, results, strict=True), start=part.start + 1)
+    failed = [asdict(quarantined(row, said, why)) for row, (said, why) in both if isinstance(why, Failed)]
+    samples = [result for result in results if isinstance(result, SampleTrace)]
+    notes = {_FAILED: json.dumps(failed)}
+    data = encode(samples, inspect_routers(loaded.model), shared.checkpoint, config.chosen, notes)
+    worker.count("bytes", len(data))
+    worker.count("quarantined", len(failed))
+    return data
+
+
+def _conversations(shared: _Shared, part: _Part) -> list[Conversation]:
+    """The rows of a part, without any label: nothing says that this model shows it."""
+    table = parquet.from_bytes(read_shard(shared.storage, shared.taken, part.name), part.name)
+    rows = from_table(table.slice(part.start, len(part)))
+    return [row.model_copy(update={"label": None}) for row in rows]
+
+
+def _samples(
+    worker: Worker, loaded: Loaded, config: CollectionConfig, rows: Sequence[Conversation]
+) -> list[SampleTrace]:
+    replies = "reply" in config.chosen.spans
+    samples = worker.within_memory(
+        "harvest",
+        config.harvest.batch_tokens,
+        lambda tokens: record_traces(loaded, rows, tokens, replies, config.chosen),
+    )
+    if config.chosen.keep == "logits":
+        refuse_non_logits([sample.z for sample in samples])
+    worker.count("tokens", sum(len(sample.regions) for sample in samples))
+    return samples
+
+
+def _read(worker: Worker, shared: _Shared, part: _Part, data: bytes) -> _Recorded:
+    """What the driver keeps of a stored shard, whoever made it."""
+    del worker, shared
+    check(data, part.path)
+    file = ShardFile(data, part.path)
+    failed = [Quarantined(**row) for row in json.loads(file.metadata[_FAILED])]
+    layout: Mapping[str, object] = file.layout.model_dump(include=set(RouterFacts.model_fields))
+    shard = shard_at(part.path, data, len(part) - len(failed))
+    return _Recorded(shard, file.statistics, RouterFacts.model_validate(layout), failed)

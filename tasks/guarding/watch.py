@@ -1,0 +1,101 @@
+"""Watch the servers that a run cannot do without: their own clients wait for minutes or for ever, or end the process.
+
+A thread asks them, because the others may hang in just such a client.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from threading import Event as Flag
+from threading import Thread, Timer
+
+from mascing.errors import MascingError
+from mascing.progress import Event, tell
+from mascing.tasks.guarding.muted import MutedStderr
+
+_PAUSE_SECONDS = 5.0
+_DOUBT_SECONDS = 1.0
+"""The pause after a question that was not answered."""
+_QUESTIONS = 3
+"""Unanswered ones in a row, each of which takes seconds where the other side is silent rather than gone."""
+_KEPT = "finished stages are kept, and the same command goes on from there"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A server that the run needs: its name, a question that takes at most 5 s, and what to do if it is lost.
+
+    ``lost`` is called before the loss is told.
+    """
+
+    name: str
+    answers: Callable[[], bool]
+    advice: str
+    lost: Callable[[], None] = lambda: None
+
+
+class Watch:
+    """Asks the parts in turn; if one is lost, that is an event, and an error of `refuse_lost`.
+
+    The event makes the command line end the run, whatever hangs; without it, who waits for a part asks. Until it is
+    clear whether a part is lost, stderr is held back: Ray's native code complains there at length.
+    """
+
+    def __init__(self, *parts: Part) -> None:
+        self._parts = parts
+        self._closed = Flag()
+        self._loss: str | None = None
+        self._stderr = MutedStderr()
+        # Settings of Prefect are variables of the context.
+        Thread(target=copy_context().run, args=(self._watch,), daemon=True).start()
+
+    def refuse_lost(self) -> None:
+        """Raise MascingError if a part was lost. It asks nobody, so it can be called at any rate."""
+        if self._loss is not None:
+            raise MascingError(self._loss)
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._closed.set()
+        self._stderr.restore(replay=self._loss is None)
+
+    def _watch(self) -> None:
+        unanswered = 0
+        while not self._closed.wait(_DOUBT_SECONDS if unanswered else _PAUSE_SECONDS):
+            silent = next((part for part in self._parts if not part.answers()), None)
+            if self._closed.is_set():
+                return
+            if silent is None:
+                self._stderr.restore(replay=True)
+                unanswered = 0
+                continue
+            self._stderr.mute()
+            unanswered += 1
+            if unanswered == _QUESTIONS:
+                self._tell_loss(silent)
+                return
+
+    def _tell_loss(self, part: Part) -> None:
+        part.lost()
+        self._loss = loss(f"{part.name} does not answer any more", part.advice)
+        self._stderr.restore(replay=False)
+        tell(Event(part.name, "lost", text=self._loss))
+
+
+@contextmanager
+def ends_within(seconds: float, name: str, advice: str) -> Iterator[None]:
+    """Tell that a part is lost if the block, which ends it, takes longer."""
+    text = loss(f"{name} does not end", advice)
+    timer = Timer(seconds, lambda: tell(Event(name, "lost", text=text)))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def loss(what: str, advice: str) -> str:
+    """The line for a part that is lost."""
+    return f"{what}: {advice}; {_KEPT}"

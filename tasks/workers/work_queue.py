@@ -1,0 +1,279 @@
+"""One queue of items for a pool of workers: prefetch, bounded tries, deadlines, and replacement of workers that end."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from statistics import median
+from typing import Any, Generic, Protocol, TypeVar
+
+import ray
+import ray.exceptions
+
+from mascing.errors import MascingError
+from mascing.progress import Event, tell
+from mascing.tasks.workers.metrics import report
+from mascing.tasks.workers.tally import current
+from mascing.tasks.workers.worker import Done, Worker
+
+Item = TypeVar("Item")
+
+# How often an item is tried again after its worker died. An item that ends every worker must end the run, or be set
+# aside, instead of looping.
+RETRIES = 3
+ROW_RETRIES = 1
+
+_TICK_SECONDS = 1.0
+_PULSE_SECONDS = 5.0
+_SILENT_SECONDS = 45.0
+
+# An item may take this many times as long, for its size, as the median of those that are finished.
+_SLOWER = 10
+_RECENT = 256
+# No item is given up sooner than this, and none later than that while nothing is known of the others.
+_SHORTEST_SECONDS = 600.0
+_LONGEST_SECONDS = 3600.0
+
+
+class WorkerDiedError(MascingError):
+    """A worker process ended while it ran an item, again and again."""
+
+
+@dataclass(frozen=True)
+class Died:
+    """The value of an item that ended its worker each time: why the last one ended."""
+
+    reason: str
+
+
+@dataclass
+class Task(Generic[Item]):
+    """An item on its way, its queue, the number of workers that it has ended, and when its worker began with it."""
+
+    item: Item
+    queue: "WorkQueue[Item]"
+    deaths: int = 0
+    begun: float = 0.0
+
+
+@dataclass
+class Seat:
+    """An actor, its calls on their way in their order, since when it is ready, and the last question if it lives."""
+
+    actor: Any
+    starting: Any
+    tasks: deque[tuple[Any, Task[Any]]] = field(default_factory=deque)
+    ready: float | None = None
+    pulse: Any = None
+    asked: float = 0.0
+
+
+class WorkQueue(Generic[Item]):
+    """Iterates over (item, value) as the workers finish, in no particular order.
+
+    ``function(worker, shared, item)`` must give the same value on any worker. The value of an item that ends its worker
+    more than ``retries`` times is a :class:`Died` if ``survive``; else WorkerDiedError is raised. An exception of the
+    function is raised as it is. ``items`` are drawn one by one, as workers take them.
+    """
+
+    def __init__(
+        self,
+        pool: "Seats",
+        function: Callable[[Worker, Any, Item], Any],
+        shared: Any,
+        items: Iterable[Item],
+        *,
+        survive: bool = False,
+        size: Callable[[Item], int] = lambda item: 1,
+    ) -> None:
+        self._pool, self._function, self._shared = pool, function, ray.put(shared)
+        self._items = iter(items)
+        self._first: deque[Task[Item]] = deque()
+        self._survive, self._size = survive, size
+        self._pace: deque[float] = deque(maxlen=_RECENT)
+        self._failed_starts = 0
+        self._tally = current()
+
+    def again(self, items: Iterable[Item]) -> None:
+        """Put items in front of the others."""
+        self._first.extend(Task(item, self) for item in items)
+
+    def __iter__(self) -> Iterator[tuple[Item, Any]]:
+        started = time.monotonic()
+        while self._waits() or any(task.queue is self for seat in self._pool.seats for _, task in seat.tasks):
+            self._hand_out()
+            waited = [_awaited(seat) for seat in self._pool.seats if _awaited(seat) is not None]
+            finished, _ = ray.wait(waited, num_returns=1, timeout=_TICK_SECONDS)
+            for reference in finished:
+                yield from self._finished(reference)
+            self._look_after()
+        now = time.monotonic()
+        self._tally.present += sum(now - max(started, seat.ready) for seat in self._pool.seats if seat.ready)
+
+    def _waits(self, several: int = 1) -> bool:
+        """Whether items wait for a worker, as many as ``several``."""
+        missing = several - len(self._first)
+        self._first.extend(Task(item, self) for item in islice(self._items, max(0, missing)))
+        return len(self._first) >= several
+
+    def _hand_out(self) -> None:
+        """Give each idle worker an item, and each worker one in advance while there are enough for all.
+
+        The last items are not handed out in advance: one would wait for a busy worker beside idle ones.
+        """
+        if not self._pool.enough:
+            return
+        for ahead, several in ((0, 1), (1, len(self._pool.seats) + 1)):
+            for seat in self._pool.seats:
+                if seat.ready and len(seat.tasks) == ahead and self._waits(several):
+                    self._hand(seat, self._first.popleft())
+
+    def _hand(self, seat: Seat, task: Task[Item]) -> None:
+        reference = seat.actor.run.remote(self._function, [self._shared], task.item, self._tally.tags)
+        if not seat.tasks:
+            task.begun = time.monotonic()
+        seat.tasks.append((reference, task))
+
+    def _finished(self, reference: Any) -> Iterator[tuple[Item, Any]]:
+        seat = next(seat for seat in self._pool.seats if _awaited(seat) == reference)
+        # An earlier queue may have been left before its last items came back.
+        foreign = bool(seat.tasks) and seat.tasks[0][1].queue is not self
+        try:
+            done = _fetch(reference, foreign)
+        except ray.exceptions.RayTaskError:
+            raise
+        except ray.exceptions.RayError as error:
+            yield from self._ended(seat, _first_line(error))
+            return
+        now = time.monotonic()
+        if seat.ready is None:
+            seat.ready, self._failed_starts = now, 0
+            return
+        _, task = seat.tasks.popleft()
+        if seat.tasks:
+            seat.tasks[0][1].begun = now
+        if done is None:
+            return
+        self._pace.append(done.seconds / max(1, self._size(task.item)))
+        self._tally.add(done.seconds, done.counts)
+        yield task.item, done.value
+
+    def _ended(self, seat: Seat, reason: str) -> Iterator[tuple[Item, Any]]:
+        """Replace a worker that ended. Its items wait again, and the one that it worked on has one death more."""
+        self._pool.replace(seat)
+        self._tally.replaced += 1
+        report("retries", len(seat.tasks), self._tally.tags)
+        if seat.ready is None:
+            self._failed_starts += 1
+            if self._failed_starts > RETRIES:
+                raise _died("starting up", reason)
+            return
+        at_work, *waiting = [task for _, task in seat.tasks]
+        self._first.extendleft(task for task in reversed(waiting) if task.queue is self)
+        if at_work.queue is not self:
+            return
+        at_work.deaths += 1
+        if at_work.deaths <= (ROW_RETRIES if self._survive else RETRIES):
+            self._first.appendleft(at_work)
+        elif self._survive:
+            yield at_work.item, Died(reason)
+        else:
+            raise _died(f"running the same item, {at_work.deaths} times", reason)
+
+    def _look_after(self) -> None:
+        """End workers that say nothing or are too slow; their items are tried elsewhere."""
+        self._pool.look_after()
+        now = time.monotonic()
+        for seat in self._pool.seats:
+            if seat.ready is None or not seat.tasks:
+                continue
+            reason = self._too_slow(seat, now) or _silent(seat, now)
+            if reason is not None:
+                tell(Event("ray", "note", text=f"{reason}: it is ended, and another worker takes its work"))
+                ray.kill(seat.actor)  # so that its calls fail
+
+    def _too_slow(self, seat: Seat, now: float) -> str | None:
+        task = seat.tasks[0][1]
+        limit = self._deadline(task.item)
+        if now - task.begun <= limit:
+            return None
+        task.begun = now
+        return f"a worker has worked for {limit:.0f} s on a piece of work that should take less"
+
+    def _deadline(self, item: Item) -> float:
+        """The seconds that an item may take, by its size and the pace of the others."""
+        if not self._pace:
+            return _LONGEST_SECONDS
+        return max(_SHORTEST_SECONDS, _SLOWER * median(self._pace) * self._size(item))
+
+
+class Seats(Protocol):
+    """What a queue needs of a pool."""
+
+    seats: list[Seat]
+
+    @property
+    def enough(self) -> bool:
+        """Whether enough workers are there to begin."""
+
+    def replace(self, seat: Seat) -> None:
+        """Start another actor in place of one that ended."""
+
+    def look_after(self) -> None:
+        """Say what stands in the way of the workers that are not there."""
+
+
+def _awaited(seat: Seat) -> Any:
+    """The call of a worker that comes back next; None if there is none."""
+    if seat.ready is None:
+        return seat.starting
+    return seat.tasks[0][0] if seat.tasks else None
+
+
+def _silent(seat: Seat, now: float) -> str | None:
+    """Why a worker counts as stuck: its process is there, and has not answered for long."""
+    if seat.pulse is None:
+        if now - seat.asked > _PULSE_SECONDS:
+            seat.pulse, seat.asked = seat.actor.pulse.remote(), now
+        return None
+    answered, _ = ray.wait([seat.pulse], timeout=0)
+    if answered:
+        seat.pulse = None
+        return None
+    silent = now - seat.asked
+    if silent <= _SILENT_SECONDS:
+        return None
+    seat.asked = now
+    return f"a worker has not answered for {silent:.0f} s"
+
+
+def _fetch(reference: Any, foreign: bool) -> Done | None:
+    """The result of a call, None if nobody asks for it. Raises RayError if the worker ended, else what was raised."""
+    try:
+        done: Done | None = ray.get(reference)
+        return None if foreign else done
+    except ray.exceptions.RayTaskError as error:
+        if foreign:
+            return None
+        if isinstance(error.cause, MascingError):
+            raise error.cause from None
+        if isinstance(error.cause, ray.exceptions.RaySystemError):
+            raise MascingError(
+                f"a worker cannot take work: {_last_line(error)}; install the same MASCing on every node of the cluster"
+            ) from error
+        raise
+
+
+def _died(work: str, reason: str) -> WorkerDiedError:
+    return WorkerDiedError(
+        f"a worker died while {work}: {reason}; it is often out of memory: lower the batch sizes or compute.workers"
+    )
+
+
+def _last_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,1 @@
+"""Orchestration at scale, with a stub in place of the model."""

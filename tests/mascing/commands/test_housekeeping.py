@@ -1,0 +1,55 @@
+"""`mascing storage verify` and `gc` on the command line."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from mascing.cli import main
+from mascing.storage.object_storage import Storage
+from tests.mascing.runs.test_garbage import DAY, FINISHED, GARBAGE, NEEDED, fill
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """A filled storage of which everything was written two days ago."""
+    fill(Storage.open(str(tmp_path)))
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (path.stat().st_mtime - 2 * DAY.total_seconds(),) * 2)
+    return str(tmp_path)
+
+
+def test_what_is_whole_is_said_to_be(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("runs/r/result.json", "registry/m/b/candidate.json"):  # tables, as the other objects
+        Path(url, name).unlink()
+    assert main(["storage", "verify", "--storage", url]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"8 objects checked, \d\.\d KiB; 2 more carry nothing to check", out[-2])
+    assert out[-1] == f"next: see what nothing needs: mascing storage gc --storage {url}"
+    assert "verify: 7/7" in out
+
+
+def test_damage_is_told_by_name_and_fails(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shard = Path(url, FINISHED, "a.parquet")
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert main(["storage", "verify", "--storage", url]) == 1
+    damaged = [line for line in capsys.readouterr().out.splitlines() if line.startswith("damaged")]
+    assert [line for line in damaged if f"{shard} is missing or damaged" in line]
+
+
+def test_garbage_is_listed_and_then_deleted(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["storage", "gc", "--storage", url]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split() == ["folder", "why", "objects", "size"]
+    assert [line.split()[0] for line in out[1:-2]] == [FINISHED, "replies", "traces", "train/small-1"]
+    assert out[-2].startswith("nothing needs 5 objects, ")
+    assert out[-1] == f"next: delete them: mascing storage gc --delete --storage {url}"
+    assert set(Storage.open(url).list()) == NEEDED | GARBAGE.keys()
+
+    assert main(["storage", "gc", "--delete", "--storage", url]) == 0
+    assert capsys.readouterr().out.splitlines()[-2].startswith("deleted 5 objects, ")
+    assert set(Storage.open(url).list()) - {"leases/gc.json"} == NEEDED
+
+    assert main(["storage", "gc", "--storage", url]) == 0
+    assert "nothing to delete that is older than 1 day" in capsys.readouterr().out

@@ -1,0 +1,123 @@
+"""A collection: every conversation is recorded once or set aside, and what is stored is not recorded again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mascing.errors import DataError
+from mascing.schemas.collection import CollectionConfig
+from mascing.schemas.finished import Collected
+from mascing.storage import parquet
+from mascing.storage.manifests import read_shard
+from mascing.storage.object_storage import Storage
+from mascing.tasks.collecting.collect import collect
+from mascing.tasks.collecting.take_in import intake
+from mascing.traces import batch_recording
+from mascing.traces.shard_files import ShardFile
+from mascing.traces.shards import decode
+from tests.mascing import olmoe_folder
+from tests.tasks.here_pool import HerePool
+
+ROWS = 100
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return olmoe_folder.save(tmp_path_factory.mktemp("model"))
+
+
+def write(folder: Path, rows: int = ROWS) -> Path:
+    """Prompts of which one has no text and one comes twice."""
+    lines = [{"id": f"row-{number}", "user": f"What about {number}?" if number != 5 else ""} for number in range(rows)]
+    path = folder / "prompts.jsonl"
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, lines[0]]))
+    return path
+
+
+def config_of(path: Path, model: Path, **changes: Any) -> CollectionConfig:
+    return CollectionConfig.model_validate(
+        {
+            "model": {"path": str(model), "dtype": "float32"},
+            "conversations": str(path),
+            "columns": {"user": "user"},
+            "harvest": {"rows_per_shard": 16},
+            **changes,
+        }
+    )
+
+
+def collected(storage: Storage, config: CollectionConfig, pool: HerePool) -> Collected:
+    taken = intake(storage, config).manifest
+    return collect(storage, config, taken, pool=pool).manifest
+
+
+class CountingPool(HerePool):
+    """Counts the prompts that its worker records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = 0
+        self.worker.count = self._count  # type: ignore[method-assign]
+
+    def _count(self, name: str, number: int) -> None:
+        self.tokens += number if name == "tokens" else 0
+
+
+def test_every_conversation_is_recorded_once_without_a_label(tmp_path: Path, model: Path) -> None:
+    storage, pool = Storage.open(str(tmp_path / "data")), CountingPool()
+    manifest = collected(storage, config_of(write(tmp_path), model), pool)
+    shards = [shard for shard in manifest.shards if shard.path is not None]
+    traces = decode([read_shard(storage, manifest, shard.name) for shard in shards])
+    assert sorted(traces.ids) == sorted(f"row-{number}" for number in range(ROWS) if number != 5)
+    assert set(traces.labels.tolist()) == {-1}
+    assert (manifest.facts.samples, manifest.facts.tokens) == (ROWS - 1, len(traces.z)) == (ROWS - 1, pool.tokens)
+    assert manifest.facts.sigma == pytest.approx(tuple(traces.sigma().tolist()), rel=1e-5)
+
+
+def test_further_conversations_are_recorded_alone(tmp_path: Path, model: Path) -> None:
+    storage = Storage.open(str(tmp_path / "data"))
+    first, second = CountingPool(), CountingPool()
+    collected(storage, config_of(write(tmp_path), model), first)
+    manifest = collected(storage, config_of(write(tmp_path, 2 * ROWS), model), second)
+    assert manifest.facts.samples == 2 * ROWS - 1
+    assert 0 < second.tokens < 1.5 * first.tokens
+
+
+def test_counts_alone_keep_no_logits_and_no_ids(tmp_path: Path, model: Path) -> None:
+    storage = Storage.open(str(tmp_path / "data"))
+    chosen = {"keep": "counts", "layers": [1], "spans": ["question"]}
+    manifest = collected(storage, config_of(write(tmp_path), model, chosen=chosen), HerePool())
+    [shard, *_] = [shard for shard in manifest.shards if shard.path is not None]
+    file = ShardFile(read_shard(storage, manifest, shard.name), shard.name)
+    assert (file.layout.layers, file.layout.spans, file.layout.keeps) == ((1,), ("question",), "counts")
+    assert file.statistics.selected_CSLE.sum() == file.statistics.tokens * file.layout.top_k
+    assert manifest.facts.sigma == ()
+
+
+def test_a_spent_budget_stops_the_collection_and_keeps_what_is_stored(tmp_path: Path, model: Path) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_of(write(tmp_path), model)
+    with pytest.raises(DataError, match=r"more than the budget of 30,000: raise it, or keep fewer"):
+        collected(storage, config.model_copy(update={"max_bytes": 30_000}), HerePool())
+    assert 0 < len(storage.list("traces")) < len(storage.list("intake")) - 2
+    assert collected(storage, config, HerePool()).facts.samples == ROWS - 1
+
+
+def test_a_conversation_that_the_model_fails_on_is_set_aside_with_its_traceback(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, pool = Storage.open(str(tmp_path / "data")), HerePool()
+    record = batch_recording.record_prompts
+
+    def failing(model: Any, prompts: Any, *options: Any) -> Any:
+        if any(prompt.conversation_id == "row-7" for prompt in prompts):
+            raise IndexError("index out of range in self")
+        return record(model, prompts, *options)
+
+    monkeypatch.setattr(batch_recording, "record_prompts", failing)
+    manifest = collected(storage, config_of(write(tmp_path), model), pool)
+    [row] = parquet.from_bytes(read_shard(storage, manifest, "quarantine.parquet")).to_pylist()
+    assert (row["id"], row["reason"]) == ("row-7", "IndexError: index out of range in self")
+    assert "in failing" in row["traceback"]
+    assert (manifest.rows_in, manifest.rows_out, manifest.rows_quarantined) == (ROWS - 1, ROWS - 2, 1)

@@ -1,0 +1,97 @@
+"""Units: made once, adopted from whoever made them, and a row that ends its workers is found and set aside."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mascing.storage.object_storage import Storage
+from mascing.tasks.running.units import Kind, SetAside, run_units
+from mascing.tasks.workers.work_queue import Died, WorkerDiedError
+from mascing.tasks.workers.worker import Worker
+from tests.tasks.here_pool import HerePool
+
+
+@dataclass(frozen=True)
+class Numbers:
+    path: str
+    numbers: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def part(self, start: int, stop: int) -> "Numbers":
+        return Numbers(self.path, self.numbers[start:stop])
+
+
+@dataclass
+class MortalPool(HerePool):
+    """A pool whose worker ends whenever ``ends`` says so of the numbers that it is about to process."""
+
+    ends: Any
+    asked: list[tuple[int, ...]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def result(self, function: Any, shared: Any, work: Any) -> Any:
+        numbers = [number for place, number in enumerate(work.unit.numbers) if place not in work.set_aside]
+        self.asked.append(tuple(numbers))
+        return Died("killed") if self.ends(numbers) else super().result(function, shared, work)
+
+
+def make(worker: Worker, shared: Any, unit: Numbers, set_aside: SetAside) -> bytes:
+    said = [set_aside[place].reason if place in set_aside else str(number) for place, number in enumerate(unit.numbers)]
+    return ",".join(said).encode()
+
+
+def read(worker: Worker, shared: Any, unit: Numbers, data: bytes) -> str:
+    return data.decode()
+
+
+UNITS = [Numbers("a", (1, 2)), Numbers("b", (3, 4, 5, 6)), Numbers("c", (7,))]
+
+
+def run(pool: HerePool, storage: Storage, units: Sequence[Numbers] = UNITS) -> dict[str, str]:
+    progress: list[tuple[int, int]] = []
+    made = run_units(pool, storage, Kind(make, read), None, units, lambda done, total: progress.append((done, total)))
+    values = {unit.path: value for unit, value in made}
+    assert progress[-1] == (sum(map(len, units)),) * 2
+    return values
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage.open(str(tmp_path))
+
+
+def test_each_unit_is_one_object_and_an_object_that_is_there_is_adopted(storage: Storage) -> None:
+    storage.create("a", b"another run's")
+    assert run(HerePool(), storage) == {"a": "another run's", "b": "3,4,5,6", "c": "7"}
+    assert {path: storage.read(path) for path in storage.list()} == {
+        "a": b"another run's",
+        "b": b"3,4,5,6",
+        "c": b"7",
+    }
+
+
+def test_rows_that_end_their_worker_are_found_and_their_unit_keeps_the_others(storage: Storage) -> None:
+    pool = MortalPool(lambda numbers: 5 in numbers or 7 in numbers)
+    assert run(pool, storage) == {"a": "1,2", "b": "3,4,killed,6", "c": "killed"}
+    assert storage.read("b") == b"3,4,killed,6"
+    assert storage.list() == ["a", "b", "c"]
+    assert run(MortalPool(lambda numbers: False), storage)["b"] == "3,4,killed,6"
+
+
+def test_a_unit_that_ends_workers_only_as_a_whole_is_told(storage: Storage) -> None:
+    with pytest.raises(WorkerDiedError, match="none of its rows alone does"):
+        run(MortalPool(lambda numbers: len(numbers) == 4), storage)
+    assert storage.list() == ["a"]
+
+
+def test_a_unit_that_still_ends_its_worker_without_the_rows_that_were_found_is_told(storage: Storage) -> None:
+    pool = MortalPool(lambda numbers: numbers == [5] or 5 in numbers or len(numbers) == 3)
+    with pytest.raises(WorkerDiedError, match="none of its rows alone does"):
+        run(pool, storage)

@@ -1,0 +1,133 @@
+"""Workers that stop, hang or lose their engine are replaced, and their items are done all the same."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from mascing.schemas.config import ComputeConfig
+from mascing.tasks.workers import work_queue
+from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.tally import tallied
+from mascing.tasks.workers.work_queue import Died
+from mascing.tasks.workers.worker import Worker
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    with Pool(ComputeConfig(workers=2)) as pool:
+        yield pool
+
+
+def done(pool: Pool, function: Any, folder: Path, survive: bool = False) -> dict[int, Any]:
+    return dict(pool.queue(function, str(folder), iter(range(12)), survive=survive))
+
+
+def test_a_worker_that_is_stopped_is_noticed_and_replaced(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_queue, "_SILENT_SECONDS", 3.0)
+    monkeypatch.setattr(work_queue, "_PULSE_SECONDS", 1.0)
+    assert done(pool, _stop_at_four, tmp_path) == {number: number for number in range(12)}
+    stopped = int((tmp_path / "pid").read_text())
+    wait_until_gone(stopped)
+
+
+def test_an_item_that_takes_much_longer_than_the_others_is_tried_elsewhere(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_queue, "_SHORTEST_SECONDS", 2.0)
+    assert done(pool, _hang_at_four, tmp_path) == {number: number for number in range(12)}
+
+
+def test_a_worker_whose_engine_is_dead_ends(pool: Pool, tmp_path: Path) -> None:
+    assert done(pool, _lose_the_engine_at_four, tmp_path) == {number: number for number in range(12)}
+
+
+def test_an_item_that_ends_every_worker_is_given_up_where_others_shall_survive_it(pool: Pool, tmp_path: Path) -> None:
+    with tallied("harvest", "0" * 16) as tally:
+        values = done(pool, _end_at_four, tmp_path, survive=True)
+    assert isinstance(values.pop(4), Died)
+    assert values == {number: number for number in range(12) if number != 4}
+    assert tally.replaced == work_queue.ROW_RETRIES + 1
+    assert "2 workers replaced" in tally.summary()
+
+
+def test_a_queue_that_was_left_early_disturbs_no_later_one(pool: Pool, tmp_path: Path) -> None:
+    for _ in pool.queue(_slow, "", iter(range(100))):
+        break
+    assert done(pool, _slow, tmp_path) == {number: number for number in range(12)}
+
+
+def test_half_the_budget_is_tried_when_memory_runs_out_and_what_fits_is_remembered() -> None:
+    worker, tried = Worker(), list[int]()
+
+    def run(budget: int) -> int:
+        tried.append(budget)
+        if budget > 100:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return budget
+
+    assert worker.within_memory("harvest", 512, run) == 64
+    assert worker.within_memory("harvest", 512, run) == 64
+    assert worker.within_memory("generate", 100, run) == 100
+    assert tried == [512, 256, 128, 64, 64, 100]
+    with pytest.raises(RuntimeError, match="no such expert"):
+        worker.within_memory("harvest", 64, _wrong)
+
+
+def wait_until_gone(pid: int) -> None:
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists():
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"process {pid} is still there")
+
+
+def _first_at_four(folder: str, item: int) -> bool:
+    """Whether this is the first time that item 4 is tried."""
+    path = Path(folder, "pid")
+    if item != 4 or path.exists():
+        return False
+    path.write_text(str(os.getpid()))
+    return True
+
+
+def _stop_at_four(worker: Worker, folder: str, item: int) -> int:
+    if _first_at_four(folder, item):
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return item
+
+
+def _hang_at_four(worker: Worker, folder: str, item: int) -> int:
+    if _first_at_four(folder, item):
+        time.sleep(3600)
+    return item
+
+
+def _lose_the_engine_at_four(worker: Worker, folder: str, item: int) -> int:
+    if _first_at_four(folder, item):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+    return item
+
+
+def _end_at_four(worker: Worker, folder: str, item: int) -> int:
+    if item == 4:
+        os._exit(1)
+    return item
+
+
+def _slow(worker: Worker, folder: str, item: int) -> int:
+    time.sleep(0.05)
+    return item
+
+
+def _wrong(budget: int) -> int:
+    raise RuntimeError("no such expert")
