@@ -160,8 +160,7 @@ def main(environment: Path, prometheus: str | None) -> None:
     names = [name for name in services() if name not in LEFT_OUT and (prometheus or name != "prometheus")]
     with ExitStack() as stack:
         kept = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
-        for program in ("by_hand/many_items.py", "our_metrics.py"):
-            shutil.copy(ROOT / "tests/infra" / program, kept)
+        shutil.copy(ROOT / "tests/infra/by_hand/many_items.py", kept)
         made = stack.enter_context(hosts([*names, "demo", SECOND_WORKER], kept))
         started = Stack(environment, prometheus, kept, made)
         stack.callback(started.end)
