@@ -1,9 +1,12 @@
 """What the dashboard asks for is there to be asked: every metric exists, and every query can be parsed."""
 
 import re
+import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import promql_parser
 import pytest
@@ -11,9 +14,10 @@ import yaml
 from prometheus_client import REGISTRY
 from ray.dashboard.modules.metrics.dashboards.default_dashboard_panels import default_dashboard_config
 
-from tests.infra.compose_in_namespaces import services
+from tests.infra.by_hand.compose_in_namespaces import services
+from tests.infra.by_hand.many_items import COUNTED
 from tests.infra.dashboard import dashboard, expressions
-from tests.infra.our_metrics import OURS, exported
+from tests.infra.our_metrics import OURS, TAGS, exported
 
 FOLDER = Path(__file__).parents[2] / "infra/monitoring"
 QUERIES = list(expressions())
@@ -59,6 +63,25 @@ def test_a_query_asks_for_metrics_that_there_are(expression: str) -> None:
 
 def test_another_name_is_not_known() -> None:
     assert not metrics("sum(rate(ray_mascing_units_done[5m])) / up") <= KNOWN
+
+
+def test_workers_report_these_metrics_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, str] = {}
+
+    def recorder(kind: str) -> Callable[..., Any]:
+        def make(name: str, **settings: Any) -> MagicMock:
+            assert settings["tag_keys"] == TAGS
+            made[name] = kind
+            return MagicMock()
+
+        return make
+
+    for kind in ("Counter", "Histogram"):
+        monkeypatch.setattr(f"ray.util.metrics.{kind}", recorder(kind))
+    monkeypatch.delitem(sys.modules, "mascing.tasks.workers.metrics", raising=False)
+    fresh = import_module("mascing.tasks.workers.metrics")
+    fresh.report_item(dict.fromkeys(TAGS, "a"), 1.0, 1.0, dict.fromkeys(COUNTED, 1))
+    assert made == OURS
 
 
 def test_every_metric_of_ours_is_shown() -> None:

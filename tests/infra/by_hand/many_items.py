@@ -10,28 +10,20 @@ import time
 from typing import Any
 
 import ray
-import ray.util.metrics
-from our_metrics import OURS, TAGS  # type: ignore[import-not-found]  # it lies beside this program when it runs
 
 from mascing.schemas.config import ComputeConfig
+from mascing.tasks.workers.metrics import TAGS, report
 from mascing.tasks.workers.pool import Pool
 
 PAUSE_SECONDS = 0.5
+COUNTED = ("tokens", "padding", "quarantined", "out_of_memory", "retries")
 
 
-def square(worker: Any, kinds: dict[str, str], item: int) -> tuple[int, str]:
-    """The item's square, after a while and with every metric told, and the node where it was made."""
-    time.sleep(PAUSE_SECONDS)
-    if not hasattr(worker, "metrics"):
-        worker.metrics = [
-            ray.util.metrics.Histogram(name, boundaries=[0.1, 1, 10], tag_keys=TAGS)
-            if kind == "Histogram"
-            else ray.util.metrics.Counter(name, tag_keys=TAGS)
-            for name, kind in kinds.items()
-        ]
-    for metric in worker.metrics:
-        tell = metric.observe if isinstance(metric, ray.util.metrics.Histogram) else metric.inc
-        tell(PAUSE_SECONDS, tags=dict.fromkeys(TAGS, "many-items"))
+def square(worker: Any, seconds: float, item: int) -> tuple[int, str]:
+    """The item's square, after a while and with everything counted that a worker can count, and the node it ran on."""
+    time.sleep(seconds)
+    for name in COUNTED:
+        report(name, 1, dict.fromkeys(TAGS, "many-items"))
     return item * item, ray.get_runtime_context().get_node_id()
 
 
@@ -43,7 +35,7 @@ def main(items: int, workers: int) -> None:
         print(f"{done} of {total} items, {nodes} nodes to work on", flush=True)
 
     with Pool(ComputeConfig(workers=workers, num_cpus=1)) as pool:
-        values = pool.map(square, OURS, range(items), progress)
+        values = pool.map(square, PAUSE_SECONDS, range(items), progress)
         time.sleep(15)  # the metrics of the last items are still under way
     if [value for value, _ in values] != [item * item for item in range(items)]:
         sys.exit("items are lost")

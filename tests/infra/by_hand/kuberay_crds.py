@@ -1,6 +1,6 @@
 """Check the Ray manifests against KubeRay's own definitions, which do not come with this repository.
 
-    python -m tests.infra.kuberay_crds FOLDER
+    python -m tests.infra.by_hand.kuberay_crds FOLDER
 
 FOLDER is `helm-chart/kuberay-operator/crds` of a checkout of KubeRay.
 """
