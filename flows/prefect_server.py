@@ -63,13 +63,19 @@ def told_if_lost() -> Iterator[None]:
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # of the watch, not of the block
-        watch = Watch(Part("Prefect's server", _health(), _IF_LOST))
+        watch = Watch(*_parts())
     try:
         yield
     except httpx.HTTPError as error:
         raise MascingError(loss(f"Prefect's server failed during the run ({_one_line(error)})", _IF_LOST)) from error
     finally:
         watch.close()
+
+
+def _parts() -> Iterator[Part]:
+    """The server of the settings; without one, a client would start it."""
+    if configured_url() is not None:
+        yield Part("Prefect's server", _health(), _IF_LOST)
 
 
 def _health() -> Callable[[], bool]:

@@ -26,7 +26,7 @@ STARTS = 5
 PATIENCE = 6
 """How many times as long as the undisturbed run, or as a minute, a start may take before it is called hung."""
 GONE_WITHIN_SECONDS = 15.0
-_HIDDEN = ("PREFECT_API_URL", "RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR")
+_HIDDEN = ("PREFECT_API_URL", "RAY_ADDRESS")
 
 
 @dataclass
