@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from mascing.errors import ModelError
-from mascing.models.node_copy import node_copy
-from mascing.models.stored_files import MODEL_FILES, is_model_file, is_weights, stored_files
-from mascing.models.weight_digests import local_sha256, stored_sha256
+from mascing.models.copies.node_copy import node_copy
+from mascing.models.copies.stored_files import MODEL_FILES, is_model_file, is_weights, stored_files
+from mascing.models.copies.weight_digests import local_sha256, stored_sha256
 from mascing.reachability import url_errors
 from mascing.schemas.config import ModelConfig, RunConfig
 

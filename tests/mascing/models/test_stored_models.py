@@ -14,8 +14,8 @@ import pytest
 import s3fs
 
 from mascing.errors import ModelError
-from mascing.models import weight_digests
 from mascing.models.checkpoints import checkpoint_fingerprint, local_folder
+from mascing.models.copies import weight_digests
 from mascing.models.loading import load
 from mascing.schemas.config import ModelConfig
 from tests.mascing.olmoe_folder import save

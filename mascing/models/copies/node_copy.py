@@ -15,9 +15,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from mascing.errors import ModelError
-from mascing.models.node_cache import cache_folder
-from mascing.models.stored_files import StoredFile
-from mascing.models.weight_digests import hexdigest, known_sha256
+from mascing.models.copies.node_cache import cache_folder
+from mascing.models.copies.stored_files import StoredFile
+from mascing.models.copies.weight_digests import hexdigest, known_sha256
 
 _SPARE_BYTES = 2**28
 """Left free on the disk of the copy."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from mascing.models.node_cache import cache_folder
-from mascing.models.stored_files import StoredFile
+from mascing.models.copies.node_cache import cache_folder
+from mascing.models.copies.stored_files import StoredFile
 
 _SMALL = 2**24
 """Smaller files are hashed in milliseconds, and are not remembered."""

@@ -1,0 +1,1 @@
+"""Copies of stored models on a machine, and what is remembered of their files."""
