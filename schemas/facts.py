@@ -63,7 +63,7 @@ class GivenReplies(Frozen):
 class PrepareFacts(Facts):
     """Conversations by split, then by set, and how the judges read the replies that the file gives."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     splits: SplitSizes
     sets: dict[Split, dict[str, int]]
     given: tuple[GivenReplies, ...] = ()
@@ -155,14 +155,14 @@ class CollectionFacts(Facts):
 class TrainFacts(Facts):
     """The card of each span's ensemble."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     cards: dict[str, SurrogateCard] = Field(default_factory=dict)
 
 
 class OptimiseFacts(Facts):
     """Candidates by method, and the cost of each search; ``costs`` omits a search without passes and trials."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     candidates: dict[str, int]
     costs: dict[str, SearchCost] = Field(default_factory=dict)
 
@@ -239,7 +239,7 @@ class SelectFacts(Facts):
     seed, by method, for the methods that searched with several.
     """
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     baseline: DevRates
     cells: tuple[DevCell, ...]
     picked: dict[str, int]
@@ -252,7 +252,7 @@ class SelectFacts(Facts):
 class EvaluateFacts(Facts):
     """The methods whose picks were judged, `baseline` among them."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     methods: tuple[str, ...]
 
 
@@ -300,5 +300,5 @@ class MaskFacts(Facts):
 class AuditFacts(Facts):
     """The suppression curve of the audit."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     audit: Audit

@@ -152,7 +152,7 @@ class Pool:
             num_gpus=self._compute.num_gpus,
             runtime_env={"env_vars": _ONE_THREAD},
         )
-        worker = actor.remote()
+        worker = actor.remote(self._compute.num_gpus)
         return Seat(worker, worker.ready.remote(self._model))
 
 

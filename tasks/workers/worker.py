@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import ray
 
+from mascing.models.gpu_share import limit_gpu_memory
 from mascing.models.loading import Loaded, load
 from mascing.models.out_of_memory import is_out_of_memory
 from mascing.schemas.config import ModelConfig
@@ -34,10 +35,12 @@ class Done:
 class Worker:
     """The state of one actor."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_gpus: float = 0) -> None:
+        """Take ``num_gpus`` of the GPU's memory at most."""
         import torch
 
         torch.set_num_threads(1)
+        limit_gpu_memory(num_gpus)
         self._model: tuple[ModelConfig, Loaded] | None = None
         self._budgets: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
