@@ -31,7 +31,8 @@ def main(items: int, workers: int) -> None:
     """Print each item that is done, how many nodes there are to work on, and at the end how many worked."""
 
     def progress(done: int, total: int) -> None:
-        nodes = sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())
+        known = ray.nodes() if ray.is_initialized() else []
+        nodes = sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in known)
         print(f"{done} of {total} items, {nodes} nodes to work on", flush=True)
 
     with Pool(ComputeConfig(workers=workers, num_cpus=1)) as pool:
