@@ -58,8 +58,8 @@ def test_every_public_name_has_a_reference(site: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["RunTraces.to_torch", "RunTraces.to_polars", "RunTraces.spec", "StoredTraces.parts", "TraceSet.padded", "SampleTrace",
-     "Trace.logits",
+    ["RunTraces.to_torch", "RunTraces.to_polars", "RunTraces.spec", "StoredTraces.parts", "TraceSet.padded",
+     "SampleTrace", "Trace.logits",
      "Mask.__mul__", "Mask.__add__", "Steering.counters", "SideBySide.to_polars", "Pair.changed"],
 )  # fmt: skip
 def test_what_public_names_return_has_a_reference(site: Path, name: str) -> None:
