@@ -9,6 +9,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -29,7 +30,13 @@ _PATIENCE_SECONDS = 60
 @pytest.fixture(scope="session")
 def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """``s3://`` URL of a bucket, with its AWS settings in the environment; each test uses its own prefix."""
-    folder = tmp_path_factory.mktemp("seaweedfs")
+    with served(tmp_path_factory.mktemp("seaweedfs")) as url:
+        yield url
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """``s3://`` URL of a bucket on a server that keeps its data in ``folder``, which is removed at the end."""
     master, volume, filer, s3 = _free_ports(4)
     endpoint = f"http://127.0.0.1:{s3}"
     server = _start(folder, master, volume, filer, s3)

@@ -1,8 +1,7 @@
 """What the orchestration of 10,000 units of 100 rows costs, with a stub in place of the model.
 
 `python -m tests.bench.scale.orchestration` prints a JSON object a measurement: milliseconds a unit, driver memory,
-and how long a second start takes to see what is left. Each runs in a process of its own. On S3 it needs a bucket
-(``--storage s3://bucket/prefix``).
+and how long a second start takes to see what is left. Each runs in a process of its own.
 """
 
 import argparse
@@ -12,7 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +26,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.running.units import Kind, SetAside, run_units
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
+from tests.fixtures_s3 import served
 
 ROWS = 100
 _BYTES = 2048
@@ -89,7 +91,8 @@ def _nothing(worker: Worker, shared: None, item: int) -> None:
 def main() -> None:
     """All measurements, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--storage")
+    parser.add_argument("--s3", action="store_true", help="on a local SeaweedFS, not on the local disk")
+    parser.add_argument("--storage", help=argparse.SUPPRESS)
     parser.add_argument("--units", type=int, default=10_000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--one", nargs=3, metavar=("FOLDER", "UNITS", "WORKERS"), help=argparse.SUPPRESS)
@@ -100,8 +103,10 @@ def main() -> None:
         found = measure(Storage.open(options.storage), folder, int(units), int(workers), options.half)
         print(json.dumps(found), flush=True)
         return
-    with tempfile.TemporaryDirectory() as here:
-        storage = options.storage or here
+    with (
+        tempfile.TemporaryDirectory() as here,
+        served(Path(here, "s3")) if options.s3 else nullcontext(here) as storage,
+    ):
         for workers in options.workers:
             folder = f"scale-{uuid4().hex}"
             _alone(storage, "few units", folder + "-few", options.units // 100, workers)

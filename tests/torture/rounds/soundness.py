@@ -4,11 +4,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
+from mascing.runs.upkeep.garbage import find_garbage
+from mascing.runs.upkeep.inventory import PIECES, stage_folder, take_inventory
 from mascing.storage import parquet
+from mascing.storage.lease import LEASES
 from mascing.storage.manifests import MANIFEST, QUARANTINE
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import SEAL
 
 _CONVERSATION = ("conversation_id", "id")
 """Columns that name the conversation of a row, the first that a table has."""
@@ -23,14 +28,22 @@ def faults(storage: Storage, undisturbed: Storage) -> list[str]:
 
 def orphans(storage: Storage) -> list[str]:
     """Objects that no manifest names and that garbage collection would not find."""
-    return []  # there is no garbage collection yet: of what a killed run left, nothing is called an orphan
+    inventory = take_inventory(storage)
+    collected = {each.stored.name for each in find_garbage(storage, timedelta(0)).garbage}
+    unnamed = [name for name in inventory.objects if name not in inventory.named and name not in collected]
+    return [f"{name}: no manifest names it, and no garbage collection finds it" for name in unnamed if _is_work(name)]
+
+
+def _is_work(name: str) -> bool:
+    """Whether an object is a stage's or a unit's; what a run leaves for people is not."""
+    return stage_folder(name) is not None or name.partition("/")[0] in (*PIECES, LEASES)
 
 
 def result_of(storage: Storage) -> Any:
     """The result of the one run in the storage, without the fields that are times."""
     [name] = [name for name in storage.list("runs") if name.endswith("/result.json")]
     result = json.loads(storage.read(name))
-    del result["timings"]
+    del result["timings"], result[SEAL]
     return result
 
 
