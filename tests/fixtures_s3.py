@@ -37,6 +37,7 @@ def s3_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """``s3://`` URL of a bucket on a server that keeps its data in ``folder``, which is removed at the end."""
+    folder.mkdir(exist_ok=True)
     master, volume, filer, s3 = _free_ports(4)
     endpoint = f"http://127.0.0.1:{s3}"
     server = _start(folder, master, volume, filer, s3)

@@ -128,6 +128,9 @@ class Lease:
         with suppress(StorageError):  # whoever waits finds out by itself
             if not self.lost:
                 self._change(self._mine.model_copy(update={"released": True}))
+            # Who takes it between these two calls finds that it is lost, and what it does may be done twice.
+            if _read(self._storage, self._path)[0] == self._mine:
+                self._storage.remove(self._path)
 
     def _change(self, to: Holder) -> None:
         seen, version = _read(self._storage, self._path)

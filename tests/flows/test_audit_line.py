@@ -66,7 +66,7 @@ def test_every_number_of_experts_is_judged_on_the_test_split_with_as_many_random
 def test_no_reply_no_mask_and_no_ranking_is_kept(storage: Storage, config: RunConfig) -> None:
     stored = {path: storage.read(path) for path in storage.list()}
     assert {path.split("/")[0] for path in stored} == {
-        "prepare", "label", "replies", "harvest", "traces", "audit", "runs", "index.html",
+        "prepare", "label", "replies", "verdicts", "harvest", "traces", "audit", "runs", "index.html",
     }  # fmt: skip
     audited = {path: data for path, data in stored.items() if path.startswith(("audit", "runs", "index"))}
     assert {path.rpartition("/")[2] for path in audited} == {"manifest.json", "index.html", "audit.json", "run.yaml"}

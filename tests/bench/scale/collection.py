@@ -1,7 +1,8 @@
 """How much of the plain decoder forward's speed a collection reaches, end to end, with one worker and with two.
 
 `python -m tests.bench.scale.collection` reads conversations, tokenises them, records a random MoE of about 50M
-parameters and writes Parquet to a local SeaweedFS. The reference is the decoder alone on the same batches in the same worker.
+parameters and writes Parquet to a local SeaweedFS. The reference is the decoder alone, on the same batches in the same
+worker.
 """
 
 import argparse

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,10 +103,9 @@ def main() -> None:
         found = measure(Storage.open(options.storage), folder, int(units), int(workers), options.half)
         print(json.dumps(found), flush=True)
         return
-    with (
-        tempfile.TemporaryDirectory() as here,
-        served(Path(here, "s3")) if options.s3 else nullcontext(here) as storage,
-    ):
+    with ExitStack() as stack:
+        here = stack.enter_context(tempfile.TemporaryDirectory())
+        storage = stack.enter_context(served(Path(here, "s3"))) if options.s3 else here
         for workers in options.workers:
             folder = f"scale-{uuid4().hex}"
             _alone(storage, "few units", folder + "-few", options.units // 100, workers)
