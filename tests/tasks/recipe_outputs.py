@@ -20,6 +20,7 @@ from safetensors.numpy import load
 
 from mascing.circuits.methods import METHODS
 from mascing.judges.table import JUDGES
+from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.config import (
     AuditConfig,
     BehaviourConfig,
@@ -46,6 +47,8 @@ from mascing.schemas.settings.method_settings import (
 from mascing.schemas.tables import SELECTED
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
+from mascing.tasks.collecting.collect import collect
+from mascing.tasks.collecting.take_in import intake
 from mascing.tasks.evaluate import evaluate
 from mascing.tasks.gate import gate
 from mascing.tasks.harvest import harvest
@@ -77,7 +80,8 @@ def stored() -> dict[str, Any]:
 def outputs(folder: Path) -> dict[str, Any]:
     """Run every stage; returns for each its version, a hash and some numbers."""
     storage = Storage.open(str(folder / "storage"))
-    manifests = [_testbed(storage), *_run(storage, _config(folder))]
+    config = _config(folder)
+    manifests = [_testbed(storage), *_run(storage, config), *_collection(storage, config)]
     return {manifest.stage: _output(storage, manifest) for manifest in manifests}
 
 
@@ -110,6 +114,15 @@ def _run(storage: Storage, config: RunConfig) -> Iterator[Manifest]:
         prepared, labelled, harvested, trained, optimised, selected, evaluated, tested, gated, published, stored_mask,
         audited,
     )  # fmt: skip
+
+
+def _collection(storage: Storage, run: RunConfig) -> Iterator[Manifest]:
+    """The conversations of a run without their labels."""
+    config = CollectionConfig(
+        model=run.model, conversations=run.behaviour.conversations, max_characters=100, max_quarantined=1
+    )
+    taken = intake(storage, config).manifest
+    yield from (taken, collect(storage, config, taken, pool=HerePool()).manifest)
 
 
 def _config(folder: Path) -> RunConfig:

@@ -171,7 +171,9 @@ def test_sampled_replies_give_both_sides_of_one_conversation(model: Path, tmp_pa
         assert all(len({sample["reply"] for sample in samples}) > 1 for samples in said.values())
         for row in own:
             replies_of = {"hit": row.wanted, "miss": row.unwanted}
-            outcomes = {sample["outcome"]: sample["reply"] for sample in reversed(said[row.id])}
+            # A blank reply is no turn of a conversation.
+            spoken = [sample for sample in reversed(said[row.id]) if sample["reply"].strip()]
+            outcomes = {sample["outcome"]: sample["reply"] for sample in spoken}
             other = {"positive": "miss", "negative": "hit"}[str(row.label)]
             if row.contrast and other in outcomes:
                 assert replies_of[other] == outcomes[other]

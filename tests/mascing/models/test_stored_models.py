@@ -34,6 +34,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "mascing"
 
 
+@pytest.fixture(scope="module")
+def s3_client(s3_url: str) -> s3fs.S3FileSystem:
+    return s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+
+
 @pytest.fixture
 def url(folder: Path, s3_url: str, s3_client: s3fs.S3FileSystem) -> str:
     place = f"{s3_url}/{uuid4().hex}/tiny"

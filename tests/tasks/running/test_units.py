@@ -51,7 +51,7 @@ def read(worker: Worker, shared: Any, unit: Numbers, data: bytes) -> str:
     return data.decode()
 
 
-UNITS = [Numbers("a", (1, 2)), Numbers("b", (3, 4, 5, 6)), Numbers("c", (7,))]
+UNITS = [Numbers("units/a", (1, 2)), Numbers("units/b", (3, 4, 5, 6)), Numbers("units/c", (7,))]
 
 
 def run(pool: HerePool, storage: Storage, units: Sequence[Numbers] = UNITS) -> dict[str, str]:
@@ -68,27 +68,27 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def test_each_unit_is_one_object_and_an_object_that_is_there_is_adopted(storage: Storage) -> None:
-    storage.create("a", b"another run's")
-    assert run(HerePool(), storage) == {"a": "another run's", "b": "3,4,5,6", "c": "7"}
+    storage.create("units/a", b"another run's")
+    assert run(HerePool(), storage) == {"units/a": "another run's", "units/b": "3,4,5,6", "units/c": "7"}
     assert {path: storage.read(path) for path in storage.list()} == {
-        "a": b"another run's",
-        "b": b"3,4,5,6",
-        "c": b"7",
+        "units/a": b"another run's",
+        "units/b": b"3,4,5,6",
+        "units/c": b"7",
     }
 
 
 def test_rows_that_end_their_worker_are_found_and_their_unit_keeps_the_others(storage: Storage) -> None:
     pool = MortalPool(lambda numbers: 5 in numbers or 7 in numbers)
-    assert run(pool, storage) == {"a": "1,2", "b": "3,4,killed,6", "c": "killed"}
-    assert storage.read("b") == b"3,4,killed,6"
-    assert storage.list() == ["a", "b", "c"]
-    assert run(MortalPool(lambda numbers: False), storage)["b"] == "3,4,killed,6"
+    assert run(pool, storage) == {"units/a": "1,2", "units/b": "3,4,killed,6", "units/c": "killed"}
+    assert storage.read("units/b") == b"3,4,killed,6"
+    assert storage.list() == ["units/a", "units/b", "units/c"]
+    assert run(MortalPool(lambda numbers: False), storage)["units/b"] == "3,4,killed,6"
 
 
 def test_a_unit_that_ends_workers_only_as_a_whole_is_told(storage: Storage) -> None:
     with pytest.raises(WorkerDiedError, match="none of its rows alone does"):
         run(MortalPool(lambda numbers: len(numbers) == 4), storage)
-    assert storage.list() == ["a"]
+    assert storage.list() == ["units/a"]
 
 
 def test_a_unit_that_still_ends_its_worker_without_the_rows_that_were_found_is_told(storage: Storage) -> None:
