@@ -122,7 +122,7 @@ MODELS = {
     ),
     "memory": Case(huge_weights, ("the weights take 4096.0 GiB in each of 1 worker", "set model.dtype to bfloat16")),
     "GPUs": Case(
-        configured(model__device="cuda", compute__num_gpus=64), ("compute asks for 64 GPUs", "lower compute.workers")
+        configured(model__device="auto", compute__num_gpus=64), ("compute asks for 64 GPUs", "lower compute.workers")
     ),
 }
 FILES = {
