@@ -9,7 +9,6 @@ from typing import Any
 from mascing.conversations.intake.reasons import summary
 from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
-from mascing.models.loading import Loaded
 from mascing.routers.spec import inspect_routers
 from mascing.runs.files import traces_prefix
 from mascing.runs.readers import contrast_of, conversations_of
@@ -18,24 +17,24 @@ from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import HarvestFacts, RouterFacts
 from mascing.schemas.finished import Harvested, Labelled
 from mascing.schemas.manifest import Shard
-from mascing.schemas.trace_layout import TraceLayout
+from mascing.schemas.trace_layout import EVERYTHING, TraceLayout
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check
 from mascing.tasks.running.identity import rendered_model_identity
-from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, surviving, tell_set_aside
+from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.pieces import by_id, pieces_of
+from mascing.tasks.running.recording import recorded
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
-from mascing.tasks.running.units import Kind, SetAside, run_units
+from mascing.tasks.running.units import Kind, SetAside, around, run_units
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
-from mascing.traces.batch_recording import harvest as record_traces
 from mascing.traces.shard_files import ShardFile
 from mascing.traces.shard_statistics import TraceStatistics
 from mascing.traces.shards import encode
-from mascing.traces.trace_set import SampleTrace, refuse_non_logits
+from mascing.traces.trace_set import SampleTrace
 
 # Surrogates and masks are made from the training traces; the dev traces measure how good a surrogate is.
 _SPLITS: tuple[Split, ...] = ("train", "dev")
@@ -109,8 +108,8 @@ def _harvest(
     output: StageOutput[Harvested], config: RunConfig, checkpoint: str, pieces: Sequence[_Piece], pool: Pool
 ) -> Body:
     made = run_units(pool, output.storage, Kind(_record, _read), _Shared(config, checkpoint), pieces, steps("harvest"))
-    recorded = {piece.path: part for piece, part in made}
-    parts = [(piece, recorded[piece.path]) for piece in pieces]
+    stored = {piece.path: part for piece, part in made}
+    parts = [(piece, stored[piece.path]) for piece in pieces]
     failed = {piece.conversations[place].id: why for piece, part in parts for place, why in part.failed.items()}
     rows = [conversation for piece in pieces for conversation in piece.conversations]
     quarantine = [
@@ -172,27 +171,14 @@ def _record(worker: Worker, shared: _Shared, piece: _Piece, set_aside: SetAside)
     """The traces of the piece's conversations as one shard; its footer says which failed."""
     config, loaded = shared.config, worker.model(shared.config.model)
     spec = inspect_routers(loaded.model)
-    rows = [row for place, row in enumerate(piece.conversations) if place not in set_aside]
-    recorded = iter(surviving(partial(_samples, worker, loaded, config), rows))
-    results = [set_aside[place] if place in set_aside else next(recorded) for place in range(len(piece))]
+    record = partial(recorded, worker, loaded, config.harvest, replies=_replies(config), chosen=EVERYTHING)
+    results = around(set_aside, piece.conversations, record)
     failed = {place: asdict(result) for place, result in enumerate(results) if isinstance(result, Failed)}
     samples = [result for result in results if isinstance(result, SampleTrace)]
     data = encode(samples, spec, shared.checkpoint, notes={_FAILED: json.dumps(failed)})
     worker.count("bytes", len(data))
     worker.count("quarantined", len(failed))
     return data
-
-
-def _samples(worker: Worker, loaded: Loaded, config: RunConfig, rows: Sequence[Conversation]) -> list[SampleTrace]:
-    """The traces of the rows, refused if they are not raw logits."""
-    samples = worker.within_memory(
-        "harvest",
-        config.harvest.batch_tokens,
-        lambda tokens: record_traces(loaded, rows, tokens, _replies(config)),
-    )
-    refuse_non_logits([sample.z for sample in samples])
-    worker.count("tokens", sum(len(sample.z) for sample in samples))
-    return samples
 
 
 def _seen(config: RunConfig, row: Conversation) -> list[Any]:

@@ -9,7 +9,6 @@ from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.parquet_tables import from_table, quarantine_table
 from mascing.errors import DataError
 from mascing.models.checkpoints import checkpoint_fingerprint
-from mascing.models.loading import Loaded
 from mascing.progress import Event, tell
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.collection import CollectionConfig
@@ -24,16 +23,16 @@ from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check
 from mascing.tasks.collecting.take_in import PART
 from mascing.tasks.running.identity import rendered_model_identity
-from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, surviving, tell_set_aside
+from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, tell_set_aside
+from mascing.tasks.running.recording import recorded
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
-from mascing.tasks.running.units import Kind, SetAside, run_units
+from mascing.tasks.running.units import Kind, SetAside, around, run_units
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
-from mascing.traces.batch_recording import harvest as record_traces
 from mascing.traces.shard_files import ShardFile
 from mascing.traces.shard_statistics import TraceStatistics
 from mascing.traces.shards import encode
-from mascing.traces.trace_set import SampleTrace, refuse_non_logits
+from mascing.traces.trace_set import SampleTrace
 
 # Entry in the footer of a shard: the conversations that are missing from it, as QUARANTINE rows.
 _FAILED = "failed"
@@ -96,20 +95,20 @@ class _Recorded:
 def _collect(output: StageOutput[Collected], shared: _Shared, pool: Pool) -> Body:
     parts = _parts(shared)
     budget = _Budget(shared.config.max_bytes, sum(map(len, parts)))
-    recorded: dict[str, tuple[Shard, Sequence[Quarantined]]] = {}
+    stored: dict[str, tuple[Shard, Sequence[Quarantined]]] = {}
     total: TraceStatistics | None = None
     spec: RouterFacts | None = None
     for part, made in run_units(pool, shared.storage, Kind(_record, _read), shared, parts, steps("collect")):
-        recorded[part.path] = (made.shard, made.failed)
+        stored[part.path] = (made.shard, made.failed)
         total, spec = made.statistics if total is None else total + made.statistics, made.spec
         budget.spend(made.shard)
     assert total is not None
     assert spec is not None
     shards = [
-        recorded[part.path][0].model_copy(update={"name": f"traces-{number:06d}.parquet"})
+        stored[part.path][0].model_copy(update={"name": f"traces-{number:06d}.parquet"})
         for number, part in enumerate(parts)
     ]
-    failed = [row for part in parts for row in recorded[part.path][1]]
+    failed = [row for part in parts for row in stored[part.path][1]]
     shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(failed)), len(failed)))
     facts = CollectionFacts(
         checkpoint=shared.checkpoint,
@@ -167,9 +166,9 @@ def _record(worker: Worker, shared: _Shared, part: _Part, set_aside: SetAside) -
     """The traces of the part's conversations as one shard; its footer says which failed."""
     config, loaded = shared.config, worker.model(shared.config.model)
     conversations = _conversations(shared, part)
-    rows = [row for place, row in enumerate(conversations) if place not in set_aside]
-    recorded = iter(surviving(partial(_samples, worker, loaded, config), rows))
-    results = [set_aside[place] if place in set_aside else next(recorded) for place in range(len(conversations))]
+    replies = "reply" in config.chosen.spans
+    record = partial(recorded, worker, loaded, config.harvest, replies=replies, chosen=config.chosen)
+    results = around(set_aside, conversations, record)
     both = enumerate(zip(conversations, results, strict=True), start=part.start + 1)
     failed = [asdict(quarantined(row, said, why)) for row, (said, why) in both if isinstance(why, Failed)]
     samples = [result for result in results if isinstance(result, SampleTrace)]
@@ -185,21 +184,6 @@ def _conversations(shared: _Shared, part: _Part) -> list[Conversation]:
     table = parquet.from_bytes(read_shard(shared.storage, shared.taken, part.name), part.name)
     rows = from_table(table.slice(part.start, len(part)))
     return [row.model_copy(update={"label": None}) for row in rows]
-
-
-def _samples(
-    worker: Worker, loaded: Loaded, config: CollectionConfig, rows: Sequence[Conversation]
-) -> list[SampleTrace]:
-    replies = "reply" in config.chosen.spans
-    samples = worker.within_memory(
-        "harvest",
-        config.harvest.batch_tokens,
-        lambda tokens: record_traces(loaded, rows, tokens, replies, config.chosen),
-    )
-    if config.chosen.keep == "logits":
-        refuse_non_logits([sample.z for sample in samples])
-    worker.count("tokens", sum(len(sample.regions) for sample in samples))
-    return samples
 
 
 def _read(worker: Worker, shared: _Shared, part: _Part, data: bytes) -> _Recorded:

@@ -27,7 +27,7 @@ from mascing.tasks.running.identity import judges_identity
 from mascing.tasks.running.isolation import Failed
 from mascing.tasks.running.pieces import by_id, pieces_of, stored
 from mascing.tasks.running.replies import RepliesFolder, replies_to
-from mascing.tasks.running.units import Kind, SetAside, run_units
+from mascing.tasks.running.units import Kind, SetAside, around, run_units
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 
@@ -112,10 +112,12 @@ Heard = tuple[Reply | Failed, Verdict]
 
 
 def _reply(worker: Worker, shared: _Shared, unit: _Unit, set_aside: SetAside) -> bytes:
-    rows = [row for place, row in enumerate(unit.conversations) if place not in set_aside]
     others = shared.others.get(str(PurePosixPath(unit.path).parent), ())
-    made = iter(replies_to(worker, shared.storage, shared.config, rows, unit.mask, others))
-    replies = [set_aside[place] if place in set_aside else next(made) for place in range(len(unit))]
+
+    def reply(rows: Sequence[Conversation]) -> list[Reply | Failed]:
+        return replies_to(worker, shared.storage, shared.config, rows, unit.mask, others)
+
+    replies = around(set_aside, unit.conversations, reply)
     return stored_replies.to_bytes(unit.conversations, replies)
 
 

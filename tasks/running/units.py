@@ -35,10 +35,19 @@ class Unit(Protocol):
 
 U = TypeVar("U", bound=Unit)
 Shared = TypeVar("Shared")
+Row = TypeVar("Row")
 Value = TypeVar("Value")
 
 SetAside = Mapping[int, Failed]
 """Why rows of a unit must not be processed, by their position in it."""
+
+
+def around(
+    set_aside: SetAside, rows: Sequence[Row], process: Callable[[Sequence[Row]], Iterable[Value]]
+) -> list[Value | Failed]:
+    """``process`` of the rows that are not set aside, one value each, and in their places why the others are."""
+    values = iter(process([row for place, row in enumerate(rows) if place not in set_aside]))
+    return [set_aside[place] if place in set_aside else next(values) for place in range(len(rows))]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,44 @@
+"""What the harvest of labelled conversations and the collection of others share: how a worker records rows."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from mascing.models.loading import Loaded
+from mascing.schemas.config import HarvestConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.trace_layout import Chosen
+from mascing.tasks.running.isolation import Failed, surviving
+from mascing.tasks.workers.worker import Worker
+from mascing.traces.batch_recording import harvest as record_traces
+from mascing.traces.trace_set import SampleTrace, refuse_non_logits
+
+
+def recorded(
+    worker: Worker,
+    loaded: Loaded,
+    settings: HarvestConfig,
+    rows: Sequence[Conversation],
+    *,
+    replies: bool,
+    chosen: Chosen,
+) -> list[SampleTrace | Failed]:
+    """The trace of each row, or why it has none; a batch is halved when memory runs out."""
+    return surviving(partial(_samples, worker, loaded, settings, replies, chosen), rows)
+
+
+def _samples(
+    worker: Worker,
+    loaded: Loaded,
+    settings: HarvestConfig,
+    replies: bool,
+    chosen: Chosen,
+    rows: Sequence[Conversation],
+) -> list[SampleTrace]:
+    """The traces of the rows, refused if they are not raw logits."""
+    samples = worker.within_memory(
+        "harvest", settings.batch_tokens, lambda tokens: record_traces(loaded, rows, tokens, replies, chosen)
+    )
+    if chosen.keep == "logits":
+        refuse_non_logits([sample.z for sample in samples])
+    worker.count("tokens", sum(len(sample.regions) for sample in samples))
+    return samples
