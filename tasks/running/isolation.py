@@ -39,6 +39,8 @@ def surviving(function: Callable[[Sequence[Row]], Sequence[Value]], rows: Sequen
 
     The rows are halved until a failing row is alone. Errors that no row can cause are raised.
     """
+    if not rows:
+        return []
     try:
         return list(function(rows))
     except _OF_NO_ROW:

@@ -31,6 +31,10 @@ def test_a_row_that_raises_is_set_aside_with_its_reason() -> None:
     assert isinstance(values[7], Failed)
 
 
+def test_no_rows_have_no_values_whatever_the_function_makes_of_none() -> None:
+    assert surviving(lambda rows: [rows[0]], []) == []
+
+
 def test_what_no_row_can_cause_is_raised() -> None:
     def broken(rows: Sequence[int]) -> list[int]:
         raise ModelError("no routers")
