@@ -100,16 +100,24 @@ class WorkQueue(Generic[Item]):
         self._first.extend(Task(item, self) for item in items)
 
     def __iter__(self) -> Iterator[tuple[Item, Any]]:
-        started = time.monotonic()
+        started = looked = time.monotonic()
         while self._waits() or any(task.queue is self for seat in self._pool.seats for _, task in seat.tasks):
             self._hand_out()
-            waited = [_awaited(seat) for seat in self._pool.seats if _awaited(seat) is not None]
-            finished, _ = ray.wait(waited, num_returns=1, timeout=_TICK_SECONDS)
-            for reference in finished:
-                yield from self._finished(reference)
-            self._look_after()
+            for seat in self._answered():
+                yield from self._finished(seat)
+            if time.monotonic() - looked >= _TICK_SECONDS:
+                self._look_after()
+                looked = time.monotonic()
         now = time.monotonic()
         self._tally.present += sum(now - max(started, seat.ready) for seat in self._pool.seats if seat.ready)
+
+    def _answered(self) -> list[Seat]:
+        """The workers whose next call is back, all at once: asking for one at a time costs a look at every worker."""
+        awaited = {_awaited(seat): seat for seat in self._pool.seats if _awaited(seat) is not None}
+        finished, _ = ray.wait(list(awaited), num_returns=1, timeout=_TICK_SECONDS)
+        if finished:
+            finished, _ = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
+        return [awaited[reference] for reference in finished]
 
     def _waits(self, several: int = 1) -> bool:
         """Whether items wait for a worker, as many as ``several``."""
@@ -135,12 +143,11 @@ class WorkQueue(Generic[Item]):
             task.begun = time.monotonic()
         seat.tasks.append((reference, task))
 
-    def _finished(self, reference: Any) -> Iterator[tuple[Item, Any]]:
-        seat = next(seat for seat in self._pool.seats if _awaited(seat) == reference)
+    def _finished(self, seat: Seat) -> Iterator[tuple[Item, Any]]:
         # An earlier queue may have been left before its last items came back.
         foreign = bool(seat.tasks) and seat.tasks[0][1].queue is not self
         try:
-            done = _fetch(reference, foreign)
+            done = _fetch(_awaited(seat), foreign)
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError as error:
