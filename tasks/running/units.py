@@ -97,10 +97,14 @@ def run_units(
 
 
 def _stored_first(storage: Storage, units: Sequence[U]) -> list[U]:
-    """The units in their order, but those that are stored first, so that the bar shows the pace of the others."""
+    """Those that are stored first, so that the bar shows the pace of the others; of these, the longest first.
+
+    So no worker is left alone with a long one at the end.
+    """
+    units = sorted(units, key=len, reverse=True)
     folders = {str(PurePosixPath(unit.path).parent) for unit in units}
     if len(folders) > 1:  # as many as masks, with a few units each
-        return list(units)
+        return units
     stored = set(storage.list(*folders))
     there = [unit for unit in units if unit.path in stored]
     if there:
