@@ -31,17 +31,20 @@ def orphans(storage: Storage) -> list[str]:
     inventory = take_inventory(storage)
     collected = {each.stored.name for each in find_garbage(storage, timedelta(0)).garbage}
     unnamed = [name for name in inventory.objects if name not in inventory.named and name not in collected]
-    return [f"{name}: no manifest names it, and no garbage collection finds it" for name in unnamed if _is_work(name)]
+    return [f"{name}: no manifest names it, and no garbage collection finds it" for name in unnamed if is_work(name)]
 
 
-def _is_work(name: str) -> bool:
+def is_work(name: str) -> bool:
     """Whether an object is a stage's or a unit's; what a run leaves for people is not."""
     return stage_folder(name) is not None or name.partition("/")[0] in (*PIECES, LEASES)
 
 
 def result_of(storage: Storage) -> Any:
-    """The result of the one run in the storage, without the fields that are times."""
-    [name] = [name for name in storage.list("runs") if name.endswith("/result.json")]
+    """The result of the one run in the storage, without the fields that are times; None if there is none."""
+    names = [name for name in storage.list("runs") if name.endswith("/result.json")]
+    if not names:  # of a collection, whose facts are in its manifest
+        return None
+    [name] = names
     result = json.loads(storage.read(name))
     del result["timings"], result[SEAL]
     return result
@@ -67,6 +70,10 @@ def _repeated(storage: Storage) -> Iterator[str]:
         for split, ids in _by_split(storage, stage, kind).items():
             if Counter(ids) != expected[split]:
                 yield f"{stage}: the rows of {split} are not those that came in"
+    taken_in = [row for ids in _by_split(storage, "intake", "conversations").values() for row in ids]
+    recorded = [row for ids in _by_split(storage, "collect", "traces").values() for row in ids]
+    if Counter(recorded) != Counter(taken_in):
+        yield "collect: the recorded conversations are not those that were taken in"
     for name, manifest in _manifests(storage).items():
         for shard in manifest["shards"] if name.startswith("evaluate/") else ():
             if shard["name"] != QUARANTINE and Counter(_in_shard(storage, name, shard)) != expected["test"]:
