@@ -155,14 +155,14 @@ class CollectionFacts(Facts):
 class TrainFacts(Facts):
     """The card of each span's ensemble."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     cards: dict[str, SurrogateCard] = Field(default_factory=dict)
 
 
 class OptimiseFacts(Facts):
     """Candidates by method, and the cost of each search; ``costs`` omits a search without passes and trials."""
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     candidates: dict[str, int]
     costs: dict[str, SearchCost] = Field(default_factory=dict)
 
