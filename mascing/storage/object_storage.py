@@ -150,6 +150,10 @@ class Storage:
         """Delete an object; one that is gone already is a success."""
         self._store.remove(_checked(path))
 
+    def sweep(self) -> None:
+        """Remove what dead processes of this machine left half written; what may be of a living one stays."""
+        self._store.sweep()
+
     def leftovers(self) -> Sequence[Leftover]:
         """What killed writers left beside the objects: temporary files, locks, uploads that nobody completed.
 
@@ -214,6 +218,9 @@ class ObjectStore(Protocol):
 
     def walk(self, folder: str) -> Iterator[Stored]:
         """All below a folder ("" is the root), in any order; names with a part that starts with a dot may be among."""
+
+    def sweep(self) -> None:
+        """Remove what certainly dead writers left."""
 
     def leftovers(self) -> Iterator[Leftover]:
         """What killed writers left."""

@@ -118,6 +118,9 @@ class S3Store:
                     return
                 more = {"ContinuationToken": page["NextContinuationToken"]}
 
+    def sweep(self) -> None:
+        """Nothing: an upload does not say whose it is, so `mascing storage gc` and lifecycle rules go by its age."""
+
     def leftovers(self) -> Iterator[Leftover]:
         """Uploads in parts that nobody joined; their sizes are not asked for."""
         bucket = self._place.bucket
