@@ -49,11 +49,12 @@ Steered = tuple[str, Mask | None]
 class Judged:
     """One VERDICTS row per conversation, and why conversations have no reply, by id.
 
-    A conversation without a reply is `unscored`.
+    A conversation without a reply is `unscored`. ``pieces`` are those that say why, by path.
     """
 
     rows: list[Row] = field(default_factory=list)
     failed: dict[str, Failed] = field(default_factory=dict)
+    pieces: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,7 @@ def _judged(method: str, units: Sequence[_Unit], heard: Mapping[str, Sequence[He
             judged.rows.append(_row(method, conversation, reply, verdict))
             if isinstance(reply, Failed):
                 judged.failed[conversation.id] = reply
+                judged.pieces.add(unit.path)
     return judged
 
 

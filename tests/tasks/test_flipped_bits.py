@@ -1,6 +1,5 @@
 """Whatever a run and a collection leave: a flipped bit in it is noticed when it is read, and the object named."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,7 +16,7 @@ from mascing.runs.registry import current
 from mascing.runs.run_folder import RunFolder
 from mascing.runs.upkeep.inventory import ListedManifest, is_manifest, take_inventory
 from mascing.runs.upkeep.verification import verify
-from mascing.schemas.finished import MANIFESTS, Published, RunStages
+from mascing.schemas.finished import MANIFESTS, RunStages
 from mascing.schemas.manifest import Manifest
 from mascing.storage.lease import Lease, held
 from mascing.storage.manifests import read_manifest, read_stored
@@ -29,8 +28,6 @@ from mascing.storage.urls import BucketPrefix
 from mascing.tasks.conclude import conclude
 from mascing.tasks.running import judged, replies
 from mascing.tasks.running.stored_items import stored_items
-from mascing.tasks.train import Trained
-from mascing.traces.shard_files import ShardFile
 from tests.tasks.here_pool import HerePool
 from tests.tasks.recipe_outputs import collection, config_in, run
 
@@ -109,6 +106,15 @@ def verified(storage: Storage, name: str) -> None:
         raise MascingError(damaged[0])
 
 
+def complaint(read: Reader) -> str:
+    """What a reader says of a damaged object; nothing if it takes it."""
+    try:
+        read()
+    except MascingError as error:
+        return str(error)
+    return ""
+
+
 def flipped(data: bytes, places: Iterator[int]) -> Iterator[bytes]:
     """Copies of the bytes, each with one bit flipped; all bits of a byte have their turn."""
     for place in places:
@@ -128,10 +134,9 @@ def test_every_flipped_bit_of_whatever_is_left_is_noticed_and_the_object_named(l
         read[name]()
         for damaged in list(flipped(content, places(len(content))))[:: 40 if seldom else 1]:
             place.write_bytes(damaged)
-            with pytest.raises(MascingError, match=NOTICED) as caught:
-                read[name]()
-                pytest.fail(f"{kind}: a flipped bit passed unnoticed")
-            assert str(place) in str(caught.value)
+            said = complaint(read[name])
+            assert NOTICED.search(said), f"{kind}: a flipped bit passed unnoticed, or was told as {said}"
+            assert str(place) in said
             count += 1
         place.write_bytes(content)
     assert count > 10_000

@@ -124,6 +124,29 @@ def test_a_conversation_that_the_model_fails_on_is_set_aside_with_its_traceback(
     assert (manifest.rows_in, manifest.rows_out, manifest.rows_quarantined) == (ROWS - 1, ROWS - 2, 1)
 
 
+def test_after_a_refusal_the_conversations_that_failed_are_recorded_and_no_others(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_of(write(tmp_path), model)
+    taken, strict = intake(storage, config).manifest, config.model_copy(update={"max_quarantined": 0})
+    whole = collected(Storage.open(str(tmp_path / "undisturbed")), config, HerePool())
+    record, poison, read = batch_recording.record_prompts, "row-7", []
+
+    def recording(model: Any, prompts: Any, *options: Any) -> Any:
+        if any(prompt.conversation_id == poison for prompt in prompts):
+            raise IndexError("index out of range in self")
+        read.extend(prompt.conversation_id for prompt in prompts)
+        return record(model, prompts, *options)
+
+    monkeypatch.setattr(batch_recording, "record_prompts", recording)
+    with pytest.raises(DataError, match=r"collect: 1 of 99 conversations cannot be used"):
+        collect(storage, strict, taken, pool=HerePool())
+    poison = "nothing: the machine is mended"
+    read.clear()
+    assert collect(storage, strict, taken, pool=HerePool()).manifest.shards == whole.shards
+    assert read == ["row-7"]
+
+
 @pytest.mark.parametrize("keep", ["logits", "counts"])
 def test_what_was_collected_is_opened_by_its_folder(tmp_path: Path, model: Path, keep: str) -> None:
     storage = Storage.open(str(tmp_path / "data"))
