@@ -16,6 +16,7 @@ from mascing.runs.registry import current
 from mascing.runs.run_folder import RunFolder
 from mascing.runs.upkeep.inventory import ListedManifest, is_manifest, take_inventory
 from mascing.runs.upkeep.verification import verify
+from mascing.schemas.config import GatesConfig
 from mascing.schemas.finished import MANIFESTS, RunStages
 from mascing.schemas.manifest import Manifest
 from mascing.storage.lease import Lease, held
@@ -46,7 +47,7 @@ def left(tmp_path_factory: pytest.TempPathFactory) -> Storage:
     manifests: dict[str, Manifest] = {manifest.stage: manifest for manifest in run(storage, config)}
     list(collection(storage, config))
     stages = RunStages.model_validate({name: manifests[name] for name in RunStages.model_fields if name in manifests})
-    conclude(storage, config, stages, {})
+    conclude(storage, config.model_copy(update={"gates": GatesConfig()}), stages, {})  # the run's own are no file's
     return storage
 
 
@@ -73,9 +74,10 @@ def readers(storage: Storage) -> dict[str, Reader]:
 
 def reader(storage: Storage, name: str) -> Reader:
     """How an object that no manifest names is read."""
-    top, *folders, file = name.split("/")
+    *folders, file = name.split("/")
+    top = folders[0] if folders else ""
     if is_manifest(name):
-        return partial(read_manifest, storage, f"{top}/{folders[0]}", MANIFESTS[top])
+        return partial(read_manifest, storage, f"{top}/{folders[1]}", MANIFESTS[top])
     if top == "replies":
         return lambda: replies.from_bytes(storage.read(name), storage.locate(name))
     if top == "verdicts":
@@ -85,9 +87,9 @@ def reader(storage: Storage, name: str) -> Reader:
     if top == "registry":
         return partial(channel, storage, name)
     if file == "result.json":
-        return partial(read_result, storage, RunFolder(folders[0]))
+        return partial(read_result, storage, RunFolder(folders[1]))
     if file == "inputs.json":
-        return partial(read_inputs, storage, RunFolder(folders[0]))
+        return partial(read_inputs, storage, RunFolder(folders[1]))
     if file == "run.yaml" and storage.url.startswith("/"):
         return partial(load_config, storage.locate(name))
     return partial(verified, storage, name)
@@ -130,7 +132,7 @@ def test_every_flipped_bit_of_whatever_is_left_is_noticed_and_the_object_named(l
     read, count = readers(left), 0
     for kind, name in kinds(left).items():
         place, content = Path(left.locate(name)), left.read(name)
-        seldom = read[name].func is verified if isinstance(read[name], partial) else False
+        seldom = name.endswith(".html")  # all else is read as well each time
         read[name]()
         for damaged in list(flipped(content, places(len(content))))[:: 40 if seldom else 1]:
             place.write_bytes(damaged)
@@ -183,7 +185,7 @@ def test_a_unit_is_checked_where_no_manifest_vouches_for_it_yet(left: Storage) -
             content = place.read_bytes()
             for damaged in flipped(content, iter(range(0, len(content), max(1, len(content) // 40)))):
                 place.write_bytes(damaged)
-                with pytest.raises(MascingError, match=f"^checksum failed: {place}"):
+                with pytest.raises(MascingError, match=f"^checksum failed: {re.escape(str(place))}"):
                     adopted(left, path.rpartition("/")[0], shard.name)
             place.write_bytes(content)
             assert adopted(left, path.rpartition("/")[0], shard.name) == content

@@ -28,8 +28,8 @@ CHECKED = {
     "traces/0.parquet": f"is missing or damaged .*: delete the folder {STAGE} and traces/0.parquet and run again",
     f"{STAGE}/manifest.json": "manifest.json is damaged: delete it and run again",
     "replies/0.parquet": "checksum failed: .*replies/0.parquet is damaged: delete it and run again",
-    "index.html": "checksum failed: .*index.html is damaged: delete it and run again",
-    "runs/b-m-0/run.yaml": "checksum failed: .*run.yaml is damaged: delete it and run again",
+    "index.html": "checksum failed: .*index.html (is damaged|carries none).*: delete it and run again",
+    "runs/b-m-0/run.yaml": "checksum failed: .*run.yaml (is damaged|carries none).*: delete it and run again",
     "runs/b-m-0/audit.json": "checksum failed: .*audit.json is damaged: delete it and run again",
     f"registry/m-{'a' * 12}/policy/candidate.json": "checksum failed: .*candidate.json is damaged: delete it",
 }
