@@ -27,7 +27,7 @@ from mascing.tasks.running.identity import rendered_model_identity
 from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.pieces import by_id, pieces_of
 from mascing.tasks.running.recording import recorded
-from mascing.tasks.running.second_try import recorded_before, refuse_failures
+from mascing.tasks.running.second_try import recorded_before, refuse_failures, step_aside
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.running.units import Kind, SetAside, around, run_units
 from mascing.tasks.workers.pool import Pool
@@ -126,6 +126,7 @@ def _harvest(
     shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine)))
     train = [part for piece, part in parts if piece.split == "train" and part.shard.rows]
     if not train:
+        step_aside(output, holding)
         raise DataError(f"harvest: no conversation of the train split can be recorded: {summary(quarantine, 'row')}")
     facts = _facts(train, checkpoint, tuple(sorted(failed)))
     return Body(shards, facts, rows_in=len(rows), rows_quarantined=len(quarantine))

@@ -36,9 +36,20 @@ def refuse_failures(
         return
     path = f"{output.prefix}/{_REFUSED}"
     output.storage.overwrite(path, parquet.to_bytes(quarantine_table(failed)))
-    _step_aside(output, pieces)
+    step_aside(output, pieces)
     where = output.storage.locate(path)
     raise refusal(output.prefix.partition("/")[0], len(failed), total, limit, summary(failed, "row"), where)
+
+
+def step_aside(output: StageOutput[Any], pieces: Collection[str]) -> None:
+    """Move the pieces, but for those that another stage has accepted, or may be about to."""
+    storage = output.storage
+    kept = take_inventory(storage).named
+    if held(storage).keys() - {output.prefix} and living(storage).keys() - {output.prefix}:
+        kept |= {path for path in pieces if path.startswith("traces/")}  # manifests name no other pieces
+    for path in set(pieces) - kept:
+        storage.overwrite(aside(path), storage.read(path))
+        storage.remove(path)
 
 
 def aside(path: str) -> str:
@@ -62,14 +73,3 @@ def recorded_before(storage: Storage, path: str) -> dict[str, SampleTrace]:
         return {}
     samples = samples_of(read_groups([(file, group) for group in range(len(file.rows))]))
     return {sample.conversation_id: sample for sample in samples}
-
-
-def _step_aside(output: StageOutput[Any], pieces: Collection[str]) -> None:
-    """Move the pieces, but for those that another stage has accepted, or may be about to."""
-    storage = output.storage
-    kept = take_inventory(storage).named
-    if held(storage).keys() - {output.prefix} and living(storage).keys() - {output.prefix}:
-        kept |= {path for path in pieces if path.startswith("traces/")}  # manifests name no other pieces
-    for path in set(pieces) - kept:
-        storage.overwrite(aside(path), storage.read(path))
-        storage.remove(path)

@@ -225,7 +225,8 @@ def test_a_conversation_that_the_model_fails_on_is_set_aside(
 def test_after_a_refusal_the_conversations_that_failed_are_tried_again_and_no_others(
     model: Path, tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison, asked = "c05", []
+    poison = "c05"
+    asked: list[str] = []
 
     def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
         if any(prompt.conversation_id == poison for prompt in prompts):

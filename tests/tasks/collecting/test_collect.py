@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import mascing
 from mascing.errors import DataError
@@ -129,8 +130,10 @@ def test_after_a_refusal_the_conversations_that_failed_are_recorded_and_no_other
 ) -> None:
     storage, config = Storage.open(str(tmp_path / "data")), config_of(write(tmp_path), model)
     taken, strict = intake(storage, config).manifest, config.model_copy(update={"max_quarantined": 0})
-    whole = collected(Storage.open(str(tmp_path / "undisturbed")), config, HerePool())
-    record, poison, read = batch_recording.record_prompts, "row-7", []
+    whole_at = Storage.open(str(tmp_path / "undisturbed"))
+    whole = collected(whole_at, config, HerePool())
+    record, poison = batch_recording.record_prompts, "row-7"
+    read: list[str] = []
 
     def recording(model: Any, prompts: Any, *options: Any) -> Any:
         if any(prompt.conversation_id == poison for prompt in prompts):
@@ -143,8 +146,14 @@ def test_after_a_refusal_the_conversations_that_failed_are_recorded_and_no_other
         collect(storage, strict, taken, pool=HerePool())
     poison = "nothing: the machine is mended"
     read.clear()
-    assert collect(storage, strict, taken, pool=HerePool()).manifest.shards == whole.shards
+    mended = collect(storage, strict, taken, pool=HerePool()).manifest
     assert read == ["row-7"]
+    traces, undisturbed = (
+        decode([read_shard(at, manifest, shard.name) for shard in manifest.shards if shard.path])
+        for at, manifest in ((storage, mended), (whole_at, whole))
+    )
+    assert traces.ids == undisturbed.ids
+    assert torch.allclose(traces.z.float(), undisturbed.z.float(), atol=1e-2)
 
 
 @pytest.mark.parametrize("keep", ["logits", "counts"])
