@@ -121,7 +121,7 @@ class HarvestFacts(Facts):
     ``sigma`` [L], ``tokens`` and the class counts describe the train split.
     """
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     checkpoint: str
     spec: RouterFacts
     sigma: tuple[float, ...]
@@ -144,7 +144,7 @@ class CollectionFacts(Facts):
     ``sigma`` [L] is the spread of each kept layer's logits; empty if no logits are kept.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     checkpoint: str
     spec: RouterFacts
     samples: int

@@ -74,6 +74,13 @@ class Storage:
         """Return the whole object. Raises FileNotFoundError if there is none, StorageError if it cannot be read."""
         return self._store.read(_checked(path))
 
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Return the bytes from ``start`` to before ``stop``; what they are is not checked, only that they are so many.
+
+        Raises FileNotFoundError if there is no such object, StorageError if it cannot be read or has fewer bytes.
+        """
+        return self._store.read_range(_checked(path), start, stop)
+
     def create(self, path: str, data: bytes) -> None:
         """Write an object that must not exist yet; equal existing content is a success.
 
@@ -191,6 +198,9 @@ class ObjectStore(Protocol):
 
     def read(self, path: str) -> bytes:
         """The object; FileNotFoundError if absent."""
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """These bytes of the object; StorageError if it has fewer."""
 
     def put(self, path: str, data: bytes) -> None:
         """Write, replacing."""
