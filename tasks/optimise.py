@@ -115,7 +115,7 @@ class _Item:
     @property
     def file(self) -> str:
         """The name of its object."""
-        return f"search-{self.name}-{self.number:02d}.safetensors"
+        return f"search-{self.name}-{self.number:02d}.parquet"
 
 
 def _items(config: RunConfig) -> list[_Item]:

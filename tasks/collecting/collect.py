@@ -25,6 +25,7 @@ from mascing.tasks.collecting.take_in import PART
 from mascing.tasks.running.identity import rendered_model_identity
 from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.recording import recorded
+from mascing.tasks.running.second_try import recorded_before, refuse_failures
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 from mascing.tasks.running.units import Kind, SetAside, around, run_units
 from mascing.tasks.workers.pool import Pool
@@ -109,6 +110,8 @@ def _collect(output: StageOutput[Collected], shared: _Shared, pool: Pool) -> Bod
         for number, part in enumerate(parts)
     ]
     failed = [row for part in parts for row in stored[part.path][1]]
+    holding = [path for path, (_, rows) in stored.items() if rows]
+    refuse_failures(output, failed, sum(map(len, parts)), shared.config.max_quarantined, holding)
     shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(failed)), len(failed)))
     facts = CollectionFacts(
         checkpoint=shared.checkpoint,
@@ -167,7 +170,8 @@ def _record(worker: Worker, shared: _Shared, part: _Part, set_aside: SetAside) -
     config, loaded = shared.config, worker.model(shared.config.model)
     conversations = _conversations(shared, part)
     replies = "reply" in config.chosen.spans
-    record = partial(recorded, worker, loaded, config.harvest, replies=replies, chosen=config.chosen)
+    before = recorded_before(shared.storage, part.path)
+    record = partial(recorded, worker, loaded, config.harvest, replies=replies, chosen=config.chosen, before=before)
     results = around(set_aside, conversations, record)
     both = enumerate(zip(conversations, results, strict=True), start=part.start + 1)
     failed = [asdict(quarantined(row, said, why)) for row, (said, why) in both if isinstance(why, Failed)]

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import ray
 import ray.exceptions
 
-from mascing.errors import MascingError
+from mascing.errors import MascingError, first_line
 from mascing.progress import Event, tell
 from mascing.tasks.workers.metrics import report
 from mascing.tasks.workers.tally import current
@@ -151,7 +151,7 @@ class WorkQueue(Generic[Item]):
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError as error:
-            yield from self._ended(seat, _first_line(error))
+            yield from self._ended(seat, first_line(error))
             return
         now = time.monotonic()
         if seat.ready is None:
@@ -280,7 +280,3 @@ def _died(work: str, reason: str) -> WorkerDiedError:
 
 def _last_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[-1]
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

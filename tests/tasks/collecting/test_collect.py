@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import mascing
 from mascing.errors import DataError
@@ -122,6 +123,37 @@ def test_a_conversation_that_the_model_fails_on_is_set_aside_with_its_traceback(
     assert (row["id"], row["reason"]) == ("row-7", "IndexError: index out of range in self")
     assert "in failing" in row["traceback"]
     assert (manifest.rows_in, manifest.rows_out, manifest.rows_quarantined) == (ROWS - 1, ROWS - 2, 1)
+
+
+def test_after_a_refusal_the_conversations_that_failed_are_recorded_and_no_others(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_of(write(tmp_path), model)
+    taken, strict = intake(storage, config).manifest, config.model_copy(update={"max_quarantined": 0})
+    whole_at = Storage.open(str(tmp_path / "undisturbed"))
+    whole = collected(whole_at, config, HerePool())
+    record, poison = batch_recording.record_prompts, "row-7"
+    read: list[str] = []
+
+    def recording(model: Any, prompts: Any, *options: Any) -> Any:
+        if any(prompt.conversation_id == poison for prompt in prompts):
+            raise IndexError("index out of range in self")
+        read.extend(prompt.conversation_id for prompt in prompts)
+        return record(model, prompts, *options)
+
+    monkeypatch.setattr(batch_recording, "record_prompts", recording)
+    with pytest.raises(DataError, match=r"collect: 1 of 99 conversations cannot be used"):
+        collect(storage, strict, taken, pool=HerePool())
+    poison = "nothing: the machine is mended"
+    read.clear()
+    mended = collect(storage, strict, taken, pool=HerePool()).manifest
+    assert read == ["row-7"]
+    traces, undisturbed = (
+        decode([read_shard(at, manifest, shard.name) for shard in manifest.shards if shard.path])
+        for at, manifest in ((storage, mended), (whole_at, whole))
+    )
+    assert traces.ids == undisturbed.ids
+    assert torch.allclose(traces.z.float(), undisturbed.z.float(), atol=1e-2)
 
 
 @pytest.mark.parametrize("keep", ["logits", "counts"])
