@@ -145,24 +145,25 @@ def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes) -> list[He
     # No judge hears of a failed row: the judge may be what failed on it.
     both = zip(unit.conversations, replies, strict=True)
     spoken = [(row, reply) for row, reply in both if isinstance(reply, Reply)]
-    heard = iter(_verdicts(shared, unit.path, [row for row, _ in spoken], [reply for _, reply in spoken]))
+    rows, said = [row for row, _ in spoken], [reply for _, reply in spoken]
+    heard = iter(verdicts_on(shared.storage, shared.config, unit.path, rows, said))
     return [(reply, next(heard) if isinstance(reply, Reply) else _unheard(reply)) for reply in replies]
 
 
-def _verdicts(
-    shared: _Shared, path: str, conversations: Sequence[Conversation], replies: Sequence[Reply]
+def verdicts_on(
+    storage: Storage, config: RunConfig, path: str, conversations: Sequence[Conversation], replies: Sequence[Reply]
 ) -> list[Verdict]:
-    """The verdicts on the replies of a piece, read from storage or judged."""
-    judges = fingerprint(judges_identity(shared.config))
+    """The verdicts on the replies of the piece at ``path``, read from storage or judged."""
+    judges = fingerprint(judges_identity(config))
     name = fingerprint([path, list(conversations)])
     made: list[Verdict] = []
 
     def judge() -> bytes | None:
-        made.extend(judge_all(shared.config.behaviour, conversations, replies))
+        made.extend(judge_all(config.behaviour, conversations, replies))
         return None if any(verdict.failed for verdict in made) else _to_bytes(conversations, made)
 
     stored_at = f"verdicts/{judges}/{name}.parquet"
-    data = stored(shared.storage, stored_at, judge)
+    data = stored(storage, stored_at, judge)
     return made if data is None else _from_bytes(data, stored_at)
 
 

@@ -42,9 +42,10 @@ def _samples(
 ) -> list[SampleTrace]:
     """The traces of the rows, refused if they are not raw logits."""
     samples = worker.within_memory(
-        "harvest", settings.batch_tokens, lambda tokens: record_traces(loaded, rows, tokens, replies, chosen)
+        "harvest",
+        settings.batch_tokens,
+        lambda tokens: record_traces(loaded, rows, tokens, replies, chosen, worker.count_batch),
     )
     if chosen.keep == "logits":
         refuse_non_logits([sample.z for sample in samples])
-    worker.count("tokens", sum(len(sample.regions) for sample in samples))
     return samples

@@ -205,7 +205,7 @@ def test_a_reply_from_elsewhere_is_taken_only_if_the_judge_agrees(
 def test_a_conversation_that_the_model_fails_on_is_set_aside(
     model: Path, tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
+    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: Any, told: Any) -> list[Reply]:
         if any(prompt.conversation_id == "c05" for prompt in prompts):
             raise RuntimeError("index out of range in self")
         return [Reply(f"reply to {prompt.conversation_id}") for prompt in prompts]
@@ -252,10 +252,10 @@ def test_no_later_stage_generates_an_unsteered_reply_again(
     unsteered: list[str] = []
 
     def counted(complete: Any) -> Any:
-        def count(loaded: Any, prompts: Any, mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
+        def count(loaded: Any, prompts: Any, mask: Mask | None, *others: Any) -> list[Reply]:
             if mask is None:
                 unsteered.extend(prompt.conversation_id for prompt in prompts)
-            replied: list[Reply] = complete(loaded, prompts, mask, generation)
+            replied: list[Reply] = complete(loaded, prompts, mask, *others)
             return replied
 
         return count

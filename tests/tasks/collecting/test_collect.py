@@ -8,14 +8,19 @@ import pytest
 import torch
 
 import mascing
+from mascing.conversations.chat import render
 from mascing.errors import DataError
+from mascing.progress import forwarded
+from mascing.report.wording import duration
 from mascing.schemas.collection import CollectionConfig
+from mascing.schemas.config import ComputeConfig
 from mascing.schemas.finished import Collected
 from mascing.storage import parquet
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.collecting.collect import collect
 from mascing.tasks.collecting.take_in import intake
+from mascing.tasks.workers.tally import current
 from mascing.traces import batch_recording
 from mascing.traces.shard_files import ShardFile
 from mascing.traces.shards import decode
@@ -74,7 +79,9 @@ def test_every_conversation_is_recorded_once_without_a_label(tmp_path: Path, mod
     traces = decode([read_shard(storage, manifest, shard.name) for shard in shards])
     assert sorted(traces.ids) == sorted(f"row-{number}" for number in range(ROWS) if number != 5)
     assert set(traces.labels.tolist()) == {-1}
-    assert (manifest.facts.samples, manifest.facts.tokens) == (ROWS - 1, len(traces.z)) == (ROWS - 1, pool.tokens)
+    assert (manifest.facts.samples, manifest.facts.tokens) == (ROWS - 1, len(traces.z))
+    rows = [olmoe_folder.conversation(name, f"What about {name.removeprefix('row-')}?") for name in traces.ids]
+    assert pool.tokens == sum(len(render(olmoe_folder.tokenizer(), row).token_ids) for row in rows)
     assert manifest.facts.sigma == pytest.approx(tuple(traces.sigma().tolist()), rel=1e-5)
 
 
@@ -104,6 +111,36 @@ def test_a_spent_budget_stops_the_collection_and_keeps_what_is_stored(tmp_path: 
         collected(storage, config.model_copy(update={"max_bytes": 30_000}), HerePool())
     assert 0 < len(storage.list("traces")) < len(storage.list("intake")) - 2
     assert collected(storage, config, HerePool()).facts.samples == ROWS - 1
+
+
+class SlowPool(HerePool):
+    """Says of each item that it took 100 seconds."""
+
+    def result(self, function: Any, shared: Any, item: Any) -> Any:
+        done = self.worker.run(function, [None], item, {"stage": "", "run": ""})
+        current().add(100.0, done.counts)
+        return done.value
+
+    def queue(self, function: Any, shared: Any, items: Any, **options: Any) -> Any:
+        self.worker._common = lambda *_: shared  # type: ignore[method-assign]
+        return super().queue(function, shared, items, **options)
+
+
+def test_bytes_and_time_are_foretold_by_what_is_recorded_now(tmp_path: Path, model: Path) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_of(write(tmp_path), model)
+    lines: list[str] = []
+    with forwarded(lines.append):
+        manifest = collected(storage, config.model_copy(update={"compute": ComputeConfig(workers=2)}), SlowPool())
+    [first, *_] = [shard.rows for shard in manifest.shards if shard.path is not None]
+    left = duration(100 * (ROWS - 1 - first) / first / 2)
+    [told, *_] = [line for line in lines if "GB of traces" in line]
+    assert told.endswith(f" GB of traces in all, the rest in about {left} with 2 workers, as the first ones go")
+    # Whatever is taken from the store takes no time, and says nothing of the pace.
+    lines.clear()
+    with forwarded(lines.append):
+        collected(storage, config.model_copy(update={"name": "again"}), SlowPool())
+    assert any("GB of traces" in line for line in lines)
+    assert not any("the rest in" in line for line in lines)
 
 
 def test_a_conversation_that_the_model_fails_on_is_set_aside_with_its_traceback(
