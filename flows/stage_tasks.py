@@ -7,6 +7,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from mascing.errors import ConflictError, StorageError
+from mascing.flows.stage_progress import progress_artifact
 from mascing.progress import forwarded
 from mascing.schemas.manifest import Manifest
 from mascing.storage.object_storage import Storage
@@ -19,12 +20,12 @@ P = ParamSpec("P")
 def stage_task(stage: Callable[Concatenate[Storage, P], Finished[M]]) -> Callable[Concatenate[str, P], Finished[M]]:
     """The stage as a Prefect task: it takes a storage URL instead of the storage, and the same other arguments.
 
-    Its progress and its notes are the logs of the task run.
+    Its progress and its notes are the logs of the task run, and its progress is an artifact too.
     """
 
     def run(storage_url: str, *arguments: P.args, **options: P.kwargs) -> Finished[M]:
         log, storage = get_run_logger(), Storage.open(storage_url)
-        with forwarded(log.info):
+        with forwarded(log.info), progress_artifact(stage.__name__):
             finished = stage(storage, *arguments, **options)
         log.info("output: %s", storage.locate(finished.manifest.prefix))
         return finished

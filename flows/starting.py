@@ -27,6 +27,7 @@ class Line(Generic[Value]):
 
 def run_line(storage: Storage, line: Line[Value]) -> Value:
     """The value of the line. A server of the user's shows every run, also one that finds all its work done."""
+    storage.sweep()
     server = None
     named, begun = configured_url() is not None, bool(storage.list(line.needs))
     if not named and not begun:

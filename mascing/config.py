@@ -10,11 +10,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from mascing.errors import ConfigError
+from mascing.errors import ConfigError, DataError
 from mascing.judges.table import completed_judge
 from mascing.models.checkpoints import is_hub_id
 from mascing.plugins import OptionsError
 from mascing.schemas.config import RunConfig
+from mascing.storage.sealing import check_text
 from mascing.validation import REQUIRED, complaints
 
 _SHOWN = 5
@@ -115,7 +116,11 @@ def _completed(complete: Callable[[Any], Any], config: Any, field: str, problems
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        data = Path(path).read_bytes()
+        check_text(data, path, "restore it, or delete its last line if you edited it")
+        return data.decode("utf-8-sig")
+    except DataError as error:
+        raise ConfigError(str(error)) from error
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such file: give the path of a run configuration (YAML)") from error
     except IsADirectoryError as error:

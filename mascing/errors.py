@@ -1,6 +1,11 @@
 """The library's errors. Each message says what to do next."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class MascingError(Exception):
     """Base of every error that a user can act on."""
 

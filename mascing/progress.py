@@ -99,7 +99,19 @@ def forwarded(say: Callable[[str], None]) -> Iterator[None]:
 @contextmanager
 def told_of_losses(end: Callable[[str], None]) -> Iterator[None]:
     """Call ``end`` with the line for the user if a server that the run needs is lost while the block runs."""
-    with _heard_by(_LossHandler(end)):
+
+    def hear(event: Event) -> None:
+        if event.status == "lost":
+            end(event.text)
+
+    with heard(hear):
+        yield
+
+
+@contextmanager
+def heard(hear: Callable[[Event], None]) -> Iterator[None]:
+    """Call ``hear`` with every event while the block runs."""
+    with _heard_by(_EventHandler(hear)):
         yield
 
 
@@ -168,17 +180,17 @@ class _LineHandler(logging.Handler):
         return tenth > before
 
 
-class _LossHandler(logging.Handler):
-    """Passes on the line of a loss."""
+class _EventHandler(logging.Handler):
+    """Passes on events as they are."""
 
-    def __init__(self, end: Callable[[str], None]) -> None:
+    def __init__(self, hear: Callable[[Event], None]) -> None:
         super().__init__()
-        self._end = end
+        self._hear = hear
 
     def emit(self, record: logging.LogRecord) -> None:
         event = _event_of(record)
-        if event is not None and event.status == "lost":
-            self._end(event.text)
+        if event is not None:
+            self._hear(event)
 
 
 class _BarHandler(logging.Handler):

@@ -121,7 +121,7 @@ class HarvestFacts(Facts):
     ``sigma`` [L], ``tokens`` and the class counts describe the train split.
     """
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     checkpoint: str
     spec: RouterFacts
     sigma: tuple[float, ...]
@@ -144,7 +144,7 @@ class CollectionFacts(Facts):
     ``sigma`` [L] is the spread of each kept layer's logits; empty if no logits are kept.
     """
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     checkpoint: str
     spec: RouterFacts
     samples: int
@@ -155,14 +155,14 @@ class CollectionFacts(Facts):
 class TrainFacts(Facts):
     """The card of each span's ensemble."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     cards: dict[str, SurrogateCard] = Field(default_factory=dict)
 
 
 class OptimiseFacts(Facts):
     """Candidates by method, and the cost of each search; ``costs`` omits a search without passes and trials."""
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     candidates: dict[str, int]
     costs: dict[str, SearchCost] = Field(default_factory=dict)
 

@@ -27,6 +27,7 @@ from mascing.tasks.running.identity import rendered_model_identity
 from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.pieces import by_id, pieces_of
 from mascing.tasks.running.recording import recorded
+from mascing.tasks.running.second_try import recorded_before, refuse_failures, step_aside
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.running.units import Kind, SetAside, around, run_units
 from mascing.tasks.workers.pool import Pool
@@ -74,6 +75,7 @@ def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harve
 class _Shared:
     """``checkpoint`` is the fingerprint of weights and tokenizer."""
 
+    storage: Storage
     config: RunConfig
     checkpoint: str
 
@@ -107,7 +109,8 @@ class _Recorded:
 def _harvest(
     output: StageOutput[Harvested], config: RunConfig, checkpoint: str, pieces: Sequence[_Piece], pool: Pool
 ) -> Body:
-    made = run_units(pool, output.storage, Kind(_record, _read), _Shared(config, checkpoint), pieces, steps("harvest"))
+    shared = _Shared(output.storage, config, checkpoint)
+    made = run_units(pool, output.storage, Kind(_record, _read), shared, pieces, steps("harvest"))
     stored = {piece.path: part for piece, part in made}
     parts = [(piece, stored[piece.path]) for piece in pieces]
     failed = {piece.conversations[place].id: why for piece, part in parts for place, why in part.failed.items()}
@@ -117,10 +120,13 @@ def _harvest(
         for number, conversation in enumerate(rows, start=1)
         if conversation.id in failed
     ]
+    holding = [piece.path for piece, part in parts if part.failed]
+    refuse_failures(output, quarantine, len(rows), config.max_quarantined, holding)
     shards = _named(parts)
     shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine)))
     train = [part for piece, part in parts if piece.split == "train" and part.shard.rows]
     if not train:
+        step_aside(output, holding)
         raise DataError(f"harvest: no conversation of the train split can be recorded: {summary(quarantine, 'row')}")
     facts = _facts(train, checkpoint, tuple(sorted(failed)))
     return Body(shards, facts, rows_in=len(rows), rows_quarantined=len(quarantine))
@@ -171,7 +177,10 @@ def _record(worker: Worker, shared: _Shared, piece: _Piece, set_aside: SetAside)
     """The traces of the piece's conversations as one shard; its footer says which failed."""
     config, loaded = shared.config, worker.model(shared.config.model)
     spec = inspect_routers(loaded.model)
-    record = partial(recorded, worker, loaded, config.harvest, replies=_replies(config), chosen=EVERYTHING)
+    before = recorded_before(shared.storage, piece.path)
+    record = partial(
+        recorded, worker, loaded, config.harvest, replies=_replies(config), chosen=EVERYTHING, before=before
+    )
     results = around(set_aside, piece.conversations, record)
     failed = {place: asdict(result) for place, result in enumerate(results) if isinstance(result, Failed)}
     samples = [result for result in results if isinstance(result, SampleTrace)]

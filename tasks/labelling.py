@@ -4,7 +4,7 @@ No later stage generates these replies again: select, evaluate, robustness and t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -36,6 +36,7 @@ from mascing.tasks.contrast.unsteered import Unsteered
 from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
 from mascing.tasks.running.isolation import quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.judged import Row
+from mascing.tasks.running.second_try import refuse_failures
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage
 from mascing.tasks.workers.pool import Pool
 
@@ -95,12 +96,16 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Label
 
 @dataclass(frozen=True)
 class _Split:
-    """What the stage leaves of a split: replies at the run's settings, sampled replies, and labelled conversations."""
+    """What the stage leaves of a split: replies at the run's settings, sampled replies, and labelled conversations.
+
+    ``pieces`` hold the replies that failed.
+    """
 
     unsteered: Sequence[Row]
     sampled: Sequence[Row]
     labelled: LabelledSplit
     quarantined: Sequence[Quarantined]
+    pieces: Collection[str]
 
 
 def _label(output: StageOutput[Labelled], model: Unsteered, brought: Mapping[Split, Sequence[Conversation]]) -> Body:
@@ -109,6 +114,8 @@ def _label(output: StageOutput[Labelled], model: Unsteered, brought: Mapping[Spl
     tables |= {unsteered_file(split): _verdicts(done.unsteered) for split, done in splits.items()}
     tables |= {sampled_file(split): _verdicts(done.sampled) for split, done in splits.items() if done.sampled}
     quarantine = [row for done in splits.values() for row in done.quarantined]
+    holding = {path for done in splits.values() for path in done.pieces}
+    refuse_failures(output, quarantine, sum(map(len, brought.values())), model.config.max_quarantined, holding)
     tables[QUARANTINE] = quarantine_table(quarantine)
     shards = [output.put(name, parquet.to_bytes(table), len(table)) for name, table in tables.items()]
     facts = _facts(splits, brought, model.checkpoint)
@@ -133,6 +140,7 @@ def _split(model: Unsteered, split: Split, brought: Sequence[Conversation]) -> _
             for number, row in enumerate(brought, start=1)
             if row.id in judged.failed
         ],
+        judged.pieces,
     )
 
 

@@ -1,32 +1,27 @@
 """The optimise stage searches grids of candidate masks on the pool, one item per method and search seed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Sequence
 
 from mascing.circuits.gradient import attribution
 from mascing.circuits.method import Material, Proposal
 from mascing.circuits.methods import method_identity, searches_of, together
-from mascing.errors import DataError
 from mascing.masks import candidates as candidate_files
 from mascing.progress import Event, tell
 from mascing.runs.files import ATTRIBUTION, candidates_file
-from mascing.runs.readers import contrast_of, conversations_of, sigma_of, spec_of, surrogates_of, traces_of
+from mascing.runs.readers import conversations_of
 from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import OptimiseFacts
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Trained
-from mascing.schemas.settings.method_settings import GradientConfig, Span
+from mascing.schemas.settings.method_settings import GradientConfig
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput, shard_of
 from mascing.storage.object_storage import Storage
-from mascing.surrogates.device import own_device
-from mascing.surrogates.surrogate import Surrogate
 from mascing.tasks.running.found import Found
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
-from mascing.tasks.running.stored_items import stored_items
+from mascing.tasks.searching.items import Item, Shared, found_of, material_of
+from mascing.tasks.searching.rounds import search_all
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 
@@ -46,7 +41,7 @@ def optimise(
     return run_stage(
         storage,
         recipe(config, read, harvested, trained),
-        lambda output: _optimise(output, _Shared(config, storage, conversations, harvested, trained), pool),
+        lambda output: _optimise(output, Shared(config, storage, conversations, harvested, trained), pool),
     )
 
 
@@ -62,18 +57,9 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed, trained: Plac
     return Recipe(Optimised, config.behaviour.name, identity, inputs)
 
 
-@dataclass(frozen=True)
-class _Shared:
-    config: RunConfig
-    storage: Storage
-    conversations: Sequence[Conversation]  # of the train split, without those that could not be recorded
-    harvested: Harvested
-    trained: Trained
-
-
-def _optimise(output: StageOutput[Optimised], shared: _Shared, pool: Pool) -> Body:
+def _optimise(output: StageOutput[Optimised], shared: Shared, pool: Pool) -> Body:
     items = {item.file: item for item in _items(shared.config)}
-    made = stored_items(pool, output, _run, shared, items, steps("optimise"))
+    made = search_all(pool, output, _run, shared, list(items.values()), steps("optimise"))
     results = {items[name]: Found.from_bytes(data, name) for name, data in made.items()}
     files = {
         name: _together([result for item, result in results.items() if item.name == name])
@@ -99,54 +85,32 @@ def _file_of(name: str) -> str:
 def _together(found: Sequence[Found]) -> Found:
     """The candidates of all search seeds of a method."""
     proposals = [Proposal(candidate_files.from_bytes(one.data), one.cost, one.note) for one in found]
-    return _candidates(together(proposals))
+    return found_of(together(proposals))
 
 
-@dataclass(frozen=True)
-class _Item:
-    """One piece of the stage's work: a search with one search seed, or the attribution that comes with `gradient`.
-
-    Items travel by name, so that a plugged method is resolved on the worker and fails there with a clear error.
-    """
-
-    name: str
-    number: int = 0
-
-    @property
-    def file(self) -> str:
-        """The name of its object."""
-        return f"search-{self.name}-{self.number:02d}.safetensors"
-
-
-def _items(config: RunConfig) -> list[_Item]:
+def _items(config: RunConfig) -> list[Item]:
     """All items of the stage. Long searches come first, so that the pool does not wait for one that started last."""
     searches, members = searches_of(config.methods), config.surrogate.members
     ranks = {
-        _Item(name, number): search.method.rank
+        Item(name, number): search.method.rank
         for name, search in searches.items()
         for number in range(search.seeds(members))
     }
     if _descending(config) is not None:
-        ranks[_Item(attribution.NAME)] = _ATTRIBUTION_RANK
+        ranks[Item(attribution.NAME)] = _ATTRIBUTION_RANK
     return sorted(ranks, key=ranks.__getitem__, reverse=True)
 
 
-def _run(worker: Worker, shared: _Shared, item: _Item) -> bytes:
-    material = _material(worker, shared)
-    if item.name == attribution.NAME:
+def _run(worker: Worker, shared: Shared, item: Item) -> bytes:
+    material, search = material_of(worker, shared), item.search(shared.config)
+    if search is None:
         return _attribution(material, _descending(shared.config)).to_bytes()
-    search = searches_of(shared.config.methods)[item.name]
-    return _candidates(search(material, item.number, search.seeds(shared.config.surrogate.members))).to_bytes()
+    return found_of(search(material, item.number, search.seeds(shared.config.surrogate.members))).to_bytes()
 
 
 def _descending(config: RunConfig) -> GradientConfig | None:
     """The settings of the method that descends on the model, None if there is none."""
     return config.methods.gradient or config.methods.refined
-
-
-def _candidates(proposal: Proposal) -> Found:
-    data = candidate_files.to_bytes(proposal.candidates)
-    return Found(data=data, rows=len(proposal.candidates), cost=proposal.cost, note=proposal.note)
 
 
 def _attribution(material: Material, config: GradientConfig | None) -> Found:
@@ -158,35 +122,3 @@ def _attribution(material: Material, config: GradientConfig | None) -> Found:
     data, rows = attribution.to_bytes(attributed), len(attributed.effect_LE)
     note = f"{attribution.NAME}: {attributed.passes}" + (f"; {attributed.memory}" if attributed.memory else "")
     return Found(data=data, rows=rows, cost=SearchCost(passes=attributed.passes), note=note)
-
-
-def _surrogates(shared: _Shared, spans: tuple[Span, ...]) -> Mapping[Span, Sequence[Surrogate]]:
-    """The ensembles of ``spans``, on this worker's device.
-
-    Raises DataError for a span without one, which a search would take for a perfect one.
-    """
-    ensembles = surrogates_of(shared.storage, shared.trained, spans)
-    untrained = [span for span, members in ensembles.items() if not members]
-    if untrained:
-        raise DataError(
-            f"no surrogate was trained for the span {untrained[0]}: surrogates are trained for the spans of "
-            "`methods.mascing` and `methods.consensus`, so turn one of them on with this span"
-        )
-    return {span: [member.to(own_device()) for member in members] for span, members in ensembles.items()}
-
-
-def _material(worker: Worker, shared: _Shared) -> Material:
-    config = shared.config
-    return Material(
-        model=partial(worker.model, config.model),
-        conversations=shared.conversations,
-        contrast=contrast_of(shared.conversations),
-        traces=traces_of(shared.storage, shared.harvested, "train"),
-        spec=spec_of(shared.harvested),
-        sigma_L=sigma_of(shared.harvested),
-        surrogates=partial(_surrogates, shared),
-        behaviour=config.behaviour,
-        generation=config.generation,
-        seed=config.seed,
-        compute=config.compute,
-    )

@@ -164,7 +164,7 @@ def _judge(worker: Worker, config: RunConfig, item: _Item) -> Outcomes:
     """The outcome of each conversation; the replies are dropped here."""
     loaded = worker.model(config.model)
     prompts = prompts_of(loaded, item.conversations, config.generation)
-    replies = complete(loaded, prompts, item.mask, config.generation)
+    replies = complete(loaded, prompts, item.mask, config.generation, worker.count_batch)
     verdicts = judge_all(config.behaviour, item.conversations, replies)
     judged = zip(item.conversations, verdicts, strict=True)
     return {conversation.id: verdict.outcome for conversation, verdict in judged}

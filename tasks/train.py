@@ -1,5 +1,6 @@
 """The train stage fits an ensemble of surrogates per span to the training traces and tests it on the dev traces."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from mascing.statistics.auc import auc
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput, shard_of
 from mascing.storage.object_storage import Storage
-from mascing.storage.sealing import open_json, seal_json
+from mascing.storage.sealing import UNSEALED, open_json, seal, seal_json
 from mascing.surrogates.card import surrogate_card
 from mascing.surrogates.confounds import refuse_confounded
 from mascing.surrogates.device import own_device
@@ -136,7 +137,8 @@ def _fit(_: Worker, shared: _Shared, fit: _Fit) -> bytes:
         traces = random_sample(traces, config.traces, 0, torch.Generator().manual_seed(fit.seed))
     if fit.control:
         traces = traces.relabelled(_permuted(contrast, fit.seed))
-    return to_bytes(train_surrogate(traces, config.epochs, fit.seed, own_device()))
+    surrogate = train_surrogate(traces, config.epochs, fit.seed, own_device())
+    return seal(io.BytesIO(to_bytes(surrogate, UNSEALED)))
 
 
 def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> bytes:

@@ -3,15 +3,16 @@
 Shape suffixes: L MoE layer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 from torch import Tensor
 
-from mascing.circuits.active.trials import Engine
+from mascing.circuits.active.trials import Trial
 from mascing.masks.candidates import Candidate
+from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.cards.search_cost import SearchCost
@@ -32,8 +33,6 @@ class Material:
     a method that searches ``per_member``; they are trained for the spans of `mascing` and `consensus`. ``behaviour``
     and ``generation`` say how trials are judged and generated. ``seed`` is that of this search: a method that searches
     several times gets another one each time. ``compute`` bounds the memory of backward passes and changes nothing else.
-    ``trials`` replies and judges under masks, if the trials are shared with other workers; None if a search does so
-    itself.
     """
 
     model: Callable[[], Loaded]
@@ -47,7 +46,6 @@ class Material:
     generation: GenerationConfig
     seed: int
     compute: ComputeConfig
-    trials: Engine | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,22 @@ class Proposal:
     candidates: Sequence[Candidate]
     cost: SearchCost = field(default_factory=SearchCost)
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The trials that a search needs to go on: the n-th is the conversation at ``places[n]`` under ``masks[n]``.
+
+    ``places`` count in the conversations of the material. ``state`` is what the search must be given with the trials.
+    """
+
+    places: Sequence[int]
+    masks: Sequence[Mask]
+    state: bytes
+
+
+Past = Sequence[Iterable[tuple[int, Trial]]]
+"""The trials of all rounds so far, in the order of the rounds; each trial with its number, in any order."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,10 @@ class Method:
 
     The search runs once per search seed. Their number is the setting ``search_seeds``, one if ``config`` has no such
     field. A method with ``per_member`` searches once through each surrogate alone, which its seed also trained.
+
+    ``go_on`` is the same search in steps, so that all workers can share its trials: given the material, the settings,
+    the state that it returned last (None at first) and the past, it asks for the trials of the next round, or returns
+    the proposal of ``search``. Each step may run in another process.
     """
 
     name: str
@@ -79,3 +97,4 @@ class Method:
     rank: int = 10
     judges: bool = True
     per_member: bool = False
+    go_on: Callable[[Material, Any, bytes | None, Past], Asked | Proposal] | None = None

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from mascing.circuits.active.method import ACTIVE
 from mascing.circuits.consensus.method import CONSENSUS
 from mascing.circuits.gradient.method import GRADIENT, REFINED
-from mascing.circuits.method import Material, Method, Proposal
+from mascing.circuits.method import Asked, Material, Method, Past, Proposal
 from mascing.circuits.steermoe.method import STEERMOE
 from mascing.circuits.surrogate_search.method import MASCING
 from mascing.errors import ConfigError, DataError, MaskError
@@ -45,10 +45,21 @@ class Search:
         Every candidate gets the name of this search and, if there are several seeds, ``search_seed`` in its cell. The
         first search seed is the seed of ``material``.
         """
+        return self._finished(self.method.search(self._own(material, number, of), self.config), material, number, of)
+
+    def go_on(self, material: Material, number: int, of: int, state: bytes | None, past: Past) -> Asked | Proposal:
+        """The next step of the same search, of a method that goes in steps; see :class:`Method`."""
+        assert self.method.go_on is not None
+        step = self.method.go_on(self._own(material, number, of), self.config, state, past)
+        return step if isinstance(step, Asked) else self._finished(step, material, number, of)
+
+    def _own(self, material: Material, number: int, of: int) -> Material:
         own = replace(material, seed=member_seeds(material.seed, of)[number])
         if self.method.per_member:
             own = replace(own, surrogates=lambda spans: _alone(material.surrogates(spans), number))
-        proposal = self.method.search(own, self.config)
+        return own
+
+    def _finished(self, proposal: Proposal, material: Material, number: int, of: int) -> Proposal:
         self._refuse_unusable(proposal, material)
         seed = {"search_seed": number} if of > 1 else {}
         return replace(proposal, candidates=[self._labelled(candidate, seed) for candidate in proposal.candidates])

@@ -16,6 +16,7 @@ from mascing.conversations.reply import Reply
 from mascing.conversations.thoughts import ThoughtReader
 from mascing.engines.sampling import RowSampler, refuse_nan
 from mascing.masks.mask import Mask
+from mascing.models.batching import Told, untold
 from mascing.models.loading import Loaded
 from mascing.schemas.config import GenerationConfig
 from mascing.schemas.conversation import Conversation
@@ -46,11 +47,26 @@ def context_length(loaded: Loaded) -> int | None:
     return getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None)
 
 
-def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
+def batches(prompts: Sequence[Prompt], size: int) -> Iterator[list[int]]:
+    """Indices of the prompts in batches of ``size``, longest first."""
+    lengths = [len(prompt.token_ids) for prompt in prompts]
+    order = sorted(range(len(prompts)), key=lambda index: (-lengths[index], index))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def complete(
+    loaded: Loaded,
+    prompts: Sequence[Prompt],
+    mask: Mask | None,
+    generation: GenerationConfig,
+    told: Told = untold,
+) -> list[Reply]:
     """Generate one reply per prompt, in order: greedy at temperature 0, else sampled with the conversation id as seed.
 
     A batch holds ``batch_size`` prompts of neighbouring length, longest first. The prompts alone determine the batches,
-    so the replies do not depend on where this runs or what runs beside it.
+    so the replies do not depend on where this runs or what runs beside it. ``told`` hears of each batch, of prompts and
+    replies together.
     """
     replies = [Reply("")] * len(prompts)
     with (
@@ -58,22 +74,26 @@ def complete(loaded: Loaded, prompts: Sequence[Prompt], mask: Mask | None, gener
         steer(loaded.model, mask) if mask is not None else nullcontext(),
         torch.inference_mode(),
     ):
-        for batch in _batches(prompts, generation.batch_size):
-            said = _replies(loaded, [prompts[index] for index in batch], settings, generation.temperature)
+        for batch in batches(prompts, generation.batch_size):
+            said = _replies(loaded, [prompts[index] for index in batch], settings, generation.temperature, told)
             for index, reply in zip(batch, said, strict=True):
                 replies[index] = reply
     return replies
 
 
 def complete_recorded(
-    loaded: Loaded, prompts: Sequence[Prompt], masks: Sequence[Mask], generation: GenerationConfig
+    loaded: Loaded,
+    prompts: Sequence[Prompt],
+    masks: Sequence[Mask],
+    generation: GenerationConfig,
+    told: Told = untold,
 ) -> Iterator[dict[int, tuple[Reply, Tensor]]]:
     """Generate one reply per prompt, each under its own mask, and record its routing; yields batches by prompt number.
 
     The routing is float16 [T, L, E] on the host: the raw router logits, before the mask, from the final user turn up
     to the reply. It is recorded during the generation, without a further forward pass.
     """
-    for batch in _batches(prompts, generation.batch_size):
+    for batch in batches(prompts, generation.batch_size):
         rows = [prompts[index] for index in batch]
         with (
             _greedy(loaded, generation) as settings,
@@ -81,7 +101,7 @@ def complete_recorded(
             record(loaded.model, selected=False) as trace,
             torch.inference_mode(),
         ):
-            said = _replies(loaded, rows, settings, generation.temperature)
+            said = _replies(loaded, rows, settings, generation.temperature, told)
             z_BTLE = trace.take().to("cpu", torch.float16)
         end = max(len(row.token_ids) for row in rows)
         yield {
@@ -91,15 +111,7 @@ def complete_recorded(
         }
 
 
-def _batches(prompts: Sequence[Prompt], size: int) -> Iterator[list[int]]:
-    """Indices of the prompts in batches of ``size``, longest first."""
-    lengths = [len(prompt.token_ids) for prompt in prompts]
-    order = sorted(range(len(prompts)), key=lambda index: (-lengths[index], index))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
-
-
-def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperature: float) -> list[Reply]:
+def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperature: float, told: Told) -> list[Reply]:
     rows = [prompt.token_ids for prompt in prompts]
     ids_BT, real_BT = _left_padded(rows, settings.pad_token_id, loaded.model.device)
     sampler = [RowSampler([prompt.conversation_id for prompt in prompts], temperature)] if temperature > 0 else []
@@ -111,11 +123,13 @@ def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperatu
         tokenizer=loaded.tokenizer,  # finds stop strings
     )
     ends = set(settings.eos_token_id or ())
+    written = output_BT[:, ids_BT.shape[1] :].tolist()
+    said = [_until(ends, row) for row in written]
+    ended = sum(len(ids) < len(row) for ids, row in zip(said, written, strict=True))  # by a token that is real too
+    real = sum(map(len, rows)) + sum(map(len, said)) + ended
+    told(real, output_BT.numel() - real)
     reader = ThoughtReader(loaded.tokenizer)
-    return [
-        _reply(reader, prompt, _until(ends, row), settings)
-        for prompt, row in zip(prompts, output_BT[:, ids_BT.shape[1] :].tolist(), strict=True)
-    ]
+    return [_reply(reader, prompt, ids, settings) for prompt, ids in zip(prompts, said, strict=True)]
 
 
 def _reply(reader: ThoughtReader, prompt: Prompt, ids: list[int], settings: Any) -> Reply:

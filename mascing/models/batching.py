@@ -1,9 +1,16 @@
 """Batches of prompts of similar length, so that little compute goes to padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, long, tensor, zeros
+
+Told = Callable[[int, int], None]
+"""What is told of each batch that is done: how many of its tokens are real, and how many are padding."""
+
+
+def untold(tokens: int, padding: int) -> None:
+    """For callers that do not count."""
 
 
 def length_sorted_batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:

@@ -7,6 +7,7 @@ from mascing.report.reading import read_evidence
 from mascing.runs.finished_run import read_audit
 from mascing.runs.run_folder import INDEX, StoredRun, find_run
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import seal_text
 
 
 def build_report(storage: Storage, name: str | None = None) -> str:
@@ -16,7 +17,7 @@ def build_report(storage: Storage, name: str | None = None) -> str:
     Raises DataError if there is no such run, StorageError if one of its files is missing or damaged.
     """
     run = find_run(storage, name)
-    storage.overwrite(run.folder.page, _page(storage, run).encode())
+    storage.overwrite(run.folder.page, seal_text(_page(storage, run), ".html"))
     return storage.locate(run.folder.page)
 
 
@@ -26,7 +27,7 @@ def build_index(storage: Storage) -> str:
     It is rebuilt from what is stored. If several runs end at once, each lists again until no other wrote in between, so
     none is missing in the end.
     """
-    storage.update(INDEX, lambda _: render_index(storage).encode())
+    storage.update(INDEX, lambda _: seal_text(render_index(storage), ".html"))
     return storage.locate(INDEX)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from mascing.errors import StorageError
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.report.audit_page import conclusion
 from mascing.report.filling import filled
@@ -14,6 +15,7 @@ from mascing.runs.listing import listed_runs
 from mascing.runs.registry import channels
 from mascing.schemas.cards.mask_card import Channel, MaskCard
 from mascing.schemas.finished import MaskStored
+from mascing.storage.manifests import read_manifest, read_shard
 from mascing.storage.object_storage import Storage
 
 
@@ -60,8 +62,8 @@ def _mask_rows(storage: Storage, every_channel: list[Channel]) -> list[MaskRow]:
         if name != CARD:
             continue
         try:
-            card = MaskCard.model_validate_json(storage.read(path))
-        except (ValidationError, FileNotFoundError):
+            card = MaskCard.model_validate_json(read_shard(storage, read_manifest(storage, prefix, MaskStored), CARD))
+        except (ValidationError, FileNotFoundError, StorageError):  # `mascing storage verify` tells what is damaged
             continue
         rows.append(MaskRow(prefix, card, [channel.address for channel in every_channel if channel.mask == prefix]))
     return rows

@@ -1,17 +1,20 @@
 """Addresses of masks: a file, a URL, a path below the storage, or the channel that the mask was published to."""
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
-from mascing.errors import MaskError
+from mascing.errors import DataError, MaskError, StorageError
 from mascing.models.checkpoint_names import flat_name
-from mascing.runs.files import MASK
+from mascing.runs.files import CARD, MASK
 from mascing.runs.registry import channels
 from mascing.runs.run_folder import RUNS, RunFolder
 from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import MANIFEST, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json
 
 _STORED = (f"{RUNS}/", "masks/")
 _CHANNEL = re.compile(r"^(?:(?P<model>.+)/)?(?P<behaviour>[a-z0-9][a-z0-9-]*)@(?P<channel>[A-Za-z0-9._-]+)$")
@@ -47,12 +50,12 @@ def _in_folder(folder: str) -> str:
     """The mask in a folder; of a run's own folder on this disk, the mask that it kept and did not publish."""
     if "://" in folder or (Path(folder) / MASK).is_file():
         return f"{folder}/{MASK}"
-    kept = Path(folder, "unproven")
-    if (kept / MASK).is_file():
-        return f"{kept}/{MASK}"
+    kept = "unproven"
+    if Path(folder, kept, MASK).is_file():
+        return _kept(Storage.open_to_read(folder), kept)
     raise MaskError(
-        f"there is no {MASK} in {folder}, nor in {kept}: give the folder of a mask, of a run that kept one, or "
-        "behaviour@channel"
+        f"there is no {MASK} in {folder}, nor in {folder}/{kept}: give the folder of a mask, of a run that kept one, "
+        "or behaviour@channel"
     )
 
 
@@ -63,7 +66,7 @@ def _stored(storage: Storage, address: str) -> str:
         return _published(storage, folder)
     for prefix in (folder, RunFolder(folder.removeprefix(f"{RUNS}/")).unproven):
         if storage.exists(f"{prefix}/{MASK}"):
-            return storage.locate(f"{prefix}/{MASK}")
+            return _kept(storage, prefix)
     if folder.startswith(f"{RUNS}/") and storage.exists(f"{folder}/result.json"):
         raise MaskError(f"{folder} keeps no mask: it published one, which `mascing registry list` shows, or made none")
     raise MaskError(f"there is no mask at {address} under {storage.url}: name its storage by --storage")
@@ -73,6 +76,21 @@ def _published(storage: Storage, prefix: str) -> str:
     """Where a published mask lies. Raises StorageError unless its bytes are those that were published."""
     read_shard(storage, read_manifest(storage, prefix, MaskStored), MASK)
     return storage.locate(f"{prefix}/{MASK}")
+
+
+def _kept(storage: Storage, prefix: str) -> str:
+    """Where a mask lies that a run kept. Raises StorageError unless its bytes are those that its card tells."""
+    where = storage.locate(f"{prefix}/{MASK}")
+    card_at = f"{prefix}/{CARD}"
+    try:
+        card = json.loads(open_json(storage.read(card_at), storage.locate(card_at)))
+    except FileNotFoundError:  # a folder of the user's own
+        return where
+    except (DataError, ValueError) as error:
+        raise StorageError(str(error)) from error
+    if card.get("mask_digest") != hashlib.sha256(storage.read(f"{prefix}/{MASK}")).hexdigest():
+        raise StorageError(f"checksum failed: {where} is not the mask of its card: delete it and run again")
+    return where
 
 
 def find_channel(storage: Storage, address: str) -> Channel:

@@ -17,7 +17,7 @@ from mascing.runs.files import MASK
 from mascing.runs.run_folder import RUNS
 from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.finished import MaskStored
-from mascing.storage.manifests import read_manifest
+from mascing.storage.manifests import read_manifest, read_shard
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
 
@@ -97,11 +97,11 @@ def channels(storage: Storage) -> list[Channel]:
 def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channel:
     """Move a channel to the mask of ``to``, and only from ``seen`` if that is given."""
     try:
-        read_manifest(storage, to.mask, MaskStored)
+        stored = read_manifest(storage, to.mask, MaskStored)
     except FileNotFoundError as error:
         kept = "; the mask that a run kept is unproven" if to.mask.startswith(f"{RUNS}/") else ""
         raise StorageError(f"{storage.locate(to.mask)} holds no finished mask: nothing to publish{kept}") from error
-    _refuse_unproven(storage, to.mask)
+    _refuse_unproven(storage, stored)
     path = _path(to.checkpoint, to.behaviour, to.channel)
     held = to
 
@@ -120,16 +120,14 @@ def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channe
     return held
 
 
-def _refuse_unproven(storage: Storage, mask_prefix: str) -> None:
+def _refuse_unproven(storage: Storage, stored: MaskStored) -> None:
     """Raise MaskError if the mask says of itself that it, or a part of it, passed no gates."""
-    try:
-        mask = Mask.from_bytes(storage.read(f"{mask_prefix}/{MASK}"))
-    except FileNotFoundError:  # the manifest alone was stored
+    if all(shard.name != MASK for shard in stored.shards):
         return
-    if (why := why_unproven(mask)) is not None:
+    if (why := why_unproven(Mask.from_bytes(read_shard(storage, stored, MASK)))) is not None:
         raise MaskError(
-            f"{storage.locate(mask_prefix)} is unproven ({why}) and goes to no channel: publish a mask by a run whose "
-            "gates it passes"
+            f"{storage.locate(stored.prefix)} is unproven ({why}) and goes to no channel: publish a mask by a run "
+            "whose gates it passes"
         )
 
 

@@ -122,10 +122,7 @@ class RunTraces:
         return self._shards.stored()
 
     def statistics(self) -> TraceStatistics:
-        """Numbers of tokens and selections by class and span, and the spread of the logits, from the footers alone.
-
-        Shards that are not on a local disk are read as a whole for it.
-        """
+        """Numbers of tokens and selections by class and span, and the spread of the logits, from the footers alone."""
         found = [file.statistics for file in self._open()]
         return sum(found[1:], start=found[0])
 
@@ -186,7 +183,9 @@ class RunTraces:
         ) -> Iterator["pl.DataFrame"]:
             del batch_size
             left = n_rows
-            for part in self.stored().parts():
+            used = [*(columns or schema), *([] if predicate is None else predicate.meta.root_names())]
+            stored = self.stored() if "logit" in used else self.stored().without_logits()
+            for part in stored.parts():
                 for frame in _frames(part, self.depths, schema):
                     shown = frame if left is None else frame.head(left)
                     left = None if left is None else left - shown.height
@@ -211,10 +210,9 @@ class RunTraces:
         return next(self._open())
 
     def _open(self) -> Iterator[ShardFile]:
-        """Each shard, open; a local one is not read beyond its footer."""
+        """Each shard, open; none is read beyond its footer."""
         for name in self._shards.shards:
-            path = self._shards.path(name)
-            yield ShardFile(self._shards.content(name) if path is None else path, name)
+            yield ShardFile(self._shards.parts(name), name)
 
 
 def _harvest_at(url: str, run: str | None) -> tuple[Storage, str]:

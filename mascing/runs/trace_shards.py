@@ -3,13 +3,15 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Manifest, Shard
-from mascing.storage.manifests import paths_of, read_shard
+from mascing.storage.manifests import missing, paths_of, read_shard
 from mascing.storage.object_storage import Storage
+from mascing.storage.ranged import Ranged
 from mascing.storage.urls import LocalFolder, parse_url
 from mascing.traces.stored import StoredTraces
 
@@ -28,7 +30,8 @@ class TraceShards:
 
     def stored(self) -> StoredTraces:
         """Their samples, read on demand."""
-        return StoredTraces(self.content, {name: shard.bytes for name, shard in self.shards.items()})
+        sizes = {name: shard.bytes for name, shard in self.shards.items()}
+        return StoredTraces(self.content, sizes, None if self._local else self.parts)
 
     def content(self, name: str) -> bytes | Path:
         """The path of a local shard, whose SHA-256 is checked the first time, or the checked content of any other.
@@ -40,6 +43,20 @@ class TraceShards:
             return read_shard(self._storage, self._manifest, name)
         self._checked.add(name)
         return path
+
+    def parts(self, name: str) -> Path | Ranged:
+        """How parts of a shard are read; they are checked as they are read, by the checksums in the file.
+
+        Raises StorageError if the shard is missing.
+        """
+        if (path := self.path(name)) is not None:
+            return path
+        shard = self.shards[name]
+        for path_in in paths_of(self._manifest.prefix, shard):
+            if self._storage.exists(path_in):
+                where = self._storage.locate(path_in)
+                return Ranged(where, shard.bytes, partial(self._storage.read_range, path_in))
+        raise missing(self._storage, self._manifest.prefix, shard)
 
     def path(self, name: str) -> Path | None:
         """Where a shard is on the local disk, unchecked; None if it is not there."""

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event, Thread
 from uuid import uuid4
 
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 from mascing.errors import ConflictError, DataError, StorageError
 from mascing.schemas.base import Frozen
 from mascing.storage.object_storage import Storage
+from mascing.storage.processes import is_gone, this_machine
 from mascing.storage.sealing import open_json, seal_json
 
 LEASES = "leases"
@@ -36,7 +36,7 @@ class Pace:
 class Holder(Frozen):
     """The object ``leases/<name>.json``: host and process are for people, ``beats`` counts while the holder lives.
 
-    ``machine`` is what :func:`this_machine` gave the holder.
+    ``machine`` is what ``this_machine`` gave the holder.
     """
 
     id: str
@@ -144,25 +144,9 @@ class Lease:
             self._lost.set()
 
 
-def this_machine() -> str:
-    """What processes have in common that see each other's numbers: the boot and the PID namespace; empty if unknown."""
-    try:
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:  # no Linux
-        return ""
-
-
 def _is_gone(holder: Holder) -> bool:
     """Whether the holder was a process of this machine that is no more, so that nobody need watch."""
-    if not holder.machine or holder.machine != this_machine():
-        return False
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:  # it is somebody else's, or this system cannot say
-        return False
-    return False
+    return bool(holder.machine) and holder.machine == this_machine() and is_gone(holder.pid)
 
 
 def path_of(name: str) -> str:

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,10 +14,12 @@ from uuid import uuid4
 
 from mascing.errors import StorageError
 from mascing.storage.object_storage import Leftover, Stored
+from mascing.storage.processes import is_gone, this_machine
 from mascing.storage.urls import LocalFolder
 
 _PROBE = ".mascing-probe"
 _TEMPORARY = ".tmp-"
+_OF_WRITER = re.compile(r"\.tmp-([0-9a-f]{16})-([0-9]+)-[0-9a-f]{32}")
 _LOCK = ".lock-"
 
 
@@ -55,6 +58,15 @@ class LocalStore:
                 return (self._root / path).read_bytes()
             except (IsADirectoryError, NotADirectoryError) as error:
                 raise FileNotFoundError(errno.ENOENT, "no such object", str(self._root / path)) from error
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Return these bytes of the file."""
+        with self._explained(path), open(self._root / path, "rb") as file:
+            file.seek(start)
+            data = file.read(stop - start)
+        if len(data) != stop - start:
+            raise StorageError(f"checksum failed: {self._root / path} is cut off: delete it and run again")
+        return data
 
     def put(self, path: str, data: bytes) -> None:
         """Replace by rename."""
@@ -119,6 +131,18 @@ class LocalStore:
                     continue
                 yield _stored(path.relative_to(self._root).as_posix(), found)
 
+    def sweep(self) -> None:
+        """Remove the temporary files of dead processes of this machine: a name tells whose it is.
+
+        `mascing storage gc` finds those of other machines, by their age and their lock.
+        """
+        here = _machine()
+        for parent, _, files in os.walk(self._root):
+            for name in files:
+                whose = _OF_WRITER.fullmatch(name)
+                if whose is not None and here == whose[1] and is_gone(int(whose[2])):
+                    Path(parent, name).unlink(missing_ok=True)
+
     def leftovers(self) -> Iterator[Leftover]:
         """Temporary files and lock files that no living process of this machine holds."""
         for stored in self.walk(""):
@@ -137,7 +161,7 @@ class LocalStore:
         """Write a complete, synced temporary file beside its final name; then remove it and sync the folder."""
         folder = (self._root / path).parent
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f"{_TEMPORARY}{uuid4().hex}"
+        temporary = folder / f"{_TEMPORARY}{_machine()}-{os.getpid()}-{uuid4().hex}"
         try:
             with open(temporary, "xb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # says that its writer lives
@@ -185,6 +209,12 @@ _ADVICE = {
     errno.ENOTDIR: "a file is where a folder should be: remove it, or choose another storage URL",
     errno.EEXIST: "a file is where a folder should be: remove it, or choose another storage URL",
 }
+
+
+def _machine() -> str:
+    """This machine, as names of temporary files have it; empty if it cannot be told from others."""
+    machine = this_machine()
+    return hashlib.sha256(machine.encode()).hexdigest()[:16] if machine else ""
 
 
 def _sync_folder(folder: Path) -> None:

@@ -133,8 +133,13 @@ def read_stored(storage: Storage, prefix: str, shard: Shard) -> bytes:
             continue
         if len(data) == shard.bytes and hashlib.sha256(data).hexdigest() == shard.sha256:
             return data
+    raise missing(storage, prefix, shard)
+
+
+def missing(storage: Storage, prefix: str, shard: Shard) -> StorageError:
+    """What is said of a shard that is not there, or not as a manifest at ``prefix`` lists it."""
     where = storage.locate(shard.path or f"{prefix}/{shard.name}")
-    raise StorageError(
+    return StorageError(
         f"{where} is missing or damaged (not the {shard.bytes} bytes "
         f"with SHA-256 {shard.sha256[:12]}…): delete {' and '.join(_with_piece(prefix, shard))} and run again"
     )

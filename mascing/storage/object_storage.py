@@ -74,6 +74,13 @@ class Storage:
         """Return the whole object. Raises FileNotFoundError if there is none, StorageError if it cannot be read."""
         return self._store.read(_checked(path))
 
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Return the bytes from ``start`` to before ``stop``; what they are is not checked, only that they are so many.
+
+        Raises FileNotFoundError if there is no such object, StorageError if it cannot be read or has fewer bytes.
+        """
+        return self._store.read_range(_checked(path), start, stop)
+
     def create(self, path: str, data: bytes) -> None:
         """Write an object that must not exist yet; equal existing content is a success.
 
@@ -150,6 +157,10 @@ class Storage:
         """Delete an object; one that is gone already is a success."""
         self._store.remove(_checked(path))
 
+    def sweep(self) -> None:
+        """Remove what dead processes of this machine left half written; what may be of a living one stays."""
+        self._store.sweep()
+
     def leftovers(self) -> Sequence[Leftover]:
         """What killed writers left beside the objects: temporary files, locks, uploads that nobody completed.
 
@@ -188,6 +199,9 @@ class ObjectStore(Protocol):
     def read(self, path: str) -> bytes:
         """The object; FileNotFoundError if absent."""
 
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """These bytes of the object; StorageError if it has fewer."""
+
     def put(self, path: str, data: bytes) -> None:
         """Write, replacing."""
 
@@ -214,6 +228,9 @@ class ObjectStore(Protocol):
 
     def walk(self, folder: str) -> Iterator[Stored]:
         """All below a folder ("" is the root), in any order; names with a part that starts with a dot may be among."""
+
+    def sweep(self) -> None:
+        """Remove what certainly dead writers left."""
 
     def leftovers(self) -> Iterator[Leftover]:
         """What killed writers left."""

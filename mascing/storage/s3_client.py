@@ -129,6 +129,10 @@ class S3Client:
         """
         return self._policy.run(lambda: self._got(bucket, key))
 
+    def get_range(self, bucket: str, key: str, start: int, stop: int) -> bytes:
+        """An object's bytes from ``start`` to before ``stop``; only their number is checked. Raises S3Failure."""
+        return self._policy.run(lambda: self._body(stop - start, bucket, key, Range=f"bytes={start}-{stop - 1}")[0])
+
     def put(self, bucket: str, key: str, data: bytes, **options: Any) -> None:
         """Store an object in one request that carries its SHA-256, for the server and for readers. Raises S3Failure."""
         digest = hashlib.sha256(data)
@@ -169,17 +173,24 @@ class S3Client:
             self.at_once().call("abort_multipart_upload", **where)
 
     def _got(self, bucket: str, key: str) -> tuple[bytes, dict[str, Any]]:
-        head = self._within(self._policy.limit(0), self._s3._call_s3, "get_object", Bucket=bucket, Key=key)
-        body, size = head.pop("Body"), head["ContentLength"]
+        data, head = self._body(None, bucket, key)
+        wanted = head.get("Metadata", {}).get("sha256")  # other programs' objects have none
+        if wanted not in (None, hashlib.sha256(data).hexdigest()):
+            raise ChecksumError(f"other bytes arrived than the {len(data)} that were stored")
+        return data, head
+
+    def _body(self, size: int | None, bucket: str, key: str, **part: str) -> tuple[bytes, dict[str, Any]]:
+        """The bytes that arrive, and the head; ``size`` is how many there must be, None if the head says so."""
+        head = self._within(self._policy.limit(0), self._s3._call_s3, "get_object", Bucket=bucket, Key=key, **part)
+        body, size = head.pop("Body"), head["ContentLength"] if size is None else size
         try:
             data: bytes = self._within(self._policy.limit(size), body.read)
         except HttpError as error:
             raise ChecksumError(f"fewer bytes arrived than the {size} that were stored") from error
         finally:
             body.close()
-        wanted = head.get("Metadata", {}).get("sha256")  # other programs' objects have none
-        if len(data) != size or wanted not in (None, hashlib.sha256(data).hexdigest()):
-            raise ChecksumError(f"other bytes arrived than the {size} that were stored")
+        if len(data) != size:
+            raise ChecksumError(f"{len(data)} bytes arrived where {size} were stored")
         return data, head
 
     def _within(self, seconds: float, call: Callable[..., Awaitable[Any]], *arguments: Any, **named: Any) -> Any:

@@ -20,6 +20,7 @@ _PART_BYTES = 64 * 2**20
 _SINGLE_PUT_BYTES = 256 * 2**20
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _ABSENT = {"NoSuchKey", "404"}
+_TOO_SHORT = {"InvalidRange", "416"}
 _REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403"}
 
 
@@ -59,6 +60,11 @@ class S3Store:
     def read(self, path: str) -> bytes:
         """Get the whole object in one request, and check it."""
         return self.read_versioned(path)[0]
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Get these bytes of the object in one request."""
+        with self._explained(path):
+            return self._client.get_range(self._place.bucket, self._key(path), start, stop)
 
     def put(self, path: str, data: bytes) -> None:
         """Put, replacing."""
@@ -117,6 +123,9 @@ class S3Store:
                 if not page.get("IsTruncated"):
                     return
                 more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def sweep(self) -> None:
+        """Nothing: an upload does not say whose it is, so `mascing storage gc` and lifecycle rules go by its age."""
 
     def leftovers(self) -> Iterator[Leftover]:
         """Uploads in parts that nobody joined; their sizes are not asked for."""
@@ -198,6 +207,8 @@ class S3Store:
                 f"{place}: S3 refused access ({code}): check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights "
                 "to read, write and list this bucket"
             )
+        if code in _TOO_SHORT:
+            return StorageError(f"checksum failed: {place} is cut off: delete it and run again")
         if code:
             return StorageError(f"{place}: S3 answered {code}{_often(failure)}: run again; finished stages are kept")
         return StorageError(_unanswered(place, cause, _often(failure)))

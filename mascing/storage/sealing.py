@@ -1,7 +1,8 @@
 """Seals: a file carries the SHA-256 of its own bytes, so that no bit of it changes unnoticed, wherever it is stored.
 
-The digest is that of the whole file with 64 zeros in its own place. Parquet has it in its footer, as an entry of the
-key-value metadata, and a JSON object has it as its last member; both name it ``mascing.sha256``.
+The digest is that of the whole file with 64 zeros in its own place, and is named ``mascing.sha256``: in the metadata of
+Parquet's footer or of safetensors' header, as the last member of a JSON object, or in a comment on the last line of
+YAML and HTML.
 """
 
 import hashlib
@@ -17,8 +18,15 @@ UNSEALED = {SEAL: "0" * 64}
 
 _BLANK = b"0" * 64
 _MEMBER = f',\n "{SEAL}": "'
+_COMMENTS = {
+    ".yaml": f'# Written by mascing; who edits this file deletes this line. "{SEAL}": "{UNSEALED[SEAL]}"\n',
+    ".html": f'<!-- "{SEAL}": "{UNSEALED[SEAL]}" -->\n',
+}
 # Between name and digest stand the type and the length of a value in Parquet's footer, or the marks of JSON.
-_SEAL = re.compile(rb'mascing\.sha256(?:\x18\x40|": ")([0-9a-f]{64})')
+_SEAL = re.compile(rb'mascing\.sha256(?:\x18\x40|": ?")([0-9a-f]{64})')
+# What the end of a sealed text has: where one of both is damaged, the other one is still there.
+_SEALED_END = re.compile(rb'"mascing\.sha256"|[0-9a-f]{64}"(?:\n}| -->)?\n\Z')
+_END_BYTES = 256
 _REMEDY = "delete it and run again"
 
 
@@ -31,16 +39,16 @@ def seal(file: io.BytesIO) -> bytes:
     return file.getvalue()
 
 
-def check(data: bytes, name: str) -> None:
+def check(data: bytes, name: str, remedy: str = _REMEDY) -> None:
     """Raise DataError, which calls the file ``name``, unless these are the bytes that were sealed.
 
     A file without a seal is refused as well: its seal may be what is damaged.
     """
     start = _place(data)
     if start is None:
-        raise DataError(f"checksum failed: {name} carries none: it is damaged or of an earlier version: {_REMEDY}")
+        raise DataError(f"checksum failed: {name} carries none: it is damaged or of an earlier version: {remedy}")
     if _digest(data, start) != data[start : start + len(_BLANK)]:
-        raise DataError(f"checksum failed: {name} is damaged: {_REMEDY}")
+        raise DataError(f"checksum failed: {name} is damaged: {remedy}")
 
 
 def seal_json(text: str) -> bytes:
@@ -52,14 +60,25 @@ def seal_json(text: str) -> bytes:
 def open_json(data: bytes, name: str) -> bytes:
     """The object without its seal. Raises DataError, which calls it ``name``, unless the bytes are those sealed.
 
-    What has no seal is returned as it is: earlier versions set none. If the name of a seal is damaged, the object has a
-    strange member, which its schema refuses.
+    What has no seal is returned as it is: earlier versions set none.
     """
+    check_text(data, name)
     start = _place(data)
-    if start is None:
-        return data
-    check(data, name)
-    return data[: start - len(_MEMBER)] + b"\n}\n"
+    return data if start is None else data[: start - len(_MEMBER)] + b"\n}\n"
+
+
+def seal_text(text: str, ending: str) -> bytes:
+    """The text of a ``.yaml`` or ``.html`` file with a seal in a comment on its last line."""
+    return seal(io.BytesIO(f"{text.rstrip()}\n{_COMMENTS[ending]}".encode()))
+
+
+def check_text(data: bytes, name: str, remedy: str = _REMEDY) -> None:
+    """Raise DataError, which calls the text ``name``, if it has a seal and is not what was sealed.
+
+    A text without a seal passes: a user wrote it, or an earlier version.
+    """
+    if _SEALED_END.search(data[-_END_BYTES:]):
+        check(data, name, remedy)
 
 
 def _place(data: bytes) -> int | None:

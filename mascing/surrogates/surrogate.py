@@ -3,6 +3,7 @@
 Shape suffixes: N sample, T token, L MoE layer, E expert, D embedding, H hidden.
 """
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -88,9 +89,10 @@ def score(surrogate: Surrogate, traces: Traces) -> Tensor:
         )
 
 
-def to_bytes(surrogate: Surrogate) -> bytes:
-    """The weights as safetensors; equal weights give equal bytes."""
-    return bytes(save({name: tensor.cpu().contiguous() for name, tensor in surrogate.state_dict().items()}))
+def to_bytes(surrogate: Surrogate, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The weights as safetensors, with ``metadata`` in the header; equal weights give equal bytes."""
+    weights = {name: tensor.cpu().contiguous() for name, tensor in surrogate.state_dict().items()}
+    return bytes(save(weights, None if metadata is None else dict(metadata)))
 
 
 def from_bytes(data: bytes) -> Surrogate:

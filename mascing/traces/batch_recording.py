@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mascing.conversations.chat import Prompt, render, with_replies
 from mascing.errors import DataError, ModelError
-from mascing.models.batching import length_sorted_batches, right_padded
+from mascing.models.batching import Told, length_sorted_batches, right_padded, untold
 from mascing.models.loading import Loaded
 from mascing.routers.selected_experts import watch_selections
 from mascing.routers.spec import RouterSpec, inspect_routers
@@ -30,6 +30,7 @@ def harvest(
     batch_tokens: int,
     replies: bool = False,
     chosen: Chosen = EVERYTHING,
+    told: Told = untold,
 ) -> list[SampleTrace]:
     """The routing of each conversation's final user turn and generation prompt, in the order given.
 
@@ -46,7 +47,7 @@ def harvest(
         if not len(regions_T):
             spans = " and ".join(chosen.spans)
             raise DataError(f"conversation {conversation.id!r} has no token to record in its {spans}")
-    recorded = record_prompts(loaded.model, prompts, batch_tokens, chosen)
+    recorded = record_prompts(loaded.model, prompts, batch_tokens, chosen, told)
     return [
         SampleTrace(
             conversation.id,
@@ -72,13 +73,14 @@ class Routing(NamedTuple):
 
 
 def record_prompts(
-    model: Any, prompts: Sequence[Prompt], batch_tokens: int, chosen: Chosen = EVERYTHING
+    model: Any, prompts: Sequence[Prompt], batch_tokens: int, chosen: Chosen = EVERYTHING, told: Told = untold
 ) -> list[Routing]:
     """The chosen part of the routing of each prompt, from the start of its question to its end, from one forward.
 
     Runs the decoder alone (no language-model head, no cache) on length-sorted, right-padded batches of at most
     ``batch_tokens`` tokens. What is not chosen is not copied, and routers whose logits are not kept are not tapped. The
-    results are views of the tensors that the routing is written to, so nothing is held twice. Raises ModelError if a
+    results are views of the tensors that the routing is written to, so nothing is held twice. ``told`` hears of each
+    batch. Raises ModelError if a
     router does not see every token exactly once or its selection cannot be observed, and DataError for layers that the
     model does not have.
     """
@@ -89,9 +91,13 @@ def record_prompts(
         for store, watch in recorder.watched:
             watched.enter_context(watch(model, partial(recorder.keep, store)))
         decoder = model.get_decoder()
-        for batch in length_sorted_batches([len(prompt.token_ids) for prompt in prompts], batch_tokens):
-            decoder(input_ids=recorder.begin(batch).to(model.device), use_cache=False)
+        lengths = [len(prompt.token_ids) for prompt in prompts]
+        for batch in length_sorted_batches(lengths, batch_tokens):
+            ids_BT = recorder.begin(batch)
+            decoder(input_ids=ids_BT.to(model.device), use_cache=False)
             recorder.check()
+            real = sum(lengths[index] for index in batch)
+            told(real, ids_BT.numel() - real)
         recorder.wait()
     return [recorder.sample(index) for index in range(len(prompts))]
 

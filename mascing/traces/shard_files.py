@@ -3,8 +3,6 @@
 Shapes: T token, L MoE layer, E expert, K selected expert.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,18 +17,18 @@ import torch
 from mascing.errors import DataError
 from mascing.schemas.tables import SELECTED, TRACES, layer_column, traces_schema
 from mascing.schemas.trace_layout import REGIONS, TraceLayout
+from mascing.storage.ranged import FOOTER_SEAL, Ranged, RangedFile, check_footer, footer_of
 from mascing.traces.shard_statistics import TraceStatistics
 from mascing.traces.trace_set import UNLABELLED, TraceSet, offsets, selection_dtype
 
-_STATISTICS, _CHECKSUM = "statistics", "checksum"
+STATISTICS = "statistics"
+"""The entry of the footer's metadata that holds the statistics."""
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def footer(layout: TraceLayout, statistics: TraceStatistics) -> dict[str, str]:
-    """What a shard's footer says beside its layout: the statistics, and a checksum over them and the layout."""
-    text = statistics.to_text()
-    return {_STATISTICS: text, _CHECKSUM: _checksum(layout.metadata(), text)}
+Content = bytes | Path | Ranged
+"""A shard: all of it, where it is on the local disk, or how parts of it are read."""
 
 
 @dataclass(frozen=True)
@@ -63,22 +61,33 @@ ALL = Wanted()
 class ShardFile:
     """One trace shard. Opening it reads the footer alone: the layout, the statistics and the sizes of the row groups.
 
-    ``content`` is the path of a local file, which is mapped, or the whole content. Raises DataError, which calls the
-    shard ``name``, for bytes that are no trace shard or are damaged (page checksums are verified), and for logits that
-    the statistics tell not to be raw ones.
+    ``content`` is the path of a local file, which is mapped, the whole content, or an object of which only what is
+    asked for is read. Raises DataError, which calls the shard ``name``, for bytes that are no trace shard or are
+    damaged (the footer's checksum and those of pages are verified), and for logits that the statistics tell not to be
+    raw ones.
     """
 
-    def __init__(self, content: bytes | Path, name: str) -> None:
+    def __init__(self, content: Content, name: str) -> None:
         """Open the shard and check its footer."""
-        self.name = name
+        self.name = content.name if isinstance(content, Ranged) else name
         with self._named():
-            source = pa.BufferReader(content) if isinstance(content, bytes) else pa.memory_map(str(content))
-            self._file = pq.ParquetFile(source, page_checksum_verification=True)
+            source = _opened(content)
+            footer = footer_of(source)
+        if sealed := FOOTER_SEAL.encode() in footer:
+            check_footer(footer, self.name)
+        with self._named():
+            self._file = pq.ParquetFile(
+                source,
+                page_checksum_verification=True,
+                pre_buffer=isinstance(content, Ranged),  # one request for columns that stand together
+            )
             metadata = {key.decode(): value.decode() for key, value in (self._file.metadata.metadata or {}).items()}
             self.metadata = metadata
             self.layout = _layout(metadata)
-            self.statistics = TraceStatistics.from_text(metadata.get(_STATISTICS, ""))
+            self.statistics = TraceStatistics.from_text(metadata.get(STATISTICS, ""))
             _refuse_untrue(self.layout, self._file.schema_arrow, self.statistics)
+        if not sealed:  # told last, so that what is no trace shard at all is called that
+            check_footer(footer, self.name)
         groups = range(self._file.num_row_groups)
         self.rows = [self._file.metadata.row_group(group).num_rows for group in groups]
         """Tokens of each row group."""
@@ -96,6 +105,12 @@ class ShardFile:
             raise DataError(f"{self.name} is damaged or no Parquet file: {error}") from error
         except DataError as error:
             raise DataError(f"{self.name}: {error}") from error
+
+
+def _opened(content: Content) -> pa.NativeFile:
+    if isinstance(content, bytes):
+        return pa.BufferReader(content)
+    return pa.PythonFile(RangedFile(content)) if isinstance(content, Ranged) else pa.memory_map(str(content))
 
 
 def read_groups(groups: Sequence[tuple[ShardFile, int]], wanted: Wanted = ALL) -> TraceSet:
@@ -181,13 +196,7 @@ def _layout(metadata: dict[str, str]) -> TraceLayout:
         layout = TraceLayout.from_metadata(metadata)
     except (KeyError, ValueError) as error:
         raise DataError("not a trace shard: its metadata does not give model, layers and spans") from error
-    if metadata.get(_CHECKSUM) != _checksum(layout.metadata(), metadata.get(_STATISTICS, "")):
-        raise DataError("its footer is damaged: what it says of its traces is not what was written")
     return layout
-
-
-def _checksum(layout: dict[str, str], statistics: str) -> str:
-    return hashlib.sha256(json.dumps([layout, statistics], sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_untrue(layout: TraceLayout, schema: pa.Schema, statistics: TraceStatistics) -> None:

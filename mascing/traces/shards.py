@@ -19,9 +19,10 @@ from mascing.errors import DataError
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.tables import SELECTED, TRACES, layer_column, traces_schema
 from mascing.schemas.trace_layout import EVERYTHING, REGIONS, Chosen, TraceLayout
+from mascing.storage.ranged import UNSEALED_FOOTER, seal_footer
 from mascing.storage.sealing import UNSEALED, seal
 from mascing.traces.layouts import layers_of, layout_of
-from mascing.traces.shard_files import ShardFile, footer, read_groups
+from mascing.traces.shard_files import STATISTICS, ShardFile, read_groups
 from mascing.traces.shard_statistics import CLASSES, TraceStatistics, measured
 from mascing.traces.trace_set import UNLABELLED, SampleTrace, TraceSet, refuse_non_logits, selection_dtype
 
@@ -112,7 +113,7 @@ def _row_groups(rows: Sequence[SampleTrace], token_bytes: int) -> Iterator[list[
 def _parquet(
     groups: Iterable[tuple[pa.Table, TraceStatistics]], layout: TraceLayout, notes: Mapping[str, str]
 ) -> bytes:
-    """One sealed Parquet file with a row group per table, and the sum of their statistics in its footer."""
+    """One sealed Parquet file, and a sealed footer with the layout and the sum of the statistics of all tables."""
     buffer = io.BytesIO()
     total = TraceStatistics.none(len(layout.layers), layout.n_experts, logits=layout.keeps == "logits")
     with pq.ParquetWriter(
@@ -128,7 +129,8 @@ def _parquet(
         for table, statistics in groups:
             writer.write_table(table, row_group_size=table.num_rows)
             total += statistics
-        writer.add_key_value_metadata({**notes, **footer(layout, total), **UNSEALED})
+        writer.add_key_value_metadata({**notes, STATISTICS: total.to_text(), **UNSEALED_FOOTER, **UNSEALED})
+    seal_footer(buffer)
     return seal(buffer)
 
 

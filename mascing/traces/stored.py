@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from mascing.schemas.settings.method_settings import Span
+from mascing.storage.ranged import Ranged
 from mascing.traces.shard_files import ALL, ShardFile, Wanted, read_groups
 from mascing.traces.trace_set import TraceSet
 
@@ -35,12 +36,14 @@ class StoredTraces:
     """The traces of several shards.
 
     ``sizes`` maps each shard's name to its stored bytes, in order; ``read`` returns, by name, the path of a local shard
-    or the content of any other. A random order draws which shards are mixed and which of their row groups share a
-    window; the reader shuffles within a window. The order does not depend on where the shards are stored.
+    or the content of any other, and ``read_parts`` how parts of a shard are read, for when only some columns are
+    wanted. A random order draws which shards are mixed and which of their row groups share a window; the reader
+    shuffles within a window. The order does not depend on where the shards are stored.
     """
 
     read: Callable[[str], bytes | Path]
     sizes: Mapping[str, int]
+    read_parts: Callable[[str], Path | Ranged] | None = None
     views: tuple[Callable[[TraceSet], TraceSet], ...] = ()
     wanted: Wanted = ALL
     _cached: list[TraceSet] = field(default_factory=list, repr=False, compare=False)
@@ -104,7 +107,8 @@ class StoredTraces:
         yield mixed
 
     def _row_groups(self, names: Sequence[str]) -> Iterator[_RowGroup]:
-        files = (ShardFile(self.read(name), name) for name in names)
+        read = self.read if self.wanted == ALL or self.read_parts is None else self.read_parts
+        files = (ShardFile(read(name), name) for name in names)
         return chain.from_iterable(((file, group) for group in range(len(file.rows))) for file in files)
 
     def _windows(self, groups: Iterator[_RowGroup]) -> Iterator[list[_RowGroup]]:

@@ -10,6 +10,8 @@ from mascing.conversations.parquet_tables import from_table, quarantine_table
 from mascing.errors import DataError
 from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.progress import Event, tell
+from mascing.prose import counted
+from mascing.report.wording import duration
 from mascing.routers.spec import inspect_routers
 from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.conversation import Conversation
@@ -25,9 +27,11 @@ from mascing.tasks.collecting.take_in import PART
 from mascing.tasks.running.identity import rendered_model_identity
 from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.recording import recorded
+from mascing.tasks.running.second_try import recorded_before, refuse_failures
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 from mascing.tasks.running.units import Kind, SetAside, around, run_units
 from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.tally import current
 from mascing.tasks.workers.worker import Worker
 from mascing.traces.shard_files import ShardFile
 from mascing.traces.shard_statistics import TraceStatistics
@@ -94,7 +98,7 @@ class _Recorded:
 
 def _collect(output: StageOutput[Collected], shared: _Shared, pool: Pool) -> Body:
     parts = _parts(shared)
-    budget = _Budget(shared.config.max_bytes, sum(map(len, parts)))
+    budget = _Budget(shared.config.max_bytes, sum(map(len, parts)), shared.config.compute.workers)
     stored: dict[str, tuple[Shard, Sequence[Quarantined]]] = {}
     total: TraceStatistics | None = None
     spec: RouterFacts | None = None
@@ -109,6 +113,8 @@ def _collect(output: StageOutput[Collected], shared: _Shared, pool: Pool) -> Bod
         for number, part in enumerate(parts)
     ]
     failed = [row for part in parts for row in stored[part.path][1]]
+    holding = [path for path, (_, rows) in stored.items() if rows]
+    refuse_failures(output, failed, sum(map(len, parts)), shared.config.max_quarantined, holding)
     shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(failed)), len(failed)))
     facts = CollectionFacts(
         checkpoint=shared.checkpoint,
@@ -137,12 +143,12 @@ def _parts(shared: _Shared) -> list[_Part]:
 
 
 class _Budget:
-    """Tells how many bytes there will be once the first shards are there, and stops a collection that outgrows them."""
+    """Tells once the first shards are there how many bytes there will be, and when; stops what outgrows its bytes."""
 
     _TOLD_AT = (0.01, 0.1, 0.5)
 
-    def __init__(self, most: int | None, rows: int) -> None:
-        self._most, self._rows = most, rows
+    def __init__(self, most: int | None, rows: int, workers: int) -> None:
+        self._most, self._rows, self._workers = most, rows, workers
         self._bytes = self._done = 0
         self._told = list(self._TOLD_AT)
 
@@ -159,7 +165,17 @@ class _Budget:
         if self._told and self._done >= self._told[0] * self._rows:
             self._told = [share for share in self._told if self._done < share * self._rows]
             expected = self._bytes * self._rows / max(1, self._done)
-            tell(Event("collect", "note", text=f"about {expected / 1e9:.3g} GB of traces in all, as the first ones go"))
+            text = f"about {expected / 1e9:.3g} GB of traces in all{self._time_left(expected)}, as the first ones go"
+            tell(Event("collect", "note", text=text))
+
+    def _time_left(self, expected: float) -> str:
+        """By the pace of what was recorded now; nothing is known of it while shards are only found in the store."""
+        tally = current()
+        recorded, left = tally.counts["bytes"], expected - self._bytes
+        if not recorded or not left:
+            return ""
+        seconds = left * tally.busy / recorded / self._workers
+        return f", the rest in about {duration(seconds)} with {counted(self._workers, 'worker')}"
 
 
 def _record(worker: Worker, shared: _Shared, part: _Part, set_aside: SetAside) -> bytes:
@@ -167,7 +183,8 @@ def _record(worker: Worker, shared: _Shared, part: _Part, set_aside: SetAside) -
     config, loaded = shared.config, worker.model(shared.config.model)
     conversations = _conversations(shared, part)
     replies = "reply" in config.chosen.spans
-    record = partial(recorded, worker, loaded, config.harvest, replies=replies, chosen=config.chosen)
+    before = recorded_before(shared.storage, part.path)
+    record = partial(recorded, worker, loaded, config.harvest, replies=replies, chosen=config.chosen, before=before)
     results = around(set_aside, conversations, record)
     both = enumerate(zip(conversations, results, strict=True), start=part.start + 1)
     failed = [asdict(quarantined(row, said, why)) for row, (said, why) in both if isinstance(why, Failed)]

@@ -11,6 +11,7 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import RunStages
 from mascing.schemas.result import UnprovenMask
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import seal_json
 from mascing.tasks.publish import mask_card
 
 
@@ -31,5 +32,5 @@ def keep_unproven(storage: Storage, config: RunConfig, stages: RunStages, folder
     mask = marked_unproven(selected_of(storage, stages.select)[method].mask, why)
     card = UnprovenCard(**dict(mask_card(config, stages.harvest, stages.gate, method, mask)), unproven=why)
     storage.overwrite(f"{folder.unproven}/{MASK}", mask.to_bytes())
-    storage.overwrite(f"{folder.unproven}/{CARD}", f"{card.model_dump_json(indent=1)}\n".encode())
+    storage.overwrite(f"{folder.unproven}/{CARD}", seal_json(card.model_dump_json(indent=1)))
     return UnprovenMask(method=method, mask=folder.unproven)

@@ -11,7 +11,7 @@ from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._private.utils import get_num_cpus
 from ray.exceptions import RayError
 
-from mascing.errors import ConfigError, MascingError
+from mascing.errors import ConfigError, MascingError, first_line
 from mascing.progress import Event, tell
 from mascing.reachability import answers, speaks_grpc
 from mascing.schemas.config import ComputeConfig
@@ -42,7 +42,7 @@ def refuse_absent_cluster() -> None:
     try:
         place = canonicalize_bootstrap_address_or_die(address)  # looks up `auto` as well
     except (ConnectionError, ValueError) as error:
-        raise MascingError(f"RAY_ADDRESS {address} cannot be used ({_first_line(error)}): {_ADVICE}") from error
+        raise MascingError(f"RAY_ADDRESS {address} cannot be used ({first_line(error)}): {_ADVICE}") from error
     if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
         return
     if not speaks_grpc(place):
@@ -179,8 +179,4 @@ def _init(failure: str, advice: str, **options: Any) -> None:
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise MascingError(f"{failure} ({_first_line(error)}): {advice}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise MascingError(f"{failure} ({first_line(error)}): {advice}") from error

@@ -58,12 +58,16 @@ def refuse_many(storage: Storage, manifest: Manifest, limit: float, conversation
     ``conversations`` is their number where the stage has rows of other kinds as well.
     """
     total = manifest.rows_in if conversations is None else conversations
-    if manifest.rows_quarantined <= limit * total:
-        return
-    raise DataError(
-        f"{manifest.stage}: {manifest.rows_quarantined} of {total} conversations cannot be used, more than "
-        f"max_quarantined ({100 * limit:g}%) allows: {_reasons(storage, manifest)}; mend them, or "
-        f"raise max_quarantined ({_quarantine_at(storage, manifest)} has all reasons)"
+    if manifest.rows_quarantined > limit * total:
+        reasons, where = _reasons(storage, manifest), _quarantine_at(storage, manifest)
+        raise refusal(manifest.stage, manifest.rows_quarantined, total, limit, reasons, where)
+
+
+def refusal(stage: str, failed: int, total: int, limit: float, reasons: str, where: str) -> DataError:
+    """What is said if too many of a stage's ``total`` conversations failed; ``where`` is the file with all reasons."""
+    return DataError(
+        f"{stage}: {failed} of {total} conversations cannot be used, more than max_quarantined ({100 * limit:g}%) "
+        f"allows: {reasons}; mend them, or raise max_quarantined ({where} has all reasons)"
     )
 
 

@@ -4,8 +4,8 @@ A unit is a mask and a block of conversations. Its replies are stored by what ma
 and the judge, so that a mended judge judges stored replies anew.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -37,6 +37,9 @@ BASELINE = "baseline"
 # Conversations per unit: a batch. Fixed, so that the number of workers never changes a unit.
 _ROWS = 64
 
+# Folders of masks that are listed at once.
+_LISTED_AT_ONCE = 16
+
 Row = dict[str, Any]
 Steered = tuple[str, Mask | None]
 """The name of a method and one of its masks; None is the unsteered model."""
@@ -46,24 +49,27 @@ Steered = tuple[str, Mask | None]
 class Judged:
     """One VERDICTS row per conversation, and why conversations have no reply, by id.
 
-    A conversation without a reply is `unscored`.
+    A conversation without a reply is `unscored`. ``pieces`` are those that say why, by path.
     """
 
     rows: list[Row] = field(default_factory=list)
     failed: dict[str, Failed] = field(default_factory=dict)
+    pieces: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class Judging:
     """Who replies and judges: the workers, the place of the replies, and the settings.
 
-    ``checkpoint`` is the fingerprint of weights and tokenizer.
+    ``checkpoint`` is the fingerprint of weights and tokenizer. The stored replies of a mask are listed once, when it is
+    first judged.
     """
 
     pool: Pool
     storage: Storage
     config: RunConfig
     checkpoint: str
+    _listed: dict[str, set[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def judge(
         self,
@@ -77,10 +83,21 @@ class Judging:
         units = [[_Unit(mask, folder.piece(block, mask), block) for block in blocks] for _, mask in masks]
         # Equal masks of two methods make the same units.
         distinct = list({unit.path: unit for of_mask in units for unit in of_mask}.values())
-        shared = _Shared(self.config, self.storage, _others(self.storage, folder, distinct))
+        shared = _Shared(self.config, self.storage, self._others(distinct))
         made = run_units(self.pool, self.storage, Kind(_reply, _judge), shared, distinct, progress)
         heard = {unit.path: replies for unit, replies in made}
+        for path in heard:
+            self._listed[_folder_of(path)].add(path)
         return [_judged(method, of_mask, heard) for (method, _), of_mask in zip(masks, units, strict=True)]
+
+    def _others(self, units: Sequence["_Unit"]) -> dict[str, list[str]]:
+        """The stored pieces of the same masks that are none of the units, by folder."""
+        asked = {unit.path for unit in units}
+        folders = {_folder_of(path) for path in asked}
+        new = sorted(folders - self._listed.keys())
+        with ThreadPoolExecutor(_LISTED_AT_ONCE) as threads:
+            self._listed.update(zip(new, map(set, threads.map(self.storage.list, new)), strict=True))
+        return {folder: sorted(self._listed[folder] - asked) for folder in folders}
 
 
 @dataclass(frozen=True)
@@ -112,7 +129,7 @@ Heard = tuple[Reply | Failed, Verdict]
 
 
 def _reply(worker: Worker, shared: _Shared, unit: _Unit, set_aside: SetAside) -> bytes:
-    others = shared.others.get(str(PurePosixPath(unit.path).parent), ())
+    others = shared.others.get(_folder_of(unit.path), ())
 
     def reply(rows: Sequence[Conversation]) -> list[Reply | Failed]:
         return replies_to(worker, shared.storage, shared.config, rows, unit.mask, others)
@@ -128,24 +145,25 @@ def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes) -> list[He
     # No judge hears of a failed row: the judge may be what failed on it.
     both = zip(unit.conversations, replies, strict=True)
     spoken = [(row, reply) for row, reply in both if isinstance(reply, Reply)]
-    heard = iter(_verdicts(shared, unit.path, [row for row, _ in spoken], [reply for _, reply in spoken]))
+    rows, said = [row for row, _ in spoken], [reply for _, reply in spoken]
+    heard = iter(verdicts_on(shared.storage, shared.config, unit.path, rows, said))
     return [(reply, next(heard) if isinstance(reply, Reply) else _unheard(reply)) for reply in replies]
 
 
-def _verdicts(
-    shared: _Shared, path: str, conversations: Sequence[Conversation], replies: Sequence[Reply]
+def verdicts_on(
+    storage: Storage, config: RunConfig, path: str, conversations: Sequence[Conversation], replies: Sequence[Reply]
 ) -> list[Verdict]:
-    """The verdicts on the replies of a piece, read from storage or judged."""
-    judges = fingerprint(judges_identity(shared.config))
+    """The verdicts on the replies of the piece at ``path``, read from storage or judged."""
+    judges = fingerprint(judges_identity(config))
     name = fingerprint([path, list(conversations)])
     made: list[Verdict] = []
 
     def judge() -> bytes | None:
-        made.extend(judge_all(shared.config.behaviour, conversations, replies))
+        made.extend(judge_all(config.behaviour, conversations, replies))
         return None if any(verdict.failed for verdict in made) else _to_bytes(conversations, made)
 
     stored_at = f"verdicts/{judges}/{name}.parquet"
-    data = stored(shared.storage, stored_at, judge)
+    data = stored(storage, stored_at, judge)
     return made if data is None else _from_bytes(data, stored_at)
 
 
@@ -166,16 +184,8 @@ def _from_bytes(data: bytes, path: str) -> list[Verdict]:
     return [Verdict(outcome=row["outcome"], reason=row["reason"]) for row in rows]
 
 
-def _others(storage: Storage, folder: RepliesFolder, units: Sequence[_Unit]) -> dict[str, list[str]]:
-    """The stored pieces of the same masks that are none of the units, by folder."""
-    asked = {unit.path for unit in units}
-    folders = {str(PurePosixPath(path).parent) for path in asked}
-    others: dict[str, list[str]] = defaultdict(list)
-    for path in storage.list(folder.path):
-        parent = str(PurePosixPath(path).parent)
-        if parent in folders and path not in asked:
-            others[parent].append(path)
-    return dict(others)
+def _folder_of(path: str) -> str:
+    return str(PurePosixPath(path).parent)
 
 
 def _judged(method: str, units: Sequence[_Unit], heard: Mapping[str, Sequence[Heard]]) -> Judged:
@@ -185,6 +195,7 @@ def _judged(method: str, units: Sequence[_Unit], heard: Mapping[str, Sequence[He
             judged.rows.append(_row(method, conversation, reply, verdict))
             if isinstance(reply, Failed):
                 judged.failed[conversation.id] = reply
+                judged.pieces.add(unit.path)
     return judged
 
 

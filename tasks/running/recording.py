@@ -1,6 +1,6 @@
 """What the harvest of labelled conversations and the collection of others share: how a worker records rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from mascing.models.loading import Loaded
@@ -21,9 +21,15 @@ def recorded(
     *,
     replies: bool,
     chosen: Chosen,
+    before: Mapping[str, SampleTrace],
 ) -> list[SampleTrace | Failed]:
-    """The trace of each row, or why it has none; a batch is halved when memory runs out."""
-    return surviving(partial(_samples, worker, loaded, settings, replies, chosen), rows)
+    """The trace of each row, or why it has none; a batch is halved when memory runs out.
+
+    ``before`` are traces by conversation that are not recorded again.
+    """
+    missing = [row for row in rows if row.id not in before]
+    made = iter(surviving(partial(_samples, worker, loaded, settings, replies, chosen), missing))
+    return [before[row.id] if row.id in before else next(made) for row in rows]
 
 
 def _samples(
@@ -36,9 +42,10 @@ def _samples(
 ) -> list[SampleTrace]:
     """The traces of the rows, refused if they are not raw logits."""
     samples = worker.within_memory(
-        "harvest", settings.batch_tokens, lambda tokens: record_traces(loaded, rows, tokens, replies, chosen)
+        "harvest",
+        settings.batch_tokens,
+        lambda tokens: record_traces(loaded, rows, tokens, replies, chosen, worker.count_batch),
     )
     if chosen.keep == "logits":
         refuse_non_logits([sample.z for sample in samples])
-    worker.count("tokens", sum(len(sample.regions) for sample in samples))
     return samples

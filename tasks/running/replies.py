@@ -70,17 +70,27 @@ def replies_to(
 
 
 def to_bytes(conversations: Sequence[Conversation], replies: Sequence[Reply | Failed]) -> bytes:
+    """A piece of replies, as bytes."""
+    return parquet.to_bytes(to_table(conversations, replies))
+
+
+def to_table(conversations: Sequence[Conversation], replies: Sequence[Reply | Failed]) -> pa.Table:
     """A piece of replies; a conversation without one keeps the reason."""
     rows = [
         {"conversation_id": row.id, "content": content_of(row), **_columns(reply)}
         for row, reply in zip(conversations, replies, strict=True)
     ]
-    return parquet.to_bytes(pa.Table.from_pylist(rows, schema=REPLIES))
+    return pa.Table.from_pylist(rows, schema=REPLIES)
 
 
 def from_bytes(data: bytes, path: str) -> list[Reply | Failed]:
     """Inverse of :func:`to_bytes`; raises DataError, which names ``path``, if the bytes are damaged."""
-    return [reply for _, reply in _rows_of(data, path)]
+    return of_table(parquet.from_bytes(data, path))
+
+
+def of_table(table: pa.Table) -> list[Reply | Failed]:
+    """Inverse of :func:`to_table`."""
+    return [reply for _, reply in _rows_of(table)]
 
 
 def _generated(
@@ -90,30 +100,35 @@ def _generated(
 
     def complete_rows(rows: Sequence[Conversation]) -> list[Reply]:
         return worker.within_memory(
-            "generate", config.generation.batch_size, lambda size: _complete(loaded, config, rows, mask, size)
+            "generate", config.generation.batch_size, lambda size: _complete(worker, loaded, config, rows, mask, size)
         )
 
     replies = surviving(complete_rows, conversations)
     worker.count("replies", len(replies))
-    worker.count("tokens", sum(reply.tokens for reply in replies if isinstance(reply, Reply)))
     return replies
 
 
 def _complete(
-    loaded: Loaded, config: RunConfig, rows: Sequence[Conversation], mask: Mask | None, batch_size: int
+    worker: Worker,
+    loaded: Loaded,
+    config: RunConfig,
+    rows: Sequence[Conversation],
+    mask: Mask | None,
+    batch_size: int,
 ) -> list[Reply]:
     settings = config.generation.model_copy(update={"batch_size": batch_size})
-    return complete(loaded, prompts_of(loaded, rows, settings), mask, settings)
+    return complete(loaded, prompts_of(loaded, rows, settings), mask, settings, worker.count_batch)
 
 
 @lru_cache(maxsize=_KEPT_PIECES)
 def _replies_in(storage: Storage, path: str) -> dict[str, Reply]:
     """The replies of a stored piece by what they answer."""
-    return {content: reply for content, reply in _rows_of(storage.read(path), path) if isinstance(reply, Reply)}
+    table = parquet.from_bytes(storage.read(path), path)
+    return {content: reply for content, reply in _rows_of(table) if isinstance(reply, Reply)}
 
 
-def _rows_of(data: bytes, path: str) -> list[tuple[str, Reply | Failed]]:
-    rows = parquet.from_bytes(data, path).drop_columns("conversation_id").to_pylist()
+def _rows_of(table: pa.Table) -> list[tuple[str, Reply | Failed]]:
+    rows = table.drop_columns("conversation_id").to_pylist()
     return [(row.pop("content"), _reply_of(**row)) for row in rows]
 
 

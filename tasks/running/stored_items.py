@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from mascing.schemas.manifest import Manifest
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import check
 from mascing.tasks.running.pieces import stored
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
@@ -26,7 +27,8 @@ def stored_items(
 ) -> dict[str, bytes]:
     """The objects of the stage by name, in the order of ``items``; workers make what nobody has stored.
 
-    Raises MascingError as an item raised it.
+    ``function`` makes a sealed file, since no manifest vouches for it before the stage is finished. Raises MascingError
+    as an item raised it, and DataError for a stored object that is damaged.
     """
     named = [_Named(f"{output.prefix}/{name}", item) for name, item in items.items()]
     common = _Common(output.storage, function, shared)
@@ -47,4 +49,6 @@ class _Common:
 
 
 def _run(worker: Worker, common: _Common, named: _Named) -> bytes:
-    return stored(common.storage, named.name, lambda: common.function(worker, common.shared, named.item))
+    data = stored(common.storage, named.name, lambda: common.function(worker, common.shared, named.item))
+    check(data, common.storage.locate(named.name))
+    return data

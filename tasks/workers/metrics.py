@@ -9,7 +9,7 @@ import ray.util.metrics
 TAGS = ("stage", "run")
 
 _COUNTED = {
-    "tokens": ("mascing_tokens", "Tokens that a forward read or a generation wrote, without padding"),
+    "tokens": ("mascing_tokens", "Tokens that a forward or a generation read, and that it wrote, without padding"),
     "padding": ("mascing_padding_tokens", "Tokens of batches that are padding"),
     "quarantined": ("mascing_quarantined_rows", "Rows that were set aside"),
     "out_of_memory": ("mascing_oom_halvings", "Times that memory ran out and the budget was halved"),

@@ -12,7 +12,7 @@ import ray
 from mascing.progress import waiting_for
 from mascing.prose import counted
 from mascing.schemas.config import ComputeConfig, ModelConfig
-from mascing.tasks.running.cluster import Cluster, connect, connecting
+from mascing.tasks.workers.connection import OF_THIS_PROCESS
 from mascing.tasks.workers.room import Room
 from mascing.tasks.workers.work_queue import Seat, WorkQueue
 from mascing.tasks.workers.worker import Worker
@@ -41,14 +41,16 @@ def _one(item: Any) -> int:
 class Pool:
     """Workers of one run; each loads ``model``, if given, before it takes an item.
 
-    They run on the cluster that RAY_ADDRESS names, or on a local Ray instance that ends with the pool. A worker takes
-    items once it is placed, so that one without room delays nothing, and one that finds room later joins in.
+    They run on the cluster that RAY_ADDRESS names, or on a local Ray instance. Several pools, such as one for each of
+    several models, share the connection, and a local instance has room for the workers of the first one and ends with
+    the last. A worker takes items once it is placed, so that one without room delays nothing, and one that finds room
+    later joins in.
     """
 
     def __init__(self, compute: ComputeConfig, model: ModelConfig | None = None) -> None:
         self._compute = compute
         self._model = model
-        self._cluster: Cluster | None = None
+        self._joined = False
         self._room = Room(compute)
         self.seats: list[Seat] = []
 
@@ -58,13 +60,11 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._cluster is not None:
-            self._cluster.close()
-            self._cluster = None
-        else:
+        stays = OF_THIS_PROCESS.leave() if self._joined else True
+        if stays:  # else the workers ended with the connection
             for seat in self.seats:
                 ray.kill(seat.actor)
-        self.seats = []
+        self._joined, self.seats = False, []
 
     def queue(
         self,
@@ -116,8 +116,8 @@ class Pool:
 
     def look_after(self) -> None:
         """Say what stands in the way of the workers that are not there."""
-        if self._cluster is not None:
-            self._cluster.refuse_lost()
+        if self._joined:
+            OF_THIS_PROCESS.refuse_lost()
         if not self.enough:
             self._room.look([seat.actor for seat in self.seats])
 
@@ -128,9 +128,8 @@ class Pool:
     def _start(self) -> None:
         if self.seats:
             return
-        if not ray.is_initialized():
-            with waiting_for(connecting()):
-                self._cluster = connect(self._compute)
+        self._joined = OF_THIS_PROCESS.join(self._compute)
+        if self._joined:
             interrupt_on_sigterm()
         self._room = Room(self._compute)
         self.seats = [self._seat() for _ in range(self._compute.workers)]

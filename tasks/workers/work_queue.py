@@ -5,13 +5,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf
 from statistics import median
 from typing import Any, Generic, Protocol, TypeVar
 
 import ray
 import ray.exceptions
 
-from mascing.errors import MascingError
+from mascing.errors import MascingError, first_line
 from mascing.progress import Event, tell
 from mascing.tasks.workers.metrics import report
 from mascing.tasks.workers.tally import current
@@ -74,7 +75,8 @@ class WorkQueue(Generic[Item]):
 
     ``function(worker, shared, item)`` must give the same value on any worker. The value of an item that ends its worker
     more than ``retries`` times is a :class:`Died` if ``survive``; else WorkerDiedError is raised. An exception of the
-    function is raised as it is. ``items`` are drawn one by one, as workers take them.
+    function is raised as it is. ``items`` are drawn one by one, as workers take them. ``size`` tells how long an item
+    takes beside others; one of size 0 takes as long as it takes, and nothing waits behind it.
     """
 
     def __init__(
@@ -134,8 +136,11 @@ class WorkQueue(Generic[Item]):
             return
         for ahead, several in ((0, 1), (1, len(self._pool.seats) + 1)):
             for seat in self._pool.seats:
-                if seat.ready and len(seat.tasks) == ahead and self._waits(several):
+                if seat.ready and len(seat.tasks) == ahead and not self._may_take_long(seat) and self._waits(several):
                     self._hand(seat, self._first.popleft())
+
+    def _may_take_long(self, seat: Seat) -> bool:
+        return any(task.queue is self and not self._size(task.item) for _, task in seat.tasks)
 
     def _hand(self, seat: Seat, task: Task[Item]) -> None:
         reference = seat.actor.run.remote(self._function, [self._shared], task.item, self._tally.tags)
@@ -151,7 +156,7 @@ class WorkQueue(Generic[Item]):
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError as error:
-            yield from self._ended(seat, _first_line(error))
+            yield from self._ended(seat, first_line(error))
             return
         now = time.monotonic()
         if seat.ready is None:
@@ -162,7 +167,8 @@ class WorkQueue(Generic[Item]):
             seat.tasks[0][1].begun = now
         if done is None:
             return
-        self._pace.append(done.seconds / max(1, self._size(task.item)))
+        if size := self._size(task.item):
+            self._pace.append(done.seconds / size)
         self._tally.add(done.seconds, done.counts)
         yield task.item, done.value
 
@@ -210,9 +216,12 @@ class WorkQueue(Generic[Item]):
 
     def _deadline(self, item: Item) -> float:
         """The seconds that an item may take, by its size and the pace of the others."""
+        size = self._size(item)
+        if not size:
+            return inf
         if not self._pace:
             return _LONGEST_SECONDS
-        return max(_SHORTEST_SECONDS, _SLOWER * median(self._pace) * self._size(item))
+        return max(_SHORTEST_SECONDS, _SLOWER * median(self._pace) * size)
 
 
 class Seats(Protocol):
@@ -280,7 +289,3 @@ def _died(work: str, reason: str) -> WorkerDiedError:
 
 def _last_line(error: BaseException) -> str:
     return str(error).strip().splitlines()[-1]
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -100,6 +100,11 @@ class Worker:
         """Count something of the running item, such as its tokens, for the summary of the stage."""
         self._counts[name] += number
 
+    def count_batch(self, tokens: int, padding: int) -> None:
+        """Count the tokens of a batch: those that are real, and the padding beside them."""
+        self.count("tokens", tokens)
+        self.count("padding", padding)
+
     def within_memory(self, name: str, budget: int, run: Callable[[int], Value]) -> Value:
         """``run(budget)``, again with half the budget each time that memory runs out.
 

@@ -32,6 +32,7 @@ def server(prefect_url: str) -> Iterator[httpx.Client]:
         httpx.Client(base_url=prefect_url, trust_env=False) as client,
     ):
         patch.setattr("mascing.flows.reconfigure.Pool", lambda *_: HerePool())
+        patch.setattr("mascing.flows.stage_progress._EVERY_SECONDS", 0.01)
         yield client
 
 
@@ -110,6 +111,15 @@ def test_results_gates_and_quarantine_are_artifacts(run: dict[str, Any], server:
     assert any(row["check"].startswith("target ") and "95% interval" in row["numbers"] for row in gates)
     [reason] = json.loads(artifacts[f"quarantine-{name}"]["data"])
     assert (reason["conversations"], "messages" in reason["reason"]) == (1, True)
+
+
+def test_the_progress_of_stages_is_an_artifact_of_each(run: dict[str, Any], server: httpx.Client) -> None:
+    artifacts = [each for each in asked(server, "artifacts", {"artifacts": of(run)}) if each["type"] == "progress"]
+    told = {each["description"].partition(":")[0]: each for each in artifacts}
+    assert {"label", "harvest", "train", "optimise", "select", "evaluate"} <= told.keys()
+    assert len(artifacts) == len(told), "one for each stage, which is updated"
+    assert told["label"]["data"] == 100
+    assert len({each["task_run_id"] for each in artifacts} - {None}) == len(artifacts)
 
 
 def test_the_link_to_the_report_says_on_which_machine_it_opens(run: dict[str, Any], server: httpx.Client) -> None:

@@ -80,8 +80,8 @@ def stored() -> dict[str, Any]:
 def outputs(folder: Path) -> dict[str, Any]:
     """Run every stage; returns for each its version, a hash and some numbers."""
     storage = Storage.open(str(folder / "storage"))
-    config = _config(folder)
-    manifests = [_testbed(storage), *_run(storage, config), *_collection(storage, config)]
+    config = config_in(folder)
+    manifests = [_testbed(storage), *run(storage, config), *collection(storage, config)]
     return {manifest.stage: _output(storage, manifest) for manifest in manifests}
 
 
@@ -95,7 +95,8 @@ def _testbed(storage: Storage) -> Manifest:
         return output.commit(shards, TestbedFacts(), rows_in=0)
 
 
-def _run(storage: Storage, config: RunConfig) -> Iterator[Manifest]:
+def run(storage: Storage, config: RunConfig) -> Iterator[Manifest]:
+    """The manifests of all stages of a run and an audit."""
     pool = HerePool()
     prepared = prepare(storage, config).manifest
     labelled = label(storage, config, prepared, pool=pool).manifest
@@ -116,7 +117,7 @@ def _run(storage: Storage, config: RunConfig) -> Iterator[Manifest]:
     )  # fmt: skip
 
 
-def _collection(storage: Storage, run: RunConfig) -> Iterator[Manifest]:
+def collection(storage: Storage, run: RunConfig) -> Iterator[Manifest]:
     """The conversations of a run without their labels."""
     config = CollectionConfig(
         model=run.model, conversations=run.behaviour.conversations, max_characters=100, max_quarantined=1
@@ -125,7 +126,7 @@ def _collection(storage: Storage, run: RunConfig) -> Iterator[Manifest]:
     yield from (taken, collect(storage, config, taken, pool=HerePool()).manifest)
 
 
-def _config(folder: Path) -> RunConfig:
+def config_in(folder: Path) -> RunConfig:
     """A randomly initialised model and synthetic questions; its answers are meaningless but reproducible."""
     model = olmoe_folder.save(folder / "model")
     rows = [_row(group, place) for group in range(_GROUPS) for place in range(len(_SETS))]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mascing.cli import main
-from mascing.errors import MaskError
+from mascing.errors import MaskError, StorageError
 from mascing.masks.mask import Mask
 from mascing.masks.unproven import why_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
@@ -20,6 +20,7 @@ from mascing.schemas.finished import MaskStored, Published, RunStages
 from mascing.schemas.result import HeldChannel, UnprovenMask
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json
 from mascing.tasks.conclude import conclude
 from tests.mascing.report.run_on_disk import FOLDER, write_run
 
@@ -106,7 +107,7 @@ def test_a_run_that_publishes_nothing_keeps_its_strongest_mask_and_says_what_wou
     result = read_result(storage, folder)
     assert result.unproven == UnprovenMask(method="gradient", mask=f"{folder.prefix}/unproven")
     mask = Mask.from_bytes(storage.read(f"{result.unproven.mask}/mask.safetensors"))
-    card = UnprovenCard.model_validate_json(storage.read(f"{result.unproven.mask}/card.json"))
+    card = UnprovenCard.model_validate_json(open_json(storage.read(f"{result.unproven.mask}/card.json"), "card"))
     why = f"not published by {folder.prefix}, for it missed target on test"
     assert why_unproven(mask) == card.unproven == why
     assert card.mask_digest == mask.digest
@@ -118,6 +119,22 @@ def test_a_run_that_publishes_nothing_keeps_its_strongest_mask_and_says_what_wou
         assert capsys.readouterr().out.startswith(f"UNPROVEN    {why}\n")
     assert main(["registry", "promote", result.unproven.mask, "production", "--storage", storage.url]) == 1
     assert "unproven, and goes to no channel" in capsys.readouterr().err
+
+
+def test_a_flipped_bit_of_a_mask_that_was_kept_or_of_its_card_is_noticed(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    write_run(storage, methods=("steermoe", "gradient"), min_uplift=0.6)
+    folder = conclude(storage, *stages_of(storage, None), {})
+    for name in ("mask.safetensors", "card.json"):
+        path = tmp_path / folder.unproven / name
+        content = path.read_bytes()
+        for place in range(0, len(content), 7):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+            for address in (folder.prefix, folder.unproven, str(tmp_path / folder.prefix)):
+                with pytest.raises(StorageError, match=f"^checksum failed: {tmp_path / folder.unproven}/"):
+                    mask_url(address, storage.url)
+        path.write_bytes(content)
+        assert mask_url(folder.prefix, storage.url).endswith("mask.safetensors")
 
 
 def test_a_run_that_publishes_keeps_nothing_unproven(storage: Storage) -> None:

@@ -104,6 +104,46 @@ def test_a_removed_row_records_its_own_piece_alone(tmp_path: Path, monkeypatch: 
         assert read_shard(storage, after, shard.name)
 
 
+def test_after_a_refusal_the_rows_that_failed_are_tried_again_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path, QUESTION)
+    config = config.model_copy(update={"harvest": HarvestConfig(rows_per_shard=4)})
+    undisturbed = Storage.open(str(tmp_path / "undisturbed"))
+    whole = harvested(undisturbed, config)
+    recorder = Recorder(monkeypatch, recorded(undisturbed, whole)[0])
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"harvest: 1 of .*max_quarantined"):
+            harvested(storage, config)
+    recorder.rows, recorder.poison = 0, "nothing: the machine is mended"
+    manifest = harvested(storage, config)
+    assert recorder.rows == 1
+    assert recorded(storage, manifest) == recorded(undisturbed, whole)
+    untouched = {shard.sha256 for shard in whole.shards} & {shard.sha256 for shard in manifest.shards}
+    assert len(untouched) >= len(whole.shards) - 1
+
+
+def test_rows_that_another_harvest_has_accepted_as_failed_stay_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path, QUESTION)
+    config = config.model_copy(update={"harvest": HarvestConfig(rows_per_shard=4)})
+    ids = recorded(storage, harvested(storage, config))
+    storage = Storage.open(str(tmp_path / "other"))
+    recorder = Recorder(monkeypatch, ids[0])
+    accepted = harvested(storage, config.model_copy(update={"max_quarantined": 0.5}))
+    assert accepted.facts.quarantined == (ids[0],)
+    recorder.rows = 0
+    with pytest.raises(DataError, match=r"harvest: 1 of .*max_quarantined"):
+        harvested(storage, config)  # the same stage, with a smaller share
+    without(config, ids[-1])
+    with pytest.raises(DataError, match=r"harvest: 1 of .*max_quarantined"):
+        harvested(storage, config)  # another stage, which shares the piece
+    assert recorder.rows <= 8
+    for shard in accepted.shards:
+        assert read_shard(storage, accepted, shard.name)
+
+
 def test_a_row_that_the_model_fails_on_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path, QUESTION)
     poison = recorded(storage, harvested(storage, config))[0]

@@ -205,7 +205,7 @@ def test_a_reply_from_elsewhere_is_taken_only_if_the_judge_agrees(
 def test_a_conversation_that_the_model_fails_on_is_set_aside(
     model: Path, tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
+    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: Any, told: Any) -> list[Reply]:
         if any(prompt.conversation_id == "c05" for prompt in prompts):
             raise RuntimeError("index out of range in self")
         return [Reply(f"reply to {prompt.conversation_id}") for prompt in prompts]
@@ -222,16 +222,40 @@ def test_a_conversation_that_the_model_fails_on_is_set_aside(
     assert "c05" not in left
 
 
+def test_after_a_refusal_the_conversations_that_failed_are_tried_again_and_no_others(
+    model: Path, tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = "c05"
+    asked: list[str] = []
+
+    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
+        if any(prompt.conversation_id == poison for prompt in prompts):
+            raise RuntimeError("the driver of the GPU is broken")
+        asked.extend(prompt.conversation_id for prompt in prompts)
+        return [Reply(f"reply to {prompt.conversation_id}") for prompt in prompts]
+
+    monkeypatch.setattr(replies, "complete", complete)
+    config = config_for(model, tmp_path, chats()).model_copy(update={"max_quarantined": 0})
+    for _ in range(2):
+        with pytest.raises(DataError, match="label: 1 of 80 conversations cannot be used"):
+            labelled(storage, config)
+    poison = "nothing: the machine is mended"
+    asked.clear()
+    manifest = labelled(storage, config)
+    assert [name for name in asked if "#" not in name] == ["c05"]
+    assert manifest.rows_quarantined == 0
+
+
 def test_no_later_stage_generates_an_unsteered_reply_again(
     model: Path, tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unsteered: list[str] = []
 
     def counted(complete: Any) -> Any:
-        def count(loaded: Any, prompts: Any, mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
+        def count(loaded: Any, prompts: Any, mask: Mask | None, *others: Any) -> list[Reply]:
             if mask is None:
                 unsteered.extend(prompt.conversation_id for prompt in prompts)
-            replied: list[Reply] = complete(loaded, prompts, mask, generation)
+            replied: list[Reply] = complete(loaded, prompts, mask, *others)
             return replied
 
         return count

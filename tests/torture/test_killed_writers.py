@@ -29,6 +29,21 @@ def test_a_killed_writer_leaves_no_half_stage_and_the_next_one_finishes(tmp_path
     assert len(storage.list()) == len(SHARDS) + 1
 
 
+def test_a_run_sweeps_the_temporary_files_of_dead_processes_and_no_others(tmp_path: Path) -> None:
+    storage = Storage.open(str(tmp_path))
+    writer = multiprocessing.get_context("spawn").Process(target=write_and_die, args=(storage, "link", 1))
+    writer.start()
+    writer.join()
+    [dead] = tmp_path.rglob(".tmp-*")
+    assert f"-{writer.pid}-" in dead.name
+    living = dead.with_name(dead.name.replace(f"-{writer.pid}-", f"-{os.getpid()}-"))
+    elsewhere = dead.with_name(f".tmp-{'0' * 16}{dead.name[21:]}")
+    for path in (living, elsewhere):
+        path.write_bytes(b"half")
+    storage.sweep()
+    assert sorted(tmp_path.rglob(".tmp-*")) == sorted([living, elsewhere])
+
+
 def test_a_lock_held_by_a_killed_writer_is_free_again(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     storage.swap("channel", b"one", None)

@@ -1,6 +1,7 @@
 """The entry of `active` in the table of methods."""
 
-from mascing.circuits.active.search import NAME, candidates
+from mascing.circuits.active.learner import NAME
+from mascing.circuits.active.search import candidates, go_on
 from mascing.circuits.active.trials import LocalEngine
 from mascing.circuits.method import Material, Method, Proposal
 from mascing.schemas.settings.method_settings import ActiveConfig
@@ -8,7 +9,7 @@ from mascing.schemas.settings.method_settings import ActiveConfig
 
 def _search(material: Material, config: ActiveConfig) -> Proposal:
     return candidates(
-        material.trials or LocalEngine(material.model(), material.behaviour, material.generation),
+        LocalEngine(material.model(), material.behaviour, material.generation),
         material.traces,
         material.conversations,
         material.spec,
@@ -18,4 +19,4 @@ def _search(material: Material, config: ActiveConfig) -> Proposal:
     )
 
 
-ACTIVE = Method(NAME, ActiveConfig, _search, version=1, rank=4, judges=True)
+ACTIVE = Method(NAME, ActiveConfig, _search, version=1, rank=4, judges=True, go_on=go_on)

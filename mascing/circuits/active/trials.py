@@ -26,8 +26,6 @@ class Trial:
     the mask, but before the mask is added to them.
     """
 
-    conversation: Conversation
-    mask: Mask
     outcome: Outcome
     z_TLE: Tensor
 
@@ -53,4 +51,4 @@ class LocalEngine:
             asked = [conversations[number] for number in batch]
             verdicts = judge_all(self._behaviour, asked, [reply for reply, _ in batch.values()])
             for (number, (_, z_TLE)), verdict in zip(batch.items(), verdicts, strict=True):
-                yield number, Trial(conversations[number], masks[number], verdict.outcome, z_TLE)
+                yield number, Trial(verdict.outcome, z_TLE)

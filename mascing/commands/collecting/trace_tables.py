@@ -54,7 +54,7 @@ def show(url: UrlArgument, run: RunArgument = None, split: SplitOption = None) -
     there are; then for each class its tokens, and its experts as layer/expert (the layer's depth in the model) with the
     share of its tokens that selected them; and where there are both labels, the experts whose shares differ most, in
     points, positive minus negative. Tokens before the reply count, or those of the reply where no others were recorded.
-    On a local disk, only the footers of the shards are read.
+    Only the footers of the shards are read.
 
     Examples:
 

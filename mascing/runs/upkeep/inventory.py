@@ -13,7 +13,7 @@ from mascing.storage.manifests import MANIFEST, paths_of
 from mascing.storage.object_storage import Storage, Stored
 from mascing.storage.sealing import open_json
 
-PIECES = ("traces", "replies", "verdicts", "readings")
+PIECES = ("traces", "replies", "trials", "verdicts", "readings")
 """The folders of pieces, which stages share and which a run takes from wherever it finds them."""
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from mascing.errors import DataError, MascingError
+from mascing.runs.run_folder import INDEX
 from mascing.runs.upkeep.inventory import Inventory, take_inventory
 from mascing.storage.manifests import read_stored
 from mascing.storage.object_storage import Storage
-from mascing.storage.sealing import check, open_json
+from mascing.storage.sealing import check, check_text, open_json
 
 _READERS = 4  # objects in memory at once
 
@@ -19,8 +20,7 @@ _READERS = 4  # objects in memory at once
 class Verified:
     """How many objects and bytes were checked, how many objects carry nothing to check, and what is damaged.
 
-    Each line of ``damaged`` names an object and says what to do. What carries nothing to check are pages, settings and
-    whatever is not of a run.
+    Each line of ``damaged`` names an object and says what to do. What carries nothing to check is not of a run.
     """
 
     objects: int
@@ -60,12 +60,18 @@ def _checks(storage: Storage, inventory: Inventory) -> Iterator[tuple[str, Calla
     for name in sorted(inventory.objects.keys() - inventory.named):
         if name.endswith(".parquet"):
             yield name, partial(_check_table, storage, name)
-        elif name.endswith(".json") and name.startswith(("runs/", "registry/")):
+        elif name.endswith(".json") and name.startswith(("runs/", "registry/", "readings/", "leases/")):
             yield name, partial(_check_json, storage, name)
+        elif name == INDEX or (name.startswith("runs/") and name.endswith((".yaml", ".html"))):
+            yield name, partial(_check_text, storage, name)
 
 
 def _check_table(storage: Storage, name: str) -> None:
     check(storage.read(name), storage.locate(name))
+
+
+def _check_text(storage: Storage, name: str) -> None:
+    check_text(storage.read(name), storage.locate(name))
 
 
 def _check_json(storage: Storage, name: str) -> None:

@@ -205,6 +205,23 @@ def drawn(scores_V: torch.Tensor, n: int, name: str = "c") -> torch.Tensor:
     return sampler(torch.zeros(n, 1), scores_V.repeat(n, 1)).argmax(1)
 
 
+def test_batches_tell_their_real_tokens_and_their_padding(loaded: Loaded) -> None:
+    loaded.model.generation_config.eos_token_id = list(range(100))  # a third of all tokens end a reply
+    prompts = prompts_of(loaded, CONVERSATIONS, SAMPLED)
+    told: list[tuple[int, int]] = []
+    replies = complete(loaded, prompts, None, SAMPLED, lambda tokens, padding: told.append((tokens, padding)))
+    read = [len(prompt.token_ids) for prompt in prompts]
+    written = [min(SAMPLED.max_new_tokens, reply.tokens + 1) for reply in replies]  # with the token that ends it
+    assert len(set(written)) > 1, "equal replies need no padding"
+    longest_first = sorted(range(len(prompts)), key=lambda index: (-read[index], index))
+    expected = []
+    for batch in (longest_first[:3], longest_first[3:6], longest_first[6:]):
+        real = sum(read[index] + written[index] for index in batch)
+        longest = max(read[index] for index in batch) + max(written[index] for index in batch)
+        expected.append((real, len(batch) * longest - real))
+    assert told == expected
+
+
 def test_a_row_whose_scores_are_not_numbers_is_refused(loaded: Loaded) -> None:
     with torch.no_grad():
         loaded.model.get_output_embeddings().weight.fill_(float("nan"))

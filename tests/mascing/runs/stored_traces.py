@@ -21,9 +21,9 @@ SHARDS = 3
 FOLDER = run_folder("defence", "tiny", "0123456789abcdef")
 
 
-def write_traces(storage: Storage, samples: int = 30) -> TraceSet:
+def write_traces(storage: Storage, samples: int = 30, made: TraceSet | None = None) -> TraceSet:
     """Write a run whose train split has these traces, in several shards, and return them."""
-    made = traces(samples)
+    made = traces(samples) if made is None else made
     stage = StageOutput(storage, Harvested, "defence", "fedcba9876543210")
     each = samples // SHARDS
     shards = [

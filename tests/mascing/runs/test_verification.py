@@ -17,6 +17,7 @@ from mascing.schemas.finished import MaskStored
 from mascing.storage import parquet
 from mascing.storage.manifests import StageOutput, shard_at
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import seal_text
 from tests.mascing.storage.noted_stage import Noted, NotedFacts
 
 TABLE = parquet.to_bytes(pa.table({"n": [1, 2, 3]}))
@@ -27,6 +28,8 @@ CHECKED = {
     "traces/0.parquet": f"is missing or damaged .*: delete the folder {STAGE} and traces/0.parquet and run again",
     f"{STAGE}/manifest.json": "manifest.json is damaged: delete it and run again",
     "replies/0.parquet": "checksum failed: .*replies/0.parquet is damaged: delete it and run again",
+    "index.html": "checksum failed: .*index.html (is damaged|carries none).*: delete it and run again",
+    "runs/b-m-0/run.yaml": "checksum failed: .*run.yaml (is damaged|carries none).*: delete it and run again",
     "runs/b-m-0/audit.json": "checksum failed: .*audit.json is damaged: delete it and run again",
     f"registry/m-{'a' * 12}/policy/candidate.json": "checksum failed: .*candidate.json is damaged: delete it",
 }
@@ -44,7 +47,9 @@ def filled(storage: Storage) -> Storage:
     masks.commit([masks.put("mask", b"x", rows=1)], MaskFacts(), rows_in=1)
     publish(storage, NamedCheckpoint("m", "a" * 64), "policy", masks.prefix)
     write_record(storage, RunFolder("b-m-0").audit, AUDIT)
-    storage.overwrite("index.html", b"<p>")
+    storage.overwrite("index.html", seal_text("<p>", ".html"))
+    storage.overwrite("runs/b-m-0/run.yaml", seal_text("seed: 1", ".yaml"))
+    storage.overwrite("notes.txt", b"of the user's own")
     return storage
 
 
@@ -53,9 +58,9 @@ def test_what_is_whole_is_counted(filled: Storage) -> None:
     found = verify(filled, lambda done, total: told.append((done, total)))
     assert found.damaged == ()
     sizes = {entry.name: entry.bytes for entry in filled.entries()}
-    assert (found.objects, found.unchecked) == (len(sizes) - 1, 1)  # but for the page
-    assert found.bytes == sum(sizes.values()) - sizes["index.html"]
-    assert told[-1] == (6, 6)
+    assert (found.objects, found.unchecked) == (len(sizes) - 1, 1)  # but for the notes
+    assert found.bytes == sum(sizes.values()) - sizes["notes.txt"]
+    assert told[-1] == (8, 8)
 
 
 @pytest.mark.parametrize("name", CHECKED)

@@ -276,6 +276,17 @@ def test_entries_tell_sizes_and_what_is_removed_is_gone(storage: Storage) -> Non
         storage.read("folder/a")
 
 
+def test_a_part_is_read_alone_and_must_be_there(storage: Storage) -> None:
+    storage.create("folder/a", b"0123456789")
+    assert storage.read_range("folder/a", 0, 10) == b"0123456789"
+    assert storage.read_range("folder/a", 3, 5) == b"34"
+    for start, stop in ((20, 22), (8, 12)):
+        with pytest.raises(StorageError, match=f"^checksum failed: {storage.locate('folder/a')}"):
+            storage.read_range("folder/a", start, stop)
+    with pytest.raises(FileNotFoundError):
+        storage.read_range("folder/b", 0, 1)
+
+
 def test_what_a_killed_writer_left_is_found_and_what_a_living_one_holds_is_not(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     storage.swap("channel", b"one", None)

@@ -203,3 +203,13 @@ def test_a_router_that_runs_twice_is_refused() -> None:
     layer.forward = twice
     with pytest.raises(ModelError, match=r"every MoE layer once; met \(layer: times\) \{1: 2\}"):
         harvest(tiny, conversations(2), 300)
+
+
+def test_batches_tell_their_real_tokens_and_their_padding(tiny: Loaded) -> None:
+    chats = [conversation(f"c{i}", "x" * length) for i, length in enumerate((5, 40, 8, 41))]
+    lengths = sorted((len(render(tiny.tokenizer, chat).token_ids) for chat in chats), reverse=True)
+    told: list[tuple[int, int]] = []
+    harvest(tiny, chats, 2 * lengths[0], told=lambda tokens, padding: told.append((tokens, padding)))
+    longer, shorter = lengths[:2], lengths[2:]
+    assert told == [(sum(pair), pair[0] - pair[1]) for pair in (longer, shorter)]
+    assert [padding for _, padding in told] == [1, 3]

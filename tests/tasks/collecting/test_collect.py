@@ -5,16 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import mascing
+from mascing.conversations.chat import render
 from mascing.errors import DataError
+from mascing.progress import forwarded
+from mascing.report.wording import duration
 from mascing.schemas.collection import CollectionConfig
+from mascing.schemas.config import ComputeConfig
 from mascing.schemas.finished import Collected
 from mascing.storage import parquet
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.collecting.collect import collect
 from mascing.tasks.collecting.take_in import intake
+from mascing.tasks.workers.tally import current
 from mascing.traces import batch_recording
 from mascing.traces.shard_files import ShardFile
 from mascing.traces.shards import decode
@@ -73,7 +79,9 @@ def test_every_conversation_is_recorded_once_without_a_label(tmp_path: Path, mod
     traces = decode([read_shard(storage, manifest, shard.name) for shard in shards])
     assert sorted(traces.ids) == sorted(f"row-{number}" for number in range(ROWS) if number != 5)
     assert set(traces.labels.tolist()) == {-1}
-    assert (manifest.facts.samples, manifest.facts.tokens) == (ROWS - 1, len(traces.z)) == (ROWS - 1, pool.tokens)
+    assert (manifest.facts.samples, manifest.facts.tokens) == (ROWS - 1, len(traces.z))
+    rows = [olmoe_folder.conversation(name, f"What about {name.removeprefix('row-')}?") for name in traces.ids]
+    assert pool.tokens == sum(len(render(olmoe_folder.tokenizer(), row).token_ids) for row in rows)
     assert manifest.facts.sigma == pytest.approx(tuple(traces.sigma().tolist()), rel=1e-5)
 
 
@@ -105,6 +113,36 @@ def test_a_spent_budget_stops_the_collection_and_keeps_what_is_stored(tmp_path: 
     assert collected(storage, config, HerePool()).facts.samples == ROWS - 1
 
 
+class SlowPool(HerePool):
+    """Says of each item that it took 100 seconds."""
+
+    def result(self, function: Any, shared: Any, item: Any) -> Any:
+        done = self.worker.run(function, [None], item, {"stage": "", "run": ""})
+        current().add(100.0, done.counts)
+        return done.value
+
+    def queue(self, function: Any, shared: Any, items: Any, **options: Any) -> Any:
+        self.worker._common = lambda *_: shared  # type: ignore[method-assign]
+        return super().queue(function, shared, items, **options)
+
+
+def test_bytes_and_time_are_foretold_by_what_is_recorded_now(tmp_path: Path, model: Path) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_of(write(tmp_path), model)
+    lines: list[str] = []
+    with forwarded(lines.append):
+        manifest = collected(storage, config.model_copy(update={"compute": ComputeConfig(workers=2)}), SlowPool())
+    [first, *_] = [shard.rows for shard in manifest.shards if shard.path is not None]
+    left = duration(100 * (ROWS - 1 - first) / first / 2)
+    [told, *_] = [line for line in lines if "GB of traces" in line]
+    assert told.endswith(f" GB of traces in all, the rest in about {left} with 2 workers, as the first ones go")
+    # Whatever is taken from the store takes no time, and says nothing of the pace.
+    lines.clear()
+    with forwarded(lines.append):
+        collected(storage, config.model_copy(update={"name": "again"}), SlowPool())
+    assert any("GB of traces" in line for line in lines)
+    assert not any("the rest in" in line for line in lines)
+
+
 def test_a_conversation_that_the_model_fails_on_is_set_aside_with_its_traceback(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +160,37 @@ def test_a_conversation_that_the_model_fails_on_is_set_aside_with_its_traceback(
     assert (row["id"], row["reason"]) == ("row-7", "IndexError: index out of range in self")
     assert "in failing" in row["traceback"]
     assert (manifest.rows_in, manifest.rows_out, manifest.rows_quarantined) == (ROWS - 1, ROWS - 2, 1)
+
+
+def test_after_a_refusal_the_conversations_that_failed_are_recorded_and_no_others(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_of(write(tmp_path), model)
+    taken, strict = intake(storage, config).manifest, config.model_copy(update={"max_quarantined": 0})
+    whole_at = Storage.open(str(tmp_path / "undisturbed"))
+    whole = collected(whole_at, config, HerePool())
+    record, poison = batch_recording.record_prompts, "row-7"
+    read: list[str] = []
+
+    def recording(model: Any, prompts: Any, *options: Any) -> Any:
+        if any(prompt.conversation_id == poison for prompt in prompts):
+            raise IndexError("index out of range in self")
+        read.extend(prompt.conversation_id for prompt in prompts)
+        return record(model, prompts, *options)
+
+    monkeypatch.setattr(batch_recording, "record_prompts", recording)
+    with pytest.raises(DataError, match=r"collect: 1 of 99 conversations cannot be used"):
+        collect(storage, strict, taken, pool=HerePool())
+    poison = "nothing: the machine is mended"
+    read.clear()
+    mended = collect(storage, strict, taken, pool=HerePool()).manifest
+    assert read == ["row-7"]
+    traces, undisturbed = (
+        decode([read_shard(at, manifest, shard.name) for shard in manifest.shards if shard.path])
+        for at, manifest in ((storage, mended), (whole_at, whole))
+    )
+    assert traces.ids == undisturbed.ids
+    assert torch.allclose(traces.z.float(), undisturbed.z.float(), atol=1e-2)
 
 
 @pytest.mark.parametrize("keep", ["logits", "counts"])

@@ -9,11 +9,9 @@ import torch
 from mascing.circuits.active.learning import learn
 from mascing.circuits.active.lessons import Lessons
 from mascing.circuits.active.trials import Trial
-from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.surrogates.surrogate import untrained
 from mascing.traces.trace_set import TraceSet, offsets
-from tests.mascing.olmoe_folder import conversation
 
 SPEC = RouterSpec("made-up", (0, 1), 8, 2, "softmax")
 CPU = torch.device("cpu")
@@ -46,7 +44,7 @@ def drawn(lessons: Lessons, n: int = 2000, wanted: bool = False) -> list[tuple[i
 def test_what_is_written_down_is_drawn(lessons: Lessons) -> None:
     lessons.add_unsteered(traces(6), 100, torch.Generator())
     bias_LE = torch.ones(2, 8)
-    trial = Trial(conversation("t", "do"), Mask.from_bias(bias_LE, SPEC), "hit", torch.full((5, 2, 8), 9.0).half())
+    trial = Trial("hit", torch.full((5, 2, 8), 9.0).half())
     lessons.add([lessons.of(trial, bias_LE)])
     assert drawn(lessons) == [(n, 1 + n % 3, float(n % 2)) for n in range(6)] + [(9, 5, 1.0)]
     # A mask must bring a hit where the model has none, and in every trial.

@@ -12,7 +12,7 @@ from torch import Tensor
 from mascing.circuits.active import search as active
 from mascing.circuits.active.method import ACTIVE
 from mascing.circuits.active.trials import LocalEngine, Trial
-from mascing.circuits.method import Material, Proposal
+from mascing.circuits.method import Asked, Material, Proposal
 from mascing.engines.generation import generate
 from mascing.errors import DataError
 from mascing.judges.judging import judge_all
@@ -89,7 +89,7 @@ class MadeUpEngine:
             hit = conversation.label == "positive" or float(bias_LE[CAUSE]) > 1
         else:
             hit = abs(float(bias_LE[TOOL])) < 1
-        return Trial(conversation, mask, "hit" if hit else "miss", z_TLE)
+        return Trial("hit" if hit else "miss", z_TLE)
 
 
 def search(config: ActiveConfig = QUICK, seed: int = 0) -> tuple[Proposal, MadeUpEngine]:
@@ -155,8 +155,10 @@ def test_trials_that_come_back_in_another_order_teach_the_same() -> None:
     assert torch.equal(masks[0], masks[1])
 
 
-def test_shared_trials_take_the_place_of_the_searchs_own() -> None:
-    """A search whose trials run elsewhere loads no model."""
+def test_the_search_in_steps_finds_the_same_masks() -> None:
+    """Each step begins anew, as in another process, and loads no model: the trials run elsewhere."""
+    config = ActiveConfig(budget=192, rounds=3, members=2, steps=10, l1=(0.02,), alphas=(1.0, 2.0))
+    whole, _ = search(config)
     unused: Any = None
     engine = MadeUpEngine()
     material = Material(
@@ -171,10 +173,19 @@ def test_shared_trials_take_the_place_of_the_searchs_own() -> None:
         generation=unused,
         seed=0,
         compute=ComputeConfig(),
-        trials=engine,
     )
-    ACTIVE.search(material, ActiveConfig(budget=64, rounds=1, members=1, steps=2))
-    assert engine.generations == 64
+    assert ACTIVE.go_on is not None
+    past: list[list[tuple[int, Trial]]] = []
+    step = ACTIVE.go_on(material, config, None, past)
+    while isinstance(step, Asked):
+        conversations = [material.conversations[place] for place in step.places]
+        past.append(list(engine(list(zip(conversations, step.masks, strict=True))))[::-1])
+        step = ACTIVE.go_on(material, config, step.state, past)
+    assert [len(trials) for trials in past] == [64, 64, 64]
+    assert (step.cost, step.note) == (whole.cost, whole.note)
+    masks = [bias_of(candidate.mask) for candidate in step.candidates]
+    assert torch.equal(torch.stack(masks), torch.stack([bias_of(candidate.mask) for candidate in whole.candidates]))
+    assert any(mask.any() for mask in masks)
 
 
 def test_a_budget_that_teaches_nothing_is_refused() -> None:

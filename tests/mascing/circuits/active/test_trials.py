@@ -59,8 +59,9 @@ def test_each_reply_is_that_of_its_own_mask(loaded: Loaded, masks: list[Mask]) -
 def test_the_trace_is_what_the_routers_gave_under_the_mask_before_it_was_added(
     loaded: Loaded, masks: list[Mask]
 ) -> None:
-    for trial, mask in zip(tried(loaded, masks, ["-"] * len(masks)), masks, strict=True):
-        [prompt] = prompts_of(loaded, [trial.conversation], GENERATION)
+    trials = tried(loaded, masks, ["-"] * len(masks))
+    for conversation, trial, mask in zip(CONVERSATIONS, trials, masks, strict=True):
+        [prompt] = prompts_of(loaded, [conversation], GENERATION)
         [(unsteered, _)] = record_prompts(loaded.model, [prompt], 4096)
         with steer(loaded.model, mask):
             [(expected, _)] = record_prompts(loaded.model, [prompt], 4096)
