@@ -31,10 +31,10 @@ def orphans(storage: Storage) -> list[str]:
     inventory = take_inventory(storage)
     collected = {each.stored.name for each in find_garbage(storage, timedelta(0)).garbage}
     unnamed = [name for name in inventory.objects if name not in inventory.named and name not in collected]
-    return [f"{name}: no manifest names it, and no garbage collection finds it" for name in unnamed if is_work(name)]
+    return [f"{name}: no manifest names it, and no garbage collection finds it" for name in unnamed if _is_work(name)]
 
 
-def is_work(name: str) -> bool:
+def _is_work(name: str) -> bool:
     """Whether an object is a stage's or a unit's; what a run leaves for people is not."""
     return stage_folder(name) is not None or name.partition("/")[0] in (*PIECES, LEASES)
 

@@ -10,7 +10,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from mascing.storage.object_storage import Storage
-from tests.torture.rounds.flips import Flip, flip
+from tests.torture.rounds.flips import Flip, flip, follow
 from tests.torture.rounds.injuries import INJURIES, Injury
 from tests.torture.rounds.programs import WORKERS, Program, programs, stage_of
 from tests.torture.rounds.soundness import faults
@@ -118,6 +118,7 @@ def _round(number: int, drawn: Random, program: Program, injury: Injury, folder:
 
 def _torture(told: Round, drawn: Random, program: Program, injury: Injury, folder: Path, around: Around) -> None:
     flipped: Flip | None = None
+    treated: Flip | None = None
     for told.starts in range(1, STARTS + 1):
         start = Start(program.arguments[told.workers], around, folder / f"start-{told.starts}.txt")
         if told.starts == 1:
@@ -128,12 +129,14 @@ def _torture(told: Round, drawn: Random, program: Program, injury: Injury, folde
             flipped = flip(storage, drawn)
             continue
         if flipped is not None:
-            told.faults += flipped.found(storage, start.process.returncode, start.last)
-            flipped = None
+            told.faults += flipped.treated(storage, start.process.returncode, start.last)
+            flipped, treated = None, flipped
             continue
         if start.process.returncode == 0:
             told.faults += faults(storage, Storage.open(str(program.undisturbed)))
             return
+        if treated is not None:  # what was deleted may be missed by others, which say what to do
+            follow(storage, start.last, treated.name)
     told.faults.append(f"does not end well in {STARTS} starts: {start.last}")
 
 
