@@ -70,9 +70,7 @@ def _repeated(storage: Storage) -> Iterator[str]:
         for split, ids in _by_split(storage, stage, kind).items():
             if Counter(ids) != expected[split]:
                 yield f"{stage}: the rows of {split} are not those that came in"
-    taken_in = [row for ids in _by_split(storage, "intake", "conversations").values() for row in ids]
-    recorded = [row for ids in _by_split(storage, "collect", "traces").values() for row in ids]
-    if Counter(recorded) != Counter(taken_in):
+    if sorted(_of_parts(storage, "collect", "traces")) != sorted(_of_parts(storage, "intake", "conversations")):
         yield "collect: the recorded conversations are not those that were taken in"
     for name, manifest in _manifests(storage).items():
         for shard in manifest["shards"] if name.startswith("evaluate/") else ():
@@ -103,6 +101,17 @@ def _by_split(storage: Storage, stage: str, kind: str) -> dict[str, list[str]]:
                 split = shard["name"].removeprefix(f"{kind}-").partition(".")[0].partition("-")[0]
                 found.setdefault(split, []).extend(_in_shard(storage, name, shard))
     return found
+
+
+def _of_parts(storage: Storage, stage: str, kind: str) -> list[str]:
+    """The conversations of the parts of a stage; a part of traces has a row for each token."""
+    return [
+        conversation
+        for name, manifest in _manifests(storage).items()
+        for shard in (manifest["shards"] if name.startswith(f"{stage}/") else ())
+        if shard["name"].startswith(f"{kind}-")
+        for conversation in dict.fromkeys(_in_shard(storage, name, shard))
+    ]
 
 
 def _in_shard(storage: Storage, manifest: str, shard: Any) -> list[str]:
