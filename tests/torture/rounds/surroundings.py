@@ -4,6 +4,7 @@ One S3 server, one Prefect server and one Ray cluster are started for all rounds
 """
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -102,7 +103,7 @@ class SharedCluster:
         from ray.cluster_utils import Cluster
 
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-        stack.callback(self._cluster.shutdown)
+        stack.callback(self._end)
         self._nodes: list[Any] = []
         self.add_node()
         self.address = self._cluster.address
@@ -114,7 +115,9 @@ class SharedCluster:
 
     def lose_node(self) -> None:
         """Remove the first node without a warning."""
-        self._cluster.remove_node(self._nodes.pop(0), allow_graceful=False)
+        node = self._nodes.pop(0)
+        self._cluster.worker_nodes.remove(node)
+        _kill(node)
 
     def add_node(self) -> None:
         """Add a node."""
@@ -129,6 +132,20 @@ class SharedCluster:
                     children = psutil.Process(process.process.pid).children(recursive=True)
                     found += [child for child in children if "ray::Worker" in child.name()]
         return found
+
+    def _end(self) -> None:
+        session = self._cluster.head_node.get_session_dir_path()
+        for node in self._cluster.list_all_nodes():
+            _kill(node)
+        shutil.rmtree(session, ignore_errors=True)
+
+
+def _kill(node: Any) -> None:
+    """End a node's processes at once, where Ray would give it 30 s; its workers end as their raylet is gone."""
+    for processes in node.all_processes.values():
+        for process in processes:
+            process.process.kill()
+            process.process.wait()
 
 
 class Servers:
