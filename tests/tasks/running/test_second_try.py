@@ -5,7 +5,7 @@ import pytest
 from mascing.conversations.intake.rows import Quarantined
 from mascing.errors import DataError
 from mascing.storage import parquet
-from mascing.storage.lease import Lease
+from mascing.storage.lease import Lease, held
 from mascing.storage.manifests import StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running import second_try
@@ -43,7 +43,7 @@ def test_traces_stay_while_another_run_is_at_work_that_may_be_about_to_name_them
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Lease.hold(storage, "of another run"):
-        monkeypatch.setattr(second_try, "living", second_try.held)  # spares the watching
+        monkeypatch.setattr(second_try, "living", held)  # spares the watching
         with pytest.raises(DataError, match="cannot be used"):
             refuse(storage)
     assert storage.list("replies") == [aside(PIECES[0])]
