@@ -165,7 +165,7 @@ def test_what_rots_on_an_s3_server_is_noticed_too(left: Storage, s3_url: str) ->
         content = there.read(name)
         where = {"Bucket": place.bucket, "Key": f"{place.prefix}/{name}"}
         head = client.call("head_object", **where)
-        for damaged in flipped(content, iter([0, len(content) // 2, len(content) - 1])):
+        for damaged in flipped(content, iter([len(content) // 2])):
             client.call("put_object", **where, Body=damaged, Metadata=head["Metadata"])
             with pytest.raises(MascingError, match=NOTICED) as caught:
                 read[name]()
