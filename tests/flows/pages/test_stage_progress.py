@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from mascing.flows import stage_progress
-from mascing.flows.stage_progress import Pace, progress_artifact
+from mascing.flows.pages import stage_progress
+from mascing.flows.pages.stage_progress import Pace, progress_artifact
 from mascing.progress import Event, tell
 
 

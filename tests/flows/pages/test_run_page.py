@@ -32,7 +32,7 @@ def server(prefect_url: str) -> Iterator[httpx.Client]:
         httpx.Client(base_url=prefect_url, trust_env=False) as client,
     ):
         patch.setattr("mascing.flows.reconfigure.Pool", lambda *_: HerePool())
-        patch.setattr("mascing.flows.stage_progress._EVERY_SECONDS", 0.01)
+        patch.setattr("mascing.flows.pages.stage_progress._EVERY_SECONDS", 0.01)
         yield client
 
 
@@ -116,7 +116,7 @@ def test_results_gates_and_quarantine_are_artifacts(run: dict[str, Any], server:
 def test_the_progress_of_stages_is_an_artifact_of_each(run: dict[str, Any], server: httpx.Client) -> None:
     artifacts = [each for each in asked(server, "artifacts", {"artifacts": of(run)}) if each["type"] == "progress"]
     told = {each["description"].partition(":")[0]: each for each in artifacts}
-    assert {"label", "harvest", "train", "optimise", "select", "evaluate"} <= told.keys()
+    assert {"label", "harvest", "optimise", "select", "evaluate"} <= told.keys()
     assert len(artifacts) == len(told), "one for each stage, which is updated"
     assert told["label"]["data"] == 100
     assert len({each["task_run_id"] for each in artifacts} - {None}) == len(artifacts)
