@@ -7,6 +7,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from prefect.artifacts import create_progress_artifact
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from mascing.flows.pages import stage_progress
@@ -76,11 +77,10 @@ def test_no_server_delays_or_fails_a_stage(lost_server: str, monkeypatch: pytest
     monkeypatch.setattr(stage_progress, "_EVERY_SECONDS", 0.01)
     monkeypatch.setattr(stage_progress, "_PATIENCE_SECONDS", 0.2)
     tried = []
-    create = stage_progress.create_progress_artifact
 
     def created(*arguments: Any, **options: Any) -> Any:
         tried.append(arguments)
-        return create(*arguments, **options)
+        return create_progress_artifact(*arguments, **options)
 
     monkeypatch.setattr(stage_progress, "create_progress_artifact", created)
     started = monotonic()
