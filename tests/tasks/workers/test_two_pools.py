@@ -80,7 +80,7 @@ def _ask(worker: Worker, config: ModelConfig, item: int) -> float:
 
 
 def _of(loaded: Loaded) -> float:
-    return loaded.model.get_input_embeddings().weight.detach().double().sum().item()
+    return float(loaded.model.get_input_embeddings().weight.detach().double().sum())
 
 
 def _double(worker: Worker, shared: None, item: int) -> int:
