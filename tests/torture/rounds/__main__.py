@@ -1,8 +1,9 @@
-"""Torture rounds: a small run of the whole line is injured at a random point, started again until it ends, and checked.
+"""Torture rounds: a small program is injured at a random point, started again until it ends, and checked.
 
-``python -m tests.torture.rounds --rounds 100 --seed 0 --minutes 60`` prints a line a round and a summary as JSON, and
-ends with 1 if a round was not sound. Whatever happens, a run must end with the result of an undisturbed one, keep each
-row once, and leave no process and no folder behind.
+``python -m tests.torture.rounds --rounds 100 --seed 0 --minutes 90`` prints a line a round and a summary as JSON, and
+ends with 1 if a round was not sound. Every other round is one of `mascing run`, the others of `mascing harvest`.
+Whatever happens, a program must end with the manifests and the result of an undisturbed one, keep each row once, and
+leave no process and no folder behind.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import tempfile
 from math import inf
 from pathlib import Path
 
-from tests.torture.rounds.torture import torture
+from tests.torture.rounds.torture import summary, torture
 
 
 def main() -> int:
@@ -23,12 +24,21 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=inf, help="begin no round after them")
     parser.add_argument("--testbed", type=Path, help="a trained testbed; otherwise one is trained, in a minute")
     parser.add_argument("--only", default="", help="injuries whose name holds this")
+    parser.add_argument("--program", default="", help="run or harvest alone")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="torture-") as folder:
-        rounds = torture(Path(folder), given.testbed, given.rounds, given.seed, 60 * given.minutes, given.only)
-    bad = [str(each) for each in rounds if each.faults]
-    print(json.dumps({"rounds": len(rounds), "sound": len(rounds) - len(bad), "not sound": bad}, indent=2))
-    return 1 if bad or not rounds else 0
+    with tempfile.TemporaryDirectory(prefix="torture-") as name:
+        folder = Path(name)
+        testbed = given.testbed or _trained(folder / "testbed")
+        rounds = torture(folder, testbed, given.rounds, given.seed, 60 * given.minutes, given.only, given.program)
+    print(json.dumps(summary(rounds), indent=2))
+    return 0 if rounds and not any(each.faults for each in rounds) else 1
+
+
+def _trained(testbed: Path) -> Path:
+    from mascing.testbeds.planted import build
+
+    build(0, testbed)
+    return testbed
 
 
 if __name__ == "__main__":

@@ -40,8 +40,11 @@ def _is_work(name: str) -> bool:
 
 
 def result_of(storage: Storage) -> Any:
-    """The result of the one run in the storage, without the fields that are times."""
-    [name] = [name for name in storage.list("runs") if name.endswith("/result.json")]
+    """The result of the one run in the storage, without the fields that are times; None if there is none."""
+    names = [name for name in storage.list("runs") if name.endswith("/result.json")]
+    if not names:  # of a collection, whose facts are in its manifest
+        return None
+    [name] = names
     result = json.loads(storage.read(name))
     del result["timings"], result[SEAL]
     return result
@@ -67,6 +70,8 @@ def _repeated(storage: Storage) -> Iterator[str]:
         for split, ids in _by_split(storage, stage, kind).items():
             if Counter(ids) != expected[split]:
                 yield f"{stage}: the rows of {split} are not those that came in"
+    if sorted(_of_parts(storage, "collect", "traces")) != sorted(_of_parts(storage, "intake", "conversations")):
+        yield "collect: the recorded conversations are not those that were taken in"
     for name, manifest in _manifests(storage).items():
         for shard in manifest["shards"] if name.startswith("evaluate/") else ():
             if shard["name"] != QUARANTINE and Counter(_in_shard(storage, name, shard)) != expected["test"]:
@@ -96,6 +101,17 @@ def _by_split(storage: Storage, stage: str, kind: str) -> dict[str, list[str]]:
                 split = shard["name"].removeprefix(f"{kind}-").partition(".")[0].partition("-")[0]
                 found.setdefault(split, []).extend(_in_shard(storage, name, shard))
     return found
+
+
+def _of_parts(storage: Storage, stage: str, kind: str) -> list[str]:
+    """The conversations of the parts of a stage; a part of traces has a row for each token."""
+    return [
+        conversation
+        for name, manifest in _manifests(storage).items()
+        for shard in (manifest["shards"] if name.startswith(f"{stage}/") else ())
+        if shard["name"].startswith(f"{kind}-")
+        for conversation in dict.fromkeys(_in_shard(storage, name, shard))
+    ]
 
 
 def _in_shard(storage: Storage, manifest: str, shard: Any) -> list[str]:

@@ -1,101 +1,173 @@
-"""What a torture round gives its run: a storage, which may be an S3 server behind a faulty proxy, and a Ray cluster."""
+"""What torture rounds give their runs: storage, perhaps on an S3 server behind a faulty proxy, and perhaps servers.
+
+One S3 server, one Prefect server and one Ray cluster are started for all rounds that use them, at the first of these.
+"""
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from random import Random
 from time import sleep
 from typing import Any
 
+import psutil
 import pytest
 
-from tests import fixtures_s3
-from tests.torture.rounds.injuries import PAUSE_SECONDS
-from tests.torture.s3_proxy import Fault, faulty_proxy
+from tests import fixtures_prefect, fixtures_s3
+from tests.torture.rounds.storage_faults import StorageFaults
+from tests.torture.s3_proxy import faulty_proxy
 
-FAULT_SHARE = 0.05
-_FAULTS: tuple[Fault, ...] = ("lose the answer", "answer 503 instead")
+PAUSE_SECONDS = 3.0
 
 
 class Around:
     """The surroundings of one round; ``environment`` is what its run needs of them."""
 
-    def __init__(self, storage: str) -> None:
-        self.storage = storage
+    def __init__(self, storage: str, s3: "S3 | None" = None, cluster: "SharedCluster | None" = None) -> None:
+        self.storage, self._s3, self._cluster = storage, s3, cluster
         self.environment: dict[str, str] = {}
-        self.server: Any = None
-        self.start_server: Any = None
-        self.cluster: Any = None
-        self.node: Any = None
 
     def restart_s3(self, paused: bool) -> None:
         """Kill the S3 server and start it on the same data, or only pause it."""
-        if paused:
-            os.killpg(self.server.pid, signal.SIGSTOP)
-            sleep(PAUSE_SECONDS)
-            os.killpg(self.server.pid, signal.SIGCONT)
-            return
-        os.killpg(self.server.pid, signal.SIGKILL)
-        self.server.wait()
-        self.server = self.start_server()
+        assert self._s3 is not None
+        self._s3.restart(paused)
 
     def replace_node(self) -> None:
         """Remove a node of the Ray cluster without a warning, and add another."""
-        self.cluster.remove_node(self.node, allow_graceful=False)
-        self.node = self.cluster.add_node(num_cpus=1)
+        assert self._cluster is not None
+        self._cluster.lose_node()
+        self._cluster.add_node()
+
+    def add_node(self) -> None:
+        """Add a node to the Ray cluster; an earlier one leaves when the next round is prepared."""
+        assert self._cluster is not None
+        self._cluster.add_node()
+
+    def workers(self) -> list[psutil.Process]:
+        """The actors on the shared cluster, if the run has joined it."""
+        return [] if self._cluster is None else self._cluster.workers()
 
 
-@contextmanager
-def surroundings(needs: str, folder: Path, random: Random) -> Iterator[Around]:
-    """A local folder; an S3 server with faults for ``s3``; for ``cluster`` a Ray cluster of two nodes as well."""
-    if needs == "s3":
-        with _s3(folder, random) as around:
-            yield around
-        return
-    around = Around(str(folder / "storage"))
-    if needs == "cluster":
+class S3:
+    """A SeaweedFS server and the proxy before it; the environment of this process leads to the server itself."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._ports, self._folder = fixtures_s3._free_ports(4), folder
+        folder.mkdir()
+        self.faults = StorageFaults()
+        self._server = self._started()
+        stack.callback(self._end)
+        settings = {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._ports[3]}",
+            "AWS_ACCESS_KEY_ID": fixtures_s3._KEY,
+            "AWS_SECRET_ACCESS_KEY": fixtures_s3._SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        here = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in settings.items():
+            here.setenv(name, value)
+        self._wait()
+        proxy = stack.enter_context(faulty_proxy(settings["AWS_ENDPOINT_URL"], self.faults.plan))
+        self.environment = {**settings, "AWS_ENDPOINT_URL": proxy}
+
+    def restart(self, paused: bool) -> None:
+        """Kill the server and start it on the same data, or only pause it."""
+        if paused:
+            os.killpg(self._server.pid, signal.SIGSTOP)
+            sleep(PAUSE_SECONDS)
+            os.killpg(self._server.pid, signal.SIGCONT)
+            return
+        self._end()
+        self._server = self._started()
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        return fixtures_s3._start(self._folder, *self._ports)
+
+    def _wait(self) -> None:
+        fixtures_s3._make_bucket(self._server, self._folder / "log.txt")
+
+    def _end(self) -> None:
+        os.killpg(self._server.pid, signal.SIGKILL)
+        self._server.wait()
+
+
+class SharedCluster:
+    """A Ray cluster of a head and further nodes, each with room for one worker, which outlives the runs on it."""
+
+    def __init__(self, stack: ExitStack) -> None:
         from ray.cluster_utils import Cluster
 
-        around.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-        around.node = around.cluster.add_node(num_cpus=1)
-        around.environment["RAY_ADDRESS"] = around.cluster.address
-        try:
-            yield around
-        finally:
-            around.cluster.shutdown()
-        return
-    yield around
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        stack.callback(self._cluster.shutdown)
+        self._nodes: list[Any] = []
+        self.add_node()
+        self.address = self._cluster.address
+
+    def prepare(self) -> None:
+        """Leave the head and one node."""
+        while len(self._nodes) > 1:
+            self.lose_node()
+
+    def lose_node(self) -> None:
+        """Remove the first node without a warning."""
+        self._cluster.remove_node(self._nodes.pop(0), allow_graceful=False)
+
+    def add_node(self) -> None:
+        """Add a node."""
+        self._nodes.append(self._cluster.add_node(num_cpus=1))
+
+    def workers(self) -> list[psutil.Process]:
+        """The actors of all nodes of this machine."""
+        found = []
+        for node in self._cluster.list_all_nodes():
+            for process in node.all_processes["raylet"]:
+                with suppress(psutil.Error):
+                    children = psutil.Process(process.process.pid).children(recursive=True)
+                    found += [child for child in children if "ray::Worker" in child.name()]
+        return found
+
+
+class Servers:
+    """The servers that rounds share."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._folder, self._stack = folder, stack
+
+    @cached_property
+    def s3(self) -> S3:
+        """The S3 server."""
+        return S3(self._folder / "s3", self._stack)
+
+    @cached_property
+    def cluster(self) -> SharedCluster:
+        """The Ray cluster."""
+        return SharedCluster(self._stack)
+
+    @cached_property
+    def prefect(self) -> str:
+        """The URL of the Prefect server."""
+        return self._stack.enter_context(fixtures_prefect.served(self._folder / "prefect"))
+
+    def around(self, number: int, storage: str, shared: bool, random: Random) -> Around:
+        """The surroundings of a round: ``storage`` is ``s3`` or ``disk``; without ``shared``, it starts its servers."""
+        s3, cluster = self.s3 if storage == "s3" else None, self.cluster if shared else None
+        url = str(self._folder / f"round-{number}/storage") if s3 is None else f"s3://{fixtures_s3._BUCKET}/{number}"
+        around = Around(url, s3, cluster)
+        if s3 is not None:
+            s3.faults.begin(random)
+            around.environment |= s3.environment
+        if cluster is not None:
+            cluster.prepare()
+            around.environment |= {"RAY_ADDRESS": cluster.address, "PREFECT_API_URL": self.prefect}
+        return around
 
 
 @contextmanager
-def _s3(folder: Path, random: Random) -> Iterator[Around]:
-    """A SeaweedFS server of its own; the environment of this process leads to it, that of the run to its proxy."""
-    ports, home = fixtures_s3._free_ports(4), folder / "s3"
-    home.mkdir()
-    around = Around(f"s3://{fixtures_s3._BUCKET}/round")
-
-    def start() -> Any:
-        return fixtures_s3._start(home, *ports)
-
-    def plan(method: str, path: str, status: int) -> Fault:
-        return random.choice(_FAULTS) if random.random() < FAULT_SHARE / 2 else None  # it is asked twice a request
-
-    around.start_server, around.server = start, start()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports[3]}",
-        "AWS_ACCESS_KEY_ID": fixtures_s3._KEY,
-        "AWS_SECRET_ACCESS_KEY": fixtures_s3._SECRET,
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    try:
-        with pytest.MonkeyPatch.context() as here, faulty_proxy(settings["AWS_ENDPOINT_URL"], plan) as proxy:
-            for name, value in settings.items():
-                here.setenv(name, value)
-            fixtures_s3._make_bucket(around.server, home / "log.txt")
-            around.environment = {**settings, "AWS_ENDPOINT_URL": proxy}
-            yield around
-    finally:
-        os.killpg(around.server.pid, signal.SIGKILL)
-        around.server.wait()
+def servers(folder: Path) -> Iterator[Servers]:
+    """The servers of the rounds in ``folder``, which end with the block."""
+    with ExitStack() as stack:
+        yield Servers(folder, stack)

@@ -13,9 +13,9 @@ from tests.torture.rounds.torture import torture
 
 @pytest.mark.timeout(1800)
 def test_a_run_whose_actor_is_killed_is_sound_and_the_checks_can_fail(testbed_folder: Path, tmp_path: Path) -> None:
-    [told] = torture(tmp_path, testbed_folder, rounds=1, seed=3, only="SIGKILL of actor")
+    [told] = torture(tmp_path, testbed_folder, rounds=1, seed=3, only="SIGKILL of actor", program="run")
     assert told.faults == [], told
-    undisturbed = tmp_path / "undisturbed"
+    undisturbed = tmp_path / "undisturbed-run"
     changed = tmp_path / "changed"
 
     shutil.copytree(undisturbed, changed)

@@ -1,32 +1,27 @@
-"""Torture rounds: a small run is injured at a random point, started again until it ends well, and checked."""
+"""Torture rounds: a program is injured at a random point, started again until it ends well, and checked."""
 
-import os
-import signal
-import subprocess
-import sys
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from random import Random
-from time import monotonic, sleep, time
-
-import psutil
-import yaml
+from time import monotonic, sleep
+from typing import Any
 
 from mascing.storage.object_storage import Storage
-from mascing.tasks.guarding.sessions import made_by
-from tests.small_run import small_config
+from tests.torture.rounds.flips import Flip, flip, follow
 from tests.torture.rounds.injuries import INJURIES, Injury
+from tests.torture.rounds.programs import WORKERS, Program, programs, stage_of
 from tests.torture.rounds.soundness import faults
-from tests.torture.rounds.surroundings import Around, surroundings
+from tests.torture.rounds.start import Start
+from tests.torture.rounds.surroundings import Around, Servers, servers
 
-STARTS = 5
-"""How often a run is started until it ends well."""
-PATIENCE = 6
-"""How many times as long as the undisturbed run, or as a minute, a start may take before it is called hung."""
-GONE_WITHIN_SECONDS = 15.0
-_HIDDEN = ("PREFECT_API_URL", "RAY_ADDRESS")
+STARTS = 6
+"""How often a program is started until it ends well."""
+PATIENCE_SECONDS = 360.0
+"""How long a start may take before it is called hung."""
+_LONGEST_WAIT_SECONDS = 2.0
 
 
 @dataclass
@@ -34,132 +29,124 @@ class Round:
     """What happened in a round; it is sound if ``faults`` is empty."""
 
     number: int
-    injury: Injury
-    storage: str = ""
-    stage: str = ""
+    program: str
+    injury: str
+    storage: str
+    shared: bool
+    workers: int
+    stage: str = "never"
     starts: int = 0
     seconds: float = 0.0
+    storage_faults: int = 0
     faults: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         verdict = "; ".join(self.faults) or "sound"
+        servers = "shared servers" if self.shared else "servers of its own"
         return (
-            f"round {self.number}: {self.injury.name} at {self.stage or 'no stage'}, {self.storage}, "
-            f"{self.starts} starts, {self.seconds:.0f} s: {verdict}"
+            f"round {self.number}: {self.program} with {self.workers} workers on {self.storage}, {servers}: "
+            f"{self.injury} at {self.stage}, {self.storage_faults} storage faults, {self.starts} starts, "
+            f"{self.seconds:.0f} s: {verdict}"
         )
 
 
-class Start:
-    """One start of the run, whose lines are read as they come."""
-
-    def __init__(self, config: Path, around: Around, log: Path) -> None:
-        self.log, self.began = log, time()
-        with open(log, "wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mascing", "run", str(config), "--storage", around.storage],
-                env={name: value for name, value in os.environ.items() if name not in _HIDDEN}
-                | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
-                | around.environment,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.seen: dict[int, psutil.Process] = {}
-
-    @property
-    def lines(self) -> list[str]:
-        return self.log.read_text(errors="replace").splitlines()
-
-    def wait(self, seconds: float, lines: float = inf) -> bool:
-        """Wait for so many lines or the end of the process; whether one of both came in time."""
-        deadline = monotonic() + seconds
-        while len(self.lines) < lines and self.process.poll() is None:
-            if monotonic() > deadline:
-                return False
-            with suppress(psutil.Error):
-                self.seen |= {child.pid: child for child in psutil.Process(self.process.pid).children(recursive=True)}
-            sleep(0.2)
-        return True
-
-    def left(self) -> list[str]:
-        """What is there a while after the end: processes, and folders unless the last line names one for its logs."""
-        deadline = monotonic() + GONE_WITHIN_SECONDS
-        while monotonic() < deadline:
-            processes = [process for process in self.seen.values() if _lives(process)]
-            sessions = made_by(self.process.pid, self.began)
-            folders = [path for path in sessions if str(path) not in "".join(self.lines[-1:])]
-            if not processes and not folders:
-                return []
-            sleep(0.2)
-        return [*(f"left {process}" for process in processes), *(f"left {folder}" for folder in folders)]
-
-
 def torture(
-    folder: Path, testbed: Path | None, rounds: int, seed: int, seconds: float = inf, only: str = ""
+    folder: Path, testbed: Path, rounds: int, seed: int, seconds: float = inf, only: str = "", program: str = ""
 ) -> list[Round]:
-    """Do the rounds, and print each; they are the same for the same seed, but for the moment of the injury."""
-    if testbed is None:
-        from mascing.testbeds.planted import build
+    """Do the rounds, and print each; they are the same for the same seed, but for the exact moment of the injury.
 
-        testbed = folder / "testbed"
-        build(0, testbed)
-    config = folder / "run.yaml"
-    config.write_text(yaml.safe_dump(small_config(testbed, folder).model_dump(mode="json")))
-    undisturbed = Around(str(folder / "undisturbed"))
-    start = Start(config, undisturbed, folder / "undisturbed.txt")
-    began = monotonic()
-    start.wait(inf)
-    assert start.process.returncode == 0, start.lines
-    patience = PATIENCE * max(60.0, monotonic() - began)
+    ``only`` and ``program`` hold them to injuries and to the program whose names hold it.
+    """
+    ready = [
+        _undisturbed(each, Around(str(each.undisturbed)), folder)
+        for each in programs(testbed, folder)
+        if program in each.name
+    ]
     injuries = [injury for injury in INJURIES if only in injury.name]
     deadline, done = monotonic() + seconds, list[Round]()
-    for number in range(rounds):
-        if monotonic() > deadline:
-            break
-        place = folder / f"round-{number}"
-        place.mkdir()
-        drawn = Random(f"{seed}-{number}")
-        told = Round(number, drawn.choice(injuries))
-        began = monotonic()
-        _torture(told, drawn, config, place, moment=drawn.randrange(1, len(start.lines) - 1), patience=patience)
-        told.seconds = monotonic() - began
-        done.append(told)
-        print(told, flush=True)
+    with servers(folder) as around:
+        for number in range(rounds):
+            if monotonic() > deadline:
+                break
+            drawn = Random(f"{seed}-{number}")
+            done.append(_round(number, drawn, ready[number % len(ready)], drawn.choice(injuries), folder, around))
+            print(done[-1], flush=True)
     return done
 
 
-def _torture(told: Round, drawn: Random, config: Path, folder: Path, moment: int, patience: float) -> None:
-    """One round in ``folder``: the injury comes after the run has said ``moment`` lines."""
-    with surroundings(told.injury.needs or drawn.choice(("", "s3")), folder, drawn) as around:
-        told.storage = around.storage.partition("://")[0] if "://" in around.storage else "local folder"
-        for told.starts in range(1, STARTS + 1):
-            start = Start(config, around, folder / f"start-{told.starts}.txt")
-            if told.starts == 1:
-                start.wait(patience, moment)
-                told.stage = (start.lines or [""])[-1].partition(":")[0]
-                with suppress(psutil.NoSuchProcess):
-                    told.injury.do(psutil.Process(start.process.pid), around, drawn)
-            told.faults += _ended(start, patience)
-            if start.process.returncode == 0:
-                told.faults += faults(Storage.open(around.storage), Storage.open(str(config.parent / "undisturbed")))
-                return
-    told.faults.append(f"does not end well in {STARTS} starts: {start.lines[-1:]}")
+def summary(rounds: Sequence[Round]) -> dict[str, Any]:
+    """How many rounds were sound, in all and by injury and storage, and what was wrong with the others."""
+    bad = [str(each) for each in rounds if each.faults]
+    kinds = Counter((each.injury, each.storage) for each in rounds)
+    sound = Counter((each.injury, each.storage) for each in rounds if not each.faults)
+    return {
+        "rounds": len(rounds),
+        "sound": len(rounds) - len(bad),
+        "not injured": sum(each.stage == "never" for each in rounds),
+        "storage faults": sum(each.storage_faults for each in rounds),
+        "starts": sum(each.starts for each in rounds),
+        "seconds": round(sum(each.seconds for each in rounds)),
+        "sound by injury and storage": {
+            f"{injury}, {storage}": f"{sound[injury, storage]} of {count}"
+            for (injury, storage), count in sorted(kinds.items())
+        },
+        "not sound": bad,
+    }
 
 
-def _ended(start: Start, patience: float) -> list[str]:
-    """Wait for the end; what was wrong with it: the run hangs, ends with a traceback or leaves something behind."""
-    wrong = []
-    if not start.wait(patience):
-        wrong.append(f"hangs after {start.lines[-1:]}")
-        os.killpg(start.process.pid, signal.SIGKILL)
-    start.process.wait()
-    if any(line.startswith("Traceback") for line in start.lines):
-        wrong.append(f"traceback: {start.lines[-1:]}")
-    return wrong + start.left()
+def _undisturbed(program: Program, around: Around, folder: Path) -> Program:
+    """The program with what it says when nothing happens to it."""
+    start = Start(program.arguments[2], around, folder / f"{program.name}.txt")
+    start.wait(inf)
+    assert start.process.returncode == 0, start.lines
+    return program.after(start.lines)
 
 
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+def _round(number: int, drawn: Random, program: Program, injury: Injury, folder: Path, servers: Servers) -> Round:
+    storage = "s3" if injury.storage == "s3" else drawn.choice(("disk", "s3"))
+    shared = drawn.choice((True, False)) if injury.servers == "any" else injury.servers == "shared"
+    told = Round(number, program.name, injury.name, storage, shared, drawn.choice(WORKERS))
+    (folder / f"round-{number}").mkdir()
+    around = servers.around(number, storage, shared, drawn)
+    began = monotonic()
+    _torture(told, drawn, program, injury, folder / f"round-{number}", around)
+    told.seconds = monotonic() - began
+    if storage == "s3":
+        told.storage_faults = servers.s3.faults.made.total()
+    return told
+
+
+def _torture(told: Round, drawn: Random, program: Program, injury: Injury, folder: Path, around: Around) -> None:
+    flipped: Flip | None = None
+    treated: Flip | None = None
+    for told.starts in range(1, STARTS + 1):
+        start = Start(program.arguments[told.workers], around, folder / f"start-{told.starts}.txt")
+        if told.starts == 1:
+            _injure(told, drawn, start, program.moment(drawn), injury, around)
+        told.faults += start.ended(PATIENCE_SECONDS)
+        storage = Storage.open(around.storage)
+        if told.starts == 1 and injury.flips:
+            flipped = flip(storage, drawn)
+            continue
+        if flipped is not None:
+            told.faults += flipped.treated(storage, start.process.returncode, start.last)
+            flipped, treated = None, flipped
+            continue
+        if start.process.returncode == 0:
+            told.faults += faults(storage, Storage.open(str(program.undisturbed)))
+            return
+        if treated is not None:  # what was deleted may be missed by others, which say what to do
+            follow(storage, start.last, treated.name)
+    told.faults.append(f"does not end well in {STARTS} starts: {start.last}")
+
+
+def _injure(told: Round, drawn: Random, start: Start, moment: int, injury: Injury, around: Around) -> None:
+    """Injure the run after it has said ``moment`` lines and a little later, once what is injured is there."""
+    start.wait(PATIENCE_SECONDS, moment)
+    sleep(drawn.uniform(0, _LONGEST_WAIT_SECONDS))
+    while start.process.poll() is None:
+        stage = next(filter(None, map(stage_of, reversed(start.lines))), "starting")
+        if (processes := start.see()) and injury.do(processes, around, drawn):
+            told.stage = stage
+            return
+        sleep(0.05)
