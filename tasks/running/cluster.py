@@ -9,7 +9,6 @@ from typing import Any
 import ray
 from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._private.utils import get_num_cpus
-from ray.exceptions import RayError
 
 from mascing.errors import ConfigError, MascingError, first_line
 from mascing.progress import Event, tell
@@ -178,5 +177,5 @@ def start_local(cpus: int) -> None:
 def _init(failure: str, advice: str, **options: Any) -> None:
     try:
         ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError, RayError) as error:
+    except Exception as error:  # of a raylet that does not answer, Ray raises the base class
         raise MascingError(f"{failure} ({first_line(error)}): {advice}") from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+import ray
 
 from mascing.errors import MascingError
 from mascing.progress import forwarded
@@ -113,3 +114,13 @@ def test_more_workers_than_cpus_are_told(monkeypatch: pytest.MonkeyPatch) -> Non
         connect(ComputeConfig(workers=10_000))
     [line] = lines
     assert line.startswith("ray: 10000 workers want 10000 CPUs and this machine has ")
+
+
+def test_a_local_instance_that_does_not_start_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed_out(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # as Ray raises it
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", timed_out)
+    with pytest.raises(MascingError, match=r"^a local Ray instance does not start \(The current node timed out"):
+        connect(ComputeConfig(workers=1))
