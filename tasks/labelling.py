@@ -18,8 +18,9 @@ from mascing.evidence.results import label_agreement
 from mascing.evidence.sufficiency import doubts_of
 from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.progress import Event, tell
-from mascing.runs.files import conversations_file, sampled_file, unsteered_file
-from mascing.runs.readers import conversations_of, unsteered_of
+from mascing.runs.files import conversations_prefix, sampled_prefix, unsteered_prefix
+from mascing.runs.readers import conversations_of, conversations_table, each_conversation, unsteered_of
+from mascing.runs.table_parts import put_parts
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import LabelFacts
@@ -28,7 +29,7 @@ from mascing.schemas.result import Agreement, SetReplies
 from mascing.schemas.tables import VERDICTS
 from mascing.statistics import rate
 from mascing.storage import parquet
-from mascing.storage.fingerprint import fingerprint
+from mascing.storage.fingerprint import fingerprint, fingerprint_of_all
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.contrast.contrasts import LabelledSplit, labelled
@@ -44,17 +45,17 @@ _LEARNED: tuple[Split, ...] = ("train", "dev")
 
 
 def label(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool) -> Finished[Labelled]:
-    """Write the labelled ``conversations-<split>.parquet`` and the verdicts on the replies behind the labels.
+    """Write the labelled ``conversations-<split>-000000.parquet`` ... and the verdicts on the replies behind them.
 
-    ``verdicts-unsteered-<split>.parquet`` holds the replies at the run's generation settings, and
-    ``verdicts-sampled-<split>.parquet`` those of ``label.samples``. The stage also finishes with too little to learn
-    from; ``mascing.evidence.sufficiency`` says so by its facts.
+    ``verdicts-unsteered-<split>-000000.parquet`` ... hold the replies at the run's generation settings, and
+    ``verdicts-sampled-<split>-000000.parquet`` ... those of ``label.samples``. The stage also finishes with too little
+    to learn from; ``mascing.evidence.sufficiency`` says so by its facts.
     """
     checkpoint = checkpoint_fingerprint(config.model)
     brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
     finished = run_stage(
         storage,
-        recipe(config, checkpoint, part_of(prepared, brought)),
+        recipe(config, checkpoint, part_of(storage, prepared)),
         lambda output: _label(output, Unsteered(pool, storage, config, checkpoint), brought),
     )
     conversations = sum(map(len, brought.values()))
@@ -76,9 +77,10 @@ def refuse_unpublishable(storage: Storage, config: RunConfig, prepared: Prepared
         raise ConfigError(unpublishable(found))
 
 
-def part_of(prepared: Prepared, brought: Mapping[Split, Sequence[Conversation]]) -> Part:
+def part_of(storage: Storage, prepared: Prepared) -> Part:
     """The part of the prepare stage that this stage reads: the conversations of all splits."""
-    return Part(prepared, fingerprint(brought))
+    tables = {split: conversations_table(storage, prepared, split) for split in SPLITS}
+    return Part(prepared, fingerprint({split: fingerprint_of_all(each_conversation(t)) for split, t in tables.items()}))
 
 
 def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Labelled]:
@@ -105,12 +107,12 @@ class _Split:
 
 def _label(output: StageOutput[Labelled], model: Unsteered, brought: Mapping[Split, Sequence[Conversation]]) -> Body:
     splits = {split: _split(model, split, rows) for split, rows in brought.items()}
-    tables = {conversations_file(split): to_table(done.labelled.conversations) for split, done in splits.items()}
-    tables |= {unsteered_file(split): _verdicts(done.unsteered) for split, done in splits.items()}
-    tables |= {sampled_file(split): _verdicts(done.sampled) for split, done in splits.items() if done.sampled}
+    tables = {conversations_prefix(split): to_table(done.labelled.conversations) for split, done in splits.items()}
+    tables |= {unsteered_prefix(split): _verdicts(done.unsteered) for split, done in splits.items()}
+    tables |= {sampled_prefix(split): _verdicts(done.sampled) for split, done in splits.items() if done.sampled}
     quarantine = [row for done in splits.values() for row in done.quarantined]
-    tables[QUARANTINE] = quarantine_table(quarantine)
-    shards = [output.put(name, parquet.to_bytes(table), len(table)) for name, table in tables.items()]
+    shards = [shard for prefix, table in tables.items() for shard in put_parts(output, prefix, [table])]
+    shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine)))
     facts = _facts(splits, brought, model.checkpoint)
     facts = facts.model_copy(update={"cut_off": _cut_off(model, splits, brought)})
     for note in _notes(facts):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,20 @@ def fingerprint(value: Any) -> str:
     pydantic models, numpy arrays and torch tensors (dtype, shape and bytes). Raises TypeError for anything else.
     It also raises for NaN, because a name that does not identify its value is worse than none.
     """
-    canonical = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return hashlib.sha256(_canonical(value).encode()).hexdigest()[:16]
+
+
+def fingerprint_of_all(values: Iterable[Any]) -> str:
+    """``fingerprint([*values])``, with one of the values in memory at a time."""
+    digest = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        digest.update(f"{',' if number else ''}{_canonical(value)}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()[:16]
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _plain(value: Any) -> Any:
