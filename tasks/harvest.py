@@ -23,7 +23,7 @@ from mascing.schemas.finished import Harvested, Labelled
 from mascing.schemas.manifest import Shard
 from mascing.schemas.trace_layout import EVERYTHING, TraceLayout
 from mascing.storage import parquet
-from mascing.storage.fingerprint import fingerprint, fingerprint_of_all
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check
@@ -55,7 +55,8 @@ def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Po
     """
     checkpoint = labelled.facts.checkpoint
     tables = {split: conversations_table(storage, labelled, split) for split in _SPLITS}
-    read = Part(labelled, fingerprint_of_all(_seen(config, row) for t in tables.values() for _, row in _contrast(t)))
+    seen = (_seen(config, row) for table in tables.values() for _, row in _contrast(table))
+    read = Part(labelled, fingerprint(Streamed(seen)))
     shared = _Shared(config, checkpoint, tables)
     finished = run_stage(storage, recipe(config, checkpoint, read), lambda output: _harvest(output, shared, pool))
     refuse_many(storage, finished.manifest, config.max_quarantined)

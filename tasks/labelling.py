@@ -29,7 +29,7 @@ from mascing.schemas.result import Agreement, SetReplies
 from mascing.schemas.tables import VERDICTS
 from mascing.statistics import rate
 from mascing.storage import parquet
-from mascing.storage.fingerprint import fingerprint, fingerprint_of_all
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.contrast.contrasts import LabelledSplit, labelled
@@ -80,7 +80,8 @@ def refuse_unpublishable(storage: Storage, config: RunConfig, prepared: Prepared
 def part_of(storage: Storage, prepared: Prepared) -> Part:
     """The part of the prepare stage that this stage reads: the conversations of all splits."""
     tables = {split: conversations_table(storage, prepared, split) for split in SPLITS}
-    return Part(prepared, fingerprint({split: fingerprint_of_all(each_conversation(t)) for split, t in tables.items()}))
+    conversations = {split: Streamed(each_conversation(table)) for split, table in tables.items()}
+    return Part(prepared, fingerprint(conversations))
 
 
 def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Labelled]:

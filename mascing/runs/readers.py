@@ -67,9 +67,14 @@ def conversations_of(storage: Storage, source: Prepared | Labelled, split: Split
     return [*each_conversation(conversations_table(storage, source, split))]
 
 
+def unsteered_table(storage: Storage, labelled: Labelled, split: Split) -> StoredTable:
+    """The VERDICTS rows of the unsteered model on a split, in the order of its conversations."""
+    return StoredTable(storage, labelled, unsteered_prefix(split))
+
+
 def unsteered_of(storage: Storage, labelled: Labelled, split: Split) -> dict[str, dict[str, Any]]:
     """The VERDICTS row of the unsteered model on each conversation of a split, by conversation id."""
-    table = StoredTable(storage, labelled, unsteered_prefix(split))
+    table = unsteered_table(storage, labelled, split)
     return {row["conversation_id"]: row for part in table.parts() for row in part.to_pylist()}
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self, TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from mascing.conversations.parquet_tables import from_table
 from mascing.runs.table_parts import Positions, StoredTable
@@ -31,9 +32,9 @@ class Rows:
         """The rows in these places of the unit."""
         return replace(self, positions=np.array([self.positions[place] for place in places], dtype=np.int64))
 
-    def read(self, table: StoredTable) -> list[Conversation]:
+    def read(self, table: StoredTable | pa.Table) -> list[Conversation]:
         """The conversations themselves."""
-        return from_table(table.take(self.positions))
+        return from_table(table.take(np.asarray(self.positions, dtype=np.int64)))
 
 
 U = TypeVar("U", bound=Rows)
