@@ -40,7 +40,7 @@ _STAGES = ("prepare", "label", "harvest")
 
 
 class ApartPool(HerePool):
-    """Does the work of each unit in one process apart, and counts the units and their pickled bytes."""
+    """Does all work in one process apart, and counts the units and their pickled bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,8 +54,9 @@ class ApartPool(HerePool):
         if shared is not self._common:
             self._common = shared
             self._here.send((None, shared))
-        self.units += 1
-        self.bytes += len(pickle.dumps(item))
+        if hasattr(item, "unit"):
+            self.units += 1
+            self.bytes += len(pickle.dumps(item))
         self._here.send((function, item))
         return self._here.recv()
 

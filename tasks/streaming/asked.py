@@ -12,7 +12,7 @@ from mascing.schemas.conversation import Conversation
 from mascing.storage.fingerprint import fingerprint
 from mascing.tasks.running.pieces import pieces_of
 from mascing.tasks.running.replies import content_of
-from mascing.tasks.running.rows import Rows
+from mascing.tasks.streaming.rows import Rows
 
 # Conversations per block: a batch. Fixed, so that the number of workers never changes a unit.
 _ROWS = 64

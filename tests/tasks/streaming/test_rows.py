@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from mascing.tasks.running.rows import Rows, in_order
+from mascing.tasks.streaming.rows import Rows, in_order
 
 
 def test_a_unit_of_a_range_is_small_however_many_rows_it_has() -> None:
