@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import torch
@@ -25,6 +25,9 @@ import torch
 from mascing.conversations.reply import Reply
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.finished import Labelled, Prepared
+from mascing.schemas.manifest import Manifest
+from mascing.storage.manifests import MANIFEST, read_manifest
 from mascing.storage.object_storage import Storage
 from mascing.tasks import harvest as harvesting
 from mascing.tasks.harvest import harvest
@@ -34,6 +37,8 @@ from mascing.tasks.running import judged
 from mascing.traces.trace_set import SampleTrace
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
+
+M = TypeVar("M", bound=Manifest)
 
 _WORDS = ["route", "expert", "token", "layer", "question", "answer", "steer", "mask", "of", "the", "and", "why"]
 _STAGES = ("prepare", "label", "harvest")
@@ -124,19 +129,26 @@ def measure(folder: Path, stage: str) -> dict[str, Any]:
     """Run a stage whose inputs are there, and tell what it took; memory in MB."""
     pool, storage, config = ApartPool(), Storage.open(str(folder / "data")), config_of(folder)
     before, started = _peak(), time.monotonic()
-    manifest = prepare(storage, config).manifest
-    if stage != "prepare":
-        labelled = label(storage, config, manifest, pool=pool).manifest
-    if stage == "harvest":
-        harvest(storage, config, labelled, pool=pool)
+    if stage == "prepare":
+        prepare(storage, config)
+    elif stage == "label":
+        label(storage, config, _finished(storage, Prepared), pool=pool)
+    else:
+        harvest(storage, config, _finished(storage, Labelled), pool=pool)
     return {
         "stage": stage,
-        "rows": manifest.rows_in,
+        "rows": _finished(storage, Prepared).rows_in,
         "seconds": round(time.monotonic() - started, 1),
         "imports_mb": round(before),
         "driver_mb": round(_peak()),
         "bytes_a_unit": pool.bytes // max(1, pool.units),
     }
+
+
+def _finished(storage: Storage, leaves: type[M]) -> M:
+    """The manifest of a stage that is finished."""
+    [manifest] = [name for name in storage.list(leaves.stage_name()) if name.endswith(f"/{MANIFEST}")]
+    return read_manifest(storage, manifest.removesuffix(f"/{MANIFEST}"), leaves)
 
 
 def _peak() -> float:
