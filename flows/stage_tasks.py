@@ -6,7 +6,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from mascing.errors import ConflictError, StorageError
+from mascing.errors import ConflictError, DamagedError, StorageError
 from mascing.flows.pages.stage_progress import progress_artifact
 from mascing.progress import forwarded
 from mascing.schemas.manifest import Manifest
@@ -48,7 +48,7 @@ def once(name: str) -> Mapping[str, Any]:
 
 def _storage_failed(task: Any, run: Any, state: Any) -> bool:
     error = state.data
-    return isinstance(error, StorageError) and not isinstance(error, ConflictError)
+    return isinstance(error, StorageError) and not isinstance(error, ConflictError | DamagedError)
 
 
 LINE: Mapping[str, Any] = {"persist_result": False, "result_serializer": "json"}

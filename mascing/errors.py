@@ -34,5 +34,9 @@ class StorageError(MascingError):
     """A storage URL that cannot be read or written."""
 
 
+class DamagedError(StorageError):
+    """Stored bytes that are not there or not those that were written; trying again does not help."""
+
+
 class ConflictError(StorageError):
     """Another writer committed different content under the same name."""

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from pydantic import ValidationError
 
-from mascing.errors import ConflictError, DataError, StorageError
+from mascing.errors import ConflictError, DamagedError, DataError, StorageError
 from mascing.schemas.manifest import FORMAT_VERSION, Facts, Manifest, Shard, stage_prefix
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
@@ -119,7 +119,8 @@ def read_manifest(storage: Storage, prefix: str, leaves: type[M]) -> M:
 def read_shard(storage: Storage, manifest: Manifest, name: str) -> bytes:
     """Return a shard's bytes, checked against the length and SHA-256 in the manifest.
 
-    Raises StorageError if they are missing or damaged, KeyError if the manifest lists no such shard.
+    Raises DamagedError if they are missing or damaged, StorageError if they cannot be read, and KeyError if the
+    manifest lists no such shard.
     """
     return read_stored(storage, manifest.prefix, {shard.name: shard for shard in manifest.shards}[name])
 
@@ -131,15 +132,17 @@ def read_stored(storage: Storage, prefix: str, shard: Shard) -> bytes:
             data = storage.read(path)
         except FileNotFoundError:
             continue
+        except DamagedError as error:  # to delete the object alone would leave the manifest that names it
+            raise missing(storage, prefix, shard) from error
         if len(data) == shard.bytes and hashlib.sha256(data).hexdigest() == shard.sha256:
             return data
     raise missing(storage, prefix, shard)
 
 
-def missing(storage: Storage, prefix: str, shard: Shard) -> StorageError:
+def missing(storage: Storage, prefix: str, shard: Shard) -> DamagedError:
     """What is said of a shard that is not there, or not as a manifest at ``prefix`` lists it."""
     where = storage.locate(shard.path or f"{prefix}/{shard.name}")
-    return StorageError(
+    return DamagedError(
         f"{where} is missing or damaged (not the {shard.bytes} bytes "
         f"with SHA-256 {shard.sha256[:12]}…): delete {' and '.join(_with_piece(prefix, shard))} and run again"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import s3fs
 from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
 
-from mascing.errors import StorageError
+from mascing.errors import DamagedError, StorageError
 from mascing.storage.object_storage import Leftover, Stored
 from mascing.storage.s3_client import UNANSWERED, ChecksumError, S3Client, S3Failure
 from mascing.storage.urls import BucketPrefix
@@ -208,16 +208,17 @@ class S3Store:
                 "to read, write and list this bucket"
             )
         if code in _TOO_SHORT:
-            return StorageError(f"checksum failed: {place} is cut off: delete it and run again")
+            return DamagedError(f"checksum failed: {place} is cut off: delete it and run again")
         if code:
             return StorageError(f"{place}: S3 answered {code}{_often(failure)}: run again; finished stages are kept")
+        if isinstance(cause, ChecksumError):
+            again = "delete it and run again, if it stays so"
+            return DamagedError(f"checksum failed: {place}: {cause}{_often(failure)}: {again}")
         return StorageError(_unanswered(place, cause, _often(failure)))
 
 
 def _unanswered(place: str, cause: BaseException | None, often: str) -> str:
     """What went wrong where S3 gave no code."""
-    if isinstance(cause, ChecksumError):
-        return f"checksum failed: {place}: {cause}{often}: delete it and run again, if it stays so"
     if isinstance(cause, (NoCredentialsError, PartialCredentialsError)):
         return (
             f"{place}: no complete S3 credentials found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "

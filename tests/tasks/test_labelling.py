@@ -228,7 +228,7 @@ def test_after_a_refusal_the_conversations_that_failed_are_tried_again_and_no_ot
     poison = "c05"
     asked: list[str] = []
 
-    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
+    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: GenerationConfig, told: Any) -> list[Reply]:
         if any(prompt.conversation_id == poison for prompt in prompts):
             raise RuntimeError("the driver of the GPU is broken")
         asked.extend(prompt.conversation_id for prompt in prompts)
