@@ -3,8 +3,8 @@
 from prefect import flow, get_run_logger, task
 
 from mascing.flows import order
-from mascing.flows.artifacts import show_report
-from mascing.flows.run_page import behaviour_on_model, tag_run
+from mascing.flows.pages.artifacts import show_report
+from mascing.flows.pages.run_page import behaviour_on_model, tag_run
 from mascing.flows.stage_tasks import LINE, once, stage_task
 from mascing.models.checkpoints import model_name, with_pinned_model
 from mascing.progress import forwarded

@@ -3,8 +3,8 @@
 from prefect import flow
 
 from mascing.flows.order import on_testbed
+from mascing.flows.pages.run_page import tag_run
 from mascing.flows.reconfigure import reconfigure
-from mascing.flows.run_page import tag_run
 from mascing.flows.stage_tasks import LINE, stage_task
 
 

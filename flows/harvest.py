@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from mascing.flows.run_page import tag_run
+from mascing.flows.pages.run_page import tag_run
 from mascing.flows.stage_tasks import LINE, stage_task
 from mascing.models.checkpoints import model_name, pinned
 from mascing.schemas.collection import CollectionConfig

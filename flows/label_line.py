@@ -3,7 +3,7 @@
 from prefect import flow
 
 from mascing.flows import order
-from mascing.flows.run_page import behaviour_on_model, tag_run
+from mascing.flows.pages.run_page import behaviour_on_model, tag_run
 from mascing.flows.stage_tasks import LINE, stage_task
 from mascing.models.checkpoints import model_name, with_pinned_model
 from mascing.schemas.config import RunConfig

@@ -5,9 +5,9 @@ This module defines retries and artifacts, `order` the order, and `tasks` what a
 
 from prefect import flow, get_run_logger, task
 
-from mascing.flows.artifacts import show_run
 from mascing.flows.order import Done, whole_line
-from mascing.flows.run_page import behaviour_on_model, tag_run
+from mascing.flows.pages.artifacts import show_run
+from mascing.flows.pages.run_page import behaviour_on_model, tag_run
 from mascing.flows.stage_tasks import LINE, once, stage_task
 from mascing.models.checkpoints import model_name, with_pinned_model
 from mascing.progress import forwarded

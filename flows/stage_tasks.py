@@ -7,7 +7,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from mascing.errors import ConflictError, DamagedError, StorageError
-from mascing.flows.stage_progress import progress_artifact
+from mascing.flows.pages.stage_progress import progress_artifact
 from mascing.progress import forwarded
 from mascing.schemas.manifest import Manifest
 from mascing.storage.object_storage import Storage

@@ -63,7 +63,7 @@ class GivenReplies(Frozen):
 class PrepareFacts(Facts):
     """Conversations by split, then by set, and how the judges read the replies that the file gives."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     splits: SplitSizes
     sets: dict[Split, dict[str, int]]
     given: tuple[GivenReplies, ...] = ()
@@ -92,7 +92,7 @@ class LabelFacts(Facts):
     replies need that were cut off before they could be judged, None if there are none.
     """
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     checkpoint: str
     sets: dict[Split, dict[str, SetReplies]]
     matching: dict[Split, MatchedCounts]

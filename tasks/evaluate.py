@@ -1,23 +1,21 @@
 """The evaluate stage judges replies on the test split: of each method's pick and of the unsteered model."""
 
-from collections.abc import Sequence
-
 import pyarrow as pa
 
 from mascing.runs.files import verdicts_file
-from mascing.runs.readers import conversations_of, selected_of, unsteered_of
+from mascing.runs.readers import conversations_table, each_conversation, selected_of, unsteered_table
+from mascing.runs.table_parts import StoredTable
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import EvaluateFacts
 from mascing.schemas.finished import Evaluated, Labelled, Selected
-from mascing.schemas.tables import VERDICTS
 from mascing.storage import parquet
-from mascing.storage.fingerprint import fingerprint
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Judged, Judging, Steered
+from mascing.tasks.running.judged import BASELINE, Judging, Steered
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.workers.pool import Pool
 
 
@@ -28,15 +26,15 @@ def evaluate(
 
     The rows of `baseline` are those of the label stage.
     """
-    conversations = conversations_of(storage, labelled, "test")
-    unsteered = unsteered_of(storage, labelled, "test")
-    baseline = Judged([unsteered[conversation.id] for conversation in conversations])
-    read = Part(labelled, fingerprint([conversations, baseline.rows]))
+    conversations = conversations_table(storage, labelled, "test")
+    unsteered = unsteered_table(storage, labelled, "test")
+    verdicts = (row for part in unsteered.parts() for row in part.to_pylist())
+    read = Part(labelled, fingerprint([Streamed(each_conversation(conversations)), Streamed(verdicts)]))
     return run_stage(
         storage,
         recipe(config, read, selected),
         lambda output: _evaluate(
-            output, Judging(pool, storage, config, labelled.facts.checkpoint), conversations, baseline, selected
+            output, Judging(pool, storage, config, labelled.facts.checkpoint), conversations, unsteered, selected
         ),
     )
 
@@ -50,18 +48,16 @@ def recipe(config: RunConfig, labelled: Placed, selected: Placed) -> Recipe[Eval
 def _evaluate(
     output: StageOutput[Evaluated],
     judging: Judging,
-    conversations: Sequence[Conversation],
-    baseline: Judged,
+    conversations: StoredTable,
+    unsteered: StoredTable,
     selected: Selected,
 ) -> Body:
     picks = selected_of(judging.storage, selected)
     masks: list[Steered] = [(method, candidate.mask) for method, candidate in picks.items()]
-    judged = judging.judge(conversations, masks, steps("evaluate"))
+    judged = judging.judge_rows(Asked.all_of(conversations), masks, steps("evaluate"))
     methods = (BASELINE, *(method for method, _ in masks))
-    shards = [
-        output.put(
-            verdicts_file(method), parquet.to_bytes(pa.Table.from_pylist(part.rows, schema=VERDICTS)), len(part.rows)
-        )
-        for method, part in zip(methods, [baseline, *judged], strict=True)
-    ]
+    shards = []
+    for method, parts in zip(methods, [unsteered.parts(), *(of_mask.tables() for of_mask in judged)], strict=True):
+        table = pa.concat_tables(parts).combine_chunks()
+        shards.append(output.put(verdicts_file(method), parquet.to_bytes(table), len(table)))
     return Body(shards, EvaluateFacts(methods=methods), rows_in=len(methods) * len(conversations))

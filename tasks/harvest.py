@@ -1,17 +1,21 @@
 """The harvest stage records router logits of the labelled contrast on the pool, one shard per piece of rows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from mascing.conversations.intake.reasons import summary
+from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
 from mascing.routers.spec import inspect_routers
 from mascing.runs.files import traces_prefix
-from mascing.runs.readers import contrast_of, conversations_of
+from mascing.runs.readers import conversations_table, each_conversation, in_contrast
+from mascing.runs.table_parts import StoredTable
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import HarvestFacts, RouterFacts
@@ -19,17 +23,18 @@ from mascing.schemas.finished import Harvested, Labelled
 from mascing.schemas.manifest import Shard
 from mascing.schemas.trace_layout import EVERYTHING, TraceLayout
 from mascing.storage import parquet
-from mascing.storage.fingerprint import fingerprint
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check
 from mascing.tasks.running.identity import rendered_model_identity
 from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, tell_set_aside
-from mascing.tasks.running.pieces import by_id, pieces_of
+from mascing.tasks.running.pieces import pieces_of
 from mascing.tasks.running.recording import recorded
 from mascing.tasks.running.second_try import recorded_before, refuse_failures, step_aside
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.running.units import Kind, SetAside, around, run_units
+from mascing.tasks.streaming.rows import Rows, in_order
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 from mascing.traces.shard_files import ShardFile
@@ -50,12 +55,11 @@ def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Po
     A conversation that cannot be recorded goes to ``quarantine.parquet``. Raises DataError if these are too many.
     """
     checkpoint = labelled.facts.checkpoint
-    contrast = {split: contrast_of(conversations_of(storage, labelled, split)) for split in _SPLITS}
-    read = Part(labelled, fingerprint([_seen(config, row) for rows in contrast.values() for row in rows]))
-    pieces = _pieces(config, checkpoint, contrast)
-    finished = run_stage(
-        storage, recipe(config, checkpoint, read), lambda output: _harvest(output, config, checkpoint, pieces, pool)
-    )
+    tables = {split: conversations_table(storage, labelled, split) for split in _SPLITS}
+    seen = (_seen(config, row) for table in tables.values() for _, row in _contrast(table))
+    read = Part(labelled, fingerprint(Streamed(seen)))
+    shared = _Shared(storage, config, checkpoint, tables)
+    finished = run_stage(storage, recipe(config, checkpoint, read), lambda output: _harvest(output, shared, pool))
     refuse_many(storage, finished.manifest, config.max_quarantined)
     tell_set_aside(storage, finished.manifest)
     return finished
@@ -73,27 +77,19 @@ def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harve
 
 @dataclass(frozen=True)
 class _Shared:
-    """``checkpoint`` is the fingerprint of weights and tokenizer."""
+    """``checkpoint`` is the fingerprint of weights and tokenizer, ``tables`` the labelled conversations."""
 
     storage: Storage
     config: RunConfig
     checkpoint: str
+    tables: Mapping[Split, StoredTable]
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """Conversations of one split whose traces are stored at ``path``."""
+@dataclass(frozen=True, eq=False)
+class _Piece(Rows):
+    """Rows of one split whose traces are stored."""
 
     split: Split
-    path: str
-    conversations: tuple[Conversation, ...]
-
-    def __len__(self) -> int:
-        return len(self.conversations)
-
-    def part(self, start: int, stop: int) -> "_Piece":
-        """These conversations alone."""
-        return _Piece(self.split, self.path, self.conversations[start:stop])
 
 
 @dataclass(frozen=True)
@@ -106,52 +102,51 @@ class _Recorded:
     statistics: TraceStatistics
 
 
-def _harvest(
-    output: StageOutput[Harvested], config: RunConfig, checkpoint: str, pieces: Sequence[_Piece], pool: Pool
-) -> Body:
-    shared = _Shared(output.storage, config, checkpoint)
+def _harvest(output: StageOutput[Harvested], shared: _Shared, pool: Pool) -> Body:
+    pieces = [*_pieces(shared)]
     made = run_units(pool, output.storage, Kind(_record, _read), shared, pieces, steps("harvest"))
-    stored = {piece.path: part for piece, part in made}
-    parts = [(piece, stored[piece.path]) for piece in pieces]
-    failed = {piece.conversations[place].id: why for piece, part in parts for place, why in part.failed.items()}
-    rows = [conversation for piece in pieces for conversation in piece.conversations]
-    quarantine = [
-        quarantined(number, conversation, failed[conversation.id])
-        for number, conversation in enumerate(rows, start=1)
-        if conversation.id in failed
-    ]
-    holding = [piece.path for piece, part in parts if part.failed]
-    refuse_failures(output, quarantine, len(rows), config.max_quarantined, holding)
-    shards = _named(parts)
-    shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine)))
-    train = [part for piece, part in parts if piece.split == "train" and part.shard.rows]
-    if not train:
+    shards: dict[Split, list[Shard]] = {split: [] for split in _SPLITS}
+    quarantine: list[Quarantined] = []
+    holding: list[str] = []
+    total: TraceStatistics | None = None
+    layout: TraceLayout | None = None
+    rows_in = 0
+    for piece, part in in_order(pieces, made):
+        quarantine += _set_aside(shared, piece, part, rows_in)
+        rows_in += len(piece)
+        if part.failed:
+            holding.append(piece.path)
+        if part.shard.rows:
+            name = f"{traces_prefix(piece.split)}{len(shards[piece.split]):05d}.parquet"
+            shards[piece.split].append(part.shard.model_copy(update={"name": name}))
+            if piece.split == "train":
+                total = part.statistics if total is None else total + part.statistics
+                layout = part.layout
+    refuse_failures(output, quarantine, rows_in, shared.config.max_quarantined, holding)
+    left = output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine))
+    if total is None or layout is None:
         step_aside(output, holding)
         raise DataError(f"harvest: no conversation of the train split can be recorded: {summary(quarantine, 'row')}")
-    facts = _facts(train, checkpoint, tuple(sorted(failed)))
-    return Body(shards, facts, rows_in=len(rows), rows_quarantined=len(quarantine))
+    facts = _facts(total, layout, shared.checkpoint, tuple(sorted(str(row.id) for row in quarantine)))
+    named = [shard for of_split in shards.values() for shard in of_split]
+    return Body([*named, left], facts, rows_in=rows_in, rows_quarantined=len(quarantine))
 
 
-def _named(parts: Sequence[tuple[_Piece, _Recorded]]) -> list[Shard]:
-    """The pieces that hold traces as shards of this stage, numbered by split."""
-    shards = []
-    for split in _SPLITS:
-        held = [part.shard for piece, part in parts if piece.split == split and part.shard.rows]
-        shards += [
-            shard.model_copy(update={"name": f"{traces_prefix(split)}{number:05d}.parquet"})
-            for number, shard in enumerate(held)
-        ]
-    return shards
+def _set_aside(shared: _Shared, piece: _Piece, part: _Recorded, before: int) -> list[Quarantined]:
+    """The rows of a piece that could not be recorded, numbered after the ``before`` rows of the pieces before it."""
+    if not part.failed:
+        return []
+    lost = zip(part.failed, piece.at(part.failed).read(shared.tables[piece.split]), strict=True)
+    return [quarantined(before + place + 1, row, part.failed[place]) for place, row in lost]
 
 
-def _facts(train: Sequence[_Recorded], checkpoint: str, failed: tuple[str, ...]) -> HarvestFacts:
-    statistics = sum((part.statistics for part in train[1:]), start=train[0].statistics)
-    negative, positive, _ = statistics.samples_C.tolist()
+def _facts(total: TraceStatistics, layout: TraceLayout, checkpoint: str, failed: tuple[str, ...]) -> HarvestFacts:
+    negative, positive, _ = total.samples_C.tolist()
     return HarvestFacts(
         checkpoint=checkpoint,
-        spec=RouterFacts.model_validate(train[0].layout.model_dump(include=set(RouterFacts.model_fields))),
-        sigma=tuple(statistics.sigma().tolist()),
-        tokens=statistics.tokens_before_the_reply,
+        spec=RouterFacts.model_validate(layout.model_dump(include=set(RouterFacts.model_fields))),
+        sigma=tuple(total.sigma().tolist()),
+        tokens=total.tokens_before_the_reply,
         positive=positive,
         negative=negative,
         quarantined=failed,
@@ -162,15 +157,20 @@ def _replies(config: RunConfig) -> bool:
     return "reply" in config.methods.spans
 
 
-def _pieces(config: RunConfig, checkpoint: str, contrast: Mapping[Split, Sequence[Conversation]]) -> list[_Piece]:
+def _pieces(shared: _Shared) -> Iterator[_Piece]:
     """The contrast in pieces; each is named by what its recording reads."""
-    recipe_of_all = {"version": Harvested.recipe_version(), **rendered_model_identity(config.model, checkpoint)}
+    config = shared.config
+    recipe_of_all = {"version": Harvested.recipe_version(), **rendered_model_identity(config.model, shared.checkpoint)}
     folder = f"traces/{fingerprint(recipe_of_all)}"
-    return [
-        _Piece(split, f"{folder}/{fingerprint([_seen(config, row) for row in rows])}.parquet", tuple(rows))
-        for split, conversations in contrast.items()
-        for rows in pieces_of(conversations, config.harvest.rows_per_shard, by_id)
-    ]
+    for split, table in shared.tables.items():
+        for rows in pieces_of(_contrast(table), config.harvest.rows_per_shard, lambda row: row[1].id):
+            path = f"{folder}/{fingerprint([_seen(config, row) for _, row in rows])}.parquet"
+            yield _Piece(path, np.array([position for position, _ in rows]), split)
+
+
+def _contrast(table: StoredTable) -> Iterator[tuple[int, Conversation]]:
+    """The conversations that methods learn from, with their positions in the table."""
+    return ((position, row) for position, row in enumerate(each_conversation(table)) if in_contrast(row))
 
 
 def _record(worker: Worker, shared: _Shared, piece: _Piece, set_aside: SetAside) -> bytes:
@@ -181,7 +181,7 @@ def _record(worker: Worker, shared: _Shared, piece: _Piece, set_aside: SetAside)
     record = partial(
         recorded, worker, loaded, config.harvest, replies=_replies(config), chosen=EVERYTHING, before=before
     )
-    results = around(set_aside, piece.conversations, record)
+    results = around(set_aside, piece.read(shared.tables[piece.split]), record)
     failed = {place: asdict(result) for place, result in enumerate(results) if isinstance(result, Failed)}
     samples = [result for result in results if isinstance(result, SampleTrace)]
     data = encode(samples, spec, shared.checkpoint, notes={_FAILED: json.dumps(failed)})

@@ -5,37 +5,40 @@ No later stage generates these replies again: select, evaluate, robustness and t
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mascing.conversations.intake.rows import Quarantined
-from mascing.conversations.parquet_tables import quarantine_table, to_table
+from mascing.conversations.parquet_tables import from_table, quarantine_table, to_table
 from mascing.conversations.splits import SPLITS
+from mascing.engines.lengths import AT_MOST
 from mascing.errors import ConfigError
 from mascing.evidence.foregone import foregone, unpublishable
 from mascing.evidence.results import label_agreement
 from mascing.evidence.sufficiency import doubts_of
 from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.progress import Event, tell
-from mascing.runs.files import conversations_file, sampled_file, unsteered_file
-from mascing.runs.readers import conversations_of, unsteered_of
+from mascing.runs.files import conversations_prefix, sampled_prefix, unsteered_prefix
+from mascing.runs.readers import conversations_of, conversations_table, each_conversation, unsteered_of
+from mascing.runs.table_parts import PartWriter, StoredTable, put_parts
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
-from mascing.schemas.facts import LabelFacts
+from mascing.schemas.facts import ContrastCounts, LabelFacts
 from mascing.schemas.finished import Labelled, Prepared
+from mascing.schemas.manifest import Shard
 from mascing.schemas.result import Agreement, SetReplies
-from mascing.schemas.tables import VERDICTS
 from mascing.statistics import rate
 from mascing.storage import parquet
-from mascing.storage.fingerprint import fingerprint
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.contrast.contrasts import LabelledSplit, labelled
+from mascing.tasks.contrast.contrasts import ContrastCounter, Matched, completed, matched
+from mascing.tasks.contrast.replied import Replied
 from mascing.tasks.contrast.unsteered import Unsteered
 from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
-from mascing.tasks.running.isolation import quarantined, refuse_many, tell_set_aside
-from mascing.tasks.running.judged import Row
+from mascing.tasks.running.isolation import refuse_many, tell_set_aside
 from mascing.tasks.running.second_try import refuse_failures
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage
 from mascing.tasks.workers.pool import Pool
@@ -45,24 +48,24 @@ _LEARNED: tuple[Split, ...] = ("train", "dev")
 
 
 def label(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool) -> Finished[Labelled]:
-    """Write the labelled ``conversations-<split>.parquet`` and the verdicts on the replies behind the labels.
+    """Write the labelled ``conversations-<split>-000000.parquet`` ... and the verdicts on the replies behind them.
 
-    ``verdicts-unsteered-<split>.parquet`` holds the replies at the run's generation settings, and
-    ``verdicts-sampled-<split>.parquet`` those of ``label.samples``. The stage also finishes with too little to learn
-    from; ``mascing.evidence.sufficiency`` says so by its facts.
+    ``verdicts-unsteered-<split>-000000.parquet`` ... hold the replies at the run's generation settings, and
+    ``verdicts-sampled-<split>-000000.parquet`` ... those of ``label.samples``. The stage also finishes with too little
+    to learn from; ``mascing.evidence.sufficiency`` says so by its facts.
     """
     checkpoint = checkpoint_fingerprint(config.model)
-    brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
+    brought = {split: conversations_table(storage, prepared, split) for split in SPLITS}
     finished = run_stage(
         storage,
-        recipe(config, checkpoint, part_of(prepared, brought)),
+        recipe(config, checkpoint, part_of(storage, prepared)),
         lambda output: _label(output, Unsteered(pool, storage, config, checkpoint), brought),
     )
     conversations = sum(map(len, brought.values()))
     refuse_many(storage, finished.manifest, config.max_quarantined, conversations)
     tell_set_aside(storage, finished.manifest, conversations)
     unsteered = unsteered_of(storage, finished.manifest, "test")
-    for warning in foregone(config, brought["test"], [*unsteered.values()]):
+    for warning in foregone(config, [*each_conversation(brought["test"])], [*unsteered.values()]):
         tell(Event("label", "note", text=str(warning)))
     return finished
 
@@ -77,9 +80,11 @@ def refuse_unpublishable(storage: Storage, config: RunConfig, prepared: Prepared
         raise ConfigError(unpublishable(found))
 
 
-def part_of(prepared: Prepared, brought: Mapping[Split, Sequence[Conversation]]) -> Part:
+def part_of(storage: Storage, prepared: Prepared) -> Part:
     """The part of the prepare stage that this stage reads: the conversations of all splits."""
-    return Part(prepared, fingerprint(brought))
+    tables = {split: conversations_table(storage, prepared, split) for split in SPLITS}
+    conversations = {split: Streamed(each_conversation(table)) for split, table in tables.items()}
+    return Part(prepared, fingerprint(conversations))
 
 
 def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Labelled]:
@@ -94,30 +99,32 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Label
     return Recipe(Labelled, config.behaviour.name, identity, {"prepare": prepared})
 
 
+Brought = Mapping[Split, StoredTable]
+"""The conversations of each split as the prepare stage left them."""
+
+
 @dataclass(frozen=True)
 class _Split:
-    """What the stage leaves of a split: replies at the run's settings, sampled replies, and labelled conversations.
+    """What the stage leaves of a split.
 
-    ``pieces`` hold the replies that failed.
+    ``verdicts`` are the columns of VERDICTS that counts are made of; ``pieces`` hold the replies that failed.
     """
 
-    unsteered: Sequence[Row]
-    sampled: Sequence[Row]
-    labelled: LabelledSplit
+    verdicts: pa.Table
+    contrast: ContrastCounts
+    matched: Matched
     quarantined: Sequence[Quarantined]
     pieces: Collection[str]
+    shards: Sequence[Shard]
 
 
-def _label(output: StageOutput[Labelled], model: Unsteered, brought: Mapping[Split, Sequence[Conversation]]) -> Body:
-    splits = {split: _split(model, split, rows) for split, rows in brought.items()}
-    tables = {conversations_file(split): to_table(done.labelled.conversations) for split, done in splits.items()}
-    tables |= {unsteered_file(split): _verdicts(done.unsteered) for split, done in splits.items()}
-    tables |= {sampled_file(split): _verdicts(done.sampled) for split, done in splits.items() if done.sampled}
+def _label(output: StageOutput[Labelled], model: Unsteered, brought: Brought) -> Body:
+    splits = {split: _split(output, model, split, table) for split, table in brought.items()}
     quarantine = [row for done in splits.values() for row in done.quarantined]
     holding = {path for done in splits.values() for path in done.pieces}
     refuse_failures(output, quarantine, sum(map(len, brought.values())), model.config.max_quarantined, holding)
-    tables[QUARANTINE] = quarantine_table(quarantine)
-    shards = [output.put(name, parquet.to_bytes(table), len(table)) for name, table in tables.items()]
+    shards = [shard for done in splits.values() for shard in done.shards]
+    shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine)))
     facts = _facts(splits, brought, model.checkpoint)
     facts = facts.model_copy(update={"cut_off": _cut_off(model, splits, brought)})
     for note in _notes(facts):
@@ -125,81 +132,89 @@ def _label(output: StageOutput[Labelled], model: Unsteered, brought: Mapping[Spl
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards), rows_quarantined=len(quarantine))
 
 
-def _split(model: Unsteered, split: Split, brought: Sequence[Conversation]) -> _Split:
-    judged = model.replies(split, brought)
-    replied = [row for row in brought if row.id not in judged.failed]
-    learned = split in _LEARNED
-    sampled = model.sampled(split, [row for row in replied if row.set == "target"]) if learned else []
-    unsteered = [row for row in judged.rows if row["conversation_id"] not in judged.failed]
-    return _Split(
-        unsteered,
-        sampled,
-        labelled(model, replied, [*unsteered, *sampled], learned=learned),
-        [
-            quarantined(number, row, judged.failed[row.id])
-            for number, row in enumerate(brought, start=1)
-            if row.id in judged.failed
-        ],
-        judged.pieces,
-    )
+def _split(output: StageOutput[Labelled], model: Unsteered, split: Split, table: StoredTable) -> _Split:
+    """Label the conversations of a split, match its classes if methods learn from it, and complete the contrast."""
+    replied = Replied(table, model.replies(split, table))
+    matching = None
+    if split in _LEARNED:
+        targets = replied.targets()
+        replied = replace(replied, sampled=model.sampled(split, table, targets) if len(targets) else ())
+        matching = model.config.behaviour.matching
+    pairs = Matched() if matching is None else matched(replied.each(), matching)
+    counter, conversations = ContrastCounter(), PartWriter(output, conversations_prefix(split))
+    conversations.add(to_table(()))  # if there is no other, an empty part says so
+    for rows in completed(model, replied.each(), pairs):
+        for own, done in rows:
+            counter.add(own.own, done)
+        conversations.add(to_table(done for _, done in rows))
+    shards = [*conversations.close(), *put_parts(output, unsteered_prefix(split), replied.verdicts())]
+    if replied.sampled:
+        tables = (rows for sample in replied.sampled for rows in sample.tables())
+        shards += put_parts(output, sampled_prefix(split), tables)
+    return _Split(replied.columns(), counter.counts(), pairs, replied.set_aside(), replied.judged.pieces, shards)
 
 
-def _cut_off(
-    model: Unsteered, splits: Mapping[Split, _Split], brought: Mapping[Split, Sequence[Conversation]]
-) -> str | None:
-    """The token limit that replies need that were cut off before they could be judged."""
-    rows = [row for part in splits.values() for row in part.unsteered]
-    undecided = {row["conversation_id"] for row in rows if row["cut_off"] and row["outcome"] == "unscored"}
-    cut_off = [row for conversations in brought.values() for row in conversations if row.id in undecided]
-    return model.cut_off_note(cut_off, len(rows))
+def _cut_off(model: Unsteered, splits: Mapping[Split, _Split], brought: Brought) -> str | None:
+    """The token limit that replies need that were cut off before they could be judged; None if there are none."""
+    undecided = {
+        split: done.verdicts.filter(pc.and_(done.verdicts["cut_off"], pc.equal(done.verdicts["outcome"], "unscored")))
+        for split, done in splits.items()
+    }
+    cut_off = sum(map(len, undecided.values()))
+    if not cut_off:
+        return None
+    step = -(-cut_off // AT_MOST)
+    few: list[Conversation] = []
+    before = 0
+    for split, rows in undecided.items():
+        names = set(rows["conversation_id"].to_pylist()[-before % step :: step])
+        few += [row for row in each_conversation(brought[split]) if row.id in names] if names else []
+        before += len(rows)
+    return model.cut_off_note(few, cut_off, sum(len(done.verdicts) for done in splits.values()))
 
 
-def _facts(
-    splits: Mapping[Split, _Split], brought: Mapping[Split, Sequence[Conversation]], checkpoint: str
-) -> LabelFacts:
-    done = {split: part.labelled for split, part in splits.items()}
+def _facts(splits: Mapping[Split, _Split], brought: Brought, checkpoint: str) -> LabelFacts:
     return LabelFacts(
         checkpoint=checkpoint,
-        sets={split: _by_set(part.unsteered) for split, part in splits.items()},
-        matching={split: part.matched for split, part in done.items() if part.matched is not None},
-        unmatched={split: part.unmatched for split, part in done.items() if part.unmatched},
-        contrast={split: done[split].contrast for split in _LEARNED},
-        agreement=_agreement(
-            [conversation for conversations in brought.values() for conversation in conversations],
-            [row for part in splits.values() for row in part.unsteered],
-        ),
+        sets={split: _by_set(done.verdicts) for split, done in splits.items()},
+        matching={split: done.matched.counts for split, done in splits.items() if done.matched.counts is not None},
+        unmatched={split: done.matched.reason for split, done in splits.items() if done.matched.reason},
+        contrast={split: splits[split].contrast for split in _LEARNED},
+        agreement=_agreement(brought, pa.concat_tables([done.verdicts for done in splits.values()])),
     )
 
 
-def _verdicts(rows: Sequence[Row]) -> pa.Table:
-    return pa.Table.from_pylist(list(rows), schema=VERDICTS)
-
-
-def _by_set(rows: Sequence[Row]) -> dict[str, SetReplies]:
+def _by_set(verdicts: pa.Table) -> dict[str, SetReplies]:
     return {
-        name: _replies([row for row in rows if row["set"] == name]) for name in sorted({row["set"] for row in rows})
+        name: _replies(verdicts.filter(pc.equal(verdicts["set"], name)))
+        for name in sorted(pc.unique(verdicts["set"]).to_pylist())
     }
 
 
-def _replies(rows: Sequence[Row]) -> SetReplies:
-    outcomes = [row["outcome"] for row in rows]
+def _replies(verdicts: pa.Table) -> SetReplies:
+    outcomes = verdicts["outcome"].to_pylist()
     counts = Counter(outcomes)
     return SetReplies(
         hits=counts["hit"],
         misses=counts["miss"],
         unscored=counts["unscored"],
-        cut_off=sum(row["cut_off"] for row in rows),
-        rate=rate(outcomes, [row["group_id"] for row in rows]),
+        cut_off=pc.sum(verdicts["cut_off"]).as_py(),
+        rate=rate(outcomes, verdicts["group_id"].to_pylist()),
     )
 
 
-def _agreement(brought: Sequence[Conversation], rows: Sequence[Row]) -> Agreement | None:
+def _agreement(brought: Brought, verdicts: pa.Table) -> Agreement | None:
     """How far the labels of the file agree with the model's own replies, over all splits; None if it brought none."""
-    kappa = label_agreement(brought, rows)
+    parts = (part for table in brought.values() for part in table.parts())
+    claims = (part.filter(pc.is_valid(part["label"])) for part in parts)
+    claimed = [row for part in claims for row in from_table(part)]
+    if not claimed:  # then one verdict is enough to tell that there are any
+        verdicts = verdicts.filter(pc.equal(verdicts["set"], "target")).slice(0, 1)
+    kappa = label_agreement(claimed, verdicts)
     if kappa is None:
         return None
-    outcomes = {row["conversation_id"]: row["outcome"] for row in rows}
-    scored = [row for row in brought if row.label is not None and outcomes.get(row.id, "unscored") != "unscored"]
+    outcomes = {row["conversation_id"]: row["outcome"] for row in verdicts.to_pylist()}
+    scored = [row for row in claimed if outcomes.get(row.id, "unscored") != "unscored"]
     agreed = sum((row.label == "positive") == (outcomes[row.id] == "hit") for row in scored)
     return Agreement(kappa=kappa, share=agreed / len(scored) if scored else 0.0)
 

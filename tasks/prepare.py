@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
-import pyarrow as pa
-
 from mascing.conversations.intake.reader import open_conversations
 from mascing.conversations.intake.rows import Quarantined, Used
 from mascing.conversations.parquet_tables import quarantine_table, to_table
+from mascing.conversations.seen_ids import SeenIds
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
 from mascing.judges.given_replies import given_replies, merged, refuse_misread
@@ -17,7 +16,8 @@ from mascing.models.tokenizer import context_length, load_tokenizer
 from mascing.preflight.rows import no_target, nothing_usable
 from mascing.preflight.usable import complaints_of, refused
 from mascing.progress import Event, tell
-from mascing.runs.files import conversations_file
+from mascing.runs.files import conversations_prefix
+from mascing.runs.table_parts import PartWriter
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import GivenReplies, PrepareFacts
@@ -37,7 +37,7 @@ _BATCH = 1024
 
 
 def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
-    """Write ``conversations-{train,dev,test}.parquet`` and ``quarantine.parquet``.
+    """Write ``conversations-train-000000.parquet`` ..., the same of dev and test, and ``quarantine.parquet``.
 
     Raises:
         DataError: if the file cannot be read, if too many of its rows cannot be used, if a judge does not read the
@@ -91,33 +91,32 @@ def _prepare(storage: Storage, output: StageOutput[Prepared], config: RunConfig,
     reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
     for text in (f"read {reading.format}, layout {reading.layout.name}", *reading.notes):
         tell(Event("prepare", "note", text=text))
-    sorting = _Sorting(config)
-    row_of: dict[str, int] = {}
-    rows = reading.rows(row_of)
+    sorting = _Sorting(config, output)
+    rows = reading.rows(SeenIds())
     while batch := list(islice(rows, _BATCH)):
         sorting.add(batch)
     if problem := sorting.problem(reading.unit):
         left = f" ({_left(storage, output, sorting.quarantined)} has all reasons)" if sorting.quarantined else ""
         raise DataError(f"{problem}{left}")
-    tables = {conversations_file(split): pa.concat_tables(parts) for split, parts in sorting.tables.items()}
-    tables[QUARANTINE] = quarantine_table(sorting.quarantined)
-    shards = [output.put(name, parquet.to_bytes(table), len(table)) for name, table in tables.items()]
+    quarantine = quarantine_table(sorting.quarantined)
+    shards = [shard for parts in sorting.parts.values() for shard in parts.close()]
+    shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine), len(quarantine)))
     facts = PrepareFacts(
         splits=SplitSizes(**{split: sets.total() for split, sets in sorting.sets.items()}),
         sets={split: dict(sorted(sets.items())) for split, sets in sorting.sets.items()},
         given=merged(sorting.given),
     )
-    return Body(shards, facts, rows_in=sum(map(len, tables.values())), rows_quarantined=len(sorting.quarantined))
+    return Body(shards, facts, rows_in=sum(shard.rows for shard in shards), rows_quarantined=len(sorting.quarantined))
 
 
 class _Sorting:
-    """Sorts rows into splits and quarantine, batch by batch; rows that were sorted stand in Arrow tables, not objects.
+    """Sorts rows into splits and quarantine, batch by batch; rows that were sorted are stored part by part.
 
     ``read`` counts the rows that are conversations, usable with this model or not.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        self.tables: dict[Split, list[pa.Table]] = {split: [] for split in SPLITS}
+    def __init__(self, config: RunConfig, output: StageOutput[Prepared]) -> None:
+        self.parts = {split: PartWriter(output, conversations_prefix(split)) for split in SPLITS}
         self.sets: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
         self.quarantined: list[Quarantined] = []
         self.given: list[GivenReplies] = []
@@ -139,13 +138,13 @@ class _Sorting:
                 kept[split_of(row.conversation.group_id, self._config.splits)].append(row.conversation)
         for split, conversations in kept.items():
             if conversations:
-                self.tables[split].append(to_table(conversations))
+                self.parts[split].add(to_table(conversations))
                 self.sets[split].update(conversation.set for conversation in conversations)
                 self.given += given_replies(self._config.behaviour, conversations)
 
     def problem(self, unit: str) -> str | None:
         """What keeps the rows from making a run; ``unit`` is what their numbers count."""
-        if not any(self.tables.values()):
+        if not any(self.sets.values()):
             return nothing_usable(self.quarantined, self.read, unit)
         path = self._config.behaviour.conversations
         lacking = [no_target(split, sets, path) for split, sets in self.sets.items()]

@@ -23,7 +23,7 @@ from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Judged, Judging, Row, Steered
+from mascing.tasks.running.judged import BASELINE, Judging, Row, Steered
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
@@ -81,13 +81,13 @@ class _Unsteered:
     conversations: Sequence[Conversation]
     rows: Mapping[str, Row]
 
-    def under(self, condition: Condition) -> Judged | None:
+    def under(self, condition: Condition) -> list[Row] | None:
         """The verdicts under a condition that changes neither messages nor generation; else None."""
         plain = {conversation.id: conversation.messages for conversation in self.conversations}
         changed = any(plain[conversation.id] != conversation.messages for conversation in condition.conversations)
         if changed or condition.generation != self.config.generation:
             return None
-        return Judged([self.rows[conversation.id] for conversation in condition.conversations])
+        return [self.rows[conversation.id] for conversation in condition.conversations]
 
 
 def _judge_all(
@@ -108,10 +108,10 @@ def _judge_all(
         known = unsteered.under(condition)
         asked = masks[1:] if known is not None else masks
         judging = Judging(pool, storage, changed, unsteered.checkpoint)
-        judged = judging.judge(condition.conversations, asked, progress)
-        for (method, _), part in zip(masks, judged if known is None else [known, *judged], strict=True):
-            table = pa.Table.from_pylist(part.rows, schema=VERDICTS)
-            shards.append(output.put(condition_file(number, method), parquet.to_bytes(table), len(part.rows)))
+        judged = [of_mask.rows for of_mask in judging.judge(condition.conversations, asked, progress)]
+        for (method, _), rows in zip(masks, judged if known is None else [known, *judged], strict=True):
+            table = pa.Table.from_pylist(rows, schema=VERDICTS)
+            shards.append(output.put(condition_file(number, method), parquet.to_bytes(table), len(rows)))
     facts = RobustnessFacts(
         conditions=tuple(condition.name for condition in possible),
         methods=tuple(method for method, _ in masks),

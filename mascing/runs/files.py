@@ -10,19 +10,19 @@ MASK = "mask.safetensors"
 CARD = "card.json"
 
 
-def conversations_file(split: Split) -> str:
-    """The conversations of a split."""
-    return f"conversations-{split}.parquet"
+def conversations_prefix(split: Split) -> str:
+    """The prefix of the names of the parts of a split's conversations."""
+    return f"conversations-{split}-"
 
 
-def unsteered_file(split: Split) -> str:
-    """The verdicts on the unsteered model's replies to a split, at the run's generation settings."""
-    return f"verdicts-unsteered-{split}.parquet"
+def unsteered_prefix(split: Split) -> str:
+    """The same for the verdicts on the unsteered model's replies to a split, at the run's generation settings."""
+    return f"verdicts-unsteered-{split}-"
 
 
-def sampled_file(split: Split) -> str:
-    """The verdicts on further, sampled replies of the unsteered model to a split's target conversations."""
-    return f"verdicts-sampled-{split}.parquet"
+def sampled_prefix(split: Split) -> str:
+    """The same for the verdicts on further, sampled replies of the unsteered model to target conversations."""
+    return f"verdicts-sampled-{split}-"
 
 
 def traces_prefix(split: Split) -> str:

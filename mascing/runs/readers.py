@@ -4,7 +4,7 @@ Shapes: L MoE layer, E expert.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -24,11 +24,12 @@ from mascing.runs.files import (
     SELECTED,
     candidates_file,
     condition_file,
-    conversations_file,
+    conversations_prefix,
     surrogate_prefix,
-    unsteered_file,
+    unsteered_prefix,
     verdicts_file,
 )
+from mascing.runs.table_parts import StoredTable
 from mascing.runs.trace_shards import TraceShards
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.finished import (
@@ -51,24 +52,40 @@ from mascing.surrogates.surrogate import Surrogate
 from mascing.traces.stored import StoredTraces
 
 
-def conversations_of(storage: Storage, source: Prepared | Labelled, split: Split) -> list[Conversation]:
+def conversations_table(storage: Storage, source: Prepared | Labelled, split: Split) -> StoredTable:
     """The conversations of one split, in the order of the source: as brought (prepare), or as labelled (label)."""
-    return from_table(_table(storage, source, conversations_file(split)))
+    return StoredTable(storage, source, conversations_prefix(split))
+
+
+def each_conversation(table: StoredTable) -> Iterator[Conversation]:
+    """The conversations of a table, one after the other: those of one part are in memory."""
+    return (conversation for part in table.parts() for conversation in from_table(part))
+
+
+def conversations_of(storage: Storage, source: Prepared | Labelled, split: Split) -> list[Conversation]:
+    """All conversations of one split, as :func:`conversations_table` has them."""
+    return [*each_conversation(conversations_table(storage, source, split))]
+
+
+def unsteered_table(storage: Storage, labelled: Labelled, split: Split) -> StoredTable:
+    """The VERDICTS rows of the unsteered model on a split, in the order of its conversations."""
+    return StoredTable(storage, labelled, unsteered_prefix(split))
 
 
 def unsteered_of(storage: Storage, labelled: Labelled, split: Split) -> dict[str, dict[str, Any]]:
     """The VERDICTS row of the unsteered model on each conversation of a split, by conversation id."""
-    rows = _table(storage, labelled, unsteered_file(split)).to_pylist()
-    return {row["conversation_id"]: row for row in rows}
+    table = unsteered_table(storage, labelled, split)
+    return {row["conversation_id"]: row for part in table.parts() for row in part.to_pylist()}
+
+
+def in_contrast(conversation: Conversation) -> bool:
+    """Whether this is a labelled and matched target conversation: the two sides that the methods learn from."""
+    return conversation.set == "target" and conversation.label is not None and conversation.contrast
 
 
 def contrast_of(conversations: Iterable[Conversation]) -> list[Conversation]:
-    """The labelled and matched target conversations: the two sides that the methods learn from."""
-    return [
-        conversation
-        for conversation in conversations
-        if conversation.set == "target" and conversation.label is not None and conversation.contrast
-    ]
+    """The conversations that the methods learn from."""
+    return [conversation for conversation in conversations if in_contrast(conversation)]
 
 
 def recorded_of(storage: Storage, labelled: Labelled, harvested: Harvested, split: Split) -> list[Conversation]:

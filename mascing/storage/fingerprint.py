@@ -4,21 +4,56 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel
 
 
+@dataclass(frozen=True)
+class Streamed:
+    """A list for :func:`fingerprint` of which one item is in memory at a time; it is read once."""
+
+    items: Iterable[Any]
+
+
 def fingerprint(value: Any) -> str:
     """Return 16 hex characters that identify a value by its content.
 
     Takes None, booleans, numbers, strings, bytes, lists and tuples (alike), dicts with string keys (in any order),
-    pydantic models, numpy arrays and torch tensors (dtype, shape and bytes). Raises TypeError for anything else.
+    pydantic models, numpy arrays and torch tensors (dtype, shape and bytes). `Streamed` counts as a list, and may be
+    the value itself or stand in its list or dict. Raises TypeError for anything else.
     It also raises for NaN, because a name that does not identify its value is worse than none.
     """
-    canonical = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for text in _canonical(value):
+        digest.update(text.encode())
+    return digest.hexdigest()[:16]
+
+
+def _canonical(value: Any) -> Iterator[str]:
+    """The value as JSON, in pieces where streamed items are in it."""
+    if isinstance(value, dict) and any(isinstance(item, Streamed) for item in value.values()):
+        named = sorted(((_key(key), item) for key, item in value.items()), key=itemgetter(0))
+        yield from _enclosed("{}", (chain([f"{json.dumps(key)}:"], _canonical(item)) for key, item in named))
+    elif isinstance(value, Streamed):
+        yield from _enclosed("[]", map(_canonical, value.items))
+    elif isinstance(value, list) and any(isinstance(item, Streamed) for item in value):
+        yield from _enclosed("[]", map(_canonical, value))
+    else:
+        yield json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _enclosed(brackets: str, items: Iterable[Iterable[str]]) -> Iterator[str]:
+    yield brackets[0]
+    for number, item in enumerate(items):
+        yield "," if number else ""
+        yield from item
+    yield brackets[1]
 
 
 def _plain(value: Any) -> Any:

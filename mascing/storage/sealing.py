@@ -72,13 +72,15 @@ def seal_text(text: str, ending: str) -> bytes:
     return seal(io.BytesIO(f"{text.rstrip()}\n{_COMMENTS[ending]}".encode()))
 
 
-def check_text(data: bytes, name: str, remedy: str = _REMEDY) -> None:
+def check_text(data: bytes, name: str, remedy: str = _REMEDY) -> bool:
     """Raise DataError, which calls the text ``name``, if it has a seal and is not what was sealed.
 
-    A text without a seal passes: a user wrote it, or an earlier version.
+    Returns whether it has one. A text without a seal passes: a user wrote it, or an earlier version.
     """
-    if _SEALED_END.search(data[-_END_BYTES:]):
+    sealed = _SEALED_END.search(data[-_END_BYTES:]) is not None
+    if sealed:
         check(data, name, remedy)
+    return sealed
 
 
 def _place(data: bytes) -> int | None:

@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from mascing.conversations.intake.rows import Quarantined
-from mascing.conversations.parquet_tables import from_table, quarantine_table
+from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
 from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.progress import Event, tell
 from mascing.prose import counted
 from mascing.report.wording import duration
 from mascing.routers.spec import inspect_routers
+from mascing.runs.table_parts import StoredTable
 from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import CollectionFacts, RouterFacts
@@ -20,7 +21,7 @@ from mascing.schemas.finished import Collected, TakenIn
 from mascing.schemas.manifest import Shard
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
-from mascing.storage.manifests import QUARANTINE, StageOutput, read_shard, shard_at
+from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check
 from mascing.tasks.collecting.take_in import PART
@@ -30,6 +31,7 @@ from mascing.tasks.running.recording import recorded
 from mascing.tasks.running.second_try import recorded_before, refuse_failures
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 from mascing.tasks.running.units import Kind, SetAside, around, run_units
+from mascing.tasks.streaming.rows import Rows
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.tally import current
 from mascing.tasks.workers.worker import Worker
@@ -48,7 +50,7 @@ def collect(storage: Storage, config: CollectionConfig, taken: TakenIn, *, pool:
     Raises DataError if too many conversations cannot be recorded, or if the traces would outgrow ``max_bytes``.
     """
     checkpoint = checkpoint_fingerprint(config.model)
-    shared = _Shared(config, storage, taken, checkpoint)
+    shared = _Shared(config, storage, StoredTable(storage, taken, PART), checkpoint)
     finished = run_stage(storage, recipe(config, checkpoint, taken), lambda output: _collect(output, shared, pool))
     refuse_many(storage, finished.manifest, config.max_quarantined)
     tell_set_aside(storage, finished.manifest)
@@ -65,25 +67,8 @@ def recipe(config: CollectionConfig, checkpoint: str, taken: Placed) -> Recipe[C
 class _Shared:
     config: CollectionConfig
     storage: Storage
-    taken: TakenIn
+    taken: StoredTable
     checkpoint: str
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The rows from ``start`` to ``stop`` of a part of the conversations, whose traces are stored at ``path``."""
-
-    path: str
-    name: str
-    start: int
-    stop: int
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def part(self, start: int, stop: int) -> "_Part":
-        """These rows alone."""
-        return _Part(self.path, self.name, self.start + start, self.start + stop)
 
 
 @dataclass(frozen=True)
@@ -126,7 +111,7 @@ def _collect(output: StageOutput[Collected], shared: _Shared, pool: Pool) -> Bod
     return Body(shards, facts, rows_in=sum(map(len, parts)), rows_quarantined=len(failed))
 
 
-def _parts(shared: _Shared) -> list[_Part]:
+def _parts(shared: _Shared) -> list[Rows]:
     """The parts of the conversations; their traces are named by the content of the part and all else they hold."""
     config = shared.config
     identity = {
@@ -135,11 +120,7 @@ def _parts(shared: _Shared) -> list[_Part]:
         "chosen": config.chosen,
     }
     folder = f"traces/{fingerprint(identity)}"
-    return [
-        _Part(f"{folder}/{shard.sha256[:32]}.parquet", shard.name, 0, shard.rows)
-        for shard in shared.taken.shards
-        if shard.name.startswith(PART)
-    ]
+    return [Rows(f"{folder}/{part.sha256[:32]}.parquet", rows) for part, rows in shared.taken.ranges()]
 
 
 class _Budget:
@@ -178,7 +159,7 @@ class _Budget:
         return f", the rest in about {duration(seconds)} with {counted(self._workers, 'worker')}"
 
 
-def _record(worker: Worker, shared: _Shared, part: _Part, set_aside: SetAside) -> bytes:
+def _record(worker: Worker, shared: _Shared, part: Rows, set_aside: SetAside) -> bytes:
     """The traces of the part's conversations as one shard; its footer says which failed."""
     config, loaded = shared.config, worker.model(shared.config.model)
     conversations = _conversations(shared, part)
@@ -186,7 +167,8 @@ def _record(worker: Worker, shared: _Shared, part: _Part, set_aside: SetAside) -
     before = recorded_before(shared.storage, part.path)
     record = partial(recorded, worker, loaded, config.harvest, replies=replies, chosen=config.chosen, before=before)
     results = around(set_aside, conversations, record)
-    both = enumerate(zip(conversations, results, strict=True), start=part.start + 1)
+    # Numbered within the part, which other collections may have elsewhere.
+    both = enumerate(zip(conversations, results, strict=True), start=1)
     failed = [asdict(quarantined(row, said, why)) for row, (said, why) in both if isinstance(why, Failed)]
     samples = [result for result in results if isinstance(result, SampleTrace)]
     notes = {_FAILED: json.dumps(failed)}
@@ -196,14 +178,12 @@ def _record(worker: Worker, shared: _Shared, part: _Part, set_aside: SetAside) -
     return data
 
 
-def _conversations(shared: _Shared, part: _Part) -> list[Conversation]:
+def _conversations(shared: _Shared, part: Rows) -> list[Conversation]:
     """The rows of a part, without any label: nothing says that this model shows it."""
-    table = parquet.from_bytes(read_shard(shared.storage, shared.taken, part.name), part.name)
-    rows = from_table(table.slice(part.start, len(part)))
-    return [row.model_copy(update={"label": None}) for row in rows]
+    return [row.model_copy(update={"label": None}) for row in part.read(shared.taken)]
 
 
-def _read(worker: Worker, shared: _Shared, part: _Part, data: bytes) -> _Recorded:
+def _read(worker: Worker, shared: _Shared, part: Rows, data: bytes) -> _Recorded:
     """What the driver keeps of a stored shard, whoever made it."""
     del worker, shared
     check(data, part.path)

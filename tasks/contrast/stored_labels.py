@@ -69,9 +69,8 @@ def _labelled(storage: Storage, config: RunConfig) -> tuple[Prepared, Labelled] 
         # Imported here: it loads torch and Ray, which take seconds and which a run that is not begun does not need.
         from mascing.tasks import labelling
 
-        brought = {split: conversations_of(storage, prepared, split) for split in SPLITS}
         checkpoint = checkpoint_fingerprint(config.model)
-        labels = labelling.recipe(config, checkpoint, labelling.part_of(prepared, brought))
+        labels = labelling.recipe(config, checkpoint, labelling.part_of(storage, prepared))
         return prepared, read_manifest(storage, labels.prefix, Labelled)
     except FileNotFoundError:
         return None

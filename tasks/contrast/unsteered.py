@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from mascing.conversations.own_replies import OUTCOME_OF, Side
 from mascing.conversations.reply import Reply
 from mascing.engines.generation import prompts_of
-from mascing.engines.lengths import AT_MOST, Lengths, cut_off_note, tokens_needed
+from mascing.engines.lengths import Lengths, cut_off_note, tokens_needed
 from mascing.judges.judging import judge_all
+from mascing.runs.table_parts import Positions, StoredTable
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.judged import BASELINE, Judged, Judging, Row
+from mascing.tasks.running.judged import BASELINE, Judged, Judging
 from mascing.tasks.running.stage import steps
+from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 
@@ -32,31 +34,24 @@ class Unsteered:
     config: RunConfig
     checkpoint: str
 
-    def replies(self, split: Split, conversations: Sequence[Conversation]) -> Judged:
+    def replies(self, split: Split, table: StoredTable) -> Judged:
         """One VERDICTS row per conversation, at the run's generation settings."""
-        return self._judged(self.config, BASELINE, conversations, split)
+        return self._judged(self.config, BASELINE, Asked.all_of(table), split)
 
-    def sampled(self, split: Split, conversations: Sequence[Conversation]) -> list[Row]:
-        """``label.samples`` VERDICTS rows per conversation, at ``label.temperature``; the samples are the methods."""
+    def sampled(self, split: Split, table: StoredTable, positions: Positions) -> list[Judged]:
+        """``label.samples`` times the same for some of the rows, at ``label.temperature``."""
         settings = self.config.label
         warmer = self.config.generation.model_copy(update={"temperature": settings.temperature})
         config = self.config.model_copy(update={"generation": warmer})
-        rows: list[Row] = []
-        for sample in range(1, settings.samples + 1):
-            # A sampled reply is seeded by the conversation's id, so each sample needs an id of its own.
-            names = {f"{conversation.id}#{sample}": conversation for conversation in conversations}
-            renamed = [conversation.model_copy(update={"id": name}) for name, conversation in names.items()]
-            judged = self._judged(config, f"sample-{sample}", renamed, f"{split}, sample {sample}")
-            rows += [{**row, "conversation_id": names[row["conversation_id"]].id} for row in judged.rows]
-        return rows
+        return [
+            self._judged(config, f"sample-{sample}", Asked(table, positions, sample), f"{split}, sample {sample}")
+            for sample in range(1, settings.samples + 1)
+        ]
 
-    def cut_off_note(self, cut_off: Sequence[Conversation], replies: int) -> str | None:
-        """Which token limit the replies to ``cut_off``, of ``replies`` in all, need; None if there are none."""
-        if not cut_off:
-            return None
-        few = tuple(cut_off[:: -(-len(cut_off) // AT_MOST)])
+    def cut_off_note(self, few: Sequence[Conversation], cut_off: int, replies: int) -> str:
+        """Which token limit ``cut_off`` of the ``replies`` need, by those to ``few`` of the conversations."""
         [lengths] = self.pool.map(_lengths, self.config, [few], steps("label", "continuing replies that were cut off"))
-        return cut_off_note(len(cut_off), replies, self.config.generation, lengths)
+        return cut_off_note(cut_off, replies, self.config.generation, lengths)
 
     def chosen_texts(self, wanting: Sequence["Wanting"]) -> list[str | None]:
         """For each side the first text that the judge reads as it must: a hit if wanted, a miss if unwanted."""
@@ -64,9 +59,9 @@ class Unsteered:
         chosen = self.pool.map(_chosen, self.config, items, lambda done, total: None) if items else []
         return [text for block in chosen for text in block]
 
-    def _judged(self, config: RunConfig, method: str, conversations: Sequence[Conversation], part: str) -> Judged:
+    def _judged(self, config: RunConfig, method: str, asked: Asked, part: str) -> Judged:
         judging = Judging(self.pool, self.storage, config, self.checkpoint)
-        [judged] = judging.judge(conversations, [(method, None)], steps("label", part))
+        [judged] = judging.judge_rows(asked, [(method, None)], steps("label", part))
         return judged
 
 

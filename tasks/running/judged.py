@@ -1,10 +1,10 @@
 """Generate and judge replies under masks, for the stages that compare the steered with the unsteered model.
 
-A unit is a mask and a block of conversations. Its replies are stored by what made them, and its verdicts by the replies
-and the judge, so that a mended judge judges stored replies anew.
+A unit is a mask and a block of conversations, which are rows of a table. Its replies are stored by what made them, and
+its verdicts by the replies and the judge, so that a mended judge judges stored replies anew.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -17,7 +17,7 @@ from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.tables import OUTCOMES
+from mascing.schemas.tables import OUTCOMES, VERDICTS
 from mascing.schemas.verdict import Verdict
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
@@ -25,17 +25,17 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.running import replies as stored_replies
 from mascing.tasks.running.identity import judges_identity
 from mascing.tasks.running.isolation import Failed
-from mascing.tasks.running.pieces import by_id, pieces_of, stored
+from mascing.tasks.running.pieces import stored
 from mascing.tasks.running.replies import RepliesFolder, replies_to
 from mascing.tasks.running.units import Kind, SetAside, around, run_units
+from mascing.tasks.streaming.asked import Asked
+from mascing.tasks.streaming.rows import Rows
+from mascing.tasks.streaming.spilled import Spilled
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 
 BASELINE = "baseline"
 """The method name in the rows of the unsteered model."""
-
-# Conversations per unit: a batch. Fixed, so that the number of workers never changes a unit.
-_ROWS = 64
 
 # Folders of masks that are listed at once.
 _LISTED_AT_ONCE = 16
@@ -45,16 +45,31 @@ Steered = tuple[str, Mask | None]
 """The name of a method and one of its masks; None is the unsteered model."""
 
 
-@dataclass(frozen=True)
 class Judged:
-    """One VERDICTS row per conversation, and why conversations have no reply, by id.
+    """One VERDICTS row per conversation, in the order of the asked, and why conversations have no reply, by id.
 
-    A conversation without a reply is `unscored`. ``pieces`` are those that say why, by path.
+    A conversation without a reply is `unscored`. ``pieces`` are those that say why, by path. The rows may be on the
+    local disk.
     """
 
-    rows: list[Row] = field(default_factory=list)
-    failed: dict[str, Failed] = field(default_factory=dict)
-    pieces: set[str] = field(default_factory=set)
+    def __init__(
+        self, method: str, heard: Spilled, blocks: Sequence[str], failed: Mapping[str, Mapping[str, Failed]]
+    ) -> None:
+        self.failed = {name: why for path in blocks for name, why in failed[path].items()}
+        self.pieces = {path for path in blocks if failed[path]}
+        self._method, self._heard, self._blocks = method, heard, blocks
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows, block by block."""
+        place = VERDICTS.get_field_index("method")
+        for name in self._blocks:
+            rows = self._heard.get(name)
+            yield rows.set_column(place, VERDICTS.field(place), pa.array([self._method] * len(rows)))
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows at once."""
+        return [row for table in self.tables() for row in table.to_pylist()]
 
 
 @dataclass(frozen=True)
@@ -77,18 +92,29 @@ class Judging:
         masks: Sequence[Steered],
         progress: Callable[[int, int], None],
     ) -> list[Judged]:
-        """The judged replies of each (method, mask); ``progress`` counts replies."""
+        """The judged replies of each (method, mask) to conversations in memory; ``progress`` counts replies."""
+        return self.judge_rows(Asked.given(conversations), masks, progress)
+
+    def judge_rows(self, asked: Asked, masks: Sequence[Steered], progress: Callable[[int, int], None]) -> list[Judged]:
+        """The same for rows of a table, which the workers read."""
         folder = RepliesFolder.of(self.config, self.checkpoint)
-        blocks = [tuple(block) for block in pieces_of(conversations, _ROWS, by_id)]
-        units = [[_Unit(mask, folder.piece(block, mask), block) for block in blocks] for _, mask in masks]
+        blocks = [*asked.blocks()]
+        units = [
+            [_Unit(f"{folder.under(mask)}/{name}.parquet", positions, mask) for name, positions in blocks]
+            for _, mask in masks
+        ]
         # Equal masks of two methods make the same units.
         distinct = list({unit.path: unit for of_mask in units for unit in of_mask}.values())
-        shared = _Shared(self.config, self.storage, self._others(distinct))
-        made = run_units(self.pool, self.storage, Kind(_reply, _judge), shared, distinct, progress)
-        heard = {unit.path: replies for unit, replies in made}
-        for path in heard:
-            self._listed[_folder_of(path)].add(path)
-        return [_judged(method, of_mask, heard) for (method, _), of_mask in zip(masks, units, strict=True)]
+        shared = _Shared(self.config, self.storage, asked, self._others(distinct))
+        heard, failed = Spilled(), dict[str, Mapping[str, Failed]]()
+        for unit, (table, why) in run_units(self.pool, self.storage, Kind(_reply, _judge), shared, distinct, progress):
+            heard.put(unit.path, table)
+            failed[unit.path] = why
+            self._listed[_folder_of(unit.path)].add(unit.path)
+        return [
+            Judged(method, heard, [unit.path for unit in of_mask], failed)
+            for (method, _), of_mask in zip(masks, units, strict=True)
+        ]
 
     def _others(self, units: Sequence["_Unit"]) -> dict[str, list[str]]:
         """The stored pieces of the same masks that are none of the units, by folder."""
@@ -100,20 +126,11 @@ class Judging:
         return {folder: sorted(self._listed[folder] - asked) for folder in folders}
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """Conversations that are replied to under a mask; the replies are stored at ``path``."""
+@dataclass(frozen=True, eq=False)
+class _Unit(Rows):
+    """Rows that are replied to under a mask; the replies are stored."""
 
     mask: Mask | None
-    path: str
-    conversations: tuple[Conversation, ...]
-
-    def __len__(self) -> int:
-        return len(self.conversations)
-
-    def part(self, start: int, stop: int) -> "_Unit":
-        """These conversations alone."""
-        return _Unit(self.mask, self.path, self.conversations[start:stop])
 
 
 @dataclass(frozen=True)
@@ -122,10 +139,12 @@ class _Shared:
 
     config: RunConfig
     storage: Storage
+    asked: Asked
     others: Mapping[str, Sequence[str]]
 
 
-Heard = tuple[Reply | Failed, Verdict]
+Heard = tuple[pa.Table, Mapping[str, Failed]]
+"""The VERDICTS rows of a unit, whose method is not said, and why conversations have no reply, by id."""
 
 
 def _reply(worker: Worker, shared: _Shared, unit: _Unit, set_aside: SetAside) -> bytes:
@@ -134,20 +153,24 @@ def _reply(worker: Worker, shared: _Shared, unit: _Unit, set_aside: SetAside) ->
     def reply(rows: Sequence[Conversation]) -> list[Reply | Failed]:
         return replies_to(worker, shared.storage, shared.config, rows, unit.mask, others)
 
-    replies = around(set_aside, unit.conversations, reply)
-    return stored_replies.to_bytes(unit.conversations, replies)
+    conversations = shared.asked.read(unit)
+    return stored_replies.to_bytes(conversations, around(set_aside, conversations, reply))
 
 
-def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes) -> list[Heard]:
+def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes) -> Heard:
     """The verdict on each stored reply; a conversation without one is unscored, which counts against a mask."""
     del worker
-    replies = stored_replies.from_bytes(data, unit.path)
+    both = list(zip(shared.asked.read(unit), stored_replies.from_bytes(data, unit.path), strict=True))
     # No judge hears of a failed row: the judge may be what failed on it.
-    both = zip(unit.conversations, replies, strict=True)
     spoken = [(row, reply) for row, reply in both if isinstance(reply, Reply)]
-    rows, said = [row for row, _ in spoken], [reply for _, reply in spoken]
-    heard = iter(verdicts_on(shared.storage, shared.config, unit.path, rows, said))
-    return [(reply, next(heard) if isinstance(reply, Reply) else _unheard(reply)) for reply in replies]
+    answered, said = [row for row, _ in spoken], [reply for _, reply in spoken]
+    heard = iter(verdicts_on(shared.storage, shared.config, unit.path, answered, said))
+    rows = [
+        _row(row, shared.asked.id_of(row), reply, next(heard) if isinstance(reply, Reply) else _unheard(reply))
+        for row, reply in both
+    ]
+    failed = {shared.asked.id_of(row): reply for row, reply in both if isinstance(reply, Failed)}
+    return pa.Table.from_pylist(rows, schema=VERDICTS), failed
 
 
 def verdicts_on(
@@ -188,24 +211,13 @@ def _folder_of(path: str) -> str:
     return str(PurePosixPath(path).parent)
 
 
-def _judged(method: str, units: Sequence[_Unit], heard: Mapping[str, Sequence[Heard]]) -> Judged:
-    judged = Judged()
-    for unit in units:
-        for conversation, (reply, verdict) in zip(unit.conversations, heard[unit.path], strict=True):
-            judged.rows.append(_row(method, conversation, reply, verdict))
-            if isinstance(reply, Failed):
-                judged.failed[conversation.id] = reply
-                judged.pieces.add(unit.path)
-    return judged
-
-
-def _row(method: str, conversation: Conversation, reply: Reply | Failed, verdict: Verdict) -> Row:
+def _row(conversation: Conversation, name: str, reply: Reply | Failed, verdict: Verdict) -> Row:
     said = Reply("") if isinstance(reply, Failed) else reply
     return {
-        "conversation_id": conversation.id,
+        "conversation_id": name,
         "group_id": conversation.group_id,
         "set": conversation.set,
-        "method": method,
+        "method": "",
         "reply": said.text,
         "thought": said.thought,
         "cut_off": said.cut_off,

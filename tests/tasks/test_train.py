@@ -11,12 +11,12 @@ import pytest
 from mascing.conversations.parquet_tables import to_table
 from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
-from mascing.runs.files import conversations_file
+from mascing.runs.files import conversations_prefix
 from mascing.runs.readers import conversations_of, surrogates_of
+from mascing.runs.table_parts import put_parts
 from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.config import ComputeConfig, MatchingConfig, SurrogateConfig
 from mascing.schemas.finished import Labelled, Prepared, Trained
-from mascing.storage import parquet
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.confounds import confounds
@@ -71,7 +71,7 @@ def as_brought(storage: Storage, prepared: Prepared, labelled: Labelled) -> Labe
     shards = []
     for split in SPLITS:
         rows = conversations_of(storage, prepared, split)
-        shards.append(output.put(conversations_file(split), parquet.to_bytes(to_table(rows)), len(rows)))
+        shards += put_parts(output, conversations_prefix(split), [to_table(rows)])
     return output.commit(shards, labelled.facts, rows_in=sum(shard.rows for shard in shards))
 
 

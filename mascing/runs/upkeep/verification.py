@@ -37,13 +37,15 @@ def verify(storage: Storage, progress: Callable[[int, int], None] = lambda done,
     inventory = take_inventory(storage)
     checks = dict(_checks(storage, inventory))
     damaged = [str(error) for error in inventory.unreadable.values()]
+    compared = inventory.named | checks.keys()
     with ThreadPoolExecutor(_READERS) as pool:
-        for number, fault in enumerate(pool.map(_fault, checks.values()), start=1):
+        for number, (name, found) in enumerate(zip(checks, pool.map(_found, checks.values()), strict=True), start=1):
             progress(number, len(checks))
-            if fault is not None:
-                damaged.append(fault)
-    named = inventory.named
-    present = [stored for name, stored in inventory.objects.items() if name in named or name in checks]
+            if isinstance(found, str):
+                damaged.append(found)
+            elif not found:
+                compared.remove(name)
+    present = [stored for name, stored in inventory.objects.items() if name in compared]
     return Verified(
         objects=len(present),
         bytes=sum(stored.bytes for stored in present),
@@ -70,8 +72,8 @@ def _check_table(storage: Storage, name: str) -> None:
     check(storage.read(name), storage.locate(name))
 
 
-def _check_text(storage: Storage, name: str) -> None:
-    check_text(storage.read(name), storage.locate(name))
+def _check_text(storage: Storage, name: str) -> bool:
+    return check_text(storage.read(name), storage.locate(name))
 
 
 def _check_json(storage: Storage, name: str) -> None:
@@ -82,11 +84,11 @@ def _check_json(storage: Storage, name: str) -> None:
         raise DataError(f"{storage.locate(name)} is no JSON ({error}): delete it and run again") from error
 
 
-def _fault(checked: Callable[[], object]) -> str | None:
+def _found(checked: Callable[[], object]) -> str | bool:
+    """What is wrong with an object, or whether there was something to compare it with."""
     try:
-        checked()
+        return checked() is not False
     except FileNotFoundError:  # deleted since it was listed
-        return None
+        return True
     except MascingError as error:
         return str(error)
-    return None

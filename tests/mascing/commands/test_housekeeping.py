@@ -27,7 +27,7 @@ def test_what_is_whole_is_said_to_be(url: str, capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"8 objects checked, \d\.\d KiB; 2 more carry nothing to check", out[-2])
     assert out[-1] == f"next: see what nothing needs: mascing storage gc --storage {url}"
-    assert "verify: 7/7" in out
+    assert "verify: 8/8" in out
 
 
 def test_damage_is_told_by_name_and_fails(url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -222,16 +222,16 @@ def _stages(
     files: dict[str, dict[str, tuple[bytes, int]]] = {
         "testbed": {"truth-jailbreak-defence.safetensors": (save({"bias": _truth_LE()}), 0)} if truth else {},
         "prepare": {
-            "conversations-test.parquet": (parquet.to_bytes(to_table(conversations)), len(conversations)),
+            "conversations-test-000000.parquet": (parquet.to_bytes(to_table(conversations)), len(conversations)),
             "quarantine.parquet": (parquet.to_bytes(quarantine_table(quarantined)), 2),
         },
         "label": {
-            "conversations-test.parquet": (parquet.to_bytes(to_table(conversations)), len(conversations)),
-            "verdicts-unsteered-test.parquet": (
+            "conversations-test-000000.parquet": (parquet.to_bytes(to_table(conversations)), len(conversations)),
+            "verdicts-unsteered-test-000000.parquet": (
                 parquet.to_bytes(pa.Table.from_pylist(verdicts["baseline"], schema=VERDICTS)),
                 len(conversations),
             ),
-            "verdicts-unsteered-dev.parquet": (
+            "verdicts-unsteered-dev-000000.parquet": (
                 parquet.to_bytes(pa.Table.from_pylist(dev_unsteered(), schema=VERDICTS)),
                 len(dev_unsteered()),
             ),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mascing.schemas.config import SplitConfig
 from mascing.schemas.settings.method_settings import GradientConfig
-from mascing.storage.fingerprint import fingerprint
+from mascing.storage.fingerprint import Streamed, fingerprint
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -60,6 +60,15 @@ def test_values_share_a_fingerprint_only_if_they_are_equal(first: Any, second: A
 def test_fingerprints_never_change(value: Any, golden: str) -> None:
     """A change here orphans every stage that anybody has stored."""
     assert fingerprint(value) == golden
+
+
+@PROPERTY
+@given(st.lists(PLAIN, max_size=4))
+def test_values_that_come_one_by_one_have_the_fingerprint_of_their_list(values: list[Any]) -> None:
+    assert fingerprint(Streamed(iter(values))) == fingerprint(values)
+    assert fingerprint([Streamed(iter(values)), 1, Streamed([])]) == fingerprint([values, 1, []])
+    named = {"b": Streamed(iter(values)), "$a": Streamed([1]), "c": values}
+    assert fingerprint(named) == fingerprint({"b": values, "$a": [1], "c": values})
 
 
 def test_a_model_counts_as_its_fields() -> None:

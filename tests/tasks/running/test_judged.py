@@ -30,7 +30,7 @@ def test_in_a_race_the_replies_of_a_mask_are_listed_once_and_none_is_made_twice(
     listed: list[str] = []
     plain = Storage.list
 
-    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: Any) -> list[Reply]:
+    def complete(loaded: Any, prompts: Any, mask: Mask | None, generation: Any, told: Any) -> list[Reply]:
         assert mask is not None
         made.extend(f"{mask.digest} {prompt.conversation_id}" for prompt in prompts)
         return [Reply("x") for _ in prompts]

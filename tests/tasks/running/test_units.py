@@ -87,8 +87,8 @@ def test_rows_that_end_their_worker_are_found_and_their_unit_keeps_the_others(st
 
 def test_a_unit_that_ends_workers_only_as_a_whole_is_told(storage: Storage) -> None:
     with pytest.raises(WorkerDiedError, match="none of its rows alone does"):
-        run(MortalPool(lambda numbers: len(numbers) == 4), storage)
-    assert storage.list() == ["units/a"]
+        run(MortalPool(lambda numbers: len(numbers) == 2), storage)
+    assert storage.list() == ["units/b"]  # the longest go first
 
 
 def test_a_unit_that_still_ends_its_worker_without_the_rows_that_were_found_is_told(storage: Storage) -> None:

@@ -10,7 +10,7 @@ import ray
 from ray._private.state import actors
 from ray.cluster_utils import Cluster
 
-from mascing.models.loading import load
+from mascing.models.loading import Loaded, load
 from mascing.schemas.config import ComputeConfig, ModelConfig
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
@@ -72,11 +72,15 @@ def test_the_pool_that_connected_may_leave_first(cluster: Cluster) -> None:
 
 
 def _gist(config: ModelConfig) -> float:
-    return float(load(config).model.get_input_embeddings().weight.sum())
+    return _of(load(config))
 
 
 def _ask(worker: Worker, config: ModelConfig, item: int) -> float:
-    return float(worker.model(config).model.get_input_embeddings().weight.sum())
+    return _of(worker.model(config))
+
+
+def _of(loaded: Loaded) -> float:
+    return float(loaded.model.get_input_embeddings().weight.detach().double().sum())
 
 
 def _double(worker: Worker, shared: None, item: int) -> int:

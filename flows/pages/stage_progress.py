@@ -9,6 +9,7 @@ from logging import getLogger
 from threading import Event as Flag
 from threading import Lock, Thread
 from time import monotonic
+from typing import cast
 from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -96,7 +97,7 @@ def _write(stage: str, pace: Pace, ended: Flag) -> None:
             continue
         try:
             if artifact is None:
-                artifact = create_progress_artifact(progress.percent, description=progress.text)
+                artifact = cast(UUID, create_progress_artifact(progress.percent, description=progress.text))
             else:
                 update_progress_artifact(artifact, progress.percent, progress.text)
             written = progress

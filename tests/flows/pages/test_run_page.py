@@ -14,8 +14,10 @@ from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH, tempor
 
 from mascing.config import load_config
 from mascing.errors import ModelError
+from mascing.flows.harvest import harvest
 from mascing.flows.reconfigure import reconfigure
 from mascing.runs.run_folder import RunFolder
+from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.config import RunConfig
 from mascing.storage.object_storage import Storage
 from tests.coin_run import COIN, written
@@ -32,7 +34,8 @@ def server(prefect_url: str) -> Iterator[httpx.Client]:
         httpx.Client(base_url=prefect_url, trust_env=False) as client,
     ):
         patch.setattr("mascing.flows.reconfigure.Pool", lambda *_: HerePool())
-        patch.setattr("mascing.flows.stage_progress._EVERY_SECONDS", 0.01)
+        patch.setattr("mascing.flows.harvest.Pool", lambda *_: HerePool())
+        patch.setattr("mascing.flows.pages.stage_progress._EVERY_SECONDS", 0.01)
         yield client
 
 
@@ -116,10 +119,28 @@ def test_results_gates_and_quarantine_are_artifacts(run: dict[str, Any], server:
 def test_the_progress_of_stages_is_an_artifact_of_each(run: dict[str, Any], server: httpx.Client) -> None:
     artifacts = [each for each in asked(server, "artifacts", {"artifacts": of(run)}) if each["type"] == "progress"]
     told = {each["description"].partition(":")[0]: each for each in artifacts}
-    assert {"label", "harvest", "train", "optimise", "select", "evaluate"} <= told.keys()
+    assert {"label", "harvest", "optimise", "select", "evaluate"} <= told.keys()
     assert len(artifacts) == len(told), "one for each stage, which is updated"
     assert told["label"]["data"] == 100
     assert len({each["task_run_id"] for each in artifacts} - {None}) == len(artifacts)
+
+
+def test_a_collection_shows_its_progress_too(server: httpx.Client, tmp_path: Path) -> None:
+    rows = [{"id": f"row-{number}", "user": f"What about {number}?"} for number in range(40)]
+    (tmp_path / "prompts.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    model = olmoe_folder.save(tmp_path / f"tiny-{uuid4().hex[:8]}")
+    config = CollectionConfig.model_validate(
+        {
+            "model": {"path": str(model)},
+            "conversations": str(tmp_path / "prompts.jsonl"),
+            "columns": {"user": "user"},
+            "harvest": {"rows_per_shard": 4},
+        }
+    )
+    harvest(config, Storage.open(str(tmp_path / "data")).url)
+    [run] = asked(server, "flow_runs", {"flow_runs": {"tags": {"all_": [model.name]}}})
+    [told] = [each for each in asked(server, "artifacts", {"artifacts": of(run)}) if each["type"] == "progress"]
+    assert (told["description"].partition(",")[0], told["data"]) == ("collect: 40 of 40", 100)
 
 
 def test_the_link_to_the_report_says_on_which_machine_it_opens(run: dict[str, Any], server: httpx.Client) -> None:

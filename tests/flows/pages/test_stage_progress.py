@@ -7,10 +7,11 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from prefect.artifacts import create_progress_artifact
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from mascing.flows import stage_progress
-from mascing.flows.stage_progress import Pace, progress_artifact
+from mascing.flows.pages import stage_progress
+from mascing.flows.pages.stage_progress import Pace, progress_artifact
 from mascing.progress import Event, tell
 
 
@@ -76,11 +77,10 @@ def test_no_server_delays_or_fails_a_stage(lost_server: str, monkeypatch: pytest
     monkeypatch.setattr(stage_progress, "_EVERY_SECONDS", 0.01)
     monkeypatch.setattr(stage_progress, "_PATIENCE_SECONDS", 0.2)
     tried = []
-    create = stage_progress.create_progress_artifact
 
     def created(*arguments: Any, **options: Any) -> Any:
         tried.append(arguments)
-        return create(*arguments, **options)
+        return create_progress_artifact(*arguments, **options)
 
     monkeypatch.setattr(stage_progress, "create_progress_artifact", created)
     started = monotonic()

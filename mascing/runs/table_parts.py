@@ -1,0 +1,105 @@
+"""Tables that stages leave in parts, so that neither who writes a table nor who reads it holds all of its rows."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from mascing.schemas.manifest import Manifest, Shard
+from mascing.storage import parquet
+from mascing.storage.manifests import StageOutput, read_stored
+from mascing.storage.object_storage import Storage
+
+PART_ROWS = 1024
+"""Rows of a part: about a megabyte of conversations."""
+
+# Parts that a process keeps for the next rows: those of one unit mostly lie in one part, or beside each other.
+_KEPT_PARTS = 4
+
+Positions = range | NDArray[np.int64]
+"""Positions of rows in a table, in any order."""
+
+
+def put_parts(output: StageOutput[Any], prefix: str, tables: Iterable[pa.Table]) -> list[Shard]:
+    """Store the rows of ``tables``, in their order, in parts as `PartWriter` does; no rows are one empty part."""
+    writer = PartWriter(output, prefix)
+    for table in tables:
+        writer.add(table)
+    return writer.close()
+
+
+class PartWriter:
+    """Stores the rows that are added, in their order, as ``<prefix>000000.parquet`` ..., of PART_ROWS rows each."""
+
+    def __init__(self, output: StageOutput[Any], prefix: str) -> None:
+        self._output, self._prefix = output, prefix
+        self._waiting: list[pa.Table] = []
+        self._shards: list[Shard] = []
+
+    def add(self, table: pa.Table) -> None:
+        """Add rows; each part is stored once it is full."""
+        self._waiting.append(table)
+        if sum(map(len, self._waiting)) < PART_ROWS:
+            return
+        rows = pa.concat_tables(self._waiting)
+        whole = len(rows) - len(rows) % PART_ROWS
+        for start in range(0, whole, PART_ROWS):
+            self._put(rows.slice(start, PART_ROWS))
+        # A copy: a slice would keep all rows in memory.
+        self._waiting = [rows.slice(whole).take(np.arange(len(rows) - whole))]
+
+    def close(self) -> list[Shard]:
+        """Store the last part; the parts. Call it after at least one table was added."""
+        rest = pa.concat_tables(self._waiting)
+        if len(rest) or not self._shards:
+            self._put(rest)
+        self._waiting = []
+        return self._shards
+
+    def _put(self, rows: pa.Table) -> None:
+        name = f"{self._prefix}{len(self._shards):06d}.parquet"
+        self._shards.append(self._output.put(name, parquet.to_bytes(rows.combine_chunks()), len(rows)))
+
+
+class StoredTable:
+    """A table of a finished stage, whose parts are read when they are asked for; workers can receive it."""
+
+    def __init__(self, storage: Storage, manifest: Manifest, prefix: str) -> None:
+        """The parts whose names begin with ``prefix``; nothing is read yet."""
+        self._storage, self._folder = storage, manifest.prefix
+        self._parts = [shard for shard in manifest.shards if shard.name.startswith(prefix)]
+        self._ends = np.array([*accumulate(shard.rows for shard in self._parts)], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def parts(self) -> Iterator[pa.Table]:
+        """All rows in their order, part by part. Raises StorageError if a part is missing or damaged."""
+        return (_part(self._storage, self._folder, shard) for shard in self._parts)
+
+    def ranges(self) -> Iterator[tuple[Shard, range]]:
+        """Each part, and where its rows are in the table."""
+        return ((part, range(end - part.rows, end)) for part, end in zip(self._parts, self._ends.tolist(), strict=True))
+
+    def take(self, positions: Positions | Sequence[int]) -> pa.Table:
+        """The rows at ``positions``, in that order; errors as for :meth:`parts`."""
+        places = np.asarray(positions, dtype=np.int64)
+        of_part = np.searchsorted(self._ends, places, side="right")
+        taken, order = [], []
+        for number in np.unique(of_part) if len(places) else [0]:
+            there = np.flatnonzero(of_part == number)
+            part = self._parts[number]
+            start = self._ends[number] - part.rows
+            taken.append(_part(self._storage, self._folder, part).take(places[there] - start))
+            order.append(there)
+        return pa.concat_tables(taken).take(np.argsort(np.concatenate(order)))
+
+
+@lru_cache(maxsize=_KEPT_PARTS)
+def _part(storage: Storage, folder: str, shard: Shard) -> pa.Table:
+    place = storage.locate(shard.path or f"{folder}/{shard.name}")
+    return parquet.table_of(read_stored(storage, folder, shard), place)
