@@ -9,12 +9,15 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Thread, Timer
+from time import monotonic
 
 from mascing.errors import MascingError
 from mascing.progress import Event, tell
 from mascing.tasks.guarding.muted import MutedStderr
 
 _PAUSE_SECONDS = 5.0
+_GLANCE_SECONDS = 0.2
+"""How often it is looked whether a process that this one started has ended: Ray's client soon ends its own for that."""
 _DOUBT_SECONDS = 1.0
 """The pause after a question that was not answered."""
 _QUESTIONS = 3
@@ -26,13 +29,14 @@ _KEPT = "finished stages are kept, and the same command goes on from there"
 class Part:
     """A server that the run needs: its name, a question that takes at most 5 s, and what to do if it is lost.
 
-    ``lost`` is called before the loss is told.
+    ``lost`` is called before the loss is told. ``ended`` takes no time, and is certain: the process is gone.
     """
 
     name: str
     answers: Callable[[], bool]
     advice: str
     lost: Callable[[], None] = lambda: None
+    ended: Callable[[], bool] = lambda: False
 
 
 class Watch:
@@ -62,7 +66,10 @@ class Watch:
 
     def _watch(self) -> None:
         unanswered = 0
-        while not self._closed.wait(_DOUBT_SECONDS if unanswered else _PAUSE_SECONDS):
+        while not self._closes_within(_DOUBT_SECONDS if unanswered else _PAUSE_SECONDS):
+            if (ended := self._ended()) is not None:
+                self._tell_loss(ended)
+                return
             silent = next((part for part in self._parts if not part.answers()), None)
             if self._closed.is_set():
                 return
@@ -75,6 +82,17 @@ class Watch:
             if unanswered == _QUESTIONS:
                 self._tell_loss(silent)
                 return
+
+    def _closes_within(self, seconds: float) -> bool:
+        """Wait until the watch is closed, a process has ended, or the seconds are over; whether it is closed."""
+        over = monotonic() + seconds
+        while monotonic() < over and self._ended() is None:
+            if self._closed.wait(_GLANCE_SECONDS):
+                return True
+        return self._closed.is_set()
+
+    def _ended(self) -> Part | None:
+        return next((part for part in self._parts if part.ended()), None)
 
     def _tell_loss(self, part: Part) -> None:
         part.lost()

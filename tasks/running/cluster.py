@@ -2,8 +2,9 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from subprocess import Popen
 from typing import Any
 
 import ray
@@ -111,7 +112,13 @@ def _parts(advice: str) -> Iterator[Part]:
         "Ray's GCS": node.gcs_address,
         "Ray's raylet": f"{node.node_ip_address}:{node.node_manager_port}",
     }.items():
-        yield Part(f"{name} ({place})", partial(_answers, speaks, place), advice, lost)
+        own = node.all_processes.get("gcs_server" if name == "Ray's GCS" else "raylet", ())
+        ended = partial(_any_ended, [process.process for process in own])
+        yield Part(f"{name} ({place})", partial(_answers, speaks, place), advice, lost, ended)
+
+
+def _any_ended(processes: Sequence[Popen[bytes]]) -> bool:
+    return any(process.poll() is not None for process in processes) and ray.is_initialized()
 
 
 def _answers(speaks: Callable[[str], bool], place: str) -> bool:

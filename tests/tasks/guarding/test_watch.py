@@ -53,3 +53,20 @@ def test_a_part_that_answers_again_is_not_lost_and_stderr_is_replayed(capfd: pyt
     watch.refuse_lost()
     watch.close()
     assert capfd.readouterr().err == "a complaint of native code\n"
+
+
+def test_a_process_that_has_ended_is_told_at_once_and_asked_nothing() -> None:
+    told = Event()
+    ended = [False]
+    gone = Part("the server", never_asked, "start it again", ended=lambda: ended[0])
+    with told_of_losses(lambda line: told.set()):
+        watch = Watch(gone)
+        ended[0] = True
+        assert told.wait(2)  # a question would come after 5 s
+        with pytest.raises(MascingError, match=r"^the server does not answer any more"):
+            watch.refuse_lost()
+        watch.close()
+
+
+def never_asked() -> bool:
+    raise AssertionError("asked")
