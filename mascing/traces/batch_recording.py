@@ -80,9 +80,10 @@ def record_prompts(
     Runs the decoder alone (no language-model head, no cache) on length-sorted, right-padded batches of at most
     ``batch_tokens`` tokens. What is not chosen is not copied, and routers whose logits are not kept are not tapped. The
     results are views of the tensors that the routing is written to, so nothing is held twice. ``told`` hears of each
-    batch. Raises ModelError if a
-    router does not see every token exactly once or its selection cannot be observed, and DataError for layers that the
-    model does not have.
+    batch.
+
+    Raises ModelError if a router does not see every token exactly once or its selection cannot be observed, and
+    DataError for layers that the model does not have.
     """
     if not prompts:
         return []

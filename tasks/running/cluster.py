@@ -8,6 +8,7 @@ from subprocess import Popen
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._private.utils import get_num_cpus
 
@@ -108,13 +109,13 @@ def _parts(advice: str) -> Iterator[Part]:
         return
     speaks = speaks_grpc if os.environ.get("RAY_USE_TLS", "0") in ("", "0") else answers
     lost = keep_folders if node.is_head() else _nothing
-    for name, place in {
-        "Ray's GCS": node.gcs_address,
-        "Ray's raylet": f"{node.node_ip_address}:{node.node_manager_port}",
-    }.items():
-        own = node.all_processes.get("gcs_server" if name == "Ray's GCS" else "raylet", ())
-        ended = partial(_any_ended, [process.process for process in own])
-        yield Part(f"{name} ({place})", partial(_answers, speaks, place), advice, lost, ended)
+    raylet = f"{node.node_ip_address}:{node.node_manager_port}"
+    for name, place, kind in (
+        ("Ray's GCS", node.gcs_address, ray_constants.PROCESS_TYPE_GCS_SERVER),
+        ("Ray's raylet", raylet, ray_constants.PROCESS_TYPE_RAYLET),
+    ):
+        own = [process.process for process in node.all_processes.get(kind, ())]
+        yield Part(f"{name} ({place})", partial(_answers, speaks, place), advice, lost, partial(_any_ended, own))
 
 
 def _any_ended(processes: Sequence[Popen[bytes]]) -> bool:
