@@ -50,12 +50,17 @@ class Died:
 
 @dataclass
 class Task(Generic[Item]):
-    """An item on its way, its queue, the number of workers that it has ended, and when its worker began with it."""
+    """An item on its way, its queue, the number of workers that it has ended, and when its worker began with it.
+
+    A ``suspect`` was with a worker that ended, and is tried alone: a worker can end so soon after an answer that the
+    answer is lost with it, and then the item before the one that ended it would be blamed.
+    """
 
     item: Item
     queue: "WorkQueue[Item]"
     deaths: int = 0
     begun: float = 0.0
+    suspect: bool = False
 
 
 @dataclass
@@ -136,11 +141,14 @@ class WorkQueue(Generic[Item]):
             return
         for ahead, several in ((0, 1), (1, len(self._pool.seats) + 1)):
             for seat in self._pool.seats:
-                if seat.ready and len(seat.tasks) == ahead and not self._may_take_long(seat) and self._waits(several):
+                if seat.ready and len(seat.tasks) == ahead and not self._stays_alone(seat) and self._waits(several):
+                    if ahead and self._first[0].suspect:
+                        return
                     self._hand(seat, self._first.popleft())
 
-    def _may_take_long(self, seat: Seat) -> bool:
-        return any(task.queue is self and not self._size(task.item) for _, task in seat.tasks)
+    def _stays_alone(self, seat: Seat) -> bool:
+        """Whether nothing may wait behind the work of this worker: it may take long, or end the worker."""
+        return any(task.suspect or (task.queue is self and not self._size(task.item)) for _, task in seat.tasks)
 
     def _hand(self, seat: Seat, task: Task[Item]) -> None:
         reference = seat.actor.run.remote(self._function, [self._shared], task.item, self._tally.tags)
@@ -183,6 +191,8 @@ class WorkQueue(Generic[Item]):
                 raise _died("starting up", reason)
             return
         at_work, *waiting = [task for _, task in seat.tasks]
+        for task in (at_work, *waiting):
+            task.suspect = True
         self._first.extendleft(task for task in reversed(waiting) if task.queue is self)
         if at_work.queue is not self:
             return
