@@ -102,9 +102,9 @@ class Watch:
 
 
 @contextmanager
-def ends_within(seconds: float, name: str, advice: str) -> Iterator[None]:
-    """Tell that a part is lost if the block, which ends it, takes longer."""
-    text = loss(f"{name} does not end", advice)
+def done_within(seconds: float, name: str, verb: str, advice: str) -> Iterator[None]:
+    """Tell that a part is lost, as it does not ``verb``, if the block takes longer."""
+    text = loss(f"{name} does not {verb} within {seconds:.0f} s", advice)
     timer = Timer(seconds, lambda: tell(Event(name, "lost", text=text)))
     timer.daemon = True
     timer.start()

@@ -17,10 +17,12 @@ from mascing.progress import Event, tell
 from mascing.reachability import answers, speaks_grpc
 from mascing.schemas.config import ComputeConfig
 from mascing.tasks.guarding.guardian import guarded, keep_folders
-from mascing.tasks.guarding.watch import Part, Watch, ends_within
+from mascing.tasks.guarding.watch import Part, Watch, done_within
 from mascing.tasks.running.ray_token import own_token, use_token
 
 _ADVICE = "start the cluster (`ray start --head`), correct RAY_ADDRESS, or unset it for a local instance"
+_START_SECONDS = 60.0
+"""Ray takes some 6 s to start, several times as long on a busy machine, or for ever if a part of it does not answer."""
 _END_SECONDS = 20.0
 """Ray takes two or three to end, or for ever if a part of it does not answer."""
 
@@ -74,7 +76,7 @@ class Cluster:
     def close(self) -> None:
         """Disconnect; a local instance ends."""
         self._watch.close()
-        with ends_within(_END_SECONDS, "Ray", self._advice):
+        with done_within(_END_SECONDS, "Ray", "end", self._advice):
             ray.shutdown()
 
 
@@ -85,20 +87,22 @@ def connect(compute: ComputeConfig) -> Cluster:
     """
     if os.environ.get("RAY_ADDRESS"):
         join_cluster()
+        cluster = Cluster()  # from here on, it is watched
         _tell_room(compute)
-        return Cluster()
+        return cluster
     # Logical CPUs, as many as the workers reserve, so that a small machine places every worker.
     start_local(max(1, round(compute.workers * compute.num_cpus + 0.5)))
+    cluster = Cluster()
     _tell_crowd(compute)
     gpus_needed, gpus_here = compute.workers * compute.num_gpus, ray.cluster_resources().get("GPU", 0)
     if gpus_needed > gpus_here:
-        ray.shutdown()
+        cluster.close()
         raise ConfigError(
             f"compute asks for {gpus_needed:g} GPUs ({compute.workers} workers x {compute.num_gpus:g}) and this "
             f"machine has {gpus_here:g}: lower compute.workers or compute.num_gpus, or name a Ray cluster in "
             "RAY_ADDRESS"
         )
-    return Cluster()
+    return cluster
 
 
 def _parts(advice: str) -> Iterator[Part]:
@@ -184,6 +188,7 @@ def start_local(cpus: int) -> None:
 
 def _init(failure: str, advice: str, **options: Any) -> None:
     try:
-        ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+        with done_within(_START_SECONDS, "Ray", "start", advice):
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of a raylet that does not answer, Ray raises the base class
         raise MascingError(f"{failure} ({first_line(error)}): {advice}") from error

@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from mascing.errors import MascingError
-from mascing.progress import forwarded
+from mascing.progress import forwarded, told_of_losses
 from mascing.schemas.config import ComputeConfig
 from mascing.tasks.running.cluster import connect, refuse_absent_cluster
 from tests.fixtures_ray import TOKEN
@@ -124,3 +124,25 @@ def test_a_local_instance_that_does_not_start_is_told_in_one_line(monkeypatch: p
     monkeypatch.setattr(ray, "init", timed_out)
     with pytest.raises(MascingError, match=r"^a local Ray instance does not start \(The current node timed out"):
         connect(ComputeConfig(workers=1))
+
+
+def test_a_local_instance_that_hangs_while_it_starts_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = threading.Event()
+
+    def hang(**_: object) -> None:
+        assert told.wait(10)
+        raise Exception("The run was ended.")
+
+    def end(line: str) -> None:
+        lines.append(line)
+        told.set()
+
+    lines = list[str]()
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", hang)
+    monkeypatch.setattr("mascing.tasks.running.cluster._START_SECONDS", 0.1)
+    with told_of_losses(end), pytest.raises(MascingError):
+        connect(ComputeConfig(workers=1))
+    [line] = lines
+    assert line.startswith("Ray does not start within 0 s: check memory")
+    assert line.endswith("the same command goes on from there")

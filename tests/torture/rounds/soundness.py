@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from mascing.errors import DamagedError
 from mascing.runs.upkeep.garbage import find_garbage
 from mascing.runs.upkeep.inventory import PIECES, stage_folder, take_inventory
 from mascing.storage import parquet
@@ -128,7 +129,7 @@ def _shard(storage: Storage, manifest: str, shard: Any) -> bytes | None:
     for path in paths:
         try:
             data = storage.read(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, DamagedError):
             continue
         if hashlib.sha256(data).hexdigest() == shard["sha256"]:
             return data
