@@ -14,7 +14,8 @@ from mascing.prose import counted
 from mascing.schemas.config import ComputeConfig, ModelConfig
 from mascing.tasks.workers.connection import OF_THIS_PROCESS
 from mascing.tasks.workers.room import Room
-from mascing.tasks.workers.work_queue import Seat, WorkQueue
+from mascing.tasks.workers.seats import Seat
+from mascing.tasks.workers.work_queue import WorkQueue
 from mascing.tasks.workers.worker import Worker
 
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}

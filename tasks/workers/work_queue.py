@@ -3,11 +3,9 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from math import inf
-from statistics import median
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 import ray
 import ray.exceptions
@@ -15,10 +13,10 @@ import ray.exceptions
 from mascing.errors import MascingError, first_line
 from mascing.progress import Event, tell
 from mascing.tasks.workers.metrics import report
+from mascing.tasks.workers.seats import Item, Seat, Seats, Task, awaited
+from mascing.tasks.workers.stuck import Pace, idle, silent, slow
 from mascing.tasks.workers.tally import current
 from mascing.tasks.workers.worker import Done, Worker
-
-Item = TypeVar("Item")
 
 # How often an item is tried again after its worker died. An item that ends every worker must end the run, or be set
 # aside, instead of looping.
@@ -26,15 +24,6 @@ RETRIES = 3
 ROW_RETRIES = 1
 
 _TICK_SECONDS = 1.0
-_PULSE_SECONDS = 5.0
-_SILENT_SECONDS = 45.0
-
-# An item may take this many times as long, for its size, as the median of those that are finished.
-_SLOWER = 10
-_RECENT = 256
-# No item is given up sooner than this, and none later than that while nothing is known of the others.
-_SHORTEST_SECONDS = 600.0
-_LONGEST_SECONDS = 3600.0
 
 
 class WorkerDiedError(MascingError):
@@ -48,40 +37,13 @@ class Died:
     reason: str
 
 
-@dataclass
-class Task(Generic[Item]):
-    """An item on its way, its queue, the number of workers that it has ended, and when its worker began with it.
-
-    A ``suspect`` was with a worker that ended, and is tried alone: a worker can end so soon after an answer that the
-    answer is lost with it, and then the item before the one that ended it would be blamed.
-    """
-
-    item: Item
-    queue: "WorkQueue[Item]"
-    deaths: int = 0
-    begun: float = 0.0
-    suspect: bool = False
-
-
-@dataclass
-class Seat:
-    """An actor, its calls on their way in their order, since when it is ready, and the last question if it lives."""
-
-    actor: Any
-    starting: Any
-    tasks: deque[tuple[Any, Task[Any]]] = field(default_factory=deque)
-    ready: float | None = None
-    pulse: Any = None
-    asked: float = 0.0
-
-
 class WorkQueue(Generic[Item]):
     """Iterates over (item, value) as the workers finish, in no particular order.
 
     ``function(worker, shared, item)`` must give the same value on any worker. The value of an item that ends its worker
     more than ``retries`` times is a :class:`Died` if ``survive``; else WorkerDiedError is raised. An exception of the
     function is raised as it is. ``items`` are drawn one by one, as workers take them. ``size`` tells how long an item
-    takes beside others; one of size 0 takes as long as it takes, and nothing waits behind it.
+    takes beside others; one of size 0 takes as long as it takes while it works, and nothing waits behind it.
     """
 
     def __init__(
@@ -98,7 +60,7 @@ class WorkQueue(Generic[Item]):
         self._items = iter(items)
         self._first: deque[Task[Item]] = deque()
         self._survive, self._size = survive, size
-        self._pace: deque[float] = deque(maxlen=_RECENT)
+        self._pace = Pace()
         self._failed_starts = 0
         self._tally = current()
 
@@ -120,11 +82,11 @@ class WorkQueue(Generic[Item]):
 
     def _answered(self) -> list[Seat]:
         """The workers whose next call is back, all at once: asking for one at a time costs a look at every worker."""
-        awaited = {_awaited(seat): seat for seat in self._pool.seats if _awaited(seat) is not None}
-        finished, _ = ray.wait(list(awaited), num_returns=1, timeout=_TICK_SECONDS)
+        seats = {awaited(seat): seat for seat in self._pool.seats if awaited(seat) is not None}
+        finished, _ = ray.wait(list(seats), num_returns=1, timeout=_TICK_SECONDS)
         if finished:
-            finished, _ = ray.wait(list(awaited), num_returns=len(awaited), timeout=0)
-        return [awaited[reference] for reference in finished]
+            finished, _ = ray.wait(list(seats), num_returns=len(seats), timeout=0)
+        return [seats[reference] for reference in finished]
 
     def _waits(self, several: int = 1) -> bool:
         """Whether items wait for a worker, as many as ``several``."""
@@ -160,7 +122,7 @@ class WorkQueue(Generic[Item]):
         # An earlier queue may have been left before its last items came back.
         foreign = bool(seat.tasks) and seat.tasks[0][1].queue is not self
         try:
-            done = _fetch(_awaited(seat), foreign)
+            done = _fetch(awaited(seat), foreign)
         except ray.exceptions.RayTaskError:
             raise
         except ray.exceptions.RayError as error:
@@ -176,7 +138,7 @@ class WorkQueue(Generic[Item]):
         if done is None:
             return
         if size := self._size(task.item):
-            self._pace.append(done.seconds / size)
+            self._pace.add(done.seconds, size)
         self._tally.add(done.seconds, done.counts)
         yield task.item, done.value
 
@@ -211,67 +173,14 @@ class WorkQueue(Generic[Item]):
         for seat in self._pool.seats:
             if seat.ready is None or not seat.tasks:
                 continue
-            reason = self._too_slow(seat, now) or _silent(seat, now)
+            reason = silent(seat, now) or self._stuck(seat, now)
             if reason is not None:
                 tell(Event("ray", "note", text=f"{reason}: it is ended, and another worker takes its work"))
                 ray.kill(seat.actor)  # so that its calls fail
 
-    def _too_slow(self, seat: Seat, now: float) -> str | None:
-        task = seat.tasks[0][1]
-        limit = self._deadline(task.item)
-        if now - task.begun <= limit:
-            return None
-        task.begun = now
-        return f"a worker has worked for {limit:.0f} s on a piece of work that should take less"
-
-    def _deadline(self, item: Item) -> float:
-        """The seconds that an item may take, by its size and the pace of the others."""
-        size = self._size(item)
-        if not size:
-            return inf
-        if not self._pace:
-            return _LONGEST_SECONDS
-        return max(_SHORTEST_SECONDS, _SLOWER * median(self._pace) * size)
-
-
-class Seats(Protocol):
-    """What a queue needs of a pool."""
-
-    seats: list[Seat]
-
-    @property
-    def enough(self) -> bool:
-        """Whether enough workers are there to begin."""
-
-    def replace(self, seat: Seat) -> None:
-        """Start another actor in place of one that ended."""
-
-    def look_after(self) -> None:
-        """Say what stands in the way of the workers that are not there."""
-
-
-def _awaited(seat: Seat) -> Any:
-    """The call of a worker that comes back next; None if there is none."""
-    if seat.ready is None:
-        return seat.starting
-    return seat.tasks[0][0] if seat.tasks else None
-
-
-def _silent(seat: Seat, now: float) -> str | None:
-    """Why a worker counts as stuck: its process is there, and has not answered for long."""
-    if seat.pulse is None:
-        if now - seat.asked > _PULSE_SECONDS:
-            seat.pulse, seat.asked = seat.actor.pulse.remote(), now
-        return None
-    answered, _ = ray.wait([seat.pulse], timeout=0)
-    if answered:
-        seat.pulse = None
-        return None
-    silent = now - seat.asked
-    if silent <= _SILENT_SECONDS:
-        return None
-    seat.asked = now
-    return f"a worker has not answered for {silent:.0f} s"
+    def _stuck(self, seat: Seat, now: float) -> str | None:
+        size = self._size(seat.tasks[0][1].item)
+        return slow(seat, now, self._pace.deadline(size)) if size else idle(seat, now)
 
 
 def _fetch(reference: Any, foreign: bool) -> Done | None:

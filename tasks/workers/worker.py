@@ -3,12 +3,14 @@
 import json
 import os
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import psutil
 import ray
 
 from mascing.models.gpu_share import limit_gpu_memory
@@ -46,10 +48,14 @@ class Worker:
         self._counts: Counter[str] = Counter()
         self._shared: tuple[Any, Any] = (None, None)
         self._ended: float | None = None
+        self._thread = 0
 
     @ray.method(concurrency_group="pulse")
-    def pulse(self) -> None:
-        """Return at once, whatever item is running: a stopped or stuck process does not."""
+    def pulse(self) -> float:
+        """The CPU seconds of the thread that runs the items, at once, whatever it runs: a stopped process is silent."""
+        threads = {thread.id: thread for thread in psutil.Process().threads()}
+        thread = threads.get(self._thread)
+        return thread.user_time + thread.system_time if thread else 0.0
 
     def ready(self, config: ModelConfig | None = None) -> None:
         """Return as soon as the actor is placed and started, and the model loaded if one is named."""
@@ -69,6 +75,7 @@ class Worker:
         its place.
         """
         started = time.monotonic()
+        self._thread = threading.get_native_id()
         self._counts = Counter()
         try:
             value = function(self, self._common(*shared), item)

@@ -14,7 +14,8 @@ from typing import Any
 
 import ray
 
-from mascing.tasks.workers.work_queue import Seat, WorkQueue
+from mascing.tasks.workers.seats import Seat
+from mascing.tasks.workers.work_queue import WorkQueue
 from mascing.tasks.workers.worker import Done, Worker
 
 _PROCESSES = 2

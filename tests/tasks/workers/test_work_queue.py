@@ -12,10 +12,11 @@ import pytest
 import ray
 
 from mascing.schemas.config import ComputeConfig
-from mascing.tasks.workers import work_queue
+from mascing.tasks.workers import stuck, work_queue
 from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.seats import Seat, Task
 from mascing.tasks.workers.tally import tallied
-from mascing.tasks.workers.work_queue import Died, Seat, Task, WorkQueue
+from mascing.tasks.workers.work_queue import Died, WorkQueue
 from mascing.tasks.workers.worker import Worker
 
 
@@ -33,8 +34,8 @@ def done(pool: Pool, function: Any, folder: Path, survive: bool = False) -> dict
 def test_a_worker_that_is_stopped_is_noticed_and_replaced(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work_queue, "_SILENT_SECONDS", 3.0)
-    monkeypatch.setattr(work_queue, "_PULSE_SECONDS", 1.0)
+    monkeypatch.setattr(stuck, "_SILENT_SECONDS", 3.0)
+    monkeypatch.setattr(stuck, "_PULSE_SECONDS", 1.0)
     assert done(pool, _stop_at_four, tmp_path) == {number: number for number in range(12)}
     stopped = int((tmp_path / "pid").read_text())
     wait_until_gone(stopped)
@@ -43,8 +44,19 @@ def test_a_worker_that_is_stopped_is_noticed_and_replaced(
 def test_an_item_that_takes_much_longer_than_the_others_is_tried_elsewhere(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(work_queue, "_SHORTEST_SECONDS", 2.0)
+    monkeypatch.setattr(stuck, "_SHORTEST_SECONDS", 2.0)
     assert done(pool, _hang_at_four, tmp_path) == {number: number for number in range(12)}
+
+
+def test_work_of_unknown_length_that_takes_no_time_of_the_cpu_is_tried_elsewhere(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stuck, "_IDLE_SECONDS", 4.0)
+    monkeypatch.setattr(stuck, "_PULSE_SECONDS", 1.0)
+    with tallied("optimise", "0" * 16) as tally:
+        queue = pool.queue(_work_or_hang_at_four, str(tmp_path), iter((4, 5)), size=lambda item: 0)
+        assert dict(queue) == {4: 4, 5: 5}
+    assert tally.replaced == 1
 
 
 def test_a_worker_whose_engine_is_dead_ends(pool: Pool, tmp_path: Path) -> None:
@@ -128,6 +140,16 @@ def _stop_at_four(worker: Worker, folder: str, item: int) -> int:
 def _hang_at_four(worker: Worker, folder: str, item: int) -> int:
     if _first_at_four(folder, item):
         time.sleep(3600)
+    return item
+
+
+def _work_or_hang_at_four(worker: Worker, folder: str, item: int) -> int:
+    """Hang, or work for longer than it may be idle."""
+    if _first_at_four(folder, item):
+        time.sleep(3600)
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        pass
     return item
 
 
