@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from rich import filesize
+
 from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
@@ -146,8 +148,8 @@ class _Budget:
         if self._told and self._done >= self._told[0] * self._rows:
             self._told = [share for share in self._told if self._done < share * self._rows]
             expected = self._bytes * self._rows / max(1, self._done)
-            text = f"about {expected / 1e9:.3g} GB of traces in all{self._time_left(expected)}, as the first ones go"
-            tell(Event("collect", "note", text=text))
+            size, left = filesize.decimal(round(expected)), self._time_left(expected)
+            tell(Event("collect", "note", text=f"about {size} of traces in all{left}, as the first ones go"))
 
     def _time_left(self, expected: float) -> str:
         """By the pace of what was recorded now; nothing is known of it while shards are only found in the store."""

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from rich import filesize
+
 from mascing.prose import counted
 
 
@@ -47,7 +49,7 @@ class Tally:
         if padding:
             parts.append(f"{padding / (tokens + padding):.0%} padding")
         if self.counts["bytes"]:
-            parts.append(f"{self.counts['bytes'] / 1e6:,.1f} MB stored")
+            parts.append(f"{filesize.decimal(self.counts['bytes'])} stored")
         if self.counts["quarantined"]:
             parts.append(f"{counted(self.counts['quarantined'], 'row')} set aside")
         if self.counts["out_of_memory"]:

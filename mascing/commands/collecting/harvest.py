@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import filesize
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption
 from mascing.errors import ConfigError
@@ -84,7 +85,8 @@ def _summary(collected: "Collected") -> str:
     size = sum(shard.bytes for shard in shards)
     return (
         f"recorded {facts.samples:,} of {collected.rows_in:,} conversations, {facts.tokens:,} tokens, in "
-        f"{len(shards):,} shards of {size / 1e6:,.1f} MB together ({size / max(1, facts.tokens):,.0f} bytes a token)"
+        f"{len(shards):,} shards of {filesize.decimal(size)} together "
+        f"({size / max(1, facts.tokens):,.0f} bytes a token)"
     )
 
 

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import filesize
 
 from mascing.prose import counted, echo_prose
 from mascing.schemas.conversation import Split
@@ -123,7 +124,7 @@ def _facts(opened: "RunTraces", statistics: "TraceStatistics") -> Iterator[tuple
     yield "spans", ", ".join(_spans(statistics))
     if opened.split is not None:
         yield "split", opened.split
-    size = f"{sum(sizes.values()) / 1e6:.2f} MB in {counted(len(sizes), 'shard')}"
+    size = f"{filesize.decimal(sum(sizes.values()))} in {counted(len(sizes), 'shard')}"
     yield "size", f"{counted(len(opened), 'sample')}, {counted(statistics.tokens, 'token')}, {size}"
 
 
