@@ -33,8 +33,12 @@ _PASSING = {
 }  # fmt: skip
 _FAILURES = (OSError, BotoCoreError, HttpError, ResponseParserError, ValueError)
 _BROKEN_OFF = (ConnectionError, HttpError, ResponseParserError)
+_WRONG_SERVER = (NoConnectionError, ResponseParserError)
 UNANSWERED = (NoConnectionError, HTTPClientError, TimeoutError)
 """Errors of a server that does not answer, or not in time."""
+
+
+_HASTY_SECONDS = 15.0
 
 
 class ChecksumError(Exception):
@@ -57,11 +61,12 @@ class RetryPolicy:
     bytes takes longer than ``silence`` and ``least_speed`` (bytes a second) together allow. No try begins more than
     ``patience`` after the first. Pauses grow threefold from ``first_pause`` to ``longest_pause``, each shortened by
     chance, so that many workers do not come back at once. Bytes that fail their checksum are fetched
-    ``checksum_tries`` times.
+    ``checksum_tries`` times, and who makes no connection or speaks no S3 is asked ``wrong_server_tries`` times.
     """
 
     tries: int = 8
     checksum_tries: int = 4
+    wrong_server_tries: int = 8
     patience: float = 120.0
     first_pause: float = 0.1
     longest_pause: float = 10.0
@@ -81,12 +86,16 @@ class RetryPolicy:
                 return action()
             except (ChecksumError, *_FAILURES) as error:
                 code, late = code_of(error), time.monotonic() - started + pause > self.patience
-                most = self.checksum_tries if isinstance(error, ChecksumError) else self.tries
-                if late or tried >= most or not _passes(error, code):
+                if late or tried >= self._most(error) or not _passes(error, code):
                     raise S3Failure(code, tried) from error
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(3 * pause, self.longest_pause)
         raise AssertionError("a policy has at least one try")
+
+    def _most(self, error: Exception) -> int:
+        if isinstance(error, ChecksumError):
+            return self.checksum_tries
+        return self.wrong_server_tries if isinstance(error, _WRONG_SERVER) else self.tries
 
 
 class S3Client:
@@ -112,9 +121,9 @@ class S3Client:
         self._s3.retries = 1
 
     def at_once(self) -> "S3Client":
-        """The same client without a second try, so that a wrong setting is told at once."""
+        """The same client with less patience, and none for a server that is not there, so that it is told at once."""
         hasty = copy(self)
-        hasty._policy = replace(self._policy, tries=1)
+        hasty._policy = replace(self._policy, wrong_server_tries=1, patience=_HASTY_SECONDS)
         return hasty
 
     def call(self, operation: str, **arguments: Any) -> dict[str, Any]:

@@ -252,6 +252,13 @@ def test_a_publication_whose_answer_is_lost_is_in_the_history_once(storage: Stor
     assert (channel.mask, channel.history) == (prefixes[1], (prefixes[0],))
 
 
+@pytest.mark.parametrize("fault", WRITE_FAULTS)
+def test_a_storage_opens_on_a_server_that_fails_once(proxied_url: str, faults: Faults, fault: Fault) -> None:
+    faults.expect("PUT", ".mascing-probe", fault)
+    store(f"{proxied_url}/{uuid4().hex}").probe()
+    assert faults.times == 0
+
+
 @pytest.mark.parametrize(("ignored", "skip"), [("If-None-Match", 1), ("If-Match", 2)])
 def test_a_server_that_ignores_conditions_is_refused(proxied_url: str, faults: Faults, ignored: str, skip: int) -> None:
     """The probe sends three PUTs: as new, as new again, and over a version that never existed."""
