@@ -47,11 +47,13 @@ class TraceShards:
     def parts(self, name: str) -> Path | Ranged:
         """How parts of a shard are read; they are checked as they are read, by the checksums in the file.
 
-        Raises StorageError if the shard is missing.
+        Raises StorageError if the shard is missing, or on the local disk of another size.
         """
-        if (path := self.path(name)) is not None:
-            return path
         shard = self.shards[name]
+        if (path := self.path(name)) is not None:
+            if path.stat().st_size != shard.bytes:
+                raise missing(self._storage, self._manifest.prefix, shard)
+            return path
         for path_in in paths_of(self._manifest.prefix, shard):
             if self._storage.exists(path_in):
                 where = self._storage.locate(path_in)

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from pydantic import ValidationError
 
 from mascing.errors import ConflictError, DamagedError, DataError, StorageError
+from mascing.prose import counted
 from mascing.schemas.manifest import FORMAT_VERSION, Facts, Manifest, Shard, stage_prefix
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
@@ -61,9 +62,10 @@ class StageOutput(Generic[M]):
 
         ``inputs`` maps a name to the prefix of the manifest that was read.
         Raises DataError if rows were lost: the rows of ``quarantine.parquet`` must be ``rows_quarantined`` and those
-        of all other shards together ``rows_in - rows_quarantined``. Raises ConflictError if another writer finished
-        the stage with different content.
+        of all other shards together ``rows_in - rows_quarantined``. Raises StorageError if a shard is gone since it was
+        stored, and ConflictError if another writer finished the stage with different content.
         """
+        _refuse_gone(self.storage, self.prefix, shards)
         manifest = self._leaves(
             stage=self._leaves.stage_name(),
             name=self._name,
@@ -177,6 +179,19 @@ def _checked_rows_out(prefix: str, shards: Sequence[Shard], rows_in: int, rows_q
             f"{rows_out} rows and {quarantined} quarantined ones: rows were lost or doubled, nothing is committed"
         )
     return rows_out
+
+
+def _refuse_gone(storage: Storage, prefix: str, shards: Sequence[Shard]) -> None:
+    """Refuse to name what somebody deleted meanwhile, as while this process was paused and nobody saw it at work."""
+    places = {shard.name: paths_of(prefix, shard) for shard in shards}
+    folders = {prefix, *(str(PurePosixPath(shard.path).parent) for shard in shards if shard.path is not None)}
+    there = {name for folder in sorted(folders) for name in storage.list(folder)}
+    gone = [paths[0] for paths in places.values() if there.isdisjoint(paths)]
+    if gone:
+        raise StorageError(
+            f"{prefix}: objects of this stage were deleted while it ran ({counted(len(gone), 'object')}, such as "
+            f"{storage.locate(gone[0])}), so it is not finished: run again, which makes these again"
+        )
 
 
 def _encode(manifest: Manifest) -> bytes:

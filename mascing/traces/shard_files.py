@@ -62,14 +62,14 @@ class ShardFile:
     """One trace shard. Opening it reads the footer alone: the layout, the statistics and the sizes of the row groups.
 
     ``content`` is the path of a local file, which is mapped, the whole content, or an object of which only what is
-    asked for is read. Raises DataError, which calls the shard ``name``, for bytes that are no trace shard or are
-    damaged (the footer's checksum and those of pages are verified), and for logits that the statistics tell not to be
-    raw ones.
+    asked for is read. Raises DataError, which names the file or object, or calls bytes ``name``, for what is no trace
+    shard or is damaged (the footer's checksum and those of pages are verified), and for logits that the statistics
+    tell not to be raw ones.
     """
 
     def __init__(self, content: Content, name: str) -> None:
         """Open the shard and check its footer."""
-        self.name = content.name if isinstance(content, Ranged) else name
+        self.name = content.name if isinstance(content, Ranged) else str(content) if isinstance(content, Path) else name
         with self._named():
             source = _opened(content)
             footer = footer_of(source)

@@ -114,8 +114,8 @@ def _numbers(layers: str) -> list[int] | None:
         return None
     numbers: list[int] = []
     for part in layers.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if match is None:
+        match = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part)  # longer ranges would fill the memory
+        if match is None or int(match[2] or match[1]) < int(match[1]):
             raise ConfigError(f"--layers {layers!r}: {part!r} is neither a number nor a range such as 3-7")
         numbers += range(int(match[1]), int(match[2] or match[1]) + 1)
     return numbers

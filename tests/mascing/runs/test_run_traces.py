@@ -175,6 +175,26 @@ def test_counts_come_from_footers_alone(tmp_path: Path, monkeypatch: pytest.Monk
     assert torch.allclose(traces.statistics().sigma(), made.sigma(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [0, 1000, -1])
+def test_a_local_shard_of_another_size_is_refused_by_its_path(tmp_path: Path, size: int) -> None:
+    """Counts read footers alone, whose checks cannot tell a file that was cut off from no Parquet file at all."""
+    write_traces(Storage.open(str(tmp_path)))
+    traces = mascing.traces(tmp_path)
+    shard = Path(traces.files[1])
+    shard.write_bytes(shard.read_bytes()[:size])
+    with pytest.raises(StorageError, match=f"{shard} is missing or damaged.*delete the folder .* and run again"):
+        traces.statistics()
+
+
+def test_a_local_shard_whose_footer_is_damaged_is_called_by_its_path(tmp_path: Path) -> None:
+    write_traces(Storage.open(str(tmp_path)))
+    traces = mascing.traces(tmp_path)
+    shard = Path(traces.files[1])
+    shard.write_bytes(shard.read_bytes()[:-4] + b"none")
+    with pytest.raises(DataError, match=f"{shard} is damaged"):
+        traces.statistics()
+
+
 def test_polars_averages_a_layer_without_a_loop_over_tokens(place: Path, made: TraceSet) -> None:
     """The example of docs/traces.md, with the numbers that it must give."""
     traces = mascing.traces(place)
