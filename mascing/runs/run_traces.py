@@ -18,12 +18,12 @@ from torch import Tensor
 from mascing.errors import DataError
 from mascing.routers.spec import RouterSpec
 from mascing.runs.finished_run import read_inputs
-from mascing.runs.run_folder import RunFolder, find_run
+from mascing.runs.run_folder import RUNS, RunFolder, find_run
 from mascing.runs.trace_shards import TraceShards, splits_of
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts, Manifest
 from mascing.schemas.trace_layout import REGIONS, TraceLayout
-from mascing.storage.manifests import read_manifest
+from mascing.storage.manifests import MANIFEST, read_manifest
 from mascing.storage.object_storage import Storage
 from mascing.traces.layouts import spec_in
 from mascing.traces.selection_counts import counts_table
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _ADDRESS = re.compile(r"(?:(?P<storage>.*)/)?(?P<kind>runs|harvest|collect)/(?P<name>[^/]+)")
+_COLLECT = "collect"
 _ROWS = 2**18
 """About how many rows of the table are in memory at once."""
 
@@ -45,7 +46,7 @@ def traces(url: str | PathLike[str], run: str | None = None, *, split: Split | N
 
     ``url`` is the folder of a run (``.../runs/<run>``), the prefix of a harvest (``.../harvest/<name>``, or
     ``.../collect/<name>`` of conversations without labels), or a storage URL; then ``run`` names the run, by default
-    the latest. Without ``split``, the traces are those of the train split, or all of a harvest that has no splits.
+    the latest, or the collection. Without ``split``, the traces are those of the train split, or all of a harvest that has no splits.
     Raises DataError if there are no traces there, and StorageError if they cannot be read.
     """
     if not isinstance(url, str | PathLike) or not isinstance(run, str | None):
@@ -220,6 +221,9 @@ def _harvest_at(url: str, run: str | None) -> tuple[Storage, str]:
     match = None if run is not None else _ADDRESS.fullmatch(url)
     if match is None:
         storage = Storage.open_to_read(url)
+        collection = _collection(storage, run)
+        if collection is not None:
+            return storage, collection
         folder = find_run(storage, run).folder
     else:
         storage = Storage.open_to_read(match["storage"] if match["storage"] is not None else ".")
@@ -230,6 +234,21 @@ def _harvest_at(url: str, run: str | None) -> tuple[Storage, str]:
     if "harvest" not in stages:
         raise DataError(f"{storage.locate(folder.prefix)} has no harvest: its run recorded no traces")
     return storage, stages["harvest"]
+
+
+def _collection(storage: Storage, name: str | None) -> str | None:
+    """The prefix of the collection of this name, if there is one. Raises DataError if only collections are there."""
+    if name is None and storage.list(RUNS):
+        return None
+    found = [path.removesuffix(f"/{MANIFEST}") for path in storage.list(_COLLECT) if path.endswith(f"/{MANIFEST}")]
+    if name is not None:
+        return next((prefix for prefix in found if prefix == f"{_COLLECT}/{name.rstrip('/')}"), None)
+    if found:
+        raise DataError(
+            f"there is no finished run under {storage.url}, but what `mascing harvest` recorded: name one of "
+            f"{', '.join(prefix.removeprefix(f'{_COLLECT}/') for prefix in found)}"
+        )
+    return None
 
 
 def _frames(part: TraceSet, depths: Sequence[int], schema: Mapping[str, Any]) -> Iterator["pl.DataFrame"]:

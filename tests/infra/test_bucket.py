@@ -1,6 +1,7 @@
 """The policy of the bucket gives a run what S3Store asks for and no more; another role removes garbage."""
 
 import json
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from aiobotocore.client import AioBaseClient
 from botocore.validate import ParamValidator
 
 from mascing.runs.run_folder import RunFolder
+from mascing.runs.upkeep.garbage import collect_garbage
+from mascing.storage.object_storage import Storage
 from mascing.storage.s3_client import S3Failure
 from mascing.storage.s3_store import S3Store
 from mascing.storage.urls import BucketPrefix, parse_url
@@ -95,17 +98,29 @@ def test_a_run_may_do_what_the_store_does_and_nothing_else(store: S3Store, asked
     assert {RIGHTS[operation] for operation in asked | MULTIPART} == given("mascing-run")
 
 
-def test_another_role_removes_and_writes_nothing(store: S3Store, asked: set[str]) -> None:
-    store.put("a", b"1")
+def test_another_role_removes_and_writes_nothing_but_its_lease(
+    store: S3Store, asked: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put("traces/0/a.parquet", b"1")
+    written: list[str] = []
+    put = AioBaseClient._make_api_call
+
+    async def noted(client: Any, operation: str, arguments: Any) -> Any:
+        if operation == "PutObject":
+            written.append(arguments["Key"].removeprefix(f"{store.url.rpartition('/')[2]}/"))
+        return await put(client, operation, arguments)
+
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", noted)
     asked.clear()
-    store.reach()
-    assert [stored.name for stored in store.walk("")] == ["a"]
-    assert list(store.leftovers()) == []
-    assert store.read("a") == b"1"
-    store.remove("a")
+    collected = collect_garbage(Storage.open(store.url), timedelta(minutes=-1))
+    assert [each.stored.name for each in collected.garbage] == ["traces/0/a.parquet"]
     assert {RIGHTS[operation] for operation in asked | {"AbortMultipartUpload"}} == given("mascing-gc")
     assert "s3:DeleteObject" not in given("mascing-run")
-    assert "s3:PutObject" not in given("mascing-gc")
+    allowed = STATEMENTS["GarbageIsRemovedByOne"]["Resource"]
+    refused = [name for name in written if not any(fnmatchcase(f"arn:aws:s3:::mascing/{name}", one) for one in allowed)]
+    assert set(written) == {".mascing-probe", "leases/gc.json"}
+    assert refused == []
+    assert "s3:PutObject" not in STATEMENTS["GarbageIsRemoved"]["Action"]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ traces = typer.Typer(
     rich_markup_mode=None,
     help=(
         "Look at recorded routing, and export it for other tools.\n\n"
-        "URL is a storage URL, and RUN then the name of a run, by default the latest; or URL is the folder of a run "
+        "URL is a storage URL, and RUN then the name of a run, by default the latest, or of a harvest; or URL is the folder of a run "
         "(.../runs/RUN) or of a harvest (.../harvest/NAME, or .../collect/NAME of `mascing harvest`). In Python, "
         "mascing.traces(URL) opens the same."
     ),
@@ -38,7 +38,7 @@ class Format(StrEnum):
 
 
 UrlArgument = Annotated[str, typer.Argument(metavar="URL", help="Storage URL, or folder of a run or harvest.")]
-RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name of a run under a storage URL.")]
+RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name of a run or harvest under a storage URL.")]
 SplitOption = Annotated[
     Split | None, typer.Option(help="Which traces of a run; by default those of train. A harvest may have no splits.")
 ]
@@ -63,7 +63,7 @@ def show(url: UrlArgument, run: RunArgument = None, split: SplitOption = None) -
 
       mascing traces show s3://bucket/mascing jailbreak-defence-olmoe-0123456789abcdef --split dev
 
-      mascing traces show ./mascing-data/harvest/chats-0123456789abcdef
+      mascing traces show ./mascing-data/collect/chats-0123456789abcdef
     """
     import mascing
     from mascing.commands.outcomes.tables import print_table
@@ -100,7 +100,7 @@ def export(
 
       mascing traces export ./mascing-data --to traces
 
-      mascing traces export s3://bucket/mascing/harvest/chats-0123456789abcdef --to tensors --format safetensors
+      mascing traces export s3://bucket/mascing/collect/chats-0123456789abcdef --to tensors --format safetensors
 
       mascing traces export ./mascing-data --to counts --format counts
     """

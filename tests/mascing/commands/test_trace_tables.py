@@ -12,6 +12,7 @@ from safetensors import safe_open
 import mascing
 from mascing.circuits.steermoe.count_files import read_counts
 from mascing.cli import main
+from mascing.errors import DataError
 from mascing.schemas.manifest import Facts, Manifest
 from mascing.schemas.trace_layout import Chosen, Keep
 from mascing.storage.manifests import StageOutput
@@ -79,6 +80,17 @@ def test_show_says_what_was_recorded(place: Path, made: TraceSet, capsys: pytest
     negative = float((made.labelled(0).selected[:, 1] == 3).any(dim=1).float().mean())
     assert f"2/3 {rate - negative:+.0%}, " in said[9]
     assert said[-1] == (f"next: copy them for other tools: mascing traces export {place} {FOLDER.name} --to FOLDER")
+
+
+def test_a_collection_is_found_by_name_and_named_where_there_is_no_run(tmp_path: Path) -> None:
+    name = unlabelled(tmp_path, "logits").removeprefix("collect/")
+    assert len(mascing.traces(tmp_path, name)) == 12
+    with pytest.raises(DataError, match=f"no finished run under .* `mascing harvest` recorded: name one of {name}"):
+        mascing.traces(tmp_path)
+    write_traces(Storage.open(str(tmp_path)))
+    assert len(mascing.traces(tmp_path)) == 30
+    with pytest.raises(DataError, match="there is no run other"):
+        mascing.traces(tmp_path, "other")
 
 
 @pytest.mark.parametrize("keep", ["logits", "selected", "counts"])
