@@ -196,9 +196,9 @@ def _seen(config: RunConfig, row: Conversation) -> list[Any]:
     return [row.id, row.group_id, row.label, turns, row.own_reply if _replies(config) else None]
 
 
-def _read(worker: Worker, shared: _Shared, piece: _Piece, data: bytes) -> _Recorded:
+def _read(worker: Worker, shared: _Shared, piece: _Piece, data: bytes, set_aside: SetAside) -> _Recorded:
     """What the stage's facts need of a stored piece, whoever made it."""
-    del worker, shared
+    del worker, shared, set_aside
     check(data, piece.path)
     file = ShardFile(data, piece.path)
     failed = {int(place): Failed(**why) for place, why in json.loads(file.metadata[_FAILED]).items()}

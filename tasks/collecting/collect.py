@@ -185,9 +185,9 @@ def _conversations(shared: _Shared, part: Rows) -> list[Conversation]:
     return [row.model_copy(update={"label": None}) for row in part.read(shared.taken)]
 
 
-def _read(worker: Worker, shared: _Shared, part: Rows, data: bytes) -> _Recorded:
+def _read(worker: Worker, shared: _Shared, part: Rows, data: bytes, set_aside: SetAside) -> _Recorded:
     """What the driver keeps of a stored shard, whoever made it."""
-    del worker, shared
+    del worker, shared, set_aside
     check(data, part.path)
     file = ShardFile(data, part.path)
     failed = [Quarantined(**row) for row in json.loads(file.metadata[_FAILED])]

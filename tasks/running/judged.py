@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -157,14 +158,17 @@ def _reply(worker: Worker, shared: _Shared, unit: _Unit, set_aside: SetAside) ->
     return stored_replies.to_bytes(conversations, around(set_aside, conversations, reply))
 
 
-def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes) -> Heard:
-    """The verdict on each stored reply; a conversation without one is unscored, which counts against a mask."""
+def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes, set_aside: SetAside) -> Heard:
+    """The verdict on each stored reply; a conversation without one is unscored, which counts against a mask.
+
+    So is one that is set aside though it has a reply: its judge is what ended the worker.
+    """
     del worker
     both = list(zip(shared.asked.read(unit), stored_replies.from_bytes(data, unit.path), strict=True))
-    # No judge hears of a failed row: the judge may be what failed on it.
-    spoken = [(row, reply) for row, reply in both if isinstance(reply, Reply)]
-    answered, said = [row for row, _ in spoken], [reply for _, reply in spoken]
-    heard = iter(verdicts_on(shared.storage, shared.config, unit.path, answered, said))
+    spoken = [place for place, (_, reply) in enumerate(both) if isinstance(reply, Reply)]
+    answered, said = [both[place][0] for place in spoken], [both[place][1] for place in spoken]
+    ended = {number: set_aside[place] for number, place in enumerate(spoken) if place in set_aside}
+    heard = iter(verdicts_on(shared.storage, shared.config, unit.path, answered, said, ended))
     rows = [
         _row(row, shared.asked.id_of(row), reply, next(heard) if isinstance(reply, Reply) else _unheard(reply))
         for row, reply in both
@@ -174,20 +178,36 @@ def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes) -> Heard:
 
 
 def verdicts_on(
-    storage: Storage, config: RunConfig, path: str, conversations: Sequence[Conversation], replies: Sequence[Reply]
+    storage: Storage,
+    config: RunConfig,
+    path: str,
+    conversations: Sequence[Conversation],
+    replies: Sequence[Reply],
+    set_aside: SetAside = MappingProxyType({}),
 ) -> list[Verdict]:
-    """The verdicts on the replies of the piece at ``path``, read from storage or judged."""
+    """The verdicts on the replies of the piece at ``path``, read from storage or judged.
+
+    Those at the places of ``set_aside`` are not shown to a judge.
+    """
     judges = fingerprint(judges_identity(config))
     name = fingerprint([path, list(conversations)])
     made: list[Verdict] = []
 
+    def heard(pairs: Sequence[tuple[Conversation, Reply]]) -> list[Verdict]:
+        return judge_all(config.behaviour, [row for row, _ in pairs], [reply for _, reply in pairs])
+
     def judge() -> bytes | None:
-        made.extend(judge_all(config.behaviour, conversations, replies))
+        pairs = list(zip(conversations, replies, strict=True))
+        made.extend(_ended(each) if isinstance(each, Failed) else each for each in around(set_aside, pairs, heard))
         return None if any(verdict.failed for verdict in made) else _to_bytes(conversations, made)
 
     stored_at = f"verdicts/{judges}/{name}.parquet"
     data = stored(storage, stored_at, judge)
     return made if data is None else _from_bytes(data, stored_at)
+
+
+def _ended(failed: Failed) -> Verdict:
+    return Verdict(outcome="unscored", reason=f"the judge ended its worker: {failed.reason}", failed=True)
 
 
 def _unheard(failed: Failed) -> Verdict:

@@ -55,11 +55,12 @@ class Kind(Generic[U, Shared, Value]):
     """How workers make the object of a unit, and what they tell the driver of it.
 
     ``make`` gives the bytes of the whole unit, rows that are set aside included with their reasons; ``read`` what the
-    driver needs of the stored bytes, which another run may have made.
+    driver needs of the stored bytes, which another run may have made, so that they may say nothing of rows that are set
+    aside: where ``read`` ends its worker too, as a judge may, it must pass these over.
     """
 
     make: Callable[[Worker, Shared, U, SetAside], bytes]
-    read: Callable[[Worker, Shared, U, bytes], Value]
+    read: Callable[[Worker, Shared, U, bytes, SetAside], Value]
 
 
 def run_units(
@@ -147,12 +148,12 @@ class _Work(Generic[U]):
 
 
 def _run(worker: Worker, common: _Common, work: _Work[Any]) -> Any:
-    make = common.kind.make
+    make, read = common.kind.make, common.kind.read
     if work.probes:
-        make(worker, common.shared, work.unit, {})
+        read(worker, common.shared, work.unit, make(worker, common.shared, work.unit, {}), {})
         return None
     data = stored(common.storage, work.unit.path, lambda: make(worker, common.shared, work.unit, work.set_aside))
-    return common.kind.read(worker, common.shared, work.unit, data)
+    return read(worker, common.shared, work.unit, data, work.set_aside)
 
 
 class _Hunt(Generic[U]):

@@ -38,7 +38,9 @@ class Format(StrEnum):
 
 
 UrlArgument = Annotated[str, typer.Argument(metavar="URL", help="Storage URL, or folder of a run or harvest.")]
-RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name of a run or harvest under a storage URL.")]
+RunArgument = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="Name of a run or harvest under a storage URL.")
+]
 SplitOption = Annotated[
     Split | None, typer.Option(help="Which traces of a run; by default those of train. A harvest may have no splits.")
 ]

@@ -54,7 +54,7 @@ def make(worker: Worker, shared: None, unit: Range, set_aside: SetAside) -> byte
     return f"{unit.start}-{unit.stop}".encode().ljust(_BYTES, b".")
 
 
-def read(worker: Worker, shared: None, unit: Range, data: bytes) -> Shard:
+def read(worker: Worker, shared: None, unit: Range, data: bytes, set_aside: SetAside) -> Shard:
     """The unit's entry in a manifest."""
     return shard_at(unit.path, data, len(unit))
 

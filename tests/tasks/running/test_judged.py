@@ -10,12 +10,30 @@ import torch
 from mascing.conversations.reply import Reply
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
+from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
+from mascing.tasks.running import judged as judged_module
 from mascing.tasks.running import replies
 from mascing.tasks.running.judged import Judging, Steered
+from mascing.tasks.workers.work_queue import Died
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
 from tests.tasks.test_labelling import chats, config_for
+
+
+class _EndsItsProcess(BaseException):
+    """In place of `os._exit`, which would end the tests."""
+
+
+class MortalPool(HerePool):
+    """A pool whose worker ends where a real one would."""
+
+    def result(self, function: Any, shared: Any, work: Any) -> Any:
+        try:
+            return super().result(function, shared, work)
+        except _EndsItsProcess:
+            return Died("connection error code 2")
+
 
 SPEC = RouterSpec("olmoe", (0,), n_experts=4, top_k=2, scoring="softmax")
 MASKS: list[Steered] = [
@@ -51,3 +69,31 @@ def test_in_a_race_the_replies_of_a_mask_are_listed_once_and_none_is_made_twice(
         assert len(listed) == len(MASKS)
         assert Counter(prefix.count("/") for prefix in listed) == {2: len(MASKS)}
         listed.clear()
+
+
+def test_a_conversation_whose_judge_ends_the_worker_is_unscored_and_the_others_are_judged(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, rows = config_for(olmoe_folder.save(tmp_path / "model"), tmp_path, chats()), chats()
+    fatal, plain = {rows[3].id}, judged_module.judge_all
+
+    def judge_all(behaviour: Any, conversations: Any, said: Any) -> list[Verdict]:
+        if not fatal.isdisjoint(row.id for row in conversations):
+            raise _EndsItsProcess
+        return plain(behaviour, conversations, said)
+
+    monkeypatch.setattr(judged_module, "judge_all", judge_all)
+    monkeypatch.setattr(replies, "complete", lambda loaded, prompts, *_: [Reply("x") for _ in prompts])
+
+    def outcomes() -> dict[str, tuple[str, str]]:
+        [judged] = Judging(MortalPool(), storage, config, "c" * 64).judge(rows, [("a", None)], lambda *_: None)
+        assert not judged.failed, "it has a reply"
+        return {row["conversation_id"]: (row["outcome"], row["reason"]) for row in judged.rows}
+
+    hurt = outcomes()
+    assert hurt[rows[3].id] == ("unscored", "the judge ended its worker: connection error code 2")
+    assert outcomes() == hurt
+    fatal.clear()  # the judge was mended
+    sound = outcomes()
+    assert {name for name in sound if sound[name] != hurt[name]} == {rows[3].id}
+    assert "unscored" not in {outcome for outcome, _ in sound.values()}

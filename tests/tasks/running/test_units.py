@@ -47,7 +47,7 @@ def make(worker: Worker, shared: Any, unit: Numbers, set_aside: SetAside) -> byt
     return ",".join(said).encode()
 
 
-def read(worker: Worker, shared: Any, unit: Numbers, data: bytes) -> str:
+def read(worker: Worker, shared: Any, unit: Numbers, data: bytes, set_aside: SetAside) -> str:
     return data.decode()
 
 

@@ -51,7 +51,7 @@ def make(worker: Worker, journal: str, row: Row, set_aside: SetAside) -> bytes:
     return f"{row.number}".encode()
 
 
-def read(worker: Worker, journal: str, row: Row, data: bytes) -> Shard:
+def read(worker: Worker, journal: str, row: Row, data: bytes, set_aside: SetAside) -> Shard:
     """The unit's entry in the manifest."""
     return shard_at(row.path, data, 1)
 
