@@ -146,8 +146,14 @@ class _Budget:
         if self._told and self._done >= self._told[0] * self._rows:
             self._told = [share for share in self._told if self._done < share * self._rows]
             expected = self._bytes * self._rows / max(1, self._done)
-            text = f"about {expected / 1e9:.3g} GB of traces in all{self._time_left(expected)}, as the first ones go"
-            tell(Event("collect", "note", text=text))
+            text = f"about {_size(expected)} of traces in all{self._time_left(expected)}, as the first ones go"
+            tell(Event("collect", "note", text=f"{text}{self._outgrown(expected)}"))
+
+    def _outgrown(self, expected: float) -> str:
+        """What will happen, where more bytes are foretold than may be stored."""
+        if self._most is None or expected <= self._most:
+            return ""
+        return f"; that is more than the budget of {_size(self._most)}, at which the collection will stop"
 
     def _time_left(self, expected: float) -> str:
         """By the pace of what was recorded now; nothing is known of it while shards are only found in the store."""
@@ -157,6 +163,11 @@ class _Budget:
             return ""
         seconds = left * tally.busy / recorded / self._workers
         return f", the rest in about {duration(seconds)} with {counted(self._workers, 'worker')}"
+
+
+def _size(size: float) -> str:
+    """A number of bytes, as megabytes or gigabytes."""
+    return f"{size / 1e9:,.3g} GB" if size >= 1e9 else f"{size / 1e6:,.3g} MB"
 
 
 def _record(worker: Worker, shared: _Shared, part: Rows, set_aside: SetAside) -> bytes:

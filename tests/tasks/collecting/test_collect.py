@@ -107,8 +107,11 @@ def test_counts_alone_keep_no_logits_and_no_ids(tmp_path: Path, model: Path) -> 
 
 def test_a_spent_budget_stops_the_collection_and_keeps_what_is_stored(tmp_path: Path, model: Path) -> None:
     storage, config = Storage.open(str(tmp_path / "data")), config_of(write(tmp_path), model)
-    with pytest.raises(DataError, match=r"more than the budget of 30,000: raise it, or keep fewer"):
-        collected(storage, config.model_copy(update={"max_bytes": 30_000}), HerePool())
+    lines: list[str] = []
+    with forwarded(lines.append), pytest.raises(DataError, match=r"than the budget of 60,000: raise it, or keep fewer"):
+        collected(storage, config.model_copy(update={"max_bytes": 60_000}), HerePool())
+    [told, *_] = [line for line in lines if "of traces in all" in line]
+    assert told.endswith("; that is more than the budget of 0.06 MB, at which the collection will stop")
     assert 0 < len(storage.list("traces")) < len(storage.list("intake")) - 2
     assert collected(storage, config, HerePool()).facts.samples == ROWS - 1
 
@@ -133,13 +136,13 @@ def test_bytes_and_time_are_foretold_by_what_is_recorded_now(tmp_path: Path, mod
         manifest = collected(storage, config.model_copy(update={"compute": ComputeConfig(workers=2)}), SlowPool())
     first = max(shard.rows for shard in manifest.shards if shard.path is not None)  # the longest go first
     left = duration(100 * (ROWS - 1 - first) / first / 2)
-    [told, *_] = [line for line in lines if "GB of traces" in line]
-    assert told.endswith(f" GB of traces in all, the rest in about {left} with 2 workers, as the first ones go")
+    [told, *_] = [line for line in lines if "of traces in all" in line]
+    assert told.endswith(f" MB of traces in all, the rest in about {left} with 2 workers, as the first ones go")
     # Whatever is taken from the store takes no time, and says nothing of the pace.
     lines.clear()
     with forwarded(lines.append):
         collected(storage, config.model_copy(update={"name": "again"}), SlowPool())
-    assert any("GB of traces" in line for line in lines)
+    assert any("of traces in all" in line for line in lines)
     assert not any("the rest in" in line for line in lines)
 
 
