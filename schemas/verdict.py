@@ -11,7 +11,8 @@ class Verdict(Frozen):
     """``hit``: the reply shows what the set measures; ``unscored`` counts neither as hit nor as miss.
 
     ``final`` is false if more text of the same reply could change the outcome. Such a verdict on a reply that was cut
-    off becomes ``unscored``. ``failed`` is true if the judge raised an exception or ended its process: the next run asks it again.
+    off becomes ``unscored``. ``failed`` is true if the judge raised an exception or ended its process: the
+    next run asks it again.
     """
 
     outcome: Outcome

@@ -46,8 +46,8 @@ def traces(url: str | PathLike[str], run: str | None = None, *, split: Split | N
 
     ``url`` is the folder of a run (``.../runs/<run>``), the prefix of a harvest (``.../harvest/<name>``, or
     ``.../collect/<name>`` of conversations without labels), or a storage URL; then ``run`` names the run, by default
-    the latest, or the collection. Without ``split``, the traces are those of the train split, or all of a harvest that has no splits.
-    Raises DataError if there are no traces there, and StorageError if they cannot be read.
+    the latest, or the collection. Without ``split``, the traces are those of the train split, or all of a harvest that
+    has no splits. Raises DataError if there are no traces there, and StorageError if they cannot be read.
     """
     if not isinstance(url, str | PathLike) or not isinstance(run, str | None):
         raise DataError(f"traces are read from a URL and the name of a run, not from {type(url).__name__} and {run!r}")

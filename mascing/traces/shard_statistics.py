@@ -100,7 +100,7 @@ class TraceStatistics:
         Equals `TraceSet.sigma` of the traces. Raises DataError where no such logits were kept.
         """
         if self.spread is None or not self.spread.values:
-            raise DataError("the spread of logits is not known: these traces keep none of tokens before the reply")
+            raise DataError("the spread of logits is not known: these traces keep no logits of tokens before the reply")
         return (self.spread.squares_L / self.spread.values).sqrt().float()
 
     def selections(self, span: Span) -> tuple[Tensor, Tensor]:

@@ -149,7 +149,14 @@ class _Budget:
             self._told = [share for share in self._told if self._done < share * self._rows]
             expected = self._bytes * self._rows / max(1, self._done)
             size, left = filesize.decimal(round(expected)), self._time_left(expected)
-            tell(Event("collect", "note", text=f"about {size} of traces in all{left}, as the first ones go"))
+            text = f"about {size} of traces in all{left}, as the first ones go{self._outgrown(expected)}"
+            tell(Event("collect", "note", text=text))
+
+    def _outgrown(self, expected: float) -> str:
+        """What will happen, where more bytes are foretold than may be stored."""
+        if self._most is None or expected <= self._most:
+            return ""
+        return f"; that is more than the budget of {filesize.decimal(self._most)}, at which the collection will stop"
 
     def _time_left(self, expected: float) -> str:
         """By the pace of what was recorded now; nothing is known of it while shards are only found in the store."""

@@ -26,7 +26,8 @@ class Task(Generic[Item]):
 class Seat:
     """An actor, its calls on their way in their order, since when it is ready, and the last question if it lives.
 
-    ``cpu`` are the seconds that its work had taken when it last answered, and ``moved`` is when they last grew.
+    ``cpu`` are the seconds that its work had taken when it last answered, and ``moved`` is when they last grew. It is
+    ``given_up`` once the queue has ended it.
     """
 
     actor: Any
@@ -37,6 +38,7 @@ class Seat:
     asked: float = 0.0
     cpu: float = 0.0
     moved: float = 0.0
+    given_up: bool = False
 
 
 class Seats(Protocol):

@@ -144,6 +144,8 @@ class WorkQueue(Generic[Item]):
 
     def _ended(self, seat: Seat, reason: str) -> Iterator[tuple[Item, Any]]:
         """Replace a worker that ended. Its items wait again, and the one that it worked on has one death more."""
+        if not seat.given_up:
+            tell(Event("ray", "note", text=f"a worker has ended ({reason.rstrip('.')}); another one takes its place"))
         self._pool.replace(seat)
         self._tally.replaced += 1
         report("retries", len(seat.tasks), self._tally.tags)
@@ -176,6 +178,7 @@ class WorkQueue(Generic[Item]):
             reason = silent(seat, now) or self._stuck(seat, now)
             if reason is not None:
                 tell(Event("ray", "note", text=f"{reason}: it is ended, and another worker takes its work"))
+                seat.given_up = True
                 ray.kill(seat.actor)  # so that its calls fail
 
     def _stuck(self, seat: Seat, now: float) -> str | None:

@@ -11,9 +11,13 @@ from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOpti
 from mascing.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from mascing.schemas.collection import CollectionConfig
     from mascing.schemas.finished import Collected
 
+_OPTIONS = {"keep", "layers", "spans", "device", "dtype"}
+"""Those whose values the configuration checks."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -25,7 +29,7 @@ def harvest(
     spans: Annotated[
         str, typer.Option(metavar="A,B", help="Of question, prompt (up to the reply) and reply.")
     ] = "question,prompt",
-    max_bytes: Annotated[str, typer.Option(metavar="50G", help="Stop before more bytes of traces are stored.")] = "",
+    max_bytes: Annotated[str, typer.Option(metavar="50G", help="Stop once more bytes of traces are stored.")] = "",
     device: Annotated[str, typer.Option(help="Device of the model, such as cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="Data type of the model.")] = "bfloat16",
     workers: Annotated[int, typer.Option(min=1, help="Workers at most; each holds the model.")] = 1,
@@ -98,8 +102,21 @@ def _config(values: dict[str, object]) -> "CollectionConfig":
     try:
         return CollectionConfig.model_validate(values)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ConfigError(f"mascing harvest: {told}") from error
+        told: dict[str, str] = {}
+        for one in error.errors():  # the first of an option; others follow from it
+            told.setdefault(_option(one), _told(one))
+        raise ConfigError("; ".join(told.values())) from error
+
+
+def _option(error: "ErrorDetails") -> str:
+    """The option that is wrong, by its name on the command line."""
+    return next((f"--{name}" for name in reversed(error["loc"]) if name in _OPTIONS), "mascing harvest")
+
+
+def _told(error: "ErrorDetails") -> str:
+    given = f" {error['input']!r}" if isinstance(error["input"], str) else ""
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{_option(error)}{given}: {said[0].lower()}{said[1:]}"
 
 
 def _name(conversations: str) -> str:

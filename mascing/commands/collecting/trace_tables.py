@@ -22,9 +22,9 @@ traces = typer.Typer(
     rich_markup_mode=None,
     help=(
         "Look at recorded routing, and export it for other tools.\n\n"
-        "URL is a storage URL, and RUN then the name of a run, by default the latest, or of a harvest; or URL is the folder of a run "
-        "(.../runs/RUN) or of a harvest (.../harvest/NAME, or .../collect/NAME of `mascing harvest`). In Python, "
-        "mascing.traces(URL) opens the same."
+        "URL is a storage URL, and RUN then the name of a run, by default the latest, or of a harvest; or URL is the "
+        "folder of a run (.../runs/RUN) or of a harvest (.../harvest/NAME, or .../collect/NAME of `mascing harvest`). "
+        "In Python, mascing.traces(URL) opens the same."
     ),
 )
 
@@ -38,9 +38,7 @@ class Format(StrEnum):
 
 
 UrlArgument = Annotated[str, typer.Argument(metavar="URL", help="Storage URL, or folder of a run or harvest.")]
-RunArgument = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="Name of a run or harvest under a storage URL.")
-]
+RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name of a run or harvest under it.")]
 SplitOption = Annotated[
     Split | None, typer.Option(help="Which traces of a run; by default those of train. A harvest may have no splits.")
 ]

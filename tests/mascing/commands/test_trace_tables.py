@@ -189,3 +189,25 @@ def test_a_place_without_traces_is_one_line(
     assert main(["traces", name, str(tmp_path / "nowhere"), *options]) == 1
     assert "there is no finished run under" in capsys.readouterr().err
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--keep", "all"], "--keep 'all': input should be 'logits', 'selected' or 'counts'"),
+        (["--spans", "answer"], "--spans 'answer': input should be 'question', 'prompt' or 'reply'"),
+        (["--layers", "1,1"], "mascing harvest: layers are numbers from 0 that rise, not [1, 1]"),
+        (["--dtype", "half"], "--dtype 'half': input should be 'auto', 'float32', 'bfloat16' or 'float16'"),
+    ],
+)
+def test_what_a_harvest_cannot_keep_is_told_by_its_option(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["harvest", "prompts.jsonl", "--model", "m", *options]) == 1
+    assert capsys.readouterr().err == f"error: {said}\n"
+
+
+def test_counts_alone_say_that_no_logits_are_kept(tmp_path: Path) -> None:
+    prefix = unlabelled(tmp_path, "counts")
+    with pytest.raises(DataError, match="these traces keep no logits of tokens before the reply"):
+        mascing.traces(f"{tmp_path}/{prefix}").statistics().sigma()

@@ -107,8 +107,11 @@ def test_counts_alone_keep_no_logits_and_no_ids(tmp_path: Path, model: Path) -> 
 
 def test_a_spent_budget_stops_the_collection_and_keeps_what_is_stored(tmp_path: Path, model: Path) -> None:
     storage, config = Storage.open(str(tmp_path / "data")), config_of(write(tmp_path), model)
-    with pytest.raises(DataError, match=r"more than the budget of 30,000: raise it, or keep fewer"):
-        collected(storage, config.model_copy(update={"max_bytes": 30_000}), HerePool())
+    lines: list[str] = []
+    with forwarded(lines.append), pytest.raises(DataError, match=r"than the budget of 60,000: raise it, or keep fewer"):
+        collected(storage, config.model_copy(update={"max_bytes": 60_000}), HerePool())
+    [told, *_] = [line for line in lines if "of traces in all" in line]
+    assert told.endswith("; that is more than the budget of 60.0 kB, at which the collection will stop")
     assert 0 < len(storage.list("traces")) < len(storage.list("intake")) - 2
     assert collected(storage, config, HerePool()).facts.samples == ROWS - 1
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import ray
 
+from mascing.progress import forwarded
 from mascing.schemas.config import ComputeConfig
 from mascing.tasks.workers import stuck, work_queue
 from mascing.tasks.workers.pool import Pool
@@ -59,8 +60,13 @@ def test_work_of_unknown_length_that_takes_no_time_of_the_cpu_is_tried_elsewhere
     assert tally.replaced == 1
 
 
-def test_a_worker_whose_engine_is_dead_ends(pool: Pool, tmp_path: Path) -> None:
-    assert done(pool, _lose_the_engine_at_four, tmp_path) == {number: number for number in range(12)}
+def test_a_worker_whose_engine_is_dead_ends_and_that_is_told(pool: Pool, tmp_path: Path) -> None:
+    lines: list[str] = []
+    with forwarded(lines.append):
+        assert done(pool, _lose_the_engine_at_four, tmp_path) == {number: number for number in range(12)}
+    [line] = [line for line in lines if "ended" in line]
+    assert line.startswith("ray: a worker has ended (The actor died")
+    assert line.endswith("); another one takes its place")
 
 
 def test_an_item_that_ends_every_worker_is_given_up_where_others_shall_survive_it(pool: Pool, tmp_path: Path) -> None:
