@@ -11,6 +11,7 @@ import pytest
 
 from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
+from mascing.judges.given_replies import given_replies
 from mascing.runs.readers import conversations_of
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.settings.columns import Columns
@@ -183,7 +184,7 @@ def test_the_layout_is_told_where_it_is_read_and_what_was_set_aside_always(
 def test_a_file_that_changes_while_it_is_read_is_refused(
     tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, given_replies = written(tmp_path, [row(number) for number in range(200)]), preparing.given_replies
+    config = written(tmp_path, [row(number) for number in range(200)])
 
     def changing(*args: Any) -> Any:
         with (tmp_path / "rows.jsonl").open("a") as file:
