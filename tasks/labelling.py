@@ -4,7 +4,7 @@ No later stage generates these replies again: select, evaluate, robustness and t
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -15,13 +15,13 @@ from mascing.conversations.parquet_tables import from_table, quarantine_table, t
 from mascing.conversations.splits import SPLITS
 from mascing.engines.lengths import AT_MOST
 from mascing.errors import ConfigError
-from mascing.evidence.foregone import foregone, unpublishable
-from mascing.evidence.results import label_agreement
+from mascing.evidence.foregone import Foregone, foregone, unpublishable
+from mascing.evidence.results import label_agreement, outcomes_of
 from mascing.evidence.sufficiency import doubts_of
 from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.progress import Event, tell
 from mascing.runs.files import conversations_prefix, sampled_prefix, unsteered_prefix
-from mascing.runs.readers import conversations_of, conversations_table, each_conversation, unsteered_of
+from mascing.runs.readers import StoredConversations, conversations_table, each_conversation, unsteered_outcomes
 from mascing.runs.table_parts import PartWriter, StoredTable, put_parts
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -64,8 +64,7 @@ def label(storage: Storage, config: RunConfig, prepared: Prepared, *, pool: Pool
     conversations = sum(map(len, brought.values()))
     refuse_many(storage, finished.manifest, config.max_quarantined, conversations)
     tell_set_aside(storage, finished.manifest, conversations)
-    unsteered = unsteered_of(storage, finished.manifest, "test")
-    for warning in foregone(config, [*each_conversation(brought["test"])], [*unsteered.values()]):
+    for warning in _foregone(storage, config, prepared, finished.manifest):
         tell(Event("label", "note", text=str(warning)))
     return finished
 
@@ -75,9 +74,13 @@ def refuse_unpublishable(storage: Storage, config: RunConfig, prepared: Prepared
 
     The label stage has told each of these gates as a note.
     """
-    brought, unsteered = conversations_of(storage, prepared, "test"), unsteered_of(storage, labelled, "test")
-    if not config.allow_unpublishable and (found := foregone(config, brought, [*unsteered.values()])):
+    if not config.allow_unpublishable and (found := _foregone(storage, config, prepared, labelled)):
         raise ConfigError(unpublishable(found))
+
+
+def _foregone(storage: Storage, config: RunConfig, prepared: Prepared, labelled: Labelled) -> list[Foregone]:
+    brought = StoredConversations(conversations_table(storage, prepared, "test"))
+    return foregone(config, brought, unsteered_outcomes(storage, labelled, "test"))
 
 
 def part_of(storage: Storage, prepared: Prepared) -> Part:
@@ -205,18 +208,21 @@ def _replies(verdicts: pa.Table) -> SetReplies:
 
 def _agreement(brought: Brought, verdicts: pa.Table) -> Agreement | None:
     """How far the labels of the file agree with the model's own replies, over all splits; None if it brought none."""
-    parts = (part for table in brought.values() for part in table.parts())
-    claims = (part.filter(pc.is_valid(part["label"])) for part in parts)
-    claimed = [row for part in claims for row in from_table(part)]
-    if not claimed:  # then one verdict is enough to tell that there are any
+    if next(_claims(brought), None) is None:  # then one verdict is enough to tell that there are any
         verdicts = verdicts.filter(pc.equal(verdicts["set"], "target")).slice(0, 1)
-    kappa = label_agreement(claimed, verdicts)
+    kappa = label_agreement(_claims(brought), verdicts)
     if kappa is None:
         return None
-    outcomes = {row["conversation_id"]: row["outcome"] for row in verdicts.to_pylist()}
-    scored = [row for row in claimed if outcomes.get(row.id, "unscored") != "unscored"]
-    agreed = sum((row.label == "positive") == (outcomes[row.id] == "hit") for row in scored)
-    return Agreement(kappa=kappa, share=agreed / len(scored) if scored else 0.0)
+    outcomes = outcomes_of(verdicts)
+    scored = (row for row in _claims(brought) if outcomes.get(row.id, "unscored") != "unscored")
+    agreed = [(row.label == "positive") == (outcomes[row.id] == "hit") for row in scored]
+    return Agreement(kappa=kappa, share=sum(agreed) / len(agreed) if agreed else 0.0)
+
+
+def _claims(brought: Brought) -> Iterator[Conversation]:
+    """The conversations that have a label in the file."""
+    parts = (part for table in brought.values() for part in table.parts())
+    return (row for part in parts for row in from_table(part.filter(pc.is_valid(part["label"]))))
 
 
 def _notes(facts: LabelFacts) -> Iterable[str]:

@@ -27,7 +27,7 @@ from mascing.schemas.tables import CONVERSATIONS
 from mascing.storage import parquet
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.storage.source import Source, read_rows
+from mascing.storage.source import RowFiles, read_rows
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.isolation import refuse_many, tell_set_aside
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
@@ -54,7 +54,7 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     return finished
 
 
-def recipe(config: RunConfig, rendering: str, source: Source) -> Recipe[Prepared]:
+def recipe(config: RunConfig, rendering: str, source: RowFiles) -> Recipe[Prepared]:
     """The recipe that identifies the prepared conversations.
 
     ``rendering`` is the fingerprint of the files of the model that render conversations.
@@ -87,7 +87,7 @@ def _left(storage: Storage, output: StageOutput[Prepared], quarantined: Sequence
     return storage.locate(f"{output.prefix}/{QUARANTINE}")
 
 
-def _prepare(storage: Storage, output: StageOutput[Prepared], config: RunConfig, source: Source) -> Body:
+def _prepare(storage: Storage, output: StageOutput[Prepared], config: RunConfig, source: RowFiles) -> Body:
     reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
     for text in (f"read {reading.format}, layout {reading.layout.name}", *reading.notes):
         tell(Event("prepare", "note", text=text))
@@ -95,6 +95,9 @@ def _prepare(storage: Storage, output: StageOutput[Prepared], config: RunConfig,
     rows = reading.rows(SeenIds())
     while batch := list(islice(rows, _BATCH)):
         sorting.add(batch)
+    path = config.behaviour.conversations
+    if read_rows(path).sha256 != source.sha256:
+        raise DataError(f"{path} has changed while it was read: run again once nothing writes to it")
     if problem := sorting.problem(reading.unit):
         left = f" ({_left(storage, output, sorting.quarantined)} has all reasons)" if sorting.quarantined else ""
         raise DataError(f"{problem}{left}")

@@ -1,12 +1,17 @@
 """Changed conditions in which a mask must also work: paraphrases, system prompts, sampling, longer conversations."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from mascing.schemas.config import GenerationConfig, RobustnessConfig
 from mascing.schemas.conversation import Conversation, Message
+
+_Exchange = tuple[Message, Message]
+_Place = tuple[str, int]
+"""The set of an exchange, and its number among those of the set."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,12 @@ class Condition:
 
 
 def conditions(
-    config: RobustnessConfig, conversations: Sequence[Conversation], generation: GenerationConfig
+    config: RobustnessConfig, conversations: Iterable[Conversation], generation: GenerationConfig
 ) -> list[Condition]:
-    """Apply every condition of ``config`` to a bounded sample of ``conversations``; deterministic."""
+    """Apply every condition of ``config`` to a bounded sample of ``conversations``; deterministic.
+
+    ``conversations`` are iterated over more than once, so that they may stay where they are stored.
+    """
     sampled = sample(conversations, config.conversations)
     applied = [_paraphrased(sampled, generation)] if config.paraphrase else []
     for number, text in enumerate(config.system_prompts, start=1):
@@ -41,10 +49,11 @@ def conditions(
     return applied
 
 
-def sample(conversations: Sequence[Conversation], most: int) -> list[Conversation]:
+def sample(conversations: Iterable[Conversation], most: int) -> list[Conversation]:
     """Take whole groups of each set, up to ``most`` conversations per set; the conversations keep their order.
 
-    A stable hash decides which groups are taken, and each set gives at least one.
+    A stable hash decides which groups are taken, and each set gives at least one. ``conversations`` are iterated over
+    twice.
     """
     sizes_by_set: dict[str, dict[str, int]] = {}
     for conversation in conversations:
@@ -88,33 +97,52 @@ def _with_system_prompt(conversation: Conversation, text: str) -> Conversation:
 
 
 def _longer(
-    sampled: Sequence[Conversation], conversations: Sequence[Conversation], exchanges: int, generation: GenerationConfig
+    sampled: Sequence[Conversation], conversations: Iterable[Conversation], exchanges: int, generation: GenerationConfig
 ) -> Condition:
     """Put ``exchanges`` exchanges in front of each conversation, from other groups of its set."""
-    by_set = {
-        name: [(source, pair) for source in conversations if source.set == name for pair in _exchanges(source)]
-        for name in {conversation.set for conversation in sampled}
-    }
-    lengthened = []
+    groups: dict[str, list[str]] = defaultdict(list)
+    for source, _, _ in _numbered(conversations):
+        groups[source.set].append(source.group_id)
+    chosen: list[list[_Place]] = []
     for conversation in sampled:
-        pairs = [pair for source, pair in by_set[conversation.set] if source.group_id != conversation.group_id]
-        if not pairs:
+        name = conversation.set
+        others = [number for number, group in enumerate(groups[name]) if group != conversation.group_id]
+        if not others:
             return Condition(
                 f"{exchanges} exchanges longer",
                 (),
                 generation,
-                f"{conversation.set} has no exchange of another group to put before its conversations: give rows "
+                f"{name} has no exchange of another group to put before its conversations: give rows "
                 "earlier turns or a `wanted` reply",
             )
         start = int(_hash(conversation.id), 16)
-        earlier = [message for step in range(exchanges) for message in pairs[(start + step) % len(pairs)]]
-        n_system = 1 if conversation.messages[0].role == "system" else 0
-        own = conversation.messages
-        lengthened.append(_with_messages(conversation, (*own[:n_system], *earlier, *own[n_system:])))
-    return Condition(f"{exchanges} exchanges longer", tuple(lengthened), generation)
+        chosen.append([(name, others[(start + step) % len(others)]) for step in range(exchanges)])
+    needed = {place for places in chosen for place in places}
+    pairs = {place: pair for _, place, pair in _numbered(conversations) if place in needed}
+    lengthened = tuple(
+        _preceded(conversation, [message for place in places for message in pairs[place]])
+        for conversation, places in zip(sampled, chosen, strict=True)
+    )
+    return Condition(f"{exchanges} exchanges longer", lengthened, generation)
 
 
-def _exchanges(conversation: Conversation) -> Iterator[tuple[Message, Message]]:
+def _preceded(conversation: Conversation, earlier: Sequence[Message]) -> Conversation:
+    """The conversation with turns in front, behind its system turn if it has one."""
+    own = conversation.messages
+    n_system = 1 if own[0].role == "system" else 0
+    return _with_messages(conversation, (*own[:n_system], *earlier, *own[n_system:]))
+
+
+def _numbered(conversations: Iterable[Conversation]) -> Iterator[tuple[Conversation, _Place, _Exchange]]:
+    """Every exchange with its conversation and its place."""
+    found: Counter[str] = Counter()
+    for source in conversations:
+        for pair in _exchanges(source):
+            yield source, (source.set, found[source.set]), pair
+            found[source.set] += 1
+
+
+def _exchanges(conversation: Conversation) -> Iterator[_Exchange]:
     """The earlier user turns with their replies; if there are none, the final turn with the wanted reply."""
     messages = conversation.messages
     earlier = [pair for pair in pairwise(messages) if [turn.role for turn in pair] == ["user", "assistant"]]

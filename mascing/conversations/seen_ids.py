@@ -56,8 +56,10 @@ class SeenIds:
         keys, rows = self._keys[taken], self._rows[taken]
         self._make(2 * len(self._keys))
         self._used = 0
-        for key, row in zip(keys.tolist(), rows.tolist(), strict=True):
-            self._put(key, row)
+        for start in range(0, len(keys), _FIRST_SLOTS):  # a list of all would take more than the table
+            some = slice(start, start + _FIRST_SLOTS)
+            for key, row in zip(keys[some].tolist(), rows[some].tolist(), strict=True):
+                self._put(key, row)
 
 
 def _hash(name: str) -> int:

@@ -3,10 +3,10 @@
 Each is decided by the functions of the gates themselves, so the warning and the gate cannot disagree.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, floor
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mascing.conversations.conditions import conditions
 from mascing.evidence.gates import (
@@ -19,7 +19,7 @@ from mascing.evidence.gates import (
     unsteered_text,
 )
 from mascing.evidence.planning import question_of, size_of_groups
-from mascing.evidence.results import label_agreement, rates_by_set
+from mascing.evidence.results import label_agreement, outcomes_of, rates_by_set
 from mascing.prose import counted
 from mascing.schemas.config import GatesConfig, RunConfig
 from mascing.schemas.conversation import Conversation
@@ -28,8 +28,8 @@ from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
 from mascing.statistics.power import MOST
 
-Row = Mapping[str, Any]
-"""A row of the VERDICTS table (schemas/tables.py)."""
+if TYPE_CHECKING:
+    from mascing.evidence.results import Verdicts
 
 _LIMITS = {"utility": "gates.max_utility_loss", "protected": "gates.protected_tolerance"}
 
@@ -57,30 +57,61 @@ def unpublishable(gates: Sequence[Foregone]) -> str:
     )
 
 
-def foregone(
-    config: RunConfig, brought: Sequence[Conversation], unsteered: Sequence[Row] | None = None
-) -> list[Foregone]:
+def foregone(config: RunConfig, brought: Iterable[Conversation], unsteered: "Verdicts | None" = None) -> list[Foregone]:
     """The gates that no mask can pass.
 
     ``brought`` are the conversations of the test split as the file has them, ``unsteered`` the verdicts on the
-    unsteered model's replies to them; None if they are not known yet.
+    unsteered model's replies to them; None if they are not known yet. ``brought`` is iterated over more than once and
+    never held, so that it may stay where it is stored.
     """
-    if unsteered is not None:
-        replied = {row["conversation_id"] for row in unsteered}
-        brought = [row for row in brought if row.id in replied]
-    found = [*_judges(config, brought), *_labels(config, brought, unsteered), *_sets(config, brought, unsteered)]
-    found += _replies(config.gates, brought)
+    outcomes = None if unsteered is None else outcomes_of(unsteered)
+    tested = brought if outcomes is None else _Among(brought, outcomes)
+    rows = _Tested.of(tested, outcomes)
+    found = [*_judges(config, rows), *_labels(config, tested, unsteered), *_sets(config, rows, unsteered)]
+    found += _replies(config.gates, rows)
     # What is too small for its own gate is too small under changed conditions: that is said once.
-    return found if found else [*_conditions(config, brought, unsteered)]
+    return found if found else [*_conditions(config, tested, outcomes)]
 
 
-def _judges(config: RunConfig, brought: Sequence[Conversation]) -> Iterator[Foregone]:
-    decision, [sentence] = decide_judges(judges_of(config.behaviour, {row.set for row in brought}))
+@dataclass(frozen=True)
+class _Among:
+    """The conversations of some ids, as often as they are asked for."""
+
+    conversations: Iterable[Conversation]
+    names: Container[str]
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return (row for row in self.conversations if row.id in self.names)
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """What is counted of the conversations: the group of each by set, and the outcome of each target without a mask.
+
+    As long as no outcome is known, each target counts as missed.
+    """
+
+    groups: Mapping[str, Sequence[str]]
+    targets: Sequence[Outcome]
+
+    @classmethod
+    def of(cls, conversations: Iterable[Conversation], outcomes: Mapping[str, Outcome] | None) -> "_Tested":
+        groups: dict[str, list[str]] = {}
+        targets: list[Outcome] = []
+        for row in conversations:
+            groups.setdefault(row.set, []).append(row.group_id)
+            if row.set == "target":
+                targets.append("miss" if outcomes is None else outcomes[row.id])
+        return cls(groups, targets)
+
+
+def _judges(config: RunConfig, rows: _Tested) -> Iterator[Foregone]:
+    decision, [sentence] = decide_judges(judges_of(config.behaviour, rows.groups))
     if decision != "pass":
         yield Foregone("judges", sentence, "choose judges that no one kind of reply satisfies on all sets")
 
 
-def _labels(config: RunConfig, brought: Sequence[Conversation], unsteered: Sequence[Row] | None) -> Iterator[Foregone]:
+def _labels(config: RunConfig, brought: Iterable[Conversation], unsteered: "Verdicts | None") -> Iterator[Foregone]:
     if unsteered is None:
         return
     decision, [sentence] = decide_labels(label_agreement(brought, unsteered), config.gates)
@@ -88,16 +119,12 @@ def _labels(config: RunConfig, brought: Sequence[Conversation], unsteered: Seque
         yield Foregone("labels", sentence, "drop the labels from the file, or correct them")
 
 
-def _sets(config: RunConfig, brought: Sequence[Conversation], unsteered: Sequence[Row] | None) -> Iterator[Foregone]:
-    gates = config.gates
+def _sets(config: RunConfig, rows: _Tested, unsteered: "Verdicts | None") -> Iterator[Foregone]:
+    gates, groups = config.gates, rows.groups
     baselines = {} if unsteered is None else rates_by_set(unsteered)
-    groups: dict[str, list[str]] = {}
-    for row in brought:
-        groups.setdefault(row.set, []).append(row.group_id)
     for name in sorted(groups, key=lambda name: (name != "target", name)):
         if name == "target":
-            targets = [row for row in brought if row.set == name]
-            yield from _gain(targets, unsteered, baselines.get(name), config)
+            yield from _gain(rows, baselines.get(name), config)
         else:
             limit = loss_limit(name, gates)
             if name in baselines:
@@ -147,14 +174,11 @@ def _size(name: str, groups: Sequence[str], config: RunConfig) -> Iterator[Foreg
     )
 
 
-def _gain(
-    targets: Sequence[Conversation], unsteered: Sequence[Row] | None, baseline: Rate | None, config: RunConfig
-) -> Iterator[Foregone]:
+def _gain(rows: _Tested, baseline: Rate | None, config: RunConfig) -> Iterator[Foregone]:
     """The most that a mask can gain is that every reply becomes a hit; what was a hit or unscored gains nothing."""
-    missed = None if unsteered is None else {row["conversation_id"] for row in unsteered if row["outcome"] == "miss"}
-    gates, groups = config.gates, [row.group_id for row in targets]
+    gates, groups = config.gates, rows.groups["target"]
     # Which rows are missed matters, not only how many: the interval is clustered by group.
-    before: list[Outcome] = ["miss" if missed is None or row.id in missed else "hit" for row in targets]
+    before: list[Outcome] = ["miss" if outcome == "miss" else "hit" for outcome in rows.targets]
     misses = before.count("miss")
     sure = paired_difference(before, ["hit"] * len(groups), groups).low
     if sure >= gates.min_uplift:
@@ -173,25 +197,26 @@ def _gain(
     )
 
 
-def _replies(gates: GatesConfig, brought: Sequence[Conversation]) -> Iterator[Foregone]:
-    same: list[Outcome] = ["miss"] * len(brought)
-    if not brought:
+def _replies(gates: GatesConfig, rows: _Tested) -> Iterator[Foregone]:
+    groups = [group for of_set in rows.groups.values() for group in of_set]
+    if not groups:
         return
-    change = paired_difference(same, same, [row.group_id for row in brought])
+    same: list[Outcome] = ["miss"] * len(groups)
+    change = paired_difference(same, same, groups)
     if change.high > gates.max_degenerate:
         yield Foregone(
             "replies",
-            f"replies: {len(brought)} test rows in all cannot show that at most {100 * gates.max_degenerate:g} points "
+            f"replies: {len(groups)} test rows in all cannot show that at most {100 * gates.max_degenerate:g} points "
             f"more are degenerate: bring more, or set gates.max_degenerate to {ceil(100 * change.high) / 100:g}",
             "bring more rows",
         )
 
 
 def _conditions(
-    config: RunConfig, brought: Sequence[Conversation], unsteered: Sequence[Row] | None
+    config: RunConfig, brought: Iterable[Conversation], outcomes: Mapping[str, Outcome] | None
 ) -> Iterator[Foregone]:
     """Changed conditions under which even the best mask fails, because too few rows are judged."""
-    hits = {row["conversation_id"] for row in unsteered or () if row["outcome"] == "hit"}
+    hits = {name for name, outcome in (outcomes or {}).items() if outcome == "hit"}
     names = []
     for condition in conditions(config.robustness, brought, config.generation):
         if condition.left_out is not None:

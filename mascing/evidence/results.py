@@ -1,7 +1,8 @@
 """Turn judged replies into numbers: the baseline, each method against it, and the method to publish."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from mascing.errors import DataError
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     """Rows of the VERDICTS table (schemas/tables.py) of one method or the baseline, in any order."""
 
 T = TypeVar("T")
+
+# Rows of a table that are Python objects at the same time.
+_AT_ONCE = 1024
 
 CONTROL = "random"
 """The control, to which the other methods are compared: reported and gated like them, but never published."""
@@ -93,17 +97,16 @@ def label_agreement(conversations: Iterable[Conversation], baseline: "Verdicts")
     ``conversations`` carry the labels that the user brought. Those without a label or without a verdict do not count.
     Returns None if none is left.
     """
-    judged = _by_set(baseline)["target"]
-    labelled = [
-        conversation
-        for conversation in conversations
-        if conversation.label is not None and conversation.id in judged.outcomes
-    ]
-    if not labelled:
-        return None
-    claims: list[Outcome] = ["hit" if conversation.label == "positive" else "miss" for conversation in labelled]
-    replies = [judged.outcomes[conversation.id] for conversation in labelled]
-    return kappa(claims, replies, [conversation.group_id for conversation in labelled])
+    judged = _by_set(baseline)["target"].outcomes
+    claims: list[Outcome] = []
+    replies: list[Outcome] = []
+    groups: list[str] = []
+    for conversation in conversations:
+        if conversation.label is not None and conversation.id in judged:
+            claims.append("hit" if conversation.label == "positive" else "miss")
+            replies.append(judged[conversation.id])
+            groups.append(conversation.group_id)
+    return kappa(claims, replies, groups) if claims else None
 
 
 def paired_target(before: "Verdicts", after: "Verdicts") -> tuple[list[Outcome], list[Outcome], list[str]]:
@@ -140,6 +143,11 @@ def rates_by_set(verdicts: "Verdicts") -> dict[str, Rate]:
         name: rate(list(judged.outcomes.values()), list(judged.groups.values()))
         for name, judged in _by_set(verdicts).items()
     }
+
+
+def outcomes_of(verdicts: "Verdicts") -> dict[str, Outcome]:
+    """Return the outcome of each conversation by its id."""
+    return {row["conversation_id"]: row["outcome"] for row in _ordered(verdicts)}
 
 
 def cell_score(cell: Mapping[str, Any], verdicts: "Verdicts") -> CellScore:
@@ -190,9 +198,22 @@ def _rows(verdicts: "Verdicts") -> Sequence[Mapping[str, Any]]:
     return verdicts if isinstance(verdicts, Sequence) else verdicts.to_pylist()
 
 
+def _ordered(verdicts: "Verdicts") -> Iterator[Mapping[str, Any]]:
+    """The rows by set and id; those of a table without their replies, and few of them at once as Python objects."""
+    order = ("set", "conversation_id")
+    if isinstance(verdicts, Sequence):
+        yield from sorted(verdicts, key=lambda row: tuple(str(row[name]) for name in order))
+        return
+    table = verdicts.select([*order, "group_id", "outcome"]).sort_by([(name, "ascending") for name in order])
+    for batch in table.to_batches(max_chunksize=_AT_ONCE):
+        for row in batch.to_pylist():
+            # There are three outcomes and few sets: one string of each is enough.
+            yield {**row, "set": intern(row["set"]), "outcome": intern(row["outcome"])}
+
+
 def _by_set(verdicts: "Verdicts") -> dict[str, _Judged]:
     sets: dict[str, _Judged] = {}
-    for row in sorted(_rows(verdicts), key=lambda row: (str(row["set"]), str(row["conversation_id"]))):
+    for row in _ordered(verdicts):
         judged = sets.setdefault(row["set"], _Judged({}, {}))
         if row["conversation_id"] in judged.outcomes:
             raise DataError(f"conversation {row['conversation_id']!r} of {row['set']} has more than one verdict")

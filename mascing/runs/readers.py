@@ -5,6 +5,7 @@ Shapes: L MoE layer, E expert.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -51,6 +52,9 @@ from mascing.surrogates import surrogate
 from mascing.surrogates.surrogate import Surrogate
 from mascing.traces.stored import StoredTraces
 
+COUNTED = ["conversation_id", "group_id", "set", "outcome", "cut_off"]
+"""The columns of VERDICTS that counts are made of."""
+
 
 def conversations_table(storage: Storage, source: Prepared | Labelled, split: Split) -> StoredTable:
     """The conversations of one split, in the order of the source: as brought (prepare), or as labelled (label)."""
@@ -62,6 +66,16 @@ def each_conversation(table: StoredTable) -> Iterator[Conversation]:
     return (conversation for part in table.parts() for conversation in from_table(part))
 
 
+@dataclass(frozen=True)
+class StoredConversations:
+    """The conversations of a table, read as often as they are iterated over; those of one part are in memory."""
+
+    table: StoredTable
+
+    def __iter__(self) -> Iterator[Conversation]:
+        return each_conversation(self.table)
+
+
 def conversations_of(storage: Storage, source: Prepared | Labelled, split: Split) -> list[Conversation]:
     """All conversations of one split, as :func:`conversations_table` has them."""
     return [*each_conversation(conversations_table(storage, source, split))]
@@ -70,6 +84,12 @@ def conversations_of(storage: Storage, source: Prepared | Labelled, split: Split
 def unsteered_table(storage: Storage, labelled: Labelled, split: Split) -> StoredTable:
     """The VERDICTS rows of the unsteered model on a split, in the order of its conversations."""
     return StoredTable(storage, labelled, unsteered_prefix(split))
+
+
+def unsteered_outcomes(storage: Storage, labelled: Labelled, split: Split) -> pa.Table:
+    """The columns of these rows that counts are made of: all but the replies, the thoughts and the reasons."""
+    parts = unsteered_table(storage, labelled, split).parts()
+    return pa.concat_tables(part.select(COUNTED) for part in parts)
 
 
 def unsteered_of(storage: Storage, labelled: Labelled, split: Split) -> dict[str, dict[str, Any]]:

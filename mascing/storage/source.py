@@ -1,14 +1,15 @@
 """Input files outside the storage URL that the config names: conversations, and a testbed's truth."""
 
 import hashlib
-import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from io import RawIOBase
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from mascing.errors import DataError
 from mascing.reachability import read_bytes, refuse_silent_endpoint, url_errors
@@ -21,23 +22,25 @@ _BESIDE = {"state.json", "dataset_info.json", "dataset_infos.json", "dataset_dic
 
 @dataclass(frozen=True)
 class Source:
-    """The bytes of one input file, or of the files of a folder by name; their hash identifies a run, not a location."""
+    """The bytes of one small input file; their hash identifies a run, not a location."""
 
     data: bytes
-    folder: tuple[tuple[str, bytes], ...] = ()
 
     @property
     def sha256(self) -> str:
-        """Hash of the content; of a folder, of the names and hashes of its files."""
-        if not self.folder:
-            return hashlib.sha256(self.data).hexdigest()
-        listed = [(name, hashlib.sha256(data).hexdigest()) for name, data in self.folder]
-        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+        """Hash of the content."""
+        return hashlib.sha256(self.data).hexdigest()
 
-    @property
-    def files(self) -> Mapping[str, Callable[[], BinaryIO]]:
-        """How each file is opened, by name."""
-        return {name: partial(io.BytesIO, data) for name, data in self.folder or (("the file", self.data),)}
+
+@dataclass(frozen=True)
+class RowFiles:
+    """Files of rows of any size, by name with how each is opened, and the hash of their content, as in `Source`.
+
+    The hash of a folder is that of the names and hashes of its files.
+    """
+
+    sha256: str
+    files: Mapping[str, Callable[[], BinaryIO]] = field(default_factory=dict, compare=False)
 
 
 def read_source(url: str) -> Source:
@@ -46,18 +49,17 @@ def read_source(url: str) -> Source:
     Raises:
         DataError: if nothing can be read there.
     """
-    try:
+    with _reading(url):
         return Source(read_bytes(url if "://" in url else str(Path(url).expanduser())))
-    except url_errors() as error:
-        raise DataError(f"cannot read {url}: {error}; check the path, and the credentials if it is a URL") from error
 
 
-def read_rows(url: str) -> Source:
-    """Read a file of rows, or the files of rows in a folder. Raises DataError if there are none."""
+def read_rows(url: str) -> RowFiles:
+    """Find a file of rows, or those in a folder, and read it once for its hash. Raises DataError if there are none."""
     files = files_of_rows(url)
-    if list(files) == [url]:
-        return read_source(url)
-    return Source(b"", tuple((name, _bytes(opener)) for name, opener in files.items()))
+    with _reading(url):
+        hashes = [(name, _sha256(opener)) for name, opener in files.items()]
+    whole = hashes[0][1] if list(files) == [url] else hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
+    return RowFiles(whole, files)
 
 
 def files_of_rows(url: str) -> Mapping[str, Callable[[], BinaryIO]]:
@@ -65,7 +67,7 @@ def files_of_rows(url: str) -> Mapping[str, Callable[[], BinaryIO]]:
 
     Raises DataError if there is nothing to read, or if a folder holds files of several kinds.
     """
-    try:
+    with _reading(url):
         if "://" in url:
             from fsspec.core import url_to_fs
 
@@ -79,8 +81,6 @@ def files_of_rows(url: str) -> Mapping[str, Callable[[], BinaryIO]]:
             with filesystem.open(root, "rb"):  # fails here, where the reason can be told
                 return {url: partial(filesystem.open, root, "rb")}
         names = _chosen(url, filesystem, root.rstrip("/"))
-    except url_errors() as error:
-        raise DataError(f"cannot read {url}: {error}; check the path, and the credentials if it is a URL") from error
     return {name: partial(filesystem.open, f"{root.rstrip('/')}/{name}", "rb") for name in names}
 
 
@@ -138,6 +138,15 @@ def _hidden(name: str) -> bool:
     return any(part.startswith((".", "__")) for part in PurePosixPath(name).parts)
 
 
-def _bytes(opener: Callable[[], BinaryIO]) -> bytes:
+def _sha256(opener: Callable[[], BinaryIO]) -> str:
     with opener() as file:
-        return file.read()
+        return hashlib.file_digest(cast(RawIOBase, file), "sha256").hexdigest()
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[None]:
+    """Turn a failure to reach a file into a DataError that names it."""
+    try:
+        yield
+    except url_errors() as error:
+        raise DataError(f"cannot read {url}: {error}; check the path, and the credentials if it is a URL") from error

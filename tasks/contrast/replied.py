@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.own_replies import Said, with_own_replies
-from mascing.runs.readers import each_conversation
+from mascing.runs.readers import COUNTED, each_conversation
 from mascing.runs.table_parts import StoredTable
 from mascing.tasks.contrast.contrasts import Own
 from mascing.tasks.running.isolation import quarantined
 from mascing.tasks.running.judged import Judged
-
-_COLUMNS = ["conversation_id", "group_id", "set", "outcome", "cut_off"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Replied:
 
     def columns(self) -> pa.Table:
         """What all verdicts say, without the replies."""
-        return pa.concat_tables([rows.select(_COLUMNS) for rows in self.verdicts()]).combine_chunks()
+        return pa.concat_tables([rows.select(COUNTED) for rows in self.verdicts()]).combine_chunks()
 
     def targets(self) -> NDArray[np.int64]:
         """The positions of the target conversations that have a reply."""

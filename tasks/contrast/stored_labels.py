@@ -9,7 +9,7 @@ from mascing.evidence.foregone import Foregone, foregone
 from mascing.evidence.prospects import Held
 from mascing.models.checkpoints import checkpoint_fingerprint, rendering_fingerprint, with_pinned_model
 from mascing.preflight.checks import preflight
-from mascing.runs.readers import conversations_of, unsteered_of
+from mascing.runs.readers import StoredConversations, conversations_of, conversations_table, unsteered_outcomes
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import LabelFacts
@@ -42,13 +42,13 @@ def known(storage: Storage, config: RunConfig) -> Known:
     if found is None:
         return _from_the_file(config)
     prepared, labelled = found
-    brought, unsteered = conversations_of(storage, prepared, "test"), unsteered_of(storage, labelled, "test")
+    brought = StoredConversations(conversations_table(storage, prepared, "test"))
     splits = {split: conversations_of(storage, labelled, split) for split in SPLITS}
     return Known(
         {split: _targets(rows) for split, rows in splits.items()},
         splits["test"],
         labelled.facts,
-        foregone(config, brought, [*unsteered.values()]),
+        foregone(config, brought, unsteered_outcomes(storage, labelled, "test")),
     )
 
 

@@ -16,7 +16,7 @@ from mascing.judges.table import JUDGES, JudgeKind
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.settings.judge_settings import ExactJudge, PluggedJudge, RefusalJudge
 from mascing.schemas.settings.method_settings import ConsensusConfig, MethodsConfig, SteerMoEConfig
-from mascing.storage.source import Source
+from mascing.storage.source import RowFiles, Source
 from mascing.tasks import (
     evaluate,
     gate,
@@ -106,7 +106,7 @@ CONFIG = RunConfig(
 def recipes(config: RunConfig) -> dict[str, Recipe[Any]]:
     """The recipe of each stage; a path stands for its content, so other paths mean other content."""
     model, behaviour = config.model, config.behaviour
-    rows, checkpoint = Source(behaviour.conversations.encode()), f"{model.path}@{model.revision}"
+    rows, checkpoint = RowFiles(behaviour.conversations), f"{model.path}@{model.revision}"
     prepared = prepare.recipe(config, checkpoint, rows)
     labelled = labelling.recipe(config, checkpoint, prepared)
     harvested = harvest.recipe(config, checkpoint, labelled)

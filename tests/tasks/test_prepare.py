@@ -11,12 +11,14 @@ import pytest
 
 from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
+from mascing.judges.given_replies import given_replies
 from mascing.runs.readers import conversations_of
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.settings.columns import Columns
 from mascing.schemas.settings.judge_settings import ExactJudge, RefusalJudge
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
+from mascing.tasks import prepare as preparing
 from mascing.tasks.prepare import prepare
 from tests.mascing import olmoe_folder
 
@@ -177,3 +179,20 @@ def test_the_layout_is_told_where_it_is_read_and_what_was_set_aside_always(
         told = [message for message in caplog.messages if "layout" in message or "set aside" in message]
         assert len(told) == len(expected)
         assert all(message.startswith(start) for message, start in zip(told, expected, strict=True))
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = written(tmp_path, [row(number) for number in range(200)])
+
+    def changing(*args: Any) -> Any:
+        with (tmp_path / "rows.jsonl").open("a") as file:
+            file.write("\n" + row(900))
+        return given_replies(*args)
+
+    monkeypatch.setattr(preparing, "given_replies", changing)
+    with pytest.raises(DataError, match="has changed while it was read: run again"):
+        prepare(storage, config)
+    monkeypatch.undo()
+    assert sum(prepare(storage, config).manifest.facts.splits.model_dump().values()) >= 201

@@ -61,14 +61,14 @@ def test_a_folder_is_identified_by_names_and_content_of_its_files(tmp_path: Path
 
 def test_a_file_is_identified_by_its_bytes(tmp_path: Path) -> None:
     source = read_rows(str(written(tmp_path, a_dot_csv="a") / "a.csv"))
-    assert source == Source(b"a")
+    assert source.sha256 == Source(b"a").sha256
     assert [file().read() for file in source.files.values()] == [b"a"]
 
 
 def test_a_url_of_a_folder_is_read_as_a_folder_is(tmp_path: Path) -> None:
     url = f"file://{written(tmp_path, a_dot_csv='a', b_dot_csv='b')}"
     assert read_rows(url) == read_rows(str(tmp_path))
-    assert read_rows(f"{url}/a.csv") == Source(b"a")
+    assert read_rows(f"{url}/a.csv").sha256 == Source(b"a").sha256
 
 
 def test_a_pipe_is_refused_because_it_is_read_once_only(tmp_path: Path) -> None:
