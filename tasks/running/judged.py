@@ -165,9 +165,9 @@ def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes, set_aside:
     """
     del worker
     both = list(zip(shared.asked.read(unit), stored_replies.from_bytes(data, unit.path), strict=True))
-    spoken = [place for place, (_, reply) in enumerate(both) if isinstance(reply, Reply)]
-    answered, said = [both[place][0] for place in spoken], [both[place][1] for place in spoken]
-    ended = {number: set_aside[place] for number, place in enumerate(spoken) if place in set_aside}
+    spoken = [(place, row, reply) for place, (row, reply) in enumerate(both) if isinstance(reply, Reply)]
+    answered, said = [row for _, row, _ in spoken], [reply for _, _, reply in spoken]
+    ended = {number: set_aside[place] for number, (place, _, _) in enumerate(spoken) if place in set_aside}
     heard = iter(verdicts_on(shared.storage, shared.config, unit.path, answered, said, ended))
     rows = [
         _row(row, shared.asked.id_of(row), reply, next(heard) if isinstance(reply, Reply) else _unheard(reply))

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from mascing.conversations.reply import Reply
+from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running import judged as judged_module
 from mascing.tasks.running import replies
 from mascing.tasks.running.judged import Judging, Steered
 from mascing.tasks.workers.work_queue import Died
@@ -75,14 +75,14 @@ def test_a_conversation_whose_judge_ends_the_worker_is_unscored_and_the_others_a
     tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, rows = config_for(olmoe_folder.save(tmp_path / "model"), tmp_path, chats()), chats()
-    fatal, plain = {rows[3].id}, judged_module.judge_all
+    fatal, plain = {rows[3].id}, judge_all
 
-    def judge_all(behaviour: Any, conversations: Any, said: Any) -> list[Verdict]:
+    def judge(behaviour: Any, conversations: Any, said: Any) -> list[Verdict]:
         if not fatal.isdisjoint(row.id for row in conversations):
             raise _EndsItsProcess
         return plain(behaviour, conversations, said)
 
-    monkeypatch.setattr(judged_module, "judge_all", judge_all)
+    monkeypatch.setattr("mascing.tasks.running.judged.judge_all", judge)
     monkeypatch.setattr(replies, "complete", lambda loaded, prompts, *_: [Reply("x") for _ in prompts])
 
     def outcomes() -> dict[str, tuple[str, str]]:
