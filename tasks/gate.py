@@ -19,7 +19,14 @@ from mascing.evidence.results import (
 )
 from mascing.masks.candidates import Candidate
 from mascing.masks.precision import circuit_precision
-from mascing.runs.readers import condition_verdicts, conversations_of, selected_of, truth_from, verdicts_of
+from mascing.runs.readers import (
+    StoredConversations,
+    condition_verdicts,
+    conversations_table,
+    selected_of,
+    truth_from,
+    verdicts_of,
+)
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import GateFacts
 from mascing.schemas.finished import Evaluated, Gated, Prepared, RobustnessTested, Selected
@@ -47,12 +54,13 @@ def gate(
     def body(_: object) -> Body:
         verdicts = verdicts_of(storage, evaluated)
         conditions = condition_verdicts(storage, tested)
+        brought = conversations_table(storage, prepared, "test")
         evidence = _Evidence(
             config=config,
             picks=selected_of(storage, selected),
             order=selected.facts.order,
             verdicts=verdicts,
-            labels=label_agreement(conversations_of(storage, prepared, "test"), verdicts[BASELINE]),
+            labels=label_agreement(StoredConversations(brought), verdicts[BASELINE]),
             robustness=_robustness(conditions),
             unsteered={condition: rates_by_set(judged[BASELINE]) for condition, judged in conditions.items()},
             truth_LE=truth_from(truth.data, config.behaviour.truth) if truth else None,

@@ -8,7 +8,7 @@ from mascing.circuits.methods import method_identity, searches_of, together
 from mascing.masks import candidates as candidate_files
 from mascing.progress import Event, tell
 from mascing.runs.files import ATTRIBUTION, candidates_file
-from mascing.runs.readers import conversations_of
+from mascing.runs.readers import conversations_table, each_conversation
 from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import OptimiseFacts
@@ -35,8 +35,8 @@ def optimise(
 
     `gradient` also writes ``attribution.safetensors``, its map of all L x E experts; a row is a layer.
     """
-    rows = conversations_of(storage, labelled, "train")
-    conversations = [row for row in rows if row.id not in set(harvested.facts.quarantined)]
+    rows, failed = each_conversation(conversations_table(storage, labelled, "train")), set(harvested.facts.quarantined)
+    conversations = [row for row in rows if row.id not in failed]
     read = Part(labelled, fingerprint(conversations))
     return run_stage(
         storage,

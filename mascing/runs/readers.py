@@ -110,8 +110,8 @@ def contrast_of(conversations: Iterable[Conversation]) -> list[Conversation]:
 
 def recorded_of(storage: Storage, labelled: Labelled, harvested: Harvested, split: Split) -> list[Conversation]:
     """The contrast of a split as far as it has traces."""
-    contrast = contrast_of(conversations_of(storage, labelled, split))
-    return [row for row in contrast if row.id not in set(harvested.facts.quarantined)]
+    rows, failed = each_conversation(conversations_table(storage, labelled, split)), set(harvested.facts.quarantined)
+    return [row for row in rows if in_contrast(row) and row.id not in failed]
 
 
 def quarantined_of(storage: Storage, manifests: Iterable[Manifest | None]) -> dict[str, int]:
