@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -97,12 +97,17 @@ class S3:
 
 
 class SharedCluster:
-    """A Ray cluster of a head and further nodes, each with room for one worker, which outlives the runs on it."""
+    """A Ray cluster of a head and further nodes, each with room for one worker, which outlives the runs on it.
 
-    def __init__(self, stack: ExitStack) -> None:
+    Workers have the ``environment`` of their node, and so reach storage through the proxy.
+    """
+
+    def __init__(self, stack: ExitStack, environment: Mapping[str, str]) -> None:
         from ray.cluster_utils import Cluster
 
-        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        self._environment = environment
+        with self._in_environment():
+            self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
         stack.callback(self._end)
         self._nodes: list[Any] = []
         self.add_node()
@@ -121,7 +126,8 @@ class SharedCluster:
 
     def add_node(self) -> None:
         """Add a node."""
-        self._nodes.append(self._cluster.add_node(num_cpus=1))
+        with self._in_environment():
+            self._nodes.append(self._cluster.add_node(num_cpus=1))
 
     def workers(self) -> list[psutil.Process]:
         """The actors of all nodes of this machine."""
@@ -132,6 +138,13 @@ class SharedCluster:
                     children = psutil.Process(process.process.pid).children(recursive=True)
                     found += [child for child in children if "ray::Worker" in child.name()]
         return found
+
+    @contextmanager
+    def _in_environment(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as here:
+            for name, value in self._environment.items():
+                here.setenv(name, value)
+            yield
 
     def _end(self) -> None:
         session = self._cluster.head_node.get_session_dir_path()
@@ -162,7 +175,7 @@ class Servers:
     @cached_property
     def cluster(self) -> SharedCluster:
         """The Ray cluster."""
-        return SharedCluster(self._stack)
+        return SharedCluster(self._stack, self.s3.environment)
 
     @cached_property
     def prefect(self) -> str:
