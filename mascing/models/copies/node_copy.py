@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
-from rich import filesize
 
 from mascing.errors import ModelError
 from mascing.models.copies.node_cache import cache_folder
@@ -85,7 +84,7 @@ def _refuse_full_disk(url: str, needed: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if needed + _SPARE_BYTES > free:
         raise ModelError(
-            f"{url} needs {filesize.decimal(needed)} in {folder}, and {filesize.decimal(free)} are free: free some, "
+            f"{url} needs {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free: free some, "
             "or set XDG_CACHE_HOME to a folder on a larger disk"
         )
 

@@ -78,10 +78,13 @@ def test_many_equal_conversations_are_paired_as_far_as_they_go() -> None:
 
 def test_eight_times_the_conversations_take_far_less_than_the_square_of_the_time() -> None:
     def seconds(rows: int) -> float:
-        made = conversations(rows, 0)
-        start = time.process_time()
-        matched_pairs(made, MatchingConfig())
-        return time.process_time() - start
+        """Of the fastest of three, as other processes disturb them."""
+        made, taken = conversations(rows, 0), list[float]()
+        for _ in range(3):
+            start = time.process_time()
+            matched_pairs(made, MatchingConfig())
+            taken.append(time.process_time() - start)
+        return min(taken)
 
     seconds(100)  # imports
     assert seconds(16_000) < 20 * seconds(2000)  # 64 times by the square, and nine at the exponent that was measured

@@ -152,7 +152,7 @@ def test_a_full_disk_is_said_before_anything_is_copied(
 ) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=10**6))
-    with pytest.raises(ModelError, match=r"needs .* kB in .* and 1.0 MB are free: free some, or set XDG_CACHE_HOME"):
+    with pytest.raises(ModelError, match=r"needs 0.0 GB in .* and 0.0 GB are free: free some, or set XDG_CACHE_HOME"):
         copied(url)
     assert got == []
 
