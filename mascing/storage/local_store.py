@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
+from stat import S_ISREG
 from uuid import uuid4
 
 from mascing.errors import StorageError
@@ -121,13 +122,15 @@ class LocalStore:
         return (self._root / path).as_uri()
 
     def walk(self, folder: str) -> Iterator[Stored]:
-        """Walk the folder; a file that vanishes meanwhile is left out."""
+        """Walk the folder; left out are a file that vanishes meanwhile, and pipes and devices: to read one may hang."""
         for parent, _, files in os.walk(self._root / folder):
             for name in files:
                 path = Path(parent, name)
                 try:
                     found = path.stat()
                 except FileNotFoundError:
+                    continue
+                if not S_ISREG(found.st_mode):
                     continue
                 yield _stored(path.relative_to(self._root).as_posix(), found)
 

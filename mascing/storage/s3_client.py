@@ -6,21 +6,27 @@ docs/storage.md has the policy as a table.
 import asyncio
 import base64
 import hashlib
+import json
+import os
 import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, replace
+from inspect import signature
 from typing import Any, TypeVar
 
 import s3fs
+from aiobotocore.session import AioSession
 from aiohttp import ClientError as HttpError
 from botocore.exceptions import BotoCoreError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
 from fsspec.asyn import sync
 from fsspec.config import conf
+
+from mascing.errors import StorageError
 
 T = TypeVar("T")
 
@@ -105,7 +111,9 @@ class S3Client:
         """Take the standard AWS settings and fsspec's configuration of ``s3``; contacts nobody.
 
         The file system behind it is not shared: it has no cached listings, and no other code changes its settings.
+        Raises StorageError for settings in ``FSSPEC_S3`` that would not be followed.
         """
+        _refuse_unread(os.environ.get("FSSPEC_S3") or "{}")
         self._policy = policy or RetryPolicy()
         settings = {
             **conf.get("s3", {}).get("config_kwargs", {}),
@@ -118,6 +126,8 @@ class S3Client:
             "response_checksum_validation": "when_required",
         }
         self._s3 = s3fs.S3FileSystem(config_kwargs=settings, use_listings_cache=False, skip_instance_cache=True)
+        if strangers := sorted(self._s3.kwargs.keys() - signature(AioSession).parameters.keys()):
+            raise StorageError(f"FSSPEC_S3: the S3 client has no setting {', '.join(strangers)}: correct or remove it")
         self._s3.retries = 1
 
     def at_once(self) -> "S3Client":
@@ -207,6 +217,16 @@ class S3Client:
             return await asyncio.wait_for(call(*arguments, **named), seconds)
 
         return sync(self._s3.loop, limited)
+
+
+def _refuse_unread(settings: str) -> None:
+    """Refuse what fsspec only warns of and passes over: encryption may be among it. No value is repeated."""
+    try:
+        read = json.loads(settings)
+    except ValueError:
+        read = None
+    if not isinstance(read, dict):
+        raise StorageError("FSSPEC_S3 is no JSON object, so none of its settings would hold: correct or unset it")
 
 
 def code_of(error: BaseException) -> str:

@@ -184,6 +184,13 @@ def test_a_leftover_temporary_file_is_no_object(tmp_path: Path) -> None:
     assert storage.list() == ["stage/shard"]
 
 
+def test_a_pipe_is_no_object(tmp_path: Path) -> None:
+    """Whoever reads all that is listed would wait for ever at one."""
+    storage = Storage.open(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe")
+    assert storage.list() == []
+
+
 def test_a_folder_in_the_way_of_an_object_is_told(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     storage.create("name/inside", b"x")

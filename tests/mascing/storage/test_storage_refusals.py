@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from fsspec.config import conf
 
 from mascing.errors import StorageError
 from mascing.storage.object_storage import Storage
@@ -117,6 +118,22 @@ def test_missing_credentials_are_told(s3_url: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(StorageError, match="no complete S3 credentials found: set AWS_ACCESS_KEY_ID"):
         Storage.open(f"{s3_url}/x")
+
+
+@pytest.mark.parametrize("text", ['{"secret": "hunter2", ', '"hunter2"', "[]"])
+def test_settings_of_s3_that_cannot_be_read_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """They may ask for encryption, and fsspec would go on without."""
+    monkeypatch.setenv("FSSPEC_S3", text)
+    with pytest.raises(StorageError, match="FSSPEC_S3 is no JSON object") as caught:
+        Storage.open("s3://bucket/x")
+    assert "hunter2" not in str(caught.value)
+
+
+def test_settings_that_the_s3_client_does_not_have_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(conf, "s3", {"nonsense": "hunter2"})
+    with pytest.raises(StorageError, match="FSSPEC_S3: the S3 client has no setting nonsense") as caught:
+        Storage.open("s3://bucket/x")
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
