@@ -40,11 +40,12 @@ _PASSING = {
 _FAILURES = (OSError, BotoCoreError, HttpError, ResponseParserError, ValueError)
 _BROKEN_OFF = (ConnectionError, HttpError, ResponseParserError)
 _WRONG_SERVER = (NoConnectionError, ResponseParserError)
+"""Errors of an address where no S3 server is."""
 UNANSWERED = (NoConnectionError, HTTPClientError, TimeoutError)
 """Errors of a server that does not answer, or not in time."""
 
-
 _HASTY_SECONDS = 15.0
+"""The patience while a storage is opened."""
 
 
 class ChecksumError(Exception):

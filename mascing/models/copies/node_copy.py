@@ -84,8 +84,8 @@ def _refuse_full_disk(url: str, needed: int, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if needed + _SPARE_BYTES > free:
         raise ModelError(
-            f"{url} needs {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free: free some, "
-            "or set XDG_CACHE_HOME to a folder on a larger disk"
+            f"{url} needs {needed / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free: free some, or set "
+            "XDG_CACHE_HOME to a folder on a larger disk"
         )
 
 
