@@ -3,7 +3,8 @@
 import pyarrow as pa
 
 from mascing.runs.files import verdicts_file
-from mascing.runs.readers import conversations_table, each_conversation, selected_of, unsteered_table
+from mascing.runs.readers import conversations_of, selected_of, unsteered_table
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.runs.table_parts import StoredTable
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import EvaluateFacts
@@ -26,10 +27,9 @@ def evaluate(
 
     The rows of `baseline` are those of the label stage.
     """
-    conversations = conversations_table(storage, labelled, "test")
+    conversations = conversations_of(storage, labelled, "test")
     unsteered = unsteered_table(storage, labelled, "test")
-    verdicts = (row for part in unsteered.parts() for row in part.to_pylist())
-    read = Part(labelled, fingerprint([Streamed(each_conversation(conversations)), Streamed(verdicts)]))
+    read = Part(labelled, fingerprint([Streamed(conversations), Streamed(unsteered.rows())]))
     return run_stage(
         storage,
         recipe(config, read, selected),
@@ -48,13 +48,13 @@ def recipe(config: RunConfig, labelled: Placed, selected: Placed) -> Recipe[Eval
 def _evaluate(
     output: StageOutput[Evaluated],
     judging: Judging,
-    conversations: StoredTable,
+    conversations: StoredConversations,
     unsteered: StoredTable,
     selected: Selected,
 ) -> Body:
     picks = selected_of(judging.storage, selected)
     masks: list[Steered] = [(method, candidate.mask) for method, candidate in picks.items()]
-    judged = judging.judge_rows(Asked.all_of(conversations), masks, steps("evaluate"))
+    judged = judging.judge(Asked.of(conversations), masks, steps("evaluate"))
     methods = (BASELINE, *(method for method, _ in masks))
     shards = []
     for method, parts in zip(methods, [unsteered.parts(), *(of_mask.tables() for of_mask in judged)], strict=True):

@@ -20,9 +20,8 @@ from mascing.evidence.results import (
 from mascing.masks.candidates import Candidate
 from mascing.masks.precision import circuit_precision
 from mascing.runs.readers import (
-    StoredConversations,
     condition_verdicts,
-    conversations_table,
+    conversations_of,
     selected_of,
     truth_from,
     verdicts_of,
@@ -54,13 +53,13 @@ def gate(
     def body(_: object) -> Body:
         verdicts = verdicts_of(storage, evaluated)
         conditions = condition_verdicts(storage, tested)
-        brought = conversations_table(storage, prepared, "test")
+        brought = conversations_of(storage, prepared, "test")
         evidence = _Evidence(
             config=config,
             picks=selected_of(storage, selected),
             order=selected.facts.order,
             verdicts=verdicts,
-            labels=label_agreement(StoredConversations(brought), verdicts[BASELINE]),
+            labels=label_agreement(brought, verdicts[BASELINE]),
             robustness=_robustness(conditions),
             unsteered={condition: rates_by_set(judged[BASELINE]) for condition, judged in conditions.items()},
             truth_LE=truth_from(truth.data, config.behaviour.truth) if truth else None,

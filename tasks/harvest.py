@@ -14,7 +14,8 @@ from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
 from mascing.routers.spec import inspect_routers
 from mascing.runs.files import traces_prefix
-from mascing.runs.readers import conversations_table, each_conversation, in_contrast
+from mascing.runs.readers import conversations_table, in_contrast
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.runs.table_parts import StoredTable
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -170,7 +171,7 @@ def _pieces(shared: _Shared) -> Iterator[_Piece]:
 
 def _contrast(table: StoredTable) -> Iterator[tuple[int, Conversation]]:
     """The conversations that methods learn from, with their positions in the table."""
-    return ((position, row) for position, row in enumerate(each_conversation(table)) if in_contrast(row))
+    return ((position, row) for position, row in enumerate(StoredConversations(table)) if in_contrast(row))
 
 
 def _record(worker: Worker, shared: _Shared, piece: _Piece, set_aside: SetAside) -> bytes:

@@ -21,7 +21,8 @@ from mascing.evidence.sufficiency import doubts_of
 from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.progress import Event, tell
 from mascing.runs.files import conversations_prefix, sampled_prefix, unsteered_prefix
-from mascing.runs.readers import StoredConversations, conversations_table, each_conversation, unsteered_outcomes
+from mascing.runs.readers import conversations_of, conversations_table, unsteered_outcomes
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.runs.table_parts import PartWriter, StoredTable, put_parts
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -79,14 +80,13 @@ def refuse_unpublishable(storage: Storage, config: RunConfig, prepared: Prepared
 
 
 def _foregone(storage: Storage, config: RunConfig, prepared: Prepared, labelled: Labelled) -> list[Foregone]:
-    brought = StoredConversations(conversations_table(storage, prepared, "test"))
+    brought = conversations_of(storage, prepared, "test")
     return foregone(config, brought, unsteered_outcomes(storage, labelled, "test"))
 
 
 def part_of(storage: Storage, prepared: Prepared) -> Part:
     """The part of the prepare stage that this stage reads: the conversations of all splits."""
-    tables = {split: conversations_table(storage, prepared, split) for split in SPLITS}
-    conversations = {split: Streamed(each_conversation(table)) for split, table in tables.items()}
+    conversations = {split: Streamed(conversations_of(storage, prepared, split)) for split in SPLITS}
     return Part(prepared, fingerprint(conversations))
 
 
@@ -171,7 +171,7 @@ def _cut_off(model: Unsteered, splits: Mapping[Split, _Split], brought: Brought)
     before = 0
     for split, rows in undecided.items():
         names = set(rows["conversation_id"].to_pylist()[-before % step :: step])
-        few += [row for row in each_conversation(brought[split]) if row.id in names] if names else []
+        few += [row for row in StoredConversations(brought[split]) if row.id in names] if names else []
         before += len(rows)
     return model.cut_off_note(few, cut_off, sum(len(done.verdicts) for done in splits.values()))
 

@@ -16,10 +16,10 @@ from mascing.masks import candidates as candidate_files
 from mascing.masks.candidates import Candidate
 from mascing.progress import Event, tell
 from mascing.runs.files import DEV_VERDICTS, SELECTED
-from mascing.runs.readers import candidates_of, conversations_of, sigma_of, unsteered_of
+from mascing.runs.readers import candidates_of, conversations_of, sigma_of, unsteered_outcomes, unsteered_table
+from mascing.runs.stored_conversations import Located
 from mascing.schemas import tables
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import DevCell, PrunedPick, SelectFacts, SelectionCost
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Selected
 from mascing.schemas.result import DevRates
@@ -28,12 +28,13 @@ from mascing.selection.forecast import READ
 from mascing.selection.racing import Cell, Race, Rows, blocks_of, race, replies_of
 from mascing.selection.ranking import ranked
 from mascing.storage import parquet
-from mascing.storage.fingerprint import fingerprint
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.picking.dev import Dev, Pick
 from mascing.tasks.picking.finals import judged_further
 from mascing.tasks.picking.foretell import Foretold, enter_all, foretell
+from mascing.tasks.picking.jury import Jury
 from mascing.tasks.picking.pruned import pruned
 from mascing.tasks.picking.sample import Sample
 from mascing.tasks.picking.scatter import scatter_of
@@ -48,15 +49,15 @@ def select(
     storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, optimised: Optimised, *, pool: Pool
 ) -> Finished[Selected]:
     """Write ``selected.safetensors`` (a candidate per method, and the control) and ``verdicts-dev.parquet``."""
-    conversations, unsteered = conversations_of(storage, labelled, "dev"), unsteered_of(storage, labelled, "dev")
+    conversations, unsteered = conversations_of(storage, labelled, "dev"), unsteered_table(storage, labelled, "dev")
 
     def body(output: StageOutput[Selected]) -> Body:
         candidates = candidates_of(storage, optimised)
-        judging = Judging(pool, storage, config, labelled.facts.checkpoint)
-        contest = _Contest(judging, candidates, conversations, unsteered, sigma_of(harvested))
-        return _select(output, contest)
+        jury = Jury(Judging(pool, storage, config, labelled.facts.checkpoint), conversations)
+        outcomes = unsteered_outcomes(storage, labelled, "dev")
+        return _select(output, _Contest(jury, candidates, outcomes, sigma_of(harvested)))
 
-    read = Part(labelled, fingerprint([conversations, unsteered]))
+    read = Part(labelled, fingerprint([Streamed(conversations), Streamed(unsteered.rows())]))
     return run_stage(storage, recipe(config, read, harvested, optimised), body)
 
 
@@ -74,52 +75,52 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed, optimised: Pl
 
 @dataclass(frozen=True)
 class _Contest:
-    """The candidates, the dev conversations that they are judged on, and the unsteered verdict on each, by id."""
+    """The candidates, who judges them on dev, and the outcome of the unsteered model on each conversation of dev."""
 
-    judging: Judging
+    jury: Jury
     candidates: Sequence[Candidate]
-    conversations: Sequence[Conversation]
-    unsteered: Mapping[str, Row]
+    unsteered: pa.Table
     sigma_L: Tensor
 
     @property
     def config(self) -> RunConfig:
         """The configuration of the run."""
-        return self.judging.config
+        return self.jury.config
 
     @property
-    def blocks(self) -> list[list[Conversation]]:
+    def blocks(self) -> list[list[Located]]:
         """The blocks of conversations after which candidates may leave; a single block without racing."""
         selection = self.config.selection
         shares = selection.blocks if selection.mode == "racing" else (1.0,)
-        return blocks_of(self.conversations, shares, self.config.seed)
+        return blocks_of(self.jury.conversations, shares, self.config.seed)
 
     @property
     def budget(self) -> Budget:
         """The replies that the selection may judge."""
-        full = len(self.candidates) * len(self.conversations)
+        full = len(self.candidates) * len(self.jury.conversations)
         return Budget(full, racing=self.config.selection.mode == "racing")
 
     @property
     def dev(self) -> Dev:
         """The conversations in the order of the blocks, for what is done with the picks."""
-        [read, *_] = blocks_of(self.conversations, (READ,), self.config.seed)
+        [read, *_] = blocks_of(self.jury.conversations, (READ,), self.config.seed)
         conversations = [conversation for block in self.blocks for conversation in block]
-        sample = Sample(self.judging, read)
+        sample = Sample(self.jury.judging, self.jury.at(read))
         ends = list(accumulate(map(len, self.blocks)))
-        return Dev(self.judging, conversations, ends, self.baseline(conversations), sample, self.sigma_L)
+        return Dev(self.jury, conversations, ends, self.baseline(conversations), sample, self.sigma_L)
 
-    def judge(self, cells: Sequence[Cell], block: Sequence[Conversation]) -> list[list[Row]]:
+    def judge(self, cells: Sequence[Cell], block: Sequence[Located]) -> list[list[Row]]:
         """One row per conversation for each of ``cells``: a candidate's number, or None for the unsteered model."""
         entrants = [self.candidates[cell] for cell in cells if cell is not None]
         masks = [(entrant.method, entrant.mask) for entrant in entrants]
         progress = steps("select", f"racing on {len(block)} conversations")
-        judged = iter(self.judging.judge(block, masks, progress))
-        return [self.baseline(block) if cell is None else next(judged).rows for cell in cells]
+        judged = iter(self.jury.judge(masks, block, progress))
+        return [self.baseline(block) if cell is None else next(judged) for cell in cells]
 
-    def baseline(self, block: Sequence[Conversation]) -> list[Row]:
+    def baseline(self, block: Sequence[Located]) -> list[Row]:
         """One row per conversation of the unsteered model."""
-        return [self.unsteered[conversation.id] for conversation in block]
+        rows: list[Row] = self.unsteered.take([conversation.position for conversation in block]).to_pylist()
+        return rows
 
 
 def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
@@ -175,7 +176,7 @@ def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
 def _foretold(contest: _Contest) -> Foretold:
     if contest.config.selection.mode == "full":
         return enter_all(contest.candidates)
-    return foretell(contest.judging, contest.conversations, contest.candidates)
+    return foretell(contest.jury, contest.candidates)
 
 
 def _pruned(contest: _Contest, dev: Dev, raced: Race, budget: int) -> tuple[list[Pick], dict[str, PrunedPick]]:

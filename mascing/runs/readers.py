@@ -4,8 +4,7 @@ Shapes: L MoE layer, E expert.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from mascing.conversations.parquet_tables import from_table
 from mascing.errors import DataError
 from mascing.masks import candidates as candidate_files
 from mascing.masks.candidates import Candidate
@@ -30,6 +28,7 @@ from mascing.runs.files import (
     unsteered_prefix,
     verdicts_file,
 )
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.runs.table_parts import StoredTable
 from mascing.runs.trace_shards import TraceShards
 from mascing.schemas.conversation import Conversation, Split
@@ -52,7 +51,7 @@ from mascing.surrogates import surrogate
 from mascing.surrogates.surrogate import Surrogate
 from mascing.traces.stored import StoredTraces
 
-COUNTED = ["conversation_id", "group_id", "set", "outcome", "cut_off"]
+COUNTED = ["conversation_id", "group_id", "set", "method", "outcome", "cut_off"]
 """The columns of VERDICTS that counts are made of."""
 
 
@@ -61,24 +60,9 @@ def conversations_table(storage: Storage, source: Prepared | Labelled, split: Sp
     return StoredTable(storage, source, conversations_prefix(split))
 
 
-def each_conversation(table: StoredTable) -> Iterator[Conversation]:
-    """The conversations of a table, one after the other: those of one part are in memory."""
-    return (conversation for part in table.parts() for conversation in from_table(part))
-
-
-@dataclass(frozen=True)
-class StoredConversations:
-    """The conversations of a table, read as often as they are iterated over; those of one part are in memory."""
-
-    table: StoredTable
-
-    def __iter__(self) -> Iterator[Conversation]:
-        return each_conversation(self.table)
-
-
-def conversations_of(storage: Storage, source: Prepared | Labelled, split: Split) -> list[Conversation]:
+def conversations_of(storage: Storage, source: Prepared | Labelled, split: Split) -> StoredConversations:
     """All conversations of one split, as :func:`conversations_table` has them."""
-    return [*each_conversation(conversations_table(storage, source, split))]
+    return StoredConversations(conversations_table(storage, source, split))
 
 
 def unsteered_table(storage: Storage, labelled: Labelled, split: Split) -> StoredTable:
@@ -103,15 +87,15 @@ def in_contrast(conversation: Conversation) -> bool:
     return conversation.set == "target" and conversation.label is not None and conversation.contrast
 
 
-def contrast_of(conversations: Iterable[Conversation]) -> list[Conversation]:
+def contrast_of(conversations: StoredConversations) -> StoredConversations:
     """The conversations that the methods learn from."""
-    return [conversation for conversation in conversations if in_contrast(conversation)]
+    return conversations.where(in_contrast)
 
 
-def recorded_of(storage: Storage, labelled: Labelled, harvested: Harvested, split: Split) -> list[Conversation]:
+def recorded_of(storage: Storage, labelled: Labelled, harvested: Harvested, split: Split) -> StoredConversations:
     """The contrast of a split as far as it has traces."""
-    rows, failed = each_conversation(conversations_table(storage, labelled, split)), set(harvested.facts.quarantined)
-    return [row for row in rows if in_contrast(row) and row.id not in failed]
+    failed = set(harvested.facts.quarantined)
+    return conversations_of(storage, labelled, split).where(lambda row: in_contrast(row) and row.id not in failed)
 
 
 def quarantined_of(storage: Storage, manifests: Iterable[Manifest | None]) -> dict[str, int]:

@@ -18,7 +18,7 @@ PART_ROWS = 1024
 """Rows of a part: about a megabyte of conversations."""
 
 # Parts that a process keeps for the next rows: those of one unit mostly lie in one part, or beside each other.
-_KEPT_PARTS = 4
+_KEPT_PARTS = 16
 
 Positions = range | NDArray[np.int64]
 """Positions of rows in a table, in any order."""
@@ -80,6 +80,10 @@ class StoredTable:
     def parts(self) -> Iterator[pa.Table]:
         """All rows in their order, part by part. Raises StorageError if a part is missing or damaged."""
         return (_part(self._storage, self._folder, shard) for shard in self._parts)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """All rows in their order as dicts; those of one part are in memory."""
+        return (row for part in self.parts() for row in part.to_pylist())
 
     def ranges(self) -> Iterator[tuple[Shard, range]]:
         """Each part, and where its rows are in the table."""

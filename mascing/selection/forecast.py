@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from mascing.schemas.conversation import Conversation
 from mascing.selection.margin import Forced, contenders, forced_rates, foretells, places_for, promising
-from mascing.selection.racing import Cell, blocks_of
+from mascing.selection.racing import Cell, M, blocks_of
 
 READ = 0.25
 """Share of dev that decides: likelihoods differ between masks on far fewer conversations than verdicts do."""
@@ -26,7 +25,7 @@ FEWEST_CELLS = 6
 Field = tuple[str, int]
 """The method and the search seed that found a cell."""
 
-Read = Callable[[Sequence[Cell], Sequence[Conversation]], Sequence[Forced]]
+Read = Callable[[Sequence[Cell], Sequence[M]], Sequence[Forced]]
 """Returns for each cell the likelihoods of the given replies to the conversations."""
 
 Rates = Mapping[int, Mapping[str, float]]
@@ -41,7 +40,7 @@ class Forecast:
     running: Sequence[int]
 
 
-def forecast(fields: Sequence[Field], conversations: Sequence[Conversation], seed: int, read: Read) -> Forecast | None:
+def forecast(fields: Sequence[Field], conversations: Sequence[M], seed: int, read: Read[M]) -> Forecast | None:
     """Read a part of ``conversations`` under every cell, and a larger part under the better half of each field.
 
     ``fields`` says where each cell is from. Returns None if the conversations have no given replies for a margin.

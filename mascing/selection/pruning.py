@@ -4,21 +4,21 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
+from typing import Any, Generic
 
 from torch import Tensor
 
 from mascing.evidence.results import cell_score, changes_by_set
 from mascing.masks.mask import Mask
 from mascing.schemas.config import GatesConfig
-from mascing.schemas.conversation import Conversation
 from mascing.selection.choice import excess
 from mascing.selection.parts import Places, ever_smaller, restricted, strongest_first
+from mascing.selection.racing import M
 
 Rows = Sequence[Mapping[str, Any]]
 """Rows of the VERDICTS table (schemas/tables.py) of one mask."""
 
-Judge = Callable[[Sequence[Mask], Sequence[Conversation]], Sequence[Rows]]
+Judge = Callable[[Sequence[Mask], Sequence[M]], Sequence[Rows]]
 """Returns for each mask one row per conversation, in the given order."""
 
 Read = Callable[[Sequence[Mask]], Sequence[Mapping[str, float]]]
@@ -44,21 +44,21 @@ class Sparsified:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Evidence(Generic[M]):
     """What a mask is compared by: conversations in blocks, and the verdicts of the unsteered model and the full mask.
 
     ``budget`` is the most replies that ``judge`` may be asked for. Without ``read``, replies alone must tell.
     """
 
-    blocks: Sequence[Sequence[Conversation]]
+    blocks: Sequence[Sequence[M]]
     baseline: Rows
     full: Rows
-    judge: Judge
+    judge: Judge[M]
     budget: int
     read: Read | None
 
 
-def sparsify(mask: Mask, strength_LE: Tensor, evidence: Evidence, gates: GatesConfig) -> Sparsified:
+def sparsify(mask: Mask, strength_LE: Tensor, evidence: Evidence[Any], gates: GatesConfig) -> Sparsified:
     """Prune ``mask`` to the fewest entries, at least one, that keep its effect.
 
     ``strength_LE`` orders the entries for the search (`ever_smaller`), which trusts forced rates: none may fall by more
@@ -115,7 +115,7 @@ class _Read:
 class _Judged:
     """Judges parts of one mask and remembers the verdicts."""
 
-    def __init__(self, mask: Mask, evidence: Evidence, gates: GatesConfig) -> None:
+    def __init__(self, mask: Mask, evidence: Evidence[Any], gates: GatesConfig) -> None:
         self._mask, self._evidence, self._gates = mask, evidence, gates
         self._baseline = cell_score({}, evidence.baseline)
         self._excess = excess(self._baseline, cell_score({}, evidence.full), gates)

@@ -6,19 +6,33 @@ Source: Maron and Moore (1994), Hoeffding races; here with paired bounds cluster
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from mascing.evidence.results import cell_score, changes_by_set
 from mascing.schemas.config import GatesConfig
-from mascing.schemas.conversation import Conversation
 from mascing.schemas.result import Rate
 from mascing.selection.choice import HEADROOM, choose
 
 INDIFFERENCE = 0.06
 """A lead in target rate that is not worth more judging: a cell that certainly leads by less may leave."""
+
+
+class Member(Protocol):
+    """What selection knows of a conversation: its group and its set. Who judges it may know more."""
+
+    @property
+    def group_id(self) -> str:
+        """The conversations of a group are close to each other."""
+
+    @property
+    def set(self) -> str:
+        """`target`, or a set whose rate must not fall."""
+
+
+M = TypeVar("M", bound=Member)
 
 Cell = int | None
 """Number of a candidate among all candidates of a run; None is the unsteered model."""
@@ -26,7 +40,7 @@ Cell = int | None
 Rows = Sequence[Mapping[str, Any]]
 """Rows of the VERDICTS table (schemas/tables.py) of one cell."""
 
-Judge = Callable[[Sequence[Cell], Sequence[Conversation]], Sequence[Rows]]
+Judge = Callable[[Sequence[Cell], Sequence[M]], Sequence[Rows]]
 """Returns for each cell one row per conversation, in the given order."""
 
 
@@ -45,8 +59,8 @@ class Race:
 
 def race(
     entrants: Mapping[str, Sequence[int]],
-    blocks: Sequence[Sequence[Conversation]],
-    judge: Judge,
+    blocks: Sequence[Sequence[M]],
+    judge: Judge[M],
     gates: GatesConfig,
     losses: Mapping[int, float],
     most: int | None = None,
@@ -98,18 +112,18 @@ def replies_of(verdicts: Mapping[Cell, Rows]) -> int:
     return sum(len(rows) for cell, rows in verdicts.items() if cell is not None)
 
 
-def blocks_of(conversations: Sequence[Conversation], shares: Sequence[float], seed: int) -> list[list[Conversation]]:
+def blocks_of(conversations: Iterable[M], shares: Sequence[float], seed: int) -> list[list[M]]:
     """Split the conversations into blocks that end after ``shares`` of the groups of every set.
 
     Groups stay whole. Their order depends on ``seed`` and their names. The first block contains every set.
     """
-    members: dict[str, list[Conversation]] = {}
+    members: dict[str, list[M]] = {}
     for conversation in conversations:
         members.setdefault(conversation.group_id, []).append(conversation)
     strata: dict[tuple[str, ...], list[str]] = {}
     for group in sorted(members, key=lambda group: _position(group, seed)):
         strata.setdefault(tuple(sorted({conversation.set for conversation in members[group]})), []).append(group)
-    blocks: list[list[Conversation]] = []
+    blocks: list[list[M]] = []
     before = 0.0
     for share in shares:
         groups = [

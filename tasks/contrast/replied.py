@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.own_replies import Said, with_own_replies
-from mascing.runs.readers import COUNTED, each_conversation
+from mascing.runs.readers import COUNTED
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.runs.table_parts import StoredTable
 from mascing.tasks.contrast.contrasts import Own
 from mascing.tasks.running.isolation import quarantined
@@ -52,7 +53,7 @@ class Replied:
     def each(self) -> Iterator[Own]:
         """The conversations with the model's own label and replies."""
         first, more = _said(self.judged), [_said(sample) for sample in self.sampled]
-        for brought, said in zip(each_conversation(self.table), first, strict=True):
+        for brought, said in zip(StoredConversations(self.table), first, strict=True):
             if brought.id not in self.judged.failed:
                 samples = [next(sample) for sample in more] if brought.set == "target" else []
                 yield Own(brought, with_own_replies(brought, [said, *samples]))
@@ -60,7 +61,7 @@ class Replied:
     def set_aside(self) -> list[Quarantined]:
         """The conversations without a reply."""
         failed = self.judged.failed
-        rows = enumerate(each_conversation(self.table), start=1) if failed else ()
+        rows = enumerate(StoredConversations(self.table), start=1) if failed else ()
         return [quarantined(number, row, failed[row.id]) for number, row in rows if row.id in failed]
 
 

@@ -9,7 +9,7 @@ from mascing.evidence.foregone import Foregone, foregone
 from mascing.evidence.prospects import Held
 from mascing.models.checkpoints import checkpoint_fingerprint, rendering_fingerprint, with_pinned_model
 from mascing.preflight.checks import preflight
-from mascing.runs.readers import StoredConversations, conversations_of, conversations_table, unsteered_outcomes
+from mascing.runs.readers import conversations_of, unsteered_outcomes
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import LabelFacts
@@ -42,7 +42,7 @@ def known(storage: Storage, config: RunConfig) -> Known:
     if found is None:
         return _from_the_file(config)
     prepared, labelled = found
-    brought = StoredConversations(conversations_table(storage, prepared, "test"))
+    brought = conversations_of(storage, prepared, "test")
     splits = {split: conversations_of(storage, labelled, split) for split in SPLITS}
     return Known(
         {split: _targets(rows) for split, rows in splits.items()},

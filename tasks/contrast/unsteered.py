@@ -36,7 +36,7 @@ class Unsteered:
 
     def replies(self, split: Split, table: StoredTable) -> Judged:
         """One VERDICTS row per conversation, at the run's generation settings."""
-        return self._judged(self.config, BASELINE, Asked.all_of(table), split)
+        return self._judged(self.config, BASELINE, Asked(table, range(len(table))), split)
 
     def sampled(self, split: Split, table: StoredTable, positions: Positions) -> list[Judged]:
         """``label.samples`` times the same for some of the rows, at ``label.temperature``."""
@@ -61,7 +61,7 @@ class Unsteered:
 
     def _judged(self, config: RunConfig, method: str, asked: Asked, part: str) -> Judged:
         judging = Judging(self.pool, self.storage, config, self.checkpoint)
-        [judged] = judging.judge_rows(asked, [(method, None)], steps("label", part))
+        [judged] = judging.judge(asked, [(method, None)], steps("label", part))
         return judged
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mascing.masks.candidates import Candidate
+from mascing.runs.stored_conversations import Located
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
 from mascing.selection.racing import Rows
+from mascing.tasks.picking.jury import Jury
 from mascing.tasks.picking.sample import Sample
-from mascing.tasks.running.judged import Judging, Row, Steered
+from mascing.tasks.running.judged import Row, Steered
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,18 @@ class Dev:
     ``sigma_L`` the scales of the layers.
     """
 
-    judging: Judging
-    conversations: Sequence[Conversation]
+    jury: Jury
+    conversations: Sequence[Located]
     ends: Sequence[int]
     baseline: Rows
     sample: Sample
     sigma_L: Tensor
 
-    def judge(self, masks: Sequence[Steered], conversations: Sequence[Conversation]) -> list[list[Row]]:
+    def judge(self, masks: Sequence[Steered], conversations: Sequence[Located]) -> list[list[Row]]:
         """For each mask, one row per conversation; no progress is told."""
-        return [judged.rows for judged in self.judging.judge(conversations, masks, lambda done, total: None)]
+        return self.jury.judge(masks, conversations, lambda done, total: None)
 
     @property
     def config(self) -> RunConfig:
         """The configuration of the run."""
-        return self.judging.config
+        return self.jury.config

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 from mascing.evidence.results import rates_by_set
 from mascing.masks.candidates import Candidate
-from mascing.schemas.conversation import Conversation
+from mascing.runs.stored_conversations import Located
 from mascing.selection.forecast import FEWEST_CONVERSATIONS, THINNED, entrants, forecast
 from mascing.selection.margin import Forced, worst_loss
 from mascing.selection.racing import Cell, Rows, blocks_of
+from mascing.tasks.picking.jury import Jury
 from mascing.tasks.picking.sample import readings
-from mascing.tasks.running.judged import Judging
 from mascing.tasks.running.stage import steps
 
 # Masks per item: enough to share the rendering of the conversations, few enough to keep all workers busy.
@@ -33,21 +33,22 @@ class Foretold:
     looks: Mapping[Cell, Rows] = field(default_factory=dict)
 
 
-def foretell(judging: Judging, conversations: Sequence[Conversation], candidates: Sequence[Candidate]) -> Foretold:
-    """Enter each method's most promising candidates, by given replies to ``conversations`` or by a first look."""
-    config = judging.config
+def foretell(jury: Jury, candidates: Sequence[Candidate]) -> Foretold:
+    """Enter each method's most promising candidates, by given replies to dev conversations or by a first look."""
+    config = jury.config
     tokens: list[int] = []
 
-    def read(cells: Sequence[Cell], block: Sequence[Conversation]) -> list[Forced]:
+    def read(cells: Sequence[Cell], block: Sequence[Located]) -> list[Forced]:
         masks = [None if cell is None else candidates[cell].mask for cell in cells]
-        read = readings(judging, block, masks, steps("select", f"reading {len(block)} conversations"), _MASKS)
+        progress = steps("select", f"reading {len(block)} conversations")
+        read = readings(jury.judging, jury.at(block), masks, progress, _MASKS)
         tokens.extend(tokens_of_mask for _, tokens_of_mask in read)
         return [likelihoods for likelihoods, _ in read]
 
     fields = [(candidate.method, seed_of(candidate)) for candidate in candidates]
-    foreseen = forecast(fields, conversations, config.seed, read)
+    foreseen = forecast(fields, jury.conversations, config.seed, read)
     if foreseen is None:
-        return _first_look(judging, conversations, candidates, sum(tokens))
+        return _first_look(jury, candidates, sum(tokens))
     return Foretold(
         [foreseen.rates[number] for number in range(len(candidates))],
         entrants(fields, foreseen.running, foreseen.rates, config.selection.keep),
@@ -69,19 +70,14 @@ def seed_of(candidate: Candidate) -> int:
     return int(candidate.cell.get("search_seed", 0))
 
 
-def _first_look(
-    judging: Judging,
-    conversations: Sequence[Conversation],
-    candidates: Sequence[Candidate],
-    tokens: int,
-) -> Foretold:
-    """Let every candidate reply to a small part of ``conversations``, and enter the most promising by their rates."""
-    share = max(THINNED[0], min(1.0, FEWEST_CONVERSATIONS / len(conversations)))
-    config = judging.config
-    block = blocks_of(conversations, (share,), config.seed)[0]
+def _first_look(jury: Jury, candidates: Sequence[Candidate], tokens: int) -> Foretold:
+    """Let every candidate reply to a small part of dev, and enter the most promising by their rates."""
+    share = max(THINNED[0], min(1.0, FEWEST_CONVERSATIONS / len(jury.conversations)))
+    config = jury.config
+    block = blocks_of(jury.conversations, (share,), config.seed)[0]
     masks = [(candidate.method, candidate.mask) for candidate in candidates]
     progress = steps("select", f"a first look at {len(block)} conversations")
-    judged = [judged.rows for judged in judging.judge(block, masks, progress)]
+    judged = jury.judge(masks, block, progress)
     rates = {number: {name: of.value for name, of in rates_by_set(rows).items()} for number, rows in enumerate(judged)}
     fields = [(candidate.method, seed_of(candidate)) for candidate in candidates]
     return Foretold(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mascing.evidence.results import cell_score
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
-from mascing.schemas.conversation import Conversation
+from mascing.runs.stored_conversations import Located
 from mascing.schemas.facts import PrunedPick
 from mascing.schemas.result import SingleExpert
 from mascing.selection.parts import restricted, strongest_first
@@ -47,7 +47,7 @@ def _sparsified(dev: Dev, pick: Pick, budget: int) -> Sparsified:
     judged = len(pick.rows) if read and budget >= len(pick.rows) else min(dev.ends[0], len(pick.rows))
     mask = pick.candidate.mask
 
-    def judge(parts: Sequence[Mask], conversations: Sequence[Conversation]) -> list[list[Row]]:
+    def judge(parts: Sequence[Mask], conversations: Sequence[Located]) -> list[list[Row]]:
         return dev.judge([(pick.candidate.method, part) for part in parts], conversations)
 
     evidence = Evidence(

@@ -7,11 +7,11 @@ from functools import cached_property
 from pydantic import ConfigDict
 
 from mascing.masks.mask import Mask
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.schemas.base import Frozen
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
 from mascing.selection.margin import Forced, forced, forced_batches, forced_rates
-from mascing.storage.fingerprint import fingerprint
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
 from mascing.tasks.running.identity import rendered_model_identity
@@ -28,7 +28,7 @@ Reading = tuple[Forced, int]
 
 def readings(
     judging: Judging,
-    conversations: Sequence[Conversation],
+    conversations: StoredConversations,
     masks: Sequence[Mask | None],
     progress: Callable[[int, int], None],
     at_once: int,
@@ -39,15 +39,15 @@ def readings(
     """
     config = judging.config
     items = [tuple(masks[start : start + at_once]) for start in range(0, len(masks), at_once)]
-    of_all = [_VERSION, rendered_model_identity(config.model, judging.checkpoint), list(conversations)]
-    shared = _Shared(config, judging.storage, f"readings/{fingerprint(of_all)}", tuple(conversations))
+    of_all = [_VERSION, rendered_model_identity(config.model, judging.checkpoint), Streamed(conversations)]
+    shared = _Shared(config, judging.storage, f"readings/{fingerprint(of_all)}", conversations)
     return [reading for part in judging.pool.map(_read, shared, items, progress) for reading in part]
 
 
 class Sample:
     """Conversations whose given replies are read again and again, two masks per item; ``tokens`` counts them."""
 
-    def __init__(self, judging: Judging, conversations: Sequence[Conversation]) -> None:
+    def __init__(self, judging: Judging, conversations: StoredConversations) -> None:
         self._judging, self._conversations = judging, conversations
         self.tokens = 0
 
@@ -82,7 +82,7 @@ class _Shared:
     config: RunConfig
     storage: Storage
     folder: str
-    conversations: tuple[Conversation, ...]
+    conversations: StoredConversations
 
 
 class _Stored(Frozen):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from mascing.circuits.control import shuffled
 from mascing.evidence.results import cell_score
 from mascing.masks.candidates import Candidate
+from mascing.runs.stored_conversations import Located
 from mascing.schemas.config import GatesConfig
-from mascing.schemas.conversation import Conversation
 from mascing.selection.choice import choose
 from mascing.selection.racing import Rows
 from mascing.tasks.picking.dev import Dev, Pick
@@ -48,11 +48,11 @@ def control_of(dev: Dev, picks: Sequence[Pick], budget: int) -> Control:
         return Control(_median(drawn, rates), [])
     targets = _targets(dev)[: max(_FEWEST, budget // _SHUFFLES)]
     masks = [(candidate.method, candidate.mask) for candidate in drawn]
-    rows = [judged.rows for judged in dev.judging.judge(targets, masks, steps("select", "control"))]
+    rows = dev.jury.judge(masks, targets, steps("select", "control"))
     return Control(_median(drawn, [cell_score({}, judged).target_rate for judged in rows]), rows)
 
 
-def _targets(dev: Dev) -> list[Conversation]:
+def _targets(dev: Dev) -> list[Located]:
     return [conversation for conversation in dev.conversations[: dev.ends[0]] if conversation.set == "target"]
 
 

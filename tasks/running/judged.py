@@ -16,6 +16,7 @@ import pyarrow as pa
 from mascing.conversations.reply import Reply
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
+from mascing.runs.readers import COUNTED
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.tables import OUTCOMES, VERDICTS
@@ -68,9 +69,9 @@ class Judged:
             yield rows.set_column(place, VERDICTS.field(place), pa.array([self._method] * len(rows)))
 
     @property
-    def rows(self) -> list[Row]:
-        """All rows at once."""
-        return [row for table in self.tables() for row in table.to_pylist()]
+    def outcomes(self) -> list[Row]:
+        """The columns of all rows that counts are made of, without what was said and why."""
+        return [row for table in self.tables() for row in table.select(COUNTED).to_pylist()]
 
 
 @dataclass(frozen=True)
@@ -87,17 +88,8 @@ class Judging:
     checkpoint: str
     _listed: dict[str, set[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def judge(
-        self,
-        conversations: Sequence[Conversation],
-        masks: Sequence[Steered],
-        progress: Callable[[int, int], None],
-    ) -> list[Judged]:
-        """The judged replies of each (method, mask) to conversations in memory; ``progress`` counts replies."""
-        return self.judge_rows(Asked.given(conversations), masks, progress)
-
-    def judge_rows(self, asked: Asked, masks: Sequence[Steered], progress: Callable[[int, int], None]) -> list[Judged]:
-        """The same for rows of a table, which the workers read."""
+    def judge(self, asked: Asked, masks: Sequence[Steered], progress: Callable[[int, int], None]) -> list[Judged]:
+        """The judged replies of each (method, mask); the workers read the rows, and ``progress`` counts replies."""
         folder = RepliesFolder.of(self.config, self.checkpoint)
         blocks = [*asked.blocks()]
         units = [

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from mascing.conversations.parquet_tables import to_table
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.runs.table_parts import PART_ROWS, Positions, StoredTable
 from mascing.schemas.conversation import Conversation
 from mascing.storage.fingerprint import fingerprint
@@ -27,9 +28,9 @@ class Asked:
     sample: int = 0
 
     @classmethod
-    def all_of(cls, table: StoredTable) -> "Asked":
-        """All rows of a stored table."""
-        return cls(table, range(len(table)))
+    def of(cls, conversations: StoredConversations) -> "Asked":
+        """Stored conversations, which are read block by block."""
+        return cls(conversations.table, conversations.positions)
 
     @classmethod
     def given(cls, conversations: Sequence[Conversation]) -> "Asked":
