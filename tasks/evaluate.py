@@ -54,7 +54,7 @@ def _evaluate(
 ) -> Body:
     picks = selected_of(judging.storage, selected)
     masks: list[Steered] = [(method, candidate.mask) for method, candidate in picks.items()]
-    judged = judging.judge(Asked.of(conversations), masks, steps("evaluate"))
+    judged = judging.judge(Asked(conversations), masks, steps("evaluate"))
     methods = (BASELINE, *(method for method, _ in masks))
     shards = []
     for method, parts in zip(methods, [unsteered.parts(), *(of_mask.tables() for of_mask in judged)], strict=True):

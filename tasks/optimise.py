@@ -8,13 +8,13 @@ from mascing.circuits.methods import method_identity, searches_of, together
 from mascing.masks import candidates as candidate_files
 from mascing.progress import Event, tell
 from mascing.runs.files import ATTRIBUTION, candidates_file
-from mascing.runs.readers import conversations_table, each_conversation
+from mascing.runs.readers import contrast_of, conversations_of
 from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import OptimiseFacts
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Trained
 from mascing.schemas.settings.method_settings import GradientConfig
-from mascing.storage.fingerprint import fingerprint
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput, shard_of
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.found import Found
@@ -35,13 +35,15 @@ def optimise(
 
     `gradient` also writes ``attribution.safetensors``, its map of all L x E experts; a row is a layer.
     """
-    rows, failed = each_conversation(conversations_table(storage, labelled, "train")), set(harvested.facts.quarantined)
-    conversations = [row for row in rows if row.id not in failed]
-    read = Part(labelled, fingerprint(conversations))
+    failed = set(harvested.facts.quarantined)
+    conversations = conversations_of(storage, labelled, "train").where(lambda row: row.id not in failed)
+    read = Part(labelled, fingerprint(Streamed(conversations)))
     return run_stage(
         storage,
         recipe(config, read, harvested, trained),
-        lambda output: _optimise(output, Shared(config, storage, conversations, harvested, trained), pool),
+        lambda output: _optimise(
+            output, Shared(config, storage, conversations, contrast_of(conversations), harvested, trained), pool
+        ),
     )
 
 

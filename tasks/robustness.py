@@ -12,19 +12,20 @@ from mascing.evidence.gates import decide_labels
 from mascing.evidence.results import CONTROL, label_agreement, method_result
 from mascing.masks.mask import Mask
 from mascing.runs.files import condition_file
-from mascing.runs.readers import conversations_of, selected_of, unsteered_of, verdicts_of
+from mascing.runs.readers import conversations_of, selected_of, unsteered_table, verdicts_of
+from mascing.runs.stored_conversations import StoredConversations
+from mascing.runs.table_parts import StoredTable
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import RobustnessFacts
 from mascing.schemas.finished import Evaluated, Labelled, Prepared, RobustnessTested, Selected
-from mascing.schemas.tables import VERDICTS
 from mascing.storage import parquet
-from mascing.storage.fingerprint import fingerprint
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Judging, Row, Steered
+from mascing.tasks.running.judged import BASELINE, Judging, Steered
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 
@@ -44,7 +45,8 @@ def robustness(
     If no method passes, there are no conditions and nothing is judged.
     """
     brought, conversations = (conversations_of(storage, source, "test") for source in (prepared, labelled))
-    unsteered = _Unsteered(config, labelled.facts.checkpoint, conversations, unsteered_of(storage, labelled, "test"))
+    verdicts = unsteered_table(storage, labelled, "test")
+    unsteered = _Unsteered(config, labelled.facts.checkpoint, conversations, verdicts)
 
     def body(output: StageOutput[RobustnessTested]) -> Body:
         picks = {method: candidate.mask for method, candidate in selected_of(storage, selected).items()}
@@ -52,7 +54,8 @@ def robustness(
         masks = {method: picks[method] for method in passing}
         return _judge_all(output, storage, unsteered, masks, pool)
 
-    read = Part(prepared, fingerprint(brought)), Part(labelled, fingerprint([conversations, unsteered.rows]))
+    of_label = fingerprint([Streamed(conversations), Streamed(verdicts.rows())])
+    read = Part(prepared, fingerprint(Streamed(brought))), Part(labelled, of_label)
     return run_stage(storage, recipe(config, *read, selected, evaluated), body)
 
 
@@ -71,23 +74,23 @@ def recipe(
 
 @dataclass(frozen=True)
 class _Unsteered:
-    """The test conversations, and the label stage's verdict on the unsteered model's reply to each, by id.
+    """The test conversations, and in their order the label stage's verdicts on the unsteered model's replies.
 
     ``checkpoint`` is the fingerprint of weights and tokenizer.
     """
 
     config: RunConfig
     checkpoint: str
-    conversations: Sequence[Conversation]
-    rows: Mapping[str, Row]
+    conversations: StoredConversations
+    verdicts: StoredTable
 
-    def under(self, condition: Condition) -> list[Row] | None:
+    def under(self, condition: Condition) -> pa.Table | None:
         """The verdicts under a condition that changes neither messages nor generation; else None."""
-        plain = {conversation.id: conversation.messages for conversation in self.conversations}
-        changed = any(plain[conversation.id] != conversation.messages for conversation in condition.conversations)
-        if changed or condition.generation != self.config.generation:
+        if condition.generation != self.config.generation:
             return None
-        return [self.rows[conversation.id] for conversation in condition.conversations]
+        asked = {row.id: row.messages for row in condition.conversations}
+        same = {row.id: place for place, row in enumerate(self.conversations) if asked.get(row.id) == row.messages}
+        return self.verdicts.take([same[name] for name in asked]) if len(same) == len(asked) else None
 
 
 def _judge_all(
@@ -108,10 +111,11 @@ def _judge_all(
         known = unsteered.under(condition)
         asked = masks[1:] if known is not None else masks
         judging = Judging(pool, storage, changed, unsteered.checkpoint)
-        judged = [of_mask.rows for of_mask in judging.judge(condition.conversations, asked, progress)]
-        for (method, _), rows in zip(masks, judged if known is None else [known, *judged], strict=True):
-            table = pa.Table.from_pylist(rows, schema=VERDICTS)
-            shards.append(output.put(condition_file(number, method), parquet.to_bytes(table), len(rows)))
+        judged = judging.judge(Asked.given(condition.conversations), asked, progress)
+        tables = [pa.concat_tables(of_mask.tables()) for of_mask in judged]
+        for (method, _), table in zip(masks, tables if known is None else [known, *tables], strict=True):
+            data = parquet.to_bytes(table.combine_chunks())
+            shards.append(output.put(condition_file(number, method), data, len(table)))
     facts = RobustnessFacts(
         conditions=tuple(condition.name for condition in possible),
         methods=tuple(method for method, _ in masks),
@@ -132,7 +136,7 @@ def _possible(configured: Sequence[Condition], config: RunConfig, pool: Pool) ->
 
 
 def _passing(
-    config: RunConfig, conversations: Sequence[Conversation], verdicts: Mapping[str, pa.Table], methods: Sequence[str]
+    config: RunConfig, conversations: StoredConversations, verdicts: Mapping[str, pa.Table], methods: Sequence[str]
 ) -> list[str]:
     """The methods that pass the plain gates, without the control; none pass if the labels fail."""
     labels, _ = decide_labels(label_agreement(conversations, verdicts[BASELINE]), config.gates)

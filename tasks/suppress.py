@@ -23,11 +23,12 @@ from mascing.progress import Event, tell
 from mascing.report import build_index, build_report
 from mascing.routers.spec import find_routers
 from mascing.runs.finished_run import write_record
-from mascing.runs.readers import conversations_of, sigma_of, spec_of, traces_of, unsteered_of
+from mascing.runs.readers import conversations_of, sigma_of, spec_of, traces_of, unsteered_outcomes
 from mascing.runs.run_folder import RunFolder, run_folder
+from mascing.runs.stored_conversations import Located, StoredConversations
+from mascing.runs.table_parts import PART_ROWS
 from mascing.schemas.cards.suppression_curve import Audit, AuditPoint
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import AuditFacts
 from mascing.schemas.finished import Audited, Harvested, Labelled
 from mascing.schemas.result import Rate
@@ -92,7 +93,7 @@ class _Shared:
 @dataclass(frozen=True)
 class _Item:
     mask: Mask
-    conversations: tuple[Conversation, ...]
+    conversations: StoredConversations
 
 
 def _audit(shared: _Shared, pool: Pool) -> Audit:
@@ -102,8 +103,11 @@ def _audit(shared: _Shared, pool: Pool) -> Audit:
     in_order = [_Item(suppressing(ranked, n, spec), conversations) for n in settings.n_suppressed]
     at_random = [_Item(suppressing(order, n, spec), audited) for n in settings.n_suppressed for order in drawn]
     judged = iter(pool.map(_judge, config, [*in_order, *at_random], steps("audit")))
-    unsteered = unsteered_of(shared.storage, shared.labelled, "test")
-    baseline: Outcomes = {conversation.id: unsteered[conversation.id]["outcome"] for conversation in conversations}
+    unsteered = unsteered_outcomes(shared.storage, shared.labelled, "test")
+    baseline: Outcomes = dict(
+        zip(*(unsteered[name].to_pylist() for name in ("conversation_id", "outcome")), strict=True)
+    )
+    rows, of_set = conversations.located(), audited.located()
     ranked_outcomes = [next(judged) for _ in in_order]
     random_outcomes = [[next(judged) for _ in drawn] for _ in settings.n_suppressed]
     return Audit(
@@ -112,25 +116,25 @@ def _audit(shared: _Shared, pool: Pool) -> Audit:
         set=settings.set,
         ranking=settings.ranking,
         experts=spec.n_layers * spec.n_experts,
-        baseline=_rates(conversations, baseline),
+        baseline=_rates(rows, baseline),
         points=tuple(
             AuditPoint(
                 n=n,
-                rates=_rates(conversations, outcomes),
-                changes=_changes(conversations, baseline, outcomes),
-                random=tuple(_rates(audited, draw)[settings.set] for draw in draws),
+                rates=_rates(rows, outcomes),
+                changes=_changes(rows, baseline, outcomes),
+                random=tuple(_rates(of_set, draw)[settings.set] for draw in draws),
             )
             for n, outcomes, draws in zip(settings.n_suppressed, ranked_outcomes, random_outcomes, strict=True)
         ),
     )
 
 
-def _test_conversations(shared: _Shared) -> tuple[tuple[Conversation, ...], tuple[Conversation, ...]]:
+def _test_conversations(shared: _Shared) -> tuple[StoredConversations, StoredConversations]:
     """All conversations of the test split, and those of the audited set."""
-    conversations = tuple(conversations_of(shared.storage, shared.labelled, "test"))
+    conversations = conversations_of(shared.storage, shared.labelled, "test")
     name = shared.config.audit.set
-    audited = tuple(conversation for conversation in conversations if conversation.set == name)
-    if not audited:
+    audited = conversations.where(lambda row: row.set == name)
+    if not len(audited):
         raise DataError(f"the test split has no conversation of {name}: correct audit.set, or add conversations to it")
     return conversations, audited
 
@@ -156,28 +160,30 @@ def _effect(shared: _Shared, loaded: Loaded) -> Tensor:
     """The attributed effect of one standard deviation of each router logit on the audited set, [L, E]."""
     config, sigma_L = shared.config, sigma_of(shared.harvested)
     conversations = conversations_of(shared.storage, shared.labelled, "train")
-    audited = [conversation for conversation in conversations if conversation.set == config.audit.set]
+    audited = conversations.where(lambda row: row.set == config.audit.set)
     return attribution(loaded, audited, sigma_L, _RANKED_AT_ONCE, config.compute).effect_LE * sigma_L[:, None]
 
 
 def _judge(worker: Worker, config: RunConfig, item: _Item) -> Outcomes:
     """The outcome of each conversation; the replies are dropped here."""
-    loaded = worker.model(config.model)
-    prompts = prompts_of(loaded, item.conversations, config.generation)
-    replies = complete(loaded, prompts, item.mask, config.generation, worker.count_batch)
-    verdicts = judge_all(config.behaviour, item.conversations, replies)
-    judged = zip(item.conversations, verdicts, strict=True)
-    return {conversation.id: verdict.outcome for conversation, verdict in judged}
+    loaded, outcomes = worker.model(config.model), Outcomes()
+    for start in range(0, len(item.conversations), PART_ROWS):
+        rows = [*item.conversations[start : start + PART_ROWS]]
+        prompts = prompts_of(loaded, rows, config.generation)
+        replies = complete(loaded, prompts, item.mask, config.generation, worker.count_batch)
+        verdicts = judge_all(config.behaviour, rows, replies)
+        outcomes |= {row.id: verdict.outcome for row, verdict in zip(rows, verdicts, strict=True)}
+    return outcomes
 
 
-def _rates(conversations: Sequence[Conversation], outcomes: Outcomes) -> dict[str, Rate]:
+def _rates(conversations: Sequence[Located], outcomes: Outcomes) -> dict[str, Rate]:
     return {
         name: rate([outcomes[row.id] for row in rows], [row.group_id for row in rows])
         for name, rows in _by_set(conversations).items()
     }
 
 
-def _changes(conversations: Sequence[Conversation], before: Outcomes, after: Outcomes) -> dict[str, Rate]:
+def _changes(conversations: Sequence[Located], before: Outcomes, after: Outcomes) -> dict[str, Rate]:
     return {
         name: paired_difference(
             [before[row.id] for row in rows], [after[row.id] for row in rows], [row.group_id for row in rows]
@@ -186,8 +192,8 @@ def _changes(conversations: Sequence[Conversation], before: Outcomes, after: Out
     }
 
 
-def _by_set(conversations: Sequence[Conversation]) -> Mapping[str, list[Conversation]]:
-    sets: dict[str, list[Conversation]] = {}
+def _by_set(conversations: Sequence[Located]) -> Mapping[str, list[Located]]:
+    sets: dict[str, list[Located]] = {}
     for conversation in conversations:
         sets.setdefault(conversation.set, []).append(conversation)
     return sets

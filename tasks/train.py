@@ -8,14 +8,15 @@ import torch
 
 from mascing.runs.files import surrogate_prefix
 from mascing.runs.readers import recorded_of, traces_of
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.schemas.cards.surrogate_card import SurrogateCard
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation, Split
+from mascing.schemas.conversation import Split
 from mascing.schemas.facts import TrainFacts
 from mascing.schemas.finished import Harvested, Labelled, Trained
 from mascing.schemas.settings.method_settings import Span
 from mascing.statistics.auc import auc
-from mascing.storage.fingerprint import fingerprint
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput, shard_of
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import UNSEALED, open_json, seal, seal_json
@@ -45,7 +46,7 @@ def train(
             stage is committed before, so that a run that allows it continues from here.
     """
     contrast = {split: recorded_of(storage, labelled, harvested, split) for split in _SPLITS}
-    read = Part(labelled, fingerprint(contrast))
+    read = Part(labelled, fingerprint({split: Streamed(rows) for split, rows in contrast.items()}))
     finished = run_stage(
         storage,
         recipe(config, read, harvested),
@@ -73,7 +74,7 @@ class _Shared:
     config: RunConfig
     storage: Storage
     harvested: Harvested
-    contrast: Mapping[Split, Sequence[Conversation]]
+    contrast: Mapping[Split, StoredConversations]
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> bytes:
     return seal_json(card.model_dump_json(indent=1))
 
 
-def _permuted(contrast: Sequence[Conversation], seed: int) -> dict[str, int]:
-    labels = [int(conversation.label == "positive") for conversation in contrast]
-    permuted = permuted_labels(labels, [conversation.group_id for conversation in contrast], seed)
-    return {conversation.id: label for conversation, label in zip(contrast, permuted, strict=True)}
+def _permuted(contrast: StoredConversations, seed: int) -> dict[str, int]:
+    labels = {row.id: (int(row.label == "positive"), row.group_id) for row in contrast}  # read once
+    permuted = permuted_labels([own for own, _ in labels.values()], [group for _, group in labels.values()], seed)
+    return dict(zip(labels, permuted, strict=True))

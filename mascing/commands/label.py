@@ -1,7 +1,8 @@
 """`mascing label`: the model's own labels for conversations of one's own."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -128,13 +129,15 @@ def _write(storage: "Storage", labelled: "Labelled", output: str) -> str:
     from mascing.errors import DataError
     from mascing.runs.readers import conversations_of
 
-    lines = [
-        conversation.model_dump_json(exclude_defaults=True, exclude={"contrast"})
-        for split in SPLITS
-        for conversation in conversations_of(storage, labelled, split)
-    ]
-    try:
-        Path(output).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{output} cannot be written: {error}") from error
+    with TemporaryFile("w+", encoding="utf-8") as lines:  # all rows are read before the output is touched
+        for split in SPLITS:
+            for conversation in conversations_of(storage, labelled, split):
+                line = conversation.model_dump_json(exclude_defaults=True, exclude={"contrast"})
+                lines.write(f"{line}\n")
+        lines.seek(0)
+        try:
+            with open(output, "w", encoding="utf-8") as file:
+                shutil.copyfileobj(lines, file)
+        except OSError as error:
+            raise DataError(f"{output} cannot be written: {error}") from error
     return output

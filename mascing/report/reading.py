@@ -43,7 +43,6 @@ def read_evidence(storage: Storage, stored: StoredRun) -> Evidence:
     result, inputs = read_result(storage, run), read_inputs(storage, run)
     stages = stages_at(storage, inputs.stages)
     prepared, labelled = stages.prepare, stages.label
-    conversations = conversations_of(storage, labelled, "test") if labelled else []
     return Evidence(
         result=result,
         config=inputs.run_config,
@@ -53,7 +52,7 @@ def read_evidence(storage: Storage, stored: StoredRun) -> Evidence:
         maps=_maps(storage, stages),
         truth=_truth(storage, stages, inputs.run_config),
         attribution=_attribution(storage, stages),
-        conversations={conversation.id: conversation for conversation in conversations},
+        conversations=conversations_of(storage, labelled, "test").by_id() if labelled else {},
         replies=_replies(storage, stages),
         unsteered=_unsteered(storage, stages),
         quarantined=quarantined_of(storage, (prepared, labelled, stages.harvest)),

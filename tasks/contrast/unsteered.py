@@ -8,6 +8,7 @@ from mascing.conversations.reply import Reply
 from mascing.engines.generation import prompts_of
 from mascing.engines.lengths import Lengths, cut_off_note, tokens_needed
 from mascing.judges.judging import judge_all
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.runs.table_parts import Positions, StoredTable
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
@@ -36,7 +37,7 @@ class Unsteered:
 
     def replies(self, split: Split, table: StoredTable) -> Judged:
         """One VERDICTS row per conversation, at the run's generation settings."""
-        return self._judged(self.config, BASELINE, Asked(table, range(len(table))), split)
+        return self._judged(self.config, BASELINE, Asked(StoredConversations(table)), split)
 
     def sampled(self, split: Split, table: StoredTable, positions: Positions) -> list[Judged]:
         """``label.samples`` times the same for some of the rows, at ``label.temperature``."""
@@ -44,7 +45,12 @@ class Unsteered:
         warmer = self.config.generation.model_copy(update={"temperature": settings.temperature})
         config = self.config.model_copy(update={"generation": warmer})
         return [
-            self._judged(config, f"sample-{sample}", Asked(table, positions, sample), f"{split}, sample {sample}")
+            self._judged(
+                config,
+                f"sample-{sample}",
+                Asked(StoredConversations(table, positions), sample),
+                f"{split}, sample {sample}",
+            )
             for sample in range(1, settings.samples + 1)
         ]
 

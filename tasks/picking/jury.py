@@ -35,5 +35,5 @@ class Jury:
         self, masks: Sequence[Steered], conversations: Sequence[Located], progress: Callable[[int, int], None]
     ) -> list[list[Row]]:
         """For each mask, one row per conversation: its outcome, without the reply."""
-        judged = self.judging.judge(Asked.of(self.at(conversations)), masks, progress)
+        judged = self.judging.judge(Asked(self.at(conversations)), masks, progress)
         return [of_mask.outcomes for of_mask in judged]

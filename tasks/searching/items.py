@@ -8,9 +8,9 @@ from mascing.circuits.method import Material, Proposal
 from mascing.circuits.methods import Search, searches_of
 from mascing.errors import DataError
 from mascing.masks import candidates as candidate_files
-from mascing.runs.readers import contrast_of, sigma_of, spec_of, surrogates_of, traces_of
+from mascing.runs.readers import sigma_of, spec_of, surrogates_of, traces_of
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.schemas.config import RunConfig
-from mascing.schemas.conversation import Conversation
 from mascing.schemas.finished import Harvested, Trained
 from mascing.schemas.settings.method_settings import Span
 from mascing.storage.object_storage import Storage
@@ -22,11 +22,16 @@ from mascing.tasks.workers.worker import Worker
 
 @dataclass(frozen=True)
 class Shared:
-    """What all items of the stage share; ``conversations`` are those of train that could be recorded."""
+    """What all items of the stage share.
+
+    ``conversations`` are those of train that could be recorded, ``contrast`` those of them that methods learn from. The
+    workers read both where they are stored.
+    """
 
     config: RunConfig
     storage: Storage
-    conversations: Sequence[Conversation]
+    conversations: StoredConversations
+    contrast: StoredConversations
     harvested: Harvested
     trained: Trained
 
@@ -63,7 +68,7 @@ def material_of(worker: Worker, shared: Shared) -> Material:
     return Material(
         model=partial(worker.model, config.model),
         conversations=shared.conversations,
-        contrast=contrast_of(shared.conversations),
+        contrast=shared.contrast,
         traces=traces_of(shared.storage, shared.harvested, "train"),
         spec=spec_of(shared.harvested),
         sigma_L=sigma_of(shared.harvested),

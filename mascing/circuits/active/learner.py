@@ -53,9 +53,12 @@ class Learner:
         config: ActiveConfig,
         seed: int,
     ) -> None:
-        self._to_change, self._to_keep = (
-            [place for place, row in enumerate(conversations) if test(row)] for test in (_is_to_change, _is_to_keep)
-        )
+        self._to_change, self._to_keep = list[int](), list[int]()
+        for place, row in enumerate(conversations):
+            if _is_to_change(row):
+                self._to_change.append(place)
+            elif _is_to_keep(row):
+                self._to_keep.append(place)
         if not self._to_change:
             raise DataError("active needs target conversations labelled negative: there is nothing to change in train")
         self._conversations, self._spec, self._sigma, self._config = conversations, spec, sigma, config

@@ -6,15 +6,18 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from mascing.conversations.parquet_tables import to_table
 from mascing.conversations.splits import split_of
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.routers.spec import inspect_routers
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.selection.racing import blocks_of
 from mascing.storage.object_storage import Storage
 from mascing.tasks.picking.dev import Dev, Pick
+from mascing.tasks.picking.jury import Jury
 from mascing.tasks.picking.sample import Sample
 from mascing.tasks.running.judged import BASELINE, Judging
 from tests.mascing.conversations.lines import decode_lines, parse_conversations
@@ -34,9 +37,10 @@ class CountingPool(HerePool):
         self.replies += number if name == "replies" else 0
 
 
-def judging_with(pool: HerePool, config: RunConfig, folder: Path) -> Judging:
-    """Replies and verdicts by the pool, stored in ``folder``."""
-    return Judging(pool, Storage.open(str(folder)), config, checkpoint="0" * 16)
+def jury_of(pool: HerePool, config: RunConfig, folder: Path, conversations: Sequence[Conversation]) -> Jury:
+    """Replies to the conversations and verdicts by the pool, stored in ``folder``."""
+    judging = Judging(pool, Storage.open(str(folder)), config, checkpoint="0" * 16)
+    return Jury(judging, StoredConversations(to_table(conversations)))
 
 
 def dev_conversations(config: RunConfig) -> list[Conversation]:
@@ -65,15 +69,15 @@ def idle_layers(config: RunConfig) -> torch.Tensor:
     return ~truth_LE.any(dim=1)
 
 
-def race_over(judging: Judging, conversations: Sequence[Conversation]) -> Dev:
-    """The state after a race on ``conversations`` in two blocks; given replies are read on the first of them."""
-    blocks = blocks_of(conversations, (0.5, 1.0), seed=0)
+def race_over(jury: Jury) -> Dev:
+    """The state after a race on the conversations in two blocks; given replies are read on the first of them."""
+    blocks = blocks_of(jury.conversations, (0.5, 1.0), seed=0)
     in_order = [conversation for block in blocks for conversation in block]
-    [baseline] = judging.judge(in_order, [(BASELINE, None)], lambda done, total: None)
-    n_layers = len(idle_layers(judging.config))
-    sample = Sample(judging, blocks[0])
+    [baseline] = jury.judge([(BASELINE, None)], in_order, lambda done, total: None)
+    n_layers = len(idle_layers(jury.config))
+    sample = Sample(jury.judging, jury.at(blocks[0]))
     ends = [len(blocks[0]), len(in_order)]
-    return Dev(judging, in_order, ends, baseline.rows, sample, torch.ones(n_layers))
+    return Dev(jury, in_order, ends, baseline, sample, torch.ones(n_layers))
 
 
 def pick_of(dev: Dev, mask: Mask, judged: int) -> Pick:

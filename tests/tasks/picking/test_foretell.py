@@ -11,7 +11,7 @@ from mascing.routers.spec import inspect_routers
 from mascing.schemas.config import RunConfig
 from mascing.tasks.picking.foretell import foretell
 from tests.small_run import small_config
-from tests.tasks.picking.planted_pick import CountingPool, dev_conversations, judging_with, without_margin
+from tests.tasks.picking.planted_pick import CountingPool, dev_conversations, jury_of, without_margin
 
 STRENGTHS = (0.01, 0.02, 0.03, 4.0)
 
@@ -29,8 +29,8 @@ def test_the_strong_candidate_and_the_best_of_the_idle_search_seed_enter(
         for seed, alphas in enumerate((STRENGTHS, STRENGTHS[:2]))
         for alpha in alphas
     ]
-    judging = judging_with(pool, config, tmp_path / "storage")
-    foretold = foretell(judging, conversations if given else without_margin(conversations), candidates)
+    conversations = conversations if given else without_margin(conversations)
+    foretold = foretell(jury_of(pool, config, tmp_path / "storage", conversations), candidates)
     entrants = foretold.entrants["mascing"]
     assert 3 in entrants
     assert {4, 5} & set(entrants)

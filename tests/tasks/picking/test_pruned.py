@@ -14,7 +14,7 @@ from tests.tasks.picking.planted_pick import (
     CountingPool,
     dev_conversations,
     idle_layers,
-    judging_with,
+    jury_of,
     pick_of,
     planted_mask,
     race_over,
@@ -32,7 +32,7 @@ def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfi
     pool, conversations = CountingPool(), dev_conversations(config)
     if not given:
         conversations = without_margin(conversations)
-    dev, mask = race_over(judging_with(pool, config, tmp_path), conversations), planted_mask(pool, config)
+    dev, mask = race_over(jury_of(pool, config, tmp_path, conversations)), planted_mask(pool, config)
     pick = pick_of(dev, mask, judged=dev.ends[0])
     pool.replies = 0
     [smaller], facts = pruned(dev, [pick], budget=30 * dev.ends[0])
@@ -54,7 +54,7 @@ def test_entries_without_effect_are_pruned_and_the_cost_is_told(config: RunConfi
 
 def test_a_budget_that_is_spent_still_pays_for_one_part_on_the_first_block(config: RunConfig, tmp_path: Path) -> None:
     pool = CountingPool()
-    dev = race_over(judging_with(pool, config, tmp_path), dev_conversations(config))
+    dev = race_over(jury_of(pool, config, tmp_path, dev_conversations(config)))
     mask = planted_mask(pool, config)
     pick = pick_of(dev, mask, judged=dev.ends[1])
     [smaller], facts = pruned(dev, [pick], budget=-5)
@@ -64,7 +64,7 @@ def test_a_budget_that_is_spent_still_pays_for_one_part_on_the_first_block(confi
 
 def test_picks_are_judged_on_whole_blocks_as_far_as_the_budget_goes(config: RunConfig, tmp_path: Path) -> None:
     pool = CountingPool()
-    dev = race_over(judging_with(pool, config, tmp_path), dev_conversations(config))
+    dev = race_over(jury_of(pool, config, tmp_path, dev_conversations(config)))
     mask = planted_mask(pool, config)
     first, last = dev.ends
     picks = [pick_of(dev, mask, judged) for judged in (first, last)]
@@ -78,7 +78,7 @@ def test_the_control_is_a_shuffle_of_middling_effect_and_costs_no_reply_where_gi
     config: RunConfig, tmp_path: Path
 ) -> None:
     pool = CountingPool()
-    dev = race_over(judging_with(pool, config, tmp_path), dev_conversations(config))
+    dev = race_over(jury_of(pool, config, tmp_path, dev_conversations(config)))
     mask = planted_mask(pool, config)
     pick = pick_of(dev, mask, judged=dev.ends[0])
     pool.replies = 0
@@ -90,7 +90,7 @@ def test_the_control_is_a_shuffle_of_middling_effect_and_costs_no_reply_where_gi
 def test_without_given_replies_every_shuffle_is_judged(config: RunConfig, tmp_path: Path) -> None:
     pool = CountingPool()
     conversations = without_margin(dev_conversations(config))
-    dev, mask = race_over(judging_with(pool, config, tmp_path), conversations), planted_mask(pool, config)
+    dev, mask = race_over(jury_of(pool, config, tmp_path, conversations)), planted_mask(pool, config)
     pick = pick_of(dev, mask, judged=dev.ends[0])
     targets = sum(row["set"] == "target" for row in pick.rows)
     pool.replies = 0

@@ -15,6 +15,7 @@ from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running import replies
 from mascing.tasks.running.judged import Judging, Steered
+from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.workers.work_queue import Died
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
@@ -63,8 +64,8 @@ def test_in_a_race_the_replies_of_a_mask_are_listed_once_and_none_is_made_twice(
     for rounds in (4, 1):  # the second start finds everything
         judging = Judging(HerePool(), storage, config, "c" * 64)
         for number in range(1, rounds + 1):
-            judged = judging.judge(rows[: 80 * number // rounds], MASKS, lambda done, total: None)
-        assert [len(of_mask.rows) for of_mask in judged] == [80, 80]
+            judged = judging.judge(Asked.given(rows[: 80 * number // rounds]), MASKS, lambda done, total: None)
+        assert [len(of_mask.outcomes) for of_mask in judged] == [80, 80]
         assert len(made) == len(set(made)) == 160
         assert len(listed) == len(MASKS)
         assert Counter(prefix.count("/") for prefix in listed) == {2: len(MASKS)}
@@ -86,9 +87,14 @@ def test_a_conversation_whose_judge_ends_the_worker_is_unscored_and_the_others_a
     monkeypatch.setattr(replies, "complete", lambda loaded, prompts, *_: [Reply("x") for _ in prompts])
 
     def outcomes() -> dict[str, tuple[str, str]]:
-        [judged] = Judging(MortalPool(), storage, config, "c" * 64).judge(rows, [("a", None)], lambda *_: None)
+        judging = Judging(MortalPool(), storage, config, "c" * 64)
+        [judged] = judging.judge(Asked.given(rows), [("a", None)], lambda *_: None)
         assert not judged.failed, "it has a reply"
-        return {row["conversation_id"]: (row["outcome"], row["reason"]) for row in judged.rows}
+        return {
+            row["conversation_id"]: (row["outcome"], row["reason"])
+            for table in judged.tables()
+            for row in table.to_pylist()
+        }
 
     hurt = outcomes()
     assert hurt[rows[3].id] == ("unscored", "the judge ended its worker: connection error code 2")

@@ -11,7 +11,7 @@ import ray
 from mascing.circuits.methods import searches_of, together
 from mascing.masks import candidates as candidate_files
 from mascing.runs.files import candidates_file
-from mascing.runs.readers import conversations_of
+from mascing.runs.readers import contrast_of, conversations_of
 from mascing.schemas.config import (
     BehaviourConfig,
     ComputeConfig,
@@ -87,9 +87,8 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Line:
 @pytest.fixture(scope="module")
 def expected(line: Line) -> bytes:
     """The candidates of the whole search in one process."""
-    shared = Shared(
-        line.config, line.storage, conversations_of(line.storage, line.labelled, "train"), line.harvested, line.trained
-    )
+    rows = conversations_of(line.storage, line.labelled, "train")
+    shared = Shared(line.config, line.storage, rows, contrast_of(rows), line.harvested, line.trained)
     material, search = material_of(HerePool().worker, shared), searches_of(line.config.methods)["active"]
     proposals = [search(material, number, ACTIVE.search_seeds) for number in range(ACTIVE.search_seeds)]
     return candidate_files.to_bytes(together(proposals).candidates)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mascing.conversations.parquet_tables import to_table
+from mascing.runs.stored_conversations import StoredConversations
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.streaming.rows import Rows
 from tests.mascing import olmoe_folder
@@ -17,12 +18,12 @@ def test_the_blocks_hold_all_rows_once_in_their_order() -> None:
 
 
 def test_a_block_is_named_alike_wherever_its_rows_stand() -> None:
-    moved = Asked(to_table(CHATS[::-1]), np.arange(300)[::-1])
+    moved = Asked(StoredConversations(to_table(CHATS[::-1]), np.arange(300)[::-1]))
     assert [name for name, _ in moved.blocks()] == [name for name, _ in Asked.given(CHATS).blocks()]
 
 
 def test_a_sample_is_asked_under_an_id_of_its_own() -> None:
-    plain, sample = Asked.given(CHATS), Asked(to_table(CHATS), range(300), sample=2)
+    plain, sample = Asked.given(CHATS), Asked(StoredConversations(to_table(CHATS)), sample=2)
     [asked] = sample.read(Rows("", range(7, 8)))
     assert (asked.id, sample.id_of(asked)) == ("c7#2", "c7")
     assert not {name for name, _ in plain.blocks()} & {name for name, _ in sample.blocks()}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mascing.runs import table_parts
+from mascing.runs import stored_conversations, table_parts
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.storage.object_storage import Storage
@@ -61,7 +61,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
         for number in range(ROWS)
     )
     (tmp_path / "conversations.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    of_asked = [(asked, "PART_ROWS"), (asked, "_ROWS")]
+    of_asked = [(stored_conversations, "PART_ROWS"), (asked, "_ROWS")]
     for module, name in ((preparing, "_BATCH"), (table_parts, "PART_ROWS"), (contrasts, "_BLOCK"), *of_asked):
         monkeypatch.setattr(module, name, AT_ONCE)
     monkeypatch.setattr(judged, "replies_to", replies_to)
