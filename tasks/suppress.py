@@ -104,9 +104,7 @@ def _audit(shared: _Shared, pool: Pool) -> Audit:
     at_random = [_Item(suppressing(order, n, spec), audited) for n in settings.n_suppressed for order in drawn]
     judged = iter(pool.map(_judge, config, [*in_order, *at_random], steps("audit")))
     unsteered = unsteered_outcomes(shared.storage, shared.labelled, "test")
-    baseline: Outcomes = dict(
-        zip(*(unsteered[name].to_pylist() for name in ("conversation_id", "outcome")), strict=True)
-    )
+    baseline: Outcomes = {row["conversation_id"]: row["outcome"] for row in unsteered.to_pylist()}
     rows, of_set = conversations.located(), audited.located()
     ranked_outcomes = [next(judged) for _ in in_order]
     random_outcomes = [[next(judged) for _ in drawn] for _ in settings.n_suppressed]

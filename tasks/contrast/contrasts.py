@@ -9,7 +9,7 @@ from mascing.conversations.matching import matched_pairs
 from mascing.conversations.own_replies import missing_side, texts_for
 from mascing.conversations.seen_ids import SeenIds
 from mascing.errors import DataError
-from mascing.runs.readers import contrast_of, in_contrast
+from mascing.runs.readers import in_contrast
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation, Label
 from mascing.schemas.facts import ContrastCounts, MatchedCounts
@@ -41,7 +41,7 @@ class Matched:
 
 def matched(rows: Iterable[Own], config: MatchingConfig) -> Matched:
     """Match the classes of the contrast, whose conversations are in memory meanwhile."""
-    contrast = {row.id: row for row in contrast_of(row.own for row in rows)}
+    contrast = {row.own.id: row.own for row in rows if in_contrast(row.own)}
     positive = sum(row.label == "positive" for row in contrast.values())
     pairs: list[tuple[str, str]] = []
     reason = ""

@@ -102,8 +102,12 @@ def run(
 
 def _stage(storage: Storage, leaves: type[M], files: Mapping[str, bytes], facts: Facts) -> M:
     output = StageOutput(storage, leaves, BEHAVIOUR, "0" * 16)
-    shards = [output.put(file, data, 1) for file, data in files.items()]
-    return output.commit(shards, facts, rows_in=len(files))
+    shards = [output.put(file, data, _rows(file, data)) for file, data in files.items()]
+    return output.commit(shards, facts, rows_in=sum(shard.rows for shard in shards))
+
+
+def _rows(file: str, data: bytes) -> int:
+    return len(tables.from_bytes(data, file)) if file.endswith(".parquet") else 1
 
 
 def _verdicts(method: str, rows: Sequence[Conversation], hits: Hits) -> bytes:
