@@ -10,15 +10,20 @@ from typing import Any
 import pytest
 
 from mascing.runs import stored_conversations, table_parts
+from mascing.runs.readers import contrast_of, conversations_of
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
+from mascing.selection.racing import blocks_of
+from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import read_rows
 from mascing.tasks import prepare as preparing
 from mascing.tasks.contrast import contrasts
 from mascing.tasks.labelling import label
+from mascing.tasks.picking.jury import Jury
 from mascing.tasks.prepare import prepare
 from mascing.tasks.running import judged
+from mascing.tasks.running.judged import BASELINE, Judging
 from mascing.tasks.streaming import asked
 from tests.bench.scale.streaming import config_of, replies_to
 from tests.mascing import olmoe_folder
@@ -87,4 +92,20 @@ def test_prepare_and_label_hold_few_conversations_at_once(
     assert AT_ONCE <= alive.most <= 3 * AT_ONCE
     alive.most = 0
     label(storage, config, prepared, pool=HerePool())
+    assert AT_ONCE <= alive.most <= LONGEST
+
+
+def test_who_learns_and_selects_holds_where_conversations_stand(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, pool = Storage.open(str(tmp_path / "storage")), HerePool()
+    labelled = label(storage, config, prepare(storage, config).manifest, pool=pool).manifest
+    alive = Alive(monkeypatch)
+    rows = conversations_of(storage, labelled, "train")
+    jury = Jury(Judging(pool, storage, config, "c" * 64), rows)
+    blocks = blocks_of(jury.conversations, (0.5, 1.0), seed=0)
+    [outcomes] = jury.judge([(BASELINE, None)], [row for block in blocks for row in block], lambda done, total: None)
+    assert [row["conversation_id"] for row in outcomes] == [row.id for block in blocks for row in block]
+    assert len(contrast_of(rows)) > LONGEST
+    fingerprint(Streamed(rows))
     assert AT_ONCE <= alive.most <= LONGEST
