@@ -12,16 +12,17 @@ Shape suffixes: C conversation, F feature, P positive conversation, N negative c
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mascing.errors import DataError
 from mascing.schemas.config import MatchingConfig
-from mascing.schemas.conversation import Conversation
+from mascing.schemas.conversation import Conversation, Label
 
 _BLOCK = 64
 """How many conversations with one word or group are compared with each other."""
@@ -36,33 +37,65 @@ _Ints = NDArray[np.int64]
 _Floats = NDArray[np.float64]
 
 
-def matched_pairs(contrast: Sequence[Conversation], config: MatchingConfig) -> list[tuple[str, str]]:
+def matched_pairs(contrast: Iterable[Conversation], config: MatchingConfig) -> list[tuple[str, str]]:
     """Ids of the positive and the negative conversation of each pair; no conversation is in two pairs.
 
-    Greedy, closest pairs first, and deterministic. Raises DataError if there is no pair at all.
+    The conversations are read once and not held. Greedy, closest pairs first, and deterministic. There is no pair
+    without conversations of both classes. Raises DataError if there is none with them.
     """
-    forms = _Forms.of(contrast)
+    contrast = iter(contrast)
+    if (first := next(contrast, None)) is None:
+        return []
+    rows, words_CF = _read(chain([first], contrast))
+    forms = _Forms.of(rows, words_CF)
     strata: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-    for index, conversation in enumerate(contrast):
-        stratum = strata[conversation.turns if "turns" in config.on else 0]
-        stratum[conversation.label == "positive"].append(index)
+    for index, row in enumerate(rows):
+        stratum = strata[row.turns if "turns" in config.on else 0]
+        stratum[row.label == "positive"].append(index)
     pairs = [
-        (contrast[positive].id, contrast[negative].id)
+        (rows[positive].id, rows[negative].id)
         for _, (negatives, positives) in sorted(strata.items())
         for positive, negative in _pairs(forms, np.array(positives, int), np.array(negatives, int), config)
     ]
-    if not pairs:
-        raise DataError(_no_pair_message(contrast, config))
+    if not pairs and len({row.label for row in rows}) > 1:
+        raise DataError(_no_pair_message(rows, config))
     return pairs
+
+
+class _Row(NamedTuple):
+    """What is held of a conversation besides its words; ``length`` is in characters."""
+
+    id: str
+    label: Label | None
+    group_id: str
+    turns: int
+    length: int
+
+
+def _read(contrast: Iterable[Conversation]) -> tuple[list[_Row], Any]:
+    """The rows, and the words of their last requests as sparse unit rows [C, F], in which rarer words weigh more."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    rows: list[_Row] = []
+
+    def last_requests() -> Iterator[str]:
+        for row in contrast:
+            length = sum(len(message.content) for message in row.messages)
+            rows.append(_Row(row.id, row.label, row.group_id, row.turns, length))
+            yield row.messages[-1].content
+
+    vectorizer = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", binary=True)
+    words_CF = vectorizer.fit_transform(last_requests()).tocsr()
+    return rows, words_CF
 
 
 @dataclass(frozen=True)
 class _Forms:
     """What is compared of the conversations.
 
-    ``words_CF`` are the words of the last requests as sparse unit rows, in which rarer words weigh more. ``length_C``
-    is the logarithm of all characters, and ``group_C`` numbers the groups. ``drawn_C`` is a fixed random order: it
-    mixes the classes where all else is equal, so that not all look at the same few partners.
+    ``words_CF`` are the words of the last requests. ``length_C`` is the logarithm of all characters, and ``group_C``
+    numbers the groups. ``drawn_C`` is a fixed random order: it mixes the classes where all else is equal, so that not
+    all look at the same few partners.
     """
 
     words_CF: Any
@@ -71,15 +104,12 @@ class _Forms:
     drawn_C: _Ints
 
     @classmethod
-    def of(cls, contrast: Sequence[Conversation]) -> "_Forms":
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        vectorizer = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", binary=True)
+    def of(cls, rows: Sequence[_Row], words_CF: Any) -> "_Forms":
         return cls(
-            vectorizer.fit_transform(conversation.messages[-1].content for conversation in contrast).tocsr(),
-            np.log([_length(conversation) for conversation in contrast]),
-            np.unique([conversation.group_id for conversation in contrast], return_inverse=True)[1],
-            np.random.default_rng(0).permutation(len(contrast)),
+            words_CF,
+            np.log([row.length for row in rows]),
+            np.unique([row.group_id for row in rows], return_inverse=True)[1],
+            np.random.default_rng(0).permutation(len(rows)),
         )
 
     def cosines(self, first: _Ints, second: _Ints) -> _Floats:
@@ -158,14 +188,9 @@ def _candidates(
     return close[order], np.stack([first[order], second[order]])
 
 
-def _length(conversation: Conversation) -> int:
-    return sum(len(message.content) for message in conversation.messages)
-
-
-def _no_pair_message(contrast: Sequence[Conversation], config: MatchingConfig) -> str:
+def _no_pair_message(rows: Sequence[_Row], config: MatchingConfig) -> str:
     sides = "; ".join(
-        _side_message([conversation for conversation in contrast if conversation.label == label], label)
-        for label in ("positive", "negative")
+        _side_message([row for row in rows if row.label == label], label) for label in ("positive", "negative")
     )
     return (
         f"no positive conversation has a negative one that is alike in {', '.join(config.on)} ({sides}): a "
@@ -174,9 +199,9 @@ def _no_pair_message(contrast: Sequence[Conversation], config: MatchingConfig) -
     )
 
 
-def _side_message(side: Sequence[Conversation], label: str) -> str:
-    turns = [conversation.turns for conversation in side]
-    lengths = sorted(_length(conversation) for conversation in side)
+def _side_message(side: Sequence[_Row], label: str) -> str:
+    turns = [row.turns for row in side]
+    lengths = sorted(row.length for row in side)
     return (
         f"{len(side)} {label} with {min(turns)} to {max(turns)} user turns and {lengths[0]} to {lengths[-1]} characters"
     )

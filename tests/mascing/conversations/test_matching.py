@@ -69,6 +69,16 @@ def test_no_conversation_is_in_two_pairs_and_the_closest_length_wins() -> None:
     assert matched == [("long", "n")]
 
 
+def test_conversations_are_read_once_and_their_order_counts() -> None:
+    rows = conversations(500, 1)
+    assert matched_pairs(iter(rows), MatchingConfig()) == matched_pairs(rows, MatchingConfig())
+
+
+@pytest.mark.parametrize("labels", [(), ("positive",), ("negative", "negative")])
+def test_without_both_classes_there_is_no_pair(labels: tuple[Label, ...]) -> None:
+    assert pairs(*(conversation(str(number), label) for number, label in enumerate(labels))) == []
+
+
 def test_many_equal_conversations_are_paired_as_far_as_they_go() -> None:
     rows = [conversation(f"{label}{number}", label) for label in ("positive", "negative") for number in range(120)]
     matched = matched_pairs(rows[:-20], MatchingConfig())
