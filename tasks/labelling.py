@@ -143,10 +143,10 @@ def _split(output: StageOutput[Labelled], model: Unsteered, split: Split, table:
         targets = replied.targets()
         replied = replace(replied, sampled=model.sampled(split, table, targets) if len(targets) else ())
         matching = model.config.behaviour.matching
-    pairs = Matched() if matching is None else matched(replied.each(), matching)
+    pairs = Matched() if matching is None else matched(replied, matching)
     counter, conversations = ContrastCounter(), PartWriter(output, conversations_prefix(split))
     conversations.add(to_table(()))  # if there is no other, an empty part says so
-    for rows in completed(model, replied.each(), pairs):
+    for rows in completed(model, replied, pairs):
         for own, done in rows:
             counter.add(own.own, done)
         conversations.add(to_table(done for _, done in rows))

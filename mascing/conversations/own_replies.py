@@ -52,19 +52,13 @@ def missing_side(own: Conversation) -> Side | None:
     return "unwanted" if own.label == "positive" and own.unwanted is None else _wanted_missing(own)
 
 
-def texts_for(
-    side: Side, brought: Conversation, wanted_reply: str | None, partner: Conversation | None
-) -> tuple[str, ...]:
+def texts_for(side: Side, brought: Conversation, wanted_reply: str | None, of_partner: str | None) -> tuple[str, ...]:
     """What may stand on a side without a reply of the model itself, in the order of preference.
 
-    The file's own reply comes first, then the behaviour's ``wanted_reply``, then the model's reply to the matched
-    conversation of the other class. The judge decides whether a text shows what its side says.
+    The file's own reply comes first, then the behaviour's ``wanted_reply``, then ``of_partner``: the model's reply to
+    the matched conversation of the other class. The judge decides whether a text shows what its side says.
     """
-    given = (
-        getattr(brought, side),
-        wanted_reply if side == "wanted" else None,
-        partner.own_reply if partner is not None else None,
-    )
+    given = (getattr(brought, side), wanted_reply if side == "wanted" else None, of_partner)
     return tuple(dict.fromkeys(text for text in given if text and text.strip()))
 
 

@@ -1,6 +1,6 @@
 """Tables that stages leave in parts, so that neither who writes a table nor who reads it holds all of its rows."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -91,16 +91,23 @@ class StoredTable:
 
     def take(self, positions: Positions | Sequence[int]) -> pa.Table:
         """The rows at ``positions``, in that order; errors as for :meth:`parts`."""
-        places = np.asarray(positions, dtype=np.int64)
-        of_part = np.searchsorted(self._ends, places, side="right")
-        taken, order = [], []
-        for number in np.unique(of_part) if len(places) else [0]:
-            there = np.flatnonzero(of_part == number)
-            part = self._parts[number]
-            start = self._ends[number] - part.rows
-            taken.append(_part(self._storage, self._folder, part).take(places[there] - start))
-            order.append(there)
-        return pa.concat_tables(taken).take(np.argsort(np.concatenate(order)))
+        return taken(positions, self._ends, lambda number: _part(self._storage, self._folder, self._parts[number]))
+
+
+def taken(positions: Positions | Sequence[int], ends: NDArray[np.int64], part: Callable[[int], pa.Table]) -> pa.Table:
+    """The rows at ``positions``, in that order, of a table of at least one part.
+
+    ``ends`` are the positions after the last row of each part; ``part`` reads the part of a number, at most once.
+    """
+    places = np.asarray(positions, dtype=np.int64)
+    of_part = np.searchsorted(ends, places, side="right")
+    found, order = [], []
+    for number in np.unique(of_part).tolist() if len(places) else [0]:
+        there = np.flatnonzero(of_part == number)
+        rows = part(number)
+        found.append(rows.take(places[there] - (ends[number] - len(rows))))
+        order.append(there)
+    return pa.concat_tables(found).take(np.argsort(np.concatenate(order)))
 
 
 @lru_cache(maxsize=_KEPT_PARTS)

@@ -1,9 +1,9 @@
 """From replies of the unsteered model to the labelled conversations of a split, with a contrast to learn."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
 
 from mascing.conversations.matching import matched_pairs
 from mascing.conversations.own_replies import missing_side, texts_for
@@ -13,67 +13,71 @@ from mascing.runs.readers import in_contrast
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation, Label
 from mascing.schemas.facts import ContrastCounts, MatchedCounts
+from mascing.tasks.contrast.replied import Own, Replied
 from mascing.tasks.contrast.unsteered import Unsteered, Wanting
 
 # Conversations that are completed at once, and stand in memory.
 _BLOCK = 4096
 
 
-class Own(NamedTuple):
-    """A conversation as it was brought, and with the model's own label and replies."""
-
-    brought: Conversation
-    own: Conversation
-
-
 @dataclass(frozen=True)
 class Matched:
-    """The ids that leave the contrast, as they have no match, and by id the partner of each that has one.
+    """The ids that leave the contrast, as they have no match, and by id the position of the partner of each other.
 
     ``counts`` is None where the classes were not matched; ``reason`` says why there is no pair.
     """
 
     unmatched: Set[str] = frozenset()
-    partners: Mapping[str, Conversation] = field(default_factory=dict)
+    partners: Mapping[str, int] = field(default_factory=dict)
     counts: MatchedCounts | None = None
     reason: str = ""
 
 
-def matched(rows: Iterable[Own], config: MatchingConfig) -> Matched:
-    """Match the classes of the contrast, whose conversations are in memory meanwhile."""
-    contrast = {row.own.id: row.own for row in rows if in_contrast(row.own)}
-    positive = sum(row.label == "positive" for row in contrast.values())
+def matched(replied: Replied, config: MatchingConfig) -> Matched:
+    """Match the classes of the contrast, of which positions and words are in memory meanwhile."""
+    positions: dict[str, int] = {}
+    sizes: Counter[Label | None] = Counter()
+
+    def contrast() -> Iterator[Conversation]:
+        for position, _, own in replied.each():
+            if in_contrast(own):
+                positions[own.id] = position
+                sizes[own.label] += 1
+                yield own
+
     pairs: list[tuple[str, str]] = []
     reason = ""
-    if 0 < positive < len(contrast):
-        try:
-            pairs = matched_pairs(list(contrast.values()), config)
-        except DataError as error:
-            reason = str(error)
-    partners = {a: contrast[b] for pair in pairs for a, b in (pair, pair[::-1])}
-    counts = MatchedCounts(positive=positive, negative=len(contrast) - positive, pairs=len(pairs))
-    return Matched(contrast.keys() - partners.keys(), partners, counts, reason)
+    try:
+        pairs = matched_pairs(contrast(), config)
+    except DataError as error:
+        reason = str(error)
+    partners = {a: positions[b] for pair in pairs for a, b in (pair, pair[::-1])}
+    counts = MatchedCounts(positive=sizes["positive"], negative=sizes["negative"], pairs=len(pairs))
+    return Matched(positions.keys() - partners.keys(), partners, counts, reason)
 
 
-def completed(model: Unsteered, rows: Iterable[Own], matched: Matched) -> Iterator[list[tuple[Own, Conversation]]]:
+def completed(model: Unsteered, replied: Replied, matched: Matched) -> Iterator[list[tuple[Own, Conversation]]]:
     """Each row, and its conversation as it is stored, in blocks.
 
     A conversation without a match leaves the contrast and stays in the split. Where the model itself gave none, a text
     of another origin stands if the judge agrees with it.
     """
-    rows = iter(rows)
+    rows = replied.each()
     while block := list(islice(rows, _BLOCK)):
-        yield list(zip(block, _completed(model, block, matched), strict=True))
+        yield list(zip(block, _completed(model, replied, block, matched), strict=True))
 
 
-def _completed(model: Unsteered, rows: Sequence[Own], matched: Matched) -> list[Conversation]:
-    wanted_reply = model.config.behaviour.wanted_reply
+def _completed(model: Unsteered, replied: Replied, rows: Sequence[Own], matched: Matched) -> list[Conversation]:
     own = [row.own for row in rows]
     kept = [row.model_copy(update={"contrast": False}) if row.id in matched.unmatched else row for row in own]
+    sides = {row.id: side for row in kept if (side := missing_side(row)) is not None}
+    paired = [name for name in sides if name in matched.partners]
+    of_partner = dict(zip(paired, replied.labelling([matched.partners[name] for name in paired]), strict=True))
+    wanted_reply = model.config.behaviour.wanted_reply
     wanting = {
-        row.id: Wanting(brought, side, texts_for(side, brought, wanted_reply, matched.partners.get(row.id)))
-        for (brought, _), row in zip(rows, kept, strict=True)
-        if (side := missing_side(row)) is not None
+        row.id: Wanting(row, side, texts_for(side, row, wanted_reply, of_partner.get(row.id)))
+        for _, row, _ in rows
+        if (side := sides.get(row.id)) is not None
     }
     chosen = dict(zip(wanting, model.chosen_texts(list(wanting.values())), strict=True))
     return [row.model_copy(update={wanting[row.id].side: chosen[row.id]}) if row.id in wanting else row for row in kept]

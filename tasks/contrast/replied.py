@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,9 +14,17 @@ from mascing.conversations.own_replies import Said, with_own_replies
 from mascing.runs.readers import COUNTED
 from mascing.runs.stored_conversations import StoredConversations
 from mascing.runs.table_parts import StoredTable
-from mascing.tasks.contrast.contrasts import Own
+from mascing.schemas.conversation import Conversation
 from mascing.tasks.running.isolation import quarantined
 from mascing.tasks.running.judged import Judged
+
+
+class Own(NamedTuple):
+    """A conversation as it was brought, and with the model's own label and replies; its position in the split."""
+
+    position: int
+    brought: Conversation
+    own: Conversation
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,15 @@ class Replied:
     def each(self) -> Iterator[Own]:
         """The conversations with the model's own label and replies."""
         first, more = _said(self.judged), [_said(sample) for sample in self.sampled]
-        for brought, said in zip(StoredConversations(self.table), first, strict=True):
+        for position, (brought, said) in enumerate(zip(StoredConversations(self.table), first, strict=True)):
             if brought.id not in self.judged.failed:
                 samples = [next(sample) for sample in more] if brought.set == "target" else []
-                yield Own(brought, with_own_replies(brought, [said, *samples]))
+                yield Own(position, brought, with_own_replies(brought, [said, *samples]))
+
+    def labelling(self, positions: Sequence[int]) -> list[str]:
+        """The replies that label the conversations at ``positions``: of the contrast, `Conversation.own_reply`."""
+        replies: list[str] = self.judged.take(positions)["reply"].to_pylist()
+        return replies
 
     def set_aside(self) -> list[Quarantined]:
         """The conversations without a reply."""

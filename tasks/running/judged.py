@@ -11,12 +11,14 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from mascing.conversations.reply import Reply
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.runs.readers import COUNTED
+from mascing.runs.table_parts import Positions, taken
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.tables import OUTCOMES, VERDICTS
@@ -55,23 +57,29 @@ class Judged:
     """
 
     def __init__(
-        self, method: str, heard: Spilled, blocks: Sequence[str], failed: Mapping[str, Mapping[str, Failed]]
+        self, method: str, heard: Spilled, units: Sequence["_Unit"], failed: Mapping[str, Mapping[str, Failed]]
     ) -> None:
-        self.failed = {name: why for path in blocks for name, why in failed[path].items()}
-        self.pieces = {path for path in blocks if failed[path]}
-        self._method, self._heard, self._blocks = method, heard, blocks
+        self._method, self._heard, self._blocks = method, heard, [unit.path for unit in units]
+        self._ends = np.cumsum([len(unit) for unit in units], dtype=np.int64)
+        self.failed = {name: why for path in self._blocks for name, why in failed[path].items()}
+        self.pieces = {path for path in self._blocks if failed[path]}
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows, block by block."""
-        place = VERDICTS.get_field_index("method")
-        for name in self._blocks:
-            rows = self._heard.get(name)
-            yield rows.set_column(place, VERDICTS.field(place), pa.array([self._method] * len(rows)))
+        return map(self._table, range(len(self._blocks)))
+
+    def take(self, positions: Positions | Sequence[int]) -> pa.Table:
+        """The rows at ``positions`` of the asked, in that order."""
+        return taken(positions, self._ends, self._table)
 
     @property
     def outcomes(self) -> list[Row]:
         """The columns of all rows that counts are made of, without what was said and why."""
         return [row for table in self.tables() for row in table.select(COUNTED).to_pylist()]
+
+    def _table(self, block: int) -> pa.Table:
+        rows, place = self._heard.get(self._blocks[block]), VERDICTS.get_field_index("method")
+        return rows.set_column(place, VERDICTS.field(place), pa.array([self._method] * len(rows)))
 
 
 @dataclass(frozen=True)
@@ -104,10 +112,7 @@ class Judging:
             heard.put(unit.path, table)
             failed[unit.path] = why
             self._listed[_folder_of(unit.path)].add(unit.path)
-        return [
-            Judged(method, heard, [unit.path for unit in of_mask], failed)
-            for (method, _), of_mask in zip(masks, units, strict=True)
-        ]
+        return [Judged(method, heard, of_mask, failed) for (method, _), of_mask in zip(masks, units, strict=True)]
 
     def _others(self, units: Sequence["_Unit"]) -> dict[str, list[str]]:
         """The stored pieces of the same masks that are none of the units, by folder."""

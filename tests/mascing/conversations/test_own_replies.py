@@ -54,11 +54,11 @@ def test_the_answer_to_compare_with_survives_as_a_reference() -> None:
 def test_a_side_that_the_model_did_not_fill_is_looked_for_in_order() -> None:
     brought = asked(wanted="given no", unwanted="given yes")
     negative = with_own_replies(brought, [MISS])
-    positive = with_own_replies(asked(id="p"), [HIT])
+    positive = with_own_replies(asked(), [HIT])
     assert missing_side(negative) == "wanted"
-    assert texts_for("wanted", brought, "the plain no", positive) == ("given no", "the plain no", HIT.text)
+    assert texts_for("wanted", brought, "the plain no", HIT.text) == ("given no", "the plain no", HIT.text)
     assert missing_side(positive) == "unwanted"
-    assert texts_for("unwanted", brought, "the plain no", negative) == ("given yes", MISS.text)
+    assert texts_for("unwanted", brought, "the plain no", MISS.text) == ("given yes", MISS.text)
     assert texts_for("wanted", asked(wanted=" "), None, None) == ()
 
 
