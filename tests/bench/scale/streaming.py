@@ -119,7 +119,6 @@ def config_of(folder: Path) -> RunConfig:
                 "name": "streaming",
                 "conversations": str(folder / "conversations.jsonl"),
                 **{kind: judge for kind in ("target", "utility", "protected")},
-                "matching": None,
             },
         }
     )
