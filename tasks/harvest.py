@@ -28,13 +28,14 @@ from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check
+from mascing.tasks.running.bisection import SetAside
 from mascing.tasks.running.identity import rendered_model_identity
 from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.pieces import pieces_of
 from mascing.tasks.running.recording import recorded
 from mascing.tasks.running.second_try import recorded_before, refuse_failures, step_aside
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
-from mascing.tasks.running.units import Kind, SetAside, around, run_units
+from mascing.tasks.running.units import Kind, around, run_units
 from mascing.tasks.streaming.rows import Rows, in_order
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker

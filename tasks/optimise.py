@@ -17,9 +17,9 @@ from mascing.schemas.settings.method_settings import GradientConfig
 from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput, shard_of
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.found import Found
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
+from mascing.tasks.searching.found import Found
 from mascing.tasks.searching.items import Item, Shared, found_of, material_of
 from mascing.tasks.searching.rounds import search_all
 from mascing.tasks.workers.pool import Pool

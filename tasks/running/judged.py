@@ -27,11 +27,12 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running import replies as stored_replies
+from mascing.tasks.running.bisection import SetAside
 from mascing.tasks.running.identity import judges_identity
 from mascing.tasks.running.isolation import Failed
 from mascing.tasks.running.pieces import stored
 from mascing.tasks.running.replies import RepliesFolder, replies_to
-from mascing.tasks.running.units import Kind, SetAside, around, run_units
+from mascing.tasks.running.units import Kind, around, run_units
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.streaming.rows import Rows
 from mascing.tasks.streaming.spilled import Spilled

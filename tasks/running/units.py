@@ -4,42 +4,23 @@ A stage is a set of units with deterministic names. Whatever ends a run, the uni
 start makes what is missing. A row that ends every worker is found by halving and set aside; its unit holds the reason.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mascing.progress import Event, tell
 from mascing.storage.object_storage import Storage
+from mascing.tasks.running.bisection import Bisection, SetAside, U, Work
 from mascing.tasks.running.isolation import Failed
 from mascing.tasks.running.pieces import stored
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.tally import current
-from mascing.tasks.workers.work_queue import Died, WorkerDiedError
 from mascing.tasks.workers.worker import Worker
 
-
-class Unit(Protocol):
-    """Rows that are processed together and stored at ``path``."""
-
-    @property
-    def path(self) -> str:
-        """The name of the unit's object; it holds everything that determines the content."""
-
-    def __len__(self) -> int:
-        """The number of rows."""
-
-    def part(self, start: int, stop: int) -> Self:
-        """These rows alone."""
-
-
-U = TypeVar("U", bound=Unit)
 Shared = TypeVar("Shared")
 Row = TypeVar("Row")
 Value = TypeVar("Value")
-
-SetAside = Mapping[int, Failed]
-"""Why rows of a unit must not be processed, by their position in it."""
 
 
 def around(
@@ -80,18 +61,17 @@ def run_units(
     progress(done, total)
     if not units:
         return
-    hunts: dict[str, _Hunt[U]] = {}
+    bisection = Bisection[U]()
     queue = pool.queue(
         _run,
         _Common(storage, kind, shared),
-        map(_Work, _stored_first(storage, units)),
-        survive=True,
+        map(Work, _stored_first(storage, units)),
+        survives=lambda work: True,
         size=lambda work: len(work.unit),
     )
     for work, value in queue:
-        hunt = hunts.setdefault(work.whole.path, _Hunt(work.whole)) if work.probes or isinstance(value, Died) else None
-        if hunt is not None:
-            queue.again(hunt.after(work, value.reason if isinstance(value, Died) else None))
+        if (further := bisection.after(work, value)) is not None:
+            queue.again(further)
             continue
         yield work.unit, value
         progress(done := done + len(work.unit), total)
@@ -121,81 +101,10 @@ class _Common:
     shared: Any
 
 
-@dataclass(frozen=True)
-class _Work(Generic[U]):
-    """A unit to be made; or rows from ``start`` of ``of``, only to see whether they end a worker."""
-
-    unit: U
-    set_aside: SetAside = field(default_factory=dict)
-    of: U | None = None
-    start: int = 0
-
-    @property
-    def name(self) -> str:
-        """The unit's, for logs; of rows alone with their places."""
-        rows = f" rows {self.start}-{self.start + len(self.unit) - 1}" if self.probes else ""
-        return f"{self.unit.path}{rows}"
-
-    @property
-    def probes(self) -> bool:
-        """Whether the result is dropped."""
-        return self.of is not None
-
-    @property
-    def whole(self) -> U:
-        """The unit that the rows belong to."""
-        return self.unit if self.of is None else self.of
-
-
-def _run(worker: Worker, common: _Common, work: _Work[Any]) -> Any:
+def _run(worker: Worker, common: _Common, work: Work[Any]) -> Any:
     make, read = common.kind.make, common.kind.read
     if work.probes:
         read(worker, common.shared, work.unit, make(worker, common.shared, work.unit, {}), {})
         return None
     data = stored(common.storage, work.unit.path, lambda: make(worker, common.shared, work.unit, work.set_aside))
     return read(worker, common.shared, work.unit, data, work.set_aside)
-
-
-class _Hunt(Generic[U]):
-    """The search for the rows of one unit that end a worker."""
-
-    def __init__(self, unit: U) -> None:
-        self._unit = unit
-        self._found: dict[int, Failed] = {}
-        self._out = 0
-
-    def after(self, work: _Work[U], reason: str | None) -> Iterable[_Work[U]]:
-        """What to try next, once ``work`` is done or, for a ``reason``, given up."""
-        if not work.probes:
-            if work.set_aside or (len(self._unit) == 1 and self._found):
-                raise _ends_as_a_whole(self._unit, str(reason))
-            return self._halves(work) if len(self._unit) > 1 else self._alone(work, str(reason))
-        self._out -= 1
-        if reason is not None and len(work.unit) > 1:
-            return self._halves(work)
-        if reason is not None:
-            self._found[work.start] = Failed(reason)
-        return self._whole(reason) if not self._out else []
-
-    def _halves(self, work: _Work[U]) -> list[_Work[U]]:
-        middle = len(work.unit) // 2
-        self._out += 2
-        parts = (work.unit.part(0, middle), work.start), (work.unit.part(middle, len(work.unit)), work.start + middle)
-        return [_Work(part, of=self._unit, start=start) for part, start in parts]
-
-    def _alone(self, work: _Work[U], reason: str) -> list[_Work[U]]:
-        self._found[0] = Failed(reason)
-        return [_Work(work.unit, self._found)]
-
-    def _whole(self, reason: str | None) -> list[_Work[U]]:
-        """The unit again, without the rows that were found."""
-        if not self._found:
-            raise _ends_as_a_whole(self._unit, reason or "it works on each half alone")
-        return [_Work(self._unit, dict(self._found))]
-
-
-def _ends_as_a_whole(unit: Unit, reason: str) -> WorkerDiedError:
-    return WorkerDiedError(
-        f"a piece of work of {len(unit)} rows ends its worker each time, though none of its rows alone does "
-        f"({reason}): lower harvest.batch_tokens or generation.batch_size"
-    )

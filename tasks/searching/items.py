@@ -16,7 +16,7 @@ from mascing.schemas.settings.method_settings import Span
 from mascing.storage.object_storage import Storage
 from mascing.surrogates.device import own_device
 from mascing.surrogates.surrogate import Surrogate
-from mascing.tasks.running.found import Found
+from mascing.tasks.searching.found import Found
 from mascing.tasks.workers.worker import Worker
 
 

@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mascing.circuits.method import Asked
+from mascing.progress import Event, tell
+from mascing.prose import counted
 from mascing.schemas.finished import Optimised
 from mascing.storage.manifests import StageOutput
+from mascing.tasks.running.bisection import Bisection, Work
 from mascing.tasks.running.pieces import stored
 from mascing.tasks.searching.items import Item, Shared, found_of, material_of
 from mascing.tasks.searching.trials import Heard, Trials, asked_in, to_bytes, trials_in, try_out, units_of
@@ -35,6 +38,9 @@ class _Step:
         return f"{self.item.file} after {len(self.past)} rounds" if self.past else self.item.file
 
 
+_Work = _Step | Work[Trials]
+
+
 @dataclass(frozen=True)
 class _Common:
     prefix: str
@@ -52,21 +58,25 @@ def search_all(
 ) -> dict[str, bytes]:
     """What each item found, by the name of its object, which nobody makes twice; longest searches come first.
 
-    ``progress`` counts steps and units of trials; their number is not known before they are asked for. Raises
-    MascingError as an item raised it.
+    ``progress`` counts steps and units of trials; their number is not known before they are asked for. A trial that
+    ends every worker is set aside as any row is, and the search goes on without it. Raises MascingError as an item
+    raised it.
     """
     found: dict[str, bytes] = {}
-    rounds = _Rounds()
+    rounds, bisection = _Rounds(), Bisection[Trials]()
     done, total = 0, len(items)
     progress(done, total)
-    works: Iterable[_Step | Trials] = map(_Step, items)
-    queue = pool.queue(_run, _Common(output.prefix, shared, whole), works, size=_size)
+    works: Iterable[_Work] = map(_Step, items)
+    queue = pool.queue(_run, _Common(output.prefix, shared, whole), works, survives=_is_trials, size=_size)
     for work, value in queue:
-        further: Sequence[_Step | Trials] = ()
+        if isinstance(work, Work) and (probes := bisection.after(work, value)) is not None:
+            queue.again(probes)
+            continue
+        further: Sequence[_Work] = ()
         if isinstance(value, bytes):
-            found[work.item.file] = value
+            found[_item(work).file] = value
         else:
-            further = rounds.after(work, value)
+            further = rounds.after(_item(work), value)
             queue.again(further)
         done, total = done + 1, total + len(further)
         progress(done, total)
@@ -81,27 +91,44 @@ class _Rounds:
         self._heard: dict[Item, list[Heard]] = defaultdict(list)
         self._out: dict[Item, int] = {}
 
-    def after(self, work: "_Step | Trials", value: "Sequence[Trials] | Heard") -> Sequence["_Step | Trials"]:
-        """What to do next, once a step has asked for ``value`` or a unit has brought it."""
-        item = work.item
+    def after(self, item: Item, value: Sequence[Trials] | Heard) -> Sequence["_Work"]:
+        """What to do next, once a step of the item has asked for ``value`` or a unit has brought it."""
         if not isinstance(value, Heard):
             self._out[item] = len(value)
-            return value
+            return [Work(unit) for unit in value]
         self._heard[item].append(value)
         if len(self._heard[item]) < self._out[item]:
             return ()
         # In the order of the numbers: whoever was faster, the step is the same.
-        self._past[item] += (tuple(sorted(self._heard.pop(item), key=lambda heard: heard.numbers)),)
+        heard = tuple(sorted(self._heard.pop(item), key=lambda heard: heard.numbers))
+        _tell_silent(item, heard)
+        self._past[item] += (heard,)
         return (_Step(item, self._past[item]),)
 
 
-def _size(work: "_Step | Trials") -> int:
+def _tell_silent(item: Item, heard: Sequence[Heard]) -> None:
+    silent = [unit for unit in heard if None in unit.outcomes]
+    if silent:
+        trials = counted(sum(unit.outcomes.count(None) for unit in silent), "trial")
+        text = f"{item.name}: {trials} gave no reply; the reason is in {silent[0].path}"
+        tell(Event("optimise", "note", text=text))
+
+
+def _is_trials(work: _Work) -> bool:
+    return isinstance(work, Work)
+
+
+def _item(work: _Work) -> Item:
+    return work.whole.item if isinstance(work, Work) else work.item
+
+
+def _size(work: _Work) -> int:
     """Rows of a unit; nobody knows how long a search takes."""
-    return len(work) if isinstance(work, Trials) else 0
+    return len(work.unit) if isinstance(work, Work) else 0
 
 
-def _run(worker: Worker, common: _Common, work: "_Step | Trials") -> "bytes | Heard | Sequence[Trials]":
-    if isinstance(work, Trials):
+def _run(worker: Worker, common: _Common, work: _Work) -> bytes | Heard | Sequence[Trials]:
+    if isinstance(work, Work):
         return try_out(worker, common.shared, work)
     search = work.item.search(common.shared.config)
     if search is None or search.method.go_on is None:

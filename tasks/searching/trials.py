@@ -5,8 +5,8 @@ Shapes: T token, L MoE layer, E expert.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -28,11 +28,16 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running import replies as stored_replies
+from mascing.tasks.running.bisection import SetAside, Work
+from mascing.tasks.running.isolation import Failed, surviving
 from mascing.tasks.running.judged import verdicts_on
 from mascing.tasks.running.pieces import stored
 from mascing.tasks.running.replies import RepliesFolder, content_of
+from mascing.tasks.running.units import around
 from mascing.tasks.searching.items import Item, Shared
 from mascing.tasks.workers.worker import Worker
+
+_Tried = tuple[Conversation, Mask]
 
 
 @dataclass(frozen=True)
@@ -52,14 +57,18 @@ class Trials:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def part(self, start: int, stop: int) -> "Trials":
+        """These trials alone."""
+        return replace(self, numbers=self.numbers[start:stop])
+
 
 @dataclass(frozen=True)
 class Heard:
-    """The trials of a unit: where their routing is stored, and the outcome of each."""
+    """The trials of a unit: where their routing is stored, and the outcome of each, None where there is no reply."""
 
     path: str
     numbers: tuple[int, ...]
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[Outcome | None, ...]
 
 
 def to_bytes(asked: Asked) -> bytes:
@@ -91,30 +100,50 @@ def units_of(worker: Worker, shared: Shared, item: Item, path: str) -> list[Tria
     ]
 
 
-def try_out(worker: Worker, shared: Shared, unit: Trials) -> Heard:
-    """Have the trials of a unit made and judged, or find them stored."""
-    asked, storage = asked_in(shared.storage, unit.asked), shared.storage
-    rows = [shared.conversations[asked.places[number]] for number in unit.numbers]
-    masks = [asked.masks[number] for number in unit.numbers]
-    data = stored(storage, unit.path, lambda: _made(worker, shared, rows, masks))
+def try_out(worker: Worker, shared: Shared, work: Work[Trials]) -> Heard:
+    """Have the trials of a unit made and judged, or find them stored; those of a probe are not kept."""
+    unit, storage = work.unit, shared.storage
+    asked = asked_in(storage, unit.asked)
+    trials = [(shared.conversations[asked.places[number]], asked.masks[number]) for number in unit.numbers]
+
+    def make() -> bytes:
+        return _made(worker, shared, trials, work.set_aside)
+
+    data = make() if work.probes else stored(storage, unit.path, make)
     replies = stored_replies.of_table(parquet.from_bytes(data, unit.path).drop_columns("z"))
-    spoken = [reply for reply in replies if isinstance(reply, Reply)]
-    verdicts = verdicts_on(storage, shared.config, unit.path, rows, spoken)
-    return Heard(unit.path, unit.numbers, tuple(verdict.outcome for verdict in verdicts))
+    spoken = {place: reply for place, reply in enumerate(replies) if isinstance(reply, Reply)}
+    ended = {number: work.set_aside[place] for number, place in enumerate(spoken) if place in work.set_aside}
+    rows = [trials[place][0] for place in spoken]
+    verdicts = verdicts_on(storage, shared.config, unit.path, rows, list(spoken.values()), ended)
+    outcomes = {place: verdict.outcome for place, verdict in zip(spoken, verdicts, strict=True)}
+    return Heard(unit.path, unit.numbers, tuple(outcomes.get(place) for place in range(len(unit))))
 
 
 def trials_in(shared: Shared, heard: Sequence[Heard]) -> Iterator[tuple[int, Trial]]:
-    """The trials of a round with their numbers; the routing of one unit stands in memory."""
+    """The trials of a round that have a reply, with their numbers; the routing of one unit stands in memory."""
     spec = spec_of(shared.harvested)
     for unit in heard:
         column = parquet.from_bytes(shared.storage.read(unit.path), unit.path)["z"]
         for number, outcome, data in zip(unit.numbers, unit.outcomes, column, strict=True):
-            yield number, Trial(outcome, _routing(data.as_py(), spec))
+            if outcome is not None:
+                yield number, Trial(outcome, _routing(data.as_py(), spec))
 
 
-def _made(worker: Worker, shared: Shared, rows: Sequence[Conversation], masks: Sequence[Mask]) -> bytes:
+def _made(worker: Worker, shared: Shared, trials: Sequence[_Tried], set_aside: SetAside) -> bytes:
+    """A piece of replies with the routing beside each; a trial without a reply keeps the reason."""
+    made = around(set_aside, trials, lambda some: surviving(partial(_complete, worker, shared), some))
+    worker.count("replies", len(trials) - len(set_aside))
+    routings = [b"" if isinstance(each, Failed) else each[1].contiguous().numpy().tobytes() for each in made]
+    replies = [each if isinstance(each, Failed) else each[0] for each in made]
+    table = stored_replies.to_table([row for row, _ in trials], replies)
+    data = parquet.to_bytes(table.append_column("z", pa.array(routings, pa.large_binary())))
+    worker.count("bytes", len(data))
+    return data
+
+
+def _complete(worker: Worker, shared: Shared, trials: Sequence[_Tried]) -> list[tuple[Reply, Tensor]]:
     loaded, generation = worker.model(shared.config.model), shared.config.generation
-    prompts = prompts_of(loaded, rows, generation)
+    prompts, masks = prompts_of(loaded, [row for row, _ in trials], generation), [mask for _, mask in trials]
 
     def complete(size: int) -> dict[int, tuple[Reply, Tensor]]:
         settings = generation.model_copy(update={"batch_size": size})
@@ -124,12 +153,7 @@ def _made(worker: Worker, shared: Shared, rows: Sequence[Conversation], masks: S
         return made
 
     made = worker.within_memory("trials", generation.batch_size, complete)
-    replies, routings = zip(*(made[number] for number in range(len(rows))), strict=True)
-    worker.count("replies", len(replies))
-    z = pa.array([z_TLE.contiguous().numpy().tobytes() for z_TLE in routings], pa.large_binary())
-    data = parquet.to_bytes(stored_replies.to_table(rows, replies).append_column("z", z))
-    worker.count("bytes", len(data))
-    return data
+    return [made[number] for number in range(len(trials))]
 
 
 def _routing(data: bytes, spec: RouterSpec) -> Tensor:

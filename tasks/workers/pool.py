@@ -39,6 +39,10 @@ def _one(item: Any) -> int:
     return 1
 
 
+def _never(item: Any) -> bool:
+    return False
+
+
 class Pool:
     """Workers of one run; each loads ``model``, if given, before it takes an item.
 
@@ -73,12 +77,12 @@ class Pool:
         shared: Shared,
         items: Iterable[Item],
         *,
-        survive: bool = False,
+        survives: Callable[[Item], bool] = _never,
         size: Callable[[Item], int] = _one,
     ) -> "Queue[Item]":
         """The items on their way through the workers, as :class:`WorkQueue` describes it."""
         self._start()
-        return WorkQueue(self, function, shared, items, survive=survive, size=size)
+        return WorkQueue(self, function, shared, items, survives=survives, size=size)
 
     def map(
         self,

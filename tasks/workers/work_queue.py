@@ -41,7 +41,7 @@ class WorkQueue(Generic[Item]):
     """Iterates over (item, value) as the workers finish, in no particular order.
 
     ``function(worker, shared, item)`` must give the same value on any worker. The value of an item that ends its worker
-    more than ``retries`` times is a :class:`Died` if ``survive``; else WorkerDiedError is raised. An exception of the
+    again and again is a :class:`Died` if the run ``survives`` it; else WorkerDiedError is raised. An exception of the
     function is raised as it is. ``items`` are drawn one by one, as workers take them. ``size`` tells how long an item
     takes beside others; one of size 0 takes as long as it takes while it works, and nothing waits behind it.
     """
@@ -53,13 +53,13 @@ class WorkQueue(Generic[Item]):
         shared: Any,
         items: Iterable[Item],
         *,
-        survive: bool = False,
+        survives: Callable[[Item], bool] = lambda item: False,
         size: Callable[[Item], int] = lambda item: 1,
     ) -> None:
         self._pool, self._function, self._shared = pool, function, ray.put(shared)
         self._items = iter(items)
         self._first: deque[Task[Item]] = deque()
-        self._survive, self._size = survive, size
+        self._survives, self._size = survives, size
         self._pace = Pace()
         self._failed_starts = 0
         self._tally = current()
@@ -161,9 +161,10 @@ class WorkQueue(Generic[Item]):
         if at_work.queue is not self:
             return
         at_work.deaths += 1
-        if at_work.deaths <= (ROW_RETRIES if self._survive else RETRIES):
+        survives = self._survives(at_work.item)
+        if at_work.deaths <= (ROW_RETRIES if survives else RETRIES):
             self._first.appendleft(at_work)
-        elif self._survive:
+        elif survives:
             yield at_work.item, Died(reason)
         else:
             raise _died(f"running the same item, {at_work.deaths} times", reason)

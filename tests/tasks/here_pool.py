@@ -23,10 +23,10 @@ class HerePool(Pool):
         shared: Any,
         items: Iterable[Any],
         *,
-        survive: bool = False,
+        survives: Callable[[Any], bool] = lambda item: False,
         size: Callable[[Any], int] = lambda item: 1,
     ) -> "HereQueue":
-        del survive, size
+        del survives, size
         return HereQueue(self.result, function, shared, items)
 
     def result(self, function: Callable[..., Any], shared: Any, item: Any) -> Any:

@@ -87,14 +87,17 @@ class Learner:
         return Asked(places, masks, self._state())
 
     def hear(self, trials: Iterable[tuple[int, Trial]]) -> None:
-        """Write down the trials of the next round, each with its number, in any order; nothing is drawn for it."""
+        """Write down the trials of the next round, each with its number, in any order; nothing is drawn for it.
+
+        Those that gave no reply may be missing. Raises DataError if all trials on conversations to change are.
+        """
         places, variations_NLE = self._asked[len(self._heard)]
         conversations, biases = [self._conversations[place] for place in places], self._biases(variations_NLE)
         hits: dict[int, bool] = {}
         lessons: dict[int, Lesson] = {}
         for number, trial in trials:
             lessons[number], hits[number] = self._lessons.of(trial, biases[number]), trial.outcome == "hit"
-        in_order = range(len(places))
+        in_order = sorted(lessons)
         self._lessons.add([lessons[number] for number in in_order])
         self._successes += [
             variations_NLE[number] for number in in_order if hits[number] and _is_to_change(conversations[number])
@@ -201,6 +204,11 @@ def _sample(items: Sequence[T], n: int, generator: torch.Generator) -> list[T]:
 
 def _summary(tried: Sequence[tuple[Conversation, bool]]) -> Round:
     hits_to_change = [hit for conversation, hit in tried if _is_to_change(conversation)]
+    if not hits_to_change:
+        raise DataError(
+            "no trial of a round on conversations to change gave a reply: see the reasons in the pieces under trials/ "
+            "of the storage, or leave `methods.active` out"
+        )
     hits_to_keep = [hit for conversation, hit in tried if not _is_to_change(conversation)]
     return Round(
         generations=len(tried),

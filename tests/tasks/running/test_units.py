@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.units import Kind, SetAside, run_units
+from mascing.tasks.running.bisection import SetAside
+from mascing.tasks.running.units import Kind, run_units
 from mascing.tasks.workers.work_queue import Died, WorkerDiedError
 from mascing.tasks.workers.worker import Worker
 from tests.tasks.here_pool import HerePool

@@ -9,6 +9,7 @@ import pytest
 import ray
 
 from mascing.circuits.methods import searches_of, together
+from mascing.engines.generation import complete_recorded
 from mascing.masks import candidates as candidate_files
 from mascing.runs.files import candidates_file
 from mascing.runs.readers import contrast_of, conversations_of
@@ -22,15 +23,18 @@ from mascing.schemas.config import (
 )
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Trained
 from mascing.schemas.settings.method_settings import ActiveConfig, MethodsConfig
+from mascing.storage import parquet
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
+from mascing.tasks.searching import trials
 from mascing.tasks.searching.items import Shared, material_of
 from mascing.tasks.train import train
 from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.work_queue import Died
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
 
@@ -140,6 +144,48 @@ def test_two_workers_share_the_trials_and_find_the_same(line: Line, expected: by
     with Pool(ComputeConfig(workers=2), line.config.model) as pool:
         storage, optimised = line.optimised(tmp_path, pool)
     assert found(storage, optimised) == expected
+
+
+class _EndsItsProcess(BaseException):
+    """In place of `os._exit`, which would end the tests."""
+
+
+class MortalPool(CountingPool):
+    """A pool whose worker ends where a real one would."""
+
+    def result(self, function: Any, shared: Any, item: Any) -> Any:
+        try:
+            return super().result(function, shared, item)
+        except _EndsItsProcess:
+            return Died("connection error code 2")
+
+
+@pytest.mark.parametrize("error", [ValueError("not finite"), _EndsItsProcess()], ids=["raises", "ends its worker"])
+def test_a_trial_without_a_reply_is_set_aside_and_the_search_goes_on(
+    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    plain, fatal = complete_recorded, set[tuple[str, str]]()
+
+    def complete(loaded: Any, prompts: Any, masks: Any, *others: Any) -> Any:
+        asked = [(prompt.conversation_id, mask.digest) for prompt, mask in zip(prompts, masks, strict=True)]
+        fatal.add(asked[0]) if not fatal else None
+        if not fatal.isdisjoint(asked):
+            raise error
+        return plain(loaded, prompts, masks, *others)
+
+    monkeypatch.setattr(trials, "complete_recorded", complete)
+    with caplog.at_level("INFO"):
+        storage, optimised = line.optimised(tmp_path, MortalPool())
+    cost = optimised.facts.costs["active"].trials
+    assert cost is not None
+    assert (cost.generations, optimised.facts.candidates) == (GENERATIONS - 1, {"active": ACTIVE.search_seeds})
+    assert "active: 1 trial gave no reply; the reason is in trials/" in caplog.text
+    pieces = [parquet.from_bytes(storage.read(path), path) for path in storage.list("trials")]
+    [reason] = [reason for piece in pieces for reason in piece["failure"].to_pylist() if reason is not None]
+    assert reason in ("ValueError: not finite", "connection error code 2")
+    again = CountingPool()
+    assert found(storage, line.again(storage, again)) == found(storage, optimised)
+    assert again.replies == 0
 
 
 def test_a_changed_grid_takes_all_trials_from_the_store(line: Line, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def pool() -> Iterator[Pool]:
 
 
 def done(pool: Pool, function: Any, folder: Path, survive: bool = False) -> dict[int, Any]:
-    return dict(pool.queue(function, str(folder), iter(range(12)), survive=survive))
+    return dict(pool.queue(function, str(folder), iter(range(12)), survives=lambda item: survive))
 
 
 def test_a_worker_that_is_stopped_is_noticed_and_replaced(

@@ -12,8 +12,9 @@ from mascing.schemas.config import ComputeConfig
 from mascing.schemas.manifest import Shard
 from mascing.storage.manifests import StageOutput, shard_at
 from mascing.storage.object_storage import Storage
+from mascing.tasks.running.bisection import SetAside
 from mascing.tasks.running.stage import Body, Recipe, run_stage
-from mascing.tasks.running.units import Kind, SetAside, run_units
+from mascing.tasks.running.units import Kind, run_units
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 from tests.mascing.storage.noted_stage import Noted, NotedFacts
