@@ -59,10 +59,14 @@ class Alive:
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
-    """A run of many short conversations, which are read and written few at a time."""
+    """A run of many short conversations, mostly in pairs, which are read and written few at a time."""
     olmoe_folder.save(tmp_path / "model")
     rows = (
-        {"id": f"c{number}" * (1 + number % 2), "messages": [{"role": "user", "content": f"why route {number}"}]}
+        {
+            "id": "c" * (1 + number % 2) + str(number),
+            "group_id": f"g{number // 2}",
+            "messages": [{"role": "user", "content": f"why route {number}"}],
+        }
         for number in range(ROWS)
     )
     (tmp_path / "conversations.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -91,7 +95,8 @@ def test_prepare_and_label_hold_few_conversations_at_once(
     assert prepared.rows_out == ROWS
     assert AT_ONCE <= alive.most <= 3 * AT_ONCE
     alive.most = 0
-    label(storage, config, prepared, pool=HerePool())
+    labelled = label(storage, config, prepared, pool=HerePool()).manifest
+    assert labelled.facts.matching["train"].pairs > LONGEST
     assert AT_ONCE <= alive.most <= LONGEST
 
 
