@@ -37,11 +37,15 @@ _Ints = NDArray[np.int64]
 _Floats = NDArray[np.float64]
 
 
+class NoPairError(DataError):
+    """Both classes have conversations, and none of one is like one of the other."""
+
+
 def matched_pairs(contrast: Iterable[Conversation], config: MatchingConfig) -> list[tuple[str, str]]:
     """Ids of the positive and the negative conversation of each pair; no conversation is in two pairs.
 
     The conversations are read once and not held. Greedy, closest pairs first, and deterministic. There is no pair
-    without conversations of both classes. Raises DataError if there is none with them.
+    without conversations of both classes. Raises NoPairError if there is none with them.
     """
     contrast = iter(contrast)
     if (first := next(contrast, None)) is None:
@@ -58,7 +62,7 @@ def matched_pairs(contrast: Iterable[Conversation], config: MatchingConfig) -> l
         for positive, negative in _pairs(forms, np.array(positives, int), np.array(negatives, int), config)
     ]
     if not pairs and len({row.label for row in rows}) > 1:
-        raise DataError(_no_pair_message(rows, config))
+        raise NoPairError(_no_pair_message(rows, config))
     return pairs
 
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import islice
 
-from mascing.conversations.matching import matched_pairs
+from mascing.conversations.matching import NoPairError, matched_pairs
 from mascing.conversations.own_replies import missing_side, texts_for
 from mascing.conversations.seen_ids import SeenIds
-from mascing.errors import DataError
 from mascing.runs.readers import in_contrast
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation, Label
@@ -49,7 +48,7 @@ def matched(replied: Replied, config: MatchingConfig) -> Matched:
     reason = ""
     try:
         pairs = matched_pairs(contrast(), config)
-    except DataError as error:
+    except NoPairError as error:
         reason = str(error)
     partners = {a: positions[b] for pair in pairs for a, b in (pair, pair[::-1])}
     counts = MatchedCounts(positive=sizes["positive"], negative=sizes["negative"], pairs=len(pairs))

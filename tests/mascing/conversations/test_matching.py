@@ -3,8 +3,7 @@ import time
 import pytest
 
 from mascing.conversations import matching
-from mascing.conversations.matching import matched_pairs
-from mascing.errors import DataError
+from mascing.conversations.matching import NoPairError, matched_pairs
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation, Label, Message
 from tests.bench.matching import balance, conversations
@@ -53,7 +52,7 @@ def test_across_groups_requests_of_similar_words_are_paired() -> None:
 )
 def test_what_differs_is_no_pair_unless_that_is_left_out(kind: str, other: Conversation) -> None:
     positive = conversation("p", "positive")
-    with pytest.raises(DataError, match="no positive conversation has a negative one"):
+    with pytest.raises(NoPairError, match="no positive conversation has a negative one"):
         pairs(positive, other, length_ratio=1.1)
     rest = [name for name in ("turns", "length", "topic") if name != kind]
     assert pairs(positive, other, on=rest, length_ratio=10 if kind == "turns" else 1.1) == [("p", "n")]
@@ -115,5 +114,5 @@ def test_comparing_within_blocks_finds_the_pairs_of_comparing_all(seed: int, mon
 def test_the_error_says_how_the_classes_look_and_what_to_do() -> None:
     rows = [conversation("p", "positive", "hi", earlier=3), conversation("n", "negative", "hello")]
     message = r"1 positive with 4 to 4 user turns and 8 to 8 characters; 1 negative with 1 to 1 .*`behaviour.matching`"
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(NoPairError, match=message):
         matched_pairs(rows, MatchingConfig())
