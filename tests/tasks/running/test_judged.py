@@ -16,25 +16,9 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.running import replies
 from mascing.tasks.running.judged import Judging, Steered
 from mascing.tasks.streaming.asked import Asked
-from mascing.tasks.workers.work_queue import Died
 from tests.mascing import olmoe_folder
-from tests.tasks.here_pool import HerePool
+from tests.tasks.here_pool import EndsItsProcess, HerePool, MortalPool
 from tests.tasks.test_labelling import chats, config_for
-
-
-class _EndsItsProcess(BaseException):
-    """In place of `os._exit`, which would end the tests."""
-
-
-class MortalPool(HerePool):
-    """A pool whose worker ends where a real one would."""
-
-    def result(self, function: Any, shared: Any, work: Any) -> Any:
-        try:
-            return super().result(function, shared, work)
-        except _EndsItsProcess:
-            return Died("connection error code 2")
-
 
 SPEC = RouterSpec("olmoe", (0,), n_experts=4, top_k=2, scoring="softmax")
 MASKS: list[Steered] = [
@@ -80,7 +64,7 @@ def test_a_conversation_whose_judge_ends_the_worker_is_unscored_and_the_others_a
 
     def judge(behaviour: Any, conversations: Any, said: Any) -> list[Verdict]:
         if not fatal.isdisjoint(row.id for row in conversations):
-            raise _EndsItsProcess
+            raise EndsItsProcess
         return plain(behaviour, conversations, said)
 
     monkeypatch.setattr("mascing.tasks.running.judged.judge_all", judge)

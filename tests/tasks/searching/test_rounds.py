@@ -34,9 +34,8 @@ from mascing.tasks.searching import trials
 from mascing.tasks.searching.items import Shared, material_of
 from mascing.tasks.train import train
 from mascing.tasks.workers.pool import Pool
-from mascing.tasks.workers.work_queue import Died
 from tests.mascing import olmoe_folder
-from tests.tasks.here_pool import HerePool
+from tests.tasks.here_pool import EndsItsProcess, HerePool, MortalPool
 
 COIN: Any = {"kind": "tests.tasks.coin_judge:coin"}
 ACTIVE = ActiveConfig(budget=128, rounds=2, members=2, steps=3, l1=(0.02,), alphas=(1.0,), search_seeds=2)
@@ -146,21 +145,7 @@ def test_two_workers_share_the_trials_and_find_the_same(line: Line, expected: by
     assert found(storage, optimised) == expected
 
 
-class _EndsItsProcess(BaseException):
-    """In place of `os._exit`, which would end the tests."""
-
-
-class MortalPool(CountingPool):
-    """A pool whose worker ends where a real one would."""
-
-    def result(self, function: Any, shared: Any, item: Any) -> Any:
-        try:
-            return super().result(function, shared, item)
-        except _EndsItsProcess:
-            return Died("connection error code 2")
-
-
-@pytest.mark.parametrize("error", [ValueError("not finite"), _EndsItsProcess()], ids=["raises", "ends its worker"])
+@pytest.mark.parametrize("error", [ValueError("not finite"), EndsItsProcess()], ids=["raises", "ends its worker"])
 def test_a_trial_without_a_reply_is_set_aside_and_the_search_goes_on(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
