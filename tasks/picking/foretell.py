@@ -10,7 +10,7 @@ from mascing.selection.forecast import FEWEST_CONVERSATIONS, THINNED, entrants, 
 from mascing.selection.margin import Forced, worst_loss
 from mascing.selection.racing import Cell, Rows, blocks_of
 from mascing.tasks.picking.jury import Jury
-from mascing.tasks.picking.sample import readings
+from mascing.tasks.picking.sample import Sample
 from mascing.tasks.running.stage import steps
 
 # Masks per item: enough to share the rendering of the conversations, few enough to keep all workers busy.
@@ -41,7 +41,7 @@ def foretell(jury: Jury, candidates: Sequence[Candidate]) -> Foretold:
     def read(cells: Sequence[Cell], block: Sequence[Located]) -> list[Forced]:
         masks = [None if cell is None else candidates[cell].mask for cell in cells]
         progress = steps("select", f"reading {len(block)} conversations")
-        read = readings(jury.judging, jury.at(block), masks, progress, _MASKS)
+        read = Sample(jury.judging, jury.at(block)).readings(masks, progress, _MASKS)
         tokens.extend(tokens_of_mask for _, tokens_of_mask in read)
         return [likelihoods for likelihoods, _ in read]
 

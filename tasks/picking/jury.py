@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from mascing.runs.stored_conversations import Located, StoredConversations
 from mascing.schemas.config import RunConfig
 from mascing.tasks.running.judged import Judging, Row, Steered
@@ -28,12 +30,17 @@ class Jury:
         return self.stored.located()
 
     def at(self, conversations: Sequence[Located]) -> StoredConversations:
-        """Some of the conversations themselves."""
-        return self.stored.at([row.position for row in conversations])
+        """Some of the conversations themselves, in the order in which they are stored.
+
+        Selection draws from everywhere: in another order each unit would read most parts of the table.
+        """
+        return self.stored.at(sorted(row.position for row in conversations))
 
     def judge(
         self, masks: Sequence[Steered], conversations: Sequence[Located], progress: Callable[[int, int], None]
     ) -> list[list[Row]]:
-        """For each mask, one row per conversation: its outcome, without the reply."""
-        judged = self.judging.judge(Asked(self.at(conversations)), masks, progress)
-        return [of_mask.outcomes for of_mask in judged]
+        """For each mask, one row per conversation, in the given order: its outcome, without the reply."""
+        asked = self.at(conversations)
+        judged = self.judging.judge(Asked(asked), masks, progress)
+        places = np.searchsorted(asked.positions, [row.position for row in conversations]).tolist()
+        return [[rows[place] for place in places] for rows in (of_mask.outcomes for of_mask in judged)]

@@ -26,30 +26,23 @@ Reading = tuple[Forced, int]
 """The likelihoods of the replies under one mask, and the number of tokens read."""
 
 
-def readings(
-    judging: Judging,
-    conversations: StoredConversations,
-    masks: Sequence[Mask | None],
-    progress: Callable[[int, int], None],
-    at_once: int,
-) -> list[Reading]:
-    """Read the replies to ``conversations`` under each mask, ``at_once`` per item; None is the unsteered model.
-
-    What an item reads is stored by its masks and conversations, and read once.
-    """
-    config = judging.config
-    items = [tuple(masks[start : start + at_once]) for start in range(0, len(masks), at_once)]
-    of_all = [_VERSION, rendered_model_identity(config.model, judging.checkpoint), Streamed(conversations)]
-    shared = _Shared(config, judging.storage, f"readings/{fingerprint(of_all)}", conversations)
-    return [reading for part in judging.pool.map(_read, shared, items, progress) for reading in part]
-
-
 class Sample:
-    """Conversations whose given replies are read again and again, two masks per item; ``tokens`` counts them."""
+    """Conversations whose given replies are read again and again; ``tokens`` counts those of :meth:`rates`."""
 
     def __init__(self, judging: Judging, conversations: StoredConversations) -> None:
         self._judging, self._conversations = judging, conversations
         self.tokens = 0
+
+    def readings(
+        self, masks: Sequence[Mask | None], progress: Callable[[int, int], None], at_once: int
+    ) -> list[Reading]:
+        """Read the replies under each mask, ``at_once`` per item; None is the unsteered model.
+
+        What an item reads is stored by its masks and conversations, and read once.
+        """
+        items = [tuple(masks[start : start + at_once]) for start in range(0, len(masks), at_once)]
+        parts = self._judging.pool.map(_read, self._shared, items, progress)
+        return [reading for part in parts for reading in part]
 
     @property
     def foretells(self) -> bool:
@@ -70,9 +63,17 @@ class Sample:
         return self._forced([None])[0]
 
     def _forced(self, masks: Sequence[Mask | None]) -> list[Forced]:
-        read = readings(self._judging, self._conversations, masks, lambda done, total: None, at_once=2)
+        read = self.readings(masks, lambda done, total: None, at_once=2)
         self.tokens += sum(tokens for _, tokens in read)
         return [likelihoods for likelihoods, _ in read]
+
+    @cached_property
+    def _shared(self) -> "_Shared":
+        """What all items share; all conversations are read once for the name of the folder."""
+        config = self._judging.config
+        model = rendered_model_identity(config.model, self._judging.checkpoint)
+        folder = f"readings/{fingerprint([_VERSION, model, Streamed(self._conversations)])}"
+        return _Shared(config, self._judging.storage, folder, self._conversations)
 
 
 @dataclass(frozen=True)
