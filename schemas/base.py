@@ -4,6 +4,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Frozen(BaseModel):
-    """An immutable record that refuses unknown keys and numbers that are not finite."""
+    """An immutable record that refuses unknown keys and numbers that are not finite.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    Defaults are validated as what is given is: a default of 0 for a float would have another fingerprint than the 0.0
+    that is read back from a file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False, validate_default=True)

@@ -8,6 +8,7 @@ import yaml
 from mascing.config import load_config
 from mascing.errors import ConfigError
 from mascing.schemas.config import RunConfig
+from mascing.storage.fingerprint import fingerprint
 
 MINIMAL: dict[str, Any] = {
     "model": {"path": "models/small"},
@@ -29,7 +30,9 @@ def test_the_defaults_fill_a_minimal_file(tmp_path: Path) -> None:
 def test_every_value_survives_the_way_through_yaml(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, MINIMAL))
     (tmp_path / "elsewhere").mkdir()
-    assert load_config(written(tmp_path / "elsewhere", config.model_dump(mode="json"))) == config
+    again = load_config(written(tmp_path / "elsewhere", config.model_dump(mode="json")))
+    assert again == config
+    assert fingerprint(again) == fingerprint(config)  # 0 and 0.0 are equal, and are not one setting to a fingerprint
 
 
 def test_paths_are_relative_to_the_file_however_they_are_spelled(
