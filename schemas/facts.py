@@ -300,5 +300,5 @@ class MaskFacts(Facts):
 class AuditFacts(Facts):
     """The suppression curve of the audit."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     audit: Audit

@@ -1,7 +1,7 @@
 """The audit stage measures on the test split how far a safety behaviour falls as its experts are suppressed.
 
-It stores rates only. The worker that generates replies judges and drops them; masks and the ranking of experts stay in
-memory.
+It stores rates only, an object for each mask. The worker that generates replies judges and drops them; masks and the
+ranking of experts stay in memory.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mascing.circuits.gradient.attribution import attribution
 from mascing.circuits.steermoe.risk_difference import count_selections
-from mascing.engines.generation import complete, prompts_of
+from mascing.conversations.reply import Reply
 from mascing.errors import DataError
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
@@ -27,6 +27,7 @@ from mascing.runs.readers import conversations_of, sigma_of, spec_of, traces_of,
 from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.runs.stored_conversations import Located, StoredConversations
 from mascing.runs.table_parts import PART_ROWS
+from mascing.schemas.base import Frozen
 from mascing.schemas.cards.suppression_curve import Audit, AuditPoint
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import AuditFacts
@@ -34,10 +35,14 @@ from mascing.schemas.finished import Audited, Harvested, Labelled
 from mascing.schemas.result import Rate
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
+from mascing.storage.manifests import StageOutput, shard_of
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import open_json, seal_json
 from mascing.tasks.concluding.kept_config import keep_config
 from mascing.tasks.running.identity import judged_replies_identity
+from mascing.tasks.running.replies import generated
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
+from mascing.tasks.running.stored_items import stored_items
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 
@@ -50,13 +55,9 @@ Outcomes = dict[str, Outcome]
 def audit(
     storage: Storage, config: RunConfig, labelled: Labelled, harvested: Harvested, *, pool: Pool
 ) -> Finished[Audited]:
-    """Measure the suppression curve; the stage writes no shards, the curve is its facts."""
+    """Measure the suppression curve, which is the stage's facts; its objects are the rates under each mask."""
     shared = _Shared(config, storage, labelled, harvested)
-    return run_stage(
-        storage,
-        recipe(config, labelled, harvested),
-        lambda _: Body([], AuditFacts(audit=_audit(shared, pool)), rows_in=0),
-    )
+    return run_stage(storage, recipe(config, labelled, harvested), lambda output: _audit(output, shared, pool))
 
 
 def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Audited]:
@@ -96,35 +97,55 @@ class _Item:
     conversations: StoredConversations
 
 
-def _audit(shared: _Shared, pool: Pool) -> Audit:
+class _Measured(Frozen):
+    """The rates under a mask by set, and their paired changes against the unsteered model."""
+
+    rates: dict[str, Rate]
+    changes: dict[str, Rate]
+
+
+def _audit(output: StageOutput[Audited], shared: _Shared, pool: Pool) -> Body:
     config, settings, spec = shared.config, shared.config.audit, spec_of(shared.harvested)
     [[ranked, *drawn]] = pool.map(_orders, shared, [None], lambda done, total: None)
     conversations, audited = _test_conversations(shared)
-    in_order = [_Item(suppressing(ranked, n, spec), conversations) for n in settings.n_suppressed]
-    at_random = [_Item(suppressing(order, n, spec), audited) for n in settings.n_suppressed for order in drawn]
-    judged = iter(pool.map(_judge, config, [*in_order, *at_random], steps("audit")))
-    unsteered = unsteered_outcomes(shared.storage, shared.labelled, "test")
-    baseline: Outcomes = {row["conversation_id"]: row["outcome"] for row in unsteered.to_pylist()}
-    rows, of_set = conversations.located(), audited.located()
-    ranked_outcomes = [next(judged) for _ in in_order]
-    random_outcomes = [[next(judged) for _ in drawn] for _ in settings.n_suppressed]
-    return Audit(
+    points = list(enumerate(settings.n_suppressed))
+    items = {f"rates-{point:03d}.json": _Item(suppressing(ranked, n, spec), conversations) for point, n in points}
+    items |= {
+        f"rates-{point:03d}-random-{draw:03d}.json": _Item(suppressing(order, n, spec), audited)
+        for point, n in points
+        for draw, order in enumerate(drawn)
+    }
+    stored = stored_items(pool, output, _measure, shared, items, steps("audit"))
+    measured = {name: _Measured.model_validate_json(open_json(data, name)) for name, data in stored.items()}
+    unsteered = _outcomes(shared)
+    curve = Audit(
         model=model_name(config.model),
         behaviour=config.behaviour.name,
         set=settings.set,
         ranking=settings.ranking,
         experts=spec.n_layers * spec.n_experts,
-        baseline=_rates(rows, baseline),
+        baseline=_rates(conversations.located(), unsteered),
         points=tuple(
             AuditPoint(
                 n=n,
-                rates=_rates(rows, outcomes),
-                changes=_changes(rows, baseline, outcomes),
-                random=tuple(_rates(of_set, draw)[settings.set] for draw in draws),
+                rates=measured[f"rates-{point:03d}.json"].rates,
+                changes=measured[f"rates-{point:03d}.json"].changes,
+                random=tuple(
+                    measured[f"rates-{point:03d}-random-{draw:03d}.json"].rates[settings.set]
+                    for draw in range(len(drawn))
+                ),
             )
-            for n, outcomes, draws in zip(settings.n_suppressed, ranked_outcomes, random_outcomes, strict=True)
+            for point, n in points
         ),
     )
+    shards = [shard_of(name, data, rows=0) for name, data in stored.items()]
+    return Body(shards, AuditFacts(audit=curve), rows_in=0)
+
+
+def _outcomes(shared: _Shared) -> Outcomes:
+    """The outcomes of the unsteered model on the test split."""
+    rows = unsteered_outcomes(shared.storage, shared.labelled, "test").to_pylist()
+    return {row["conversation_id"]: row["outcome"] for row in rows}
 
 
 def _test_conversations(shared: _Shared) -> tuple[StoredConversations, StoredConversations]:
@@ -158,20 +179,23 @@ def _effect(shared: _Shared, loaded: Loaded) -> Tensor:
     """The attributed effect of one standard deviation of each router logit on the audited set, [L, E]."""
     config, sigma_L = shared.config, sigma_of(shared.harvested)
     conversations = conversations_of(shared.storage, shared.labelled, "train")
-    audited = conversations.where(lambda row: row.set == config.audit.set)
+    audited = conversations.where(lambda row: row.set == config.audit.set).here()
     return attribution(loaded, audited, sigma_L, _RANKED_AT_ONCE, config.compute).effect_LE * sigma_L[:, None]
 
 
-def _judge(worker: Worker, config: RunConfig, item: _Item) -> Outcomes:
-    """The outcome of each conversation; the replies are dropped here."""
-    loaded, outcomes = worker.model(config.model), Outcomes()
+def _measure(worker: Worker, shared: _Shared, item: _Item) -> bytes:
+    """The rates under the mask of the item; the replies are dropped here."""
+    outcomes = Outcomes()
     for start in range(0, len(item.conversations), PART_ROWS):
         rows = [*item.conversations[start : start + PART_ROWS]]
-        prompts = prompts_of(loaded, rows, config.generation)
-        replies = complete(loaded, prompts, item.mask, config.generation, worker.count_batch)
-        verdicts = judge_all(config.behaviour, rows, replies)
-        outcomes |= {row.id: verdict.outcome for row, verdict in zip(rows, verdicts, strict=True)}
-    return outcomes
+        replies = generated(worker, shared.config, rows, item.mask)
+        spoken = [(row, reply) for row, reply in zip(rows, replies, strict=True) if isinstance(reply, Reply)]
+        verdicts = judge_all(shared.config.behaviour, [row for row, _ in spoken], [reply for _, reply in spoken])
+        outcomes |= {row.id: "unscored" for row in rows}
+        outcomes |= {row.id: verdict.outcome for (row, _), verdict in zip(spoken, verdicts, strict=True)}
+    located = item.conversations.located()
+    measured = _Measured(rates=_rates(located, outcomes), changes=_changes(located, _outcomes(shared), outcomes))
+    return seal_json(measured.model_dump_json(indent=1))
 
 
 def _rates(conversations: Sequence[Located], outcomes: Outcomes) -> dict[str, Rate]:

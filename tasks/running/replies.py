@@ -61,7 +61,7 @@ def replies_to(
     known = {content: reply for path in others for content, reply in _replies_in(storage, path).items()}
     found = [known.get(content_of(row)) for row in conversations]
     missing = [row for row, reply in zip(conversations, found, strict=True) if reply is None]
-    made = iter(_generated(worker, config, missing, mask) if missing else ())
+    made = iter(generated(worker, config, missing, mask) if missing else ())
     return [next(made) if reply is None else reply for reply in found]
 
 
@@ -89,9 +89,10 @@ def of_table(table: pa.Table) -> list[Reply | Failed]:
     return [reply for _, reply in _rows_of(table)]
 
 
-def _generated(
+def generated(
     worker: Worker, config: RunConfig, conversations: Sequence[Conversation], mask: Mask | None
 ) -> list[Reply | Failed]:
+    """One new reply per conversation, which is not stored; memory that runs out halves the batch."""
     loaded = worker.model(config.model)
 
     def complete_rows(rows: Sequence[Conversation]) -> list[Reply]:

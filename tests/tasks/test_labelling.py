@@ -8,6 +8,7 @@ import pytest
 
 from mascing.conversations.reply import Reply
 from mascing.conversations.splits import SPLITS
+from mascing.engines.generation import complete
 from mascing.errors import DataError
 from mascing.evidence.sufficiency import lacking
 from mascing.masks.mask import Mask
@@ -31,7 +32,6 @@ from mascing.schemas.settings.method_settings import MethodsConfig, SteerMoEConf
 from mascing.storage import parquet
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
-from mascing.tasks import suppress
 from mascing.tasks.evaluate import evaluate
 from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
@@ -250,17 +250,16 @@ def test_no_later_stage_generates_an_unsteered_reply_again(
 ) -> None:
     unsteered: list[str] = []
 
-    def counted(complete: Any) -> Any:
+    def counted(plain: Any) -> Any:
         def count(loaded: Any, prompts: Any, mask: Mask | None, *others: Any) -> list[Reply]:
             if mask is None:
                 unsteered.extend(prompt.conversation_id for prompt in prompts)
-            replied: list[Reply] = complete(loaded, prompts, mask, *others)
+            replied: list[Reply] = plain(loaded, prompts, mask, *others)
             return replied
 
         return count
 
-    for module in (replies, suppress):
-        monkeypatch.setattr(module, "complete", counted(module.complete))
+    monkeypatch.setattr(replies, "complete", counted(complete))
     config = config_for(
         model,
         tmp_path,
