@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from mascing.conversations.parquet_tables import from_table
-from mascing.runs.table_parts import PART_ROWS, Positions, StoredTable
+from mascing.runs.table_parts import PART_ROWS, LocalTable, Positions, StoredTable
 from mascing.schemas.conversation import Conversation
 
 
@@ -27,7 +27,7 @@ class StoredConversations(Sequence[Conversation]):
     memory; errors as for :meth:`StoredTable.parts`. A table of a few rows may be in memory itself.
     """
 
-    def __init__(self, table: StoredTable | pa.Table, positions: Positions | None = None) -> None:
+    def __init__(self, table: StoredTable | LocalTable | pa.Table, positions: Positions | None = None) -> None:
         """All rows of the table without ``positions``."""
         self.table = table
         self.positions: Positions = range(len(table)) if positions is None else positions
@@ -58,6 +58,10 @@ class StoredConversations(Sequence[Conversation]):
     def at(self, positions: Sequence[int]) -> "StoredConversations":
         """The conversations at these positions of the same table."""
         return StoredConversations(self.table, np.array(positions, dtype=np.int64))
+
+    def here(self) -> "StoredConversations":
+        """The same conversations, copied to the local disk, for whoever reads them one by one and again and again."""
+        return StoredConversations(self.table.here(), self.positions) if isinstance(self.table, StoredTable) else self
 
     def located(self) -> list[Located]:
         """What the driver of a stage knows of each conversation."""

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate
-from typing import Any
+from itertools import accumulate, chain
+from tempfile import NamedTemporaryFile
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,10 @@ PART_ROWS = 1024
 """Rows of a part: about a megabyte of conversations."""
 
 # Parts that a process keeps for the next rows: those of one unit mostly lie in one part, or beside each other.
-_KEPT_PARTS = 16
+_KEPT_PARTS = 4
+
+# Copies on the disk of a worker: it learns from one split at a time.
+_COPIES = 2
 
 Positions = range | NDArray[np.int64]
 """Positions of rows in a table, in any order."""
@@ -93,6 +97,45 @@ class StoredTable:
         """The rows at ``positions``, in that order; errors as for :meth:`parts`."""
         return taken(positions, self._ends, lambda number: _part(self._storage, self._folder, self._parts[number]))
 
+    def here(self) -> "LocalTable":
+        """A copy on the local disk, which this process makes once; errors as for :meth:`parts`."""
+        return _copied(self._storage, self._folder, tuple(self._parts))
+
+
+class LocalTable:
+    """Rows in a file of this process, of which each is read without those around it; it is gone with the process."""
+
+    def __init__(self, parts: Iterable[pa.Table]) -> None:
+        with NamedTemporaryFile() as file:
+            rows = self._written(file, parts)
+            # The mapping stays when the name is gone.
+            self._file = pa.ipc.open_file(pa.memory_map(file.name))
+        self._ends = np.cumsum(rows, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def take(self, positions: Positions | Sequence[int]) -> pa.Table:
+        """The rows at ``positions``, in that order."""
+        return taken(positions, self._ends, lambda number: pa.Table.from_batches([self._file.get_batch(number)]))
+
+    @staticmethod
+    def _written(file: IO[bytes], parts: Iterable[pa.Table]) -> list[int]:
+        """The number of rows of each batch that was written."""
+        batches = (batch for part in parts for batch in part.combine_chunks().to_batches() or _no_rows(part))
+        first = next(batches)
+        rows = []
+        with pa.ipc.new_file(file, first.schema) as writer:
+            for batch in chain([first], batches):
+                writer.write_batch(batch)
+                rows.append(len(batch))
+        file.flush()
+        return rows
+
+
+def _no_rows(part: pa.Table) -> list[pa.RecordBatch]:
+    return [pa.RecordBatch.from_pylist([], schema=part.schema)]
+
 
 def taken(positions: Positions | Sequence[int], ends: NDArray[np.int64], part: Callable[[int], pa.Table]) -> pa.Table:
     """The rows at ``positions``, in that order, of a table of at least one part.
@@ -108,6 +151,11 @@ def taken(positions: Positions | Sequence[int], ends: NDArray[np.int64], part: C
         found.append(rows.take(places[there] - (ends[number] - len(rows))))
         order.append(there)
     return pa.concat_tables(found).take(np.argsort(np.concatenate(order)))
+
+
+@lru_cache(maxsize=_COPIES)
+def _copied(storage: Storage, folder: str, parts: tuple[Shard, ...]) -> LocalTable:
+    return LocalTable(_part(storage, folder, shard) for shard in parts)
 
 
 @lru_cache(maxsize=_KEPT_PARTS)

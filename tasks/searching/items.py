@@ -67,8 +67,8 @@ def material_of(worker: Worker, shared: Shared) -> Material:
     config = shared.config
     return Material(
         model=partial(worker.model, config.model),
-        conversations=shared.conversations,
-        contrast=shared.contrast,
+        conversations=shared.conversations.here(),
+        contrast=shared.contrast.here(),
         traces=traces_of(shared.storage, shared.harvested, "train"),
         spec=spec_of(shared.harvested),
         sigma_L=sigma_of(shared.harvested),

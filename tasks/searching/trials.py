@@ -92,7 +92,8 @@ def units_of(worker: Worker, shared: Shared, item: Item, path: str) -> list[Tria
     """The trials that are asked for at ``path``, in the batches of a generation that does them all."""
     asked, config = asked_in(shared.storage, path), shared.config
     folder = PurePosixPath(RepliesFolder.of(config, shared.harvested.facts.checkpoint).path).name
-    rows = [shared.conversations[place] for place in asked.places]
+    conversations = shared.conversations.here()
+    rows = [conversations[place] for place in asked.places]
     prompts = prompts_of(worker.model(config.model), rows, config.generation)
     return [
         Trials(item, path, f"trials/{folder}/{_name(rows, asked.masks, numbers)}.parquet", tuple(numbers))
@@ -104,7 +105,8 @@ def try_out(worker: Worker, shared: Shared, work: Work[Trials]) -> Heard:
     """Have the trials of a unit made and judged, or find them stored; those of a probe are not kept."""
     unit, storage = work.unit, shared.storage
     asked = asked_in(storage, unit.asked)
-    trials = [(shared.conversations[asked.places[number]], asked.masks[number]) for number in unit.numbers]
+    conversations = shared.conversations.here()
+    trials = [(conversations[asked.places[number]], asked.masks[number]) for number in unit.numbers]
 
     def make() -> bytes:
         return _made(worker, shared, trials, work.set_aside)

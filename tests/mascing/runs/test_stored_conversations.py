@@ -1,13 +1,15 @@
 """Stored conversations are a sequence whose items are read where they are stored."""
 
 import pickle
+from collections.abc import Iterable
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mascing.conversations.parquet_tables import to_table
 from mascing.runs.stored_conversations import Located, StoredConversations
-from mascing.runs.table_parts import PART_ROWS, StoredTable, put_parts
+from mascing.runs.table_parts import PART_ROWS, LocalTable, StoredTable, put_parts
 from mascing.schemas.facts import PrepareFacts
 from mascing.schemas.finished import Prepared
 from mascing.schemas.result import SplitSizes
@@ -61,3 +63,24 @@ def test_rows_in_memory_are_read_alike() -> None:
     here = StoredConversations(to_table(CHATS[:5]))
     assert [*here[1:3]] == CHATS[1:3]
     assert [row.position for row in here.located()] == [*range(5)]
+
+
+def test_a_copy_on_the_local_disk_holds_the_same_rows_and_is_made_once(
+    stored: StoredConversations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[LocalTable] = []
+    plain = LocalTable.__init__
+
+    def noted(self: LocalTable, parts: Iterable[pa.Table]) -> None:
+        made.append(self)
+        plain(self, parts)
+
+    monkeypatch.setattr(LocalTable, "__init__", noted)
+    order = [PART_ROWS + 3, 0, PART_ROWS - 1, 0]
+    for _ in range(2):
+        copy = stored.at(order).here()
+        assert [*copy] == [copy[number] for number in range(4)] == [CHATS[position] for position in order]
+        assert copy.here() is copy
+    assert len(made) == 1
+    assert len(made[0]) == len(CHATS)
+    assert [*stored.here()] == CHATS
