@@ -1,7 +1,9 @@
 """`mascing label`: the model's own labels for conversations of one's own."""
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,6 +52,8 @@ def label(
     from mascing.storage.object_storage import Storage
 
     loaded = load_config(config)
+    if output is not None:
+        _refuse_unwritable(Path(output))
     opened = Storage.open(storage)
     # It publishes nothing, and says at its end which gates cannot be passed.
     refuse_doomed(Console(), opened, loaded.model_copy(update={"allow_unpublishable": True}))
@@ -87,6 +91,15 @@ def label(
         say_prose(console, "the model's own replies leave enough to learn from")
         first = f"{blocked[0].mend}, then " if blocked else ""
         say_prose(console, f"next: {first}mascing run {config}{storage_option(storage)}")
+
+
+def _refuse_unwritable(output: Path) -> None:
+    """Raise ConfigError where the rows could not be written once the labels are there, which may take hours."""
+    from mascing.errors import ConfigError
+
+    there = output if output.exists() else output.parent
+    if output.is_dir() or not there.exists() or not os.access(there, os.W_OK):
+        raise ConfigError(f"--output {output} cannot be written: name a file in a folder that exists and is yours")
 
 
 def _table(behaviour: str, facts: "LabelFacts", share: "Callable[[Rate], str]") -> "Table":

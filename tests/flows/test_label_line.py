@@ -136,3 +136,13 @@ def test_a_plan_without_target_conversations_in_a_split_says_what_to_add(
     said = lines(capsys, "plan", config, "--storage", str(tmp_path / "s"))
     assert any(line.endswith("1 target conversation in 1 group") for line in said)
     assert said[-1].startswith("next: add target conversations of more groups")
+
+
+@pytest.mark.parametrize("output", ["none/o.jsonl", "."])
+def test_an_output_that_cannot_be_written_is_told_before_anything_is_labelled(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    config, storage = written(tmp_path, model, COIN), tmp_path / "s"
+    assert main(("label", config, "--storage", str(storage), "--output", str(tmp_path / output))) == 1
+    assert "name a file in a folder that exists" in capsys.readouterr().err
+    assert not storage.exists()
