@@ -298,7 +298,9 @@ def test_what_a_killed_writer_left_is_found_and_what_a_living_one_holds_is_not(t
     storage = Storage.open(str(tmp_path))
     storage.swap("channel", b"one", None)
     storage.swap("channel", b"two", storage.read_versioned("channel")[1])
+    assert storage.leftovers() == []
     (tmp_path / ".tmp-of-a-killed-writer").write_bytes(b"half a sha")
+    (tmp_path / ".lock-channel").touch()
     with open(tmp_path / ".tmp-of-a-living-writer", "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         found = {left.stored.name: left for left in storage.leftovers()}
