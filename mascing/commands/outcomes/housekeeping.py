@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption, storage_option
+from mascing.errors import StorageError
 from mascing.prose import counted, echo_prose
 
 if TYPE_CHECKING:
     from mascing.runs.upkeep.garbage import Garbage
+    from mascing.storage.object_storage import Storage
 
 storage = typer.Typer(
     no_args_is_help=True,
@@ -40,9 +42,8 @@ def verify(storage: StorageOption = DEFAULT_STORAGE) -> None:
       mascing storage verify --storage s3://bucket/mascing
     """
     from mascing.runs.upkeep.verification import verify as verified
-    from mascing.storage.object_storage import Storage
 
-    opened = Storage.open_to_read(storage)
+    opened = _open_used(storage)
     with _progress("verify") as progress:
         found = verified(opened, progress)
     for line in found.damaged:
@@ -80,12 +81,13 @@ def gc(
     from mascing.storage.object_storage import Storage
 
     age = timedelta(days=older_than)
+    opened = _open_used(storage)
     if delete:
         with _progress("delete") as progress:
             found = collect_garbage(Storage.open(storage), age, progress)
     else:
         with _progress("look"):
-            found = find_garbage(Storage.open_to_read(storage), age)
+            found = find_garbage(opened, age)
     _print_garbage(found.garbage)
     for holder in found.at_work:
         echo_prose(f"{holder} is at work here: unfinished stages, traces and replies were left alone")
@@ -100,7 +102,17 @@ def gc(
         echo_prose(f"next: delete them: mascing storage gc --delete{days}{storage_option(storage)}")
     else:
         echo_prose(f"nothing to delete that is older than {counted(older_than, 'day')}")
-        echo_prose(f"next: mascing storage verify{storage_option(storage)}")
+        echo_prose(f"next: mascing runs{storage_option(storage)}")
+
+
+def _open_used(url: str) -> "Storage":
+    """Open a storage to read it; a mistyped URL is an error, not a storage in which all is well."""
+    from mascing.storage.object_storage import Storage
+
+    opened = Storage.open_to_read(url)
+    if opened.is_unused():
+        raise StorageError(f"nothing is stored under {opened.url}: name with --storage where runs were stored")
+    return opened
 
 
 def _print_garbage(garbage: Sequence["Garbage"]) -> None:

@@ -52,4 +52,21 @@ def test_garbage_is_listed_and_then_deleted(url: str, capsys: pytest.CaptureFixt
     assert set(Storage.open(url).list()) - {"leases/gc.json"} == NEEDED
 
     assert main(["storage", "gc", "--storage", url]) == 0
-    assert "nothing to delete that is older than 1 day" in capsys.readouterr().out
+    out = capsys.readouterr().out.splitlines()
+    assert out[-2:] == ["nothing to delete that is older than 1 day", f"next: mascing runs --storage {url}"]
+
+
+@pytest.mark.parametrize("command", [["verify"], ["gc"], ["gc", "--delete"]])
+def test_a_mistyped_storage_is_an_error_and_is_not_made(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typo = tmp_path / "typo"
+    assert main(["storage", *command, "--storage", str(typo)]) == 1
+    assert capsys.readouterr().err.startswith(f"error: nothing is stored under {typo}: name with --storage where runs")
+    assert not typo.exists()
+
+
+def test_a_storage_of_which_all_was_deleted_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Storage.open(str(tmp_path))
+    assert main(["storage", "gc", "--storage", str(tmp_path)]) == 0
+    assert "nothing to delete" in capsys.readouterr().out

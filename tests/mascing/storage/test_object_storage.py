@@ -294,6 +294,13 @@ def test_a_part_is_read_alone_and_must_be_there(storage: Storage) -> None:
         storage.read_range("folder/b", 0, 1)
 
 
+def test_a_storage_is_unused_until_it_is_opened_to_write(storage: Storage) -> None:
+    place = f"{storage.url}/below"
+    assert Storage.open_to_read(place).is_unused()
+    Storage.open(place)
+    assert not Storage.open_to_read(place).is_unused()
+
+
 def test_what_a_killed_writer_left_is_found_and_what_a_living_one_holds_is_not(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     storage.swap("channel", b"one", None)
