@@ -1,4 +1,4 @@
-"""What nothing needs is deleted, and nothing else: not what a run writes, reads or finds again."""
+"""What no finished run needs is deleted, and nothing else: not what a run writes, reads or finds again."""
 
 import os
 from collections.abc import Callable
@@ -28,8 +28,8 @@ GARBAGE = {
     f"{FINISHED}/of-another-writer.parquet": "no manifest names it",
     f"{UNFINISHED}/unit-0.parquet": "unfinished stage",
     f"{UNFINISHED}/unit-1.parquet": "unfinished stage",
-    "traces/of-nobody.parquet": "no manifest names it",
-    "replies/of-nobody.parquet": "no manifest names it",
+    "traces/of-nobody.parquet": "may be of a stopped run",
+    "replies/of-nobody.parquet": "may be of a stopped run",
 }
 
 
