@@ -102,7 +102,7 @@ def gc(
         echo_prose(f"listed {_sum(found.garbage)}; nothing was deleted")
         if resumable:
             echo_prose(
-                f"{_sum(resumable)} of these may be work of a run or collection that was stopped: "
+                f"of these, {_sum(resumable)}, may be work of a run or collection that was stopped: "
                 "the same command goes on from it, and does it again once it is deleted"
             )
         first = "start again what was stopped, then delete what is left" if resumable else "delete them"

@@ -44,7 +44,7 @@ def test_garbage_is_listed_and_then_deleted(url: str, capsys: pytest.CaptureFixt
     assert out[0].split() == ["folder", "why", "objects", "size"]
     assert [line.split()[0] for line in out[1:5]] == [FINISHED, "replies", "traces", "train/small-1"]
     assert out[5].startswith("listed 5 objects, ")
-    assert re.match(r"4 objects, .* of these may be work of a run or collection that was stopped: the same ", out[6])
+    assert re.match(r"of these, 4 objects, .*, may be work of a run or collection that was stopped: the same ", out[6])
     delete = f"mascing storage gc --delete --storage {url}"
     assert out[-1] == f"next: start again what was stopped, then delete what is left: {delete}"
     assert set(Storage.open(url).list()) == NEEDED | GARBAGE.keys()
