@@ -7,6 +7,7 @@ from typing import Literal
 
 from safetensors.torch import save
 
+from mascing.errors import ConflictError, DataError
 from mascing.runs.run_traces import RunTraces
 from mascing.storage.object_storage import Storage
 from mascing.traces.selection_counts import count_files
@@ -15,16 +16,20 @@ from mascing.traces.shard_files import ShardFile, read_groups
 Format = Literal["parquet", "safetensors", "counts"]
 
 
-def export(traces: RunTraces, folder: Storage, form: Format) -> Iterator[str]:
-    """Write the traces file by file, and yield the name of each; equal files that are there already stay.
+def export(traces: RunTraces, folder: Storage, form: Format) -> Iterator[tuple[str, bool]]:
+    """Write the traces file by file; yield the name of each, and whether it was written, as it was not there already.
 
     ``parquet`` copies the shards, after their SHA-256 was checked. ``safetensors`` has for each shard the tensors of a
     TraceSet, and in its metadata the layout and, as JSON, ``ids`` and ``groups``. ``counts`` has a CSV for each class
-    and span. Raises ConflictError if another file has such a name, and StorageError for a damaged shard.
+    and span. Raises DataError if other content has such a name, and StorageError for a damaged shard.
     """
     for name, content in _FILES[form](traces):
-        folder.create(name, content)
-        yield name
+        missing = not folder.exists(name)
+        try:
+            folder.create(name, content)
+        except ConflictError:
+            raise DataError(f"{folder.url} holds other traces ({name} differs): choose another folder") from None
+        yield name, missing
 
 
 def _copies(traces: RunTraces) -> Iterator[tuple[str, bytes]]:

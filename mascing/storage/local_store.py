@@ -178,6 +178,7 @@ class LocalStore:
 
     @contextmanager
     def _locked(self, path: str) -> Iterator[None]:
+        """Hold the lock file, and unlink it before it is let go: who waited for it sees that its name is gone."""
         target = self._root / path
         name = target.parent / f"{_LOCK}{target.name}"
         with self._explained(path):
@@ -185,9 +186,13 @@ class LocalStore:
             while True:
                 with open(name, "ab") as lock:
                     fcntl.flock(lock, fcntl.LOCK_EX)
-                    if _is_still(name, lock.fileno()):
+                    if not _is_still(name, lock.fileno()):
+                        continue
+                    try:
                         yield
-                        return
+                    finally:
+                        name.unlink(missing_ok=True)
+                    return
 
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:

@@ -153,6 +153,10 @@ class Storage:
         found = self._store.walk(_checked(folder) if folder else "")
         return sorted((stored for stored in found if not _is_hidden(stored.name)), key=lambda stored: stored.name)
 
+    def is_unused(self) -> bool:
+        """Whether nothing was ever written there: not even the probe of who opened it to write."""
+        return next(iter(self._store.walk("")), None) is None
+
     def remove(self, path: str) -> None:
         """Delete an object; one that is gone already is a success."""
         self._store.remove(_checked(path))

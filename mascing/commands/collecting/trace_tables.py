@@ -110,9 +110,14 @@ def export(
 
     opened = mascing.traces(url, run, split=split)
     folder = Storage.open(to)
-    names = list(exported(opened, folder, form.value))
-    echo_prose(f"written: {counted(len(names), 'file')} in {folder.url}, from {names[0]} on")
-    echo_prose(f"next: {_following(folder.url, form, names)}")
+    written = dict(exported(opened, folder, form.value))
+    for said, names in (
+        ("written", [name for name in written if written[name]]),
+        ("already there", [name for name in written if not written[name]]),
+    ):
+        if names:
+            echo_prose(f"{said}: {counted(len(names), 'file')} in {folder.url}, from {names[0]} on")
+    echo_prose(f"next: {_following(folder.url, form, list(written))}")
 
 
 def _facts(opened: "RunTraces", statistics: "TraceStatistics") -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""`mascing storage verify | gc`: prove that what is stored is whole, and delete what nothing needs."""
+"""`mascing storage verify | gc`: prove that what is stored is whole, and delete what no finished run needs."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption, storage_option
+from mascing.errors import StorageError
 from mascing.prose import counted, echo_prose
 
 if TYPE_CHECKING:
     from mascing.runs.upkeep.garbage import Garbage
+    from mascing.storage.object_storage import Storage
 
 storage = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help=(
-        "Prove that what is stored is whole, and delete what nothing needs.\n\n"
+        "Prove that what is stored is whole, and delete what no finished run needs.\n\n"
         "Every file of a run carries its SHA-256 or is named with it in a manifest, so that damage is noticed whenever "
         "it is read. `verify` reads all of it at once; `gc` deletes what killed runs left and what no manifest names."
     ),
@@ -40,9 +42,8 @@ def verify(storage: StorageOption = DEFAULT_STORAGE) -> None:
       mascing storage verify --storage s3://bucket/mascing
     """
     from mascing.runs.upkeep.verification import verify as verified
-    from mascing.storage.object_storage import Storage
 
-    opened = Storage.open_to_read(storage)
+    opened = _open_used(storage)
     with _progress("verify") as progress:
         found = verified(opened, progress)
     for line in found.damaged:
@@ -52,7 +53,7 @@ def verify(storage: StorageOption = DEFAULT_STORAGE) -> None:
     if found.damaged:
         echo_prose(f"next: mend what is damaged above ({len(found.damaged)}), then verify again")
         raise typer.Exit(1)
-    echo_prose(f"next: see what nothing needs: mascing storage gc{storage_option(storage)}")
+    echo_prose(f"next: see what no finished run needs: mascing storage gc{storage_option(storage)}")
 
 
 @storage.command()
@@ -63,12 +64,14 @@ def gc(
         float, typer.Option("--older-than", metavar="DAYS", min=0.0, help="Leave alone what is younger.")
     ] = 1.0,
 ) -> None:
-    """List what nothing needs, or delete it.
+    """List what no finished run needs, or delete it.
 
     That is: objects of a finished stage that its manifest does not name; stages that nobody finished and nobody wrote
-    to lately; recorded traces and replies that no manifest names, which a later run would only save time with; and what
-    killed writers left: temporary files, locks, uncompleted uploads, leases. Runs, channels, pages and files that are
-    not of a run are never touched. While a run holds a living lease, unfinished work, traces and replies stay.
+    to lately; traces, replies, verdicts, readings and trials that no manifest names; and what killed writers left:
+    temporary files, locks, uncompleted uploads, leases. A run or collection that was stopped goes on from its
+    unfinished stages and pieces, if the same command is started again before they are deleted. Runs, channels, pages
+    and files that are not of a run are never touched. While a run holds a living lease, unfinished stages and pieces
+    stay.
 
     Examples:
 
@@ -80,27 +83,43 @@ def gc(
     from mascing.storage.object_storage import Storage
 
     age = timedelta(days=older_than)
+    opened = _open_used(storage)
     if delete:
         with _progress("delete") as progress:
             found = collect_garbage(Storage.open(storage), age, progress)
     else:
         with _progress("look"):
-            found = find_garbage(Storage.open_to_read(storage), age)
+            found = find_garbage(opened, age)
     _print_garbage(found.garbage)
     for holder in found.at_work:
         echo_prose(f"{holder} is at work here: unfinished stages, traces and replies were left alone")
-    freed = _size(sum(each.stored.bytes for each in found.garbage))
-    objects = counted(len(found.garbage), "object")
+    resumable = [each for each in found.garbage if each.may_be_resumed]
     if delete:
-        echo_prose(f"deleted {objects}, {freed}")
+        echo_prose(f"deleted {_sum(found.garbage)}")
         echo_prose(f"next: mascing storage verify{storage_option(storage)}")
     elif found.garbage:
         days = "" if older_than == 1.0 else f" --older-than {older_than:g}"
-        echo_prose(f"nothing needs {objects}, {freed}; nothing was deleted")
-        echo_prose(f"next: delete them: mascing storage gc --delete{days}{storage_option(storage)}")
+        echo_prose(f"listed {_sum(found.garbage)}; nothing was deleted")
+        if resumable:
+            echo_prose(
+                f"of these, {_sum(resumable)}, may be work of a run or collection that was stopped: "
+                "the same command goes on from it, and does it again once it is deleted"
+            )
+        first = "start again what was stopped, then delete what is left" if resumable else "delete them"
+        echo_prose(f"next: {first}: mascing storage gc --delete{days}{storage_option(storage)}")
     else:
         echo_prose(f"nothing to delete that is older than {counted(older_than, 'day')}")
-        echo_prose(f"next: mascing storage verify{storage_option(storage)}")
+        echo_prose(f"next: mascing runs{storage_option(storage)}")
+
+
+def _open_used(url: str) -> "Storage":
+    """Open a storage to read it; a mistyped URL is an error, not a storage in which all is well."""
+    from mascing.storage.object_storage import Storage
+
+    opened = Storage.open_to_read(url)
+    if opened.is_unused():
+        raise StorageError(f"nothing is stored under {opened.url}: name with --storage where runs were stored")
+    return opened
 
 
 def _print_garbage(garbage: Sequence["Garbage"]) -> None:
@@ -114,6 +133,10 @@ def _print_garbage(garbage: Sequence["Garbage"]) -> None:
     if garbage:
         rows = [(*key, str(numbers[key]), _size(sizes[key])) for key in sorted(numbers)]
         print_table(("folder", "why", "objects", "size"), rows)
+
+
+def _sum(garbage: Sequence["Garbage"]) -> str:
+    return f"{counted(len(garbage), 'object')}, {_size(sum(each.stored.bytes for each in garbage))}"
 
 
 @contextmanager

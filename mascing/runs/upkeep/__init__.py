@@ -1,1 +1,1 @@
-"""What lies under a storage URL, whether it is whole, and what of it nothing needs."""
+"""What lies under a storage URL, whether it is whole, and what of it no finished run needs."""

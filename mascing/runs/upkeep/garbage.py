@@ -1,4 +1,4 @@
-"""What nothing needs any more: objects that no manifest names, and what killed writers left."""
+"""What no finished run needs: objects that no manifest names, and what killed writers left."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +14,22 @@ from mascing.storage.object_storage import Storage, Stored
 _COLLECTOR = "gc"
 """The lease of whoever deletes, so that two do not at once."""
 _DELETERS = 8
+_PIECE, _UNFINISHED = "may be of a stopped run", "unfinished stage"
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """An object that nothing needs, why, and how it is deleted; ``folder`` is where it is counted."""
+    """An object that no finished run needs, why, and how it is deleted; ``folder`` is where it is counted."""
 
     stored: Stored
     why: str
     folder: str
     delete: Callable[[], None]
+
+    @property
+    def may_be_resumed(self) -> bool:
+        """Whether a run or collection that was stopped may go on from it, and would do the work again without it."""
+        return self.why in (_PIECE, _UNFINISHED)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Collected:
 
 
 def find_garbage(storage: Storage, older_than: timedelta, pace: Pace | None = None) -> Collected:
-    """What nothing needs and is older than that, by this machine's clock. Writes nothing."""
+    """What no finished run needs and is older than that, by this machine's clock. Writes nothing."""
     return _found(storage, datetime.now(UTC) - older_than, pace)
 
 
@@ -45,7 +51,7 @@ def collect_garbage(
     progress: Callable[[int, int], None] = lambda done, total: None,
     pace: Pace | None = None,
 ) -> Collected:
-    """Delete what nothing needs and is older than that, by the clock of the store, and return what it was.
+    """Delete what no finished run needs and is older than that, by the clock of the store, and return what it was.
 
     ``progress`` is told how many objects are deleted, and of how many.
     """
@@ -86,7 +92,7 @@ def _at_work(storage: Storage, pace: Pace | None) -> dict[str, Holder]:
 
 
 def _why_garbage(name: str, inventory: Inventory, growing: set[str | None], *, someone_works: bool) -> str:
-    """Why nothing needs an old object that no manifest names; empty if something may.
+    """Why no finished run needs an old object that no manifest names; empty if something may.
 
     ``growing`` are the folders that something was written to lately: a long stage has old units too.
     """
@@ -96,10 +102,10 @@ def _why_garbage(name: str, inventory: Inventory, growing: set[str | None], *, s
     if folder in inventory.manifests:
         return "no manifest names it"
     if top in PIECES and not someone_works and not inventory.unreadable:
-        return "no manifest names it"
+        return _PIECE
     if folder is None or folder in inventory.unreadable or folder in growing or someone_works:
         return ""
-    return "unfinished stage"
+    return _UNFINISHED
 
 
 def _counted_in(name: str) -> str:

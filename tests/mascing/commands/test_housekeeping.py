@@ -26,7 +26,7 @@ def test_what_is_whole_is_said_to_be(url: str, capsys: pytest.CaptureFixture[str
     assert main(["storage", "verify", "--storage", url]) == 0
     out = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"8 objects checked, \d\.\d KiB; 2 more carry nothing to check", out[-2])
-    assert out[-1] == f"next: see what nothing needs: mascing storage gc --storage {url}"
+    assert out[-1] == f"next: see what no finished run needs: mascing storage gc --storage {url}"
     assert "verify: 8/8" in out
 
 
@@ -42,9 +42,11 @@ def test_garbage_is_listed_and_then_deleted(url: str, capsys: pytest.CaptureFixt
     assert main(["storage", "gc", "--storage", url]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["folder", "why", "objects", "size"]
-    assert [line.split()[0] for line in out[1:-2]] == [FINISHED, "replies", "traces", "train/small-1"]
-    assert out[-2].startswith("nothing needs 5 objects, ")
-    assert out[-1] == f"next: delete them: mascing storage gc --delete --storage {url}"
+    assert [line.split()[0] for line in out[1:5]] == [FINISHED, "replies", "traces", "train/small-1"]
+    assert out[5].startswith("listed 5 objects, ")
+    assert re.match(r"of these, 4 objects, .*, may be work of a run or collection that was stopped: the same ", out[6])
+    delete = f"mascing storage gc --delete --storage {url}"
+    assert out[-1] == f"next: start again what was stopped, then delete what is left: {delete}"
     assert set(Storage.open(url).list()) == NEEDED | GARBAGE.keys()
 
     assert main(["storage", "gc", "--delete", "--storage", url]) == 0
@@ -52,4 +54,32 @@ def test_garbage_is_listed_and_then_deleted(url: str, capsys: pytest.CaptureFixt
     assert set(Storage.open(url).list()) - {"leases/gc.json"} == NEEDED
 
     assert main(["storage", "gc", "--storage", url]) == 0
-    assert "nothing to delete that is older than 1 day" in capsys.readouterr().out
+    out = capsys.readouterr().out.splitlines()
+    assert out[-2:] == ["nothing to delete that is older than 1 day", f"next: mascing runs --storage {url}"]
+
+
+def test_what_no_run_goes_on_from_is_to_be_deleted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Storage.open(str(tmp_path))
+    (tmp_path / ".tmp-of-a-killed-writer").write_bytes(b"half a sha")
+    assert main(["storage", "gc", "--older-than", "0", "--storage", str(tmp_path)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[-2:] == [
+        "listed 1 object, 10 bytes; nothing was deleted",
+        f"next: delete them: mascing storage gc --delete --older-than 0 --storage {tmp_path}",
+    ]
+
+
+@pytest.mark.parametrize("command", [["verify"], ["gc"], ["gc", "--delete"]])
+def test_a_mistyped_storage_is_an_error_and_is_not_made(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typo = tmp_path / "typo"
+    assert main(["storage", *command, "--storage", str(typo)]) == 1
+    assert capsys.readouterr().err.startswith(f"error: nothing is stored under {typo}: name with --storage where runs")
+    assert not typo.exists()
+
+
+def test_a_storage_of_which_all_was_deleted_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Storage.open(str(tmp_path))
+    assert main(["storage", "gc", "--storage", str(tmp_path)]) == 0
+    assert "nothing to delete" in capsys.readouterr().out

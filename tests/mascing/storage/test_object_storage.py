@@ -294,11 +294,20 @@ def test_a_part_is_read_alone_and_must_be_there(storage: Storage) -> None:
         storage.read_range("folder/b", 0, 1)
 
 
+def test_a_storage_is_unused_until_it_is_opened_to_write(storage: Storage) -> None:
+    place = f"{storage.url}/below"
+    assert Storage.open_to_read(place).is_unused()
+    Storage.open(place)
+    assert not Storage.open_to_read(place).is_unused()
+
+
 def test_what_a_killed_writer_left_is_found_and_what_a_living_one_holds_is_not(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     storage.swap("channel", b"one", None)
     storage.swap("channel", b"two", storage.read_versioned("channel")[1])
+    assert storage.leftovers() == []
     (tmp_path / ".tmp-of-a-killed-writer").write_bytes(b"half a sha")
+    (tmp_path / ".lock-channel").touch()
     with open(tmp_path / ".tmp-of-a-living-writer", "wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         found = {left.stored.name: left for left in storage.leftovers()}
