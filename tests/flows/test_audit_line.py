@@ -69,7 +69,10 @@ def test_no_reply_no_mask_and_no_ranking_is_kept(storage: Storage, config: RunCo
         "prepare", "label", "replies", "verdicts", "harvest", "traces", "audit", "runs", "index.html",
     }  # fmt: skip
     audited = {path: data for path, data in stored.items() if path.startswith(("audit", "runs", "index"))}
-    assert {path.rpartition("/")[2] for path in audited} == {"manifest.json", "index.html", "audit.json", "run.yaml"}
+    names = {path.rpartition("/")[2] for path in audited}
+    rates = {name for name in names if name.startswith("rates-")}
+    assert names - rates == {"manifest.json", "index.html", "audit.json", "run.yaml"}
+    assert len(rates) == 2 * (1 + 3)
     # Every reply of the model on this set is a refusal or an answer. Those of the unsteered model are in `label` and
     # `replies`, as input some are in `prepare`; those of the suppressed model are nowhere.
     replies = [REFUSAL, *(line["unwanted"] for line in _lines(config) if line.get("unwanted")), "begins with"]
