@@ -17,8 +17,8 @@ from mascing.tasks.prepare import prepare
 from mascing.tasks.running import replies
 from mascing.tasks.suppress import audit
 from tests.mascing import olmoe_folder
+from tests.tasks.contrast.test_labelling import chats, config_for
 from tests.tasks.here_pool import HerePool
-from tests.tasks.test_labelling import chats, config_for
 
 AUDIT = AuditConfig(n_suppressed=(1, 2), random_draws=2, ranking="risk_difference")
 MASKS = len(AUDIT.n_suppressed) * (1 + AUDIT.random_draws)

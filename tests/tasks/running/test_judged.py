@@ -17,8 +17,8 @@ from mascing.tasks.running import replies
 from mascing.tasks.running.judged import Judging, Steered
 from mascing.tasks.streaming.asked import Asked
 from tests.mascing import olmoe_folder
+from tests.tasks.contrast.test_labelling import chats, config_for
 from tests.tasks.here_pool import EndsItsProcess, HerePool, MortalPool
-from tests.tasks.test_labelling import chats, config_for
 
 SPEC = RouterSpec("olmoe", (0,), n_experts=4, top_k=2, scoring="softmax")
 MASKS: list[Steered] = [
