@@ -19,11 +19,12 @@ from mascing.errors import DataError
 from mascing.routers.spec import RouterSpec
 from mascing.runs.finished_run import read_inputs
 from mascing.runs.run_folder import RUNS, RunFolder, find_run
+from mascing.runs.stored_collections import COLLECT, StoredCollection, stored_collections
 from mascing.runs.trace_shards import TraceShards, splits_of
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts, Manifest
 from mascing.schemas.trace_layout import REGIONS, TraceLayout
-from mascing.storage.manifests import MANIFEST, read_manifest
+from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 from mascing.traces.layouts import spec_in
 from mascing.traces.selection_counts import counts_table
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 _ADDRESS = re.compile(r"(?:(?P<storage>.*)/)?(?P<kind>runs|harvest|collect)/(?P<name>[^/]+)")
-_COLLECT = "collect"
 _ROWS = 2**18
 """About how many rows of the table are in memory at once."""
 
@@ -45,9 +45,10 @@ def traces(url: str | PathLike[str], run: str | None = None, *, split: Split | N
     """The stored traces of one split of a run, or of a harvest.
 
     ``url`` is the folder of a run (``.../runs/<run>``), the prefix of a harvest (``.../harvest/<name>``, or
-    ``.../collect/<name>`` of conversations without labels), or a storage URL; then ``run`` names the run, by default
-    the latest, or the collection. Without ``split``, the traces are those of the train split, or all of a harvest that
-    has no splits. Raises DataError if there are no traces there, and StorageError if they cannot be read.
+    ``.../collect/<name>`` of conversations without labels), or a storage URL; then ``run`` names the run or the
+    collection, by default the latest run, or the latest collection where there is no run. Without ``split``, the traces
+    are those of the train split, or all of a harvest that has no splits. Raises DataError if there are no traces there,
+    and StorageError if they cannot be read.
     """
     if not isinstance(url, str | PathLike) or not isinstance(run, str | None):
         raise DataError(f"traces are read from a URL and the name of a run, not from {type(url).__name__} and {run!r}")
@@ -92,6 +93,11 @@ class RunTraces:
     _storage: Storage
     _manifest: Manifest
     split: Split | None
+
+    @property
+    def url(self) -> str:
+        """The folder of the harvest."""
+        return self._storage.locate(self._manifest.prefix)
 
     @property
     def spec(self) -> RouterSpec:
@@ -223,7 +229,7 @@ def _harvest_at(url: str, run: str | None) -> tuple[Storage, str]:
         storage = Storage.open_to_read(url)
         collection = _collection(storage, run)
         if collection is not None:
-            return storage, collection
+            return storage, collection.prefix
         folder = find_run(storage, run).folder
     else:
         storage = Storage.open_to_read(match["storage"] if match["storage"] is not None else ".")
@@ -236,18 +242,20 @@ def _harvest_at(url: str, run: str | None) -> tuple[Storage, str]:
     return storage, stages["harvest"]
 
 
-def _collection(storage: Storage, name: str | None) -> str | None:
-    """The prefix of the collection of this name, if there is one. Raises DataError if only collections are there."""
-    if name is None and storage.list(RUNS):
-        return None
-    found = [path.removesuffix(f"/{MANIFEST}") for path in storage.list(_COLLECT) if path.endswith(f"/{MANIFEST}")]
-    if name is not None:
-        return next((prefix for prefix in found if prefix == f"{_COLLECT}/{name.rstrip('/')}"), None)
-    if found:
-        raise DataError(
-            f"there is no finished run under {storage.url}, but what `mascing harvest` recorded: name one of "
-            f"{', '.join(prefix.removeprefix(f'{_COLLECT}/') for prefix in found)}"
-        )
+def _collection(storage: Storage, name: str | None) -> StoredCollection | None:
+    """The collection of this name, if there is one; without a name the latest, if there is no run.
+
+    Raises DataError if collections alone are there, and none of this name.
+    """
+    if name is None:
+        return None if storage.list(RUNS) else next(iter(stored_collections(storage)), None)
+    wanted, found = name.strip("/").removeprefix(f"{COLLECT}/"), stored_collections(storage)
+    for collection in found:
+        if collection.name == wanted:
+            return collection
+    if found and not storage.list(RUNS):
+        there = ", ".join(collection.name for collection in found)
+        raise DataError(f"there is no collection {wanted} under {storage.url}, and no run; there are: {there}")
     return None
 
 

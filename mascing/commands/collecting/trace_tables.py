@@ -22,8 +22,9 @@ traces = typer.Typer(
     rich_markup_mode=None,
     help=(
         "Look at recorded routing, and export it for other tools.\n\n"
-        "URL is a storage URL, and RUN then the name of a run, by default the latest, or of a harvest; or URL is the "
-        "folder of a run (.../runs/RUN) or of a harvest (.../harvest/NAME, or .../collect/NAME of `mascing harvest`). "
+        "URL is a storage URL, and RUN then the name of a run or a collection, by default the latest run, or where "
+        "there is no run the latest collection; or URL is the folder of a run (.../runs/RUN) or of a harvest "
+        "(.../harvest/NAME, or .../collect/NAME of `mascing harvest`). "
         "In Python, mascing.traces(URL) opens the same."
     ),
 )
@@ -38,7 +39,7 @@ class Format(StrEnum):
 
 
 UrlArgument = Annotated[str, typer.Argument(metavar="URL", help="Storage URL, or folder of a run or harvest.")]
-RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name of a run or harvest under it.")]
+RunArgument = Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name of a run or collection under it.")]
 SplitOption = Annotated[
     Split | None, typer.Option(help="Which traces of a run; by default those of train. A harvest may have no splits.")
 ]
@@ -122,6 +123,7 @@ def export(
 
 def _facts(opened: "RunTraces", statistics: "TraceStatistics") -> Iterator[tuple[str, str]]:
     spec, layout, sizes = opened.spec, opened.layout, opened.sizes
+    yield "folder", opened.url
     kept = {"logits": "logits and selected experts", "selected": "selected experts", "counts": "counts alone"}
     yield "model", f"{spec.family}, {spec.n_layers} MoE layers x {spec.n_experts} experts, top-{spec.top_k}"
     yield "checkpoint", layout.checkpoint[:12] or "not recorded"

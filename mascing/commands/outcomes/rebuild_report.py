@@ -1,11 +1,18 @@
 """`mascing report` and `mascing runs`: write the page of a run again, and list the runs."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import filesize
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption, storage_option
 from mascing.prose import echo_prose
+
+if TYPE_CHECKING:
+    from mascing.runs.listing import ListedRun
+    from mascing.runs.stored_collections import StoredCollection
+    from mascing.storage.object_storage import Storage
 
 
 def report(
@@ -36,29 +43,54 @@ def report(
 
 
 def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """List the finished runs and audits, the latest first. A run is named by behaviour, model and fingerprint.
+    """List the finished runs and audits, and the collections of `mascing harvest`, the latest first.
+
+    A run is named by behaviour, model and fingerprint, a collection by its conversations and fingerprint.
 
     Example:
 
       mascing runs --storage s3://bucket/mascing
     """
     from mascing.commands.outcomes.tables import print_table
-    from mascing.runs.listing import ListedRun, listed_runs
+    from mascing.runs.listing import listed_runs
+    from mascing.runs.stored_collections import stored_collections
     from mascing.storage.object_storage import Storage
 
-    def row(run: ListedRun) -> tuple[str, ...]:
-        when = f"{run.written:%Y-%m-%d %H:%M} UTC"
-        if run.result:
-            return run.folder.name, run.result.published or "nothing", when
-        if run.audit:
-            return run.folder.name, "(an audit)", when
-        return run.folder.name, "(of another version)", when
-
     opened = Storage.open_to_read(storage)
-    listed = listed_runs(opened)
-    if not listed:
+    listed, collections = listed_runs(opened), stored_collections(opened)
+    if listed:
+        print_table(("run", "published", "when"), [_run_row(run) for run in listed])
+    else:
         echo_prose(f"no run is finished under {opened.url}")
+    if collections:
+        headings = ("collection", "model", "conversations", "size", "when")
+        print_table(headings, [_collection_row(opened, collection) for collection in collections])
+    if listed:
+        again = f"mascing report {listed[0].folder.name}{storage_option(storage)}"
+        echo_prose(f"next: write the page of one again: {again}")
+    elif collections:
+        echo_prose(f"next: look at a collection: mascing traces show {opened.locate(collections[0].prefix)}")
+    else:
         echo_prose("next: mascing run CONFIG.yaml, or mascing demo")
-        return
-    print_table(("run", "published", "when"), [row(run) for run in listed])
-    echo_prose(f"next: write the page of one again: mascing report {listed[0].folder.name}{storage_option(storage)}")
+
+
+def _run_row(run: "ListedRun") -> tuple[str, ...]:
+    if run.result:
+        return run.folder.name, run.result.published or "nothing", _time(run.written)
+    return run.folder.name, "(an audit)" if run.audit else "(of another version)", _time(run.written)
+
+
+def _collection_row(storage: "Storage", collection: "StoredCollection") -> tuple[str, ...]:
+    from mascing.runs.stored_collections import manifest_of
+
+    manifest = manifest_of(storage, collection)
+    if manifest is None:
+        return collection.name, "(of another version)", "", "", _time(collection.written)
+    facts = manifest.facts
+    model = f"{facts.spec.family} {len(facts.spec.layer_ids)} x {facts.spec.n_experts}"
+    size = filesize.decimal(sum(shard.bytes for shard in manifest.shards if shard.path is not None))
+    return collection.name, model, f"{facts.samples:,}", size, _time(collection.written)
+
+
+def _time(when: datetime) -> str:
+    return f"{when:%Y-%m-%d %H:%M} UTC"

@@ -1,5 +1,6 @@
 """The commands about what runs left: `report`, `runs`, `registry`, and the last lines of a run."""
 
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from mascing.flows.starting import Line
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
 from mascing.runs.run_folder import RunFolder
-from mascing.schemas.facts import MaskFacts
-from mascing.schemas.finished import MaskStored
+from mascing.schemas.facts import CollectionFacts, MaskFacts, RouterFacts
+from mascing.schemas.finished import Collected, MaskStored
 from mascing.schemas.result import HeldChannel, Remedy, Result, UnprovenMask
-from mascing.storage.manifests import StageOutput
+from mascing.storage.manifests import StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.run_on_disk import FOLDER, write_run
 
@@ -78,6 +79,26 @@ def test_runs_are_listed_by_name(storage: Storage, capsys: pytest.CaptureFixture
     [row] = [line.split() for line in said if line.startswith(FOLDER.name)]
     assert row[:2] == [FOLDER.name, "gradient"]
     assert any(line.startswith("old-0 ") and "(of another version)" in line for line in said)
+
+
+def test_collections_are_listed_under_the_runs(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = StageOutput(storage, Collected, "chats", "0123456789abcdef")
+    storage.create("traces/x/one.parquet", b"0" * 2000)
+    spec = RouterFacts(family="olmoe", layer_ids=(0, 1), n_experts=8, top_k=2, scoring="softmax", fingerprint="f")
+    facts = CollectionFacts(checkpoint="c", spec=spec, samples=1200, tokens=9, sigma=())
+    shard = shard_at("traces/x/one.parquet", b"0" * 2000, 1200)
+    manifest = stage.commit([shard], facts, rows_in=1200)
+    said = lines(capsys, storage, "runs")
+    assert said[0] == f"no run is finished under {storage.url}"
+    assert said[1].split() == ["collection", "model", "conversations", "size", "when"]
+    assert re.split(" {2,}", said[2])[:4] == ["chats-0123456789abcdef", "olmoe 2 x 8", "1,200", "2.0 kB"]
+    assert said[-1] == f"next: look at a collection: mascing traces show {storage.locate(manifest.prefix)}"
+    storage.overwrite("collect/old-0/manifest.json", b"{}")
+    write_run(storage, methods=("gradient",))
+    said = lines(capsys, storage, "runs")
+    assert said[0].startswith("run ")
+    assert any(line.startswith("old-0 ") and "(of another version)" in line for line in said)
+    assert said[-1].startswith("next: write the page of one again: mascing report")
 
 
 def test_channels_are_listed_shown_and_their_history_told(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:

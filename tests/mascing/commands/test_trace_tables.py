@@ -1,6 +1,7 @@
 """`mascing traces show` and `export`."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,12 +48,12 @@ class OtherHarvest(Manifest):
     facts: OtherFacts
 
 
-def unlabelled(folder: Path, keep: Keep) -> str:
+def unlabelled(folder: Path, keep: Keep, fingerprint: str = "0123456789abcdef") -> str:
     """Write a harvest without labels or splits, and return its prefix."""
     made = traces(12)
     made = made.relabelled(dict.fromkeys(made.ids, -1))
     samples = list(samples_of(made if keep == "logits" else made.without_logits()))
-    stage = StageOutput(Storage.open(str(folder)), OtherHarvest, "chats", "0123456789abcdef")
+    stage = StageOutput(Storage.open(str(folder)), OtherHarvest, "chats", fingerprint)
     shards = [
         stage.put(f"traces-{number:05d}.parquet", encode(part, SPEC, "c" * 64, Chosen(keep=keep)), len(part))
         for number, part in enumerate((samples[:5], samples[5:]))
@@ -67,26 +68,32 @@ def lines(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
 
 def test_show_says_what_was_recorded(place: Path, made: TraceSet, capsys: pytest.CaptureFixture[str]) -> None:
     said = lines(capsys, "traces", "show", str(place), FOLDER.name)
-    assert said[0].split(maxsplit=1) == ["model", "olmoe, 3 MoE layers x 8 experts, top-2"]
-    assert said[2].split(maxsplit=1) == ["kept", "logits and selected experts of 3 layers (at depth 1, 2, 4)"]
-    assert said[4].split() == ["split", "train"]
-    assert f"30 samples, {len(made.z)} tokens" in said[5]
-    assert said[6].split() == ["class", "samples", "question", "prompt", "selected", "most", "selected", "least"]
+    assert said[0] == f"folder       {place}/harvest/defence-fedcba9876543210"
+    assert said[1].split(maxsplit=1) == ["model", "olmoe, 3 MoE layers x 8 experts, top-2"]
+    assert said[3].split(maxsplit=1) == ["kept", "logits and selected experts of 3 layers (at depth 1, 2, 4)"]
+    assert said[5].split() == ["split", "train"]
+    assert f"30 samples, {len(made.z)} tokens" in said[6]
+    assert said[7].split() == ["class", "samples", "question", "prompt", "selected", "most", "selected", "least"]
     positive_TLK = made.labelled(1).selected
     rate = float((positive_TLK[:, 1] == 3).any(dim=1).float().mean())
-    assert f"2/3 {rate:.0%}, " in said[8]  # the expert that tells the classes apart is selected most, at depth 2
-    assert said[8].split()[:4] == ["positive", "15", str(len(positive_TLK) - 30), "30"]
-    assert said[9].startswith("difference")
+    assert f"2/3 {rate:.0%}, " in said[9]  # the expert that tells the classes apart is selected most, at depth 2
+    assert said[9].split()[:4] == ["positive", "15", str(len(positive_TLK) - 30), "30"]
+    assert said[10].startswith("difference")
     negative = float((made.labelled(0).selected[:, 1] == 3).any(dim=1).float().mean())
-    assert f"2/3 {rate - negative:+.0%}, " in said[9]
+    assert f"2/3 {rate - negative:+.0%}, " in said[10]
     assert said[-1] == (f"next: copy them for other tools: mascing traces export {place} {FOLDER.name} --to FOLDER")
 
 
-def test_a_collection_is_found_by_name_and_named_where_there_is_no_run(tmp_path: Path) -> None:
-    name = unlabelled(tmp_path, "logits").removeprefix("collect/")
+def test_a_collection_is_found_by_name_and_the_latest_where_there_is_no_run(tmp_path: Path) -> None:
+    earlier = unlabelled(tmp_path, "logits")
+    name = earlier.removeprefix("collect/")
     assert len(mascing.traces(tmp_path, name)) == 12
-    with pytest.raises(DataError, match=f"no finished run under .* `mascing harvest` recorded: name one of {name}"):
-        mascing.traces(tmp_path)
+    assert mascing.traces(tmp_path).url == f"{tmp_path}/{earlier}"
+    os.utime(tmp_path / earlier / "manifest.json", (0, 0))
+    latest = unlabelled(tmp_path, "counts", fingerprint="fedcba9876543210")
+    assert mascing.traces(tmp_path).url == f"{tmp_path}/{latest}"
+    with pytest.raises(DataError, match=f"there is no collection other under .*; there are: .*{name}"):
+        mascing.traces(tmp_path, "other")
     write_traces(Storage.open(str(tmp_path)))
     assert len(mascing.traces(tmp_path)) == 30
     with pytest.raises(DataError, match="there is no run other"):
