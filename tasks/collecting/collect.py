@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import PurePosixPath
 
 from rich import filesize
 
@@ -86,14 +87,14 @@ class _Recorded:
 
 def _collect(output: StageOutput[Collected], shared: _Shared, pool: Pool) -> Body:
     parts = _parts(shared)
-    budget = _Budget(shared.config.max_bytes, sum(map(len, parts)), shared.config.compute.workers)
+    budget = _Budget(shared.config, parts, _stored_bytes(shared.storage, parts))
     stored: dict[str, tuple[Shard, Sequence[Quarantined]]] = {}
     total: TraceStatistics | None = None
     spec: RouterFacts | None = None
     for part, made in run_units(pool, shared.storage, Kind(_record, _read), shared, parts, steps("collect")):
         stored[part.path] = (made.shard, made.failed)
         total, spec = made.statistics if total is None else total + made.statistics, made.spec
-        budget.spend(made.shard)
+        budget.spend(part, made.shard)
     assert total is not None
     assert spec is not None
     shards = [
@@ -126,32 +127,58 @@ def _parts(shared: _Shared) -> list[Rows]:
     return [Rows(f"{folder}/{part.sha256[:32]}.parquet", rows) for part, rows in shared.taken.ranges()]
 
 
+def _stored_bytes(storage: Storage, parts: Sequence[Rows]) -> dict[str, int]:
+    """The bytes of each part's traces that are stored, by path."""
+    wanted = {part.path for part in parts}
+    folder = str(PurePosixPath(parts[0].path).parent)  # of all of them
+    return {entry.name: entry.bytes for entry in storage.entries(folder) if entry.name in wanted}
+
+
 class _Budget:
-    """Tells once the first shards are there how many bytes there will be, and when; stops what outgrows its bytes."""
+    """Tells once the first shards are there how many bytes there will be, and when; stops what outgrows its bytes.
+
+    Shards of an earlier start count from the beginning.
+    """
 
     _TOLD_AT = (0.01, 0.1, 0.5)
 
-    def __init__(self, most: int | None, rows: int, workers: int) -> None:
-        self._most, self._rows, self._workers = most, rows, workers
-        self._bytes = self._done = 0
+    def __init__(self, config: CollectionConfig, parts: Sequence[Rows], there: Mapping[str, int]) -> None:
+        """Count ``there``, the bytes by path of what is stored. Raises DataError if these are more than the budget."""
+        self._most, self._workers, self._there = config.max_bytes, config.compute.workers, there
+        self._rows = sum(map(len, parts))
+        self._bytes = sum(there.values())
+        self._done = sum(len(part) for part in parts if part.path in there)
+        self._recorded, self._missing = 0, self._rows - self._done
         self._told = list(self._TOLD_AT)
+        self._refuse_spent()
+        if there and self._missing:
+            self._foretell()
 
-    def spend(self, shard: Shard) -> None:
+    def spend(self, part: Rows, shard: Shard) -> None:
         """Count a shard. Raises DataError if the budget is spent."""
+        if part.path in self._there:
+            return
         self._bytes += shard.bytes
-        self._done += shard.rows
+        self._done += len(part)
+        self._recorded += len(part)
+        self._refuse_spent()
+        if self._told and self._recorded >= self._told[0] * self._missing:
+            self._told = [share for share in self._told if self._recorded < share * self._missing]
+            self._foretell()
+
+    def _refuse_spent(self) -> None:
         if self._most is not None and self._bytes > self._most:
             raise DataError(
                 f"collect: {self._bytes:,} bytes of traces are stored of {self._done:,} of {self._rows:,} "
                 f"conversations, more than the budget of {self._most:,}: raise it, or keep fewer layers, spans or "
                 "columns; what is stored is kept"
             )
-        if self._told and self._done >= self._told[0] * self._rows:
-            self._told = [share for share in self._told if self._done < share * self._rows]
-            expected = self._bytes * self._rows / max(1, self._done)
-            size, left = filesize.decimal(round(expected)), self._time_left(expected)
-            text = f"about {size} of traces in all{left}, as the first ones go{self._outgrown(expected)}"
-            tell(Event("collect", "note", text=text))
+
+    def _foretell(self) -> None:
+        expected = self._bytes * self._rows / self._done
+        size, left = filesize.decimal(round(expected)), self._time_left(expected)
+        text = f"about {size} of traces in all{left}, as the first ones go{self._outgrown(expected)}"
+        tell(Event("collect", "note", text=text))
 
     def _outgrown(self, expected: float) -> str:
         """What will happen, where more bytes are foretold than may be stored."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich import filesize
 
 import mascing
 from mascing.conversations.chat import render
@@ -116,6 +117,23 @@ def test_a_spent_budget_stops_the_collection_and_keeps_what_is_stored(tmp_path: 
     assert collected(storage, config, HerePool()).facts.samples == ROWS - 1
 
 
+class NoPool(HerePool):
+    """Must not be started."""
+
+    def queue(self, *arguments: Any, **options: Any) -> Any:
+        raise AssertionError("workers were started")
+
+
+def test_a_budget_that_is_spent_already_is_refused_before_workers_start(tmp_path: Path, model: Path) -> None:
+    storage = Storage.open(str(tmp_path / "data"))
+    first = collected(storage, config_of(write(tmp_path), model), HerePool())
+    *kept, _ = [shard for shard in first.shards if shard.path is not None]  # the last one ended with its file
+    rows, size = sum(shard.rows for shard in kept), sum(shard.bytes for shard in kept)
+    with pytest.raises(DataError, match="more than the budget of 1,000") as refused:
+        collected(storage, config_of(write(tmp_path, 2 * ROWS), model, max_bytes=1000), NoPool())
+    assert f"{size:,} bytes of traces are stored of {rows} of {2 * ROWS - 1} conversations" in str(refused.value)
+
+
 class SlowPool(HerePool):
     """Says of each item that it took 100 seconds."""
 
@@ -140,10 +158,19 @@ def test_bytes_and_time_are_foretold_by_what_is_recorded_now(tmp_path: Path, mod
     assert told.endswith(f" kB of traces in all, the rest in about {left} with 2 workers, as the first ones go")
     # Whatever is taken from the store takes no time, and says nothing of the pace.
     lines.clear()
+    further = config_of(write(tmp_path, 2 * ROWS), model)
     with forwarded(lines.append):
-        collected(storage, config.model_copy(update={"name": "again"}), SlowPool())
-    assert any("of traces in all" in line for line in lines)
-    assert not any("the rest in" in line for line in lines)
+        after = collected(storage, further, SlowPool())
+    before = {shard.path for shard in manifest.shards}
+    found = [shard for shard in after.shards if shard.path is not None and shard.path in before]
+    known = sum(shard.bytes for shard in found) * (2 * ROWS - 1) / sum(shard.rows for shard in found)
+    from_store, *later = [line for line in lines if "of traces in all" in line]
+    assert from_store.endswith(f"about {filesize.decimal(round(known))} of traces in all, as the first ones go")
+    assert "the rest in about" in later[0]
+    lines.clear()
+    with forwarded(lines.append):
+        collected(storage, further.model_copy(update={"name": "again"}), SlowPool())
+    assert not any("of traces in all" in line for line in lines)
 
 
 def test_a_conversation_that_the_model_fails_on_is_set_aside_with_its_traceback(
