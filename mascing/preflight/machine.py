@@ -7,6 +7,7 @@ from mascing.errors import ConfigError
 from mascing.preflight.hardware import LARGEST_SHARE, gpus, memory, size_text
 from mascing.prose import counted
 from mascing.reachability import answers
+from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.config import SPREAD, RunConfig
 
 
@@ -20,7 +21,7 @@ class Machine:
     notes: tuple[str, ...] = ()
 
 
-def machine_for(config: RunConfig, weights: int | None) -> Machine:
+def machine_for(config: RunConfig | CollectionConfig, weights: int | None) -> Machine:
     """Compare what ``config`` asks for with this machine; ``weights`` are the bytes of one loaded model, if known."""
     wanted = _wanted(config, weights)
     if address := os.environ.get("RAY_ADDRESS"):
@@ -55,7 +56,7 @@ def refuse_silent_services() -> None:
             raise ConfigError(f"nothing answers at {variable} {shown}: start it ({start}), correct or unset {variable}")
 
 
-def _with_gpus(config: RunConfig, weights: int | None, wanted: str, there: str) -> Machine:
+def _with_gpus(config: RunConfig | CollectionConfig, weights: int | None, wanted: str, there: str) -> Machine:
     found = gpus()
     smallest = min((size for _, size in found), default=0)
     there += f"; {len(found)} x {found[0][0]} with {size_text(smallest)}" if found else "; no GPU that torch can use"
@@ -82,12 +83,12 @@ def _with_gpus(config: RunConfig, weights: int | None, wanted: str, there: str) 
     return Machine(wanted, there, problems=tuple(problems), notes=tuple(notes))
 
 
-def _wanted(config: RunConfig, weights: int | None) -> str:
+def _wanted(config: RunConfig | CollectionConfig, weights: int | None) -> str:
     compute = config.compute
     reserved = f", {counted(compute.num_gpus, 'GPU')}" if compute.num_gpus else ""
     size = f"{size_text(weights)} of weights" if weights is not None else "weights of a size that is not known here"
     return f"{_workers(config)}, each {counted(compute.num_cpus, 'CPU')}{reserved} and {size} on {config.model.device}"
 
 
-def _workers(config: RunConfig) -> str:
+def _workers(config: RunConfig | CollectionConfig) -> str:
     return counted(config.compute.workers, "worker")

@@ -51,6 +51,7 @@ def harvest(
 
       mascing harvest s3://bucket/chats --model Qwen/Qwen3-30B-A3B --device cuda --gpus 1 --workers 8 --max-bytes 500G
     """
+    from mascing.commands.collecting.mistakes import refuse_mistakes, refuse_without_gpus, told_by_options
     from mascing.commands.line import run_shown, say_prose
     from mascing.flows.starting import Line
     from mascing.schemas.finished import Collected
@@ -67,9 +68,12 @@ def harvest(
             "compute": {"workers": workers, "num_gpus": gpus},
         }
     )
+    with told_by_options():
+        refuse_mistakes(config)
     opened = Storage.open(storage)
 
     def flow() -> Collected:
+        refuse_without_gpus(config)
         from mascing.flows.harvest import harvest
 
         return harvest(config, opened.url)
@@ -79,7 +83,8 @@ def harvest(
 
         return finished_collection(config, opened.url)
 
-    console, collected = run_shown(opened, Line(flow, finished, needs="collect"), verbose)
+    with told_by_options():
+        console, collected = run_shown(opened, Line(flow, finished, needs="collect"), verbose)
     say_prose(console, _summary(collected))
     say_prose(console, f"next: mascing traces show {opened.locate(collected.prefix)}")
 
