@@ -21,6 +21,15 @@ def test_pieces_hold_all_rows_in_order_at_about_the_wanted_size() -> None:
     assert pieces([]) == []
 
 
+def test_pieces_are_as_uneven_as_the_manual_says() -> None:
+    """Their sizes in multiples of the wanted one: `mascing harvest --help`, docs/traces.md and docs/scale.md."""
+    sizes = sorted(len(piece) / 32 for piece in pieces([f"row-{number}" for number in range(100_000)]))
+    tenth, half, nine_tenths = (sizes[int(share * len(sizes))] for share in (0.1, 0.5, 0.9))
+    assert (tenth, half, nine_tenths) == pytest.approx((27 / 256, 176 / 256, 580 / 256), rel=0.2)
+    assert sum(sizes) / len(sizes) == pytest.approx(250 / 256, rel=0.05)
+    assert sizes[-1] == 4
+
+
 @pytest.mark.parametrize("place", [0, 313, 500, 999])
 def test_a_row_added_or_removed_changes_at_most_two_pieces(place: int) -> None:
     before = {tuple(piece) for piece in pieces(ROWS)}
