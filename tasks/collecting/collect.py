@@ -192,7 +192,7 @@ class _Budget:
         recorded, left = tally.counts["bytes"], expected - self._bytes
         if not recorded or not left:
             return ""
-        seconds = left * tally.busy / recorded / self._workers
+        seconds = left * tally.making / recorded / self._workers
         return f", the rest in about {duration(seconds)} with {counted(self._workers, 'worker')}"
 
 

@@ -106,5 +106,13 @@ def _run(worker: Worker, common: _Common, work: Work[Any]) -> Any:
     if work.probes:
         read(worker, common.shared, work.unit, make(worker, common.shared, work.unit, {}), {})
         return None
-    data = stored(common.storage, work.unit.path, lambda: make(worker, common.shared, work.unit, work.set_aside))
+    found = True
+
+    def made() -> bytes:
+        nonlocal found
+        found = False
+        return make(worker, common.shared, work.unit, work.set_aside)
+
+    data = stored(common.storage, work.unit.path, made)
+    worker.count("found", int(found))
     return read(worker, common.shared, work.unit, data, work.set_aside)

@@ -15,8 +15,8 @@ from mascing.prose import counted
 class Tally:
     """Sums over the workers of a stage; ``run`` is the fingerprint of its output.
 
-    ``counts`` are what the items counted (tokens, padding, bytes ...). ``busy`` and ``present`` are seconds of workers:
-    at work, and there to work.
+    ``counts`` are what the items counted (tokens, padding, bytes ...); ``found`` are items that were stored already.
+    ``busy``, ``making`` and ``present`` are seconds of workers: at work, at work on what was not found, there to work.
     """
 
     stage: str = ""
@@ -24,6 +24,7 @@ class Tally:
     items: int = 0
     replaced: int = 0
     busy: float = 0.0
+    making: float = 0.0
     present: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -36,16 +37,20 @@ class Tally:
         """Count one more item."""
         self.items += 1
         self.busy += seconds
+        self.making += 0.0 if counts.get("found") else seconds
         self.counts.update(counts)
 
     def summary(self) -> str:
         """The line; empty if the workers had nothing to do."""
         if not self.items:
             return ""
-        parts = [f"{counted(self.items, 'piece')} of work"]
+        found = self.counts["found"]
+        parts = [f"{counted(self.items - found, 'piece')} of work"]
+        if found:
+            parts.append(f"{counted(found, 'more was', 'more were')} stored already")
         tokens, padding = self.counts["tokens"], self.counts["padding"]
         if tokens:
-            parts.append(f"{tokens:,} tokens, {tokens / max(self.busy, 1e-9):,.0f} a second and worker")
+            parts.append(f"{tokens:,} tokens, {tokens / max(self.making or self.busy, 1e-9):,.0f} a second and worker")
         if padding:
             parts.append(f"{padding / (tokens + padding):.0%} padding")
         if self.counts["bytes"]:

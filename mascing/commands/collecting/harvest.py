@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
     from mascing.schemas.collection import CollectionConfig
-    from mascing.schemas.finished import Collected
+    from mascing.schemas.finished import Collected, TakenIn
 
 _OPTIONS = {"keep", "layers", "spans", "device", "dtype"}
 """Those whose values the configuration checks."""
@@ -57,7 +57,8 @@ def harvest(
     from mascing.commands.collecting.mistakes import refuse_mistakes, refuse_without_gpus, told_by_options
     from mascing.commands.line import run_shown, say_prose
     from mascing.flows.starting import Line
-    from mascing.schemas.finished import Collected
+    from mascing.schemas.finished import Collected, TakenIn
+    from mascing.storage.manifests import read_manifest
     from mascing.storage.object_storage import Storage
 
     config = _config(
@@ -88,15 +89,18 @@ def harvest(
 
     with told_by_options():
         console, collected = run_shown(opened, Line(flow, finished, needs="collect"), verbose)
-    say_prose(console, _summary(collected))
+    taken = read_manifest(opened, collected.inputs["intake"], TakenIn)
+    say_prose(console, _summary(taken, collected))
     say_prose(console, f"next: mascing traces show {opened.locate(collected.prefix)}")
 
 
-def _summary(collected: "Collected") -> str:
+def _summary(taken: "TakenIn", collected: "Collected") -> str:
     facts, shards = collected.facts, [shard for shard in collected.shards if shard.path is not None]
     size = sum(shard.bytes for shard in shards)
+    aside = taken.rows_quarantined + collected.rows_quarantined
     return (
-        f"recorded {facts.samples:,} of {collected.rows_in:,} conversations, {facts.tokens:,} tokens, in "
+        f"recorded {facts.samples:,} of {taken.rows_in:,} conversations{f' ({aside:,} set aside)' if aside else ''}, "
+        f"{facts.tokens:,} tokens, in "
         f"{len(shards):,} shards of {filesize.decimal(size)} together "
         f"({size / max(1, facts.tokens):,.0f} bytes a token)"
     )

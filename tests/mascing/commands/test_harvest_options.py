@@ -8,6 +8,7 @@ from mascing.cli import main
 from mascing.commands.collecting.harvest import harvest
 from mascing.errors import ConfigError, ModelError
 from tests.mascing import olmoe_folder
+from tests.tasks.here_pool import HerePool
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def prompts(tmp_path: Path) -> str:
     path = tmp_path / "prompts.jsonl"
-    path.write_text('{"user": "What?"}\n')
+    path.write_text('{"prompt": "What?"}\n')
     return str(path)
 
 
@@ -65,6 +66,19 @@ def test_gpus_that_are_not_there_are_told_by_options_before_ray_starts(
     assert main(["harvest", prompts, "--model", str(model), "--gpus", "1", "--device", "cuda"]) == 1
     said = " ".join(capsys.readouterr().err.split())
     assert "this machine has 0: lower --workers or --gpus, set --device to cpu" in said
+
+
+@pytest.mark.usefixtures("prefect_here")
+def test_the_summary_counts_the_rows_of_the_file(
+    model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("mascing.flows.harvest.Pool", lambda *_: HerePool())
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(
+        "".join(f'{{"prompt": "{text}"}}\n' for text in [*map(str, range(50)), "", *map(str, range(50, 80))])
+    )
+    assert main(["harvest", str(path), "--model", str(model), "--storage", str(tmp_path / "data")]) == 0
+    assert "recorded 80 of 81 conversations (1 set aside), " in capsys.readouterr().out
 
 
 def test_what_is_raised_later_names_options_too(

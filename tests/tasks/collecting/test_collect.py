@@ -1,6 +1,7 @@
 """A collection: every conversation is recorded once or set aside, and what is stored is not recorded again."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,12 @@ def test_bytes_and_time_are_foretold_by_what_is_recorded_now(tmp_path: Path, mod
     known = sum(shard.bytes for shard in found) * (2 * ROWS - 1) / sum(shard.rows for shard in found)
     from_store, *later = [line for line in lines if "of traces in all" in line]
     assert from_store.endswith(f"about {filesize.decimal(round(known))} of traces in all, as the first ones go")
+    new = [shard for shard in after.shards if shard.path is not None and shard.path not in before]
     assert "the rest in about" in later[0]
+    [told] = [line for line in lines if "of work; " in line]
+    assert told.startswith(f"collect: {len(new)} pieces of work; {len(found)} more were stored already; ")
+    tokens = int(re.search(r"([\d,]+) tokens", told)[1].replace(",", ""))  # type: ignore[index]
+    assert f"{tokens / (100 * len(new)):,.0f} a second and worker" in told
     lines.clear()
     with forwarded(lines.append):
         collected(storage, further.model_copy(update={"name": "again"}), SlowPool())
