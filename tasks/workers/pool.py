@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
@@ -15,6 +16,7 @@ from mascing.schemas.config import ComputeConfig, ModelConfig
 from mascing.tasks.workers.connection import OF_THIS_PROCESS
 from mascing.tasks.workers.room import Room
 from mascing.tasks.workers.seats import Seat
+from mascing.tasks.workers.stuck import give_up, unstarted
 from mascing.tasks.workers.work_queue import WorkQueue
 from mascing.tasks.workers.worker import Worker
 
@@ -120,11 +122,15 @@ class Pool:
         self.seats[self.seats.index(seat)] = self._seat()
 
     def look_after(self) -> None:
-        """Say what stands in the way of the workers that are not there."""
+        """Say what stands in the way of the workers that are not there, and end those that hang while they start."""
         if self._joined:
             OF_THIS_PROCESS.refuse_lost()
         if not self.enough:
             self._room.look([seat.actor for seat in self.seats])
+        now = time.monotonic()
+        for seat in self.seats:
+            if seat.ready is None and not seat.given_up and (reason := unstarted(seat, now)):
+                give_up(seat, reason)
 
     @property
     def _ready(self) -> int:

@@ -27,7 +27,7 @@ class Room:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + _AGAIN_SECONDS
-        if not any(map(_placed, workers)):
+        if not any(map(placed, workers)):
             text = f"no room for any of {counted(len(workers), 'worker')} yet: {self._missing()}"
             tell(Event("ray", "note", text=text))
 
@@ -42,6 +42,6 @@ class Room:
         )
 
 
-def _placed(worker: Any) -> bool:
+def placed(worker: Any) -> bool:
     """Whether a node has started the worker's process; Ray calls it pending until it can take calls."""
     return bool(actors(worker._actor_id.hex()).get("Address", {}).get("Port"))

@@ -27,7 +27,8 @@ class Seat:
     """An actor, its calls on their way in their order, since when it is ready, and the last question if it lives.
 
     ``cpu`` are the seconds that its work had taken when it last answered, and ``moved`` is when they last grew. It is
-    ``given_up`` once the queue has ended it.
+    ``heard`` once it has answered, ``placed`` once a node was seen to have started it, and ``given_up`` once it was
+    ended from here.
     """
 
     actor: Any
@@ -38,6 +39,8 @@ class Seat:
     asked: float = 0.0
     cpu: float = 0.0
     moved: float = 0.0
+    heard: bool = False
+    placed: bool = False
     given_up: bool = False
 
 

@@ -1,4 +1,7 @@
-"""How it is known that a worker is stuck: it answers nothing, takes too long for its item, or does not work at all."""
+"""How it is known that a worker is stuck: it answers nothing, takes too long for its item, or does not work at all.
+
+A stuck worker is ended, and another one takes its place.
+"""
 
 from collections import deque
 from contextlib import suppress
@@ -7,10 +10,14 @@ from statistics import median
 import ray
 import ray.exceptions
 
+from mascing.progress import Event, tell
+from mascing.tasks.workers.room import placed
 from mascing.tasks.workers.seats import Seat
 
 _PULSE_SECONDS = 5.0
 _SILENT_SECONDS = 45.0
+# A process that starts imports torch and loads a model, from a slow disk perhaps.
+_START_SECONDS = 90.0
 # Work on a GPU takes CPU time as well: every kernel is launched.
 _IDLE_SECONDS = 600.0
 
@@ -68,15 +75,35 @@ def silent(seat: Seat, now: float) -> str | None:
         _listen(seat, now)
         return None
     quiet = now - seat.asked
-    if quiet <= _SILENT_SECONDS:
+    if quiet <= (_SILENT_SECONDS if seat.ready else _START_SECONDS):
         return None
     seat.asked = now
     return f"a worker has not answered for {quiet:.0f} s"
 
 
+def unstarted(seat: Seat, now: float) -> str | None:
+    """Why a worker that is not ready counts as stuck: it was placed long ago, and does not answer.
+
+    Before it is placed it waits for room, as long as it takes.
+    """
+    reason = silent(seat, now)
+    if reason is None or seat.heard:
+        return reason
+    before, seat.placed = seat.placed, placed(seat.actor)
+    return reason if before else None
+
+
+def give_up(seat: Seat, reason: str) -> None:
+    """End a worker that is stuck, so that its calls fail and whoever waits for them replaces it."""
+    tell(Event("ray", "note", text=f"{reason}: it is ended, and another worker takes its work"))
+    seat.given_up = True
+    ray.kill(seat.actor)
+
+
 def _listen(seat: Seat, now: float) -> None:
     with suppress(ray.exceptions.RayError):  # the call that it works on tells that it has ended
         cpu = ray.get(seat.pulse)
+        seat.heard = True
         if cpu != seat.cpu:
             seat.cpu, seat.moved = cpu, now
     seat.pulse = None

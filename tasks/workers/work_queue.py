@@ -14,7 +14,7 @@ from mascing.errors import MascingError, first_line
 from mascing.progress import Event, tell
 from mascing.tasks.workers.metrics import report
 from mascing.tasks.workers.seats import Item, Seat, Seats, Task, awaited
-from mascing.tasks.workers.stuck import Pace, idle, silent, slow
+from mascing.tasks.workers.stuck import Pace, give_up, idle, silent, slow
 from mascing.tasks.workers.tally import current
 from mascing.tasks.workers.worker import Done, Worker
 
@@ -178,9 +178,7 @@ class WorkQueue(Generic[Item]):
                 continue
             reason = silent(seat, now) or self._stuck(seat, now)
             if reason is not None:
-                tell(Event("ray", "note", text=f"{reason}: it is ended, and another worker takes its work"))
-                seat.given_up = True
-                ray.kill(seat.actor)  # so that its calls fail
+                give_up(seat, reason)
 
     def _stuck(self, seat: Seat, now: float) -> str | None:
         size = self._size(seat.tasks[0][1].item)
