@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -162,14 +161,11 @@ def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes, set_aside:
     So is one that is set aside though it has a reply: its judge is what ended the worker.
     """
     del worker
-    both = list(zip(shared.asked.read(unit), stored_replies.from_bytes(data, unit.path), strict=True))
-    spoken = [(place, row, reply) for place, (row, reply) in enumerate(both) if isinstance(reply, Reply)]
-    answered, said = [row for _, row, _ in spoken], [reply for _, _, reply in spoken]
-    ended = {number: set_aside[place] for number, (place, _, _) in enumerate(spoken) if place in set_aside}
-    heard = iter(verdicts_on(shared.storage, shared.config, unit.path, answered, said, ended))
+    asked, replies = shared.asked.read(unit), stored_replies.from_bytes(data, unit.path)
+    verdicts = verdicts_on(shared.storage, shared.config, unit.path, asked, replies, set_aside)
+    both = list(zip(asked, replies, strict=True))
     rows = [
-        _row(row, shared.asked.id_of(row), reply, next(heard) if isinstance(reply, Reply) else _unheard(reply))
-        for row, reply in both
+        _row(row, shared.asked.id_of(row), reply, verdict) for (row, reply), verdict in zip(both, verdicts, strict=True)
     ]
     failed = {shared.asked.id_of(row): reply for row, reply in both if isinstance(reply, Failed)}
     return pa.Table.from_pylist(rows, schema=VERDICTS), failed
@@ -180,13 +176,28 @@ def verdicts_on(
     config: RunConfig,
     path: str,
     conversations: Sequence[Conversation],
-    replies: Sequence[Reply],
-    set_aside: SetAside = MappingProxyType({}),
+    replies: Sequence[Reply | Failed],
+    set_aside: SetAside,
 ) -> list[Verdict]:
-    """The verdicts on the replies of the piece at ``path``, read from storage or judged.
+    """The verdicts on the rows of the piece at ``path``, read from storage or judged; no reply is unscored.
 
     Those at the places of ``set_aside`` are not shown to a judge.
     """
+    spoken = {place: reply for place, reply in enumerate(replies) if isinstance(reply, Reply)}
+    ended = {number: set_aside[place] for number, place in enumerate(spoken) if place in set_aside}
+    rows = [conversations[place] for place in spoken]
+    heard = iter(_heard(storage, config, path, rows, list(spoken.values()), ended))
+    return [_unheard(reply) if isinstance(reply, Failed) else next(heard) for reply in replies]
+
+
+def _heard(
+    storage: Storage,
+    config: RunConfig,
+    path: str,
+    conversations: Sequence[Conversation],
+    replies: Sequence[Reply],
+    set_aside: SetAside,
+) -> list[Verdict]:
     judges = fingerprint(judges_identity(config))
     name = fingerprint([path, list(conversations)])
     made: list[Verdict] = []

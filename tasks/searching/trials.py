@@ -113,12 +113,12 @@ def try_out(worker: Worker, shared: Shared, work: Work[Trials]) -> Heard:
 
     data = make() if work.probes else stored(storage, unit.path, make)
     replies = stored_replies.of_table(parquet.from_bytes(data, unit.path).drop_columns("z"))
-    spoken = {place: reply for place, reply in enumerate(replies) if isinstance(reply, Reply)}
-    ended = {number: work.set_aside[place] for number, place in enumerate(spoken) if place in work.set_aside}
-    rows = [trials[place][0] for place in spoken]
-    verdicts = verdicts_on(storage, shared.config, unit.path, rows, list(spoken.values()), ended)
-    outcomes = {place: verdict.outcome for place, verdict in zip(spoken, verdicts, strict=True)}
-    return Heard(unit.path, unit.numbers, tuple(outcomes.get(place) for place in range(len(unit))))
+    rows = [row for row, _ in trials]
+    verdicts = verdicts_on(storage, shared.config, unit.path, rows, replies, work.set_aside)
+    outcomes = (
+        verdict.outcome if isinstance(reply, Reply) else None for verdict, reply in zip(verdicts, replies, strict=True)
+    )
+    return Heard(unit.path, unit.numbers, tuple(outcomes))
 
 
 def trials_in(shared: Shared, heard: Sequence[Heard]) -> Iterator[tuple[int, Trial]]:
