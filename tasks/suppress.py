@@ -116,7 +116,9 @@ def _audit(output: StageOutput[Audited], shared: _Shared, pool: Pool) -> Body:
         for draw, order in enumerate(drawn)
     }
     stored = stored_items(pool, output, _measure, shared, items, steps("audit"))
-    measured = {name: _Measured.model_validate_json(open_json(data, name)) for name, data in stored.items()}
+    measured = (_Measured.model_validate_json(open_json(data, name)) for name, data in stored.items())
+    suppressed = [next(measured) for _ in points]
+    at_random = [[next(measured) for _ in drawn] for _ in points]
     unsteered = _outcomes(shared)
     curve = Audit(
         model=model_name(config.model),
@@ -128,14 +130,11 @@ def _audit(output: StageOutput[Audited], shared: _Shared, pool: Pool) -> Body:
         points=tuple(
             AuditPoint(
                 n=n,
-                rates=measured[f"rates-{point:03d}.json"].rates,
-                changes=measured[f"rates-{point:03d}.json"].changes,
-                random=tuple(
-                    measured[f"rates-{point:03d}-random-{draw:03d}.json"].rates[settings.set]
-                    for draw in range(len(drawn))
-                ),
+                rates=of_mask.rates,
+                changes=of_mask.changes,
+                random=tuple(draw.rates[settings.set] for draw in draws),
             )
-            for point, n in points
+            for n, of_mask, draws in zip(settings.n_suppressed, suppressed, at_random, strict=True)
         ),
     )
     shards = [shard_of(name, data, rows=0) for name, data in stored.items()]
