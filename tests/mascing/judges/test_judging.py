@@ -7,7 +7,8 @@ from pydantic import TypeAdapter
 
 from mascing.conversations.reply import Reply
 from mascing.errors import ConfigError, DataError
-from mascing.judges.judging import CONCURRENCY, judge_all
+from mascing.judges.judge import CONCURRENCY
+from mascing.judges.judging import judge_all
 from mascing.judges.table import make_judge
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation, Message

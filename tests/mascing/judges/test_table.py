@@ -24,8 +24,8 @@ def test_every_built_in_kind_has_a_row_with_its_config() -> None:
 
 
 def test_a_kind_without_a_row_is_no_other_judge() -> None:
-    with pytest.raises(ConfigError, match="nothing is registered as 'llm'"):
-        make_judge(PluggedJudge(kind="llm"))
+    with pytest.raises(ConfigError, match="nothing is registered as 'oracle'"):
+        make_judge(PluggedJudge(kind="oracle"))
 
 
 class LengthOptions(Frozen):
