@@ -11,10 +11,12 @@ import yaml
 from pydantic import ValidationError
 
 from mascing.errors import ConfigError, DataError
-from mascing.judges.table import completed_judge
+from mascing.judges.calibrations.calibration import checked_judge
 from mascing.models.checkpoints import is_hub_id
 from mascing.plugins import OptionsError
-from mascing.schemas.config import RunConfig
+from mascing.schemas.config import BehaviourConfig, RunConfig
+from mascing.schemas.settings.judge_paths import with_paths
+from mascing.schemas.settings.judge_settings import JudgeConfig
 from mascing.storage.sealing import check_text
 from mascing.validation import REQUIRED, complaints
 
@@ -54,15 +56,27 @@ def _located(config: RunConfig, path: str) -> RunConfig:
         for name in ("conversations", "truth")
         if (value := getattr(behaviour, name)) is not None
     }
-    folder = _beside(path, "model.path", model.path)
-    if is_hub_id(model.path) and not Path(folder).is_dir():
-        folder = model.path
+    judges = {name: _located_judge(behaviour, name, path) for name in ("target", "utility", "protected")}
     return config.model_copy(
         update={
-            "behaviour": behaviour.model_copy(update=files),
-            "model": model.model_copy(update={"path": folder}),
+            "behaviour": behaviour.model_copy(update={**files, **judges}),
+            "model": model.model_copy(update={"path": _model_beside(path, "model.path", model.path)}),
         }
     )
+
+
+def _located_judge(behaviour: BehaviourConfig, name: str, path: str) -> JudgeConfig:
+    def moved(field: str, value: str) -> str:
+        beside = _model_beside if field.endswith("model.path") else _beside
+        return beside(path, f"behaviour.{name}.{field}", value)
+
+    return with_paths(getattr(behaviour, name), moved)
+
+
+def _model_beside(path: str, field: str, value: str) -> str:
+    """The same for a model, which may also be a hub id."""
+    folder = _beside(path, field, value)
+    return value if is_hub_id(value) and not Path(folder).is_dir() else folder
 
 
 def _beside(path: str, field: str, value: str) -> str:
@@ -85,7 +99,7 @@ def _with_plugins(config: RunConfig, path: str) -> RunConfig:
     """Return the configuration with the options of every plug-in checked and their defaults filled in."""
     problems: list[str] = []
     judges = {
-        name: _completed(completed_judge, getattr(config.behaviour, name), f"behaviour.{name}", problems)
+        name: _completed(checked_judge, getattr(config.behaviour, name), f"behaviour.{name}", problems)
         for name in ("target", "utility", "protected")
     }
     methods = {}

@@ -80,8 +80,8 @@ def _no_member_can(config: PanelJudge, conversation: Conversation) -> str | None
 _PLACED: Mapping[str, Any] = {"model": True, "endpoint": True}
 
 JUDGES: Mapping[str, JudgeKind] = {
-    "refusal": JudgeKind(RefusalJudge, refusal_judge, version=2, by_rules=True),
-    "compliance": JudgeKind(ComplianceJudge, compliance_judge, by_rules=True),
+    "refusal": JudgeKind(RefusalJudge, refusal_judge, version=3, by_rules=True),
+    "compliance": JudgeKind(ComplianceJudge, compliance_judge, version=2, by_rules=True),
     "choice": JudgeKind(ChoiceJudge, choice_judge, cannot_judge=_no_answer, by_rules=True),
     "contains": JudgeKind(ContainsJudge, contains_judge, cannot_judge=_no_answer, by_rules=True),
     "exact": JudgeKind(ExactJudge, exact_judge, version=2, cannot_judge=_no_answer, by_rules=True),
@@ -116,8 +116,6 @@ def completed_judge(config: JudgeConfig) -> JudgeConfig:
 
     Raises ConfigError if there is no such judge and OptionsError if the judge does not take the options.
     """
-    if not isinstance(config, PluggedJudge):
-        return config
     complete = _with_defaults(config)
     make_judge(complete)
     return complete

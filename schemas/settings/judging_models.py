@@ -73,6 +73,10 @@ class GuardJudge(_Speaking):
         return self
 
 
+SHIPPED_RUBRICS = ("refusal", "compliance", "harmful", "correct", "faithful", "fluent")
+"""The names of the rubrics of this package."""
+
+
 class RubricText(Frozen):
     """A question about a reply; yes is a hit."""
 

@@ -206,7 +206,7 @@ def _heard(
     made: list[Verdict] = []
 
     def heard(pairs: Sequence[tuple[Conversation, Reply]]) -> list[Verdict]:
-        return judge_all(config.behaviour, [row for row, _ in pairs], [reply for _, reply in pairs])
+        return judge_all(config.behaviour, [row for row, _ in pairs], [reply for _, reply in pairs], storage)
 
     def judge() -> bytes | None:
         pairs = list(zip(conversations, replies, strict=True))

@@ -8,23 +8,21 @@ from pydantic import ValidationError
 
 from mascing.errors import ConfigError
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.settings.judging_models import RubricText
+from mascing.schemas.settings.judging_models import SHIPPED_RUBRICS, RubricText
 from mascing.validation import complaints
-
-SHIPPED = ("refusal", "compliance", "harmful", "correct", "faithful", "fluent")
 
 
 def rubric_of(rubric: str | RubricText) -> RubricText:
     """The rubric by its name, from the user's YAML file, or as it stands. Raises ConfigError if it is none."""
     if isinstance(rubric, RubricText):
         return rubric
-    if rubric in SHIPPED:
+    if rubric in SHIPPED_RUBRICS:
         text = files(__package__).joinpath(f"{rubric}.yaml").read_text(encoding="utf-8")
     else:
         text = _own(rubric)
     try:
         # `yes` and `no` are keys here and values of `sure`, and no truth values.
-        return RubricText.model_validate(yaml.load(text, Loader=yaml.BaseLoader))
+        return RubricText.model_validate(yaml.load(text, Loader=yaml.BaseLoader))  # noqa: S506 - it makes text alone
     except yaml.YAMLError as error:
         raise ConfigError(f"rubric: {rubric} is not valid YAML: {error}") from error
     except ValidationError as error:
@@ -45,5 +43,5 @@ def _own(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(
-            f"rubric: {path!r} is neither {', '.join(SHIPPED)} nor a file that can be read ({error})"
+            f"rubric: {path!r} is neither {', '.join(SHIPPED_RUBRICS)} nor a file that can be read ({error})"
         ) from error

@@ -55,5 +55,5 @@ def test_a_new_judge_is_one_line_in_the_table(monkeypatch: pytest.MonkeyPatch) -
 
 def test_options_and_version_are_the_identity() -> None:
     refusal = RefusalJudge(phrases=("No",))
-    assert judge_identity(refusal) == {"judge": {"kind": "refusal", "phrases": ["No"]}, "version": 2}
+    assert judge_identity(refusal) == {"judge": {"kind": "refusal", "phrases": ["No"]}, "version": 3}
     assert judge_identity(ExactJudge()) == {"judge": {"kind": "exact"}, "version": 2}

@@ -62,7 +62,7 @@ def test_a_conversation_whose_judge_ends_the_worker_is_unscored_and_the_others_a
     config, rows = config_for(olmoe_folder.save(tmp_path / "model"), tmp_path, chats()), chats()
     fatal, plain = {rows[3].id}, judge_all
 
-    def judge(behaviour: Any, conversations: Any, said: Any) -> list[Verdict]:
+    def judge(behaviour: Any, conversations: Any, said: Any, storage: Any) -> list[Verdict]:
         if not fatal.isdisjoint(row.id for row in conversations):
             raise EndsItsProcess
         return plain(behaviour, conversations, said)
