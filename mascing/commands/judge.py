@@ -127,7 +127,7 @@ def _paid_answers(config: "JudgeConfig", url: str) -> "Storage | None":
 
     members = config.members if isinstance(config, PanelJudge) else ()
     paid = getattr(config, "endpoint", None) is not None or any(_paid_answers(member, url) for member in members)
-    return Storage(url) if paid else None
+    return Storage.open(url) if paid else None
 
 
 def _try_canaries(config: "JudgeConfig", storage: "Storage | None") -> None:

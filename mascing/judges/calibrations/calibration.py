@@ -69,8 +69,8 @@ def calibration_of(config: JudgeConfig) -> Calibration | None:
         ) from error
     if differing := _differing(found.judge, judge_identity(config)):
         raise OptionsError(
-            f"calibration: {path} is that of another judge (it differs in {differing}): calibrate this one with mascing "
-            "judge FILE --labels COLUMN --calibration"
+            f"calibration: {path} is that of another judge (it differs in {differing}): calibrate this one with "
+            "mascing judge FILE --labels COLUMN --calibration"
         )
     return found
 
