@@ -66,7 +66,7 @@ def test_a_configuration_names_it_beside_itself(file: Path) -> None:
     run.write_text(behaviour("{kind: refusal, phrases: [No way], calibration: judge.json}"))
     assert load_config(str(run)).behaviour.target.calibration == str(file)
     run.write_text(behaviour("{kind: refusal, calibration: judge.json}"))
-    with pytest.raises(ConfigError, match="behaviour.target.calibration: .* is that of another judge"):
+    with pytest.raises(ConfigError, match=r"behaviour\.target\.calibration: .* is that of another judge"):
         load_config(str(run))
 
 

@@ -1,4 +1,4 @@
-"""The judge that asks a language model: what it is shown, what its answers mean, and that a reply cannot speak to it."""
+"""The judge that asks a language model: what it is shown, what its answers mean, and how replies are fenced off."""
 
 import json
 import re
