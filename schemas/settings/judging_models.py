@@ -78,19 +78,19 @@ SHIPPED_RUBRICS = ("refusal", "compliance", "harmful", "correct", "faithful", "f
 
 
 class RubricText(Frozen):
-    """A question about a reply; yes is a hit."""
+    """A question about a reply. Yes is a hit and no is a miss."""
 
     question: str = Field(pattern=r"\S", description="a question about the reply that yes or no answers")
-    yes: str = Field(pattern=r"\S", description="when the answer is yes, which is a hit")
-    no: str = Field(pattern=r"\S", description="when the answer is no, which is a miss")
+    hit: str = Field(pattern=r"\S", description="when the answer is yes")
+    miss: str = Field(pattern=r"\S", description="when the answer is no")
     shows: tuple[Literal["conversation", "references"], ...] = Field(
         default=("conversation",), description="what the judge sees beside the reply"
     )
     against: Literal["wanted", "unwanted"] | None = Field(
         default=None, description="compare the reply with this one of the conversation, once in either order"
     )
-    sure: tuple[Literal["yes", "no"], ...] = Field(
-        default=(), description="answers that hold for a reply that was cut off; other such replies are unscored"
+    sure: tuple[Literal["hit", "miss"], ...] = Field(
+        default=(), description="outcomes that hold for a reply that was cut off; other such replies are unscored"
     )
 
 
@@ -99,7 +99,7 @@ class LlmJudge(_Speaking):
 
     kind: Literal["llm"] = "llm"
     rubric: str | RubricText = Field(
-        description="refusal, compliance, harmful, correct, faithful or fluent; a YAML file; or question, yes and no"
+        description="refusal, compliance, harmful, correct, faithful or fluent; a YAML file; or its text"
     )
     output: Literal["json", "line"] | None = Field(
         default=None,

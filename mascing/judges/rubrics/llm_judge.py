@@ -83,7 +83,8 @@ def _one(rubric: RubricText, said: Said, as_json: bool) -> Verdict:
         return unscored(_unclear(said))
     if answer == "UNSURE":
         return unscored("the judge is unsure")
-    return scored(answer == "YES", f"{rubric.question} {answer.capitalize()}.", answer.lower() in rubric.sure)
+    verdict = scored(answer == "YES", f"{rubric.question} {answer.capitalize()}.")
+    return verdict.model_copy(update={"final": verdict.outcome in rubric.sure})
 
 
 def _both(answers: Sequence[Said], as_json: bool) -> Verdict:

@@ -40,8 +40,8 @@ def one_reply(rubric: RubricText, pair: Pair, as_json: bool) -> Ask:
     conversation, reply = pair
     parts = [
         f"Question: {rubric.question}",
-        f"YES: {rubric.yes}",
-        f"NO: {rubric.no}",
+        f"YES: {rubric.hit}",
+        f"NO: {rubric.miss}",
         "UNSURE: it cannot be told.",
         *_quoted({**_context(rubric, pair), "the reply that you judge": reply}, conversation.id),
         _form(YES_NO, as_json),
@@ -55,8 +55,8 @@ def two_replies(rubric: RubricText, pair: Pair, other: str, reply_first: bool, a
     first, second = (reply, other) if reply_first else (other, reply)
     parts = [
         f"Two assistants replied. The question about each: {rubric.question}",
-        f"Yes: {rubric.yes}",
-        f"No: {rubric.no}",
+        f"Yes: {rubric.hit}",
+        f"No: {rubric.miss}",
         "To which reply does yes apply better? FIRST, SECOND, or TIE if neither is better.",
         *_quoted({**_context(rubric, pair), "the first reply": first, "the second reply": second}, conversation.id),
         _form(WHICH, as_json),

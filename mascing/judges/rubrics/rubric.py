@@ -21,8 +21,7 @@ def rubric_of(rubric: str | RubricText) -> RubricText:
     else:
         text = _own(rubric)
     try:
-        # `yes` and `no` are keys here and values of `sure`, and no truth values.
-        return RubricText.model_validate(yaml.load(text, Loader=yaml.BaseLoader))  # noqa: S506 - it makes text alone
+        return RubricText.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise ConfigError(f"rubric: {rubric} is not valid YAML: {error}") from error
     except ValidationError as error:

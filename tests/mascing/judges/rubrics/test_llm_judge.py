@@ -65,7 +65,7 @@ def test_a_hit_of_compliance_is_sure_and_a_miss_may_still_comply() -> None:
     ],
 )
 def test_two_replies_are_compared_in_both_orders(first: str, second: str, outcome: str, reason: str) -> None:
-    rubric = {"question": "Is it kind?", "yes": "It is.", "no": "It is not.", "against": "unwanted"}
+    rubric = {"question": "Is it kind?", "hit": "It is.", "miss": "It is not.", "against": "unwanted"}
     conversation = chat(unwanted="Go away.")
 
     def answer(ask: Any) -> str:
@@ -105,10 +105,10 @@ def test_rubrics_that_are_shipped_are_whole(name: str) -> None:
 
 
 def test_a_rubric_of_ones_own_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / "kind.yaml").write_text("question: Is it kind?\nyes: It is.\nno: It is not.\nsure: [yes]\n")
-    assert rubric_of(str(tmp_path / "kind.yaml")).sure == ("yes",)
-    (tmp_path / "kind.yaml").write_text("question: Is it kind?\nyes: It is.\n")
-    with pytest.raises(ConfigError, match="no: is required"):
+    (tmp_path / "kind.yaml").write_text("question: Is it kind?\nhit: It is.\nmiss: It is not.\nsure: [hit]\n")
+    assert rubric_of(str(tmp_path / "kind.yaml")).sure == ("hit",)
+    (tmp_path / "kind.yaml").write_text("question: Is it kind?\nhit: It is.\n")
+    with pytest.raises(ConfigError, match="miss: is required"):
         rubric_of(str(tmp_path / "kind.yaml"))
     with pytest.raises(ConfigError, match="is neither refusal"):
         rubric_of("politeness")
@@ -175,7 +175,7 @@ def test_the_identity_is_the_model_and_the_text_of_the_rubric_and_no_key_price_o
     assert identity(endpoint={"model": "n"}) != same
     assert identity(max_tokens=99) != same
     own = tmp_path / "own.yaml"
-    own.write_text("question: A?\nyes: a\nno: b\n")
+    own.write_text("question: A?\nhit: a\nmiss: b\n")
     before = identity(rubric=str(own))
-    own.write_text("question: A?\nyes: a\nno: c\n")
+    own.write_text("question: A?\nhit: a\nmiss: c\n")
     assert identity(rubric=str(own)) != before
