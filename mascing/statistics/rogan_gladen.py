@@ -82,6 +82,7 @@ def _lower(value: float, informed: float, below_p: float, above_se: float, below
         informed**2 - above_se**2 - below_sp**2,
         -2 * informed**2 * value + 2 * below_sp**2,
         (informed * value) ** 2 - below_p**2 - below_sp**2,
+        above=value > 0,
     )
 
 
@@ -91,13 +92,19 @@ def _lower_difference(d: Interval, se: Interval, sp: Interval, informed: float) 
     sure = d.low > 0
     margin_se, margin_sp = (each.high - each.value if sure else each.value - each.low for each in (se, sp))
     return _left_root(
-        informed**2 - margin_se**2 - margin_sp**2, -2 * d.value * informed, d.value**2 - (d.value - d.low) ** 2
+        informed**2 - margin_se**2 - margin_sp**2,
+        -2 * d.value * informed,
+        d.value**2 - (d.value - d.low) ** 2,
+        above=d.value > 0,
     )
 
 
-def _left_root(a: float, b: float, c: float) -> float:
-    """Where a x² + b x + c falls below 0 for the first time; minus infinity if it is below 0 from there on."""
+def _left_root(a: float, b: float, c: float, above: bool) -> float:
+    """The smaller root of a x² + b x + c, or minus infinity where a judge this uncertain excludes nothing (a ≤ 0).
+
+    If the estimate is ``above`` 0 and c > 0, all up to 0 is excluded whatever a is: the root is that above 0.
+    """
     root = sqrt(max(0.0, b * b - 4 * a * c))
-    if c > 0:
-        return 2 * c / (root - b)  # the same root as below, and sound where a is 0
+    if above and c > 0:
+        return 2 * c / (root - b)  # (-b - root) / (2 a), and sound where a is 0
     return (-b - root) / (2 * a) if a > 0 else -inf
