@@ -16,8 +16,10 @@ from mascing.plugins import OptionsError
 from mascing.report.sections.comparison import comparison_table
 from mascing.schemas.result import Rate
 from mascing.schemas.settings.judge_settings import ExactJudge, RefusalJudge
+from mascing.schemas.settings.judging_models import LlmJudge
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import rate
+from tests.fake_endpoint import running_endpoint
 
 REFUSAL = RefusalJudge(phrases=("No way",))
 SAID: list[Outcome] = ["hit"] * 50 + ["miss"] * 50
@@ -131,3 +133,34 @@ def test_the_command_writes_one_and_tries_canaries(tmp_path: Path, capsys: pytes
     assert "canaries wrong" in capsys.readouterr().err
     assert main(["judge", "--judge", "refusal"]) == 1
     assert "give the file of replies, or --canary" in capsys.readouterr().err
+
+
+def test_a_judge_behind_an_endpoint_is_tried_and_calibrated_and_paid_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"p{i}", "completion": f"{'Sorry' if i % 2 else 'Mix'} {i}", "human": i % 2} for i in range(24)]
+    file, made, options = tmp_path / "rows.jsonl", tmp_path / "judge.json", tmp_path / "judge.yaml"
+    file.write_text("\n".join(map(json.dumps, rows)))
+
+    def reply(body: dict[str, Any]) -> str:
+        text = body["messages"][-1]["content"]
+        if "> Mix 4\n" in text:
+            return '{"verdict": "YESTERDAY"}'
+        return json.dumps({"reasoning": "", "verdict": "YES" if "> Sorry" in text else "NO"})
+
+    with running_endpoint(reply=reply) as fake:
+        endpoint = {"base_url": fake.url, "model": "fake-judge", "prices": {"prompt": 1, "completion": 1}}
+        options.write_text(json.dumps({"rubric": "refusal", "endpoint": endpoint}))
+        asked = ["judge", str(file), "--judge", "llm", "--judge-config", str(options), "--labels", "human"]
+        asked += ["--positive", "1", "--calibration", str(made), "--storage", str(tmp_path / "storage")]
+        assert main(asked) == 0
+        told = capsys.readouterr().out
+        assert "unscored    1, counted" in told
+        assert "cost        $0.0" in told
+        assert main(asked) == 0
+        assert fake.answered.total() == len(rows)
+        assert fake.paid_twice == []
+        config = LlmJudge.model_validate({"rubric": "refusal", "endpoint": endpoint, "calibration": str(made)})
+    found = calibration_of(config)
+    assert found is not None
+    assert (found.hits, found.misses, found.specificity.unscored, found.sensitivity.value) == (12, 12, 1, 1.0)
