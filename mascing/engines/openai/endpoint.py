@@ -10,8 +10,9 @@ from typing import Any, Required, TypedDict, TypeVar, Unpack
 from mascing.engines.engine import Usage
 from mascing.engines.openai.answer import ChatAnswer, Completion
 from mascing.engines.openai.client import Client
+from mascing.engines.openai.ledger import Amount
 from mascing.engines.openai.retrying import FailedError, RefusedError, Retrying
-from mascing.engines.openai.spending import Amount, Spending, amount, cost, most_prompt_tokens
+from mascing.engines.openai.spending import Spending, amount, cost, most_prompt_tokens
 from mascing.engines.openai.stored_answers import StoredAnswers
 from mascing.errors import MascingError
 from mascing.schemas.settings.engine_settings import OpenAIEngine
@@ -53,7 +54,8 @@ class Endpoint:
 
     It works in an event loop of its own thread, so that all callers, in whatever loops, share its connections, its pace
     and its budget. With a ``storage`` every paid answer is stored at once, and an equal request is answered from there;
-    equal requests in flight are sent once. The budget counts what this object asked.
+    equal requests in flight are sent once. The budget is that of all who share the storage, or of this object where
+    there is none.
     """
 
     def __init__(self, config: OpenAIEngine, storage: Storage | None = None) -> None:
@@ -62,7 +64,7 @@ class Endpoint:
         self._stored = StoredAnswers(storage, config) if storage is not None else None
         self._client = Client(config)
         self._retrying = Retrying(config)
-        self._spending = Spending(config)
+        self._spending = Spending(config, storage)
         self._asked: dict[str, _Asked] = {}
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="mascing-endpoint", daemon=True).start()
