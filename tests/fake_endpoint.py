@@ -138,8 +138,7 @@ class FakeEndpoint:
         if self.per_second is None:
             return True
         now = time.monotonic()
-        burst = max(1.0, self.per_second / 10)
-        self._allowance = min(burst, self._allowance + (now - self._filled) * self.per_second)
+        self._allowance = min(max(1.0, self.per_second), self._allowance + (now - self._filled) * self.per_second)
         self._filled = now
         if self._allowance < 1:
             return False

@@ -48,15 +48,15 @@ def test_no_more_than_the_limit_are_in_flight() -> None:
     async def peak() -> int:
         pacing, now, most = Pacing(3), 0, 0
 
-        async def work() -> None:
+        async def work(ticket: int) -> None:
             nonlocal now, most
-            async with pacing.slot():
+            async with pacing.slot(ticket):
                 now += 1
                 most = max(most, now)
                 await asyncio.sleep(0)
                 now -= 1
 
-        await asyncio.gather(*(work() for _ in range(50)))
+        await asyncio.gather(*map(work, range(50)))
         return most
 
     assert asyncio.run(peak()) == 3
