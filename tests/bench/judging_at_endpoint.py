@@ -21,7 +21,7 @@ from mascing.storage.object_storage import Storage
 from tests.fake_endpoint import Faults, running_endpoint
 
 FAULTS = {"refused": 0.1, "errors": 0.05, "hangs": 0.02, "broken": 0.01, "garbled": 0.03}
-TIMEOUT_SECONDS = 3.0
+TIMEOUT_SECONDS = 5.0
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", type=int, default=5000)
-    parser.add_argument("--per-second", type=float, default=30)
+    parser.add_argument("--per-second", type=float, default=20)
     options = parser.parse_args()
     here, there = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=(there, options.seed, options.per_second))

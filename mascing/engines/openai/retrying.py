@@ -61,7 +61,8 @@ class Retrying:
         except RequestError:
             raise
         except EndpointError as error:
-            self._over = asyncio.get_running_loop().time(), error
+            if self._over is None or began > self._over[0]:
+                self._over = asyncio.get_running_loop().time(), error
             raise
 
     async def _until_answered(self, send: Callable[[], Awaitable[Value]], began: float) -> Value:

@@ -2,6 +2,7 @@
 
 import importlib.util
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,11 @@ def test_the_identity_is_what_determines_replies() -> None:
     assert engine_identity(plain) == engine_identity(other)
     assert engine_identity(plain) == {"kind": "openai", "version": 1, "base_url": "http://host/v1", "model": "m"}
     assert engine_identity(plain) != engine_identity(plain.model_copy(update={"model": "n"}))
+
+
+def test_every_setting_of_an_endpoint_is_on_its_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "engines.md").read_text(encoding="utf-8")
+    assert [name for name in OpenAIEngine.model_fields if name != "kind" and f"| `{name}` |" not in page] == []
 
 
 @pytest.mark.parametrize(
