@@ -49,8 +49,9 @@ def echo(asked: dict[str, Any]) -> str:
 class FakeEndpoint:
     """What the endpoint does and what it has seen; its settings may be changed while it runs.
 
-    ``reply`` makes of a request's body the content of the message, or the whole message. ``per_second`` requests are
-    admitted in a second and ``slots`` at once, the others get 429. ``answered`` counts the whole answers by what was
+    ``reply`` makes of a request's body the content of the message, or the whole message; where it raises ValueError the
+    request gets 400. ``per_second`` requests are admitted in a second and ``slots`` at once, the others get 429.
+    ``credit`` is how many are answered before none is any more. ``answered`` counts the whole answers by what was
     asked, as JSON; ``statuses`` what became of all requests.
     """
 
@@ -59,6 +60,7 @@ class FakeEndpoint:
     per_second: float | None = None
     slots: int | None = None
     latency: float = 0.0
+    credit: int | None = None
     key: str | None = None
     model: str = "fake-judge"
     url: str = ""
@@ -92,6 +94,8 @@ class FakeEndpoint:
         body = await request.json()
         if body.get("model") != self.model:
             return "404", _error(404, f"The model `{body.get('model')}` does not exist", "model_not_found")
+        if self.credit is not None and self.answered.total() >= self.credit:
+            return "429 without credit", _error(429, "You exceeded your current quota", "insufficient_quota")
         content = json.dumps(body, sort_keys=True)
         times = self.asked[content]
         self.asked[content] += 1
@@ -118,7 +122,10 @@ class FakeEndpoint:
         draw -= faults.errors + faults.hangs
         if draw < faults.broken:
             return "broken", web.Response(text='{"choices": [{"mess', content_type="application/json")
-        said = self.reply(body)
+        try:
+            said = self.reply(body)
+        except ValueError as error:
+            return "400", _error(400, str(error), "invalid_request_error")
         if draw - faults.broken < faults.garbled:
             said = '{"verdict": '
             self.garbled[content] += 1
@@ -131,8 +138,7 @@ class FakeEndpoint:
         if self.per_second is None:
             return True
         now = time.monotonic()
-        burst = max(1.0, self.per_second / 10)
-        self._allowance = min(burst, self._allowance + (now - self._filled) * self.per_second)
+        self._allowance = min(max(1.0, self.per_second), self._allowance + (now - self._filled) * self.per_second)
         self._filled = now
         if self._allowance < 1:
             return False

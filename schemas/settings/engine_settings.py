@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from mascing.schemas.base import Frozen
 
@@ -46,6 +46,9 @@ class SpendingLimit(Frozen):
 
 class OpenAIEngine(Frozen):
     """An OpenAI-compatible endpoint. The key stands in an environment variable, of which this holds the name."""
+
+    # An error names a field that may hold a key by mistake: it does not show what the field holds.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     kind: Literal["openai"] = "openai"
     base_url: str = Field(

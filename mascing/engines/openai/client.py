@@ -50,9 +50,9 @@ class Client:
         try:
             # The client's own limits are for the gaps between bytes: a server that trickles passes them for ever.
             async with asyncio.timeout(self._config.timeout):
-                response = await self._client.chat.completions.with_raw_response.create(**body)
-            Completion.read(response.text)
-            return str(response.text)
+                response = await self._client.post("/chat/completions", body=body, cast_to=str)
+            Completion.read(response)
+            return response
         except MalformedError as error:
             raise FailedError(f"its response is no chat completion ({error})", perhaps_paid=True) from None
         except (TimeoutError, openai.APITimeoutError):

@@ -4,13 +4,15 @@ import asyncio
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from concurrent.futures import Future
+from typing import Any, Required, TypedDict, TypeVar, Unpack
 
 from mascing.engines.engine import Usage
 from mascing.engines.openai.answer import ChatAnswer, Completion
 from mascing.engines.openai.client import Client
+from mascing.engines.openai.ledger import Amount
 from mascing.engines.openai.retrying import FailedError, RefusedError, Retrying
-from mascing.engines.openai.spending import Amount, Spending, amount, cost, most_prompt_tokens
+from mascing.engines.openai.spending import Spending, amount, cost, most_prompt_tokens
 from mascing.engines.openai.stored_answers import StoredAnswers
 from mascing.errors import MascingError
 from mascing.schemas.settings.engine_settings import OpenAIEngine
@@ -32,12 +34,28 @@ def endpoint(config: OpenAIEngine, storage: Storage | None) -> "Endpoint":
         return _open[key]
 
 
+class Options(TypedDict, total=False):
+    """How a request is answered.
+
+    ``max_tokens`` must be given. ``response_format`` is passed on as it is. ``logprobs`` asks for so many likeliest
+    tokens at each place. At a ``temperature`` above 0 ``draw`` names the sample: equal requests with equal draws have
+    one answer.
+    """
+
+    max_tokens: Required[int]
+    temperature: float
+    response_format: Mapping[str, Any] | None
+    logprobs: int | None
+    draw: str
+
+
 class Endpoint:
     """Asks one model at one endpoint.
 
     It works in an event loop of its own thread, so that all callers, in whatever loops, share its connections, its pace
     and its budget. With a ``storage`` every paid answer is stored at once, and an equal request is answered from there;
-    equal requests in flight are sent once. The budget counts what this object asked.
+    equal requests in flight are sent once. The budget is that of all who share the storage, or of this object where
+    there is none.
     """
 
     def __init__(self, config: OpenAIEngine, storage: Storage | None = None) -> None:
@@ -46,7 +64,7 @@ class Endpoint:
         self._stored = StoredAnswers(storage, config) if storage is not None else None
         self._client = Client(config)
         self._retrying = Retrying(config)
-        self._spending = Spending(config)
+        self._spending = Spending(config, storage)
         self._asked: dict[str, _Asked] = {}
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="mascing-endpoint", daemon=True).start()
@@ -56,7 +74,25 @@ class Endpoint:
         """What the answers that this object asked for took so far."""
         return self._spending.spent
 
-    async def chat(
+    async def chat(self, messages: Sequence[Mapping[str, str]], **options: Unpack[Options]) -> ChatAnswer:
+        """The answer to ``messages``, each with ``role`` and ``content``.
+
+        Raises RequestError if this request is not answered while others are, BudgetError if it could take more than is
+        left of the budget, and EndpointError if nothing can be had from the endpoint.
+        """
+        return await asyncio.wrap_future(self.ask(messages, **options))
+
+    def ask(self, messages: Sequence[Mapping[str, str]], **options: Unpack[Options]) -> Future[ChatAnswer]:
+        """Begin to ask, and return at once; the future's result is what :meth:`chat` returns or raises."""
+        body, draw, most = self._request(messages, **options)
+        return asyncio.run_coroutine_threadsafe(self._once(body, draw, most), self._loop)
+
+    def close(self) -> None:
+        """End what is in flight, and the thread."""
+        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    def _request(
         self,
         messages: Sequence[Mapping[str, str]],
         *,
@@ -65,15 +101,8 @@ class Endpoint:
         response_format: Mapping[str, Any] | None = None,
         logprobs: int | None = None,
         draw: str = "",
-    ) -> ChatAnswer:
-        """The answer to ``messages``, each with ``role`` and ``content``, of ``max_tokens`` at most.
-
-        ``response_format`` is passed on as it is. ``logprobs`` asks for so many likeliest tokens at each place. At a
-        temperature above 0 ``draw`` names the sample: equal requests with equal draws have one answer.
-
-        Raises RequestError if this request is not answered while others are, BudgetError if it could take more than is
-        left of the budget, and EndpointError if nothing can be had from the endpoint.
-        """
+    ) -> tuple[dict[str, Any], str, Amount]:
+        """The body of a request, the name of its draw, and what it can take at most."""
         body: dict[str, Any] = {
             "model": self._config.model,
             "messages": [{"role": message["role"], "content": message["content"]} for message in messages],
@@ -85,16 +114,7 @@ class Endpoint:
         if logprobs is not None:
             body |= {"logprobs": True, "top_logprobs": logprobs}
         most = amount(self._config.prices, most_prompt_tokens(messages), max_tokens)
-        return await self._here(self._once(body, draw if temperature > 0 else "", most))
-
-    def close(self) -> None:
-        """End what is in flight, and the thread."""
-        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-
-    async def _here(self, work: Coroutine[Any, Any, Value]) -> Value:
-        """Await work of this object's own loop from the caller's."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        return body, draw if temperature > 0 else "", most
 
     async def _once(self, body: dict[str, Any], draw: str, most: Amount) -> ChatAnswer:
         """The stored answer, that of an equal request in flight, or a new one."""

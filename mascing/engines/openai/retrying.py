@@ -1,8 +1,8 @@
 """When a request is sent again: after a refusal for its rate as long as patience lasts, after a failure a few times."""
 
 import asyncio
+import itertools
 import random
-import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -12,7 +12,9 @@ from mascing.schemas.settings.engine_settings import OpenAIEngine
 
 Value = TypeVar("Value")
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
+FIRST_PAUSE_SECONDS = 0.5
+# A failing server needs time to recover; how fast one that refuses is asked is a matter of the pace.
+_LONGEST_AFTER_FAILURE_SECONDS, _LONGEST_AFTER_REFUSAL_SECONDS = 30.0, 8.0
 # Attempts while nobody has answered yet: a wrong address should not take minutes to be told.
 _ATTEMPTS_AT_NOBODY = 3
 
@@ -43,6 +45,7 @@ class Retrying:
     def __init__(self, config: OpenAIEngine) -> None:
         self._config = config
         self._pacing = Pacing(config.max_concurrency)
+        self._tickets = itertools.count()
         self._answered = 0
         self._over: tuple[float, EndpointError] | None = None
 
@@ -52,33 +55,36 @@ class Retrying:
         Pauses grow exponentially, with jitter, and the endpoint's own Retry-After is obeyed. Raises RequestError if the
         endpoint answered others meanwhile, else EndpointError, which ends all that wait too.
         """
-        began = time.monotonic()
+        began = asyncio.get_running_loop().time()
         try:
             return await self._until_answered(send, began)
         except RequestError:
             raise
         except EndpointError as error:
-            self._over = time.monotonic(), error
+            if self._over is None or began > self._over[0]:
+                self._over = asyncio.get_running_loop().time(), error
             raise
 
     async def _until_answered(self, send: Callable[[], Awaitable[Value]], began: float) -> Value:
-        answered_before = self._answered
+        answered_before, ticket, clock = self._answered, next(self._tickets), asyncio.get_running_loop().time
         failures = refusals = 0
+        first_refused = None
         while True:
             try:
-                async with self._pacing.slot():
+                async with self._pacing.slot(ticket):
                     self._refuse_if_over(began)
                     value = await self._counted(send)
                 self._answered += 1
                 return value
             except RefusedError as refused:
                 refusals += 1
-                pause = _pause(refusals) if refused.after is None else refused.after
-                if time.monotonic() - began + pause > self._config.patience:
+                first_refused = clock() if first_refused is None else first_refused
+                pause = _pause(refusals, _LONGEST_AFTER_REFUSAL_SECONDS) if refused.after is None else refused.after
+                if clock() - first_refused + pause > self._config.patience:
                     raise self._given_up(f"refused {refusals} times, at last: {refused}", answered_before) from None
             except FailedError as failed:
                 failures += 1
-                pause = _pause(failures)
+                pause = _pause(failures, _LONGEST_AFTER_FAILURE_SECONDS)
                 most = self._config.attempts
                 if failed.nobody and not self._answered:
                     most = min(most, _ATTEMPTS_AT_NOBODY)
@@ -93,11 +99,15 @@ class Retrying:
             raise type(error)(str(error))
 
     async def _counted(self, send: Callable[[], Awaitable[Value]]) -> Value:
-        refused = False
+        clock = asyncio.get_running_loop().time
+        began, refused = clock(), False
         try:
-            return await send()
+            value = await send()
+            self._pacing.answered(clock() - began)
+            return value
         except RefusedError:
             refused = True
+            await self._pacing.rest()
             raise
         finally:
             self._pacing.ended(refused=refused)
@@ -112,7 +122,6 @@ class Retrying:
         )
 
 
-def _pause(times: int) -> float:
-    """Seconds before the next attempt: doubling, at most half a minute, and between half and all of it at random."""
-    longest: float = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(times - 1, 16))
-    return longest * random.uniform(0.5, 1)
+def _pause(times: int, longest: float) -> float:
+    """Seconds before the next attempt: doubling up to ``longest``, and between half and all of it at random."""
+    return min(longest, FIRST_PAUSE_SECONDS * 2.0 ** min(times - 1, 16)) * random.uniform(0.5, 1)

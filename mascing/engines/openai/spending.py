@@ -3,28 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from mascing.engines.openai.ledger import Amount, Ledger
 from mascing.errors import BudgetError
 from mascing.schemas.settings.engine_settings import OpenAIEngine, Prices
+from mascing.storage.object_storage import Storage
 
 # What a server's chat template and default system prompt may add to a request, and the marks of each turn, in tokens.
 _OF_TEMPLATE, _OF_TURN = 256, 16
-
-
-@dataclass(frozen=True)
-class Amount:
-    """Tokens, and US dollars if the prices are known."""
-
-    tokens: int = 0
-    dollars: float = 0.0
-
-    def __add__(self, other: "Amount") -> "Amount":
-        return Amount(self.tokens + other.tokens, self.dollars + other.dollars)
-
-    def __sub__(self, other: "Amount") -> "Amount":
-        return Amount(self.tokens - other.tokens, self.dollars - other.dollars)
 
 
 def cost(prices: Prices | None, prompt: int, completion: int) -> float | None:
@@ -56,11 +43,13 @@ class Hold:
 class Spending:
     """Keeps an endpoint within its budget; of one event loop."""
 
-    def __init__(self, config: OpenAIEngine) -> None:
-        self._model, self._budget = config.model, config.budget
+    def __init__(self, config: OpenAIEngine, storage: Storage | None) -> None:
+        self._model = config.model
+        self._ledger = Ledger(config, storage) if config.budget is not None else None
         self.spent = Amount()
         self._held = Amount()
-        self._settled = asyncio.Condition()
+        self._granted = Amount()
+        self._turn = asyncio.Condition()
 
     @asynccontextmanager
     async def hold(self, most: Amount) -> AsyncIterator[Hold]:
@@ -69,30 +58,47 @@ class Spending:
         Waits while only requests in flight stand in the way. Raises BudgetError if the request could take more than is
         left.
         """
-        async with self._settled:
-            await self._settled.wait_for(lambda: self._fits(self.spent + self._held + most) or not self._held.tokens)
-            if not self._fits(self.spent + most):
-                raise BudgetError(self._exhausted(most))
-            self._held += most
+        if self._ledger is not None:
+            await self._cover(self._ledger, most)
         hold = Hold(most)
         try:
             yield hold
         finally:
-            self._held -= most
             self.spent += hold.taken
-            async with self._settled:
-                self._settled.notify_all()
+            if self._ledger is not None:
+                async with self._turn:
+                    self._held -= most
+                    await self._return_unused(self._ledger)
+                    self._turn.notify()
 
-    def _fits(self, amount: Amount) -> bool:
-        tokens, dollars = (self._budget.tokens, self._budget.dollars) if self._budget else (None, None)
-        return (tokens is None or amount.tokens <= tokens) and (dollars is None or amount.dollars <= dollars)
+    async def _cover(self, ledger: Ledger, most: Amount) -> None:
+        async with self._turn:
+            try:
+                while not await self._covered(ledger, most):
+                    if not self._held.tokens:
+                        raise BudgetError(self._exhausted(ledger, most))
+                    await self._turn.wait()
+                self._held += most
+            finally:
+                self._turn.notify()  # there may be room for the next one too, and if not, it is told so
 
-    def _exhausted(self, most: Amount) -> str:
-        assert self._budget is not None
-        limits = self._budget.model_dump(exclude_none=True)
-        budget = ", ".join(f"{name}: {limit:g}" for name, limit in limits.items())
+    async def _covered(self, ledger: Ledger, most: Amount) -> bool:
+        """Whether what this process was granted covers one more request; if not, it asks for more."""
+        lacking = self.spent + self._held + most - self._granted
+        if not lacking.exceeds(Amount()):
+            return True
+        more = await asyncio.to_thread(ledger.take, lacking)
+        self._granted += more or Amount()
+        return more is not None
+
+    async def _return_unused(self, ledger: Ledger) -> None:
+        if not self._held.tokens and self._granted.exceeds(self.spent):
+            await asyncio.to_thread(ledger.give_back, self._granted - self.spent)
+            self._granted = self.spent
+
+    def _exhausted(self, ledger: Ledger, most: Amount) -> str:
         return (
-            f"the budget of {self._model} ({budget}) does not hold the next request: {self.spent.tokens} tokens "
-            f"(${self.spent.dollars:.4f}) were spent, and it could take {most.tokens} more (${most.dollars:.4f}). What "
-            "was answered is kept: raise the budget and run the same command again, and only what is missing is asked"
+            f"the budget of {self._model} ({ledger.limits}) does not hold the next request: {ledger.taken} were spent "
+            f"or set aside for requests of others, {self.spent} of that here, and it could take {most}. What was "
+            "answered is kept: raise the budget and run the same command again, and only what is missing is asked"
         )

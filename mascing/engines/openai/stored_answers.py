@@ -12,8 +12,10 @@ from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
 
-FOLDER = "answers"
-"""Below it stand the answers, by endpoint and model."""
+
+def answers_folder(config: OpenAIEngine) -> str:
+    """Where the answers of a model at an endpoint stand."""
+    return f"answers/{fingerprint({'base_url': config.base_url, 'model': config.model})}"
 
 
 class StoredAnswers:
@@ -25,7 +27,7 @@ class StoredAnswers:
 
     def __init__(self, storage: Storage, config: OpenAIEngine) -> None:
         self._storage = storage
-        self._folder = f"{FOLDER}/{fingerprint({'base_url': config.base_url, 'model': config.model})}"
+        self._folder = answers_folder(config)
 
     def get(self, request: dict[str, Any]) -> ChatAnswer | None:
         """The answer to an equal request, or None. Raises DamagedError if its bytes are not those written."""
