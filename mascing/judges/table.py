@@ -169,7 +169,7 @@ def _with_defaults(config: JudgeConfig) -> JudgeConfig:
     return PluggedJudge.model_validate({**values, "kind": config.kind, "calibration": config.calibration})
 
 
-def _made(kind: str, factory: Callable[[Any], Judge], options: Any) -> Judge:
+def _made(kind: str, factory: Callable[[Any], Judge | BatchJudge], options: Any) -> Judge | BatchJudge:
     """The judge of a user's factory, checked so that a run does not find out on its first reply."""
     try:
         judge = factory(options)
@@ -177,6 +177,8 @@ def _made(kind: str, factory: Callable[[Any], Judge], options: Any) -> Judge:
         raise
     except Exception as error:
         raise ConfigError(f"{kind!r} fails on these options with {type(error).__name__}: {error}") from error
+    if isinstance(judge, BatchJudge):
+        return judge
     if not (inspect.iscoroutinefunction(judge) or inspect.iscoroutinefunction(type(judge).__call__)):
         raise ConfigError(f"{kind!r} must return `async (conversation, reply) -> Verdict`, not {judge!r}")
     return judge

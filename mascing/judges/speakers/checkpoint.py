@@ -79,7 +79,11 @@ def classification_model(model: JudgingModel) -> tuple[Any, Any]:
             raise ModelError(
                 f"{folder} is no trained classifier: {len(absent)} of its weights are missing, first {min(absent)}"
             )
-    return made.to(model.device).eval(), tokenizer_of(model)
+    try:
+        placed = made.to(model.device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"the device {model.device!r} of a judge is not usable here: {one_line(error)}") from error
+    return placed.eval(), tokenizer_of(model)
 
 
 def context_of(network: Any) -> int | None:
