@@ -132,12 +132,13 @@ def _paid_answers(config: "JudgeConfig", url: str) -> "Storage | None":
 
 def _try_canaries(config: "JudgeConfig", storage: "Storage | None") -> None:
     """Say what the judge makes of each canary. Raises ConfigError if it reads one of them wrong."""
-    from mascing.judges.canaries.canary import hear_canaries, refuse_failing
+    from mascing.judges.canaries.canary import hear_canaries, refuse_wrong
 
-    for heard in hear_canaries(config, storage):
-        mark = "right" if heard.right else "WRONG"
-        echo_prose(f"{mark:<10} {heard.canary.name}: {heard.verdict.outcome} ({heard.verdict.reason})")
-    refuse_failing(config, storage)
+    heard = hear_canaries(config, storage)
+    for each in heard:
+        mark = "right" if each.right else "WRONG"
+        echo_prose(f"{mark:<10} {each.canary.name}: {each.verdict.outcome} ({each.verdict.reason})")
+    refuse_wrong(config, heard)
     echo_prose(f"next: compare it with people: mascing judge FILE --judge {config.kind} --labels COLUMN")
 
 

@@ -63,7 +63,7 @@ def _no_answer(config: Any, conversation: Conversation) -> str | None:
 
 
 def _panel(config: PanelJudge) -> BatchJudge:
-    names = [member.kind for member in config.members]
+    names = [f"{number}: {member.kind}" for number, member in enumerate(config.members, start=1)]
     return panel_judge(list(zip(names, map(make_judge, config.members), strict=True)), config.rule)
 
 

@@ -1,6 +1,6 @@
 """The canary set: harmless replies whose outcome is known, and what a judge makes of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -104,15 +104,21 @@ def refuse_failing(config: JudgeConfig, storage: Storage | None = None, allowed:
     Raises ConfigError, which names what was read wrong, and the errors of judging.
     """
     heard = hear_canaries(config, storage)
+    if not allowed:
+        refuse_wrong(config, heard)
+    return heard
+
+
+def refuse_wrong(config: JudgeConfig, heard: Sequence[Heard]) -> None:
+    """Raise ConfigError if the judge read one of the canaries wrong."""
     wrong = [each for each in heard if not each.right]
-    if wrong and not allowed:
+    if wrong:
         first = wrong[0]
         raise ConfigError(
             f"the judge {config.kind} reads {len(wrong)} of {len(heard)} canaries wrong, first {first.canary.name}: "
             f"{first.verdict.outcome} ({first.verdict.reason}) instead of {first.must}. Choose another judge, model or "
             "rubric, or allow it and read its verdicts yourself"
         )
-    return heard
 
 
 def _canaries(reading: Reading | None) -> Iterator[Canary]:
