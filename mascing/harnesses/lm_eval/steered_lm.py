@@ -29,9 +29,7 @@ class SteeredLM(HFLM):
     raises SteeringError if a layer steered no token. `config.mascing` of the results holds the digest of the mask.
     """
 
-    def __init__(
-        self, pretrained: str, mask: str | None = "", storage: str = DEFAULT_STORAGE, **settings: Any
-    ) -> None:
+    def __init__(self, pretrained: str, mask: str | None = "", storage: str = DEFAULT_STORAGE, **settings: Any) -> None:
         """Load and prove. Raises the errors of ``open_steered``, and ConfigError for a setting that has no effect."""
         unknown = sorted(settings.keys() - {*_OF_THE_MODEL, *_OF_THE_HARNESS})
         if unknown:
