@@ -38,7 +38,7 @@ class Steered:
 
     @contextmanager
     def in_force(self) -> Iterator[None]:
-        """Steer within the context. Raises SteeringError if a layer steered no token of the work that was done in it."""
+        """Steer within the context. Raises SteeringError if a layer steered no token of what was done in it."""
         if self.mask is None:
             yield
             return

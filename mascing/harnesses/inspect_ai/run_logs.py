@@ -26,6 +26,7 @@ from inspect_ai.model import (
     ContentReasoning,
     ContentText,
     ModelOutput,
+    StopReason,
 )
 from inspect_ai.scorer import Score
 
@@ -133,29 +134,33 @@ def _rates(config: RunConfig, rows: Iterable[Mapping[str, Any]]) -> EvalScore:
 
 
 def _sample(row: Mapping[str, Any], conversation: Conversation, model: str, digest: str | None) -> EvalSample:
-    asked = [_message(message) for message in conversation.messages]
-    said = ChatMessageAssistant(content=_content(row), model=model, source="generate")
-    reason = "max_tokens" if row["cut_off"] else "stop"
+    # Ids of our own, so that the same run gives the same log.
+    name = conversation.id
+    asked = [_message(message, f"{name}-{number}") for number, message in enumerate(conversation.messages)]
+    said = ChatMessageAssistant(id=f"{name}-reply", content=_content(row), model=model, source="generate")
+    reason: StopReason = "max_tokens" if row["cut_off"] else "stop"
+    method = row["method"]
     return EvalSample(
         id=row["conversation_id"],
+        uuid=f"{method}-{name}",
         epoch=1,
         input=asked,
-        target=list(conversation.accepted),
+        target=list(conversation.references),
         messages=[*asked, said],
         output=ModelOutput(model=model, choices=[ChatCompletionChoice(message=said, stop_reason=reason)]),
         scores={SCORE: Score(value=row["outcome"], answer=row["reply"], explanation=row["reason"])},
         metadata={
             "set": row["set"],
             "group_id": row["group_id"],
-            "method": row["method"],
+            "method": method,
             "mask_digest": digest,
             **conversation.metadata,
         },
     )
 
 
-def _message(message: Message) -> ChatMessage:
-    return _MESSAGES[message.role](content=message.content)
+def _message(message: Message, name: str) -> ChatMessage:
+    return _MESSAGES[message.role](id=name, content=message.content)
 
 
 def _content(row: Mapping[str, Any]) -> Any:

@@ -4,6 +4,7 @@ import sys
 
 from mascing.errors import MascingError
 from mascing.harnesses.extras import require
+from mascing.prose import echo_prose
 
 
 def main() -> int:
@@ -16,7 +17,7 @@ def main() -> int:
 
         cli_evaluate()
     except MascingError as error:
-        print(f"error: {error}", file=sys.stderr)
+        echo_prose(f"error: {error}", sys.stderr)
         return 1
     return 0
 

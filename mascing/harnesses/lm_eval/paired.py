@@ -82,9 +82,8 @@ def _group(task: str, sample: Sample, cluster: str | None) -> str:
     if cluster is None:
         return str(sample["doc_id"])
     if cluster not in sample["doc"]:
-        raise DataError(
-            f"{task}: its documents have no field {cluster!r} to cluster by; they have {', '.join(sorted(sample['doc']))}"
-        )
+        fields = ", ".join(sorted(sample["doc"]))
+        raise DataError(f"{task}: its documents have no field {cluster!r} to cluster by; they have {fields}")
     return str(sample["doc"][cluster])
 
 
