@@ -41,7 +41,7 @@ def run_tasks(
 
     Needs the extra: pip install 'mascing[lm-eval]'. Both runs answer the same samples, so the difference has a paired
     interval and test, which two results of the harness do not have. p is adjusted for all metrics by Holm's method. A
-    metric that is not 0 or 1 for each sample, such as perplexity, is shown as the harness reports it, without a test.
+    metric that is no number for each sample, such as perplexity, is shown as the harness reports it, without a test.
 
     Example:
 

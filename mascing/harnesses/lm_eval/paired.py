@@ -14,7 +14,7 @@ from mascing.errors import DataError
 from mascing.harnesses.lm_eval.steered_lm import SteeredLM
 from mascing.harnesses.lm_eval.task_change import MetricChange, TaskChanges
 from mascing.schemas.verdict import Outcome
-from mascing.statistics import holm, paired_difference, paired_p
+from mascing.statistics import holm, mean_difference, paired_difference, paired_p
 
 Sample: TypeAlias = Mapping[str, Any]
 _HASHES = ("doc_hash", "prompt_hash", "target_hash")
@@ -88,11 +88,14 @@ def _group(task: str, sample: Sample, cluster: str | None) -> str:
 
 
 def _change(change: MetricChange, values: Sequence[tuple[Any, Any]], groups: Sequence[str]) -> MetricChange:
-    """With the test, where the metric is right or wrong for each sample; others have no exact test here."""
-    if not all(value in (0, 1) for pair in values for value in pair):
+    """With interval and test, unless the metric is no number for each sample, as a perplexity is none."""
+    if all(value in (0, 1) for pair in values for value in pair):
+        before, after = ([_outcome(pair[side]) for pair in values] for side in (0, 1))
+        return replace(change, difference=paired_difference(before, after, groups), p=paired_p(before, after, groups))
+    if len(set(groups)) < 2 or not all(isinstance(value, int | float) for pair in values for value in pair):
         return change
-    before, after = ([_outcome(pair[side]) for pair in values] for side in (0, 1))
-    return replace(change, difference=paired_difference(before, after, groups), p=paired_p(before, after, groups))
+    difference, p = mean_difference([after - before for before, after in values], groups)
+    return replace(change, difference=difference, p=p)
 
 
 def _outcome(value: Any) -> Outcome:

@@ -11,8 +11,8 @@ from mascing.schemas.result import Rate
 class MetricChange:
     """One metric of one task: what the harness reports without and with the mask, and the paired difference.
 
-    ``difference``, ``p`` and ``holm_p`` (adjusted for all metrics that were tested) are None unless the metric is 0 or
-    1 for every sample.
+    ``difference``, ``p`` and ``holm_p`` (adjusted for all metrics that were tested) are None if the metric is no number
+    for each sample.
     """
 
     task: str

@@ -69,3 +69,14 @@ def test_runs_of_other_samples_are_no_pairs() -> None:
         paired._paired("t", [sample(0), sample(1)], [sample(0)])
     with pytest.raises(DataError, match="t: prompt_hash of document 1 differ between the runs"):
         paired._paired("t", [sample(0), sample(1)], [sample(0), sample(1, prompt_hash="another")])
+
+
+def test_a_metric_that_is_a_number_is_tested_and_one_that_is_none_is_shown() -> None:
+    before = [sample(number, metrics=["f1", "word_perplexity"], f1=0.5, word_perplexity=(-9.0, 3)) for number in (0, 1)]
+    after = [{**row, "f1": 0.5 + 0.25 * row["doc_id"]} for row in before]
+    both = [{"samples": {"t": rows}, "results": {"t": {"word_perplexity,none": 4.0}}} for rows in (before, after)]
+    f1, perplexity = paired._changes_of("t", *both, cluster=None)
+    assert f1.difference is not None
+    assert f1.difference.value == pytest.approx(0.125)
+    assert f1.difference.low < 0 < f1.difference.high
+    assert (perplexity.before, perplexity.difference, perplexity.p) == (4.0, None, None)
