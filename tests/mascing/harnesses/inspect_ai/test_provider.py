@@ -54,12 +54,12 @@ def by_hand(files: SteeredFolder, tokens: int, *texts: str, steered: bool = True
 
 
 def test_their_command_line_runs_a_task_under_a_mask(files: SteeredFolder, tmp_path: Path) -> None:
-    inspect = Path(sys.executable).with_name("inspect")
-    command = [str(inspect), "eval", str(made_up_task.__file__), "--model", f"mascing/{files.model}"]
+    inspect, task = Path(sys.executable).with_name("inspect"), Path(made_up_task.__file__)
+    command = [str(inspect), "eval", task.name, "--model", f"mascing/{files.model}"]
     command += ["-M", f"mask={files.mask}", "--max-tokens", "12", "--display", "none", "--log-dir", str(tmp_path)]
     root = Path(__file__).parents[4]
-    settings = {"HF_HUB_OFFLINE": "1", "PYTHONPATH": str(root)}
-    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, check=False)
+    settings = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(root)}
+    done = subprocess.run(command, cwd=task.parent, env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = tmp_path.glob("*.eval")
     log: EvalLog = read_eval_log(str(path))
