@@ -2,7 +2,8 @@
 
 Differences in form or topic would tell the classes apart without the behaviour. The conversations of a pair have the
 same number of user turns, about the same length, and similar last requests. Requests of one group are similar by
-definition; others are compared by their words, of which those of a shared template count for next to nothing. The earlier turns may differ, because they may cause the behaviour.
+definition; others are compared by their words, of which those of a shared template count for next to nothing. The
+earlier turns may differ, because they may cause the behaviour.
 
 Comparing all positive with all negative conversations would take time and memory that grow with the square of their
 number. An inverted index gives each conversation those that share a group or a word with it, and a list of the index

@@ -32,7 +32,7 @@ TEMPLATES = {
     "question": ("What is the {word} of the {word} in {word}?",),
 }
 _TOPICS, _WORDS, _IN_SLOT = 10, 40, 6
-_FUNCTION = "the a of to and in that is for with on as by from at it this be are or".split()
+_FUNCTION = ("the", "a", "of", "to", "and", "in", "that", "is", "for", "with", "on", "as", "by", "from", "at", "it")
 
 
 def conversations(kind: str, rows: int, seed: int, *, disjoint: bool) -> tuple[list[Conversation], dict[str, int]]:
