@@ -269,7 +269,9 @@ def _stages(
             positive=80,
             negative=80,
         ),
-        "train": TrainFacts(cards={span: surrogate_card(span) for span in spans}),
+        "train": TrainFacts(
+            cards={span: surrogate_card(span) for span in spans}, experts={span: expert_null() for span in spans}
+        ),
         "optimise": OptimiseFacts(candidates={method: len(cells_of(method)) for method in searched}),
         "select": selection_facts(searched),
         "evaluate": EvaluateFacts(methods=tuple(verdicts)),

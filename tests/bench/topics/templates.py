@@ -1,4 +1,4 @@
-"""How matching tells topics apart where requests share templates: ``python -m tests.bench.templated``.
+"""How matching tells topics apart where requests share templates: ``python -m tests.bench.topics.templates``.
 
 Requests fill the slots of templates with words of one of ten topics. Where the classes have *disjoint* topics (five
 each), every pair is wrong. Where they have the *same* topics, the pairs should be many, and of one topic. Beside it

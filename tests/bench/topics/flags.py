@@ -1,4 +1,4 @@
-"""How often the topic null flags an expert list or a surrogate: ``python -m tests.bench.topic_null --seeds 20``.
+"""How often the topic null flags an expert list or a surrogate: ``python -m tests.bench.topics.flags --seeds 20``.
 
 Circuits of the behaviour and of topics are planted in made-up selections. A flag is wrong where the behaviour is real
 and topics are balanced, and right where the label is a topic in disguise. With ``--cost`` it measures the time of the
