@@ -46,6 +46,7 @@ from tests.mascing.report.made_up_searches import (
     cells_of,
     dev_unsteered,
     dev_verdicts,
+    expert_null,
     selection_facts,
     surrogate_card,
     trust_of,
