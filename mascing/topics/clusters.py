@@ -77,11 +77,12 @@ def _k_means(words_GF: Any, n_topics: int) -> _Ints:
     from sklearn.preprocessing import normalize
 
     dimensions = min(_DIMENSIONS, words_GF.shape[1] - 1)
-    latent_GD = words_GF.toarray()
-    if dimensions > n_topics:
-        latent_GD = normalize(TruncatedSVD(dimensions, random_state=0).fit_transform(words_GF))
+    few_words = dimensions <= n_topics
+    svd = TruncatedSVD(dimensions, random_state=0)
+    latent_GD = words_GF.toarray() if few_words else normalize(svd.fit_transform(words_GF))
     with warnings.catch_warnings():
         # Fewer different requests than topics: the caller counts the topics that were found.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        topic_G: _Ints = KMeans(n_topics, n_init=5, random_state=0).fit_predict(latent_GD)
+        # Rounded, as equal requests may differ in their last bits.
+        topic_G: _Ints = KMeans(n_topics, n_init=5, random_state=0).fit_predict(latent_GD.round(6))
     return topic_G
