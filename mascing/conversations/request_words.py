@@ -51,7 +51,7 @@ def _weights(used_GF: Any) -> _Floats:
     """What each word says about a topic [F]."""
     n_groups = used_GF.shape[0]
     used_F = np.asarray(used_GF.sum(axis=0)).ravel()
-    weight_F = np.log((1 + n_groups) / (1 + used_F)) + _LEAST
+    weight_F: _Floats = np.log((1 + n_groups) / (1 + used_F)) + _LEAST
     shared_W = np.flatnonzero(used_F >= max(_FEWEST, _SHARED * n_groups))
     weight_F[shared_W] /= np.sqrt(_companions(used_GF[:, shared_W]))
     return weight_F

@@ -79,7 +79,8 @@ def _k_means(words_GF: Any, n_topics: int) -> _Ints:
     dimensions = min(_DIMENSIONS, words_GF.shape[1] - 1)
     few_words = dimensions <= n_topics
     svd = TruncatedSVD(dimensions, random_state=0)
-    latent_GD = words_GF.toarray() if few_words else normalize(svd.fit_transform(words_GF))
+    with np.errstate(invalid="ignore", divide="ignore"):  # where all requests are equal, no variance is explained
+        latent_GD = words_GF.toarray() if few_words else normalize(svd.fit_transform(words_GF))
     with warnings.catch_warnings():
         # Fewer different requests than topics: the caller counts the topics that were found.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -52,7 +52,8 @@ def _load(path: Path) -> Any:
 def _rates(path: Path) -> np.ndarray:
     """The share of tokens that selected each expert, [3, 64]."""
     counts = np.array([[layer.get(expert, 0) for expert in range(_EXPERTS)] for layer in _load(path)], float)
-    return _TOP_K * counts / counts.sum(axis=1, keepdims=True)
+    rates: np.ndarray = _TOP_K * counts / counts.sum(axis=1, keepdims=True)
+    return rates
 
 
 def _print(olmoe: Path, steermoe: Path) -> None:

@@ -6,6 +6,7 @@ stands plain TF-IDF, in which a template counts with all its words.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ TEMPLATES = {
     "none": ("{slot}",),
     "document": ("Document: {slot} Question: {slot} Answer using only the document.",),
     "short document": ("Document: {word} {word} Question: {word}? Answer using only the document.",),
+    "document of few words": ("Document: {few} Question: {few}? Answer using only the document.",),
     "long instruction": (_LONG,),
     "choice": ("{slot}? A) {word} B) {word} C) {word} D) {word} Answer with a letter only:",),
     "ten instructions": tuple(
@@ -31,7 +33,7 @@ TEMPLATES = {
     ),
     "question": ("What is the {word} of the {word} in {word}?",),
 }
-_TOPICS, _WORDS, _IN_SLOT = 10, 40, 6
+_TOPICS, _WORDS, _FEW, _IN_SLOT = 10, 40, 4, 6
 _FUNCTION = ("the", "a", "of", "to", "and", "in", "that", "is", "for", "with", "on", "as", "by", "from", "at", "it")
 
 
@@ -43,7 +45,9 @@ def conversations(kind: str, rows: int, seed: int, *, disjoint: bool) -> tuple[l
         positive = row % 2 == 0
         topic = int(rng.integers(_TOPICS // 2)) * 2 + positive if disjoint else int(rng.integers(_TOPICS))
         template = TEMPLATES[kind][rng.integers(len(TEMPLATES[kind]))]
-        request = _filled(template, lambda topic=topic: f"topic{topic}word{rng.integers(_WORDS)}", rng)
+        n_words = _FEW if "{few}" in template else _WORDS
+        words = [f"topic{topic}word{number}" for number in range(n_words)]
+        request = _filled(template.replace("{few}", "{word}"), partial(rng.choice, words), rng)
         made.append(
             Conversation(
                 id=str(row),
