@@ -8,10 +8,12 @@ stands plain TF-IDF, in which a template counts with all its words.
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
-from mascing.conversations import matching, request_words
+from mascing.conversations.matching import matched_pairs
+from mascing.conversations.request_words import request_words
 from mascing.errors import DataError
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation, Message
@@ -64,7 +66,7 @@ def pairs_and_wrong(kind: str, rows: int, seed: int, *, disjoint: bool) -> tuple
     """How many pairs matching forms, and how many of them are of two topics."""
     made, topics = conversations(kind, rows, seed, disjoint=disjoint)
     try:
-        pairs = matching.matched_pairs(made, MatchingConfig())
+        pairs = matched_pairs(made, MatchingConfig())
     except DataError:
         return 0, 0
     return len(pairs), sum(topics[positive] != topics[negative] for positive, negative in pairs)
@@ -92,10 +94,10 @@ def _print() -> None:
     print("|" + "---|" * 6)
     for kind in TEMPLATES:
         for rows in (60, 400, 2000):
-            for name, words in (("plain", _plain), ("weighed", request_words.request_words)):
-                matching.request_words = words
-                apart, _ = pairs_and_wrong(kind, rows, 0, disjoint=True)
-                pairs, wrong = pairs_and_wrong(kind, rows, 0, disjoint=False)
+            for name, words in (("plain", _plain), ("weighed", request_words)):
+                with patch("mascing.conversations.matching.request_words", words):
+                    apart, _ = pairs_and_wrong(kind, rows, 0, disjoint=True)
+                    pairs, wrong = pairs_and_wrong(kind, rows, 0, disjoint=False)
                 print(f"| {kind} | {rows} | {name} | {apart} | {pairs} | {wrong} |", flush=True)
 
 

@@ -66,7 +66,7 @@ def test_a_topic_split_is_the_mean_difference_within_the_classes() -> None:
         ids = train.subset(np.flatnonzero(keep_C).tolist()).selected.long()
         return torch.stack([ids[:, layer].flatten().bincount(minlength=EXPERTS) for layer in range(LAYERS)]) / len(ids)
 
-    by_pair = [sum(rates(first) - rates(second) for first, second in pair) / len(pair) for pair in pairs]
+    by_pair = [torch.stack([rates(first) - rates(second) for first, second in pair]).mean(dim=0) for pair in pairs]
     for expert in null.listed[:3]:
         sizes = [abs(float(difference[expert.layer, expert.expert])) for difference in by_pair]
         assert expert.topic == pytest.approx(float(np.quantile(sizes, 0.95)), abs=1e-4)
