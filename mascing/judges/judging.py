@@ -27,13 +27,17 @@ def judge_all(
     """
     if len(conversations) != len(replies):
         raise DataError(f"{len(conversations)} conversations have {len(replies)} replies: each needs its own")
-    judges = {kind: make_judge(getattr(behaviour, kind)) for kind in ("target", "utility", "protected")}
+    # Sets with equal judges share one, which may hold a model.
+    configs = {name: behaviour.judge_of(name) for name in sorted({row.set for row in conversations})}
+    made = {config.model_dump_json(): make_judge(config) for config in configs.values()}
+    judges = {name: made[config.model_dump_json()] for name, config in configs.items()}
     return asyncio.run(_judge_each(judges, conversations, replies))
 
 
 def judge_by(config: JudgeConfig, conversations: Sequence[Conversation], replies: Sequence[Reply]) -> list[Verdict]:
-    """Judge each reply to a target conversation by one judge, in order; otherwise like ``judge_all``."""
-    return asyncio.run(_judge_each({"target": make_judge(config)}, conversations, replies))
+    """Judge each reply by one judge, in order; otherwise like ``judge_all``."""
+    judge = make_judge(config)
+    return asyncio.run(_judge_each({row.set: judge for row in conversations}, conversations, replies))
 
 
 async def _judge_each(
@@ -46,7 +50,7 @@ async def _judge_each(
             return _of_a_mere_thought(reply)
         async with slots:
             try:
-                verdict = await judges[conversation.set.partition("/")[0]](conversation, reply.text)
+                verdict = await judges[conversation.set](conversation, reply.text)
             except MascingError:
                 raise
             except Exception as error:  # noqa: BLE001 - a reply on which a user's judge fails must not end the stage
