@@ -6,7 +6,10 @@ import sys
 from textwrap import fill
 from typing import TextIO
 
-_COMMANDS = "audit|behaviours|check|conversations|demo|doctor|harvest|judge|label|mask|plan|registry|report|run|runs|storage|traces"
+_COMMANDS = (
+    "audit|behaviours|check|conversations|demo|doctor|harvest|judge|label|mask|plan|registry|report|run|runs|storage|"
+    "traces"
+)
 # A command ends with its line, or where the sentence around it goes on.
 _WHOLE = re.compile(rf"`[^`]*`|\bmascing (?:{_COMMANDS})\b(?: [^\s,;()]+)*")
 _MARGIN = re.compile(r"(?: +|-> |\S+(?: \S+)? {2,})*")

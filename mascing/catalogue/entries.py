@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 
 def entry(named: str, read: Reader, folder: str = ".") -> CatalogueEntry:
-    """The entry of a name, or of a YAML file; its path is relative to ``folder``, and `file` to the entry.
+    """The entry of a name, or of a YAML file; its path is relative to ``folder``, and paths in it to the entry.
 
     Raises ConfigError if there is none or if it is not right.
     """
@@ -37,7 +37,12 @@ def entry(named: str, read: Reader, folder: str = ".") -> CatalogueEntry:
         found = CatalogueEntry.model_validate_json(json.dumps(read(path), default=str), strict=True)
     except ValidationError as error:
         raise ConfigError(f"{'; '.join(complaints(error, CatalogueEntry))} (in {path})") from error
-    return found if found.file is None else found.model_copy(update={"file": beside(os.path.dirname(path), found.file)})
+    own = os.path.dirname(path)
+    others = {
+        field: tuple(beside(own, name) if name.endswith(_ENDINGS) else name for name in getattr(found, field))
+        for field in ("beside", "guarded_by")
+    }
+    return found.model_copy(update={**others, "file": beside(own, found.file) if found.file else None})
 
 
 def beside(folder: str, path: str) -> str:

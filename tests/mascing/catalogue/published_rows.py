@@ -83,7 +83,7 @@ PUBLISHED = (
     Published("strongreject", "strongreject_dataset.csv",
               [{"category": "food", "source": "custom", "forbidden_prompt": ASKED}], [ASKED]),
     Published("erotica-analysis", "erotica-analysis-16k.jsonl",
-              [{"conversations": [{"from": "system", "value": "You analyse stories."}, {"from": "human", "value": STORY},
+              [{"conversations": [{"from": "system", "value": "You analyse."}, {"from": "human", "value": STORY},
                                   {"from": "gpt", "value": f'Tags: rye\nPrompt: "{ASKED}"\n'}]}], [ASKED]),
     Published("natural-reasoning", "full.jsonl",
               [{"question": ASKED, "reference_answer": "Rye", "responses": [{"response_model": "m", "response": "R"}]}],

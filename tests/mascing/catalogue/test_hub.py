@@ -75,7 +75,7 @@ def test_at_most_so_many_rows_are_the_same_ones_in_any_order(tmp_path: Path) -> 
 def test_rows_that_do_not_fit_are_set_aside_with_the_name_of_their_source(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "one"}\n{"prompt": null}\n{"prompt": "one"}\n')
     found = read_all(Reading(inputs_of(behaviour_of({"path": "json", "files": [str(tmp_path / "rows.jsonl")]})), 1000))
-    assert [row.id for row in found.conversations][0].startswith("s:")
+    assert all(row.id.startswith("s:") for row in found.conversations)
     assert [(row.row, row.reason) for row in found.quarantined] == [
         (2, "s: prompt|instruction|user_input|query|forbidden_prompt|goal|behavior|Prompt: is required"),
         (3, "s: equal to line 1"),

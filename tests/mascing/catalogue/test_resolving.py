@@ -53,11 +53,13 @@ def test_what_the_run_says_itself_goes_before_the_entry(tmp_path: Path) -> None:
 
 def test_an_entry_of_ones_own_is_read_beside_its_yaml(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "mine.yaml").write_text("name: mine\nfile: rows.jsonl\njudge: {kind: refusal}\n")
+    own = "name: {0}\nfile: rows.jsonl\nroles: [{1}]\njudge: {{kind: refusal}}\nbeside: [{2}]\n"
+    (tmp_path / "own" / "mine.yaml").write_text(own.format("mine", "target", "./other.yaml"))
+    (tmp_path / "own" / "other.yaml").write_text(own.format("other", "protected", ""))
     (tmp_path / "own" / "rows.jsonl").touch()
-    [source] = sources(loaded(tmp_path, {"catalogue": "own/mine.yaml"}))
-    assert source.file == str(tmp_path / "own" / "rows.jsonl")
-    assert source.set == "target"
+    found = sources(loaded(tmp_path, {"catalogue": "own/mine.yaml"}))
+    assert [source.set for source in found] == ["target", "protected/other"]
+    assert {source.file for source in found} == {str(tmp_path / "own" / "rows.jsonl")}
 
 
 def test_the_strictest_limit_of_all_entries_counts(tmp_path: Path) -> None:
@@ -73,10 +75,10 @@ def test_the_strictest_limit_of_all_entries_counts(tmp_path: Path) -> None:
 def test_an_operators_policy_starts_only_with_opt_in_and_a_protected_set_of_their_own(tmp_path: Path) -> None:
     own = str(HERE / "own_protected.yaml")
     policy = {"catalogue": "erotica-analysis"}
-    with pytest.raises(ConfigError, match="behaviour.opt_in: .*Write `opt_in: true`"):
+    with pytest.raises(ConfigError, match=r"behaviour\.opt_in: .*Write `opt_in: true`"):
         loaded(tmp_path, policy | {"beside": [own]})
     for beside in (None, ["mmlu"], ["strongreject", "maliciousinstruct"]):
-        with pytest.raises(ConfigError, match="behaviour.beside: erotica-analysis needs a protected set of your own"):
+        with pytest.raises(ConfigError, match=r"behaviour\.beside: erotica-analysis needs a protected set of your own"):
             loaded(tmp_path, policy | {"opt_in": True} | ({"beside": beside} if beside else {}))
     run = loaded(tmp_path, policy | {"opt_in": True, "beside": ["mmlu", own]})
     sets = [source.set for source in sources(run)]
