@@ -1,19 +1,17 @@
 """The result of a run beside what it is without the known error of its judges."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from mascing.schemas.calibration import Calibration
 from mascing.schemas.result import Baseline, MethodResult, Rate, Result
 from mascing.statistics.rogan_gladen import corrected_difference, corrected_rate
 
-Calibrations = Mapping[str, Calibration]
-"""The calibration of the judge of each kind of set (target, utility, protected) that has one."""
+Calibrations = Callable[[str], Calibration | None]
+"""The calibration of the judge of a set, if it has one."""
 
 
 def with_corrections(result: Result, calibrations: Calibrations) -> Result:
     """The result with ``corrected`` in each rate that a calibrated judge read; gates go by what was measured."""
-    if not calibrations:
-        return result
     return result.model_copy(
         update={
             "baseline": result.baseline.model_copy(update=_rates(result.baseline, calibrations)),
@@ -39,15 +37,15 @@ def corrected_change(change: Rate, calibration: Calibration | None) -> Rate:
 
 
 def _method(method: MethodResult, calibrations: Calibrations) -> MethodResult:
-    uplift = corrected_change(method.uplift, calibrations.get("target"))
+    uplift = corrected_change(method.uplift, calibrations("target"))
     return method.model_copy(update={**_rates(method, calibrations), "uplift": uplift})
 
 
 def _rates(measured: Baseline | MethodResult, calibrations: Calibrations) -> dict[str, object]:
     return {
-        "target_rate": corrected(measured.target_rate, calibrations.get("target")),
-        "utility": {name: corrected(rate, calibrations.get("utility")) for name, rate in measured.utility.items()},
-        "protected": {
-            name: corrected(rate, calibrations.get("protected")) for name, rate in measured.protected.items()
+        "target_rate": corrected(measured.target_rate, calibrations("target")),
+        **{
+            kind: {name: corrected(rate, calibrations(f"{kind}/{name}")) for name, rate in rates.items()}
+            for kind, rates in (("utility", measured.utility), ("protected", measured.protected))
         },
     }

@@ -29,8 +29,10 @@ def judge_all(
     """
     if len(conversations) != len(replies):
         raise DataError(f"{len(conversations)} conversations have {len(replies)} replies: each needs its own")
-    kinds = {_kind(conversation) for conversation in conversations}
-    judges = {kind: make_judge(getattr(behaviour, kind)) for kind in sorted(kinds)}
+    # Sets with equal judges share one, which may hold a model.
+    configs = {name: behaviour.judge_of(name) for name in sorted({row.set for row in conversations})}
+    made = {config.model_dump_json(): make_judge(config) for config in configs.values()}
+    judges = {name: made[config.model_dump_json()] for name, config in configs.items()}
     return asyncio.run(_judge_each(judges, conversations, replies, storage))
 
 
@@ -42,8 +44,7 @@ def judge_by(
 ) -> list[Verdict]:
     """Judge each reply by one judge, whatever its conversation's set, in order; otherwise like ``judge_all``."""
     judge = make_judge(config)
-    judges = {_kind(conversation): judge for conversation in conversations}
-    return asyncio.run(_judge_each(judges, conversations, replies, storage))
+    return asyncio.run(_judge_each({row.set: judge for row in conversations}, conversations, replies, storage))
 
 
 async def _judge_each(
@@ -64,13 +65,9 @@ async def _judge_each(
     spoken: dict[str, list[int]] = {}
     for place, conversation in enumerate(conversations):
         if place not in verdicts:
-            spoken.setdefault(_kind(conversation), []).append(place)
-    await asyncio.gather(*(hear(judges[kind], places) for kind, places in spoken.items()))
+            spoken.setdefault(conversation.set, []).append(place)
+    await asyncio.gather(*(hear(judges[name], places) for name, places in spoken.items()))
     return [verdicts[place] for place in range(len(conversations))]
-
-
-def _kind(conversation: Conversation) -> str:
-    return conversation.set.partition("/")[0]
 
 
 def _of_a_mere_thought(reply: Reply) -> Verdict:

@@ -49,7 +49,7 @@ class Lengths:
 
     def _expected(self, conversation: Conversation) -> dict[str, Sequence[str]]:
         """Texts that a reply has to hold: the wanted one, or the shortest of the accepted answers."""
-        judge = getattr(self._config.behaviour, conversation.set.partition("/")[0])
+        judge = self._config.behaviour.judge_of(conversation.set)
         if compares(judge) and conversation.accepted:
             return {"accepted answers": conversation.accepted}
         return {"`wanted` replies": [conversation.wanted]} if conversation.wanted else {}

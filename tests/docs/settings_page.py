@@ -24,7 +24,8 @@ _OPENING = """# Settings
 
 Every key of `run.yaml`. Those with the default *needed* must be given; all others may be left out. A key that is not
 listed here is refused. `null` in place of a method's settings leaves the method out. Judges and methods of your own
-have their own keys beside `kind`.
+have their own keys beside `kind`. Where `behaviour` names an entry of the catalogue, it takes
+[other keys](behaviours.md#a-run-that-takes-one) beside these.
 
 Written by `python -m tests.docs.settings_page` from `schemas/config.py`; a test keeps it current.
 """
@@ -82,6 +83,9 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
 def _part(annotation: Any) -> type[BaseModel] | None:
     """The configuration that a setting holds, if it holds one with settings of its own."""
     for each in (annotation, *get_args(annotation)):
+        inner = get_args(each)[0] if get_origin(each) is Annotated else each
+        if get_origin(inner) is tuple:  # a list of such
+            each = get_args(inner)[0]
         if inspect.isclass(each) and issubclass(each, BaseModel) and each.model_fields:
             return each
     return None

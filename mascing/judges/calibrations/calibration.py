@@ -8,7 +8,6 @@ from mascing.errors import DataError, first_line
 from mascing.judges.table import completed_judge, judge_identity
 from mascing.plugins import OptionsError
 from mascing.schemas.calibration import Calibration
-from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.settings.judge_settings import JudgeConfig
 from mascing.schemas.verdict import Outcome
 from mascing.statistics.agreement import agreement_on, kappa
@@ -73,12 +72,6 @@ def calibration_of(config: JudgeConfig) -> Calibration | None:
             "mascing judge FILE --labels COLUMN --calibration"
         )
     return found
-
-
-def calibrations_of(behaviour: BehaviourConfig) -> dict[str, Calibration]:
-    """The calibrations of a behaviour's judges, by the kind of set that each judges. Raises OptionsError."""
-    found = {kind: calibration_of(getattr(behaviour, kind)) for kind in ("target", "utility", "protected")}
-    return {kind: calibration for kind, calibration in found.items() if calibration is not None}
 
 
 def checked_judge(config: JudgeConfig) -> JudgeConfig:

@@ -32,6 +32,14 @@ def outcome(conversation: Conversation, reply: str) -> str:
     return judge_all(BEHAVIOUR, [conversation], [Reply(reply)])[0].outcome
 
 
+def test_a_set_is_judged_by_its_own_judge_or_else_by_that_of_its_kind() -> None:
+    behaviour = BEHAVIOUR.model_copy(update={"judges": {"utility/harmless": REFUSAL}})
+    rows = [conversation(kind="utility/harmless", wanted="No"), conversation(kind="utility/facts", wanted="Ulm")]
+    verdicts = judge_all(behaviour, rows, [Reply("I can't help with that."), Reply("Ulm")])
+    assert [verdict.outcome for verdict in verdicts] == ["hit", "hit"]
+    assert behaviour.judge_of("utility/facts") == EXACT
+
+
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
