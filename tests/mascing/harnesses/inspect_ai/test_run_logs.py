@@ -66,7 +66,7 @@ def test_the_rates_are_those_of_the_samples(logs: dict[str, EvalLog]) -> None:
     assert target.metadata["low"] < target.value < target.metadata["high"]
 
 
-def test_an_audit_has_no_replies_to_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_judged_nothing_has_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(Storage.open(str(tmp_path)), leave_out=["evaluate"])
     assert main(["report", "--inspect-log", str(tmp_path / "logs"), "--storage", str(tmp_path)]) == 1
     assert "judged nothing on the test split" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 from tests.mascing.harnesses.steered_folder import SteeredFolder, steered_folder
 
 THEIRS = Path(lm_eval.__file__).parent / "tasks"
-WORDS = ("an apple", "the sky", "fresh grass", "a crow", "old bricks", "cream", "two plums", "coal")
+WORDS = ("plum", "coal", "milk", "rose", "sand", "wine", "moss", "lime")
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def arc_easy(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "text": [WORDS[(number + 3 * place) % len(WORDS)] for place in range(4)],
                 "label": list("ABCD"),
             },
-            "answerKey": "ABCD"[number * number % 4],
+            "answerKey": "ABCD"[number % 4],
         }
         for number in range(24)
     ]

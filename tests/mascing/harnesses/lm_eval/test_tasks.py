@@ -1,18 +1,23 @@
 """lm-evaluation-harness runs its own tasks on a steered model, and says what the model says under that mask."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lm_eval import simple_evaluate
 from lm_eval.api.instance import Instance
+from lm_eval.api.model import CacheHook, CachingLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from torch import Tensor
 
 from mascing.harnesses.lm_eval.steered_lm import SteeredLM
+from mascing.models.loading import Loaded
 from mascing.steering.steer import steer
 from tests.mascing.harnesses.lm_eval.by_hand import greedy, log_likelihood, token_log_likelihoods
 from tests.mascing.harnesses.steered_folder import SteeredFolder
@@ -27,7 +32,7 @@ def evaluated(model: Any, task: Path, **options: Any) -> dict[str, Any]:
     """The results of one task file of ours; none of the thousands of tasks that the harness has is looked at."""
     manager = TaskManager(include_path=str(task.parent), include_defaults=False)
     results: dict[str, Any] = simple_evaluate(
-        model, tasks=manager.all_tasks, task_manager=manager, bootstrap_iters=0, **options
+        model, tasks=manager.all_subtasks, task_manager=manager, bootstrap_iters=0, **options
     )
     return results
 
@@ -38,7 +43,8 @@ def samples_of(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def said_by_hand(files: SteeredFolder, samples: list[dict[str, Any]]) -> list[list[float]]:
-    asked = [[(a["arg_0"], a["arg_1"]) if isinstance(a, dict) else a for a in _arguments(row)] for row in samples]
+    # In a file the arguments of a request have names.
+    asked = [[tuple(a.values()) if isinstance(a, dict) else a for a in _arguments(row)] for row in samples]
     return [[log_likelihood(files.loaded, *pair) for pair in pairs] for pairs in asked]
 
 
@@ -58,7 +64,7 @@ def test_their_command_line_runs_a_task_of_theirs_under_a_mask(
     command = [sys.executable, "-m", "mascing.harnesses.lm_eval", "run", "--model", "mascing"]
     command += ["--model_args", arguments, "--tasks", str(arc_easy), "--output_path", str(tmp_path), "--log_samples"]
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
-    done = subprocess.run(command, env=environment(offline), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=os.environ | offline, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     (file,), (sample_file,) = tmp_path.rglob("results_*.json"), tmp_path.rglob("samples_*.jsonl")
     results = json.loads(file.read_text())
@@ -73,12 +79,6 @@ def test_their_command_line_runs_a_task_of_theirs_under_a_mask(
     chosen = [max(range(4), key=row.__getitem__) for row in by_hand]
     right = sum(place == int(sample["target"]) for place, sample in zip(chosen, samples, strict=True))
     assert results["results"]["arc_easy_of_ours"]["acc,none"] == pytest.approx(right / 24)
-
-
-def environment(settings: dict[str, str]) -> dict[str, str]:
-    import os
-
-    return {**os.environ, **settings}
 
 
 def test_without_a_mask_it_is_their_own_model(steered_files: SteeredFolder, arc_easy: Path, model: SteeredLM) -> None:
@@ -114,9 +114,7 @@ def test_rolling_likelihoods_are_those_of_the_steered_model(steered_files: Steer
     assert model.loglikelihood_rolling(asked, disable_tqdm=True) == pytest.approx(wanted, abs=1e-3)
 
 
-def ids(loaded: Any, text: str, prefix: int) -> Any:
-    import torch
-
+def ids(loaded: Loaded, text: str, prefix: int) -> Tensor:
     return torch.tensor([prefix, *loaded.tokenizer(text).input_ids])
 
 
@@ -127,15 +125,17 @@ def test_the_chat_template_is_applied(arc_easy: Path, model: SteeredLM) -> None:
     assert context.endswith("<|im_start|>assistant\n")
 
 
-def test_a_cache_of_answers_keeps_masks_apart(
-    steered_files: SteeredFolder, arc_easy: Path, model: SteeredLM, tmp_path: Path
-) -> None:
-    cache = str(tmp_path / "answers")
+def test_a_cache_of_answers_keeps_masks_apart(model: SteeredLM, tmp_path: Path) -> None:
+    asked = [Instance("loglikelihood", {}, ("the red ", text), number) for number, text in enumerate(("door", "hat"))]
+
+    def answers() -> Any:
+        return CachingLM(model, str(tmp_path / "answers.db")).loglikelihood(asked)
+
     with model.steered.unsteered():
-        unsteered = samples_of(evaluated(model, arc_easy, use_cache=cache))
-    steered = samples_of(evaluated(model, arc_easy, use_cache=cache))
-    assert likelihoods(steered) != likelihoods(unsteered)
-    before = dict(model.steered.tokens)
-    again = samples_of(evaluated(model, arc_easy, use_cache=cache))
-    assert likelihoods(again) == likelihoods(steered)
+        unsteered = answers()
+    steered, before = answers(), dict(model.steered.tokens)
+    assert steered != unsteered
+    assert answers() == steered
     assert dict(model.steered.tokens) == before, "the model was asked again"
+    model.set_cache_hook(CacheHook(None))
+    assert model.loglikelihood(asked, disable_tqdm=True) == steered
