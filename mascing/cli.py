@@ -12,6 +12,7 @@ from mascing.commands.audit import audit
 from mascing.commands.check import check
 from mascing.commands.collecting.harvest import harvest
 from mascing.commands.collecting.trace_tables import traces
+from mascing.commands.data.catalogue_pages import behaviours
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
@@ -63,6 +64,7 @@ def _options(
 app.command()(demo)
 app.command()(run)
 app.command()(conversations)
+app.add_typer(behaviours, name="behaviours")
 app.command()(check)
 app.command()(label)
 app.command()(plan)

@@ -129,7 +129,7 @@ def _rates(config: RunConfig, rows: Iterable[Mapping[str, Any]]) -> EvalScore:
     for name, of_set in sorted(by_set.items()):
         share = rate([row["outcome"] for row in of_set], [row["group_id"] for row in of_set])
         metrics[name] = EvalMetric(name=name, value=share.value, metadata=share.model_dump())
-    judges = {kind: str(getattr(config.behaviour, kind).kind) for kind in ("target", "utility", "protected")}
+    judges = {name: config.behaviour.judge_of(name).kind for name in sorted(by_set)}
     return EvalScore(name=SCORE, scorer=SCORE, metrics=metrics, metadata={"judges": judges})
 
 
