@@ -53,7 +53,7 @@ def test_unscored_is_neither_hit_nor_miss_and_a_thought_is_no_reply(logs: dict[s
     content = sample.messages[-1].content
     assert not isinstance(content, str)
     assert [part.type for part in content] == ["reasoning", "text"]
-    assert content[0].reasoning == THOUGHT  # type: ignore[union-attr]
+    assert content[0].reasoning == THOUGHT
 
 
 def test_the_rates_are_those_of_the_samples(logs: dict[str, EvalLog]) -> None:

@@ -10,6 +10,7 @@ from mascing.errors import DataError
 from mascing.harnesses.lm_eval import paired
 from mascing.harnesses.lm_eval.steered_lm import SteeredLM
 from mascing.harnesses.lm_eval.task_change import TaskChanges
+from mascing.schemas.verdict import Outcome
 from mascing.statistics import holm, paired_difference, paired_p
 from tests.mascing.harnesses.steered_folder import SteeredFolder
 
@@ -33,10 +34,12 @@ def test_the_difference_is_paired_clustered_and_adjusted(changes: TaskChanges, s
     before, after = (results["samples"]["arc_easy_of_ours"] for results in (changes.before, changes.after))
     groups = [f"p{number // 4}" for number in range(24)]
     assert [row["acc"] for row in before] != [row["acc"] for row in after]
+    hits: list[Outcome]
+    others: list[Outcome]
     wanted = {}
     for metric in ("acc", "acc_norm"):
-        hits = [["hit" if row[metric] else "miss" for row in side] for side in (before, after)]
-        wanted[metric] = paired_difference(*hits, groups), paired_p(*hits, groups)  # type: ignore[arg-type]
+        hits, others = (["hit" if row[metric] else "miss" for row in side] for side in (before, after))
+        wanted[metric] = paired_difference(hits, others, groups), paired_p(hits, others, groups)
     assert {change.metric: (change.difference, change.p) for change in changes.changes} == wanted
     adjusted = holm({metric: p for metric, (_, p) in wanted.items()})
     assert {change.metric: change.holm_p for change in changes.changes} == adjusted
@@ -69,8 +72,10 @@ def test_runs_of_other_samples_are_no_pairs() -> None:
 def test_a_metric_that_is_a_number_is_tested_and_one_that_is_none_is_shown() -> None:
     before = [sample(number, metrics=["f1", "word_perplexity"], f1=0.5, word_perplexity=(-9.0, 3)) for number in (0, 1)]
     after = [{**row, "f1": 0.5 + 0.25 * row["doc_id"]} for row in before]
-    both = [{"samples": {"t": rows}, "results": {"t": {"word_perplexity,none": 4.0}}} for rows in (before, after)]
-    f1, perplexity = paired._changes_of("t", *both, cluster=None)
+    plain, steered = (
+        {"samples": {"t": rows}, "results": {"t": {"word_perplexity,none": 4.0}}} for rows in (before, after)
+    )
+    f1, perplexity = paired._changes_of("t", plain, steered, cluster=None)
     assert f1.difference is not None
     assert f1.difference.value == pytest.approx(0.125)
     assert f1.difference.low < 0 < f1.difference.high
@@ -78,6 +83,6 @@ def test_a_metric_that_is_a_number_is_tested_and_one_that_is_none_is_shown() -> 
 
 
 def test_documents_without_the_field_to_cluster_by_are_refused() -> None:
-    runs = [{"samples": {"t": [sample(0, doc={"title": "a", "id": 1})]}, "results": {"t": {}}}] * 2
+    run = {"samples": {"t": [sample(0, doc={"title": "a", "id": 1})]}, "results": {"t": {}}}
     with pytest.raises(DataError, match="t: its documents have no field 'chapter' to cluster by; they have id, title"):
-        list(paired._changes_of("t", *runs, cluster="chapter"))
+        list(paired._changes_of("t", run, run, cluster="chapter"))
