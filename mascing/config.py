@@ -10,11 +10,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from mascing.catalogue.resolving import resolved
 from mascing.errors import ConfigError, DataError
-from mascing.judges.table import completed_judge
+from mascing.judges.calibrations.calibration import checked_judge
 from mascing.models.checkpoints import is_hub_id
 from mascing.plugins import OptionsError
 from mascing.schemas.config import RunConfig
+from mascing.schemas.settings.judge_paths import with_paths
+from mascing.schemas.settings.judge_settings import JudgeConfig
+from mascing.schemas.settings.sources import SourceConfig
 from mascing.storage.sealing import check_text
 from mascing.validation import REQUIRED, complaints
 
@@ -28,12 +32,17 @@ def load_config(path: str) -> RunConfig:
     of the file's folder, and become absolute. Raises ConfigError, whose message names the field, a right value and the
     file, for instance ``methods.mascing.alphas.0: must be greater than 0, got -1 (in run.yaml)``.
     """
-    value = _parse(_read(path), path)
+    value = read_yaml(path)
     if value is None:
         raise ConfigError(f"{path} is empty: a run needs at least `model` and `behaviour`")
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must hold a mapping with the keys model, behaviour, …, not {type(value).__name__}")
-    return _with_plugins(_located(_parsed(value, path), path), path)
+    return _with_plugins(_located(_parsed(resolved(value, path, read_yaml), path), path), path)
+
+
+def read_yaml(path: str) -> Any:
+    """The value of a YAML file. Raises ConfigError, which says where it is none."""
+    return _parse(_read(path), path)
 
 
 def _parsed(value: dict[str, Any], path: str) -> RunConfig:
@@ -49,19 +58,46 @@ def _parsed(value: dict[str, Any], path: str) -> RunConfig:
 def _located(config: RunConfig, path: str) -> RunConfig:
     """Return the configuration with absolute paths in place of those that are relative to the file."""
     behaviour, model = config.behaviour, config.model
-    files = {
-        name: _beside(path, f"behaviour.{name}", value)
-        for name in ("conversations", "truth")
-        if (value := getattr(behaviour, name)) is not None
+    files: dict[str, Any] = {"conversations": _located_rows(behaviour.conversations, path)}
+    if behaviour.truth is not None:
+        files["truth"] = _beside(path, "behaviour.truth", behaviour.truth)
+    judges: dict[str, Any] = {
+        name: _located_judge(getattr(behaviour, name), f"behaviour.{name}", path)
+        for name in ("target", "utility", "protected")
     }
-    folder = _beside(path, "model.path", model.path)
-    if is_hub_id(model.path) and not Path(folder).is_dir():
-        folder = model.path
+    judges["judges"] = {
+        name: _located_judge(judge, f"behaviour.judges.{name}", path) for name, judge in behaviour.judges.items()
+    }
     return config.model_copy(
         update={
-            "behaviour": behaviour.model_copy(update=files),
-            "model": model.model_copy(update={"path": folder}),
+            "behaviour": behaviour.model_copy(update={**files, **judges}),
+            "model": model.model_copy(update={"path": _model_beside(path, "model.path", model.path)}),
         }
+    )
+
+
+def _located_judge(judge: JudgeConfig, place: str, path: str) -> JudgeConfig:
+    def moved(field: str, value: str) -> str:
+        beside = _model_beside if field.endswith("model.path") else _beside
+        return beside(path, f"{place}.{field}", value)
+
+    return with_paths(judge, moved)
+
+
+def _model_beside(path: str, field: str, value: str) -> str:
+    """The same for a model, which may also be a hub id."""
+    folder = _beside(path, field, value)
+    return value if is_hub_id(value) and not Path(folder).is_dir() else folder
+
+
+def _located_rows(conversations: str | tuple[SourceConfig, ...], path: str) -> str | tuple[SourceConfig, ...]:
+    if isinstance(conversations, str):
+        return _beside(path, "behaviour.conversations", conversations)
+    return tuple(
+        source
+        if source.file is None
+        else source.model_copy(update={"file": _beside(path, f"behaviour ({source.name}): file", source.file)})
+        for source in conversations
     )
 
 
@@ -85,8 +121,12 @@ def _with_plugins(config: RunConfig, path: str) -> RunConfig:
     """Return the configuration with the options of every plug-in checked and their defaults filled in."""
     problems: list[str] = []
     judges = {
-        name: _completed(completed_judge, getattr(config.behaviour, name), f"behaviour.{name}", problems)
+        name: _completed(checked_judge, getattr(config.behaviour, name), f"behaviour.{name}", problems)
         for name in ("target", "utility", "protected")
+    }
+    own = {
+        name: _completed(checked_judge, judge, f"behaviour.judges.{name}", problems)
+        for name, judge in config.behaviour.judges.items()
     }
     methods = {}
     if config.methods.plugged:
@@ -99,7 +139,7 @@ def _with_plugins(config: RunConfig, path: str) -> RunConfig:
         }
     if problems:
         raise ConfigError(_message(problems, path))
-    behaviour = config.behaviour.model_copy(update=judges)
+    behaviour = config.behaviour.model_copy(update={**judges, "judges": own})
     return config.model_copy(update={"behaviour": behaviour, "methods": config.methods.model_copy(update=methods)})
 
 

@@ -45,7 +45,7 @@ def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., t
 
     def run(change: Callable[[Rows], Rows], matching: Any = None, **surrogate: Any) -> tuple[Storage, Trained]:
         config = small_config(testbed_folder, tmp_path)
-        path = Path(config.behaviour.conversations)
+        path = Path(str(config.behaviour.conversations))
         rows = change([json.loads(line) for line in path.read_text().splitlines()])
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         config = config.model_copy(
