@@ -66,7 +66,7 @@ def programs(testbed: Path, folder: Path) -> list[Program]:
         path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
         run[workers] = ("run", str(path))
         collection[workers] = (
-            "harvest", small.behaviour.conversations, "--model", str(testbed), "--rows", "8", "--batch-tokens", "64",
+            "harvest", str(small.behaviour.conversations), "--model", str(testbed), "--rows", "8", "--batch-tokens", "64",
             "--workers", str(workers),
         )  # fmt: skip
     return [
