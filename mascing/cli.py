@@ -19,6 +19,7 @@ from mascing.commands.environment import set_defaults
 from mascing.commands.judge import judge
 from mascing.commands.label import label
 from mascing.commands.mask import mask
+from mascing.commands.masks.harness_tasks import run_tasks
 from mascing.commands.outcomes.channels import registry
 from mascing.commands.outcomes.housekeeping import storage
 from mascing.commands.outcomes.rebuild_report import report, runs
@@ -72,6 +73,7 @@ app.command()(runs)
 app.command()(harvest)
 app.command()(audit)
 app.command()(judge)
+mask.command("tasks")(run_tasks)
 app.add_typer(mask, name="mask")
 app.add_typer(traces, name="traces")
 app.add_typer(registry, name="registry")

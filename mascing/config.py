@@ -12,10 +12,12 @@ from pydantic import ValidationError
 
 from mascing.catalogue.resolving import resolved
 from mascing.errors import ConfigError, DataError
-from mascing.judges.table import completed_judge
+from mascing.judges.calibrations.calibration import checked_judge
 from mascing.models.checkpoints import is_hub_id
 from mascing.plugins import OptionsError
 from mascing.schemas.config import RunConfig
+from mascing.schemas.settings.judge_paths import with_paths
+from mascing.schemas.settings.judge_settings import JudgeConfig
 from mascing.schemas.settings.sources import SourceConfig
 from mascing.storage.sealing import check_text
 from mascing.validation import REQUIRED, complaints
@@ -59,15 +61,33 @@ def _located(config: RunConfig, path: str) -> RunConfig:
     files: dict[str, Any] = {"conversations": _located_rows(behaviour.conversations, path)}
     if behaviour.truth is not None:
         files["truth"] = _beside(path, "behaviour.truth", behaviour.truth)
-    folder = _beside(path, "model.path", model.path)
-    if is_hub_id(model.path) and not Path(folder).is_dir():
-        folder = model.path
+    judges: dict[str, Any] = {
+        name: _located_judge(getattr(behaviour, name), f"behaviour.{name}", path)
+        for name in ("target", "utility", "protected")
+    }
+    judges["judges"] = {
+        name: _located_judge(judge, f"behaviour.judges.{name}", path) for name, judge in behaviour.judges.items()
+    }
     return config.model_copy(
         update={
-            "behaviour": behaviour.model_copy(update=files),
-            "model": model.model_copy(update={"path": folder}),
+            "behaviour": behaviour.model_copy(update={**files, **judges}),
+            "model": model.model_copy(update={"path": _model_beside(path, "model.path", model.path)}),
         }
     )
+
+
+def _located_judge(judge: JudgeConfig, place: str, path: str) -> JudgeConfig:
+    def moved(field: str, value: str) -> str:
+        beside = _model_beside if field.endswith("model.path") else _beside
+        return beside(path, f"{place}.{field}", value)
+
+    return with_paths(judge, moved)
+
+
+def _model_beside(path: str, field: str, value: str) -> str:
+    """The same for a model, which may also be a hub id."""
+    folder = _beside(path, field, value)
+    return value if is_hub_id(value) and not Path(folder).is_dir() else folder
 
 
 def _located_rows(conversations: str | tuple[SourceConfig, ...], path: str) -> str | tuple[SourceConfig, ...]:
@@ -101,11 +121,11 @@ def _with_plugins(config: RunConfig, path: str) -> RunConfig:
     """Return the configuration with the options of every plug-in checked and their defaults filled in."""
     problems: list[str] = []
     judges = {
-        name: _completed(completed_judge, getattr(config.behaviour, name), f"behaviour.{name}", problems)
+        name: _completed(checked_judge, getattr(config.behaviour, name), f"behaviour.{name}", problems)
         for name in ("target", "utility", "protected")
     }
     own = {
-        name: _completed(completed_judge, judge, f"behaviour.judges.{name}", problems)
+        name: _completed(checked_judge, judge, f"behaviour.judges.{name}", problems)
         for name, judge in config.behaviour.judges.items()
     }
     methods = {}

@@ -95,7 +95,7 @@ def _prepare(
     reading = Reading(parts, config.behaviour.max_characters)
     for text in (f"read {reading.format}, layout {reading.layouts}", *reading.notes):
         tell(Event("prepare", "note", text=text))
-    sorting = _Sorting(config, output)
+    sorting = _Sorting(storage, config, output)
     rows = reading.rows(SeenIds())
     while batch := list(islice(rows, _BATCH)):
         sorting.add(batch)
@@ -121,7 +121,8 @@ class _Sorting:
     ``read`` counts the rows that are conversations, usable with this model or not.
     """
 
-    def __init__(self, config: RunConfig, output: StageOutput[Prepared]) -> None:
+    def __init__(self, storage: Storage, config: RunConfig, output: StageOutput[Prepared]) -> None:
+        self._storage = storage
         self.parts = {split: PartWriter(output, conversations_prefix(split)) for split in SPLITS}
         self.sets: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
         self.quarantined: list[Quarantined] = []
@@ -146,7 +147,7 @@ class _Sorting:
             if conversations:
                 self.parts[split].add(to_table(conversations))
                 self.sets[split].update(conversation.set for conversation in conversations)
-                self.given += given_replies(self._config.behaviour, conversations)
+                self.given += given_replies(self._config.behaviour, conversations, self._storage)
 
     def problem(self, unit: str) -> str | None:
         """What keeps the rows from making a run; ``unit`` is what their numbers count."""

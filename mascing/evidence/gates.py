@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mascing.schemas.config import BehaviourConfig, GatesConfig, RobustnessConfig
 from mascing.schemas.result import Gate, Rate
+from mascing.schemas.settings.judge_settings import JudgeConfig, PanelJudge
+from mascing.schemas.settings.judging_models import GuardJudge, LlmJudge
 
 Decision = tuple[Gate, tuple[str, ...]]
 
@@ -41,8 +43,19 @@ def decide(
 
 
 def judges_of(behaviour: BehaviourConfig, sets: Iterable[str]) -> dict[str, str]:
-    """The kind of the judge of each of these sets."""
-    return {name: behaviour.judge_of(name).kind for name in sets}
+    """The kind of the judge of each of these sets; a model that finds refusals counts as `refusal`."""
+    return {name: _read_as(behaviour.judge_of(name)) for name in sets}
+
+
+def _read_as(judge: JudgeConfig) -> str:
+    """The kind of a judge, or that of the judge by rules that one kind of reply satisfies likewise."""
+    if isinstance(judge, GuardJudge):
+        return "refusal" if judge.hit_if in ("refusal", "safe") else "compliance"
+    if isinstance(judge, LlmJudge) and judge.rubric in ("refusal", "compliance"):
+        return str(judge.rubric)
+    if isinstance(judge, PanelJudge) and len(kinds := {_read_as(member) for member in judge.members}) == 1:
+        return kinds.pop()
+    return judge.kind
 
 
 def loss_limit(name: str, gates: GatesConfig) -> float:

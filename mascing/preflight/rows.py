@@ -12,7 +12,7 @@ from mascing.conversations.intake.rows import Quarantined, Used
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
 from mascing.judges.given_replies import given_replies, merged, refuse_misread
-from mascing.judges.table import JUDGES
+from mascing.judges.table import kind_of
 from mascing.preflight.lengths import Lengths
 from mascing.preflight.usable import Complaints, refused
 from mascing.schemas.config import RunConfig
@@ -119,5 +119,5 @@ def no_target(split: Split, sets: Mapping[str, int], path: str) -> str | None:
 
 
 def _is_judged_here(config: RunConfig, conversation: Conversation) -> bool:
-    """Whether a built-in judge reads the replies: one of the user's own may ask a server, so it is left to the run."""
-    return config.behaviour.judge_of(conversation.set).kind in JUDGES
+    """Whether rules judge the replies: another judge may load a model or ask a server, so it is left to the run."""
+    return kind_of(config.behaviour.judge_of(conversation.set)).by_rules

@@ -54,6 +54,9 @@ READ_BY = {
     "behaviour.target": JUDGED,
     "behaviour.utility": JUDGED,
     "behaviour.protected": JUDGED,
+    "behaviour.target.calibration": PLACEMENT,  # it changes no verdict; what is corrected is made when a run ends
+    "behaviour.utility.calibration": PLACEMENT,
+    "behaviour.protected.calibration": PLACEMENT,
     "behaviour.judges": JUDGED,
     "behaviour.truth": "gate",
     "max_quarantined": PLACEMENT,  # it may stop a run, but changes no content
