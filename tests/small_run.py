@@ -34,7 +34,7 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
     """A run on the model of ``testbed``; its conversations are written into ``folder``."""
     full = behaviour_config(BEHAVIOUR, str(testbed))
     conversations = folder / "conversations.jsonl"
-    conversations.write_text("".join(_first_groups(Path(full.conversations))))
+    conversations.write_text("".join(_first_groups(Path(str(full.conversations)))))
     return RunConfig(
         model=ModelConfig(path=str(testbed)),
         behaviour=BehaviourConfig(**{**full.model_dump(), "conversations": str(conversations)}),
