@@ -16,14 +16,14 @@ Part = dict[str, JsonValue]
 
 
 class PublishedNumber(Frozen):
-    """What a paper reports of a cell, as rates from 0 to 1; None where it reports nothing.
+    """What a paper reports of a model and a behaviour, as rates from 0 to 1; None where it reports nothing.
 
-    ``method`` is the paper's own name. Its conversations and judges may differ from those of the campaign.
+    Its conversations and judges may differ from those of the campaign.
     """
 
-    model: Name
+    model: Name | None = Field(default=None, description="null: the mean over all models")
     behaviour: Name
-    method: str = Field(min_length=1)
+    method: str = Field(min_length=1, description="a method of the campaign, or the paper's name of another one")
     unsteered: float | None = Field(default=None, ge=0, le=1)
     steered: float | None = Field(default=None, ge=0, le=1)
     source: str = Field(min_length=1, description="the paper with its table")
@@ -62,8 +62,8 @@ class CampaignConfig(Frozen):
     @model_validator(mode="after")
     def _published_numbers_have_a_place(self) -> "CampaignConfig":
         for number in self.published:
-            if number.model not in self.models or number.behaviour not in self.behaviours:
-                raise ValueError(f"published: the campaign has no cell {number.model} x {number.behaviour}")
+            if number.behaviour not in self.behaviours or (number.model and number.model not in self.models):
+                raise ValueError(f"published: the campaign has no {number.behaviour} on {number.model or 'any model'}")
         return self
 
 

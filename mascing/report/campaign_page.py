@@ -88,24 +88,33 @@ def _change(row: dict[str, Any], name: str) -> str:
 
 
 def _papers(board: Board, rows: list[dict[str, Any]]) -> Table | None:
-    """What papers report of the cells, and the mean over our seeds beside it."""
-    ours = {(row["model"], row["behaviour"], row["method"]): row for row in rows if row["state"] == "finished"}
-    told = [
-        (
-            number.behaviour,
-            number.model,
-            number.method,
-            _rate(number.unsteered),
-            _rate(number.steered),
-            _rate(mine["unsteered"]) if mine else "–",
-            _rate(mine["unsteered"] + mine["uplift_mean"]) if mine else "–",
-            number.source,
+    """What papers report, and our means over seeds beside it; over models as well where the paper's number is."""
+    told = []
+    for number in board.campaign.config.published:
+        mine = [
+            row
+            for row in rows
+            if row["state"] == "finished"
+            and (row["behaviour"], row["method"]) == (number.behaviour, number.method)
+            and number.model in (None, row["model"])
+        ]
+        told.append(
+            (
+                number.behaviour,
+                number.model or "mean over models",
+                number.method,
+                _rate(number.unsteered),
+                _rate(number.steered),
+                *(_rate(_mean(mine, name)) for name in ("unsteered", "target_rate")),
+                number.source,
+            )
         )
-        for number in board.campaign.config.published
-        for mine in [ours.get((number.model, number.behaviour, number.method))]
-    ]
     columns = ("Behaviour", "Model", "Method", "Paper, unsteered", "Paper, steered", "Here, unsteered", "Here, steered")
     return Table("Target rates beside those that papers report", (*columns, "Source"), tuple(told)) if told else None
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> float | None:
+    return sum(row[name] for row in rows) / len(rows) if rows else None
 
 
 def _rate(value: float | None) -> str:
