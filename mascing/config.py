@@ -17,7 +17,7 @@ from mascing.errors import ConfigError, DataError
 from mascing.judges.table import completed_judge
 from mascing.models.checkpoints import is_hub_id
 from mascing.plugins import OptionsError
-from mascing.schemas.campaign import Campaign, CampaignConfig, PlannedRun
+from mascing.schemas.campaign import Campaign, CampaignConfig, Part, PlannedRun
 from mascing.schemas.config import RunConfig
 from mascing.storage.sealing import check_text
 from mascing.validation import REQUIRED, complaints
@@ -45,7 +45,7 @@ def load_campaign(path: str) -> Campaign:
     """
     path = _campaign_file(path)
     needs = "a campaign needs `name`, `models`, `behaviours` and `methods`"
-    config = _parsed(_mapping(path, "name, models, …", needs), CampaignConfig, path)
+    config = _with_located_parts(_parsed(_mapping(path, "name, models, …", needs), CampaignConfig, path), path)
     runs, problems = [], []
     for model, behaviour in pairs(config):
         try:
@@ -59,6 +59,31 @@ def load_campaign(path: str) -> Campaign:
     if problems:
         raise ConfigError(_message(problems, path))
     return Campaign(config=config, runs=tuple(runs))
+
+
+def _with_located_parts(config: CampaignConfig, path: str) -> CampaignConfig:
+    """The campaign with absolute paths, so that it can be kept in another folder."""
+    return config.model_copy(
+        update={
+            "models": {name: _located_part(part, path) for name, part in config.models.items()},
+            "behaviours": {name: _located_part(part, path) for name, part in config.behaviours.items()},
+            "shared": _located_part(config.shared, path),
+        }
+    )
+
+
+def _located_part(part: Part, path: str) -> Part:
+    located = dict(part)
+    for section, names in (("model", ("path",)), ("behaviour", ("conversations", "truth", "file"))):
+        settings = part.get(section)
+        if isinstance(settings, dict):
+            found = {
+                name: _location(path, f"{section}.{name}", value)
+                for name in names
+                if isinstance(value := settings.get(name), str)
+            }
+            located[section] = {**settings, **found}
+    return located
 
 
 def ready_campaigns() -> dict[str, str]:
@@ -102,15 +127,19 @@ def _located(config: RunConfig, path: str) -> RunConfig:
         for name in ("conversations", "truth")
         if (value := getattr(behaviour, name)) is not None
     }
-    folder = _beside(path, "model.path", model.path)
-    if is_hub_id(model.path) and not Path(folder).is_dir():
-        folder = model.path
+    folder = _location(path, "model.path", model.path)
     return config.model_copy(
         update={
             "behaviour": behaviour.model_copy(update=files),
             "model": model.model_copy(update={"path": folder}),
         }
     )
+
+
+def _location(path: str, field: str, value: str) -> str:
+    """:func:`_beside`, but a model's hub id as it is, unless it is also a folder."""
+    found = _beside(path, field, value)
+    return value if field == "model.path" and is_hub_id(value) and not Path(found).is_dir() else found
 
 
 def _beside(path: str, field: str, value: str) -> str:

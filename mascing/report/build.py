@@ -26,7 +26,7 @@ def build_report(storage: Storage, name: str | None = None) -> str:
 
 def build_campaign(storage: Storage, folder: CampaignFolder, board: Board) -> str:
     """Write the page of a campaign and return its location; it loads nothing and links to the pages of its runs."""
-    storage.overwrite(folder.page, seal_text(campaign_page(board, read_seconds(storage, folder)), ".html"))
+    storage.overwrite(folder.page, seal_text(campaign_page(folder, board, read_seconds(storage, folder)), ".html"))
     return storage.locate(folder.page)
 
 

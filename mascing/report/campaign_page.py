@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mascing.campaigns.folder import CampaignFolder
 from mascing.campaigns.leaderboard import Board, leaderboard
 from mascing.report.figures.campaign_figures import grid_figure, ranking_figure, tradeoff_figure
 from mascing.report.figures.figure import Table
@@ -16,13 +17,14 @@ _LEAST_SHOWN = 1e-4
 _TO_ROOT = "../.."
 
 
-def campaign_page(board: Board, seconds: Mapping[str, StageSeconds]) -> str:
+def campaign_page(folder: CampaignFolder, board: Board, seconds: Mapping[str, StageSeconds]) -> str:
     """Render the page as HTML; ``seconds`` are those of finished stages, by the prefix of their output."""
     rows = leaderboard(board).to_pylist()
     methods = in_order(board.methods)
     passed = {method: _passed(rows, method) for method in methods}
     return filled(
         "campaign.html.jinja",
+        folder=folder,
         board=board,
         title=board.campaign.config.name,
         grids=[figure for method in methods if (figure := grid_figure(board, method))],
