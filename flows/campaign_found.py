@@ -58,4 +58,3 @@ def _found(storage: Storage, config: RunConfig) -> RunFolder | None:
         return found_run(config, storage)
     except (UnfinishedError, ConfigError, DataError, ModelError):
         return None
-

@@ -53,9 +53,7 @@ def _tag(config: RunConfig) -> None:
     tag_run(config.behaviour.name, model_name(config.model), *config.methods.searched)
 
 
-def _line(
-    start: Start, pool: Pool, config: RunConfig, storage_url: str, testbed: Finished[TestbedBuilt] | None
-) -> str:
+def _line(start: Start, pool: Pool, config: RunConfig, storage_url: str, testbed: Finished[TestbedBuilt] | None) -> str:
     done = whole_line(start, pool, config, storage_url, testbed)
     return str(_report(storage_url, config, done))
 

@@ -142,7 +142,9 @@ def _read(storage: Storage, path: str, schema: type[Record]) -> Record | None:
     try:
         return schema.model_validate_json(open_json(data, storage.locate(path)))
     except ValidationError as error:
-        raise DataError(f"{storage.locate(path)} is of another version of mascing: delete it and start again") from error
+        raise DataError(
+            f"{storage.locate(path)} is of another version of mascing: delete it and start again"
+        ) from error
 
 
 def _stored(storage: Storage) -> Iterator[StoredCampaign]:

@@ -1,4 +1,4 @@
-"""The index of a storage URL, made from what is stored: runs, audits and campaigns, channels with their history, masks."""
+"""The index of a storage URL, made from what is stored: runs, audits, campaigns, channels with their history, masks."""
 
 from dataclasses import dataclass
 

@@ -19,7 +19,6 @@ from mascing.surrogates.surrogate import Surrogate
 from mascing.tasks.searching.found import Found
 from mascing.tasks.workers.worker import Worker
 
-
 _ATTRIBUTED = ("gradient", "refined")
 
 

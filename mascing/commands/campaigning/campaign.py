@@ -38,9 +38,9 @@ def campaign(
     from rich.console import Console
 
     from mascing.campaigns.folder import CampaignFolder
-    from mascing.commands.line import run_shown, say_prose
     from mascing.commands.campaigning.plan_shown import print_plan
     from mascing.commands.campaigning.results_shown import print_results
+    from mascing.commands.line import run_shown, say_prose
     from mascing.config import load_campaign
     from mascing.flows.starting import Line
     from mascing.storage.object_storage import Storage

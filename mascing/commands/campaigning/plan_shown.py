@@ -40,6 +40,7 @@ def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
     from mascing.commands.outcomes.tables import print_fitting
 
     plan, home = _plan(campaign), folder_of(campaign)
+    say_prose(console, _headline(campaign))
     print_fitting(console, _grid(campaign, plan))
     for reason, runs in _together(plan.problems).items():
         say_prose(console, f"problem: {', '.join(runs)}: {reason}")
@@ -87,16 +88,24 @@ def _by_task(campaign: Campaign) -> dict[tuple[str, str], list[PlannedRun]]:
     return tasks
 
 
+def _headline(campaign: Campaign) -> str:
+    config = campaign.config
+    sizes = (
+        counted(len(config.models), "model"),
+        counted(len(config.behaviours), "behaviour"),
+        f"{counted(len(campaign.methods), 'method')} ({', '.join(campaign.methods)})",
+        f"{counted(len(config.seeds), 'seed')} ({', '.join(map(str, config.seeds))})",
+    )
+    return f"{config.name}: {' x '.join(sizes)}, {len(campaign.runs) * len(campaign.methods)} cells"
+
+
 def _grid(campaign: Campaign, plan: Plan) -> "Table":
     """Models by behaviours: the replies of all their runs, or that they cannot work."""
     from rich.table import Table
 
     config = campaign.config
-    cells = f"{len(campaign.runs) * len(campaign.methods)} cells"
-    methods, seeds = ", ".join(campaign.methods), ", ".join(map(str, config.seeds))
-    title = f"{config.name}: {cells}; methods {methods}; seeds {seeds}; replies at most"
-    table = Table(title=title, box=None, pad_edge=False, title_justify="left")
-    table.add_column("model", no_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("replies at most", no_wrap=True)
     for behaviour in config.behaviours:
         table.add_column(behaviour, justify="right")
     tasks = _by_task(campaign)
@@ -134,7 +143,8 @@ def _estimate(campaign: Campaign, plan: Plan, done: set[str], seconds: Mapping[s
     tokens = sum(plan.tokens[run.name] * _replies([run], plan).total() for run in left)
     by_stage = ", ".join(f"{stage} {count:,}" for stage, count in replies.items() if count)
     runs = counted(len(left), "run")
-    yield f"left to do: {runs}; at most {replies.total():,} replies ({by_stage}), each judged once, of {tokens:,} tokens"
+    yield f"left to do: {runs}; at most {replies.total():,} replies ({by_stage}), each judged once"
+    yield f"tokens generated at most: {tokens:,}"
     yield _time(left, seconds)
 
 

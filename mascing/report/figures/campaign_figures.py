@@ -11,7 +11,7 @@ from mascing.report.wording import points, points_text
 from mascing.schemas.campaign import CellResult
 from mascing.schemas.result import Rate
 
-_PALE_BELOW = 45
+_PALE_BELOW = 65
 """Squares whose uplift, in points, is further from 0 are too dark (on a dark page too light) for text in ink."""
 
 
@@ -22,7 +22,9 @@ def grid_figure(board: Board, method: str) -> Figure | None:
     if not uplifts:
         return None
     z = [[uplifts.get((model, behaviour)) for behaviour in behaviours] for model in models]
-    numbers = "; ".join(f"{behaviour} on {model} {points(value / 100)}" for (model, behaviour), value in uplifts.items())
+    numbers = "; ".join(
+        f"{behaviour} on {model} {points(value / 100)}" for (model, behaviour), value in uplifts.items()
+    )
     return Figure(
         key=f"grid-{method}",
         title=method,
@@ -178,7 +180,10 @@ def _values(z: Sequence[Sequence[float | None]]) -> Json:
         "y": [y for _, y, _ in shown],
         "text": [points(value / 100) for _, _, value in shown],
         "mode": "text",
-        "textfont": {"size": 12, "color": ["var(--ink)" if abs(v) < _PALE_BELOW else "var(--surface)" for *_, v in shown]},
+        "textfont": {
+            "size": 12,
+            "color": ["var(--ink)" if abs(v) < _PALE_BELOW else "var(--surface)" for *_, v in shown],
+        },
         "hoverinfo": "skip",
         "showlegend": False,
     }
