@@ -112,8 +112,8 @@ class CellCost(Frozen):
     """What a method took in a run, beside what all its methods share: labels and traces.
 
     ``replies`` were generated and judged: to search, to select, to prune, on test and under changed conditions.
-    ``tokens_per_reply`` is the mean length of its replies on test. ``judge_cost`` is what the judges of these replies
-    cost in USD, None if none of them has a price.
+    ``tokens_per_reply`` is the mean length of its replies on test. ``judge_cost`` is what the judges of its replies on
+    test took in USD, None if none of them has a price.
     """
 
     replies: int = Field(ge=0)

@@ -1,13 +1,11 @@
 """The cells of a finished run: what each method showed on test, and what it cost."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import pyarrow as pa
 
 from mascing.evidence.results import CONTROL, changes_by_set
-from mascing.masks.mask import Mask
 from mascing.models.checkpoint_names import named_checkpoint
 from mascing.runs.finished_run import read_inputs, stages_at
 from mascing.runs.readers import condition_verdicts, conversations_of, selected_of, verdicts_of
@@ -18,8 +16,10 @@ from mascing.schemas.finished import Optimised, RunStages, Selected
 from mascing.schemas.result import Comparison
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.judged import BASELINE
-from mascing.tasks.running.replies import RepliesFolder, content_of
+from mascing.tasks.running.judged import BASELINE, verdicts_path
+from mascing.tasks.running.replies import RepliesFolder
+from mascing.tasks.streaming.asked import Asked
+from mascing.tasks.streaming.rows import Rows
 
 
 def cells_of(storage: Storage, folder: RunFolder) -> list[CellResult]:
@@ -39,7 +39,7 @@ def cells_of(storage: Storage, folder: RunFolder) -> list[CellResult]:
             unsteered=facts.baseline.target_rate,
             target_rate=result.target_rate,
             uplift=result.uplift,
-            changes={kind: rate for kind, rate in changes_by_set(tables[BASELINE], tables[name]).items()},
+            changes=changes_by_set(tables[BASELINE], tables[name]),
             unscored=tables[name]["outcome"].to_pylist().count("unscored"),
             gate=result.gate,
             reasons=result.reasons,
@@ -80,15 +80,14 @@ def _costs(
     assert stages.select is not None
     tested = condition_verdicts(storage, stages.robustness) if stages.robustness else {}
     folder = RepliesFolder.of(config, stages.label.facts.checkpoint)
-    asked = {content_of(row) for row in conversations_of(storage, stages.label, "test")}
+    asked = Asked(conversations_of(storage, stages.label, "test"))
     costs = {}
     for method, pick in selected_of(storage, stages.select).items():
         further = sum(len(judged[method]) for judged in tested.values() if method in judged)
         searched = _searched(stages.optimise, method) + _selected(stages.select, method)
-        costs[method] = CellCost(
-            replies=searched + len(tables[method]) + further,
-            tokens_per_reply=_tokens(storage, folder, pick.mask, asked),
-        )
+        tokens, dollars = _spent(storage, config, folder.under(pick.mask), asked)
+        replies = searched + len(tables[method]) + further
+        costs[method] = CellCost(replies=replies, tokens_per_reply=tokens, judge_cost=dollars)
     return costs
 
 
@@ -106,10 +105,30 @@ def _selected(selected: Selected, method: str) -> int:
     return sum(cell.judged for cell in facts.cells if cell.method == method) + pruned
 
 
-def _tokens(storage: Storage, folder: RepliesFolder, mask: Mask, asked: set[str]) -> float | None:
-    """The mean length of the stored replies under a mask to these conversations."""
-    lengths: dict[str, int] = {}
-    for path in storage.list(folder.under(mask)):
-        table: Sequence[Any] = parquet.from_bytes(storage.read(path), path).select(["content", "tokens"]).to_pylist()
-        lengths |= {row["content"]: row["tokens"] for row in table if row["content"] in asked}
-    return sum(lengths.values()) / len(lengths) if lengths else None
+def _spent(storage: Storage, config: RunConfig, under: str, asked: Asked) -> tuple[float | None, float | None]:
+    """The mean length of the replies on test that are stored ``under`` a mask, and what their judges took in USD.
+
+    None for both if some were deleted since, as by `mascing storage gc`.
+    """
+    lengths: list[int] = []
+    dollars: list[float] = []
+    for name, positions in asked.blocks():
+        path = f"{under}/{name}.parquet"
+        try:
+            table = parquet.from_bytes(storage.read(path), path)
+        except FileNotFoundError:
+            return None, None
+        lengths += [row["tokens"] for row in table.to_pylist() if row["failure"] is None]
+        rows = zip(asked.read(Rows(path, positions)), table["failure"].to_pylist(), strict=True)
+        dollars += _dollars(storage, verdicts_path(config, path, [row for row, failure in rows if failure is None]))
+    return (sum(lengths) / len(lengths) if lengths else None), (sum(dollars) if dollars else None)
+
+
+def _dollars(storage: Storage, path: str) -> list[float]:
+    """What each stored verdict took; none where a judge has no price, or where nothing could be kept."""
+    try:
+        table = parquet.from_bytes(storage.read(path), path)
+    except FileNotFoundError:
+        return []
+    costs = table["cost"].to_pylist() if "cost" in table.schema.names else []
+    return [cost for cost in costs if cost is not None]
