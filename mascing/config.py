@@ -74,11 +74,14 @@ def _with_located_parts(config: CampaignConfig, path: str) -> CampaignConfig:
 
 def _located_part(part: Part, path: str) -> Part:
     located = dict(part)
-    for section, names in (("model", ("path",)), ("behaviour", ("conversations", "truth", "file"))):
+    for section, names, beside in (
+        ("model", ("path",), _model_beside),
+        ("behaviour", ("conversations", "truth", "file"), _beside),
+    ):
         settings = part.get(section)
         if isinstance(settings, dict):
             found = {
-                name: _location(path, f"{section}.{name}", value)
+                name: beside(path, f"{section}.{name}", value)
                 for name in names
                 if isinstance(value := settings.get(name), str)
             }
@@ -127,19 +130,18 @@ def _located(config: RunConfig, path: str) -> RunConfig:
         for name in ("conversations", "truth")
         if (value := getattr(behaviour, name)) is not None
     }
-    folder = _location(path, "model.path", model.path)
     return config.model_copy(
         update={
             "behaviour": behaviour.model_copy(update=files),
-            "model": model.model_copy(update={"path": folder}),
+            "model": model.model_copy(update={"path": _model_beside(path, "model.path", model.path)}),
         }
     )
 
 
-def _location(path: str, field: str, value: str) -> str:
-    """:func:`_beside`, but a model's hub id as it is, unless it is also a folder."""
-    found = _beside(path, field, value)
-    return value if field == "model.path" and is_hub_id(value) and not Path(found).is_dir() else found
+def _model_beside(path: str, field: str, value: str) -> str:
+    """The same for a model, which may also be a hub id."""
+    folder = _beside(path, field, value)
+    return value if is_hub_id(value) and not Path(folder).is_dir() else folder
 
 
 def _beside(path: str, field: str, value: str) -> str:
