@@ -5,6 +5,7 @@ What fails is set aside with its reason, and the rest goes on: a run, or a metho
 
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import groupby
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -78,23 +79,20 @@ class _Running:
         """The runs of a model on the same workers. A model that cannot be used is not tried for each of them."""
         unusable: ModelError | None = None
         pool: Pool | None = None
-        try:
+        with ExitStack() as opened:
             for run in runs:
                 with waiting_for(f"{run} ({self._board.finished} of {self._board.planned} cells are there)"):
                     try:
                         if unusable is not None:
                             raise unusable
                         if pool is None:
-                            pool = Pool(run.config.compute, pinned(run.config.model))
+                            pool = opened.enter_context(Pool(run.config.compute, pinned(run.config.model)))
                         outcome = self._attempt(run, pool)
                     except Exception as error:  # noqa: BLE001 - whatever a run provokes is that run's failure
                         _refuse_common(error)
                         unusable = error if isinstance(error, ModelError) else None
                         outcome = self._failed(run, error)
                 self._took(run, outcome)
-        finally:
-            if pool is not None:
-                pool.__exit__(None, None, None)
 
     def _attempt(self, run: PlannedRun, pool: Pool) -> Outcome:
         """Run the line, again without each method that fails."""
