@@ -35,6 +35,7 @@ from mascing.tasks.concluding.campaign_board import keep_outcome, outcome_of, wr
 from mascing.tasks.running.stage import Finished
 from mascing.tasks.searching.blame import blamed, blaming
 from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.work_queue import WorkerDiedError
 
 M = TypeVar("M", bound=Manifest)
 P = ParamSpec("P")
@@ -77,7 +78,7 @@ class _Running:
 
     def _on_one_model(self, runs: list[PlannedRun]) -> None:
         """The runs of a model on the same workers. A model that cannot be used is not tried for each of them."""
-        unusable: ModelError | None = None
+        unusable: Exception | None = None
         pool: Pool | None = None
         with ExitStack() as opened:
             for run in runs:
@@ -90,7 +91,7 @@ class _Running:
                         outcome = self._attempt(run, pool)
                     except Exception as error:  # noqa: BLE001 - whatever a run provokes is that run's failure
                         _refuse_common(error)
-                        unusable = error if isinstance(error, ModelError) else None
+                        unusable = error if _is_of_model(error) else None
                         outcome = self._failed(run, error)
                 self._took(run, outcome)
 
@@ -169,6 +170,11 @@ def _refuse_doomed(config: RunConfig) -> None:
         raise ConfigError("; ".join(found.problems))
     if found.hopeless and not config.allow_unpublishable:
         raise ConfigError(unpublishable(found.hopeless))
+
+
+def _is_of_model(error: Exception) -> bool:
+    """Whether no run on the same model can work: it cannot be loaded, or ends every worker that loads it."""
+    return isinstance(error, ModelError) or (isinstance(error, WorkerDiedError) and error.item is None)
 
 
 def _refuse_common(error: Exception) -> None:

@@ -24,7 +24,7 @@ def outcome_of(
     methods = [name for name in (*run.config.methods.searched, CONTROL) if name not in without]
     cells = {name: cell for name in methods if (cell := stored.read_cell(storage, home, folder.name, name))}
     if len(cells) < len(methods):
-        cells = {cell.method: cell for cell in _made(storage, home, folder)}
+        cells = _made(storage, home, folder) | cells
     if not cells:
         failed = FailedRun(reason="; ".join(read_result(storage, folder).lacking))
     return Outcome(cells, failed)
@@ -46,8 +46,12 @@ def write_board(storage: Storage, home: CampaignFolder, board: Board) -> None:
     build_index(storage)
 
 
-def _made(storage: Storage, home: CampaignFolder, folder: RunFolder) -> list[CellResult]:
-    cells = cells_of(storage, folder)
-    for cell in cells:
-        stored.keep_cell(storage, home, cell)
+def _made(storage: Storage, home: CampaignFolder, folder: RunFolder) -> dict[str, CellResult]:
+    """The cells of a run by method, kept unless they are there: what they cost can be told only while replies are."""
+    cells = {}
+    for cell in cells_of(storage, folder):
+        before = stored.read_cell(storage, home, folder.name, cell.method)
+        if before is None:
+            stored.keep_cell(storage, home, cell)
+        cells[cell.method] = before or cell
     return cells

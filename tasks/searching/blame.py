@@ -19,7 +19,8 @@ def blaming(*methods: str) -> Iterator[None]:
     except StorageError:
         raise
     except Exception as error:
-        error.__dict__.setdefault(_NAME, methods)
+        if methods:
+            error.__dict__.setdefault(_NAME, methods)
         raise
 
 
