@@ -138,8 +138,8 @@ def _times(seconds: Mapping[str, StageSeconds]) -> Table | None:
     """Seconds of finished stages by model; a stage that several runs share is there once."""
     totals: dict[str, dict[str, float]] = {}
     for each in seconds.values():
-        stages = totals.setdefault(each.model, {})
-        stages[each.stage] = stages.get(each.stage, 0.0) + each.seconds
+        of_model = totals.setdefault(each.model, {})
+        of_model[each.stage] = of_model.get(each.stage, 0.0) + each.seconds
     if not totals:
         return None
     stages = list(dict.fromkeys(each.stage for each in seconds.values()))

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from mascing.campaigns.folder import folder_of
+from mascing.cli import main
 from mascing.config import load_campaign
-from mascing.flows.campaign import campaign
 from mascing.flows.campaign_found import finished_campaign
-from mascing.judges import judging
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running import replies
@@ -34,12 +33,12 @@ def parts_in(folder: Path) -> dict[str, Any]:
     }
 
 
-def ran(folder: Path, parts: dict[str, Any], storage: Storage) -> list[dict[str, Any]]:
-    """The rows of the leaderboard, once the campaign has run."""
+def ran(folder: Path, parts: dict[str, Any], storage: Storage, code: int = 0) -> list[dict[str, Any]]:
+    """The rows of the leaderboard, once `mascing campaign` has ended with ``code``."""
     path = folder / "campaign.yaml"
     path.write_text(json.dumps(parts))
-    name = campaign(str(path), storage.url)
-    assert name == folder_of(load_campaign(str(path))).name
+    assert main(["campaign", str(path), "--storage", storage.url]) == code
+    name = folder_of(load_campaign(str(path))).name
     return list(parquet.from_bytes(storage.read(f"campaigns/{name}/leaderboard.parquet")).to_pylist())
 
 
@@ -84,7 +83,7 @@ def test_the_grid_is_filled_and_found_again_without_a_reply_or_a_verdict(
 
 
 def test_what_fails_is_told_and_the_rest_goes_on_until_it_is_mended(
-    tmp_path: Path, pools: list[HerePool], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pools: list[HerePool], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
     (tmp_path / "broken").mkdir()
@@ -93,7 +92,10 @@ def test_what_fails_is_told_and_the_rest_goes_on_until_it_is_mended(
     broken = {"behaviour": {**parts["behaviours"]["b"]["behaviour"], "conversations": str(tmp_path / "broken.jsonl")}}
     parts |= {"behaviours": {"unreadable": broken, **parts["behaviours"]}, "seeds": [0]}
     parts["methods"]["own"] = {"kind": FAILING}
-    found = {(row["model"], row["behaviour"], row["method"]): row for row in ran(tmp_path, parts, storage)}
+    found = {(row["model"], row["behaviour"], row["method"]): row for row in ran(tmp_path, parts, storage, code=1)}
+    said = capsys.readouterr().out.splitlines()
+    assert "failed: own for b on tiny, seed 0: RuntimeError: no such luck" in said
+    assert said[-1].startswith("next: mend what failed, then mascing campaign ")
     assert found["tiny", "b", "steermoe"]["state"] == "finished"
     assert found["tiny", "b", "own"]["reason"] == "RuntimeError: no such luck"
     assert "broken" in found["broken", "b", "steermoe"]["reason"]
@@ -101,17 +103,10 @@ def test_what_fails_is_told_and_the_rest_goes_on_until_it_is_mended(
     [page] = [path for path in storage.list("campaigns") if path.endswith("index.html")]
     assert "RuntimeError: no such luck" in storage.read(page).decode()
     monkeypatch.setenv("MENDED", "1")
-    again = {(row["model"], row["behaviour"], row["method"]): row for row in ran(tmp_path, parts, storage)}
+    again = {(row["model"], row["behaviour"], row["method"]): row for row in ran(tmp_path, parts, storage, code=1)}
     assert again["tiny", "b", "own"]["state"] == "finished"
     assert {key for key, row in again.items() if row["state"] != "finished"} == {
         (model, behaviour, method)
         for model, behaviour in (("broken", "unreadable"), ("broken", "b"), ("tiny", "unreadable"))
         for method in ("steermoe", "own", "random")
     }
-
-
-def test_judging_is_what_the_tests_count() -> None:
-    """The two functions that are watched are those that pay."""
-    from mascing.tasks.running import judged
-
-    assert judged.judge_all is judging.judge_all

@@ -28,7 +28,7 @@ def test_every_planned_cell_has_a_row_with_its_state() -> None:
 
 def test_the_cells_alone_decide_the_bytes() -> None:
     made = board()
-    backwards = Board(made.campaign, dict(reversed(made.outcomes.items())))
+    backwards = Board(made.campaign, dict(reversed(list(made.outcomes.items()))))
     assert parquet.to_bytes(leaderboard(made)) == parquet.to_bytes(leaderboard(backwards))
     assert parquet.to_bytes(ranking_table(made)) == parquet.to_bytes(ranking_table(backwards))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mascing.campaigns.leaderboard import leaderboard
 from mascing.cli import main
 from mascing.commands.campaigning import plan_shown
 from mascing.config import load_campaign
@@ -13,6 +14,8 @@ from mascing.errors import ConfigError
 from mascing.preflight.campaign_cost import replies_of
 from mascing.preflight.checks import preflight
 from mascing.schemas.campaign import StageSeconds
+from mascing.storage import parquet
+from mascing.storage.object_storage import Storage
 from tests.flows.test_campaign import parts_in
 from tests.mascing.campaigns.made_up import board
 
@@ -97,3 +100,10 @@ def test_a_behaviour_goes_before_a_model_and_a_model_before_what_is_shared(tmp_p
     assert (run.config.gates.min_uplift, run.config.gates.max_utility_loss) == (0.2, 0.3)
     assert run.config.max_quarantined == 0.2
     assert list(run.config.methods.searched) == ["steermoe"]
+
+
+def test_campaigns_are_listed_with_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage = Storage.open(str(tmp_path / "s"))
+    storage.overwrite("campaigns/made-up-0/leaderboard.parquet", parquet.to_bytes(leaderboard(board())))
+    assert main(["runs", "--storage", storage.url]) == 0
+    assert "made-up-0  12 of 16 cells, 2 failed" in capsys.readouterr().out
