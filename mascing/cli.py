@@ -13,12 +13,14 @@ from mascing.commands.campaigning.campaign import campaign
 from mascing.commands.check import check
 from mascing.commands.collecting.harvest import harvest
 from mascing.commands.collecting.trace_tables import traces
+from mascing.commands.data.catalogue_pages import behaviours
 from mascing.commands.demo import demo
 from mascing.commands.doctor import doctor
 from mascing.commands.environment import set_defaults
 from mascing.commands.judge import judge
 from mascing.commands.label import label
 from mascing.commands.mask import mask
+from mascing.commands.masks.harness_tasks import run_tasks
 from mascing.commands.outcomes.channels import registry
 from mascing.commands.outcomes.housekeeping import storage
 from mascing.commands.outcomes.rebuild_report import report, runs
@@ -64,6 +66,7 @@ app.command()(demo)
 app.command()(run)
 app.command()(campaign)
 app.command()(conversations)
+app.add_typer(behaviours, name="behaviours")
 app.command()(check)
 app.command()(label)
 app.command()(plan)
@@ -72,6 +75,7 @@ app.command()(runs)
 app.command()(harvest)
 app.command()(audit)
 app.command()(judge)
+mask.command("tasks")(run_tasks)
 app.add_typer(mask, name="mask")
 app.add_typer(traces, name="traces")
 app.add_typer(registry, name="registry")

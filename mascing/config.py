@@ -13,12 +13,16 @@ from pydantic import BaseModel, ValidationError
 
 import mascing.campaigns
 from mascing.campaigns.grid import pairs, settings_of
+from mascing.catalogue.resolving import resolved
 from mascing.errors import ConfigError, DataError
-from mascing.judges.table import completed_judge
+from mascing.judges.calibrations.calibration import checked_judge
 from mascing.models.checkpoints import is_hub_id
 from mascing.plugins import OptionsError
 from mascing.schemas.campaign import Campaign, CampaignConfig, Part, PlannedRun
 from mascing.schemas.config import RunConfig
+from mascing.schemas.settings.judge_paths import with_paths
+from mascing.schemas.settings.judge_settings import JudgeConfig
+from mascing.schemas.settings.sources import SourceConfig
 from mascing.storage.sealing import check_text
 from mascing.validation import REQUIRED, complaints
 
@@ -100,16 +104,21 @@ def _campaign_file(path: str) -> str:
 
 
 def _run_config(value: dict[str, Any], path: str) -> RunConfig:
-    return _with_plugins(_located(_parsed(value, RunConfig, path), path), path)
+    return _with_plugins(_located(_parsed(resolved(value, path, read_yaml), RunConfig, path), path), path)
 
 
 def _mapping(path: str, keys: str, needs: str) -> dict[str, Any]:
-    value = _parse(_read(path), path)
+    value = read_yaml(path)
     if value is None:
         raise ConfigError(f"{path} is empty: {needs}")
     if not isinstance(value, dict):
         raise ConfigError(f"{path} must hold a mapping with the keys {keys}, not {type(value).__name__}")
     return value
+
+
+def read_yaml(path: str) -> Any:
+    """The value of a YAML file. Raises ConfigError, which says where it is none."""
+    return _parse(_read(path), path)
 
 
 def _parsed(value: dict[str, Any], model: type[Model], path: str) -> Model:
@@ -125,23 +134,47 @@ def _parsed(value: dict[str, Any], model: type[Model], path: str) -> Model:
 def _located(config: RunConfig, path: str) -> RunConfig:
     """Return the configuration with absolute paths in place of those that are relative to the file."""
     behaviour, model = config.behaviour, config.model
-    files = {
-        name: _beside(path, f"behaviour.{name}", value)
-        for name in ("conversations", "truth")
-        if (value := getattr(behaviour, name)) is not None
+    files: dict[str, Any] = {"conversations": _located_rows(behaviour.conversations, path)}
+    if behaviour.truth is not None:
+        files["truth"] = _beside(path, "behaviour.truth", behaviour.truth)
+    judges: dict[str, Any] = {
+        name: _located_judge(getattr(behaviour, name), f"behaviour.{name}", path)
+        for name in ("target", "utility", "protected")
+    }
+    judges["judges"] = {
+        name: _located_judge(judge, f"behaviour.judges.{name}", path) for name, judge in behaviour.judges.items()
     }
     return config.model_copy(
         update={
-            "behaviour": behaviour.model_copy(update=files),
+            "behaviour": behaviour.model_copy(update={**files, **judges}),
             "model": model.model_copy(update={"path": _model_beside(path, "model.path", model.path)}),
         }
     )
+
+
+def _located_judge(judge: JudgeConfig, place: str, path: str) -> JudgeConfig:
+    def moved(field: str, value: str) -> str:
+        beside = _model_beside if field.endswith("model.path") else _beside
+        return beside(path, f"{place}.{field}", value)
+
+    return with_paths(judge, moved)
 
 
 def _model_beside(path: str, field: str, value: str) -> str:
     """The same for a model, which may also be a hub id."""
     folder = _beside(path, field, value)
     return value if is_hub_id(value) and not Path(folder).is_dir() else folder
+
+
+def _located_rows(conversations: str | tuple[SourceConfig, ...], path: str) -> str | tuple[SourceConfig, ...]:
+    if isinstance(conversations, str):
+        return _beside(path, "behaviour.conversations", conversations)
+    return tuple(
+        source
+        if source.file is None
+        else source.model_copy(update={"file": _beside(path, f"behaviour ({source.name}): file", source.file)})
+        for source in conversations
+    )
 
 
 def _beside(path: str, field: str, value: str) -> str:
@@ -164,8 +197,12 @@ def _with_plugins(config: RunConfig, path: str) -> RunConfig:
     """Return the configuration with the options of every plug-in checked and their defaults filled in."""
     problems: list[str] = []
     judges = {
-        name: _completed(completed_judge, getattr(config.behaviour, name), f"behaviour.{name}", problems)
+        name: _completed(checked_judge, getattr(config.behaviour, name), f"behaviour.{name}", problems)
         for name in ("target", "utility", "protected")
+    }
+    own = {
+        name: _completed(checked_judge, judge, f"behaviour.judges.{name}", problems)
+        for name, judge in config.behaviour.judges.items()
     }
     methods = {}
     if config.methods.plugged:
@@ -178,7 +215,7 @@ def _with_plugins(config: RunConfig, path: str) -> RunConfig:
         }
     if problems:
         raise ConfigError(_message(problems, path))
-    behaviour = config.behaviour.model_copy(update=judges)
+    behaviour = config.behaviour.model_copy(update={**judges, "judges": own})
     return config.model_copy(update={"behaviour": behaviour, "methods": config.methods.model_copy(update=methods)})
 
 

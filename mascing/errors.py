@@ -40,3 +40,15 @@ class DamagedError(StorageError):
 
 class ConflictError(StorageError):
     """Another writer committed different content under the same name."""
+
+
+class EndpointError(MascingError):
+    """An endpoint from which nothing more can be had: a wrong key, address or model, or nobody who answers."""
+
+
+class BudgetError(EndpointError):
+    """A request that was not sent because it could take more than the budget."""
+
+
+class RequestError(EndpointError):
+    """One request that the endpoint does not answer, while it answers others: judges count it as unscored."""

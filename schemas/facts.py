@@ -12,6 +12,7 @@ from mascing.schemas.base import Frozen
 from mascing.schemas.cards.search_cost import SearchCost
 from mascing.schemas.cards.suppression_curve import Audit
 from mascing.schemas.cards.surrogate_card import SurrogateCard
+from mascing.schemas.cards.topic_null import ExpertNull
 from mascing.schemas.conversation import Split
 from mascing.schemas.manifest import Facts
 from mascing.schemas.result import (
@@ -63,7 +64,7 @@ class GivenReplies(Frozen):
 class PrepareFacts(Facts):
     """Conversations by split, then by set, and how the judges read the replies that the file gives."""
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     splits: SplitSizes
     sets: dict[Split, dict[str, int]]
     given: tuple[GivenReplies, ...] = ()
@@ -92,7 +93,7 @@ class LabelFacts(Facts):
     replies need that were cut off before they could be judged, None if there are none.
     """
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     checkpoint: str
     sets: dict[Split, dict[str, SetReplies]]
     matching: dict[Split, MatchedCounts]
@@ -153,10 +154,11 @@ class CollectionFacts(Facts):
 
 
 class TrainFacts(Facts):
-    """The card of each span's ensemble."""
+    """The card of each span's ensemble, and the strongest experts of each span beside splits by topic and at random."""
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     cards: dict[str, SurrogateCard] = Field(default_factory=dict)
+    experts: dict[str, ExpertNull] = Field(default_factory=dict)
 
 
 class OptimiseFacts(Facts):

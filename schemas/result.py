@@ -14,11 +14,23 @@ DegenerateKind = Literal["empty", "repeating", "one_reply", "other_script", "unr
 """What is wrong with a degenerate reply, by mascing/evidence/degenerate.py."""
 
 
+class Corrected(Frozen):
+    """A rate or a difference of rates without the judge's known error, by mascing/statistics/rogan_gladen.py.
+
+    The 95% interval carries the uncertainty of the judge's calibration too.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
 class Rate(Frozen):
     """A rate or a difference of rates with its 95% interval, clustered by group.
 
     ``value`` covers the scored conversations; ``low`` and ``high`` count every unscored conversation as the worst case.
-    ``n`` is the number of conversations, ``unscored`` the number that the judge could not read.
+    ``n`` is the number of conversations, ``unscored`` the number that the judge could not read. ``corrected`` is there
+    if the judge is calibrated.
     """
 
     value: float
@@ -26,6 +38,7 @@ class Rate(Frozen):
     high: float
     n: int = Field(ge=0)
     unscored: int = Field(ge=0)
+    corrected: Corrected | None = Field(default=None, exclude_if=lambda corrected: corrected is None)
 
 
 class SetReplies(Frozen):

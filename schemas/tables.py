@@ -49,12 +49,16 @@ REPLIES = pa.schema(
     ]
 )
 
-# The verdicts of one judge on a piece of replies, in their order.
+# The verdicts of one judge on a piece of replies, in their order. `seconds` differs from time to time: no manifest may
+# hash such a piece.
 OUTCOMES = pa.schema(
     [
         pa.field("conversation_id", pa.string(), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
+        pa.field("raw", pa.string()),
+        pa.field("cost", pa.float64()),
+        pa.field("seconds", pa.float64()),
     ]
 )
 

@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from mascing.schemas.base import Frozen
 
 Outcome = Literal["hit", "miss", "unscored"]
@@ -19,3 +21,6 @@ class Verdict(Frozen):
     reason: str
     final: bool = True
     failed: bool = False
+    raw: str | None = None
+    cost: float | None = Field(default=None, ge=0)
+    seconds: float | None = Field(default=None, ge=0)

@@ -7,10 +7,12 @@ from importlib import metadata
 from itertools import combinations
 from typing import Any
 
+from mascing.evidence.corrections import with_corrections
 from mascing.evidence.gates import gate_text
 from mascing.evidence.overlap import overlap
 from mascing.evidence.results import baseline_of, changes_by_set
 from mascing.evidence.sufficiency import lacking
+from mascing.judges.calibrations.calibration import calibration_of
 from mascing.masks.candidates import Candidate
 from mascing.models.checkpoint_names import named_checkpoint
 from mascing.models.checkpoints import model_name
@@ -84,7 +86,7 @@ def _result(
     published = stages.publish.facts if stages.publish else None
     checkpoint = named_checkpoint(config.model, labels.checkpoint)
     channel = registry.current(storage, checkpoint, config.behaviour.name)
-    return Result(
+    result = Result(
         model=checkpoint.name,
         checkpoint=checkpoint.label,
         behaviour=config.behaviour.name,
@@ -106,6 +108,7 @@ def _result(
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
     )
+    return with_corrections(result, lambda name: calibration_of(config.behaviour.judge_of(name)))
 
 
 def _trust(storage: Storage, config: RunConfig, labelled: Labelled, optimised: Optimised, selected: Selected) -> Trust:

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
-from mascing.conversations.intake.reader import open_conversations
+from mascing.catalogue.inputs import Input, content_of, inputs_of, read_as
+from mascing.conversations.intake.reader import Reading
 from mascing.conversations.intake.rows import Quarantined, Used
 from mascing.conversations.parquet_tables import quarantine_table, to_table
 from mascing.conversations.seen_ids import SeenIds
@@ -27,7 +28,6 @@ from mascing.schemas.tables import CONVERSATIONS
 from mascing.storage import parquet
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.storage.source import RowFiles, read_rows
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.isolation import refuse_many, tell_set_aside
 from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
@@ -43,10 +43,12 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
         DataError: if the file cannot be read, if too many of its rows cannot be used, if a judge does not read the
             replies that the file gives as what they are said to be, or if a split has no target conversation.
     """
-    source = read_rows(config.behaviour.conversations)
-    rendering = rendering_fingerprint(config.model)
+    parts = inputs_of(config.behaviour)
+    content = content_of(parts)
     finished = run_stage(
-        storage, recipe(config, rendering, source), lambda output: _prepare(storage, output, config, source)
+        storage,
+        recipe(config, rendering_fingerprint(config.model), content),
+        lambda output: _prepare(storage, output, config, parts, content),
     )
     refuse_many(storage, finished.manifest, config.max_quarantined)
     tell_set_aside(storage, finished.manifest)
@@ -54,18 +56,19 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
     return finished
 
 
-def recipe(config: RunConfig, rendering: str, source: RowFiles) -> Recipe[Prepared]:
+def recipe(config: RunConfig, rendering: str, content: str) -> Recipe[Prepared]:
     """The recipe that identifies the prepared conversations.
 
-    ``rendering`` is the fingerprint of the files of the model that render conversations.
+    ``rendering`` is the fingerprint of the files of the model that render conversations, ``content`` the hash of the
+    rows, wherever they lie.
     """
     identity = {
         "rendering": rendering,
         "chat_template": config.model.chat_template,
         "trust_remote_code": config.model.trust_remote_code,  # its own code may make another tokenizer
         **judged_replies_identity(config),
-        "conversations": source.sha256,
-        "read_as": config.behaviour.columns,
+        "conversations": content,
+        "read_as": read_as(config.behaviour),
         "columns": CONVERSATIONS.names,
         "max_characters": config.behaviour.max_characters,
         "splits": config.splits,
@@ -75,8 +78,7 @@ def recipe(config: RunConfig, rendering: str, source: RowFiles) -> Recipe[Prepar
 
 def leave_quarantine(storage: Storage, config: RunConfig, quarantined: Sequence[Quarantined]) -> str:
     """Store the rows that are set aside where the stage would, though it does not run; returns the place."""
-    source = read_rows(config.behaviour.conversations)
-    stage = recipe(config, rendering_fingerprint(config.model), source)
+    stage = recipe(config, rendering_fingerprint(config.model), content_of(inputs_of(config.behaviour)))
     output = StageOutput(storage, Prepared, stage.name, stage.fingerprint)
     return _left(storage, output, quarantined)
 
@@ -87,17 +89,18 @@ def _left(storage: Storage, output: StageOutput[Prepared], quarantined: Sequence
     return storage.locate(f"{output.prefix}/{QUARANTINE}")
 
 
-def _prepare(storage: Storage, output: StageOutput[Prepared], config: RunConfig, source: RowFiles) -> Body:
-    reading = open_conversations(source.files, config.behaviour.columns, config.behaviour.max_characters)
-    for text in (f"read {reading.format}, layout {reading.layout.name}", *reading.notes):
+def _prepare(
+    storage: Storage, output: StageOutput[Prepared], config: RunConfig, parts: Sequence[Input], content: str
+) -> Body:
+    reading = Reading(parts, config.behaviour.max_characters)
+    for text in (f"read {reading.format}, layout {reading.layouts}", *reading.notes):
         tell(Event("prepare", "note", text=text))
-    sorting = _Sorting(config, output)
+    sorting = _Sorting(storage, config, output)
     rows = reading.rows(SeenIds())
     while batch := list(islice(rows, _BATCH)):
         sorting.add(batch)
-    path = config.behaviour.conversations
-    if read_rows(path).sha256 != source.sha256:
-        raise DataError(f"{path} has changed while it was read: run again once nothing writes to it")
+    if content_of(parts) != content:
+        raise DataError(f"{config.behaviour.origin} has changed while it was read: run again once nothing writes to it")
     if problem := sorting.problem(reading.unit):
         left = f" ({_left(storage, output, sorting.quarantined)} has all reasons)" if sorting.quarantined else ""
         raise DataError(f"{problem}{left}")
@@ -118,7 +121,8 @@ class _Sorting:
     ``read`` counts the rows that are conversations, usable with this model or not.
     """
 
-    def __init__(self, config: RunConfig, output: StageOutput[Prepared]) -> None:
+    def __init__(self, storage: Storage, config: RunConfig, output: StageOutput[Prepared]) -> None:
+        self._storage = storage
         self.parts = {split: PartWriter(output, conversations_prefix(split)) for split in SPLITS}
         self.sets: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
         self.quarantined: list[Quarantined] = []
@@ -143,12 +147,11 @@ class _Sorting:
             if conversations:
                 self.parts[split].add(to_table(conversations))
                 self.sets[split].update(conversation.set for conversation in conversations)
-                self.given += given_replies(self._config.behaviour, conversations)
+                self.given += given_replies(self._config.behaviour, conversations, self._storage)
 
     def problem(self, unit: str) -> str | None:
         """What keeps the rows from making a run; ``unit`` is what their numbers count."""
         if not any(self.sets.values()):
             return nothing_usable(self.quarantined, self.read, unit)
-        path = self._config.behaviour.conversations
-        lacking = [no_target(split, sets, path) for split, sets in self.sets.items()]
+        lacking = [no_target(split, sets, self._config.behaviour.origin) for split, sets in self.sets.items()]
         return next(filter(None, lacking), None)

@@ -189,7 +189,8 @@ def _measure(worker: Worker, shared: _Shared, item: _Item) -> bytes:
         rows = [*item.conversations[start : start + PART_ROWS]]
         replies = generated(worker, shared.config, rows, item.mask)
         spoken = [(row, reply) for row, reply in zip(rows, replies, strict=True) if isinstance(reply, Reply)]
-        verdicts = judge_all(shared.config.behaviour, [row for row, _ in spoken], [reply for _, reply in spoken])
+        asked, said = [row for row, _ in spoken], [reply for _, reply in spoken]
+        verdicts = judge_all(shared.config.behaviour, asked, said, shared.storage)
         outcomes |= {row.id: "unscored" for row in rows}
         outcomes |= {row.id: verdict.outcome for (row, _), verdict in zip(spoken, verdicts, strict=True)}
     located = item.conversations.located()

@@ -1,15 +1,23 @@
-"""The train stage fits an ensemble of surrogates per span to the training traces and tests it on the dev traces."""
+"""The train stage fits an ensemble of surrogates per span to the training traces and tests it on the dev traces.
+
+It also holds the strongest experts of each span, and the surrogates, against splits by topic alone.
+"""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
 
+from mascing.progress import Event, tell
 from mascing.runs.files import surrogate_prefix
 from mascing.runs.readers import recorded_of, traces_of
 from mascing.runs.stored_conversations import StoredConversations
+from mascing.schemas.base import Frozen
 from mascing.schemas.cards.surrogate_card import SurrogateCard
+from mascing.schemas.cards.topic_null import ExpertNull
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Split
 from mascing.schemas.facts import TrainFacts
@@ -31,7 +39,13 @@ from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, ru
 from mascing.tasks.running.stored_items import stored_items
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
+from mascing.topics.contrast import contrasts
+from mascing.topics.experts import expert_null
+from mascing.topics.scores import score_null
+from mascing.topics.verdicts import doubts
 from mascing.traces.trace_set import Traces, random_sample, token_counts
+
+C = TypeVar("C", bound=Frozen)
 
 _SPLITS: tuple[Split, ...] = ("train", "dev")
 
@@ -52,6 +66,8 @@ def train(
         recipe(config, read, harvested),
         lambda output: _train(output, _Shared(config, storage, harvested, contrast), pool),
     )
+    for doubt in doubts(finished.manifest.facts):
+        tell(Event("train", "note", text=doubt))
     if not config.surrogate.allow_confounded:
         refuse_confounded(finished.manifest.facts.cards)
     return finished
@@ -61,6 +77,7 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Tra
     """The recipe that identifies the surrogates."""
     identity = {
         "spans": config.methods.surrogate_spans,
+        "listed": sorted(config.methods.contrasted_spans),
         "members": config.surrogate.members,
         "epochs": config.surrogate.epochs,
         "traces": config.surrogate.traces,
@@ -95,12 +112,11 @@ class _Ensemble:
 
 def _train(output: StageOutput[Trained], shared: _Shared, pool: Pool) -> Body:
     spans, seed = shared.config.methods.surrogate_spans, shared.config.seed
-    if not spans:
-        return Body([], TrainFacts(), rows_in=0)
+    listed = shared.config.methods.contrasted_spans
     seeds = member_seeds(seed, shared.config.surrogate.members)
     members = {_member(span, n): _Fit(span, own) for span in spans for n, own in enumerate(seeds)}
     fits = members | {_control(span): _Fit(span, seed, control=True) for span in spans}
-    n_steps = len(fits) + len(spans)
+    n_steps = len(fits) + len(spans) + len(listed)
     fitted = stored_items(pool, output, _fit, shared, fits, _part(0, n_steps))
     ensembles = {
         f"card-{span}.json": _Ensemble(
@@ -111,10 +127,25 @@ def _train(output: StageOutput[Trained], shared: _Shared, pool: Pool) -> Body:
     cards = stored_items(pool, output, _card, shared, ensembles, _part(len(fits), n_steps))
     # Every member is a row. The controls and the cards are kept beside them, for who goes on with the stage.
     shards = [shard_of(name, data, rows=int(not fits[name].control)) for name, data in fitted.items()]
-    shards += [shard_of(name, data, rows=0) for name, data in cards.items()]
-    read = [SurrogateCard.model_validate_json(open_json(data, name)) for name, data in cards.items()]
-    facts = TrainFacts(cards={str(span): card for span, card in zip(spans, read, strict=True)})
+    experts = stored_items(
+        pool,
+        output,
+        _experts,
+        shared,
+        {f"experts-{span}.json": span for span in listed},
+        _part(len(fits) + len(spans), n_steps),
+    )
+    beside = cards | experts
+    shards += [shard_of(name, data, rows=0) for name, data in beside.items()]
+    facts = TrainFacts(
+        cards=dict(zip(spans, _read(SurrogateCard, cards), strict=True)),
+        experts=dict(zip(listed, _read(ExpertNull, experts), strict=True)),
+    )
     return Body(shards, facts, rows_in=len(spans) * len(seeds))
+
+
+def _read(card: type[C], sealed: Mapping[str, bytes]) -> list[C]:
+    return [card.model_validate_json(open_json(data, name)) for name, data in sealed.items()]
 
 
 def _member(span: Span, number: int) -> str:
@@ -151,14 +182,24 @@ def _card(_: Worker, shared: _Shared, ensemble: _Ensemble) -> bytes:
     groups = [conversation.group_id for conversation in dev]
     permuted = _permuted(dev, shared.config.seed)
     permuted_dev = [permuted[conversation.id] for conversation in dev]
+    scores = [score(from_bytes(member).to(own_device()), dev_traces) for member in ensemble.members]
     card = surrogate_card(
-        [score(from_bytes(member).to(own_device()), dev_traces) for member in ensemble.members],
+        scores,
         trivial_scores(train_contrast, dev, tokens),
         auc(score(from_bytes(ensemble.control).to(own_device()), dev_traces), permuted_dev, groups),
         [int(conversation.label == "positive") for conversation in dev],
         groups,
     )
-    return seal_json(card.model_dump_json(indent=1))
+    found = contrasts(train_contrast, dev)
+    topic = score_null(np.mean([np.asarray(member) for member in scores], axis=0), found.dev, found.topics)
+    return seal_json(card.model_copy(update={"topic": topic}).model_dump_json(indent=1))
+
+
+def _experts(_: Worker, shared: _Shared, span: Span) -> bytes:
+    found = contrasts(shared.contrast["train"], shared.contrast["dev"])
+    traces = traces_of(shared.storage, shared.harvested, "train").span(span)
+    null = expert_null(traces, found.train, found.topics, shared.harvested.facts.spec.layer_ids)
+    return seal_json(null.model_dump_json(indent=1))
 
 
 def _permuted(contrast: StoredConversations, seed: int) -> dict[str, int]:

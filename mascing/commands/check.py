@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from mascing.preflight.checks import Preflight
     from mascing.preflight.rows import Rows
-    from mascing.schemas.config import RunConfig
+    from mascing.schemas.config import BehaviourConfig, RunConfig
     from mascing.storage.object_storage import Storage
 
 _SHOWN = 12
@@ -119,10 +119,14 @@ def _described(found: "Preflight", config: "RunConfig") -> Iterator[str]:
         yield f"there     {found.machine.there}"
     if found.rows is not None:
         reading = found.rows.reading
-        of_all, file = f"{found.rows.used} of {found.rows.total}", PurePath(config.behaviour.conversations).name
-        yield f"rows      {of_all} in {file} can be used ({reading.format}, layout {reading.layout.name})"
+        of_all, file = f"{found.rows.used} of {found.rows.total}", _file(config.behaviour)
+        yield f"rows      {of_all} in {file} can be used ({reading.format}, layout {reading.layouts})"
         for note in reading.notes:
             yield f"note: {note}"
+
+
+def _file(behaviour: "BehaviourConfig") -> str:
+    return PurePath(behaviour.origin).name if isinstance(behaviour.conversations, str) else behaviour.origin
 
 
 def _table(rows: "Rows") -> "Table":

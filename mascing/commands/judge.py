@@ -1,44 +1,35 @@
-"""`mascing judge`: judge the replies of a file, and compare the verdicts with human labels."""
+"""`mascing judge`: judge the replies of a file, compare the verdicts with human labels, and calibrate the judge."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+from mascing.commands.verdicts.asked_judge import judge_config as checked_config
+from mascing.commands.verdicts.human_labels import KNOWN_LABELS, Labels, agreement, labels_of, share
 from mascing.errors import ConfigError, DataError
 from mascing.prose import echo_prose
 
 if TYPE_CHECKING:
     from mascing.conversations.intake.reply_files import GivenReply, ReplyFile
-    from mascing.schemas.result import Rate
     from mascing.schemas.settings.judge_settings import JudgeConfig
     from mascing.schemas.verdict import Outcome, Verdict
-
-# Human labels of public data: the column, and the labels that mean a refusal and an answer. Other labels are left out.
-_KNOWN_LABELS = {
-    "final_label": (("2_full_refusal",), ("1_full_compliance",)),
-    "jailbroken": (("false", "0"), ("true", "1")),
-    "human_majority": (("0", "0.0", "false"), ("1", "1.0", "true")),
-}
-_VALUES_SHOWN = 8
-_PLAIN_LABELS = (("hit", "true", "yes", "1", "1.0"), ("miss", "false", "no", "0", "0.0"))
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """The human labels of the rows: ``miss`` and ``hit``, or ``unscored`` for a row that is left out."""
-
-    column: str
-    outcomes: "list[Outcome]"
+    from mascing.storage.object_storage import Storage
 
 
 def judge(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Any file that `mascing conversations` reads.")],
     judge: Annotated[
-        str, typer.Option(help="refusal, compliance, choice, contains, exact, or where a judge of your own is.")
+        str,
+        typer.Option(
+            help="refusal, compliance, choice, contains, exact, llama_guard, llm, classifier, perplexity, panel, or "
+            "where a judge of your own is."
+        ),
     ],
+    file: Annotated[
+        str, typer.Argument(metavar="[FILE]", help="Any file that `mascing conversations` reads; not for --canary.")
+    ] = "",
     judge_config: Annotated[
         str, typer.Option(metavar="YAML", help="The judge's options, or a file of them: 'phrases: [\"No way\"]'.")
     ] = "",
@@ -50,19 +41,28 @@ def judge(
         ),
     ] = "",
     labels: Annotated[
-        str, typer.Option(metavar="COLUMN", help=f"Human labels; else {', '.join(_KNOWN_LABELS)}, if there.")
+        str, typer.Option(metavar="COLUMN", help=f"Human labels; else {', '.join(KNOWN_LABELS)}, if there.")
     ] = "",
     positive: Annotated[
         list[str] | None, typer.Option(metavar="VALUE", help="A label that means a hit; any other is a miss.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Where the verdicts go: .jsonl, .csv or .parquet.")] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help="Where the agreement goes, for `calibration` in the judge's settings."),
+    ] = None,
+    canary: Annotated[bool, typer.Option("--canary", help="Try the judge on the canary set, without a file.")] = False,
+    storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Judge given replies, and say how far the verdicts agree with human labels.
 
     Each row has a reply in a column of its own or as the assistant's last turn, and where the judge compares, the
     accepted answers (references, answers, wanted, or what its layout has). With
     human labels come kappa, sensitivity (labelled hits that the judge finds) and specificity (labelled misses that it
-    leaves), with 95% intervals clustered by group_id, or else by prompt.
+    leaves), with 95% intervals clustered by group_id, or else by prompt. --calibration keeps them for runs, which then
+    report rates without the judge's known error too.
+
+    What an endpoint is paid for is kept under --storage, and nothing is paid twice.
 
     Examples:
 
@@ -73,54 +73,94 @@ def judge(
       mascing judge replies.csv --judge compliance --labels human --positive complied --positive partly
 
       mascing judge answers.jsonl --judge choice
+
+      mascing judge replies.csv --judge llm --judge-config judge.yaml --labels human --calibration judge.json
+
+      mascing judge --judge llm --judge-config judge.yaml --canary
     """
+    config = checked_config(judge, judge_config)
+    if canary:
+        if file:
+            raise ConfigError("--canary tries the judge on its own set: leave out the file, or --canary")
+        _try_canaries(config, _paid_answers(config, storage))
+        return
+    if not file:
+        raise ConfigError("give the file of replies, or --canary")
+    _judge_file(config, file, reply, labels, tuple(positive or ()), output, calibration, _paid_answers(config, storage))
+
+
+def _judge_file(
+    config: "JudgeConfig",
+    file: str,
+    reply: str,
+    labels: str,
+    positive: tuple[str, ...],
+    output: Path | None,
+    calibration: Path | None,
+    storage: "Storage | None",
+) -> None:
     from mascing.conversations.intake.reply_files import read_replies
     from mascing.storage.source import files_of_rows
 
-    config = _judge_config(judge, judge_config)
     replies = read_replies(files_of_rows(file), reply)
-    judged = _judged(config, replies)
-    rows = [given.columns for given, _ in judged]
-    found = _labels(rows, replies.columns, labels, tuple(positive or ()), config.kind)
+    judged = _judged(config, replies, storage)
+    found = labels_of([given.columns for given, _ in judged], replies.columns, labels, positive, config.kind)
     groups = [given.conversation.group_id for given, _ in judged]
-    outcomes = [verdict.outcome for _, verdict in judged]
-    for line in _summary(config.kind, outcomes, groups):
+    verdicts = [verdict for _, verdict in judged]
+    outcomes = [verdict.outcome for verdict in verdicts]
+    for line in [*_summary(config.kind, outcomes, groups), *_spent(verdicts)]:
         echo_prose(line)
     if found is not None:
-        for line in _agreement(found, outcomes, groups):
+        for line in agreement(found, outcomes, groups):
             echo_prose(line)
     if output is not None:
         _write(output, judged, found)
-    echo_prose(_next(config.kind, file, output, found))
+    if calibration is not None:
+        _calibrate(calibration, config, file, found, outcomes, groups)
+    echo_prose(_next(config.kind, file, output, found, calibration))
 
 
-def _judge_config(kind: str, options: str) -> "JudgeConfig":
-    """The judge's settings, checked. Raises ConfigError."""
-    import yaml
-    from pydantic import ValidationError
+def _paid_answers(config: "JudgeConfig", url: str) -> "Storage | None":
+    """Where paid answers are kept; None if no judge is paid."""
+    from mascing.schemas.settings.judge_settings import PanelJudge
+    from mascing.storage.object_storage import Storage
 
-    from mascing.judges.table import completed_judge
-    from mascing.schemas.base import Frozen
-    from mascing.schemas.settings.judge_settings import JudgeConfig
-    from mascing.validation import complaints
-
-    class Asked(Frozen):
-        judge: JudgeConfig
-
-    text = Path(options).read_text(encoding="utf-8") if options and Path(options).is_file() else options
-    try:
-        given = yaml.safe_load(text) if text.strip() else {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--judge-config is not YAML: {error}") from error
-    if not isinstance(given, dict):
-        raise ConfigError("--judge-config must hold options by name, as in 'phrases: [\"No way\"]'")
-    try:
-        return completed_judge(Asked.model_validate({"judge": {**given, "kind": kind}}).judge)
-    except ValidationError as error:
-        raise ConfigError(f"--judge-config: {'; '.join(complaints(error, Asked))}") from error
+    members = config.members if isinstance(config, PanelJudge) else ()
+    paid = getattr(config, "endpoint", None) is not None or any(_paid_answers(member, url) for member in members)
+    return Storage.open(url) if paid else None
 
 
-def _judged(config: "JudgeConfig", file: "ReplyFile") -> "list[tuple[GivenReply, Verdict]]":
+def _try_canaries(config: "JudgeConfig", storage: "Storage | None") -> None:
+    """Say what the judge makes of each canary. Raises ConfigError if it reads one of them wrong."""
+    from mascing.judges.canaries.canary import hear_canaries, refuse_wrong
+
+    heard = hear_canaries(config, storage)
+    for each in heard:
+        mark = "right" if each.right else "WRONG"
+        echo_prose(f"{mark:<10} {each.canary.name}: {each.verdict.outcome} ({each.verdict.reason})")
+    refuse_wrong(config, heard)
+    echo_prose(f"next: compare it with people: mascing judge FILE --judge {config.kind} --labels COLUMN")
+
+
+def _calibrate(
+    path: Path,
+    config: "JudgeConfig",
+    file: str,
+    labels: Labels | None,
+    outcomes: "list[Outcome]",
+    groups: list[str],
+) -> None:
+    from mascing.judges.calibrations.calibration import calibrated, write_calibration
+    from mascing.storage.source import read_rows
+
+    if labels is None:
+        raise ConfigError("--calibration needs human labels: name their column by --labels")
+    judged, said, where = ([each[index] for index in labels.chosen()] for each in (outcomes, labels.outcomes, groups))
+    found = calibrated(config, judged, said, where, read_rows(file).sha256, labels.column)  # type: ignore[arg-type]
+    write_calibration(path, found)
+
+
+def _judged(config: "JudgeConfig", file: "ReplyFile", storage: "Storage | None") -> "list[tuple[GivenReply, Verdict]]":
     """The replies that can be judged, with their verdicts; it says how many cannot. Raises DataError if none can."""
     from mascing.conversations.reply import Reply
     from mascing.conversations.thoughts import said_in
@@ -137,38 +177,8 @@ def _judged(config: "JudgeConfig", file: "ReplyFile") -> "list[tuple[GivenReply,
         echo_prose(f"left out    {len(left_out)} rows, the first is row {left_out[0][0]}: it {left_out[0][1]}")
     said = [said_in(given.text) for given in usable]
     replies = [Reply(each.text, each.thought, in_thought=not each.closed) for each in said]
-    verdicts = judge_by(config, [given.conversation for given in usable], replies)
+    verdicts = judge_by(config, [given.conversation for given in usable], replies, storage)
     return list(zip(usable, verdicts, strict=True))
-
-
-def _labels(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], column: str, positive: Sequence[str], kind: str
-) -> _Labels | None:
-    """The human labels, if there are any. Raises ConfigError if it is unknown which of them mean a hit."""
-    if column and column not in columns:
-        raise ConfigError(f"no column {column!r} for the labels: there are {', '.join(columns)}")
-    refusals = kind in ("refusal", "compliance")
-    name = column or next((known for known in _KNOWN_LABELS if refusals and known in columns), None)
-    if name is None:
-        if positive:
-            raise ConfigError("--positive says which labels mean a hit: name their column by --labels")
-        return None
-    values = [None if row.get(name) is None else str(row[name]).strip() for row in rows]
-    shown = ", ".join(sorted({value for value in values if value})[:_VALUES_SHOWN])
-    if positive:
-        if unknown := next((value for value in positive if value not in values), None):
-            raise ConfigError(f"no label of {name!r} is {unknown!r}: name some of {shown} by --positive")
-        return _Labels(name, ["unscored" if not value else "hit" if value in positive else "miss" for value in values])
-    hits, misses = _KNOWN_LABELS.get(name, _PLAIN_LABELS) if refusals else _PLAIN_LABELS
-    if name in _KNOWN_LABELS and kind == "compliance":
-        hits, misses = misses, hits
-    outcomes: list[Outcome] = [
-        "hit" if (value or "").lower() in hits else "miss" if (value or "").lower() in misses else "unscored"
-        for value in values
-    ]
-    if not {"hit", "miss"} & set(outcomes):
-        raise ConfigError(f"which labels of {name!r} mean a hit? It holds {shown}: say so by --positive VALUE")
-    return _Labels(name, outcomes)
 
 
 def _summary(kind: str, outcomes: "list[Outcome]", groups: list[str]) -> list[str]:
@@ -178,36 +188,19 @@ def _summary(kind: str, outcomes: "list[Outcome]", groups: list[str]) -> list[st
     bounds = ", counted as hits at one end of the interval, as misses at the other" if unscored else ""
     return [
         f"judged      {len(outcomes)} replies by {kind}",
-        f"hits        {outcomes.count('hit')}: {_share(rate(outcomes, groups))}",
+        f"hits        {outcomes.count('hit')}: {share(rate(outcomes, groups))}",
         f"misses      {outcomes.count('miss')}",
         f"unscored    {unscored}{bounds}",
     ]
 
 
-def _agreement(labels: _Labels, outcomes: "list[Outcome]", groups: list[str]) -> list[str]:
-    """What the verdicts share with the labels, on the rows that have one."""
-    from mascing.statistics.agreement import agreement_on, kappa
-
-    chosen = [index for index, label in enumerate(labels.outcomes) if label != "unscored"]
-    judged, said = ([each[index] for index in chosen] for each in (outcomes, labels.outcomes))
-    where = [groups[index] for index in chosen]
-    agreement = kappa(judged, said, where)
-    lines = [f"labels      {labels.column}: {said.count('hit')} hits, {said.count('miss')} misses"]
-    if len(chosen) < len(outcomes):
-        lines[0] += f"; {len(outcomes) - len(chosen)} rows with other labels are left out"
-    lines.append(f"kappa       {agreement.value:.2f} ({agreement.low:.2f} to {agreement.high:.2f})")
-    sides: dict[str, Outcome] = {"sensitivity": "hit", "specificity": "miss"}
-    for name, side in sides.items():
-        if side in said:
-            lines.append(f"{name} {_share(agreement_on(judged, said, side, where))}")
-    return lines
+def _spent(verdicts: "list[Verdict]") -> list[str]:
+    """What the judge took, if it is paid."""
+    costs = [verdict.cost for verdict in verdicts if verdict.cost is not None]
+    return [f"cost        ${sum(costs):.4f}"] if costs else []
 
 
-def _share(rate: "Rate") -> str:
-    return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"
-
-
-def _write(output: Path, judged: "list[tuple[GivenReply, Verdict]]", labels: _Labels | None) -> None:
+def _write(output: Path, judged: "list[tuple[GivenReply, Verdict]]", labels: Labels | None) -> None:
     """Write a row per verdict. Raises DataError if the file cannot be written."""
     import polars as pl
 
@@ -217,6 +210,8 @@ def _write(output: Path, judged: "list[tuple[GivenReply, Verdict]]", labels: _La
         "reason": [verdict.reason for _, verdict in judged],
         "reply": [given.text for given, _ in judged],
     }
+    if any(verdict.raw is not None for _, verdict in judged):
+        columns["said"] = [verdict.raw for _, verdict in judged]
     if labels is not None:
         columns["label"] = [None if label == "unscored" else label for label in labels.outcomes]
     verdicts = pl.DataFrame(columns)
@@ -233,7 +228,9 @@ def _write(output: Path, judged: "list[tuple[GivenReply, Verdict]]", labels: _La
         raise DataError(f"{output} cannot be written: {error}") from error
 
 
-def _next(kind: str, file: str, output: Path | None, labels: _Labels | None) -> str:
+def _next(kind: str, file: str, output: Path | None, labels: Labels | None, calibration: Path | None) -> str:
+    if calibration is not None:
+        return f"next: add `calibration: {calibration}` to this judge in the configuration of a run"
     if output is not None:
         return f"next: read the verdicts in {output}" + (", first those that differ from their label" if labels else "")
     if labels is None:

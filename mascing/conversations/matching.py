@@ -2,7 +2,8 @@
 
 Differences in form or topic would tell the classes apart without the behaviour. The conversations of a pair have the
 same number of user turns, about the same length, and similar last requests. Requests of one group are similar by
-definition; others are compared by their words. The earlier turns may differ, because they may cause the behaviour.
+definition; others are compared by their words, of which those of a shared template count for next to nothing. The
+earlier turns may differ, because they may cause the behaviour.
 
 Comparing all positive with all negative conversations would take time and memory that grow with the square of their
 number. An inverted index gives each conversation those that share a group or a word with it, and a list of the index
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mascing.conversations.request_words import request_words
 from mascing.errors import DataError
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation, Label
@@ -77,19 +79,18 @@ class _Row(NamedTuple):
 
 
 def _read(contrast: Iterable[Conversation]) -> tuple[list[_Row], Any]:
-    """The rows, and the words of their last requests as sparse unit rows [C, F], in which rarer words weigh more."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
+    """The rows, and the words of their last requests as sparse unit rows [C, F]."""
     rows: list[_Row] = []
+    groups: list[str] = []
 
     def last_requests() -> Iterator[str]:
         for row in contrast:
             length = sum(len(message.content) for message in row.messages)
             rows.append(_Row(row.id, row.label, row.group_id, row.turns, length))
+            groups.append(row.group_id)
             yield row.messages[-1].content
 
-    vectorizer = TfidfVectorizer(token_pattern=r"(?u)\w+|[^\w\s]", binary=True)
-    words_CF = vectorizer.fit_transform(last_requests()).tocsr()
+    words_CF = request_words(last_requests(), groups)
     return rows, words_CF
 
 

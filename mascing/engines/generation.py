@@ -68,17 +68,32 @@ def complete(
     so the replies do not depend on where this runs or what runs beside it. ``told`` hears of each batch, of prompts and
     replies together.
     """
-    replies = [Reply("")] * len(prompts)
-    with (
-        _greedy(loaded, generation) as settings,
-        steer(loaded.model, mask) if mask is not None else nullcontext(),
-        torch.inference_mode(),
-    ):
+    made = dict(completions(loaded, prompts, [mask] * len(prompts), generation, told))
+    return [made[index] for index in range(len(prompts))]
+
+
+def completions(
+    loaded: Loaded,
+    prompts: Sequence[Prompt],
+    masks: Sequence[Mask | None],
+    generation: GenerationConfig,
+    told: Told = untold,
+) -> Iterator[tuple[int, Reply]]:
+    """Generate as :func:`complete` does, each prompt under its own mask; yields number and reply, batch by batch.
+
+    One mask for all steers the model until the last reply is taken; where masks differ, each row of a batch has its
+    own.
+    """
+    shared = all(mask is masks[0] for mask in masks)
+    with steer(loaded.model, masks[0]) if shared and masks and masks[0] is not None else nullcontext():
         for batch in batches(prompts, generation.batch_size):
-            said = _replies(loaded, [prompts[index] for index in batch], settings, generation.temperature, told)
-            for index, reply in zip(batch, said, strict=True):
-                replies[index] = reply
-    return replies
+            with (
+                _greedy(loaded, generation) as settings,
+                nullcontext() if shared else steer(loaded.model, [masks[index] for index in batch]),
+                torch.inference_mode(),
+            ):
+                said = _replies(loaded, [prompts[index] for index in batch], settings, generation.temperature, told)
+            yield from zip(batch, said, strict=True)
 
 
 def complete_recorded(

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mascing.schemas.config import BehaviourConfig, GatesConfig, RobustnessConfig
 from mascing.schemas.result import Gate, Rate
+from mascing.schemas.settings.judge_settings import JudgeConfig, PanelJudge
+from mascing.schemas.settings.judging_models import GuardJudge, LlmJudge
 
 Decision = tuple[Gate, tuple[str, ...]]
 
@@ -41,9 +43,19 @@ def decide(
 
 
 def judges_of(behaviour: BehaviourConfig, sets: Iterable[str]) -> dict[str, str]:
-    """The kind of the judge of each kind of set among ``sets``."""
-    kinds = {name.partition("/")[0] for name in sets}
-    return {kind: getattr(behaviour, kind).kind for kind in ("target", "utility", "protected") if kind in kinds}
+    """The kind of the judge of each of these sets; a model that finds refusals counts as `refusal`."""
+    return {name: _read_as(behaviour.judge_of(name)) for name in sets}
+
+
+def _read_as(judge: JudgeConfig) -> str:
+    """The kind of a judge, or that of the judge by rules that one kind of reply satisfies likewise."""
+    if isinstance(judge, GuardJudge):
+        return "refusal" if judge.hit_if in ("refusal", "safe") else "compliance"
+    if isinstance(judge, LlmJudge) and judge.rubric in ("refusal", "compliance"):
+        return str(judge.rubric)
+    if isinstance(judge, PanelJudge) and len(kinds := {_read_as(member) for member in judge.members}) == 1:
+        return kinds.pop()
+    return judge.kind
 
 
 def loss_limit(name: str, gates: GatesConfig) -> float:
@@ -52,18 +64,19 @@ def loss_limit(name: str, gates: GatesConfig) -> float:
 
 
 def decide_judges(kinds: Mapping[str, str]) -> Decision:
-    """Decide whether the judges together can tell a broken mask; ``kinds`` are their kinds by the kind of set judged.
+    """Decide whether the judges together can tell a broken mask; ``kinds`` are their kinds by the set judged.
 
     The verdicts of `refusal` and `compliance` do not depend on what was asked, so a mask that always gives what they
     want keeps every rate that they read. Refusals show no utility, and nonsense complies.
     """
-    used, utility = set(kinds.values()), kinds.get("utility")
-    if utility == "refusal" or used == {"refusal"}:
+    used = set(kinds.values())
+    utility = {kind for name, kind in kinds.items() if name.partition("/")[0] == "utility"}
+    if utility == {"refusal"} or used == {"refusal"}:
         return _undecided_judges(
             "no set is judged for utility but by `refusal`, so a mask that refuses everything would lose nothing: "
             "judge benign requests by their answers (exact, contains, choice), and harmful ones as protected/<name>"
         )
-    if utility == "compliance" or used == {"compliance"}:
+    if utility == {"compliance"} or used == {"compliance"}:
         return _undecided_judges(
             "no set is judged for utility but by `compliance`, so a mask that answers with nonsense would lose "
             "nothing: give the utility rows `references` and judge them by their answers (exact, contains, choice), or "

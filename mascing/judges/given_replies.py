@@ -9,6 +9,7 @@ from mascing.judges.judging import judge_all
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import GivenReplies
+from mascing.storage.object_storage import Storage
 
 Field = Literal["wanted", "unwanted"]
 
@@ -16,15 +17,20 @@ _RIGHT: dict[Field, str] = {"wanted": "hit", "unwanted": "miss"}
 _SHOWN = 60
 
 
-def given_replies(behaviour: BehaviourConfig, conversations: Sequence[Conversation]) -> tuple[GivenReplies, ...]:
-    """How the judges read the given replies, for each kind of set and each of the two fields that has any."""
+def given_replies(
+    behaviour: BehaviourConfig, conversations: Sequence[Conversation], storage: Storage | None = None
+) -> tuple[GivenReplies, ...]:
+    """How the judges read the given replies, for each kind of set and each of the two fields that has any.
+
+    What a judge is paid for is kept in the ``storage``.
+    """
     given = [
         (conversation, field, reply)
         for conversation in conversations
         for field, reply in _given_by(conversation).items()
         if reply
     ]
-    verdicts = judge_all(behaviour, [row for row, _, _ in given], [Reply(reply) for _, _, reply in given])
+    verdicts = judge_all(behaviour, [row for row, _, _ in given], [Reply(reply) for _, _, reply in given], storage)
     totals: dict[tuple[str, Field], int] = {}
     misread: dict[tuple[str, Field], list[str]] = {}
     for (conversation, field, reply), verdict in zip(given, verdicts, strict=True):

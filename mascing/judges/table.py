@@ -16,9 +16,14 @@ from mascing.judges.comparing import no_answer
 from mascing.judges.compliance import compliance_judge
 from mascing.judges.contains import contains_judge
 from mascing.judges.exact import exact_judge
-from mascing.judges.judge import Judge
+from mascing.judges.guards.guard_judge import guard_identity, guard_judge
+from mascing.judges.judge import BatchJudge, Judge
 from mascing.judges.multiple_choice import choice_judge
+from mascing.judges.panels.panel import panel_judge
 from mascing.judges.refusal import refusal_judge
+from mascing.judges.rubrics.llm_judge import llm_cannot_judge, llm_identity, llm_judge
+from mascing.judges.scores.classifier import classifier_identity, classifier_judge
+from mascing.judges.scores.perplexity import perplexity_identity, perplexity_judge
 from mascing.plugins import checked, completed, place, resolve, whole_version
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judge_settings import (
@@ -27,9 +32,11 @@ from mascing.schemas.settings.judge_settings import (
     ContainsJudge,
     ExactJudge,
     JudgeConfig,
+    PanelJudge,
     PluggedJudge,
     RefusalJudge,
 )
+from mascing.schemas.settings.judging_models import ClassifierJudge, GuardJudge, LlmJudge, PerplexityJudge
 
 
 @dataclass(frozen=True)
@@ -38,24 +45,57 @@ class JudgeKind:
 
     ``factory`` takes the options as a ``config``, or as a plain dict if that is None. Raise ``version`` whenever the
     judge would give other verdicts on the same replies. ``cannot_judge`` says what a conversation lacks for the judge.
+    ``by_rules`` is true if it judges in no time and at no cost. ``identity`` is what determines its verdicts beside the
+    options, such as a model's content; ``placement`` are the options that determine none.
     """
 
     config: type[BaseModel] | None
-    factory: Callable[[Any], Judge]
+    factory: Callable[[Any], Judge | BatchJudge]
     version: int = 1
-    cannot_judge: Callable[[Conversation], str | None] = lambda conversation: None
+    cannot_judge: Callable[[Any, Conversation], str | None] = lambda config, conversation: None
+    by_rules: bool = False
+    identity: Callable[[Any], Any] | None = None
+    placement: Mapping[str, Any] | None = None
 
+
+def _no_answer(config: Any, conversation: Conversation) -> str | None:
+    return no_answer(conversation)
+
+
+def _panel(config: PanelJudge) -> BatchJudge:
+    names = [f"{number}: {member.kind}" for number, member in enumerate(config.members, start=1)]
+    return panel_judge(list(zip(names, map(make_judge, config.members), strict=True)), config.rule)
+
+
+def _members_identity(config: PanelJudge) -> list[dict[str, Any]]:
+    return [judge_identity(member) for member in config.members]
+
+
+def _no_member_can(config: PanelJudge, conversation: Conversation) -> str | None:
+    lacking = (cannot_judge(member, conversation) for member in config.members)
+    return next((each for each in lacking if each is not None), None)
+
+
+# Where and how fast a model judges. An endpoint's name and model are in the identity of who speaks.
+_PLACED: Mapping[str, Any] = {"model": True, "endpoint": True}
 
 JUDGES: Mapping[str, JudgeKind] = {
-    "refusal": JudgeKind(RefusalJudge, refusal_judge, version=2),
-    "compliance": JudgeKind(ComplianceJudge, compliance_judge),
-    "choice": JudgeKind(ChoiceJudge, choice_judge, cannot_judge=no_answer),
-    "contains": JudgeKind(ContainsJudge, contains_judge, cannot_judge=no_answer),
-    "exact": JudgeKind(ExactJudge, exact_judge, version=2, cannot_judge=no_answer),
+    "refusal": JudgeKind(RefusalJudge, refusal_judge, version=3, by_rules=True),
+    "compliance": JudgeKind(ComplianceJudge, compliance_judge, version=2, by_rules=True),
+    "choice": JudgeKind(ChoiceJudge, choice_judge, cannot_judge=_no_answer, by_rules=True),
+    "contains": JudgeKind(ContainsJudge, contains_judge, cannot_judge=_no_answer, by_rules=True),
+    "exact": JudgeKind(ExactJudge, exact_judge, version=2, cannot_judge=_no_answer, by_rules=True),
+    "llama_guard": JudgeKind(GuardJudge, guard_judge, identity=guard_identity, placement={**_PLACED, "prompt": True}),
+    "llm": JudgeKind(LlmJudge, llm_judge, cannot_judge=llm_cannot_judge, identity=llm_identity, placement=_PLACED),
+    "classifier": JudgeKind(ClassifierJudge, classifier_judge, identity=classifier_identity, placement=_PLACED),
+    "perplexity": JudgeKind(PerplexityJudge, perplexity_judge, identity=perplexity_identity, placement=_PLACED),
+    "panel": JudgeKind(
+        PanelJudge, _panel, cannot_judge=_no_member_can, identity=_members_identity, placement={"members": True}
+    ),
 }
 
 
-def make_judge(config: JudgeConfig) -> Judge:
+def make_judge(config: JudgeConfig) -> Judge | BatchJudge:
     """Make the judge that the config describes. Raises ConfigError if there is none or its options are invalid."""
     kind = kind_of(config)
     options = _options(config, kind)
@@ -68,7 +108,7 @@ def cannot_judge(config: JudgeConfig, conversation: Conversation) -> str | None:
     It makes no judge. A judge of the user's own is asked only when it judges. Raises ConfigError if there is no such
     judge.
     """
-    return kind_of(config).cannot_judge(conversation)
+    return kind_of(config).cannot_judge(config, conversation)
 
 
 def completed_judge(config: JudgeConfig) -> JudgeConfig:
@@ -76,18 +116,27 @@ def completed_judge(config: JudgeConfig) -> JudgeConfig:
 
     Raises ConfigError if there is no such judge and OptionsError if the judge does not take the options.
     """
-    if not isinstance(config, PluggedJudge):
-        return config
     complete = _with_defaults(config)
     make_judge(complete)
     return complete
 
 
 def judge_identity(config: JudgeConfig) -> dict[str, Any]:
-    """Everything that determines a judge's verdicts on given replies, as plain JSON values."""
+    """Everything that determines a judge's verdicts on given replies, as plain JSON values.
+
+    Raises ModelError if the model of a judge does not exist.
+    """
     kind = kind_of(config)
-    identity = {"judge": _with_defaults(config).model_dump(mode="json"), "version": kind.version}
+    unread = {"calibration": True, **(kind.placement or {})}
+    identity = {"judge": _with_defaults(config).model_dump(mode="json", exclude=unread), "version": kind.version}
+    if kind.identity is not None:
+        identity["by"] = kind.identity(config)
     return identity if config.kind in JUDGES else identity | {"factory": place(kind.factory)}
+
+
+def compares(config: JudgeConfig) -> bool:
+    """Whether the judge looks for an accepted answer in the reply."""
+    return kind_of(config).cannot_judge is _no_answer
 
 
 def kind_of(config: JudgeConfig) -> JudgeKind:
@@ -117,10 +166,10 @@ def _with_defaults(config: JudgeConfig) -> JudgeConfig:
         return config
     kind = kind_of(config)
     values = completed(config.kind, kind.config, config.options) if kind.config else config.options
-    return PluggedJudge.model_validate({**values, "kind": config.kind})
+    return PluggedJudge.model_validate({**values, "kind": config.kind, "calibration": config.calibration})
 
 
-def _made(kind: str, factory: Callable[[Any], Judge], options: Any) -> Judge:
+def _made(kind: str, factory: Callable[[Any], Judge | BatchJudge], options: Any) -> Judge | BatchJudge:
     """The judge of a user's factory, checked so that a run does not find out on its first reply."""
     try:
         judge = factory(options)
@@ -128,6 +177,8 @@ def _made(kind: str, factory: Callable[[Any], Judge], options: Any) -> Judge:
         raise
     except Exception as error:
         raise ConfigError(f"{kind!r} fails on these options with {type(error).__name__}: {error}") from error
+    if isinstance(judge, BatchJudge):
+        return judge
     if not (inspect.iscoroutinefunction(judge) or inspect.iscoroutinefunction(type(judge).__call__)):
         raise ConfigError(f"{kind!r} must return `async (conversation, reply) -> Verdict`, not {judge!r}")
     return judge

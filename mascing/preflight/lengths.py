@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from mascing.conversations.chat import render
-from mascing.judges.comparing import no_answer
-from mascing.judges.table import kind_of
+from mascing.judges.table import compares
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 
@@ -50,8 +49,8 @@ class Lengths:
 
     def _expected(self, conversation: Conversation) -> dict[str, Sequence[str]]:
         """Texts that a reply has to hold: the wanted one, or the shortest of the accepted answers."""
-        judge = getattr(self._config.behaviour, conversation.set.partition("/")[0])
-        if kind_of(judge).cannot_judge is no_answer and conversation.accepted:
+        judge = self._config.behaviour.judge_of(conversation.set)
+        if compares(judge) and conversation.accepted:
             return {"accepted answers": conversation.accepted}
         return {"`wanted` replies": [conversation.wanted]} if conversation.wanted else {}
 

@@ -5,19 +5,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from mascing.conversations.intake.reader import Reading, nothing_left, open_conversations
+from mascing.catalogue.inputs import inputs_of
+from mascing.conversations.intake.reader import Reading, nothing_left
 from mascing.conversations.intake.reasons import summary
 from mascing.conversations.intake.rows import Quarantined, Used
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
 from mascing.judges.given_replies import given_replies, merged, refuse_misread
-from mascing.judges.table import JUDGES
+from mascing.judges.table import kind_of
 from mascing.preflight.lengths import Lengths
 from mascing.preflight.usable import Complaints, refused
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import GivenReplies
-from mascing.storage.source import files_of_rows
 
 _BATCH = 1024
 
@@ -82,15 +82,14 @@ class Rows:
         except DataError as error:
             yield str(error)
         for split, sets in self.sets.items():
-            if (lacking := no_target(split, sets, config.behaviour.conversations)) is not None:
+            if (lacking := no_target(split, sets, config.behaviour.origin)) is not None:
                 yield lacking
 
 
 def read_rows(config: RunConfig, complaints: Complaints, lengths: Lengths | None) -> Rows:
     """Read all rows of a run. Raises DataError if the file cannot be read or shows no layout."""
     behaviour = config.behaviour
-    files = files_of_rows(behaviour.conversations)
-    rows = Rows(open_conversations(files, behaviour.columns, behaviour.max_characters))
+    rows = Rows(Reading(inputs_of(behaviour), behaviour.max_characters))
     made = rows.reading.rows({})
     given: list[GivenReplies] = []
     while batch := list(islice(made, _BATCH)):
@@ -120,5 +119,5 @@ def no_target(split: Split, sets: Mapping[str, int], path: str) -> str | None:
 
 
 def _is_judged_here(config: RunConfig, conversation: Conversation) -> bool:
-    """Whether a built-in judge reads the replies: one of the user's own may ask a server, so it is left to the run."""
-    return getattr(config.behaviour, conversation.set.partition("/")[0]).kind in JUDGES
+    """Whether rules judge the replies: another judge may load a model or ask a server, so it is left to the run."""
+    return kind_of(config.behaviour.judge_of(conversation.set)).by_rules

@@ -38,8 +38,8 @@ def _complaints(conversation: Conversation, tokenizer: Any, room: int | None, co
     except DataError as error:
         # The quarantine names the conversation in a column of its own; without the name, equal reasons are counted.
         complaints.append(str(error).removeprefix(f"conversation {conversation.id!r}: "))
-    kind = conversation.set.partition("/")[0]
-    judge = getattr(config.behaviour, kind)
+    judge = config.behaviour.judge_of(conversation.set)
     if (lacking := cannot_judge(judge, conversation)) is not None:
-        complaints.append(f"the judge of {kind} ({judge.kind}) cannot judge it: it {lacking}")
+        judged = conversation.set if conversation.set in config.behaviour.judges else conversation.set.partition("/")[0]
+        complaints.append(f"the judge of {judged} ({judge.kind}) cannot judge it: it {lacking}")
     return complaints

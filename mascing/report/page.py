@@ -123,11 +123,12 @@ def _search(evidence: Evidence) -> dict[str, Any]:
     first = result.published or result.first_on_dev
     selected = stages.select.facts if stages.select else None
     cells = grid_cells(selected) if selected else []
-    cards = stages.train.facts.cards if stages.train else {}
+    trained = stages.train.facts if stages.train else None
+    cards = trained.cards if trained else {}
     return {
         "maps": _maps(evidence),
         "has_truth": evidence.truth is not None,
-        "trust": trust_section(result.trust, selected.baseline, first, result.methods) if selected else None,
+        "trust": trust_section(result.trust, trained, selected.baseline, first, result.methods) if selected else None,
         "grids": _grids(cells, selected.baseline.by_set) if selected else {},
         "picks": picks_table(cells),
         "cells": cells_table(cells),

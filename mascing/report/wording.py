@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mascing.schemas.result import Rate
+from mascing.schemas.result import Corrected, Rate
 
 
 def percent(value: float) -> str:
@@ -16,14 +16,14 @@ def points(value: float) -> str:
     return f"+{rounded:.1f}" if rounded > 0 else f"{rounded:.1f}".replace("-", "−") if rounded else "0.0"
 
 
-def rate_text(rate: Rate) -> str:
+def rate_text(rate: Rate | Corrected) -> str:
     """Format a rate and its interval in percent, ``52.3% (45.1 to 59.4)``; a dash if no reply was scored."""
-    if rate.unscored == rate.n:
+    if isinstance(rate, Rate) and rate.unscored == rate.n:
         return "–"
     return f"{percent(rate.value)} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
 
 
-def points_text(rate: Rate) -> str:
+def points_text(rate: Rate | Corrected) -> str:
     """Format a difference and its interval in points: ``+47.0 (40.2 to 53.9)``."""
     return f"{points(rate.value)} ({points(rate.low)} to {points(rate.high)})"
 

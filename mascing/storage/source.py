@@ -56,10 +56,14 @@ def read_source(url: str) -> Source:
 def read_rows(url: str) -> RowFiles:
     """Find a file of rows, or those in a folder, and read it once for its hash. Raises DataError if there are none."""
     files = files_of_rows(url)
-    with _reading(url):
+    return RowFiles(content_hash(url, files), files)
+
+
+def content_hash(place: str, files: Mapping[str, Callable[[], BinaryIO]]) -> str:
+    """The hash of the only file, which is at ``place``, or of the names and hashes of the files in a folder there."""
+    with _reading(place):
         hashes = [(name, _sha256(opener)) for name, opener in files.items()]
-    whole = hashes[0][1] if list(files) == [url] else hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
-    return RowFiles(whole, files)
+    return hashes[0][1] if list(files) == [place] else hashlib.sha256(json.dumps(hashes).encode()).hexdigest()
 
 
 def files_of_rows(url: str) -> Mapping[str, Callable[[], BinaryIO]]:

@@ -1,6 +1,7 @@
 """The card of a surrogate ensemble: how well it separates the classes, beside other predictors."""
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.cards.topic_null import ScoreNull
 from mascing.schemas.result import Rate
 
 
@@ -44,7 +45,8 @@ class SurrogateCard(Frozen):
 
     ``members`` holds the area of each member alone. ``control`` is the area of a surrogate whose training and dev
     labels were permuted. ``explained_by`` names the predictors that do as well as the ensemble: `turns`, `length` and
-    `tokens`, which describe the form of the conversations, and `words`.
+    `tokens`, which describe the form of the conversations, and `words`. ``topic`` says how far the ensemble tells
+    topics apart, None if nobody asked.
     """
 
     accuracy: float
@@ -55,3 +57,4 @@ class SurrogateCard(Frozen):
     trivial: dict[str, TrivialPredictor]
     control: Rate
     explained_by: tuple[str, ...]
+    topic: ScoreNull | None = None

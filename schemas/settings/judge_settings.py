@@ -2,27 +2,28 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Discriminator, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
-from mascing.schemas.base import Frozen
+from mascing.schemas.settings.calibrated import Calibrated
+from mascing.schemas.settings.judging_models import ClassifierJudge, GuardJudge, LlmJudge, PerplexityJudge
 from mascing.schemas.settings.plugged import Plugged
 
 
-class RefusalJudge(Frozen):
+class RefusalJudge(Calibrated):
     """Hit if the reply refuses, by the default rule or by opening with one of ``phrases``."""
 
     kind: Literal["refusal"] = "refusal"
     phrases: tuple[str, ...] = ()
 
 
-class ComplianceJudge(Frozen):
+class ComplianceJudge(Calibrated):
     """Hit if the reply does not refuse; an empty or broken reply is ``unscored``. ``phrases`` are further refusals."""
 
     kind: Literal["compliance"] = "compliance"
     phrases: tuple[str, ...] = ()
 
 
-class _Comparing(Frozen):
+class _Comparing(Calibrated):
     """The settings of a judge that compares a reply with the answers that its conversation accepts."""
 
     @model_validator(mode="before")
@@ -53,18 +54,31 @@ class ExactJudge(_Comparing):
     kind: Literal["exact"] = "exact"
 
 
+class PanelJudge(Calibrated):
+    """Hit if the ``members`` find one by the ``rule``; an unscored member is neither for a hit nor for a miss."""
+
+    kind: Literal["panel"] = "panel"
+    members: tuple["JudgeConfig", ...] = Field(min_length=2)
+    rule: Literal["majority", "unanimity"] = Field(
+        default="majority", description="more than half of all members, or all of them; anything else is unscored"
+    )
+
+
 BUILT_IN = tuple(
     str(judge.model_fields["kind"].default)
-    for judge in (RefusalJudge, ComplianceJudge, ChoiceJudge, ContainsJudge, ExactJudge)
+    for judge in (
+        *(RefusalJudge, ComplianceJudge, ChoiceJudge, ContainsJudge, ExactJudge),
+        *(GuardJudge, LlmJudge, ClassifierJudge, PerplexityJudge, PanelJudge),
+    )
 )
 """The kinds that have a model in the union."""
 
 
-class PluggedJudge(Plugged):
+class PluggedJudge(Plugged, Calibrated):
     """Any other judge; ``kind`` is its registered name or its import path."""
 
     # As a JSON schema the union is a `oneOf`, which one model alone may fit; Prefect checks parameters by it.
-    model_config = ConfigDict(json_schema_extra={"not": {"properties": {"kind": {"enum": [*BUILT_IN]}}}})
+    model_config = ConfigDict(extra="allow", json_schema_extra={"not": {"properties": {"kind": {"enum": [*BUILT_IN]}}}})
 
 
 def _tag(value: Any) -> str | None:
@@ -81,6 +95,11 @@ JudgeConfig = Annotated[
     | Annotated[ChoiceJudge, Tag("choice")]
     | Annotated[ContainsJudge, Tag("contains")]
     | Annotated[ExactJudge, Tag("exact")]
+    | Annotated[GuardJudge, Tag("llama_guard")]
+    | Annotated[LlmJudge, Tag("llm")]
+    | Annotated[ClassifierJudge, Tag("classifier")]
+    | Annotated[PerplexityJudge, Tag("perplexity")]
+    | Annotated[PanelJudge, Tag("panel")]
     | Annotated[PluggedJudge, Tag("plugged")],
     Discriminator(
         _tag,
@@ -89,3 +108,5 @@ JudgeConfig = Annotated[
     ),
 ]
 """The judge of one kind of set; ``kind`` selects the model."""
+
+PanelJudge.model_rebuild()

@@ -217,6 +217,12 @@ class MethodsConfig(Frozen):
         return tuple(dict.fromkeys(span for spans in searched for span in spans))
 
     @property
+    def contrasted_spans(self) -> tuple[Span, ...]:
+        """The spans in which experts of the two classes are compared: those of surrogates and of `steermoe`."""
+        listed = () if self.steermoe is None else self.steermoe.spans
+        return tuple(dict.fromkeys((*self.surrogate_spans, *listed)))
+
+    @property
     def spans(self) -> frozenset[Span]:
         """Every span that an enabled method reads."""
         return frozenset(span for settings in self.searched.values() for span in getattr(settings, "spans", ()))

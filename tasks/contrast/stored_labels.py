@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mascing.catalogue.inputs import content_of, inputs_of
 from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
 from mascing.evidence.foregone import Foregone, foregone
@@ -16,7 +17,6 @@ from mascing.schemas.facts import LabelFacts
 from mascing.schemas.finished import Labelled, Prepared
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
-from mascing.storage.source import read_rows
 from mascing.tasks import prepare
 
 
@@ -64,7 +64,8 @@ def _from_the_file(config: RunConfig) -> Known:
 def _labelled(storage: Storage, config: RunConfig) -> tuple[Prepared, Labelled] | None:
     config = with_pinned_model(config)
     try:
-        recipe = prepare.recipe(config, rendering_fingerprint(config.model), read_rows(config.behaviour.conversations))
+        content = content_of(inputs_of(config.behaviour))
+        recipe = prepare.recipe(config, rendering_fingerprint(config.model), content)
         prepared = read_manifest(storage, recipe.prefix, Prepared)
         # Imported here: it loads torch and Ray, which take seconds and which a run that is not begun does not need.
         from mascing.tasks import labelling

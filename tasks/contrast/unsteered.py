@@ -62,7 +62,7 @@ class Unsteered:
     def chosen_texts(self, wanting: Sequence["Wanting"]) -> list[str | None]:
         """For each side the first text that the judge reads as it must: a hit if wanted, a miss if unwanted."""
         items = [wanting[start : start + _SIDES] for start in range(0, len(wanting), _SIDES)]
-        chosen = self.pool.map(_chosen, self.config, items, lambda done, total: None) if items else []
+        chosen = self.pool.map(_chosen, (self.config, self.storage), items, lambda done, total: None) if items else []
         return [text for block in chosen for text in block]
 
     def _judged(self, config: RunConfig, method: str, asked: Asked, part: str) -> Judged:
@@ -85,10 +85,11 @@ def _lengths(worker: Worker, config: RunConfig, conversations: Sequence[Conversa
     return tokens_needed(loaded, prompts_of(loaded, conversations, config.generation), config.generation)
 
 
-def _chosen(_: Worker, config: RunConfig, wanting: Sequence[Wanting]) -> list[str | None]:
+def _chosen(_: Worker, shared: tuple[RunConfig, Storage], wanting: Sequence[Wanting]) -> list[str | None]:
+    config, storage = shared
     conversations = [need.conversation for need in wanting for _ in need.texts]
     replies = [Reply(text) for need in wanting for text in need.texts]
-    judged = iter(judge_all(config.behaviour, conversations, replies))
+    judged = iter(judge_all(config.behaviour, conversations, replies, storage))
     return [_first_fitting(need, [next(judged).outcome for _ in need.texts]) for need in wanting]
 
 

@@ -35,7 +35,9 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
 
 def judges_identity(config: RunConfig) -> dict[str, Any]:
     """The settings that determine the verdicts on given replies."""
-    return {kind: judge_identity(getattr(config.behaviour, kind)) for kind in ("target", "utility", "protected")}
+    behaviour = config.behaviour
+    judges = {"target": behaviour.target, "utility": behaviour.utility, "protected": behaviour.protected}
+    return {name: judge_identity(judge) for name, judge in {**judges, **behaviour.judges}.items()}
 
 
 def generation_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:

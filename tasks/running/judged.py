@@ -44,6 +44,9 @@ BASELINE = "baseline"
 # Folders of masks that are listed at once.
 _LISTED_AT_ONCE = 16
 
+# The fields of a verdict that are columns of a stored piece.
+_STORED = set(OUTCOMES.names) & Verdict.model_fields.keys()
+
 Row = dict[str, Any]
 Steered = tuple[str, Mask | None]
 """The name of a method and one of its masks; None is the unsteered model."""
@@ -206,7 +209,7 @@ def _heard(
     made: list[Verdict] = []
 
     def heard(pairs: Sequence[tuple[Conversation, Reply]]) -> list[Verdict]:
-        return judge_all(config.behaviour, [row for row, _ in pairs], [reply for _, reply in pairs])
+        return judge_all(config.behaviour, [row for row, _ in pairs], [reply for _, reply in pairs], storage)
 
     def judge() -> bytes | None:
         pairs = list(zip(conversations, replies, strict=True))
@@ -228,7 +231,7 @@ def _unheard(failed: Failed) -> Verdict:
 
 def _to_bytes(conversations: Sequence[Conversation], verdicts: Sequence[Verdict]) -> bytes:
     rows = [
-        {"conversation_id": row.id, "outcome": verdict.outcome, "reason": verdict.reason}
+        {"conversation_id": row.id, **verdict.model_dump(include=_STORED)}
         for row, verdict in zip(conversations, verdicts, strict=True)
     ]
     return parquet.to_bytes(pa.Table.from_pylist(rows, schema=OUTCOMES))
@@ -236,7 +239,8 @@ def _to_bytes(conversations: Sequence[Conversation], verdicts: Sequence[Verdict]
 
 def _from_bytes(data: bytes, path: str) -> list[Verdict]:
     rows = parquet.from_bytes(data, path).to_pylist()
-    return [Verdict(outcome=row["outcome"], reason=row["reason"]) for row in rows]
+    # Pieces of earlier versions lack the later columns.
+    return [Verdict.model_validate({name: row[name] for name in _STORED & row.keys()}) for row in rows]
 
 
 def _folder_of(path: str) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from mascing.conversations.reply import Reply
-from mascing.engines.generation import complete, prompts_of
+from mascing.engines.engine import Turn
+from mascing.engines.table import ENGINES
+from mascing.engines.transformers_engine import TransformersEngine
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.schemas.config import RunConfig
@@ -20,9 +22,6 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.running.identity import generation_identity
 from mascing.tasks.running.isolation import Failed, surviving
 from mascing.tasks.workers.worker import Worker
-
-# Raise it whenever the engine would give other replies for the same inputs, or they are stored in another way.
-_ENGINE = 2
 
 # Pieces whose replies a worker keeps in memory.
 _KEPT_PIECES = 256
@@ -37,7 +36,8 @@ class RepliesFolder:
     @classmethod
     def of(cls, config: RunConfig, checkpoint: str) -> "RepliesFolder":
         """The folder for a run's settings; ``checkpoint`` is the fingerprint of weights and tokenizer."""
-        return cls(f"replies/{fingerprint({'engine': _ENGINE, **generation_identity(config, checkpoint)})}")
+        version = ENGINES["transformers"].version
+        return cls(f"replies/{fingerprint({'engine': version, **generation_identity(config, checkpoint)})}")
 
     def under(self, mask: Mask | None) -> str:
         """The folder of one mask; None is the unsteered model."""
@@ -114,7 +114,9 @@ def _complete(
     batch_size: int,
 ) -> list[Reply]:
     settings = config.generation.model_copy(update={"batch_size": batch_size})
-    return complete(loaded, prompts_of(loaded, rows, settings), mask, settings, worker.count_batch)
+    turns = [Turn(row, mask) for row in rows]
+    made = dict(TransformersEngine(loaded).replies(turns, settings, worker.count_batch))
+    return [made[number].reply for number in range(len(rows))]
 
 
 @lru_cache(maxsize=_KEPT_PIECES)

@@ -14,13 +14,18 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mascing.schemas.config import RunConfig
+from mascing.schemas.settings.engine_settings import OpenAIEngine, Prices, SpendingLimit
+from mascing.schemas.settings.judge_settings import JudgeConfig, PluggedJudge
+from mascing.schemas.settings.judging_models import JudgingModel, RubricText
 
+_HEAD = "| key | type | default | meaning |\n|---|---|---|---|"
 PAGE = Path(__file__).parents[2] / "docs" / "settings.md"
 _OPENING = """# Settings
 
 Every key of `run.yaml`. Those with the default *needed* must be given; all others may be left out. A key that is not
 listed here is refused. `null` in place of a method's settings leaves the method out. Judges and methods of your own
-have their own keys beside `kind`.
+have their own keys beside `kind`. Where `behaviour` names an entry of the catalogue, it takes
+[other keys](behaviours.md#a-run-that-takes-one) beside these.
 
 Written by `python -m tests.docs.settings_page` from `schemas/config.py`; a test keeps it current.
 """
@@ -28,7 +33,35 @@ Written by `python -m tests.docs.settings_page` from `schemas/config.py`; a test
 
 def page() -> str:
     """The text of the page."""
-    return "\n".join([_OPENING, *_section("", RunConfig)]).rstrip() + "\n"
+    return "\n".join([_OPENING, *_section("", RunConfig), *_judges()]).rstrip() + "\n"
+
+
+def _judges() -> Iterator[str]:
+    """A table for each kind of judge, and for the parts that several of them share."""
+    yield "## Judges\n"
+    yield "`behaviour.target`, `.utility`, `.protected` and the members of a panel are each one of these, by `kind`.\n"
+    kinds = [get_args(member)[0] for member in get_args(get_args(JudgeConfig)[0])]
+    shared = {
+        "model": JudgingModel,
+        "endpoint": OpenAIEngine,
+        "endpoint.prices": Prices,
+        "endpoint.budget": SpendingLimit,
+        "rubric": RubricText,
+    }
+    named = {f"kind: {each.model_fields['kind'].default}": each for each in kinds if each is not PluggedJudge}
+    for title, model in {**named, **{f"{name} of a judge": part for name, part in shared.items()}}.items():
+        yield f"### {title}\n"
+        yield f"{_first_sentence(model)}\n"
+        yield _HEAD
+        for name, field in model.model_fields.items():
+            if name != "kind":
+                meaning = _cell(field.description or "")
+                yield f"| `{name}` | {_type(field.annotation)} | {_default(field, False)} | {meaning} |"
+        yield ""
+
+
+def _first_sentence(model: type[BaseModel]) -> str:
+    return (inspect.getdoc(model) or "").partition("\n")[0].replace("``", "`")
 
 
 def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
@@ -36,9 +69,8 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
     fields = model.model_fields
     parts = {name: part for name, field in fields.items() if (part := _part(field.annotation))}
     yield f"## {path or 'run.yaml'}\n"
-    sentence = (inspect.getdoc(model) or "").partition("\n")[0].replace("``", "`")
-    yield f"{sentence}\n"
-    yield "| key | type | default | meaning |\n|---|---|---|---|"
+    yield f"{_first_sentence(model)}\n"
+    yield _HEAD
     for name, field in fields.items():
         key = f"[`{name}`](#{_anchor(path, name)})" if name in parts else f"`{name}`"
         cells = (key, _type(field.annotation), _default(field, name in parts), _cell(field.description or ""))
@@ -51,6 +83,9 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
 def _part(annotation: Any) -> type[BaseModel] | None:
     """The configuration that a setting holds, if it holds one with settings of its own."""
     for each in (annotation, *get_args(annotation)):
+        inner = get_args(each)[0] if get_origin(each) is Annotated else each
+        if get_origin(inner) is tuple:  # a list of such
+            each = get_args(inner)[0]
         if inspect.isclass(each) and issubclass(each, BaseModel) and each.model_fields:
             return each
     return None

@@ -29,7 +29,11 @@ PAGES = [
     ROOT / "docker" / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-RUN_ELSEWHERE = {"your-model.md": "tests/docs/test_your_model.py", "CONTRIBUTING.md": "tests/recipes"}
+RUN_ELSEWHERE = {
+    "your-model.md": "tests/docs/test_your_model.py",
+    "behaviours.md": "tests/docs/test_behaviours.py",
+    "CONTRIBUTING.md": "tests/recipes",
+}
 LANGUAGES = {"bash", "python"}
 BLOCKS = [block for page in PAGES for block in all_blocks(page)]
 RUN_HERE = [

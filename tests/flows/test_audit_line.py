@@ -84,7 +84,7 @@ def test_no_reply_no_mask_and_no_ranking_is_kept(storage: Storage, config: RunCo
 
 
 def _lines(config: RunConfig) -> list[dict[str, str]]:
-    return [json.loads(line) for line in Path(config.behaviour.conversations).read_text().splitlines()]
+    return [json.loads(line) for line in Path(str(config.behaviour.conversations)).read_text().splitlines()]
 
 
 def test_the_page_shows_the_curve_and_loads_nothing(storage: Storage, measured: Audit) -> None:

@@ -86,7 +86,7 @@ def test_the_result_names_every_method_and_counts_every_conversation(
     first: tuple[Storage, str], config: RunConfig
 ) -> None:
     result = result_of(first[0])
-    lines = Path(config.behaviour.conversations).read_text().splitlines()
+    lines = Path(str(config.behaviour.conversations)).read_text().splitlines()
     assert result.splits.train + result.splits.dev + result.splits.test == len(lines)
     assert list(result.methods) == ["mascing", "consensus", "steermoe", "gradient", "refined", "active", "random"]
     assert set(result.timings) == set(STAGES)

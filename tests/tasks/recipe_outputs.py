@@ -120,7 +120,7 @@ def run(storage: Storage, config: RunConfig) -> Iterator[Manifest]:
 def collection(storage: Storage, run: RunConfig) -> Iterator[Manifest]:
     """The conversations of a run without their labels."""
     config = CollectionConfig(
-        model=run.model, conversations=run.behaviour.conversations, max_characters=100, max_quarantined=1
+        model=run.model, conversations=str(run.behaviour.conversations), max_characters=100, max_quarantined=1
     )
     taken = intake(storage, config).manifest
     yield from (taken, collect(storage, config, taken, pool=HerePool()).manifest)

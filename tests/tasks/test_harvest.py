@@ -77,7 +77,7 @@ def recorded(storage: Storage, manifest: Harvested) -> list[str]:
 
 def without(config: RunConfig, name: str) -> None:
     """Remove a row from the file of conversations."""
-    path = Path(config.behaviour.conversations)
+    path = Path(str(config.behaviour.conversations))
     path.write_text("".join(line for line in path.read_text().splitlines(True) if f'"{name}"' not in line))
 
 

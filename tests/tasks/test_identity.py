@@ -16,7 +16,7 @@ from mascing.judges.table import JUDGES, JudgeKind
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.settings.judge_settings import ExactJudge, PluggedJudge, RefusalJudge
 from mascing.schemas.settings.method_settings import ConsensusConfig, MethodsConfig, SteerMoEConfig
-from mascing.storage.source import RowFiles, Source
+from mascing.storage.source import Source
 from mascing.tasks import (
     evaluate,
     gate,
@@ -54,6 +54,10 @@ READ_BY = {
     "behaviour.target": JUDGED,
     "behaviour.utility": JUDGED,
     "behaviour.protected": JUDGED,
+    "behaviour.target.calibration": PLACEMENT,  # it changes no verdict; what is corrected is made when a run ends
+    "behaviour.utility.calibration": PLACEMENT,
+    "behaviour.protected.calibration": PLACEMENT,
+    "behaviour.judges": JUDGED,
     "behaviour.truth": "gate",
     "max_quarantined": PLACEMENT,  # it may stop a run, but changes no content
     "allow_unpublishable": PLACEMENT,  # it may stop a run, but changes no content
@@ -92,7 +96,13 @@ CONFIG = RunConfig(
         path="org/model", revision="main", attn_implementation="eager", chat_template={"enable_thinking": False}
     ),
     behaviour=BehaviourConfig(
-        name="policy", conversations="rows.jsonl", target=JUDGE, utility=JUDGE, protected=OWN_JUDGE, truth="truth"
+        name="policy",
+        conversations="rows.jsonl",
+        target=JUDGE,
+        utility=JUDGE,
+        protected=OWN_JUDGE,
+        judges={"utility/facts": JUDGE},
+        truth="truth",
     ),
     methods=MethodsConfig.model_validate(
         {
@@ -106,8 +116,8 @@ CONFIG = RunConfig(
 def recipes(config: RunConfig) -> dict[str, Recipe[Any]]:
     """The recipe of each stage; a path stands for its content, so other paths mean other content."""
     model, behaviour = config.model, config.behaviour
-    rows, checkpoint = RowFiles(behaviour.conversations), f"{model.path}@{model.revision}"
-    prepared = prepare.recipe(config, checkpoint, rows)
+    checkpoint = f"{model.path}@{model.revision}"
+    prepared = prepare.recipe(config, checkpoint, str(behaviour.conversations))
     labelled = labelling.recipe(config, checkpoint, prepared)
     harvested = harvest.recipe(config, checkpoint, labelled)
     trained = train.recipe(config, labelled, harvested)
@@ -150,7 +160,8 @@ def another(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return value[:-1] if len(value) > 1 else value * 2
     if isinstance(value, dict):
-        return {**value, "changed": True}
+        first, *_ = value.values() or (True,)
+        return {**value, "changed": first}
     return f"{value}-changed" if isinstance(value, str) else 3
 
 

@@ -108,6 +108,35 @@ def test_the_columns_of_other_layouts_are_read_as_the_config_says(tmp_path: Path
     assert not prepare(storage, config.model_copy(update={"behaviour": other})).reused
 
 
+def test_several_sources_make_one_run_that_is_found_again_wherever_their_rows_lie(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+    def run(folder: str, loaves: int) -> RunConfig:
+        (tmp_path / folder).mkdir()
+        asked, facts = tmp_path / folder / "asked.csv", tmp_path / folder / "facts.jsonl"
+        asked.write_text("goal\n" + "".join(f"Name bread {number}\n" for number in range(60)))
+        rows = [{"question": f"Loaf {number}?", "answer": f"{number}"} for number in range(loaves)]
+        facts.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, {"question": "Loaf?", "answer": None}]))
+        sources = [
+            {"name": "asked", "file": str(asked), "set": "target"},
+            {"name": "facts", "dataset": {"path": "json", "files": [str(facts)]}, "set": "utility/facts"},
+        ]
+        behaviour = {"name": "policy", "conversations": sources, "target": JUDGE, "utility": EXACT, "protected": JUDGE}
+        return RunConfig(model=ModelConfig(path=model()), behaviour=BehaviourConfig.model_validate(behaviour))
+
+    first = prepare(storage, run("here", 40))
+    assert (first.manifest.rows_in, first.manifest.rows_quarantined) == (101, 1)
+    quarantine = pq.read_table(storage.locate(f"{first.manifest.prefix}/quarantine.parquet")).to_pylist()
+    assert "has no answer to compare with" in quarantine[0]["reason"]
+    sets = {name for counts in first.manifest.facts.sets.values() for name in counts}
+    assert sets == {"target", "utility/facts"}
+    assert prepare(storage, run("there", 40)).reused
+    assert not prepare(storage, run("changed", 41)).reused
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

@@ -45,7 +45,7 @@ def trained(testbed_folder: Path, tmp_path: Path, pool: Pool) -> Callable[..., t
 
     def run(change: Callable[[Rows], Rows], matching: Any = None, **surrogate: Any) -> tuple[Storage, Trained]:
         config = small_config(testbed_folder, tmp_path)
-        path = Path(config.behaviour.conversations)
+        path = Path(str(config.behaviour.conversations))
         rows = change([json.loads(line) for line in path.read_text().splitlines()])
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         config = config.model_copy(
@@ -116,6 +116,12 @@ def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..
     assert card.trivial["words"].auc.value < card.auc.value
     assert card.control.low < 0.5 < card.control.high
     assert confounds(card) == []
+    null = manifest.facts.experts["question+prompt"]
+    assert null.topics.missing == ""
+    assert null.topic is not None
+    assert card.topic is not None
+    assert null.random.weaker == 1.0
+    assert null.effect == pytest.approx(sum(abs(expert.risk_difference) for expert in null.listed) / len(null.listed))
 
 
 def test_permuted_labels_are_not_learned(trained: Callable[..., tuple[Storage, Trained]]) -> None:

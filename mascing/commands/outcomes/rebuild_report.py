@@ -11,35 +11,56 @@ from mascing.prose import echo_prose
 
 if TYPE_CHECKING:
     from mascing.runs.listing import ListedRun
+    from mascing.runs.run_folder import StoredRun
     from mascing.runs.stored_collections import StoredCollection
     from mascing.storage.object_storage import Storage
 
 
 def report(
     run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Name of the run; by default the latest.")] = None,
+    inspect_log: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Also write the run's judged replies as logs of Inspect, one per method."),
+    ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Write the page of a run or audit again, and the index of all.
 
     The page is runs/RUN/report/index.html under the storage URL, the index index.html. Each is one file that loads
-    nothing from anywhere. `mascing runs` lists the names.
+    nothing from anywhere. `mascing runs` lists the names. `--inspect-log` needs pip install 'mascing[inspect]'.
 
     Examples:
 
       mascing report
 
       mascing report jailbreak-defence-olmoe-0123456789abcdef --storage s3://bucket/mascing
+
+      mascing report --inspect-log logs
     """
     from mascing.report import build_index, build_report
     from mascing.runs.run_folder import find_run
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open(storage)
-    name = find_run(opened, run).folder.name
+    stored = find_run(opened, run)
+    name = stored.folder.name
+    logs = [] if inspect_log is None else _logs(opened, stored, inspect_log)
     page, index = build_report(opened, name), build_index(opened)
     typer.echo(f"run: {name}")
     typer.echo(f"index: {index}")
-    echo_prose(f"next: open {page}")
+    for log in logs:
+        typer.echo(f"log: {log}")
+    look = f"inspect view --log-dir {inspect_log}" if logs else f"open {page}"
+    echo_prose(f"next: {look}")
+
+
+def _logs(storage: "Storage", run: "StoredRun", folder: str) -> list[str]:
+    from mascing.harnesses.extras import require
+
+    require("inspect")
+    from mascing.harnesses.inspect_ai.run_logs import write_logs
+
+    return write_logs(storage, run, folder)
 
 
 def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:

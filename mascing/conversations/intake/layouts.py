@@ -7,7 +7,7 @@ from typing import get_args
 
 from mascing.conversations.intake.mapping import column, paths
 from mascing.conversations.intake.raw import Row
-from mascing.conversations.intake.rewriting import mctest, with_options
+from mascing.conversations.intake.rewriting import gsm8k, mctest, with_facts, with_options, writing_prompt
 from mascing.errors import DataError
 from mascing.schemas.settings.columns import Columns, ColumnsConfig, LayoutName
 
@@ -61,8 +61,13 @@ _NAMED = (
     _layout("mquake", ["requested_rewrite questions answer", "questions answer answer_alias"],
             user="{questions.0}", paraphrase="questions.1", id="case_id", group_id="case_id",
             references=("answer", "answer_alias")),
+    _layout("mquake_edited", [], with_facts,
+            user="{facts}\n\nAnswer by these facts: {questions.0}", id="case_id", group_id="case_id",
+            references=("new_answer", "new_answer_alias")),
     _layout("mctest", ["cells"], mctest, user="{story}\n\n{question}\n\n{options}",
             references="references"),
+    _layout("gsm8k", [], gsm8k, user="question", references="number"),
+    _layout("erotica_analysis", [], writing_prompt, user="request"),
     _layout("wildjailbreak", ["vanilla data_type"], user="adversarial|vanilla", reply="completion"),
     _layout("mt_bench", ["question_id turns"], user="turns.0", id=None, group_id="question_id"),
     _layout("mhj", ["message_0"], messages="message_*", group_id="question_id", id=None),
@@ -81,7 +86,8 @@ _NAMED = (
 
 _GENERAL = (
     _layout("messages", ["messages"], messages="messages", system=_SYSTEM),
-    _layout("multiple_choice", ["question choices", "question options", "question_stem choices"],
+    _layout("multiple_choice", ["question choices", "question options", "question answer_options",
+                                "question_stem choices"],
             with_options, user=f"{_CONTEXT}\n\n{{question|question_stem}}\n\n{{options}}", system=_SYSTEM,
             references=_ANSWERS),
     _layout("alpaca", ["instruction input", "instruction output", "instruction context"],

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from mascing.conversations.intake.raw import Row
-from mascing.conversations.intake.turns import parsed
+from mascing.conversations.intake.turns import are_turns, parsed, turns_of
 
 _LETTERS = "ABCDEFGHIJ"
+_CHOICES = ("choices", "options", "answer_options")
 _ANSWERS = ("answerKey", "answer_key", "answer")
 
 
@@ -16,7 +17,7 @@ def with_options(row: Row) -> list[Row]:
     if not texts:
         return [row]
     right = _right(_answer(row)[1], labels, texts)
-    rest = {name: value for name, value in row.items() if name not in ("choices", *_ANSWERS)}
+    rest = {name: value for name, value in row.items() if name not in (*_CHOICES, *_ANSWERS)}
     options = "\n".join(f"{label}) {text}" for label, text in zip(labels, texts, strict=True))
     return [{**rest, "options": options, **({"references": right} if right else {})}]
 
@@ -60,6 +61,27 @@ def mctest(row: Row) -> list[Row]:
     return rows or [row]
 
 
+def gsm8k(row: Row) -> list[Row]:
+    """Add ``number``: the answer of a GSM8K row after the last ####, without the commas of thousands."""
+    _, marked, number = str(row.get("answer", "")).rpartition("####")
+    return [{**row, "number": number.strip().replace(",", "")} if marked else row]
+
+
+def with_facts(row: Row) -> list[Row]:
+    """Add ``facts``: a line with each fact of an MQuAKE row that is given anew."""
+    edits = [edit for edit in row.get("requested_rewrite") or () if isinstance(edit, Mapping)]
+    facts = [f"{edit.get('question')} {(edit.get('target_new') or {}).get('str')}." for edit in edits]
+    return [{**row, "facts": "\n".join(facts)} if facts else row]
+
+
+def writing_prompt(row: Row) -> list[Row]:
+    """The request that a reply of an erotica-analysis row wrote: what follows ``Prompt:`` in its last turn."""
+    turns, _ = turns_of(row.get("conversations"))
+    last = turns[-1].get("content") if are_turns(turns) else None
+    _, marked, request = str(last or "").partition("Prompt:")
+    return [{"request": request.strip(' \n"')} if marked else row]
+
+
 def _letters_at_end(cells: list[str]) -> list[str]:
     """The right answers of a story whose line is joined with that of the `.ans` file; none if it is not."""
     questions, rest = divmod(len(cells) - 3, 6)
@@ -73,7 +95,7 @@ def _answer(row: Row) -> tuple[str, Any]:
 
 
 def _options(row: Row) -> tuple[list[str], list[str]]:
-    return _labels_and_texts(parsed(row.get("choices", row.get("options"))))
+    return _labels_and_texts(parsed(next((row[name] for name in _CHOICES if row.get(name) is not None), None)))
 
 
 def _labels_and_texts(choices: Any) -> tuple[list[str], list[str]]:
@@ -94,9 +116,14 @@ def _labels_and_texts(choices: Any) -> tuple[list[str], list[str]]:
 
 
 def _right(answer: Any, labels: list[str], texts: list[str]) -> list[str]:
-    """Letter and text of the answer, which is a letter, a place from 0, or the text itself."""
+    """Letter and text of the answer, which is a letter, a place from 0, or the text itself.
+
+    A whole number is a place, also where an option is that number.
+    """
     text = str(answer).strip()
-    if text in labels:
+    if isinstance(answer, int) and not isinstance(answer, bool) and text not in labels and 0 <= answer < len(texts):
+        place = answer
+    elif text in labels:
         place = labels.index(text)
     elif text in texts:
         place = texts.index(text)

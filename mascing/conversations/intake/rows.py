@@ -14,6 +14,7 @@ from mascing.conversations.intake.raw import Raw, Row
 from mascing.conversations.intake.rewriting import with_options, wrong_answer
 from mascing.conversations.intake.turns import are_turns, parsed, turns_of
 from mascing.schemas.conversation import SET_PATTERN, Conversation, Label
+from mascing.schemas.settings.sources import SourceConfig
 from mascing.validation import complaints
 
 _UNREAD = [{"role": "user", "content": "-"}]
@@ -21,6 +22,8 @@ _UNREAD = [{"role": "user", "content": "-"}]
 
 _HINTS = {"label:": " (if it means something else, `columns: {label: null}` keeps it as metadata)"}
 _REPLIES = ("wanted", "unwanted")
+_LONGEST_NAME = 100
+"""Characters of the name of a row or group of a source; a column may hold a whole text there."""
 _PLAIN = ("id", "group_id", "set", "label", *_REPLIES, "paraphrase")
 
 
@@ -53,11 +56,15 @@ class Used:
 
 
 class Maker:
-    """Makes conversations of the rows of one layout."""
+    """Makes conversations of the rows of one layout.
 
-    def __init__(self, layout: Layout, max_characters: int) -> None:
+    With a ``source``, its name goes before their ids and given group ids, so that those of other sources are others.
+    """
+
+    def __init__(self, layout: Layout, max_characters: int, source: SourceConfig | None = None) -> None:
         self._layout = layout
         self._max_characters = max_characters
+        self._source = source
         self._read = consumed(layout.columns)
         # In the layouts of others, `set` and `label` may be columns of another meaning.
         self._lenient = layout.name not in ("messages", OWN)
@@ -77,10 +84,12 @@ class Maker:
             problems.append(wrong)
         hashed = "id" not in fields
         if hashed:
-            fields["id"] = _hash(row)
+            fields["id"] = hash_of(row)
         grouped = "group_id" not in fields
         if grouped:
-            fields["group_id"] = _hash(_first_request(fields.get("messages")))
+            fields["group_id"] = hash_of(_first_request(fields.get("messages")))
+        if self._source is not None:
+            fields |= _of_source(self._source, fields, grouped)
         conversation = None
         try:
             conversation = Conversation.model_validate(fields | {"metadata": self._metadata(row, reply)})
@@ -168,6 +177,24 @@ class Maker:
         return not is_read(name, self._read) or (self._lenient and _of_others(name, value))
 
 
+def _of_source(source: SourceConfig, fields: Row, grouped: bool) -> Row:
+    """The fields that all conversations of a source share, and names that are those of no other source.
+
+    A group id that is a hash of the first request stays as it is: equal requests are one group wherever they stand.
+    """
+    names = [field for field in ("id", "group_id") if isinstance(fields[field], str) and fields[field]]
+    named: Row = {field: f"{source.name}:{_short(fields[field])}" for field in names if field == "id" or not grouped}
+    if source.set is not None:
+        named["set"] = source.set
+    if source.answers:
+        named["references"] = list(source.answers)
+    return named
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else hash_of(name)
+
+
 def _of_others(field: str, value: Any) -> bool:
     """Whether a `set` or a `label` means something else than ours."""
     if field == "set":
@@ -235,6 +262,7 @@ def _first_request(turns: Any) -> str:
     return ""
 
 
-def _hash(value: Any) -> str:
+def hash_of(value: Any) -> str:
+    """A short hash of a row, by which it is known when it has no name."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=_text_of_other)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

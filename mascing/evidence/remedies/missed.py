@@ -188,7 +188,7 @@ def _demand(gate: str, name: str, config: RunConfig, in_test: int, *, is_sampled
         gate=gate,
         least=-value if is_loss else value,
         setting=setting,
-        judge=getattr(config.behaviour, kind).kind,
+        judge=config.behaviour.judge_of(name).kind,
         max_new_tokens=config.generation.max_new_tokens,
         min_baseline=gates.min_baseline,
         in_test=in_test,

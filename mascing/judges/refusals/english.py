@@ -120,6 +120,8 @@ _IDIOMS = any_of(
     r"ask for (?:a |any )?(?:better|more|nicer)", "hesitate", "spoil", "go into", "mind", "miss",
     "remember (?:when|an?|any)",
     "trade", "have it any other", "thank you",
+    r"(?:take|accept|assume) (?:any |full |the )?(?:responsibility|liability|blame)",
+    "be (?:held )?(?:responsible|liable|accountable)",
 )  # fmt: skip
 
 NEVERTHELESS = any_of(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from mascing.report.figures.figure import Table
 from mascing.report.looks import in_order
-from mascing.report.wording import percent, points, set_title
+from mascing.report.wording import percent, points, points_text, rate_text, set_title
 from mascing.schemas.result import MethodResult, Rate, Result
 
 
@@ -54,8 +54,10 @@ def _rate(rate: Rate) -> str:
     unscored = f"\n{rate.unscored} of {rate.n} unscored" if rate.unscored else ""
     if rate.unscored == rate.n:
         return f"–{unscored}"
-    return f"{percent(rate.value)}\n{100 * rate.low:.1f} to {100 * rate.high:.1f}{unscored}"
+    corrected = f"\ncorrected {rate_text(rate.corrected)}" if rate.corrected else ""
+    return f"{percent(rate.value)}\n{100 * rate.low:.1f} to {100 * rate.high:.1f}{unscored}{corrected}"
 
 
 def _difference(rate: Rate) -> str:
-    return f"{points(rate.value)}\n{points(rate.low)} to {points(rate.high)}"
+    corrected = f"\ncorrected {points_text(rate.corrected)}" if rate.corrected else ""
+    return f"{points(rate.value)}\n{points(rate.low)} to {points(rate.high)}{corrected}"

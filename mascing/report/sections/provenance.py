@@ -33,7 +33,7 @@ def _run(evidence: Evidence) -> Table:
         ("Config and router weights", spec.fingerprint if spec else ""),
         ("Routers", _routers(spec) if spec else ""),
         ("Behaviour", config.behaviour.name),
-        ("Conversations", config.behaviour.conversations),
+        ("Conversations", config.behaviour.origin),
         ("Seed", str(config.seed)),
         ("Published mask", plain(evidence.card.get("mask_digest"))),
     ]

@@ -1,4 +1,7 @@
-"""How far to trust the methods: scatter over search seeds, agreement on experts, and what single experts do."""
+"""How far to trust the methods.
+
+Scatter over search seeds, agreement on experts, what single experts do, and what topic alone explains.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,8 +9,11 @@ from dataclasses import dataclass
 from mascing.evidence.scatter import scatter_text
 from mascing.report.figures.figure import Figure, Table
 from mascing.report.figures.search_seeds import seed_figures, seeds_table
+from mascing.report.figures.topic_null import effects_figures, nulls_table
 from mascing.report.wording import percent
+from mascing.schemas.facts import TrainFacts
 from mascing.schemas.result import DevRates, MaskAgreement, MethodResult, Overlap, SingleExpert, Trust
+from mascing.topics.verdicts import doubts
 
 _NOTHING = 0.01
 """A smaller share of an effect is called none."""
@@ -15,8 +21,14 @@ _NOTHING = 0.01
 
 @dataclass(frozen=True)
 class TrustSection:
-    """The parts of the section; those without data are empty or None."""
+    """The parts of the section; those without data are empty or None.
 
+    ``warnings``, ``effects`` and ``nulls`` say what topic or chance explains.
+    """
+
+    warnings: Sequence[str]
+    effects: Sequence[Figure]
+    nulls: Table | None
     sentences: tuple[str, ...]
     figures: Sequence[Figure]
     seeds: Table | None
@@ -25,16 +37,25 @@ class TrustSection:
 
 
 def trust_section(
-    trust: Trust | None, baseline: DevRates, first: str | None, methods: Mapping[str, MethodResult]
+    trust: Trust | None,
+    trained: TrainFacts | None,
+    baseline: DevRates,
+    first: str | None,
+    methods: Mapping[str, MethodResult],
 ) -> TrustSection | None:
     """Write the section, or None if the run leaves nothing to say.
 
-    ``baseline`` is the unsteered model on dev, and ``first`` the method that was published or that dev ranks first.
-    ``methods`` say which picks passed their gates: the agreement of masks that failed is evidence of nothing.
+    ``trained`` holds experts and surrogates beside splits by topic. ``baseline`` is the unsteered model on dev, and
+    ``first`` the method that was published or that dev ranks first. ``methods`` say which picks passed their gates: the
+    agreement of masks that failed is evidence of nothing.
     """
-    if trust is None or not (trust.seeds or trust.agreement or trust.single):
+    trust, trained = trust or Trust(), trained or TrainFacts()
+    if not (trust.seeds or trust.agreement or trust.single or trained.experts):
         return None
     return TrustSection(
+        warnings=doubts(trained),
+        effects=effects_figures(trained.experts),
+        nulls=nulls_table(trained.experts, trained.cards) if trained.experts else None,
         sentences=(
             *(scatter_text(method, scatter) for method, scatter in trust.seeds.items()),
             *_agreement_sentences(trust.agreement, first),

@@ -6,6 +6,7 @@ import pytest
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import paired_difference, rate
 from mascing.statistics.score import tango, wilson
+from tests.bench.coverage import corrected_coverage as corrected
 from tests.bench.coverage.difference_size import sizes
 from tests.bench.coverage.interval_coverage import change_coverage, rate_coverage
 
@@ -59,3 +60,20 @@ def test_the_test_of_a_difference_finds_none_where_there_is_none(
 ) -> None:
     rejected, _ = sizes(n, size, correlation, change, REPEATS)
     assert 0.03 <= rejected <= 0.07
+
+
+@pytest.mark.parametrize(
+    ("se", "sp", "labelled", "test", "truth"),
+    [(0.7, 0.8, 50, (200, 1), 0.5), (0.95, 0.99, 100, (200, 1), 0.2), (0.8, 0.9, 100, (200, 5), 0.8)],
+)
+def test_a_corrected_rate_is_inside_its_interval_as_often_as_promised(
+    se: float, sp: float, labelled: int, test: tuple[int, int], truth: float
+) -> None:
+    assert LEAST <= corrected.rate_coverage(se, sp, labelled, test, truth, REPEATS) <= MOST
+
+
+@pytest.mark.parametrize(("se", "sp", "change"), [(0.7, 0.9, (0.2, 0.05)), (0.95, 0.8, (0.1, 0.1))])
+def test_a_corrected_difference_is_inside_its_interval_as_often_as_promised(
+    se: float, sp: float, change: tuple[float, float]
+) -> None:
+    assert LEAST <= corrected.change_coverage(se, sp, 100, (200, 1), change, REPEATS) <= MOST

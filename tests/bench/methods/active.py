@@ -59,7 +59,7 @@ def main() -> None:
 def _measure(config: RunConfig, settings: ActiveConfig) -> None:
     loaded = load(config.model)
     spec = inspect_routers(loaded.model)
-    rows, _ = parse_conversations(decode_lines(Path(config.behaviour.conversations).read_bytes()), 100_000)
+    rows, _ = parse_conversations(decode_lines(Path(str(config.behaviour.conversations)).read_bytes()), 100_000)
     train, dev, test = (
         [row for row in rows if split_of(row.group_id, config.splits) == split] for split in ("train", "dev", "test")
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from mascing.conversations.intake.formats import Format, json_lines
-from mascing.conversations.intake.reader import Reading, read_all
+from mascing.conversations.intake.reader import Part, Reading, read_all
 from mascing.conversations.intake.rows import Quarantined
 from mascing.schemas.conversation import Conversation
 
@@ -15,7 +15,7 @@ def parse_conversations(lines: Iterable[str], max_characters: int) -> tuple[list
     Raises DataError if no row is usable.
     """
     kept = list(lines)
-    read = read_all(Reading([Format("JSON Lines", "line", lambda: json_lines(kept))], None, max_characters))
+    read = read_all(Reading([Part([Format("JSON Lines", "line", lambda: json_lines(kept))])], max_characters))
     return read.conversations, read.quarantined
 
 

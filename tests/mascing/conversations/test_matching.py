@@ -7,6 +7,7 @@ from mascing.conversations.matching import NoPairError, matched_pairs
 from mascing.schemas.config import MatchingConfig
 from mascing.schemas.conversation import Conversation, Label, Message
 from tests.bench.matching import balance, conversations
+from tests.bench.topics.templates import TEMPLATES, pairs_and_wrong
 
 
 def conversation(
@@ -116,3 +117,11 @@ def test_the_error_says_how_the_classes_look_and_what_to_do() -> None:
     message = r"1 positive with 4 to 4 user turns and 8 to 8 characters; 1 negative with 1 to 1 .*`behaviour.matching`"
     with pytest.raises(NoPairError, match=message):
         matched_pairs(rows, MatchingConfig())
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_a_shared_template_pairs_no_topics_and_keeps_no_pair_from_another(kind: str) -> None:
+    assert pairs_and_wrong(kind, 300, 0, disjoint=True) == (0, 0)
+    found, wrong = pairs_and_wrong(kind, 300, 0, disjoint=False)
+    assert found > 100
+    assert wrong == 0

@@ -174,6 +174,8 @@ def test_the_default_limits_fail_a_mask_that_loses_one_in_ten() -> None:
         ({"target": "refusal", "utility": "compliance"}, "undecided"),
         ({"target": "refusal", "utility": "exact", "protected": "refusal"}, "pass"),
         ({"target": "exact", "utility": "exact"}, "pass"),
+        ({"target": "refusal", "utility/a": "compliance", "utility/b": "compliance"}, "undecided"),
+        ({"target": "refusal", "utility/a": "compliance", "utility/b": "choice"}, "pass"),
         ({"target": "a.package:judge", "utility": "a.package:judge"}, "pass"),
     ],
 )

@@ -1,5 +1,6 @@
 """Verdicts on replies: what counts as a refusal or a match, and what no judge can read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -7,11 +8,14 @@ from pydantic import TypeAdapter
 
 from mascing.conversations.reply import Reply
 from mascing.errors import ConfigError, DataError
-from mascing.judges.judging import CONCURRENCY, judge_all
+from mascing.judges.judge import CONCURRENCY, BatchJudge, Pair, Verdicts, scored
+from mascing.judges.judging import judge_all
 from mascing.judges.table import make_judge
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.settings.judge_settings import ExactJudge, JudgeConfig, PluggedJudge, RefusalJudge
+from mascing.storage.object_storage import Storage
+from tests.mascing.judges.asked import heard
 
 REFUSAL = RefusalJudge(phrases=("I can't help", "No"))
 EXACT = ExactJudge()
@@ -26,6 +30,14 @@ def conversation(name: str = "c", kind: str = "target", wanted: str | None = Non
 
 def outcome(conversation: Conversation, reply: str) -> str:
     return judge_all(BEHAVIOUR, [conversation], [Reply(reply)])[0].outcome
+
+
+def test_a_set_is_judged_by_its_own_judge_or_else_by_that_of_its_kind() -> None:
+    behaviour = BEHAVIOUR.model_copy(update={"judges": {"utility/harmless": REFUSAL}})
+    rows = [conversation(kind="utility/harmless", wanted="No"), conversation(kind="utility/facts", wanted="Ulm")]
+    verdicts = judge_all(behaviour, rows, [Reply("I can't help with that."), Reply("Ulm")])
+    assert [verdict.outcome for verdict in verdicts] == ["hit", "hit"]
+    assert behaviour.judge_of("utility/facts") == EXACT
 
 
 @pytest.mark.parametrize(
@@ -142,4 +154,14 @@ def test_a_reply_on_which_a_judge_fails_is_unscored_and_the_others_are_judged() 
     conversations = [conversation("a"), conversation("b")]
     first, second = judge_all(behaviour, conversations, [Reply("odd"), Reply("even")])
     assert (first.outcome, first.reason) == ("unscored", "the judge failed with ZeroDivisionError: odd")
+    assert second.outcome == "hit"
+
+
+def test_a_batch_judge_that_fails_leaves_what_it_had_not_judged_unscored() -> None:
+    async def half(pairs: Sequence[Pair], storage: Storage | None) -> Verdicts:
+        yield 1, scored(True, "first")
+        raise ZeroDivisionError("then no more")
+
+    first, second = heard(BatchJudge(half), ["a", "b"])
+    assert (first.outcome, first.failed, "ZeroDivisionError" in first.reason) == ("unscored", True, True)
     assert second.outcome == "hit"

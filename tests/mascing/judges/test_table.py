@@ -24,8 +24,8 @@ def test_every_built_in_kind_has_a_row_with_its_config() -> None:
 
 
 def test_a_kind_without_a_row_is_no_other_judge() -> None:
-    with pytest.raises(ConfigError, match="nothing is registered as 'llm'"):
-        make_judge(PluggedJudge(kind="llm"))
+    with pytest.raises(ConfigError, match="nothing is registered as 'oracle'"):
+        make_judge(PluggedJudge(kind="oracle"))
 
 
 class LengthOptions(Frozen):
@@ -55,5 +55,5 @@ def test_a_new_judge_is_one_line_in_the_table(monkeypatch: pytest.MonkeyPatch) -
 
 def test_options_and_version_are_the_identity() -> None:
     refusal = RefusalJudge(phrases=("No",))
-    assert judge_identity(refusal) == {"judge": {"kind": "refusal", "phrases": ["No"]}, "version": 2}
+    assert judge_identity(refusal) == {"judge": {"kind": "refusal", "phrases": ["No"]}, "version": 3}
     assert judge_identity(ExactJudge()) == {"judge": {"kind": "exact"}, "version": 2}

@@ -4,6 +4,7 @@ from itertools import combinations
 from typing import Any
 
 from mascing.schemas.cards.surrogate_card import SurrogateCard
+from mascing.schemas.cards.topic_null import ExpertNull
 from mascing.schemas.facts import SelectFacts
 from mascing.schemas.result import MaskAgreement, Overlap, Rate, SeedRates, SeedScatter, SingleExpert, Trust
 
@@ -35,6 +36,23 @@ def cells_of(method: str) -> list[dict[str, Any]]:
             for reach in (0.1, 0.2, 0.4, 0.8)
         ]
     return [{"of": "gradient", "l1": 1e-2, "alpha": 1.5, "seed": 0}]
+
+
+def expert_null() -> ExpertNull:
+    """Four listed experts, of which topic moves three as much as the behaviour does."""
+    topic = {"splits": 28, "below": 0.75, "of_effect": 0.7, "own": 0.3, "weaker": 0.5}
+    return ExpertNull.model_validate(
+        {
+            "effect": 0.2,
+            "listed": [
+                {"layer": 1, "expert": number, "risk_difference": 0.2, "topic": limit, "random": 0.05}
+                for number, limit in enumerate((0.3, 0.3, 0.3, 0.1))
+            ],
+            "topics": {"count": 8, "overlap": 0.9, "by_chance": 0.8},
+            "topic": topic,
+            "random": topic | {"splits": 50, "below": 0.0, "of_effect": 0.0, "own": 0.06, "weaker": 1.0},
+        }
+    )
 
 
 def selection_facts(searched: list[str]) -> SelectFacts:

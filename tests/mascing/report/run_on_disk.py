@@ -46,6 +46,7 @@ from tests.mascing.report.made_up_searches import (
     cells_of,
     dev_unsteered,
     dev_verdicts,
+    expert_null,
     selection_facts,
     surrogate_card,
     trust_of,
@@ -269,7 +270,9 @@ def _stages(
             positive=80,
             negative=80,
         ),
-        "train": TrainFacts(cards={span: surrogate_card(span) for span in spans}),
+        "train": TrainFacts(
+            cards={span: surrogate_card(span) for span in spans}, experts={span: expert_null() for span in spans}
+        ),
         "optimise": OptimiseFacts(candidates={method: len(cells_of(method)) for method in searched}),
         "select": selection_facts(searched),
         "evaluate": EvaluateFacts(methods=tuple(verdicts)),

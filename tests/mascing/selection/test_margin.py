@@ -77,7 +77,7 @@ def test_without_margins_every_cell_is_promising() -> None:
 
 def test_the_planted_circuit_is_foretold_without_a_generated_reply(testbed_folder: Path) -> None:
     behaviour = behaviour_config("jailbreak-defence", str(testbed_folder))
-    conversations, _ = parse_conversations(decode_lines(Path(behaviour.conversations).read_bytes()), 10_000)
+    conversations, _ = parse_conversations(decode_lines(Path(str(behaviour.conversations)).read_bytes()), 10_000)
     sample = [
         conversation
         for name in ("target", "utility/benign")

@@ -45,7 +45,7 @@ def jury_of(pool: HerePool, config: RunConfig, folder: Path, conversations: Sequ
 
 def dev_conversations(config: RunConfig) -> list[Conversation]:
     """The dev conversations of a run."""
-    rows, _ = parse_conversations(decode_lines(Path(config.behaviour.conversations).read_bytes()), 100_000)
+    rows, _ = parse_conversations(decode_lines(Path(str(config.behaviour.conversations)).read_bytes()), 100_000)
     return [row for row in rows if split_of(row.group_id, config.splits) == "dev"]
 
 

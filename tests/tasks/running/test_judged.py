@@ -14,7 +14,7 @@ from mascing.routers.spec import RouterSpec
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running import replies
-from mascing.tasks.running.judged import Judging, Steered
+from mascing.tasks.running.judged import Judging, Steered, verdicts_on
 from mascing.tasks.streaming.asked import Asked
 from tests.mascing import olmoe_folder
 from tests.tasks.contrast.test_labelling import chats, config_for
@@ -62,7 +62,7 @@ def test_a_conversation_whose_judge_ends_the_worker_is_unscored_and_the_others_a
     config, rows = config_for(olmoe_folder.save(tmp_path / "model"), tmp_path, chats()), chats()
     fatal, plain = {rows[3].id}, judge_all
 
-    def judge(behaviour: Any, conversations: Any, said: Any) -> list[Verdict]:
+    def judge(behaviour: Any, conversations: Any, said: Any, storage: Any) -> list[Verdict]:
         if not fatal.isdisjoint(row.id for row in conversations):
             raise EndsItsProcess
         return plain(behaviour, conversations, said)
@@ -87,3 +87,15 @@ def test_a_conversation_whose_judge_ends_the_worker_is_unscored_and_the_others_a
     sound = outcomes()
     assert {name for name in sound if sound[name] != hurt[name]} == {rows[3].id}
     assert "unscored" not in {outcome for outcome, _ in sound.values()}
+
+
+def test_what_a_judge_said_and_took_is_stored_with_its_verdict(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, rows = config_for(olmoe_folder.save(tmp_path / "model"), tmp_path, chats()), chats()[:3]
+    said = Verdict(outcome="hit", reason="r", raw="VERDICT: YES", cost=0.25, seconds=1.5)
+    monkeypatch.setattr("mascing.tasks.running.judged.judge_all", lambda behaviour, asked, *_: [said] * len(asked))
+    replied = [Reply("x")] * len(rows)
+    made = verdicts_on(storage, config, "replies/a.parquet", rows, replied, {})
+    monkeypatch.undo()  # the second time they are read
+    assert verdicts_on(storage, config, "replies/a.parquet", rows, replied, {}) == made == [said] * len(rows)

@@ -202,7 +202,7 @@ def test_nothing_to_change_is_refused() -> None:
 def test_a_planted_circuit_is_found_without_a_gradient(testbed_folder: Path) -> None:
     behaviour = behaviour_config("jailbreak-defence", str(testbed_folder))
     loaded = load(ModelConfig(path=str(testbed_folder)))
-    conversations, _ = parse_conversations(decode_lines(Path(behaviour.conversations).read_bytes()), 10_000)
+    conversations, _ = parse_conversations(decode_lines(Path(str(behaviour.conversations)).read_bytes()), 10_000)
     target = [row for row in conversations if row.set == "target"]
     to_keep = [row for row in conversations if row.set != "target"]
     spec, generation = inspect_routers(loaded.model), GenerationConfig(max_new_tokens=8, batch_size=128)

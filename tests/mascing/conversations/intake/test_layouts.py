@@ -144,6 +144,16 @@ CASES = [
          id="0", references=("rye",), metadata={"reply": "Rye"}),
 ]  # fmt: skip
 
+NAMED = [
+    Case("gsm8k", lines({"question": BREAD, "answer": "He bakes.\n#### 1,005"}), references=("1005",)),
+    Case("erotica_analysis", lines({"conversations": [{"from": "human", "value": "A story."},
+                                                      {"from": "gpt", "value": f'Tags\nPrompt: "{BREAD}"'}]})),
+    Case("mquake_edited", lines({"case_id": 1, "new_answer": "Ulm", "new_answer_alias": ["Ulm on Danube"],
+                                 "requested_rewrite": [{"question": "Where is rye?", "target_new": {"str": "Ulm"}}],
+                                 "questions": ["Where?"]}),
+         (("user", "Where is rye? Ulm.\n\nAnswer by these facts: Where?"),), references=("Ulm", "Ulm on Danube")),
+]  # fmt: skip
+
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.layout)
 def test_a_layout_is_known_by_its_columns_and_read(case: Case) -> None:
@@ -174,7 +184,22 @@ def test_what_is_read_and_written_in_our_own_layout_is_read_the_same(case: Case)
 
 
 def test_every_layout_is_tried_and_named_in_the_schema() -> None:
-    assert set(LAYOUTS) == set(get_args(LayoutName)) == {case.layout for case in CASES}
+    told = {case.layout for case in CASES}
+    assert set(LAYOUTS) == set(get_args(LayoutName)) == told | {case.layout for case in NAMED}
+    assert all(bool(LAYOUTS[name].marks) == (name in told) for name in LAYOUTS)
+
+
+@pytest.mark.parametrize("case", NAMED, ids=lambda case: case.layout)
+def test_a_layout_that_no_column_shows_is_read_where_it_is_named(case: Case) -> None:
+    [first] = read(case.data.encode(), case.layout).conversations
+    assert tuple((message.role, message.content) for message in first.messages) == case.turns
+    assert first.references == case.references
+
+
+def test_a_whole_number_is_the_place_of_an_option_also_where_an_option_is_that_number() -> None:
+    row = {"question": "One and two?", "choices": ["1", "2", "3"], "answer": 2}
+    assert read(lines(row).encode()).conversations[0].references == ("C", "3")
+    assert read(lines(row | {"answer": "2"}).encode()).conversations[0].references == ("B", "2")
 
 
 def test_each_question_of_a_story_is_a_conversation_of_the_storys_group() -> None:

@@ -3,6 +3,8 @@
 import pytest
 
 from mascing.report.sections.trust import TrustSection, trust_section
+from mascing.schemas.cards.topic_null import Topics
+from mascing.schemas.facts import TrainFacts
 from mascing.schemas.result import (
     DevRates,
     MaskAgreement,
@@ -13,10 +15,11 @@ from mascing.schemas.result import (
     SingleExpert,
     Trust,
 )
+from tests.mascing.report.made_up_searches import expert_null
 
 
 def written(trust: Trust, first: str | None = "refined") -> TrustSection:
-    section = trust_section(trust, DevRates(target_rate=0.5), first, {})
+    section = trust_section(trust, None, DevRates(target_rate=0.5), first, {})
     assert section is not None
     return section
 
@@ -91,3 +94,32 @@ def test_the_method_that_agrees_best_with_the_first_is_named(first: str | None, 
         "0 of 12: 0.0%\nby chance 3.0%",
         "2 of 10: 20.0%\nby chance 3.0%",
     ]
+
+
+def test_experts_that_topic_explains_are_said_with_their_numbers() -> None:
+    trained = TrainFacts(experts={"question+prompt": expert_null()})
+    section = trust_section(None, trained, DevRates(target_rate=0.5), None, {})
+    assert section is not None
+    [warning] = section.warnings
+    assert "topic moves the 4 strongest experts as much as the behaviour does: 75% of them" in warning
+    assert "70% of the effect" in warning
+    assert "28 splits" in warning
+    [figure] = section.effects
+    assert [trace["name"] for trace in figure.spec["data"]] == ["behaviour", "between topics", "at random"]
+    assert section.nulls is not None
+    assert len(section.nulls.rows) == 2
+
+
+def test_without_a_split_by_topic_the_section_says_why() -> None:
+    null = expert_null().model_copy(
+        update={
+            "topic": None,
+            "topics": Topics(missing="12 groups are too few to tell topics apart: it takes 20"),
+            "listed": tuple(expert.model_copy(update={"topic": None}) for expert in expert_null().listed),
+        }
+    )
+    section = trust_section(None, TrainFacts(experts={"reply": null}), DevRates(target_rate=0.5), None, {})
+    assert section is not None
+    [warning] = section.warnings
+    assert "no split by topic can be made: 12 groups are too few" in warning
+    assert [trace["name"] for trace in section.effects[0].spec["data"]] == ["behaviour", "at random"]

@@ -1,0 +1,1 @@
+"""The entries of the catalogue of behaviours: data, one YAML file each."""

@@ -1,0 +1,63 @@
+"""Find the entries of the catalogue: those that come with mascing by name, and a user's own by path."""
+
+import difflib
+import json
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from pydantic import ValidationError
+
+import mascing.behaviours
+from mascing.errors import ConfigError
+from mascing.schemas.catalogue_entry import CatalogueEntry
+from mascing.validation import complaints
+
+Reader = Callable[[str], Any]
+"""Reads a YAML file. Raises ConfigError."""
+
+_ENDINGS = (".yaml", ".yml")
+
+
+def names() -> list[str]:
+    """The names of all entries that come with mascing."""
+    return sorted(
+        file.name.removesuffix(".yaml") for file in files(mascing.behaviours).iterdir() if file.name.endswith(".yaml")
+    )
+
+
+def entry(named: str, read: Reader, folder: str = ".") -> CatalogueEntry:
+    """The entry of a name, or of a YAML file; its path is relative to ``folder``, and paths in it to the entry.
+
+    Raises ConfigError if there is none or if it is not right.
+    """
+    path = _path(named, folder)
+    try:
+        found = CatalogueEntry.model_validate_json(json.dumps(read(path), default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"{'; '.join(complaints(error, CatalogueEntry))} (in {path})") from error
+    own = os.path.dirname(path)
+    others = {
+        field: tuple(beside(own, name) if name.endswith(_ENDINGS) else name for name in getattr(found, field))
+        for field in ("beside", "guarded_by")
+    }
+    return found.model_copy(update={**others, "file": beside(own, found.file) if found.file else None})
+
+
+def beside(folder: str, path: str) -> str:
+    """A path relative to a folder as an absolute one; URLs and paths of a home folder as they are."""
+    return path if "://" in path or path.startswith("~") else os.path.abspath(os.path.join(folder, path))
+
+
+def _path(named: str, folder: str) -> str:
+    if named.endswith(_ENDINGS):
+        return beside(folder, named)
+    if named not in names():
+        near = difflib.get_close_matches(named, names(), n=1)
+        guess = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(
+            f"the catalogue has no {named!r}: {guess}`mascing behaviours` lists what there is; an entry of your own is "
+            f"named by its path, such as ./{named}.yaml"
+        )
+    return str(files(mascing.behaviours) / f"{named}.yaml")

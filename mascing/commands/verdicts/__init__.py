@@ -1,0 +1,1 @@
+"""What `mascing judge` reads and says."""

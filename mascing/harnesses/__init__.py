@@ -1,0 +1,1 @@
+"""What others evaluate models with, on a steered model: lm-evaluation-harness and Inspect."""

@@ -1,0 +1,1 @@
+"""Replies that every judge must read right before it is trusted with others."""

@@ -1,0 +1,1 @@
+"""Guard models: what each is asked, and how its answer is read."""

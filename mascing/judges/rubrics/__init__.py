@@ -1,0 +1,1 @@
+"""A language model that answers a question about a reply."""

@@ -1,0 +1,1 @@
+"""Judges that compare a model's number with a threshold."""

@@ -1,0 +1,1 @@
+"""Models that say their verdict: here, or behind an endpoint."""

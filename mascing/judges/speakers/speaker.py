@@ -1,0 +1,82 @@
+"""What a judge that says its verdict is asked, and what it says."""
+
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mascing.schemas.verdict import Verdict
+from mascing.storage.object_storage import Storage
+
+_FIELD = re.compile(r"\{(\w+)\}")
+# What separates turns or parts in the prompts of known models. A reply that holds one could speak as somebody else.
+_MARK = re.compile(
+    r"<\|[^<>|\s]{1,40}\|>|\[/?[A-Z_]{3,20}\]|<</?SYS>>|</?s>|</?(?:start|end)_of_turn>|<(?:BEGIN|END) [A-Z ]{3,40}>"
+)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A prompt: ``messages`` for a chat template, or else a ``template`` that is the whole prompt.
+
+    ``fields`` stand in the template in braces, and may hold what others wrote.
+    """
+
+    messages: tuple[Mapping[str, str], ...] = ()
+    template: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def filled(self, marks: Iterable[str] = ()) -> str:
+        """The template with its fields, in which no mark of a prompt works any more."""
+        return _FIELD.sub(lambda found: defused(self.fields.get(found[1], found[0]), marks), self.template)
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a judge answers: ``max_tokens`` at most, each the likeliest.
+
+    ``words`` asks for the probability of each as the first token. ``generation_prompt`` says whether the chat template
+    is told to open an answer. ``schema`` is a JSON schema that an endpoint must keep to.
+    """
+
+    max_tokens: int
+    words: tuple[str, ...] = ()
+    generation_prompt: bool = True
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Said:
+    """An answer. ``shares`` are the probabilities of the asked words among each other, or None if they are unknown.
+
+    ``failure`` says why there is no answer; it may be had another time if ``passing``.
+    """
+
+    text: str = ""
+    cut_off: bool = False
+    cost: float | None = None
+    seconds: float | None = None
+    shares: Mapping[str, float] | None = None
+    failure: str | None = None
+    passing: bool = False
+
+    def verdict(self, read: Verdict) -> Verdict:
+        """The verdict that was read in the answer, with what was said and what it took; unscored without an answer."""
+        if self.failure is not None:
+            return Verdict(outcome="unscored", reason=self.failure, failed=self.passing)
+        return read.model_copy(update={"raw": self.text, "cost": self.cost, "seconds": self.seconds})
+
+
+class Speaker(Protocol):
+    """Answers prompts."""
+
+    def say(self, asked: Sequence[Ask], manner: Manner, storage: Storage | None) -> AsyncIterator[tuple[int, Said]]:
+        """Yield the place of each prompt and its answer, as they come: in any order, each once."""
+        ...
+
+
+def defused(text: str, marks: Iterable[str] = ()) -> str:
+    """The text with a blank in every mark that separates turns or parts of a prompt: ``<|eot|>`` is ``< |eot|>``."""
+    for mark in marks:
+        text = text.replace(mark, f"{mark[0]} {mark[1:]}")
+    return _MARK.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)

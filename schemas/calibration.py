@@ -1,0 +1,26 @@
+"""A judge's calibration: how far its verdicts agreed with human labels."""
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from mascing.schemas.base import Frozen
+from mascing.schemas.result import Rate
+
+
+class Calibration(Frozen):
+    """The agreement of one judge with the labels of a file.
+
+    ``judge`` is the identity of the judge, and ``data`` the SHA-256 of the file. ``sensitivity`` is the share of
+    labelled hits that the judge finds, ``specificity`` that of labelled misses that it leaves.
+    """
+
+    version: Literal[1] = 1
+    judge: dict[str, JsonValue]
+    data: str
+    labels: str
+    hits: int = Field(gt=0)
+    misses: int = Field(gt=0)
+    kappa: Rate
+    sensitivity: Rate
+    specificity: Rate

@@ -1,0 +1,1 @@
+"""Benchmarks of what tells topics from behaviour."""

@@ -1,0 +1,73 @@
+"""The table of engines, their settings, and what is refused."""
+
+import importlib.util
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from mascing.engines import vllm_engine
+from mascing.engines.table import ENGINES, Place, engine_identity, make_engine
+from mascing.errors import ConfigError
+from mascing.schemas.settings.engine_settings import EngineConfig, OpenAIEngine, TransformersEngine, VllmEngine
+from mascing.validation import complaints
+
+PASTED = "sk-proj-0123456789abcdefghijklmnopqrstuv"
+
+
+def test_every_kind_of_the_union_is_in_the_table() -> None:
+    made: list[Any] = [
+        TypeAdapter[Any](EngineConfig).validate_python({"kind": kind, **({"model": "m"} if kind == "openai" else {})})
+        for kind in ENGINES
+    ]
+    assert [type(config) for config in made] == [kind.config for kind in ENGINES.values()]
+    assert [kind for kind in ENGINES if ENGINES[kind].steers] == ["transformers", "vllm"]
+
+
+def test_the_identity_is_what_determines_replies() -> None:
+    plain = OpenAIEngine(base_url="http://host/v1/", model="m")
+    other = plain.model_copy(update={"timeout": 3.0, "api_key_env": "MY_KEY", "attempts": 2})
+    assert engine_identity(plain) == engine_identity(other)
+    assert engine_identity(plain) == {"kind": "openai", "version": 1, "base_url": "http://host/v1", "model": "m"}
+    assert engine_identity(plain) != engine_identity(plain.model_copy(update={"model": "n"}))
+
+
+def test_every_setting_of_an_endpoint_is_on_its_page() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "engines.md").read_text(encoding="utf-8")
+    assert [name for name in OpenAIEngine.model_fields if name != "kind" and f"| `{name}` |" not in page] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"api_key_env": PASTED}, "name of an environment variable"),
+        ({"api_key_env": "sk_live_0123456789abcdef"}, "name of an environment variable"),
+        ({"api_key_env": "0123456789abcdef0123456789abcdef"}, "name of an environment variable"),
+        ({"base_url": f"http://user:{PASTED}@host/v1"}, "without a user name"),
+        ({"base_url": f"http://host/v1?key={PASTED}"}, "without a user name"),
+        ({"base_url": "host:8000/v1"}, "must be an address"),
+        ({"base_url": "http://host/v1/chat/completions"}, "leave out /chat/completions"),
+        ({"budget": {"dollars": 1}}, "needs `prices`"),
+        ({"budget": {}}, "tokens"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_refused_and_a_pasted_key_is_not_shown(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        OpenAIEngine.model_validate({"model": "m", **settings})
+    [complaint] = complaints(caught.value, OpenAIEngine)
+    assert said in complaint
+    assert PASTED not in complaint + str(caught.value)
+    assert "sk_live" not in complaint + str(caught.value)
+
+
+def test_an_engine_that_cannot_work_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="none is loaded here"):
+        make_engine(TransformersEngine(), Place())
+    with pytest.raises(ConfigError, match="vllm is not installed"):
+        make_engine(VllmEngine(), Place())
+    monkeypatch.setattr(vllm_engine, "find_spec", lambda name: ModuleSpec(name, None))
+    with pytest.raises(ConfigError, match=r"no plugin steers its models.*engine `transformers`"):
+        make_engine(VllmEngine(), Place())
+    assert importlib.util.find_spec("vllm") is None
