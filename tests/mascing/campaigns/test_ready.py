@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 import yaml
 
-import mascing
 from mascing.campaigns.grid import pairs, settings_of
 from mascing.config import load_campaign, ready_campaigns
+from mascing.errors import ConfigError
 from mascing.schemas.campaign import CampaignConfig
 from mascing.schemas.config import RunConfig
 
-CATALOGUE = Path(mascing.__file__).parent / "behaviours"
 SIZES = {"mascing-table": (7, 2), "steermoe-table": (6, 9)}
 
 
@@ -41,7 +40,12 @@ def test_each_has_the_models_and_behaviours_of_its_paper_and_settings_that_can_r
     assert all(number.source.startswith("arXiv:") for number in found.published)
 
 
-@pytest.mark.skipif(not CATALOGUE.is_dir(), reason="there is no catalogue of behaviours yet")
 def test_every_behaviour_is_in_the_catalogue() -> None:
-    campaign = load_campaign("steermoe-table")
-    assert len(campaign.runs) == 6 * 9 * 2
+    assert len(load_campaign("steermoe-table").runs) == 6 * 9 * 2
+
+
+def test_the_content_policy_asks_its_operator_to_opt_in() -> None:
+    with pytest.raises(ConfigError) as error:
+        load_campaign("mascing-table")
+    assert "opt_in" in str(error.value)
+    assert "jailbreak-defence" not in str(error.value)
