@@ -54,6 +54,13 @@ class Probes:
             drawn = sorted(drawn, key=lambda pair: pair[0])[:most]
         return cls.of((sample for _, sample in drawn), n_experts)
 
+    @classmethod
+    def joined(cls, parts: Sequence["Probes"]) -> "Probes":
+        """Those of all parts."""
+        ids, groups = (tuple(name for part in parts for name in getattr(part, of)) for of in ("ids", "groups"))
+        counts = (torch.cat([getattr(part, of) for part in parts]) for of in ("tokens_P", "selected_PLE"))
+        return cls(ids, groups, *counts)
+
     def at(self, ids: Sequence[str]) -> "Probes":
         """Those of these ids, in their order."""
         place = {name: number for number, name in enumerate(self.ids)}
@@ -76,7 +83,8 @@ class Probes:
         """As safetensors."""
         named = json.dumps({"ids": self.ids, "groups": self.groups}).encode()
         names = torch.frombuffer(bytearray(named), dtype=torch.uint8)
-        return save({"names": names, "tokens": self.tokens_P, "selected": self.selected_PLE})
+        data: bytes = save({"names": names, "tokens": self.tokens_P, "selected": self.selected_PLE})
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Probes":

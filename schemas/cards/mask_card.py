@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import Field, JsonValue
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.cards.routing_rates import RoutingRates
 from mascing.schemas.result import Baseline, MethodResult, Rate
 
 
@@ -14,7 +15,8 @@ class MaskCard(Frozen):
     ``data`` holds the prefixes of the inputs by stage, and under `checkpoint` the fingerprint of weights and tokenizer.
     ``labels`` is the agreement of the labels with the unsteered model. ``robustness`` is the paired change of each set
     under each changed condition, keyed by condition, then set. ``chat_template`` holds the options of the chat template
-    under which the mask was found: whoever serves the mask sets the same.
+    under which the mask was found: whoever serves the mask sets the same. ``routing`` is what the unsteered model
+    selects on some conversations, so that a later model can be held against it.
     """
 
     model: str
@@ -30,6 +32,7 @@ class MaskCard(Frozen):
     robustness: dict[str, dict[str, Rate]]
     gates: dict[str, JsonValue]
     mask_digest: str
+    routing: RoutingRates | None = None
 
 
 class UnprovenCard(MaskCard):
