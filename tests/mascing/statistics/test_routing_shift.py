@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mascing.errors import DataError
-from mascing.statistics.routing_shift import routing_shift
+from mascing.statistics.routing_shift import RoutingShift, routing_shift
 
 L, E, TOKENS = 4, 8, 40
 
@@ -28,7 +28,7 @@ def with_near_ties(random: np.random.Generator, before: np.ndarray) -> np.ndarra
     return after
 
 
-def shift(before: np.ndarray, after: np.ndarray, size: int = 1):
+def shift(before: np.ndarray, after: np.ndarray, size: int = 1) -> RoutingShift:
     tokens = np.full(len(before), TOKENS)
     return routing_shift(before, after, tokens, tokens, [f"g{n // size}" for n in range(len(before))])
 
@@ -63,7 +63,7 @@ def test_a_change_of_a_single_group_is_no_evidence() -> None:
 
 def test_too_few_groups_are_refused() -> None:
     before = counts(np.random.default_rng(3), 14)
-    with pytest.raises(DataError, match="7 groups .* too few"):
+    with pytest.raises(DataError, match=r"7 groups .* too few"):
         shift(before, before, size=2)
 
 
