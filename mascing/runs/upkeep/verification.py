@@ -62,7 +62,7 @@ def _checks(storage: Storage, inventory: Inventory) -> Iterator[tuple[str, Calla
     for name in sorted(inventory.objects.keys() - inventory.named):
         if name.endswith(".parquet"):
             yield name, partial(_check_table, storage, name)
-        elif name.endswith(".json") and name.startswith(("runs/", "registry/", "readings/", "leases/")):
+        elif name.endswith(".json") and name.startswith(("runs/", "registry/", "checks/", "readings/", "leases/")):
             yield name, partial(_check_json, storage, name)
         elif name == INDEX or (name.startswith("runs/") and name.endswith((".yaml", ".html"))):
             yield name, partial(_check_text, storage, name)
