@@ -31,11 +31,12 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBu
     config = with_pinned_model(config)
     with Pool(config.compute, config.model) as pool:
         done = whole_line(stage_task, pool, config, storage_url, testbed)
-    return str(_report(storage_url, config, done))
+    return str(report(storage_url, config, done))
 
 
 @task(**once("report"))
-def _report(storage_url: str, config: RunConfig, done: Done) -> str:
+def report(storage_url: str, config: RunConfig, done: Done) -> str:
+    """Write the folder of the run and show its outcome; returns the folder's name."""
     storage = Storage.open(storage_url)
     with forwarded(get_run_logger().info):
         folder = conclude(storage, config, done.stages, done.seconds)
