@@ -79,7 +79,7 @@ def test_a_run_promotes_the_next_one_finds_all_done_and_a_model_that_changed_is_
         runs.run()
     alarm = runs.last()
     assert alarm.live is not None
-    assert alarm.changed == ("model", "conversations")
+    assert alarm.changed == ("model",)
     assert (alarm.outcome, alarm.live.gate, alarm.live.drift, alarm.live.routing.gate) == ("held", *["fail"] * 3)
     assert alarm.error is not None
     assert alarm.error.startswith("no mask of this run can pass its gates")
