@@ -20,8 +20,8 @@ from mascing.flows.upkeep.stuck_runs import release_own
 from mascing.models.checkpoint_names import flat_name
 from mascing.models.checkpoints import model_name, with_pinned_model
 from mascing.progress import forwarded
+from mascing.schemas.cards.scheduled_check import ScheduledCheck
 from mascing.schemas.config import RunConfig
-from mascing.schemas.scheduled_check import ScheduledCheck
 from mascing.schemas.settings.schedule_settings import ScheduleConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching import records

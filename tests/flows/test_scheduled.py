@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from mascing.flows.scheduled import RegressionError, scheduled
 from mascing.runs.registry import channels
 from mascing.schemas.cards.mask_card import Channel
-from mascing.schemas.scheduled_check import ScheduledCheck
+from mascing.schemas.cards.scheduled_check import ScheduledCheck
 from mascing.schemas.settings.schedule_settings import NotifyConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching.records import checks
