@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from prefect.artifacts import create_image_artifact, create_link_artifact, create_table_artifact
 
 from mascing.runs.run_folder import RunFolder
+from mascing.schemas.cards.scheduled_check import MaskStanding, ScheduledCheck
 from mascing.schemas.result import Rate
-from mascing.schemas.scheduled_check import MaskStanding, ScheduledCheck
 from mascing.storage.object_storage import Storage
 
 _WIDTH, _HEIGHT, _MARGIN = 640, 200, 36

@@ -77,7 +77,7 @@ def _released() -> list[str]:
         return []
     from prefect import get_client
 
-    from mascing.flows.upkeep.stuck_runs import found, release
+    from mascing.flows.schedule.stuck_runs import found, release
 
     with get_client(sync_client=True) as client:
         runs, slots = found(client)

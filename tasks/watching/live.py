@@ -5,7 +5,7 @@ from mascing.evidence.promoting.routing_drift import undecided_drift
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
 from mascing.schemas.cards.mask_card import Channel
-from mascing.schemas.scheduled_check import MaskStanding
+from mascing.schemas.cards.scheduled_check import MaskStanding
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching.published_mask import published_mask
 from mascing.tasks.watching.standing import Standing, Watch

@@ -7,10 +7,10 @@ from mascing.errors import DataError, StorageError
 from mascing.evidence.promoting.routing_drift import routing_drift, undecided_drift
 from mascing.routers.spec import inspect_routers
 from mascing.runs.readers import conversations_of
+from mascing.schemas.cards.scheduled_check import RoutingDrift
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.finished import Prepared
-from mascing.schemas.scheduled_check import RoutingDrift
 from mascing.schemas.trace_layout import Chosen
 from mascing.statistics.routing_shift import routing_shift
 from mascing.storage.manifests import read_manifest

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from mascing.errors import DataError
 from mascing.evidence.gates import missed_gates
 from mascing.models.checkpoint_names import NamedCheckpoint, flat_name
-from mascing.schemas.scheduled_check import ScheduledCheck
+from mascing.schemas.cards.scheduled_check import ScheduledCheck
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json

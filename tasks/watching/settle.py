@@ -10,7 +10,7 @@ from mascing.models.checkpoint_names import NamedCheckpoint, named_checkpoint
 from mascing.progress import Event, tell
 from mascing.runs import registry
 from mascing.schemas.cards.mask_card import Channel
-from mascing.schemas.scheduled_check import MaskStanding, Outcome, ScheduledCheck
+from mascing.schemas.cards.scheduled_check import MaskStanding, Outcome, ScheduledCheck
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.identity import judges_identity
 from mascing.tasks.watching import records

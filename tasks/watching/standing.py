@@ -12,10 +12,10 @@ from mascing.evidence.gates import Decision, decide_judges, judges_of
 from mascing.evidence.promoting.promotion import Row, decide_drift, paired_by_set
 from mascing.evidence.results import further_gated, method_result, rates_by_set
 from mascing.runs.readers import COUNTED, conversations_of, verdicts_of
+from mascing.schemas.cards.scheduled_check import MaskStanding
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Evaluated, Labelled, Prepared
 from mascing.schemas.result import Rate
-from mascing.schemas.scheduled_check import MaskStanding
 from mascing.schemas.settings.schedule_settings import ScheduleConfig
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import read_manifest

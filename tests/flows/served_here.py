@@ -10,8 +10,8 @@ from pathlib import Path
 from prefect import serve
 from prefect.deployments.runner import RunnerDeployment
 
-from mascing.flows import scheduled as module
-from mascing.flows.scheduled import scheduled as scheduled
+from mascing.flows.schedule import scheduled as module
+from mascing.flows.schedule.scheduled import scheduled as scheduled
 from tests.tasks.here_pool import HerePool
 
 module.Pool = lambda *_: HerePool()  # type: ignore[assignment,misc]

@@ -7,15 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mascing.flows.scheduled import RegressionError, scheduled
+from mascing.flows.schedule.scheduled import RegressionError, scheduled
 from mascing.runs.registry import channels
 from mascing.schemas.cards.mask_card import Channel
-from mascing.schemas.scheduled_check import ScheduledCheck
+from mascing.schemas.cards.scheduled_check import ScheduledCheck
 from mascing.schemas.settings.schedule_settings import NotifyConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching.records import checks
+from tests.flows.schedule import hooks
 from tests.flows.scheduled_runs import SCHEDULE, STRONG, config_of
-from tests.flows.upkeep import hooks
 from tests.tasks.here_pool import HerePool
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
@@ -43,7 +43,7 @@ class Scheduled:
 
 @pytest.fixture
 def runs(testbed_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scheduled:
-    monkeypatch.setattr("mascing.flows.scheduled.Pool", lambda *_: HerePool())
+    monkeypatch.setattr("mascing.flows.schedule.scheduled.Pool", lambda *_: HerePool())
     model = tmp_path / "model"
     shutil.copytree(testbed_folder, model)
     hooks.HEARD.clear()

@@ -29,8 +29,8 @@ from mascing.cli import main
 from mascing.flows import finished_line
 from mascing.flows.order import whole_line
 from mascing.runs.registry import channels
+from mascing.schemas.cards.scheduled_check import ScheduledCheck
 from mascing.schemas.config import RunConfig
-from mascing.schemas.scheduled_check import ScheduledCheck
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching.records import checks
 from tests.flows import served_here

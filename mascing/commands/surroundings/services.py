@@ -40,7 +40,7 @@ def stuck() -> Iterator[Finding]:
     import httpx
     import prefect as client_of
 
-    from mascing.flows.upkeep.stuck_runs import found
+    from mascing.flows.schedule.stuck_runs import found
 
     try:
         with client_of.get_client(sync_client=True) as client:

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from mascing.schemas.cards.scheduled_check import LayerShift, RoutingDrift
 from mascing.schemas.result import Gate
-from mascing.schemas.scheduled_check import LayerShift, RoutingDrift
 from mascing.statistics.routing_shift import RoutingShift
 
 _ALPHA = 0.01

@@ -6,10 +6,10 @@ from typing import Any
 
 from mascing.evidence.promoting.routing_drift import undecided_drift
 from mascing.flows.pages.scheduled_page import picture
-from mascing.flows.upkeep.messages import of_check
+from mascing.flows.schedule.messages import of_check
 from mascing.models.checkpoint_names import NamedCheckpoint
+from mascing.schemas.cards.scheduled_check import MaskStanding, RoutingDrift, ScheduledCheck
 from mascing.schemas.result import Rate
-from mascing.schemas.scheduled_check import MaskStanding, RoutingDrift, ScheduledCheck
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching import records
 

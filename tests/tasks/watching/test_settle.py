@@ -9,9 +9,9 @@ import pytest
 from mascing.masks.mask import Mask
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
+from mascing.schemas.cards.scheduled_check import MaskStanding, RoutingDrift, ScheduledCheck
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.result import Gate
-from mascing.schemas.scheduled_check import MaskStanding, RoutingDrift, ScheduledCheck
 from mascing.schemas.settings.judge_settings import ExactJudge
 from mascing.schemas.settings.schedule_settings import ScheduleConfig
 from mascing.storage.object_storage import Storage

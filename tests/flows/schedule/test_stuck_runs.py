@@ -17,7 +17,14 @@ from prefect.states import Pending, Running
 
 from mascing.commands import doctor
 from mascing.commands.surroundings import services
-from mascing.flows.upkeep.stuck_runs import PENDING_MINUTES, StuckRun, orphaned_slots, release, release_own, stuck_runs
+from mascing.flows.schedule.stuck_runs import (
+    PENDING_MINUTES,
+    StuckRun,
+    orphaned_slots,
+    release,
+    release_own,
+    stuck_runs,
+)
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
 

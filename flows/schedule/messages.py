@@ -5,8 +5,8 @@ from typing import Any
 from mascing.evidence.gates import missed_gates
 from mascing.models.checkpoints import model_name, one_line
 from mascing.runs.run_folder import RunFolder
+from mascing.schemas.cards.scheduled_check import ScheduledCheck
 from mascing.schemas.config import RunConfig
-from mascing.schemas.scheduled_check import ScheduledCheck
 from mascing.storage.object_storage import Storage
 
 

@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from mascing.errors import ConfigError
-from mascing.flows.upkeep.notices import NoticeError, refuse_untellable, tell_people
+from mascing.flows.schedule.notices import NoticeError, refuse_untellable, tell_people
 from mascing.schemas.settings.schedule_settings import NotifyConfig
-from tests.flows.upkeep import hooks
+from tests.flows.schedule import hooks
 
 MESSAGE = {"event": "candidate held", "text": "mascing: candidate held", "reasons": ["target fails: -3.0 points"]}
 
@@ -75,20 +75,20 @@ def test_a_web_hook_that_is_busy_is_asked_again_and_one_that_refuses_is_not(serv
 
 def test_a_function_of_the_users_is_called_also_where_the_web_hook_is_gone() -> None:
     hooks.HEARD.clear()
-    both = NotifyConfig(url="http://127.0.0.1:1/", hook="tests.flows.upkeep.hooks:hear")
+    both = NotifyConfig(url="http://127.0.0.1:1/", hook="tests.flows.schedule.hooks:hear")
     with pytest.raises(NoticeError, match=r"the web hook does not answer \(ConnectError\)"):
         tell_people(both, MESSAGE)
     assert hooks.HEARD == [MESSAGE]
     with pytest.raises(NoticeError, match="hooks:fall_over failed: no line"):
-        tell_people(NotifyConfig(hook="tests.flows.upkeep.hooks:fall_over"), MESSAGE)
+        tell_people(NotifyConfig(hook="tests.flows.schedule.hooks:fall_over"), MESSAGE)
 
 
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
         ({"url_env": "NO_SUCH_VARIABLE"}, "notify.url_env: the environment variable NO_SUCH_VARIABLE is not set"),
-        ({"hook": "tests.flows.upkeep.hooks:nobody"}, "tests.flows.upkeep.hooks has no nobody"),
-        ({"hook": "tests.flows.upkeep.hooks:HEARD"}, "is no function"),
+        ({"hook": "tests.flows.schedule.hooks:nobody"}, "tests.flows.schedule.hooks has no nobody"),
+        ({"hook": "tests.flows.schedule.hooks:HEARD"}, "is no function"),
     ],
 )
 def test_what_could_tell_nobody_is_refused_at_the_start(settings: dict[str, str], complaint: str) -> None:

@@ -12,16 +12,16 @@ from mascing.flows import order
 from mascing.flows.pages.run_page import behaviour_on_model, tag_run
 from mascing.flows.pages.scheduled_page import show_check
 from mascing.flows.reconfigure import report
+from mascing.flows.schedule.exclusive import one_at_a_time
+from mascing.flows.schedule.messages import of_check, of_failure
+from mascing.flows.schedule.notices import NoticeError, refuse_untellable, tell_people
+from mascing.flows.schedule.stuck_runs import release_own
 from mascing.flows.stage_tasks import LINE, once, stage_task
-from mascing.flows.upkeep.exclusive import one_at_a_time
-from mascing.flows.upkeep.messages import of_check, of_failure
-from mascing.flows.upkeep.notices import NoticeError, refuse_untellable, tell_people
-from mascing.flows.upkeep.stuck_runs import release_own
 from mascing.models.checkpoint_names import flat_name
 from mascing.models.checkpoints import model_name, with_pinned_model
 from mascing.progress import forwarded
+from mascing.schemas.cards.scheduled_check import ScheduledCheck
 from mascing.schemas.config import RunConfig
-from mascing.schemas.scheduled_check import ScheduledCheck
 from mascing.schemas.settings.schedule_settings import ScheduleConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching import records
