@@ -133,5 +133,7 @@ def test_permuted_labels_are_not_learned(trained: Callable[..., tuple[Storage, T
 def test_a_surrogate_learns_from_as_many_traces_as_are_allowed(trained: Callable[..., tuple[Storage, Trained]]) -> None:
     from_all, from_few = (trained(lambda rows: rows, MatchingConfig(), traces=n)[1] for n in (1000, 48))
     assert from_all.fingerprint != from_few.fingerprint
-    assert {shard.sha256 for shard in from_all.shards}.isdisjoint(shard.sha256 for shard in from_few.shards)
+    all_hashes, few_hashes = ({shard.sha256: shard.name for shard in each.shards} for each in (from_all, from_few))
+    same = {all_hashes[digest] for digest in all_hashes.keys() & few_hashes.keys()}
+    assert same == {f"experts-{span}.json" for span in from_all.facts.experts}  # of the selections, and no surrogate
     assert from_few.facts.cards["question+prompt"].auc.value > 0.7
