@@ -10,6 +10,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from mascing.flows.order import Done, audit_line, label_line, on_testbed, whole_line
 from mascing.models.checkpoints import pinned, with_pinned_model
 from mascing.progress import held_back, tell, waiting_for
+from mascing.runs.run_folder import RunFolder
 from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Audited, Collected, Labelled, TestbedBuilt
@@ -17,7 +18,7 @@ from mascing.schemas.manifest import Manifest
 from mascing.storage.object_storage import Storage
 from mascing.tasks.collecting.collect import collect
 from mascing.tasks.collecting.take_in import intake
-from mascing.tasks.conclude import conclude
+from mascing.tasks.conclude import conclude, folder_of
 from mascing.tasks.running.stage import Finished, only_finished
 from mascing.tasks.suppress import write_audit
 from mascing.tasks.workers.pool import Pool
@@ -31,6 +32,16 @@ def finished_run(config: RunConfig, storage_url: str) -> str:
     with _looking():
         config, done = _found(config, storage_url)
     return _concluded(config, storage_url, done)
+
+
+def found_run(config: RunConfig, storage: Storage) -> RunFolder:
+    """The folder of a finished run, and nothing told; what the run left in it stays as it is, if it is there."""
+    with held_back(), only_finished():
+        config, done = _found(config, storage.url)
+        folder = folder_of(config, done.stages)
+        if not (storage.exists(folder.result) and storage.exists(folder.inputs)):
+            conclude(storage, config, done.stages, done.seconds)
+    return folder
 
 
 def finished_demo(behaviour: str, level: int, seed: int, storage_url: str) -> str:

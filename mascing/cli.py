@@ -9,6 +9,7 @@ import typer
 
 import mascing
 from mascing.commands.audit import audit
+from mascing.commands.campaigning.campaign import campaign
 from mascing.commands.check import check
 from mascing.commands.collecting.harvest import harvest
 from mascing.commands.collecting.trace_tables import traces
@@ -63,6 +64,7 @@ def _options(
 
 app.command()(demo)
 app.command()(run)
+app.command()(campaign)
 app.command()(conversations)
 app.add_typer(behaviours, name="behaviours")
 app.command()(check)

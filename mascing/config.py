@@ -1,26 +1,32 @@
-"""Load run configurations: YAML in, a frozen RunConfig or one clear error out."""
+"""Load the configurations of runs and campaigns: YAML in, a frozen model or one clear error out."""
 
 import json
 import os
 import re
 from collections.abc import Callable, Hashable
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+import mascing.campaigns
+from mascing.campaigns.grid import pairs, settings_of
 from mascing.catalogue.resolving import resolved
 from mascing.errors import ConfigError, DataError
 from mascing.judges.calibrations.calibration import checked_judge
 from mascing.models.checkpoints import is_hub_id
 from mascing.plugins import OptionsError
+from mascing.schemas.campaign import Campaign, CampaignConfig, Part, PlannedRun
 from mascing.schemas.config import RunConfig
 from mascing.schemas.settings.judge_paths import with_paths
 from mascing.schemas.settings.judge_settings import JudgeConfig
 from mascing.schemas.settings.sources import SourceConfig
 from mascing.storage.sealing import check_text
 from mascing.validation import REQUIRED, complaints
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _SHOWN = 5
 
@@ -32,12 +38,82 @@ def load_config(path: str) -> RunConfig:
     of the file's folder, and become absolute. Raises ConfigError, whose message names the field, a right value and the
     file, for instance ``methods.mascing.alphas.0: must be greater than 0, got -1 (in run.yaml)``.
     """
+    return _run_config(_mapping(path, "model, behaviour, …", "a run needs at least `model` and `behaviour`"), path)
+
+
+def load_campaign(path: str) -> Campaign:
+    """Read a campaign and put together the configuration of each of its runs.
+
+    ``path`` may be the name of a campaign that comes with mascing, such as ``steermoe``. Relative paths are those of
+    the file's folder. Raises ConfigError, whose message names the run, the field and a right value.
+    """
+    path = _campaign_file(path)
+    needs = "a campaign needs `name`, `models`, `behaviours` and `methods`"
+    config = _with_located_parts(_parsed(_mapping(path, "name, models, …", needs), CampaignConfig, path), path)
+    runs, problems = [], []
+    for model, behaviour in pairs(config):
+        try:
+            run = _run_config(settings_of(config, model, behaviour), path)
+        except ConfigError as error:
+            problems.append(f"{behaviour} on {model}: {str(error).removesuffix(f' (in {path})')}")
+            continue
+        for seed in config.seeds:
+            planned = run.model_copy(update={"seed": seed})
+            runs.append(PlannedRun(model=model, behaviour=behaviour, seed=seed, config=planned))
+    if problems:
+        raise ConfigError(_message(problems, path))
+    return Campaign(config=config, runs=tuple(runs))
+
+
+def _with_located_parts(config: CampaignConfig, path: str) -> CampaignConfig:
+    """The campaign with absolute paths, so that it can be kept in another folder."""
+    return config.model_copy(
+        update={
+            "models": {name: _located_part(part, path) for name, part in config.models.items()},
+            "behaviours": {name: _located_part(part, path) for name, part in config.behaviours.items()},
+            "shared": _located_part(config.shared, path),
+        }
+    )
+
+
+def _located_part(part: Part, path: str) -> Part:
+    located = dict(part)
+    for section, names, beside in (
+        ("model", ("path",), _model_beside),
+        ("behaviour", ("conversations", "truth", "file"), _beside),
+    ):
+        settings = part.get(section)
+        if isinstance(settings, dict):
+            found = {
+                name: beside(path, f"{section}.{name}", value)
+                for name in names
+                if isinstance(value := settings.get(name), str)
+            }
+            located[section] = {**settings, **found}
+    return located
+
+
+def ready_campaigns() -> dict[str, str]:
+    """The paths of the campaigns that come with mascing, by name."""
+    folder = files(mascing.campaigns) / "ready"
+    return {Path(str(file)).stem: str(file) for file in folder.iterdir() if file.name.endswith(".yaml")}
+
+
+def _campaign_file(path: str) -> str:
+    return path if os.path.exists(path) else ready_campaigns().get(path, path)
+
+
+def _run_config(value: dict[str, Any], path: str) -> RunConfig:
+    return _with_plugins(_located(_parsed(resolved(value, path, read_yaml), RunConfig, path), path), path)
+
+
+def _mapping(path: str, keys: str, needs: str) -> dict[str, Any]:
     value = read_yaml(path)
     if value is None:
-        raise ConfigError(f"{path} is empty: a run needs at least `model` and `behaviour`")
+        raise ConfigError(f"{path} is empty: {needs}")
     if not isinstance(value, dict):
-        raise ConfigError(f"{path} must hold a mapping with the keys model, behaviour, …, not {type(value).__name__}")
-    return _with_plugins(_located(_parsed(resolved(value, path, read_yaml), path), path), path)
+        raise ConfigError(f"{path} must hold a mapping with the keys {keys}, not {type(value).__name__}")
+    return value
 
 
 def read_yaml(path: str) -> Any:
@@ -45,12 +121,12 @@ def read_yaml(path: str) -> Any:
     return _parse(_read(path), path)
 
 
-def _parsed(value: dict[str, Any], path: str) -> RunConfig:
+def _parsed(value: dict[str, Any], model: type[Model], path: str) -> Model:
     try:
         # Strict validation of JSON accepts a list as a tuple, but not "3" as a number or `yes` as 1.
-        return RunConfig.model_validate_json(json.dumps(value, default=str), strict=True)
+        return model.model_validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        raise ConfigError(_message(complaints(error, RunConfig), path)) from error
+        raise ConfigError(_message(complaints(error, model), path)) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} holds a value that is not plain YAML: {error}") from error
 

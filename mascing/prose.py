@@ -7,8 +7,8 @@ from textwrap import fill
 from typing import TextIO
 
 _COMMANDS = (
-    "audit|behaviours|check|conversations|demo|doctor|harvest|judge|label|mask|plan|registry|report|run|runs|storage|"
-    "traces"
+    "audit|behaviours|campaign|check|conversations|demo|doctor|harvest|judge|label|mask|plan|registry|report|run|runs|"
+    "storage|traces"
 )
 # A command ends with its line, or where the sentence around it goes on.
 _WHOLE = re.compile(rf"`[^`]*`|\bmascing (?:{_COMMANDS})\b(?: [^\s,;()]+)*")

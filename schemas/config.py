@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.settings.columns import ColumnsConfig
@@ -261,6 +261,9 @@ class ComputeConfig(Frozen):
 
 class RunConfig(Frozen):
     """The configuration of one run: one model, one behaviour, all methods."""
+
+    # A traceback must not show a key that was pasted in place of its variable's name.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     model: ModelConfig
     behaviour: BehaviourConfig

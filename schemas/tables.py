@@ -125,3 +125,65 @@ SELECTED = "selected"
 def layer_column(layer: int) -> str:
     """Name of the column that holds MoE layer ``layer`` (counted from 0 in depth order)."""
     return f"z_{layer:03d}"
+
+
+def _interval(name: str) -> list[pa.Field]:
+    return [pa.field(f"{name}{part}", pa.float64()) for part in ("", "_low", "_high")]
+
+
+# A row for each cell of a campaign. Only a `finished` one has numbers; `reason` says why another has none. `unscored`
+# counts replies on test over all sets. `utility` and `protected` are the changes of the set of that kind that changes
+# for the worst. `uplift_mean`, `_least` and `_most` are those of the finished seeds of the same model, behaviour and
+# method. `holm_p` and `holm_p_control` are adjusted together, for all comparisons of the finished cells. `paper_`
+# columns are what a paper reports.
+LEADERBOARD = pa.schema(
+    [
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("behaviour", pa.string(), nullable=False),
+        pa.field("method", pa.string(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("reason", pa.string()),
+        pa.field("checkpoint", pa.string()),
+        pa.field("run", pa.string()),
+        pa.field("conversations", pa.int64()),
+        *_interval("unsteered"),
+        *_interval("target_rate"),
+        *_interval("uplift"),
+        pa.field("uplift_mean", pa.float64()),
+        pa.field("uplift_least", pa.float64()),
+        pa.field("uplift_most", pa.float64()),
+        pa.field("finished_seeds", pa.int64()),
+        pa.field("utility_set", pa.string()),
+        *_interval("utility"),
+        pa.field("protected_set", pa.string()),
+        *_interval("protected"),
+        pa.field("unscored", pa.int64()),
+        pa.field("decision", pa.string()),
+        pa.field("published", pa.bool_()),
+        pa.field("replies", pa.int64()),
+        pa.field("tokens_per_reply", pa.float64()),
+        pa.field("judge_cost", pa.float64()),
+        pa.field("p", pa.float64()),
+        pa.field("holm_p", pa.float64()),
+        pa.field("p_control", pa.float64()),
+        pa.field("holm_p_control", pa.float64()),
+        pa.field("paper_unsteered", pa.float64()),
+        pa.field("paper_steered", pa.float64()),
+        pa.field("paper", pa.string()),
+    ]
+)
+
+# How the methods of a campaign compare over its pairs of a model and a behaviour. `best` is the share of bootstrap
+# samples in which a method has the highest mean uplift.
+RANKING = pa.schema(
+    [
+        pa.field("method", pa.string(), nullable=False),
+        *_interval("mean_rank"),
+        *_interval("mean_uplift"),
+        pa.field("best", pa.float64(), nullable=False),
+        pa.field("passed", pa.int64(), nullable=False),
+        pa.field("cells", pa.int64(), nullable=False),
+        pa.field("tasks", pa.int64(), nullable=False),
+    ]
+)

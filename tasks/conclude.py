@@ -49,7 +49,7 @@ def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Ma
     for the timings, and for what the channel holds if other runs moved it.
     """
     tell(Event("report", "started"))
-    folder = _folder(config, stages)
+    folder = folder_of(config, stages)
     result = _result(storage, config, stages, seconds, folder)
     inputs = RunInputs(run_config=config, stages=_prefixes(stages))
     keep_config(storage, folder, config)
@@ -61,7 +61,7 @@ def conclude(storage: Storage, config: RunConfig, stages: RunStages, seconds: Ma
     return folder
 
 
-def _folder(config: RunConfig, stages: RunStages) -> RunFolder:
+def folder_of(config: RunConfig, stages: RunStages) -> RunFolder:
     """The folder of the run; its last stage stands on all others, so that stage's fingerprint is the run's."""
     last = stages.publish or stages.label
     if last is None:

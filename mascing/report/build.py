@@ -1,6 +1,9 @@
 """Build the pages under a storage URL: one in each run's folder, and the index of all at the root."""
 
+from mascing.campaigns.folder import CampaignFolder, read_seconds
+from mascing.campaigns.leaderboard import Board
 from mascing.report.audit_page import audit_page
+from mascing.report.campaign_page import campaign_page
 from mascing.report.index_page import render_index
 from mascing.report.page import render
 from mascing.report.reading import read_evidence
@@ -19,6 +22,12 @@ def build_report(storage: Storage, name: str | None = None) -> str:
     run = find_run(storage, name)
     storage.overwrite(run.folder.page, seal_text(_page(storage, run), ".html"))
     return storage.locate(run.folder.page)
+
+
+def build_campaign(storage: Storage, folder: CampaignFolder, board: Board) -> str:
+    """Write the page of a campaign and return its location; it loads nothing and links to the pages of its runs."""
+    storage.overwrite(folder.page, seal_text(campaign_page(folder, board, read_seconds(storage, folder)), ".html"))
+    return storage.locate(folder.page)
 
 
 def build_index(storage: Storage) -> str:

@@ -1,9 +1,10 @@
-"""The index of a storage URL, made from what is stored: runs and audits, channels with their history, masks."""
+"""The index of a storage URL, made from what is stored: runs, audits, campaigns, channels with their history, masks."""
 
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from mascing.campaigns.listing import listed_campaigns
 from mascing.errors import StorageError
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.report.audit_page import conclusion
@@ -46,6 +47,7 @@ def render_index(storage: Storage) -> str:
         scripts=False,
         runs=[run for run in runs if not run.is_audit],
         audits=[run for run in runs if run.is_audit],
+        campaigns=listed_campaigns(storage),
         channels=every_channel,
         masks=_mask_rows(storage, every_channel),
         in_order=in_order,

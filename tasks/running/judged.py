@@ -174,6 +174,11 @@ def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes, set_aside:
     return pa.Table.from_pylist(rows, schema=VERDICTS), failed
 
 
+def verdicts_path(config: RunConfig, path: str, conversations: Sequence[Conversation]) -> str:
+    """Where the verdicts on the replies of the piece at ``path`` are stored; these conversations have a reply."""
+    return f"verdicts/{fingerprint(judges_identity(config))}/{fingerprint([path, list(conversations)])}.parquet"
+
+
 def verdicts_on(
     storage: Storage,
     config: RunConfig,
@@ -201,8 +206,6 @@ def _heard(
     replies: Sequence[Reply],
     set_aside: SetAside,
 ) -> list[Verdict]:
-    judges = fingerprint(judges_identity(config))
-    name = fingerprint([path, list(conversations)])
     made: list[Verdict] = []
 
     def heard(pairs: Sequence[tuple[Conversation, Reply]]) -> list[Verdict]:
@@ -213,7 +216,7 @@ def _heard(
         made.extend(_ended(each) if isinstance(each, Failed) else each for each in around(set_aside, pairs, heard))
         return None if any(verdict.failed for verdict in made) else _to_bytes(conversations, made)
 
-    stored_at = f"verdicts/{judges}/{name}.parquet"
+    stored_at = verdicts_path(config, path, conversations)
     data = stored(storage, stored_at, judge)
     return made if data is None else _from_bytes(data, stored_at)
 

@@ -19,6 +19,8 @@ from mascing.surrogates.surrogate import Surrogate
 from mascing.tasks.searching.found import Found
 from mascing.tasks.workers.worker import Worker
 
+_ATTRIBUTED = ("gradient", "refined")
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -54,6 +56,11 @@ class Item:
     def search(self, config: RunConfig) -> Search | None:
         """The search; None for the attribution."""
         return searches_of(config.methods).get(self.name)
+
+    def methods(self, config: RunConfig) -> tuple[str, ...]:
+        """The methods that cannot do without it: its own, or those that the attribution comes with."""
+        searched = config.methods.searched
+        return (self.name,) if self.name in searched else tuple(name for name in _ATTRIBUTED if name in searched)
 
 
 def found_of(proposal: Proposal) -> Found:

@@ -6,19 +6,23 @@ from its last step.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mascing.circuits.method import Asked
 from mascing.progress import Event, tell
 from mascing.prose import counted
+from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Optimised
 from mascing.storage.manifests import StageOutput
 from mascing.tasks.running.bisection import Bisection, Work
 from mascing.tasks.running.pieces import stored
+from mascing.tasks.searching.blame import blaming
 from mascing.tasks.searching.items import Item, Shared, found_of, material_of
 from mascing.tasks.searching.trials import Heard, Trials, asked_in, to_bytes, trials_in, try_out, units_of
-from mascing.tasks.workers.pool import Pool
+from mascing.tasks.workers.pool import Pool, Queue
+from mascing.tasks.workers.work_queue import WorkerDiedError
 from mascing.tasks.workers.worker import Worker
 
 Whole = Callable[[Worker, Shared, Item], bytes]
@@ -68,8 +72,10 @@ def search_all(
     progress(done, total)
     works: Iterable[_Work] = map(_Step, items)
     queue = pool.queue(_run, _Common(output.prefix, shared, whole), works, survives=_is_trials, size=_size)
-    for work, value in queue:
-        if isinstance(work, Work) and (probes := bisection.after(work, value)) is not None:
+    for work, value in _survived(queue, shared.config):
+        with blaming(*_item(work).methods(shared.config)):
+            probes = bisection.after(work, value) if isinstance(work, Work) else None
+        if probes is not None:
             queue.again(probes)
             continue
         further: Sequence[_Work] = ()
@@ -81,6 +87,15 @@ def search_all(
         done, total = done + 1, total + len(further)
         progress(done, total)
     return {item.file: found[item.file] for item in items}
+
+
+def _survived(queue: Queue[_Work], config: RunConfig) -> Iterator[tuple[_Work, Any]]:
+    """The items that are done; where one ends every worker that takes it, the error blames its method."""
+    try:
+        yield from queue
+    except WorkerDiedError as error:
+        with blaming(*(_item(error.item).methods(config) if error.item is not None else ())):
+            raise
 
 
 class _Rounds:
@@ -128,6 +143,11 @@ def _size(work: _Work) -> int:
 
 
 def _run(worker: Worker, common: _Common, work: _Work) -> bytes | Heard | Sequence[Trials]:
+    with blaming(*_item(work).methods(common.shared.config)):
+        return _result(worker, common, work)
+
+
+def _result(worker: Worker, common: _Common, work: _Work) -> bytes | Heard | Sequence[Trials]:
     if isinstance(work, Work):
         return try_out(worker, common.shared, work)
     search = work.item.search(common.shared.config)

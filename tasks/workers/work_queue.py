@@ -27,7 +27,9 @@ _TICK_SECONDS = 1.0
 
 
 class WorkerDiedError(MascingError):
-    """A worker process ended while it ran an item, again and again."""
+    """A worker process ended while it ran an item, again and again; None if it ended while it started."""
+
+    item: Any = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,9 @@ class WorkQueue(Generic[Item]):
         elif survives:
             yield at_work.item, Died(reason)
         else:
-            raise _died(f"running the same item, {at_work.deaths} times", reason)
+            error = _died(f"running the same item, {at_work.deaths} times", reason)
+            error.item = at_work.item
+            raise error
 
     def _look_after(self) -> None:
         """End workers that say nothing or are too slow; their items are tried elsewhere."""

@@ -64,7 +64,7 @@ def _logs(storage: "Storage", run: "StoredRun", folder: str) -> list[str]:
 
 
 def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """List the finished runs and audits, and the collections of `mascing harvest`, the latest first.
+    """List the finished runs and audits, the campaigns, and the collections of `mascing harvest`, the latest first.
 
     A run is named by behaviour, model and fingerprint, a collection by its conversations and fingerprint.
 
@@ -72,6 +72,7 @@ def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:
 
       mascing runs --storage s3://bucket/mascing
     """
+    from mascing.campaigns.listing import listed_campaigns
     from mascing.commands.outcomes.tables import print_table
     from mascing.runs.listing import listed_runs
     from mascing.runs.stored_collections import stored_collections
@@ -83,6 +84,9 @@ def runs(storage: StorageOption = DEFAULT_STORAGE) -> None:
         print_table(("run", "published", "when"), [_run_row(run) for run in listed])
     else:
         echo_prose(f"no run is finished under {opened.url}")
+    if campaigns := listed_campaigns(opened):
+        rows = [(each.folder.name, each.progress, _time(each.written)) for each in campaigns]
+        print_table(("campaign", "progress", "when"), rows)
     if collections:
         headings = ("collection", "model", "conversations", "size", "when")
         print_table(headings, [_collection_row(opened, collection) for collection in collections])

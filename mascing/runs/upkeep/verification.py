@@ -14,6 +14,7 @@ from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check, check_text, open_json
 
 _READERS = 4  # objects in memory at once
+_SEALED_JSON = ("runs/", "campaigns/", "registry/", "readings/", "leases/", "answers/", "checks/", "readings/")
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ def _checks(storage: Storage, inventory: Inventory) -> Iterator[tuple[str, Calla
     for name in sorted(inventory.objects.keys() - inventory.named):
         if name.endswith(".parquet"):
             yield name, partial(_check_table, storage, name)
-        elif name.endswith(".json") and name.startswith(("runs/", "registry/", "readings/", "leases/", "answers/")):
+        elif name.endswith(".json") and name.startswith(_SEALED_JSON):
             yield name, partial(_check_json, storage, name)
-        elif name == INDEX or (name.startswith("runs/") and name.endswith((".yaml", ".html"))):
+        elif name == INDEX or (name.startswith(("runs/", "campaigns/")) and name.endswith((".yaml", ".html"))):
             yield name, partial(_check_text, storage, name)
 
 

@@ -10,8 +10,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from mascing.campaigns.folder import CampaignFolder
 from mascing.report import build_index, build_report
+from mascing.report.build import build_campaign
 from mascing.storage.object_storage import Storage
+from tests.mascing.campaigns.made_up import board
 from tests.mascing.report.made_up_audit import FOLDER as AUDIT
 from tests.mascing.report.made_up_audit import audit
 from tests.mascing.report.run_on_disk import FOLDER, write_run
@@ -24,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-PAGES = ("report", "audit", "index")
+PAGES = ("report", "audit", "campaign", "index")
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "report": Path(build_report(storage, FOLDER.name)),
         "audit": Path(build_report(storage, AUDIT.name)),
+        "campaign": Path(build_campaign(storage, CampaignFolder("made-up-0123456789abcdef"), board())),
         "index": Path(build_index(storage)),
     }
 

@@ -1,0 +1,72 @@
+"""`mascing campaign`: many models, behaviours, methods and seeds from one file, with a leaderboard."""
+
+from typing import Annotated
+
+import typer
+
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption, storage_option
+
+
+def campaign(
+    config: Annotated[
+        str, typer.Argument(metavar="CAMPAIGN.yaml", help="A file, or the name of a campaign that comes with mascing.")
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check every run and estimate the cost, and start nothing.")
+    ] = False,
+    storage: StorageOption = DEFAULT_STORAGE,
+    verbose: VerboseOption = False,
+) -> None:
+    """Run models x behaviours x methods x seeds, and keep a leaderboard.
+
+    Begins with an estimate of what is left to do. A run that fails is told with its reason, and so is a method of a
+    run; the rest goes on, and the next start tries them again. Finished work is kept: started again, the campaign goes
+    on where it was stopped, and nothing is generated or judged twice. Exits with 1 if something failed.
+
+    The leaderboard is campaigns/CAMPAIGN/leaderboard.parquet under the storage URL, and index.html beside it the same
+    to look at; both are written anew after every run. mascing-table and steermoe-table are campaigns that come with
+    mascing: those of the two papers.
+
+    Examples:
+
+      mascing campaign campaign.yaml --dry-run
+
+      mascing campaign campaign.yaml --storage s3://bucket/mascing
+
+      mascing campaign steermoe-table --dry-run
+    """
+    from rich.console import Console
+
+    from mascing.campaigns.folder import CampaignFolder
+    from mascing.commands.campaigning.plan_shown import print_plan
+    from mascing.commands.campaigning.results_shown import print_results
+    from mascing.commands.line import run_shown, say_prose
+    from mascing.config import load_campaign
+    from mascing.flows.starting import Line
+    from mascing.storage.object_storage import Storage
+
+    loaded = load_campaign(config)
+    opened = Storage.open_to_read(storage) if dry_run else Storage.open(storage)
+    console, start = Console(), f"mascing campaign {config}{storage_option(storage)}"
+    problems = print_plan(console, opened, loaded)
+    if dry_run:
+        say_prose(console, f"next: {_after_plan(problems, start)}")
+        raise typer.Exit(1 if problems else 0)
+
+    def flow() -> str:
+        from mascing.flows.campaign import campaign as run_campaign
+
+        return str(run_campaign(config, opened.url))
+
+    def finished() -> str:
+        from mascing.flows.campaign_found import finished_campaign
+
+        return finished_campaign(loaded, opened.url)
+
+    console, name = run_shown(opened, Line(flow, finished), verbose)
+    if print_results(console, opened, CampaignFolder(name), start):
+        raise typer.Exit(1)
+
+
+def _after_plan(problems: int, start: str) -> str:
+    return f"mend the problems above, or go on without these {problems} runs: {start}" if problems else start

@@ -1,0 +1,189 @@
+"""A campaign at a glance: uplift by model and behaviour, uplift against cost, and the ranking of methods."""
+
+from collections.abc import Mapping, Sequence
+
+from mascing.campaigns.leaderboard import Board, worst_change
+from mascing.campaigns.ranking import Ranked
+from mascing.report.figures.figure import Figure, Json, Table, legend_below, to_spec
+from mascing.report.figures.palette import DIVERGING, error_bars, marker, ringed_marker
+from mascing.report.looks import in_order, looks_of
+from mascing.report.wording import points, points_text
+from mascing.schemas.campaign import CellResult
+from mascing.schemas.result import Rate
+
+_PALE_BELOW = 65
+"""Squares whose uplift, in points, is further from 0 are too dark (on a dark page too light) for text in ink."""
+
+
+def grid_figure(board: Board, method: str) -> Figure | None:
+    """The mean uplift of a method over its seeds, models by behaviours; None if no cell is there."""
+    models, behaviours = list(board.campaign.config.models), list(board.campaign.config.behaviours)
+    uplifts = {place: _mean(cells) for place, cells in _by_task(board, method).items()}
+    if not uplifts:
+        return None
+    z = [[uplifts.get((model, behaviour)) for behaviour in behaviours] for model in models]
+    numbers = "; ".join(
+        f"{behaviour} on {model} {points(value / 100)}" for (model, behaviour), value in uplifts.items()
+    )
+    return Figure(
+        key=f"grid-{method}",
+        title=method,
+        caption="Mean uplift over the seeds, in percentage points, on the test split. Empty: no result yet.",
+        alt=f"Uplift of {method} by model and behaviour, in percentage points: {numbers}.",
+        spec=to_spec(
+            [_squares(z), _values(z)],
+            {"title": "", "tickvals": list(range(len(behaviours))), "ticktext": behaviours, "showgrid": False},
+            {
+                "title": "",
+                "tickvals": list(range(len(models))),
+                "ticktext": models,
+                "showgrid": False,
+                "autorange": "reversed",
+            },
+            height=72 + 34 * max(2, len(models)),
+        ),
+    )
+
+
+def tradeoff_figure(board: Board) -> Figure | None:
+    """Each finished cell: its uplift, and the change of the utility set that changes for the worst."""
+    shown = [
+        (method, cell, change[1])
+        for run in board.campaign.runs
+        for method in in_order(board.methods)
+        if (cell := board.cell(run, method)) and (change := worst_change(cell, "utility"))
+    ]
+    if not shown:
+        return None
+    looks = looks_of({method for method, _, _ in shown})
+    return Figure(
+        key="uplift-cost",
+        title="Utility against uplift",
+        caption=(
+            "One mark per cell, paired with the unsteered model, with 95% intervals: up and to the right is better. Of "
+            "several utility sets, the one that changes for the worst."
+        ),
+        alt="Change of utility against uplift, cell by cell; the table of cells has the numbers.",
+        spec=to_spec(
+            [
+                {
+                    "type": "scatter",
+                    "name": method,
+                    "legendgroup": method,
+                    "showlegend": all(before != method for before, _, _ in shown[:number]),
+                    "x": [100 * cell.uplift.value],
+                    "y": [100 * change.value],
+                    "mode": "markers",
+                    "marker": marker(looks[method]),
+                    "error_x": error_bars(looks[method], cell.uplift),
+                    "error_y": error_bars(looks[method], change),
+                    "hovertemplate": f"{method}<br>uplift {points_text(cell.uplift)}<br>"
+                    f"utility {points_text(change)}<extra></extra>",
+                }
+                for number, (method, cell, change) in enumerate(shown)
+            ],
+            {"title": "target uplift, percentage points"},
+            {"title": "utility change, percentage points"},
+            height=420,
+            margin={"b": 84},
+            legend=legend_below(0.2),
+        ),
+        wide=True,
+    )
+
+
+def ranking_figure(ranking: Sequence[Ranked], passed: Mapping[str, tuple[int, int]]) -> Figure | None:
+    """Mean ranks with their intervals; ``passed`` counts the cells that pass their gates, of how many, by method."""
+    if not ranking:
+        return None
+    looks = looks_of(each.method for each in ranking)
+    rows = tuple(
+        (
+            each.method,
+            f"{each.rank.value:.2f} ({each.rank.low:.2f} to {each.rank.high:.2f})",
+            points_text(Rate(value=each.uplift.value, low=each.uplift.low, high=each.uplift.high, n=0, unscored=0)),
+            f"{100 * each.best:.0f}%",
+            f"{passed[each.method][0]} of {passed[each.method][1]}",
+        )
+        for each in ranking
+    )
+    columns = ("Method", "Mean rank", "Mean uplift, points", "Highest uplift in", "Passes its gates in")
+    return Figure(
+        key="ranking",
+        title="Mean rank by uplift",
+        caption=(
+            f"Over {ranking[0].tasks} pairs of a model and a behaviour that all methods finished; 1 is the best. 95% "
+            "intervals by a bootstrap over groups of conversations and seeds. An uplift says nothing of its price: see "
+            "how often a method passes its gates."
+        ),
+        alt="Mean rank of the methods: " + "; ".join(f"{row[0]} {row[1]}" for row in rows) + ".",
+        spec=to_spec(
+            [
+                {
+                    "type": "scatter",
+                    "name": each.method,
+                    "x": [each.rank.value],
+                    "y": [each.method],
+                    "mode": "markers",
+                    "marker": ringed_marker(looks[each.method]),
+                    "error_x": {
+                        **error_bars(looks[each.method], Rate(value=0, low=0, high=0, n=0, unscored=0)),
+                        "array": [each.rank.high - each.rank.value],
+                        "arrayminus": [each.rank.value - each.rank.low],
+                    },
+                    "hovertemplate": f"{each.method}: {row[1]}<extra></extra>",
+                }
+                for each, row in zip(ranking, rows, strict=True)
+            ],
+            {"title": "mean rank, 1 is the best", "range": [0.8, len(ranking) + 0.2]},
+            {"title": "", "autorange": "reversed", "type": "category", "showgrid": False},
+            height=72 + 32 * len(ranking),
+            showlegend=False,
+        ),
+        numbers=Table("Methods over all models and behaviours", columns, rows),
+        wide=True,
+    )
+
+
+def _by_task(board: Board, method: str) -> dict[tuple[str, str], list[CellResult]]:
+    tasks: dict[tuple[str, str], list[CellResult]] = {}
+    for run in board.campaign.runs:
+        if (cell := board.cell(run, method)) is not None:
+            tasks.setdefault((run.model, run.behaviour), []).append(cell)
+    return tasks
+
+
+def _mean(cells: Sequence[CellResult]) -> float:
+    return 100 * sum(cell.uplift.value for cell in cells) / len(cells)
+
+
+def _squares(z: Sequence[Sequence[float | None]]) -> Json:
+    return {
+        "type": "heatmap",
+        "z": z,
+        "zmin": -100,
+        "zmax": 100,
+        "colorscale": DIVERGING,
+        "showscale": False,
+        "xgap": 1,
+        "ygap": 1,
+        "hoverongaps": False,
+        "hovertemplate": "%{z:+.1f} points<extra></extra>",
+    }
+
+
+def _values(z: Sequence[Sequence[float | None]]) -> Json:
+    shown = [(x, y, value) for y, row in enumerate(z) for x, value in enumerate(row) if value is not None]
+    return {
+        "type": "scatter",
+        "x": [x for x, _, _ in shown],
+        "y": [y for _, y, _ in shown],
+        "text": [points(value / 100) for _, _, value in shown],
+        "mode": "text",
+        "textfont": {
+            "size": 12,
+            "color": ["var(--ink)" if abs(v) < _PALE_BELOW else "var(--surface)" for *_, v in shown],
+        },
+        "hoverinfo": "skip",
+        "showlegend": False,
+    }

@@ -1,0 +1,1 @@
+"""The bench of campaigns, and how it counts what workers do."""

@@ -1,0 +1,87 @@
+"""A campaign whose driver is killed goes on to the same leaderboard, and keeps what was paid for.
+
+The killed campaign runs as `mascing campaign` with Ray; the undisturbed one in this process, with a worker of its own.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mascing.flows.campaign import campaign
+from tests.small_run import small_config
+from tests.tasks.here_pool import HerePool
+
+KILL_AT = r"select: (reading|racing) "
+
+
+def written(testbed: Path, folder: Path) -> Path:
+    """A small run of the testbed as a campaign of two methods and two seeds."""
+    settings: dict[str, Any] = small_config(testbed, folder, workers=1).model_dump(mode="json")
+    model, behaviour, methods = (settings.pop(name) for name in ("model", "behaviour", "methods"))
+    settings.pop("seed")
+    parts = {
+        "name": "small",
+        "models": {"testbed": {"model": model}},
+        "behaviours": {"defence": {"behaviour": behaviour}},
+        "methods": {name: methods[name] for name in ("steermoe", "consensus")},
+        "seeds": [0, 1],
+        "shared": settings,
+    }
+    path = folder / "campaign.yaml"
+    path.write_text(yaml.safe_dump(parts))
+    return path
+
+
+def start(path: Path, storage: Path, url: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "mascing", "campaign", str(path), "--storage", str(storage)],
+        env={**os.environ, "PREFECT_API_URL": url, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def pieces(storage: Path) -> dict[str, float]:
+    """When each stored piece of replies and verdicts was written."""
+    paths = [*storage.glob("replies/**/*.parquet"), *storage.glob("verdicts/**/*.parquet")]
+    return {str(path.relative_to(storage)): path.stat().st_mtime_ns for path in paths}
+
+
+@pytest.mark.timeout(900)
+def test_a_killed_campaign_resumes_to_the_same_leaderboard(
+    testbed_folder: Path, tmp_path: Path, prefect_url: str, prefect_here: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, killed, undisturbed = written(testbed_folder, tmp_path), tmp_path / "killed", tmp_path / "undisturbed"
+    process = start(path, killed, prefect_url)
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if re.match(KILL_AT, line):
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    assert process.wait() == -signal.SIGKILL, "".join(lines)
+    before = pieces(killed)
+    assert before
+    resumed = start(path, killed, prefect_url)
+    said, _ = resumed.communicate()
+    assert resumed.returncode == 0, said
+    after = pieces(killed)
+    assert {name: after[name] for name in before} == before
+    assert said.splitlines()[-1] == "next: open the page"
+
+    monkeypatch.setattr("mascing.flows.campaign.Pool", lambda *_: HerePool())
+    name = campaign(str(path), str(undisturbed))
+    for file in ("leaderboard.parquet", "ranking.parquet"):
+        ours, theirs = (storage / "campaigns" / name / file for storage in (killed, undisturbed))
+        assert ours.read_bytes() == theirs.read_bytes()
+    assert pieces(undisturbed).keys() == after.keys()

@@ -1,0 +1,72 @@
+"""The leaderboard is a function of the cells: adjusted for all comparisons, and complete with what is missing."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from mascing.campaigns.leaderboard import Board, Outcome, leaderboard, ranking_table
+from mascing.schemas.campaign import FailedRun
+from mascing.statistics import holm
+from mascing.storage import parquet
+from tests.mascing.campaigns.made_up import board, cell
+
+
+def rows(of: Board) -> list[dict[str, Any]]:
+    return list(leaderboard(of).to_pylist())
+
+
+def test_every_planned_cell_has_a_row_with_its_state() -> None:
+    found = rows(board())
+    assert Counter(row["state"] for row in found) == {"finished": 18, "failed": 3, "waiting": 3}
+    assert board().finished == 12
+    assert board().planned == 16
+    (failed, *_) = (row for row in found if row["state"] == "failed")
+    assert failed["reason"] == "the model does not load: bring another"
+    assert failed["uplift"] is None
+
+
+def test_the_cells_alone_decide_the_bytes() -> None:
+    made = board()
+    backwards = Board(made.campaign, dict(reversed(list(made.outcomes.items()))))
+    assert parquet.to_bytes(leaderboard(made)) == parquet.to_bytes(leaderboard(backwards))
+    assert parquet.to_bytes(ranking_table(made)) == parquet.to_bytes(ranking_table(backwards))
+
+
+def test_p_values_are_adjusted_for_every_comparison_of_the_campaign() -> None:
+    found = [row for row in rows(board()) if row["state"] == "finished"]
+    raw = {(n, name): row[name] for n, row in enumerate(found) for name in ("p", "p_control") if row[name] is not None}
+    adjusted = holm(raw)
+    assert len(raw) == 18 + 12
+    for n, row in enumerate(found):
+        assert row["holm_p"] == pytest.approx(adjusted[n, "p"])
+        assert row["holm_p_control"] == (None if row["method"] == "random" else pytest.approx(adjusted[n, "p_control"]))
+
+
+def test_seeds_are_summed_up_with_their_spread() -> None:
+    made = board()
+    first, second, *_ = made.campaign.runs
+    outcomes = {
+        first.name: Outcome({"steermoe": cell(first, "steermoe", uplift=0.5)}),
+        second.name: Outcome({"steermoe": cell(second, "steermoe", uplift=0.0)}),
+    }
+    (row, *_) = rows(Board(made.campaign, outcomes))
+    assert (row["uplift_mean"], row["uplift_least"], row["uplift_most"], row["finished_seeds"]) == (0.25, 0.0, 0.5, 2)
+
+
+def test_the_set_that_changes_for_the_worst_stands_for_its_kind() -> None:
+    (row, *_) = rows(board())
+    assert (row["utility_set"], row["utility"]) == ("utility/x", -0.02)
+    assert row["protected_set"] == "protected/z"
+
+
+def test_a_method_that_failed_is_told_beside_the_others() -> None:
+    made = board()
+    run = made.campaign.runs[0]
+    outcome = Outcome({"steermoe": cell(run, "steermoe")}, FailedRun(methods={"mascing": "a confound"}))
+    found = {row["method"]: row for row in rows(Board(made.campaign, {run.name: outcome}))[:3]}
+    assert found["steermoe"]["state"] == "finished"
+    assert (found["mascing"]["state"], found["mascing"]["reason"]) == ("failed", "a confound")
+    assert [(method, why) for _, method, why in Board(made.campaign, {run.name: outcome}).failed] == [
+        ("mascing", "a confound")
+    ]

@@ -1,0 +1,109 @@
+"""What `mascing campaign` says before it starts: the grid, what stands in the way, and what it will cost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mascing.campaigns.leaderboard import leaderboard
+from mascing.cli import main
+from mascing.commands.campaigning import plan_shown
+from mascing.config import load_campaign
+from mascing.errors import ConfigError
+from mascing.preflight.campaign_cost import replies_of
+from mascing.preflight.checks import preflight
+from mascing.schemas.campaign import StageSeconds
+from mascing.storage import parquet
+from mascing.storage.object_storage import Storage
+from tests.flows.test_campaign import parts_in
+from tests.mascing.campaigns.made_up import board
+
+
+def written(folder: Path, parts: dict[str, Any]) -> str:
+    (folder / "campaign.yaml").write_text(json.dumps(parts))
+    return str(folder / "campaign.yaml")
+
+
+def test_a_dry_run_prints_grid_and_estimate_and_starts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, storage = written(tmp_path, parts_in(tmp_path)), tmp_path / "s"
+    assert main(["campaign", path, "--dry-run", "--storage", str(storage)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "coins: 1 model x 1 behaviour x 1 method (steermoe) x 2 seeds (0, 1), 2 cells"
+    assert any(line.startswith("left to do: 2 runs; at most ") for line in said)
+    assert said[-1] == f"next: mascing campaign {path} --storage {storage}"
+    assert not storage.exists()
+
+
+def test_what_stands_in_the_way_is_told_by_run_and_exits_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = parts_in(tmp_path)
+    (tmp_path / "broken").mkdir()
+    parts["models"]["broken"] = {"model": {"path": str(tmp_path / "broken")}}
+    assert main(["campaign", written(tmp_path, parts), "--dry-run"]) == 1
+    said = capsys.readouterr().out
+    assert "problem: broken--b--0, broken--b--1: " in said
+    assert "cannot work" in said
+    assert "left to do: 2 runs" in said
+
+
+def test_labels_are_counted_once_for_all_seeds(tmp_path: Path) -> None:
+    campaign = load_campaign(written(tmp_path, parts_in(tmp_path)))
+    config = campaign.runs[0].config
+    found = preflight(config)
+    assert found.rows is not None
+    alone = replies_of(config, found.rows)
+    assert alone["label"] == 80
+    plan = plan_shown._plan(campaign)
+    both = plan_shown._replies(campaign.runs, plan)
+    assert both["label"] == 80
+    assert both["evaluate"] == 2 * alone["evaluate"] == 2 * 2 * found.rows.sets["test"].total()
+
+
+def test_time_is_that_of_finished_stages_of_the_same_model() -> None:
+    runs = board().campaign.runs[:2]
+    assert "not known" in plan_shown._time(runs, {})
+    seconds = {
+        f"{stage}/{model}": StageSeconds(model=model, stage=stage, seconds=spent)
+        for model, stage, spent in (("a", "label", 60), ("a", "select", 120), ("b", "select", 9000))
+    }
+    said = plan_shown._time(runs, seconds)
+    assert said == "time, by the stages that are finished: 5 min (label 1 min, select 4 min)"
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"seeds": [1, 1]}, "seeds: each seed once"),
+        ({"shared": {"seed": 3}}, "shared: seed cannot be set here"),
+        ({"methods": {"steermo": {}}}, "b on tiny: methods.steermo: "),
+        ({"shared": {"gates": {"min_uplift": "much"}}}, "b on tiny: gates.min_uplift: "),
+        ({"published": [{"behaviour": "z", "method": "m", "source": "s"}]}, "the campaign has no z on any model"),
+    ],
+)
+def test_a_campaign_that_cannot_be_read_says_where(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
+    path = written(tmp_path, parts_in(tmp_path) | change)
+    with pytest.raises(ConfigError) as error:
+        load_campaign(path)
+    assert complaint in str(error.value)
+
+
+def test_a_behaviour_goes_before_a_model_and_a_model_before_what_is_shared(tmp_path: Path) -> None:
+    parts = parts_in(tmp_path)
+    parts["shared"] |= {"max_quarantined": 0.1, "gates": {"min_uplift": 0.3, "max_utility_loss": 0.3}}
+    parts["models"]["tiny"]["gates"] = {"min_uplift": 0.2}
+    parts["behaviours"]["b"]["max_quarantined"] = 0.2
+    (run, _) = load_campaign(written(tmp_path, parts)).runs
+    assert (run.config.gates.min_uplift, run.config.gates.max_utility_loss) == (0.2, 0.3)
+    assert run.config.max_quarantined == 0.2
+    assert list(run.config.methods.searched) == ["steermoe"]
+
+
+def test_campaigns_are_listed_with_the_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage = Storage.open(str(tmp_path / "s"))
+    storage.overwrite("campaigns/made-up-0/leaderboard.parquet", parquet.to_bytes(leaderboard(board())))
+    assert main(["runs", "--storage", storage.url]) == 0
+    assert "made-up-0  12 of 16 cells, 2 failed" in capsys.readouterr().out
