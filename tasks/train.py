@@ -39,10 +39,10 @@ from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, ru
 from mascing.tasks.running.stored_items import stored_items
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
+from mascing.topics.doubts import doubts
 from mascing.topics.experts import expert_null
-from mascing.topics.scores import score_null
+from mascing.topics.score_nulls import score_null
 from mascing.topics.shared_topics import contrasts
-from mascing.topics.verdicts import doubts
 from mascing.traces.trace_set import Traces, random_sample, token_counts
 
 C = TypeVar("C", bound=Frozen)

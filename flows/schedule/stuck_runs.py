@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from time import sleep
 from uuid import UUID
 
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
@@ -90,9 +90,18 @@ def orphaned_slots(
     return [each for each in _orphaned(client, deployment) if each == first.get(each.limit)]
 
 
-def found(client: SyncPrefectClient) -> tuple[list[StuckRun], list[OrphanedSlots]]:
-    """All that is stuck of the project's flows."""
-    return stuck_runs(client, datetime.now(UTC)), orphaned_slots(client)
+def found() -> list[StuckRun | OrphanedSlots]:
+    """All that is stuck of the project's flows on the named server. Raises httpx.HTTPError if that does not answer."""
+    with get_client(sync_client=True) as client:
+        return [*stuck_runs(client, datetime.now(UTC)), *orphaned_slots(client)]
+
+
+def release_found() -> list[StuckRun | OrphanedSlots]:
+    """Release all that is found on the named server, and return it."""
+    with get_client(sync_client=True) as client:
+        runs, slots = stuck_runs(client, datetime.now(UTC)), orphaned_slots(client)
+        release(client, runs, slots)
+    return [*runs, *slots]
 
 
 def release(client: SyncPrefectClient, runs: Sequence[StuckRun], slots: Sequence[OrphanedSlots]) -> None:

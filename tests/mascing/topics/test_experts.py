@@ -8,9 +8,9 @@ import torch
 
 from mascing.circuits.steermoe.risk_difference import count_selections
 from mascing.errors import DataError
+from mascing.topics.doubts import list_doubts, score_doubts, topic_doubts
 from mascing.topics.experts import expert_null
-from mascing.topics.scores import score_null
-from mascing.topics.verdicts import list_doubts, score_doubts, topic_doubts
+from mascing.topics.score_nulls import score_null
 from tests.mascing.topics.planted_topics import EXPERTS, LAYERS, Case, linear_scores, made
 
 
