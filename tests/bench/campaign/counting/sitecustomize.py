@@ -33,8 +33,8 @@ def _wrap_replies(module: object) -> None:
 def _wrap_judging(module: object) -> None:
     made = module.judge_all  # type: ignore[attr-defined]
 
-    def judge_all(behaviour, conversations, replies):  # type: ignore[no-untyped-def]
-        verdicts = made(behaviour, conversations, replies)
+    def judge_all(behaviour, conversations, replies, *storage):  # type: ignore[no-untyped-def]
+        verdicts = made(behaviour, conversations, replies, *storage)
         _note("verdict", [f"{behaviour.name} {row.id}" for row in conversations])
         return verdicts
 
