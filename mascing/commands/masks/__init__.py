@@ -1,0 +1,1 @@
+"""Commands for masks that leave their place: to and from other formats, and onto other checkpoints."""
