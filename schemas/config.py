@@ -9,6 +9,8 @@ from mascing.schemas.settings.behaviour_settings import BehaviourConfig as Behav
 from mascing.schemas.settings.behaviour_settings import MatchingConfig as MatchingConfig
 from mascing.schemas.settings.gate_settings import GatesConfig as GatesConfig
 from mascing.schemas.settings.gate_settings import RobustnessConfig as RobustnessConfig
+from mascing.schemas.settings.generation_settings import GenerationConfig as GenerationConfig
+from mascing.schemas.settings.generation_settings import stop_of
 from mascing.schemas.settings.method_settings import MethodsConfig, Positive
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -126,19 +128,6 @@ class SelectionConfig(Frozen):
         return self
 
 
-class GenerationConfig(Frozen):
-    """How replies for judging are generated, in fixed batches.
-
-    At a temperature above 0 replies are sampled; each conversation has its own generator, seeded with its id.
-    """
-
-    max_new_tokens: int = Field(
-        default=128, gt=0, description="thoughts included; a reply that is cut off before it can be judged is unscored"
-    )
-    temperature: float = Field(default=0, ge=0, description="0 is greedy")
-    batch_size: int = Field(default=64, gt=0)
-
-
 AuditRanking = Literal["attribution", "risk_difference"]
 
 
@@ -217,6 +206,15 @@ class RunConfig(Frozen):
     robustness: RobustnessConfig = RobustnessConfig()
     audit: AuditConfig = AuditConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _live_conversations_stop_somewhere(self) -> "RunConfig":
+        if self.generation.turns == "last_turn" and self.generation.stop_at.model_dump(exclude_none=True):
+            raise ValueError("generation.stop_at is for live conversations: set generation.turns to live, or leave it")
+        if self.generation.turns == "live":
+            for kind in ("target", "utility", "protected"):
+                stop_of(self.generation, kind, getattr(self.behaviour, kind))
+        return self
 
     @model_validator(mode="after")
     def _enough_workers(self) -> "RunConfig":
