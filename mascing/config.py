@@ -19,10 +19,10 @@ from mascing.judges.calibrations.calibration import checked_judge
 from mascing.models.checkpoints import is_hub_id
 from mascing.plugins import OptionsError
 from mascing.schemas.campaign import Campaign, CampaignConfig, Part, PlannedRun
+from mascing.schemas.catalogue.sources import SourceConfig
 from mascing.schemas.config import RunConfig
 from mascing.schemas.settings.judge_paths import with_paths
 from mascing.schemas.settings.judge_settings import JudgeConfig
-from mascing.schemas.settings.sources import SourceConfig
 from mascing.storage.sealing import check_text
 from mascing.validation import REQUIRED, complaints
 

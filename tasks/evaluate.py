@@ -13,8 +13,8 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from mascing.tasks.replying.judged import BASELINE, Judging, Steered
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import BASELINE, Judging, Steered
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.workers.pool import Pool

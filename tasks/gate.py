@@ -32,7 +32,7 @@ from mascing.schemas.finished import Evaluated, Gated, Prepared, RobustnessTeste
 from mascing.schemas.result import MethodResult, Rate
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_source
-from mascing.tasks.running.judged import BASELINE
+from mascing.tasks.replying.judged import BASELINE
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage
 
 Rates = Mapping[str, Mapping[str, Rate]]

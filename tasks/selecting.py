@@ -39,8 +39,8 @@ from mascing.tasks.picking.pruned import pruned
 from mascing.tasks.picking.sample import Sample
 from mascing.tasks.picking.scatter import scatter_of
 from mascing.tasks.picking.shuffles import Control, control_of, replies_for_control
+from mascing.tasks.replying.judged import Judging, Row
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.judged import Judging, Row
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.workers.pool import Pool
 

@@ -39,8 +39,8 @@ from mascing.storage.manifests import StageOutput, shard_of
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
 from mascing.tasks.concluding.kept_config import keep_config
+from mascing.tasks.replying.replies import generated
 from mascing.tasks.running.identity import judged_replies_identity
-from mascing.tasks.running.replies import generated
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 from mascing.tasks.running.stored_items import stored_items
 from mascing.tasks.workers.pool import Pool

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mascing.errors import ConfigError
-from mascing.schemas.settings.catalogue_entry import CatalogueEntry
+from mascing.schemas.catalogue.catalogue_entry import CatalogueEntry
 from mascing.validation import complaints
 
 Reader = Callable[[str], Any]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from mascing.errors import ConfigError, DataError
-from mascing.schemas.settings.sources import FILE_FORMATS, DatasetConfig
+from mascing.schemas.catalogue.sources import FILE_FORMATS, DatasetConfig
 
 if TYPE_CHECKING:
     from mascing.conversations.intake.opening import Opener

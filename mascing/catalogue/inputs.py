@@ -9,9 +9,9 @@ from typing import Any
 from mascing.catalogue.hub import address, rows_of
 from mascing.conversations.intake.opening import Opener
 from mascing.conversations.intake.reader import Part, formats_of
+from mascing.schemas.catalogue.sources import SourceConfig
 from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.settings.columns import ColumnsConfig
-from mascing.schemas.settings.sources import SourceConfig
 from mascing.storage.source import content_hash, files_of_rows
 
 

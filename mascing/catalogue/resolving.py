@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from mascing.catalogue.entries import Reader, entry
 from mascing.errors import ConfigError
-from mascing.schemas.settings.catalogue_entry import CatalogueEntry, Chosen, Companion
-from mascing.schemas.settings.sources import FILE_FORMATS, DatasetConfig, Role, SourceConfig
+from mascing.schemas.catalogue.catalogue_entry import CatalogueEntry, Chosen, Companion
+from mascing.schemas.catalogue.sources import FILE_FORMATS, DatasetConfig, Role, SourceConfig
 from mascing.validation import complaints
 
 _WITHOUT_A_SET = {"utility": {"kind": "contains"}, "protected": {"kind": "refusal"}}

@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.catalogue.sources import ConversationsConfig, SetName
 from mascing.schemas.settings.columns import ColumnsConfig
 from mascing.schemas.settings.gate_settings import Text
 from mascing.schemas.settings.judge_settings import JudgeConfig
-from mascing.schemas.settings.sources import ConversationsConfig, SetName
 
 
 class MatchingConfig(Frozen):

@@ -16,8 +16,8 @@ from mascing.schemas.finished import Optimised, RunStages, Selected
 from mascing.schemas.result import Comparison
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.judged import BASELINE, verdicts_path
-from mascing.tasks.running.replies import RepliesFolder
+from mascing.tasks.replying.judged import BASELINE, verdicts_path
+from mascing.tasks.replying.replies import RepliesFolder
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.streaming.rows import Rows
 

@@ -12,7 +12,7 @@ from mascing.schemas.finished import RunStages
 from mascing.schemas.result import Remedy
 from mascing.selection.tried import dev_search
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.judged import BASELINE
+from mascing.tasks.replying.judged import BASELINE
 
 Rows = Sequence[Mapping[str, Any]]
 """Rows of the VERDICTS table (schemas/tables.py)."""

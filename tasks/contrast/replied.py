@@ -15,8 +15,8 @@ from mascing.runs.readers import COUNTED
 from mascing.runs.stored_conversations import StoredConversations
 from mascing.runs.table_parts import StoredTable
 from mascing.schemas.conversation import Conversation
+from mascing.tasks.replying.judged import Judged
 from mascing.tasks.running.isolation import quarantined
-from mascing.tasks.running.judged import Judged
 
 
 class Own(NamedTuple):

@@ -13,7 +13,7 @@ from mascing.runs.table_parts import Positions, StoredTable
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.judged import BASELINE, Judged, Judging
+from mascing.tasks.replying.judged import BASELINE, Judged, Judging
 from mascing.tasks.running.stage import steps
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.workers.pool import Pool

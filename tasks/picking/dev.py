@@ -11,7 +11,7 @@ from mascing.schemas.config import RunConfig
 from mascing.selection.racing import Rows
 from mascing.tasks.picking.jury import Jury
 from mascing.tasks.picking.sample import Sample
-from mascing.tasks.running.judged import Row, Steered
+from mascing.tasks.replying.judged import Row, Steered
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mascing.runs.stored_conversations import Located, StoredConversations
 from mascing.schemas.config import RunConfig
-from mascing.tasks.running.judged import Judging, Row, Steered
+from mascing.tasks.replying.judged import Judging, Row, Steered
 from mascing.tasks.streaming.asked import Asked
 
 

@@ -12,7 +12,7 @@ from mascing.selection.parts import restricted, strongest_first
 from mascing.selection.pruning import SLACK, Evidence, Sparsified, sparsify
 from mascing.selection.racing import blocks_of
 from mascing.tasks.picking.dev import Dev, Pick
-from mascing.tasks.running.judged import Row
+from mascing.tasks.replying.judged import Row
 from mascing.tasks.running.stage import steps
 
 # Shares of the conversations after which a part that has clearly lost the effect is judged no further.

@@ -14,8 +14,8 @@ from mascing.selection.margin import Forced, forced, forced_batches, forced_rate
 from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
+from mascing.tasks.replying.judged import Judging
 from mascing.tasks.running.identity import rendered_model_identity
-from mascing.tasks.running.judged import Judging
 from mascing.tasks.running.pieces import stored
 from mascing.tasks.workers.worker import Worker
 

@@ -11,7 +11,7 @@ from mascing.schemas.config import GatesConfig
 from mascing.selection.choice import choose
 from mascing.selection.racing import Rows
 from mascing.tasks.picking.dev import Dev, Pick
-from mascing.tasks.running.judged import Row
+from mascing.tasks.replying.judged import Row
 from mascing.tasks.running.stage import steps
 
 # Shuffles of a sparse mask do nothing, but shuffles of a testbed's 16 forced experts raised the target by 0 to 25

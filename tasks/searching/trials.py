@@ -27,12 +27,12 @@ from mascing.schemas.verdict import Outcome
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running import replies as stored_replies
+from mascing.tasks.replying import replies as stored_replies
+from mascing.tasks.replying.judged import verdicts_on
+from mascing.tasks.replying.replies import RepliesFolder, content_of
 from mascing.tasks.running.bisection import SetAside, Work
 from mascing.tasks.running.isolation import Failed, surviving
-from mascing.tasks.running.judged import verdicts_on
 from mascing.tasks.running.pieces import stored
-from mascing.tasks.running.replies import RepliesFolder, content_of
 from mascing.tasks.running.units import around
 from mascing.tasks.searching.items import Item, Shared
 from mascing.tasks.workers.worker import Worker

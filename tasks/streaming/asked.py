@@ -10,8 +10,8 @@ from mascing.runs.stored_conversations import StoredConversations
 from mascing.runs.table_parts import Positions
 from mascing.schemas.conversation import Conversation
 from mascing.storage.fingerprint import fingerprint
+from mascing.tasks.replying.replies import content_of
 from mascing.tasks.running.pieces import pieces_of
-from mascing.tasks.running.replies import content_of
 from mascing.tasks.streaming.rows import Rows
 
 # Conversations per block: a batch. Fixed, so that the number of workers never changes a unit.

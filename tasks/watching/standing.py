@@ -20,8 +20,8 @@ from mascing.schemas.settings.schedule_settings import ScheduleConfig
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.judged import BASELINE, Judging, Steered
-from mascing.tasks.running.replies import content_of
+from mascing.tasks.replying.judged import BASELINE, Judging, Steered
+from mascing.tasks.replying.replies import content_of
 from mascing.tasks.running.stage import steps
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.watching.probing import Measured, probe

@@ -12,7 +12,7 @@ from mascing.config import load_campaign
 from mascing.flows.campaign_found import finished_campaign
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running import replies
+from mascing.tasks.replying import replies
 from tests.coin_run import COIN, written
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
@@ -71,7 +71,7 @@ def test_the_grid_is_filled_and_found_again_without_a_reply_or_a_verdict(
     assert {row["finished_seeds"] for row in rows} == {2}
     assert all(row["replies"] > 0 and row["tokens_per_reply"] > 0 for row in rows)
     monkeypatch.setattr(replies, "generated", refuse)
-    monkeypatch.setattr("mascing.tasks.running.judged.judge_all", refuse)
+    monkeypatch.setattr("mascing.tasks.replying.judged.judge_all", refuse)
     [path] = [path for path in storage.list("campaigns") if path.endswith("leaderboard.parquet")]
     before = storage.read(path)
     finished_campaign(load_campaign(str(tmp_path / "campaign.yaml")), storage.url)

@@ -27,7 +27,7 @@ from mascing.storage.s3_store import S3Store
 from mascing.storage.sealing import open_json
 from mascing.storage.urls import BucketPrefix
 from mascing.tasks.conclude import conclude
-from mascing.tasks.running import judged, replies
+from mascing.tasks.replying import judged, replies
 from mascing.tasks.running.stored_items import stored_items
 from tests.tasks.here_pool import HerePool
 from tests.tasks.recipe_outputs import collection, config_in, run

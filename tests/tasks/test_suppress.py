@@ -14,7 +14,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
-from mascing.tasks.running import replies
+from mascing.tasks.replying import replies
 from mascing.tasks.suppress import audit
 from tests.mascing import olmoe_folder
 from tests.tasks.contrast.test_labelling import chats, config_for

@@ -16,9 +16,9 @@ from mascing.conversations.intake.raw import Raw, Row
 from mascing.conversations.intake.reasons import summary
 from mascing.conversations.intake.rows import Maker, Quarantined, Used, hash_of
 from mascing.errors import DataError
+from mascing.schemas.catalogue.sources import SourceConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.columns import ColumnsConfig
-from mascing.schemas.settings.sources import SourceConfig
 
 _SAMPLED = 200
 _ALIKE = 0.8

@@ -13,8 +13,8 @@ from mascing.conversations.intake.mapping import MissingColumn, consumed, is_rea
 from mascing.conversations.intake.raw import Raw, Row
 from mascing.conversations.intake.rewriting import with_options, wrong_answer
 from mascing.conversations.intake.turns import are_turns, parsed, turns_of
+from mascing.schemas.catalogue.sources import SourceConfig
 from mascing.schemas.conversation import SET_PATTERN, Conversation, Label
-from mascing.schemas.settings.sources import SourceConfig
 from mascing.validation import complaints
 
 _UNREAD = [{"role": "user", "content": "-"}]

@@ -33,7 +33,7 @@ from mascing.tasks import harvest as harvesting
 from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
-from mascing.tasks.running import judged
+from mascing.tasks.replying import judged
 from mascing.traces.trace_set import SampleTrace
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool

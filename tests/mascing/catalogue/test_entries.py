@@ -12,8 +12,8 @@ from mascing.config import read_yaml
 from mascing.conversations.intake.reader import Reading, read_all
 from mascing.errors import ConfigError
 from mascing.judges.table import JUDGES, cannot_judge
+from mascing.schemas.catalogue.sources import DatasetConfig
 from mascing.schemas.config import BehaviourConfig
-from mascing.schemas.settings.sources import DatasetConfig
 from tests.mascing.catalogue.published_rows import PUBLISHED, Published
 
 

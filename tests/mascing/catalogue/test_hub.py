@@ -13,8 +13,8 @@ from mascing.catalogue.hub import rows_of
 from mascing.catalogue.inputs import content_of, inputs_of
 from mascing.conversations.intake.reader import Reading, read_all
 from mascing.errors import ConfigError, DataError
+from mascing.schemas.catalogue.sources import DatasetConfig
 from mascing.schemas.config import BehaviourConfig
-from mascing.schemas.settings.sources import DatasetConfig
 from tests.mascing.catalogue.published_rows import PUBLISHED, Published
 
 datasets = pytest.importorskip("datasets")

@@ -8,8 +8,8 @@ import yaml
 
 from mascing.config import load_config
 from mascing.errors import ConfigError
+from mascing.schemas.catalogue.sources import DatasetConfig, SourceConfig
 from mascing.schemas.config import RunConfig
-from mascing.schemas.settings.sources import DatasetConfig, SourceConfig
 
 HERE = Path(__file__).parent
 

@@ -37,8 +37,8 @@ from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
+from mascing.tasks.replying import replies
 from mascing.tasks.robustness import robustness
-from mascing.tasks.running import replies
 from mascing.tasks.selecting import select
 from mascing.tasks.suppress import audit
 from mascing.tasks.train import train

@@ -16,7 +16,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.contrast.replied import Replied
 from mascing.tasks.contrast.unsteered import Unsteered
 from mascing.tasks.prepare import prepare
-from mascing.tasks.running import judged
+from mascing.tasks.replying import judged
 from mascing.tasks.running.isolation import Failed
 from tests.bench.scale.streaming import config_of, write_conversations
 from tests.mascing import olmoe_folder

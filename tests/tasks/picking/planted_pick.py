@@ -19,7 +19,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.picking.dev import Dev, Pick
 from mascing.tasks.picking.jury import Jury
 from mascing.tasks.picking.sample import Sample
-from mascing.tasks.running.judged import BASELINE, Judging
+from mascing.tasks.replying.judged import BASELINE, Judging
 from tests.mascing.conversations.lines import decode_lines, parse_conversations
 from tests.tasks.here_pool import HerePool
 

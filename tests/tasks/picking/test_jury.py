@@ -12,8 +12,8 @@ from mascing.runs.stored_conversations import StoredConversations
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.tasks.picking.sample import Sample
-from mascing.tasks.running import judged
-from mascing.tasks.running.judged import BASELINE
+from mascing.tasks.replying import judged
+from mascing.tasks.replying.judged import BASELINE
 from mascing.tasks.streaming.rows import Rows
 from tests.bench.scale.streaming import config_of, replies_to
 from tests.mascing import olmoe_folder

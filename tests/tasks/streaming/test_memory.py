@@ -22,8 +22,8 @@ from mascing.tasks.contrast import contrasts
 from mascing.tasks.labelling import label
 from mascing.tasks.picking.jury import Jury
 from mascing.tasks.prepare import prepare
-from mascing.tasks.running import judged
-from mascing.tasks.running.judged import BASELINE, Judging
+from mascing.tasks.replying import judged
+from mascing.tasks.replying.judged import BASELINE, Judging
 from mascing.tasks.streaming import asked
 from tests.bench.scale.streaming import config_of, replies_to
 from tests.mascing import olmoe_folder

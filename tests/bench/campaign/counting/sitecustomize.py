@@ -41,7 +41,7 @@ def _wrap_judging(module: object) -> None:
     module.judge_all = judge_all  # type: ignore[attr-defined]
 
 
-_HOOKS = {"mascing.tasks.running.replies": _wrap_replies, "mascing.judges.judging": _wrap_judging}
+_HOOKS = {"mascing.tasks.replying.replies": _wrap_replies, "mascing.judges.judging": _wrap_judging}
 
 
 def _import(name, *rest, **options):  # type: ignore[no-untyped-def]

@@ -16,9 +16,9 @@ from mascing.schemas.settings.generation_settings import StopConfig
 from mascing.schemas.settings.judge_settings import ContainsJudge, RefusalJudge
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running import judged as judging_module
-from mascing.tasks.running import replies
-from mascing.tasks.running.judged import Judging, Steered
+from mascing.tasks.replying import judged as judging_module
+from mascing.tasks.replying import replies
+from mascing.tasks.replying.judged import Judging, Steered
 from mascing.tasks.streaming.asked import Asked
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool

@@ -17,8 +17,8 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.settings.generation_settings import Stop, stop_of
 from mascing.schemas.tables import VERDICTS
+from mascing.tasks.replying.judged import Judged, Judging, Row, Steered
 from mascing.tasks.running.isolation import Failed
-from mascing.tasks.running.judged import Judged, Judging, Row, Steered
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.streaming.spilled import Spilled
 

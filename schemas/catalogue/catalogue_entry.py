@@ -6,10 +6,10 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.catalogue.sources import DatasetConfig, Name, Role, Text
 from mascing.schemas.config import GatesConfig
 from mascing.schemas.settings.columns import ColumnsConfig
 from mascing.schemas.settings.judge_settings import JudgeConfig
-from mascing.schemas.settings.sources import DatasetConfig, Name, Role, Text
 
 _COMMIT = re.compile(r"\b[0-9a-f]{40}\b")
 

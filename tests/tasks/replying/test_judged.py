@@ -13,8 +13,8 @@ from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running import replies
-from mascing.tasks.running.judged import Judging, Steered, verdicts_on
+from mascing.tasks.replying import replies
+from mascing.tasks.replying.judged import Judging, Steered, verdicts_on
 from mascing.tasks.streaming.asked import Asked
 from tests.mascing import olmoe_folder
 from tests.tasks.contrast.test_labelling import chats, config_for
@@ -67,7 +67,7 @@ def test_a_conversation_whose_judge_ends_the_worker_is_unscored_and_the_others_a
             raise EndsItsProcess
         return plain(behaviour, conversations, said)
 
-    monkeypatch.setattr("mascing.tasks.running.judged.judge_all", judge)
+    monkeypatch.setattr("mascing.tasks.replying.judged.judge_all", judge)
     monkeypatch.setattr(replies, "complete", lambda loaded, prompts, *_: [Reply("x") for _ in prompts])
 
     def outcomes() -> dict[str, tuple[str, str]]:
@@ -94,7 +94,7 @@ def test_what_a_judge_said_and_took_is_stored_with_its_verdict(
 ) -> None:
     config, rows = config_for(olmoe_folder.save(tmp_path / "model"), tmp_path, chats()), chats()[:3]
     said = Verdict(outcome="hit", reason="r", raw="VERDICT: YES", cost=0.25, seconds=1.5)
-    monkeypatch.setattr("mascing.tasks.running.judged.judge_all", lambda behaviour, asked, *_: [said] * len(asked))
+    monkeypatch.setattr("mascing.tasks.replying.judged.judge_all", lambda behaviour, asked, *_: [said] * len(asked))
     replied = [Reply("x")] * len(rows)
     made = verdicts_on(storage, config, "replies/a.parquet", rows, replied, {})
     monkeypatch.undo()  # the second time they are read

@@ -25,12 +25,12 @@ from mascing.schemas.verdict import Verdict
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running import replies as stored_replies
+from mascing.tasks.replying import replies as stored_replies
+from mascing.tasks.replying.replies import RepliesFolder, replies_to
 from mascing.tasks.running.bisection import SetAside
 from mascing.tasks.running.identity import judges_identity
 from mascing.tasks.running.isolation import Failed
 from mascing.tasks.running.pieces import stored
-from mascing.tasks.running.replies import RepliesFolder, replies_to
 from mascing.tasks.running.units import Kind, around, run_units
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.streaming.rows import Rows
@@ -127,7 +127,7 @@ class Judging:
         Of live conversations the replies that decided them, each with its verdict and turn.
         """
         if self.config.generation.turns == "live":
-            from mascing.tasks.running.live import replayed
+            from mascing.tasks.replying.live import replayed
 
             return replayed(self, asked, masks, progress)
         return self.last_turns([(mask, asked) for mask in masks], progress)

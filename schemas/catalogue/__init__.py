@@ -1,0 +1,1 @@
+"""An entry of the catalogue of behaviours, and the sources of conversations that it names."""

@@ -1,0 +1,1 @@
+"""Replies to conversations under masks, and their verdicts, as units of work."""
