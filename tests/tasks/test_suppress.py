@@ -14,11 +14,11 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
-from mascing.tasks.replying import replies
 from mascing.tasks.suppress import audit
 from tests.mascing import olmoe_folder
 from tests.tasks.contrast.test_labelling import chats, config_for
 from tests.tasks.here_pool import HerePool
+from tests.tasks.replying.completing import replies_by
 
 AUDIT = AuditConfig(n_suppressed=(1, 2), random_draws=2, ranking="risk_difference")
 MASKS = len(AUDIT.n_suppressed) * (1 + AUDIT.random_draws)
@@ -56,7 +56,7 @@ def test_an_audit_that_was_killed_measures_what_is_missing_and_no_row_fails_it(
         measured.append(mask.digest)
         return complete(loaded, prompts, mask, *others)
 
-    monkeypatch.setattr(replies, "complete", counted)
+    replies_by(monkeypatch, counted)
     with pytest.raises(KeyboardInterrupt):
         audit(storage, config, labelled, harvested, pool=KilledPool(2))
     before = set(measured)

@@ -37,13 +37,13 @@ from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
 from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
-from mascing.tasks.replying import replies
 from mascing.tasks.robustness import robustness
 from mascing.tasks.selecting import select
 from mascing.tasks.suppress import audit
 from mascing.tasks.train import train
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
+from tests.tasks.replying.completing import replies_by
 
 COIN: Any = {"kind": "tests.tasks.coin_judge:coin"}
 _GATES = ("min_uplift", "max_utility_loss", "protected_tolerance", "min_label_kappa", "min_baseline", "max_degenerate")
@@ -209,7 +209,7 @@ def test_a_conversation_that_the_model_fails_on_is_set_aside(
             raise RuntimeError("index out of range in self")
         return [Reply(f"reply to {prompt.conversation_id}") for prompt in prompts]
 
-    monkeypatch.setattr(replies, "complete", complete)
+    replies_by(monkeypatch, complete)
     config = config_for(model, tmp_path, chats())
     with pytest.raises(DataError, match="label: 1 of 80 conversations cannot be used"):
         labelled(storage, config.model_copy(update={"max_quarantined": 0.01}))
@@ -233,7 +233,7 @@ def test_after_a_refusal_the_conversations_that_failed_are_tried_again_and_no_ot
         asked.extend(prompt.conversation_id for prompt in prompts)
         return [Reply(f"reply to {prompt.conversation_id}") for prompt in prompts]
 
-    monkeypatch.setattr(replies, "complete", complete)
+    replies_by(monkeypatch, complete)
     config = config_for(model, tmp_path, chats()).model_copy(update={"max_quarantined": 0})
     for _ in range(2):
         with pytest.raises(DataError, match="label: 1 of 80 conversations cannot be used"):
@@ -259,7 +259,7 @@ def test_no_later_stage_generates_an_unsteered_reply_again(
 
         return count
 
-    monkeypatch.setattr(replies, "complete", counted(complete))
+    replies_by(monkeypatch, counted(complete))
     config = config_for(
         model,
         tmp_path,

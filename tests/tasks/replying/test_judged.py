@@ -13,12 +13,12 @@ from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
-from mascing.tasks.replying import replies
 from mascing.tasks.replying.judged import Judging, Steered, verdicts_on
 from mascing.tasks.streaming.asked import Asked
 from tests.mascing import olmoe_folder
 from tests.tasks.contrast.test_labelling import chats, config_for
 from tests.tasks.here_pool import EndsItsProcess, HerePool, MortalPool
+from tests.tasks.replying.completing import replies_by
 
 SPEC = RouterSpec("olmoe", (0,), n_experts=4, top_k=2, scoring="softmax")
 MASKS: list[Steered] = [
@@ -42,7 +42,7 @@ def test_in_a_race_the_replies_of_a_mask_are_listed_once_and_none_is_made_twice(
         listed.append(prefix)
         return plain(self, prefix)
 
-    monkeypatch.setattr(replies, "complete", complete)
+    replies_by(monkeypatch, complete)
     monkeypatch.setattr(Storage, "list", noted)
     config, rows = config_for(olmoe_folder.save(tmp_path / "model"), tmp_path, chats()), chats()
     for rounds in (4, 1):  # the second start finds everything
@@ -68,7 +68,7 @@ def test_a_conversation_whose_judge_ends_the_worker_is_unscored_and_the_others_a
         return plain(behaviour, conversations, said)
 
     monkeypatch.setattr("mascing.tasks.replying.judged.judge_all", judge)
-    monkeypatch.setattr(replies, "complete", lambda loaded, prompts, *_: [Reply("x") for _ in prompts])
+    replies_by(monkeypatch, lambda loaded, prompts, *_: [Reply("x") for _ in prompts])
 
     def outcomes() -> dict[str, tuple[str, str]]:
         judging = Judging(MortalPool(), storage, config, "c" * 64)
