@@ -55,11 +55,12 @@ def _tag(config: RunConfig) -> None:
 
 def _line(start: Start, pool: Pool, config: RunConfig, storage_url: str, testbed: Finished[TestbedBuilt] | None) -> str:
     done = whole_line(start, pool, config, storage_url, testbed)
-    return str(_report(storage_url, config, done))
+    return str(report(storage_url, config, done))
 
 
 @task(**once("report"))
-def _report(storage_url: str, config: RunConfig, done: Done) -> str:
+def report(storage_url: str, config: RunConfig, done: Done) -> str:
+    """Write the folder of the run and show its outcome; returns the folder's name."""
     storage = Storage.open(storage_url)
     with forwarded(get_run_logger().info):
         folder = conclude(storage, config, done.stages, done.seconds)

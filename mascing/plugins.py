@@ -34,7 +34,7 @@ def resolve(kind: str, group: Group, known: Iterable[str] = ()) -> Any:
 
     ``known`` are the valid names that need no plug-in. Raises ConfigError if the object does not exist.
     """
-    return _imported(kind) if ":" in kind else _declared(kind, group, known)
+    return imported(kind) if ":" in kind else _declared(kind, group, known)
 
 
 def checked(model: type[Options], options: Mapping[str, Any]) -> Options:
@@ -80,7 +80,8 @@ def whole_version(kind: str, version: Any) -> int:
     return version
 
 
-def _imported(path: str) -> Any:
+def imported(path: str) -> Any:
+    """The object at ``my_package.my_module:my_object``. Raises ConfigError if there is none."""
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
         raise ConfigError(f"{path!r} is not an import path: write it as my_package.my_module:my_object")
@@ -122,4 +123,4 @@ def _declared(name: str, group: Group, known: Iterable[str]) -> Any:
             f"nothing is registered as {name!r}: {hint}; give an import path (my_package.my_module:my_object), or "
             f"install the package that declares this entry point of {group}, here and on every worker"
         )
-    return _imported(declared[name].value)
+    return imported(declared[name].value)

@@ -50,6 +50,18 @@ def read_bytes(place: str) -> bytes:
     return data
 
 
+def write_bytes(place: str, data: bytes) -> None:
+    """Write a local path or a URL that fsspec knows. Raises one of :func:`url_errors` if it cannot be written."""
+    if "://" not in place:
+        Path(place).write_bytes(data)
+        return
+    refuse_silent_endpoint(place)
+    import fsspec
+
+    with fsspec.open(place, "wb") as file:
+        file.write(data)
+
+
 def url_errors() -> tuple[type[Exception], ...]:
     """What fsspec may raise for a URL that cannot be read: botocore's errors and the hub's are none of Python's own."""
     botocore = sys.modules.get("botocore.exceptions")  # s3fs imports it when it is used

@@ -2,16 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from mascing.schemas.base import Frozen
-from mascing.schemas.settings.columns import ColumnsConfig
+from mascing.schemas.settings.behaviour_settings import BehaviourConfig as BehaviourConfig
+from mascing.schemas.settings.behaviour_settings import MatchingConfig as MatchingConfig
 from mascing.schemas.settings.gate_settings import GatesConfig as GatesConfig
 from mascing.schemas.settings.gate_settings import RobustnessConfig as RobustnessConfig
-from mascing.schemas.settings.gate_settings import Text
-from mascing.schemas.settings.judge_settings import JudgeConfig
+from mascing.schemas.settings.generation_settings import GenerationConfig as GenerationConfig
+from mascing.schemas.settings.generation_settings import stop_of
 from mascing.schemas.settings.method_settings import MethodsConfig, Positive
-from mascing.schemas.settings.sources import ConversationsConfig, SetName
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -49,72 +49,6 @@ class ModelConfig(Frozen):
         if ours:
             raise ValueError(f"{' and '.join(ours)} cannot be set: mascing sets {'them' if ours[1:] else 'it'} itself")
         return options
-
-
-class MatchingConfig(Frozen):
-    """When a positive and a negative conversation are alike enough to form a pair; the contrast consists of pairs."""
-
-    on: tuple[Literal["turns", "length", "topic"], ...] = Field(default=("turns", "length", "topic"), min_length=1)
-    length_ratio: float = Field(
-        default=1.5, ge=1, description="maximum ratio of characters of the longer conversation to the shorter"
-    )
-    topic_similarity: float = Field(
-        default=0.2,
-        ge=0,
-        le=1,
-        description="minimum cosine between the words of their last requests; not required within a group",
-    )
-
-
-class BehaviourConfig(Frozen):
-    """The behaviour to steer: its conversations and a judge for each kind of set."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    conversations: ConversationsConfig = Field(
-        description="JSON Lines, JSON, CSV, TSV, Parquet or Arrow: a file, or a folder of files; or several sources"
-    )
-    columns: ColumnsConfig | None = Field(
-        default=None, description="what the columns hold: a ready-made layout or a mapping; null tells it from the file"
-    )
-    target: JudgeConfig
-    utility: JudgeConfig
-    protected: JudgeConfig
-    judges: dict[SetName, JudgeConfig] = Field(
-        default_factory=dict, description="by the name of a set, a judge in place of that of its kind"
-    )
-    truth: str | None = Field(
-        default=None, description="safetensors file with the known circuit `bias` [L, E], for testbeds"
-    )
-    max_characters: int = Field(default=100_000, gt=0, description="longer conversations are quarantined")
-    wanted_reply: Text | None = Field(
-        default=None, description="a reply that shows the behaviour, for conversations whose wanted reply is unknown"
-    )
-    matching: MatchingConfig | None = Field(
-        default=MatchingConfig(), description="null turns matching off: the two classes stay as they are"
-    )
-
-    @model_validator(mode="after")
-    def _sources_stand_by_themselves(self) -> "BehaviourConfig":
-        if isinstance(self.conversations, str):
-            return self
-        if self.columns is not None:
-            raise ValueError("columns: of several sources, each has columns of its own")
-        names = [source.name for source in self.conversations]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"conversations: two sources are named {twice[0]}: give one another name")
-        return self
-
-    @property
-    def origin(self) -> str:
-        """Where the conversations come from, for a sentence."""
-        if isinstance(self.conversations, str):
-            return self.conversations
-        return ", ".join(source.name for source in self.conversations)
-
-    def judge_of(self, set_name: str) -> JudgeConfig:
-        """The judge of a set: its own, or else that of its kind."""
-        kinds = {"target": self.target, "utility": self.utility, "protected": self.protected}
-        return self.judges.get(set_name) or kinds[set_name.partition("/")[0]]
 
 
 class SplitConfig(Frozen):
@@ -194,19 +128,6 @@ class SelectionConfig(Frozen):
         return self
 
 
-class GenerationConfig(Frozen):
-    """How replies for judging are generated, in fixed batches.
-
-    At a temperature above 0 replies are sampled; each conversation has its own generator, seeded with its id.
-    """
-
-    max_new_tokens: int = Field(
-        default=128, gt=0, description="thoughts included; a reply that is cut off before it can be judged is unscored"
-    )
-    temperature: float = Field(default=0, ge=0, description="0 is greedy")
-    batch_size: int = Field(default=64, gt=0)
-
-
 AuditRanking = Literal["attribution", "risk_difference"]
 
 
@@ -262,6 +183,9 @@ class ComputeConfig(Frozen):
 class RunConfig(Frozen):
     """The configuration of one run: one model, one behaviour, all methods."""
 
+    # A traceback must not show a key that was pasted in place of its variable's name.
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     model: ModelConfig
     behaviour: BehaviourConfig
     seed: int = Field(default=0, ge=0)
@@ -282,6 +206,15 @@ class RunConfig(Frozen):
     robustness: RobustnessConfig = RobustnessConfig()
     audit: AuditConfig = AuditConfig()
     compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _live_conversations_stop_somewhere(self) -> "RunConfig":
+        if self.generation.turns == "last_turn" and self.generation.stop_at.model_dump(exclude_none=True):
+            raise ValueError("generation.stop_at is for live conversations: set generation.turns to live, or leave it")
+        if self.generation.turns == "live":
+            for kind in ("target", "utility", "protected"):
+                stop_of(self.generation, kind, getattr(self.behaviour, kind))
+        return self
 
     @model_validator(mode="after")
     def _enough_workers(self) -> "RunConfig":

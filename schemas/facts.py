@@ -288,7 +288,7 @@ class GateFacts(Facts):
 class PublishFacts(Facts):
     """The published method and the prefix of its mask; both are None if no method passed."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     winner: str | None
     masks: str | None
 
@@ -296,7 +296,7 @@ class PublishFacts(Facts):
 class MaskFacts(Facts):
     """Nothing but the recipe's version."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
 
 
 class AuditFacts(Facts):

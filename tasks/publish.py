@@ -5,28 +5,32 @@ from mascing.models.checkpoint_names import NamedCheckpoint, named_checkpoint
 from mascing.models.checkpoints import model_name
 from mascing.progress import Event, tell
 from mascing.runs import registry
-from mascing.runs.files import CARD, MASK
-from mascing.runs.readers import selected_of
+from mascing.runs.files import CARD, MASK, PROBES, traces_prefix
+from mascing.runs.readers import selected_of, traces_of
 from mascing.schemas.cards.mask_card import MaskCard
+from mascing.schemas.cards.routing_rates import RoutingRates
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import MaskFacts, PublishFacts
 from mascing.schemas.finished import Gated, Harvested, MaskStored, Prepared, Published, Selected
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage
+from mascing.traces.probes import Probes
 
 
 def publish(
     storage: Storage, config: RunConfig, prepared: Prepared, harvested: Harvested, selected: Selected, gated: Gated
 ) -> Finished[Published]:
-    """Write the mask and its card to ``masks/<behaviour>-<fingerprint>/`` if a method passed its gates."""
+    """Write the mask, its card and its probes to ``masks/<behaviour>-<fingerprint>/`` if a method passed its gates."""
 
     def body(_: object) -> Body:
         winner = gated.facts.winner
         if winner is None:
             return Body([], PublishFacts(winner=None, masks=None), rows_in=0)
         mask = selected_of(storage, selected)[winner].mask
-        stored = _store(storage, mask, mask_card(config, harvested, gated, winner, mask))
+        probes = _probes(storage, harvested)
+        routing = probes.rates(harvested.facts.spec) if probes else None
+        stored = _store(storage, mask, mask_card(config, harvested, gated, winner, mask, routing), probes)
         return Body([], PublishFacts(winner=winner, masks=stored.prefix), rows_in=0)
 
     finished = run_stage(storage, recipe(config, prepared, harvested, selected, gated), body)
@@ -54,8 +58,18 @@ def _move_channel(storage: Storage, checkpoint: NamedCheckpoint, behaviour: str,
         tell(Event("publish", "note", text=f"{moved.address} moved from {before.mask} to {moved.mask}"))
 
 
-def mask_card(config: RunConfig, harvested: Harvested, gated: Gated, method: str, mask: Mask) -> MaskCard:
-    """The card of a method's mask: its origin, and what test and the changed conditions say of it."""
+def mask_card(
+    config: RunConfig,
+    harvested: Harvested,
+    gated: Gated,
+    method: str,
+    mask: Mask,
+    routing: RoutingRates | None = None,
+) -> MaskCard:
+    """The card of a method's mask: its origin, and what test and the changed conditions say of it.
+
+    ``routing`` are the selection rates of the unsteered model that it was found on, by which drift is told later.
+    """
     facts = gated.facts
     return MaskCard(
         model=model_name(config.model),
@@ -71,15 +85,25 @@ def mask_card(config: RunConfig, harvested: Harvested, gated: Gated, method: str
         robustness=facts.robustness.get(method, {}),
         gates=config.gates.model_dump(mode="json") | {"robustness": config.robustness.model_dump(mode="json")},
         mask_digest=mask.digest,
+        routing=routing,
     )
 
 
-def _store(storage: Storage, mask: Mask, card: MaskCard) -> MaskStored:
-    """Commit the mask and its card as a separate stage output, which serving machines load."""
+def _probes(storage: Storage, harvested: Harvested) -> Probes | None:
+    """The routing of some dev conversations; None if no conversation of dev was recorded."""
+    if all(not shard.name.startswith(traces_prefix("dev")) for shard in harvested.shards):
+        return None
+    return Probes.drawn(traces_of(storage, harvested, "dev"), harvested.facts.spec.n_experts)
+
+
+def _store(storage: Storage, mask: Mask, card: MaskCard, probes: Probes | None) -> MaskStored:
+    """Commit the mask, its card and its probes as a separate stage output; serving machines load the mask."""
     recipe_of_mask = Recipe(MaskStored, card.behaviour, {"mask": mask.digest, "card": card})
     output = StageOutput(storage, MaskStored, recipe_of_mask.name, recipe_of_mask.fingerprint)
     shards = [
         output.put(MASK, mask.to_bytes(), rows=1),
         output.put(CARD, f"{card.model_dump_json(indent=1)}\n".encode(), rows=0),
     ]
+    if probes is not None:
+        shards.append(output.put(PROBES, probes.to_bytes(), rows=0))
     return output.commit(shards, MaskFacts(), rows_in=1, inputs={"gate": card.data["gate"]})

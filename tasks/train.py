@@ -39,10 +39,10 @@ from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, ru
 from mascing.tasks.running.stored_items import stored_items
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
-from mascing.topics.contrast import contrasts
+from mascing.topics.doubts import doubts
 from mascing.topics.experts import expert_null
-from mascing.topics.scores import score_null
-from mascing.topics.verdicts import doubts
+from mascing.topics.score_nulls import score_null
+from mascing.topics.shared_topics import contrasts
 from mascing.traces.trace_set import Traces, random_sample, token_counts
 
 C = TypeVar("C", bound=Frozen)
@@ -127,16 +127,9 @@ def _train(output: StageOutput[Trained], shared: _Shared, pool: Pool) -> Body:
     cards = stored_items(pool, output, _card, shared, ensembles, _part(len(fits), n_steps))
     # Every member is a row. The controls and the cards are kept beside them, for who goes on with the stage.
     shards = [shard_of(name, data, rows=int(not fits[name].control)) for name, data in fitted.items()]
-    experts = stored_items(
-        pool,
-        output,
-        _experts,
-        shared,
-        {f"experts-{span}.json": span for span in listed},
-        _part(len(fits) + len(spans), n_steps),
-    )
-    beside = cards | experts
-    shards += [shard_of(name, data, rows=0) for name, data in beside.items()]
+    lists = {f"experts-{span}.json": span for span in listed}
+    experts = stored_items(pool, output, _experts, shared, lists, _part(len(fits) + len(spans), n_steps))
+    shards += [shard_of(name, data, rows=0) for name, data in (cards | experts).items()]
     facts = TrainFacts(
         cards=dict(zip(spans, _read(SurrogateCard, cards), strict=True)),
         experts=dict(zip(listed, _read(ExpertNull, experts), strict=True)),

@@ -3,7 +3,7 @@
 import pytest
 
 pytest_plugins = [
-    "tests.fixtures_endpoint",
+    "tests.fake_endpoint",
     "tests.fixtures_families",
     "tests.fixtures_prefect",
     "tests.fixtures_ray",

@@ -11,11 +11,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 KEY = "sk-fake-0123456789abcdef"
@@ -206,3 +207,14 @@ def running_endpoint(**settings: Any) -> Iterator[FakeEndpoint]:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@pytest.fixture
+def fake_endpoint() -> Iterator[Callable[..., FakeEndpoint]]:
+    """Start a fake endpoint with these settings; it ends with the test."""
+    with ExitStack() as running:
+
+        def start(**settings: Any) -> FakeEndpoint:
+            return running.enter_context(running_endpoint(**settings))
+
+        yield start

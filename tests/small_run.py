@@ -1,6 +1,7 @@
 """A small run of the whole line: a tenth of a testbed's conversations, and grids of a few cells."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from mascing.schemas.config import (
@@ -27,14 +28,14 @@ from mascing.schemas.settings.method_settings import (
 from mascing.testbeds.planted import behaviour_config
 
 BEHAVIOUR = "jailbreak-defence"
-_GROUPS = {"target": 40, "utility/benign": 20, "protected/prohibited": 20}
+GROUPS = {"target": 40, "utility/benign": 20, "protected/prohibited": 20}
 
 
-def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
-    """A run on the model of ``testbed``; its conversations are written into ``folder``."""
+def small_config(testbed: Path, folder: Path, workers: int = 2, groups: Mapping[str, int] = GROUPS) -> RunConfig:
+    """A run on the model of ``testbed``; its conversations, of so many groups, are written into ``folder``."""
     full = behaviour_config(BEHAVIOUR, str(testbed))
     conversations = folder / "conversations.jsonl"
-    conversations.write_text("".join(_first_groups(Path(full.conversations))))
+    conversations.write_text("".join(_first_groups(Path(str(full.conversations)), groups)))
     return RunConfig(
         model=ModelConfig(path=str(testbed)),
         behaviour=BehaviourConfig(**{**full.model_dump(), "conversations": str(conversations)}),
@@ -58,14 +59,14 @@ def small_config(testbed: Path, folder: Path, workers: int = 2) -> RunConfig:
     )
 
 
-def _first_groups(path: Path) -> list[str]:
+def _first_groups(path: Path, most: Mapping[str, int]) -> list[str]:
     """The lines of the first groups of each set."""
-    groups: dict[str, list[str]] = {name: [] for name in _GROUPS}
+    groups: dict[str, list[str]] = {name: [] for name in most}
     lines = []
     for line in path.read_text().splitlines(keepends=True):
         row = json.loads(line)
         group_ids = groups[row.get("set", "target")]
-        if row["group_id"] not in group_ids and len(group_ids) < _GROUPS[row.get("set", "target")]:
+        if row["group_id"] not in group_ids and len(group_ids) < most[row.get("set", "target")]:
             group_ids.append(row["group_id"])
         if row["group_id"] in group_ids:
             lines.append(line)

@@ -9,22 +9,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
-import mascing.behaviours
 from mascing.errors import ConfigError
-from mascing.schemas.catalogue_entry import CatalogueEntry
+from mascing.schemas.settings.catalogue_entry import CatalogueEntry
 from mascing.validation import complaints
 
 Reader = Callable[[str], Any]
 """Reads a YAML file. Raises ConfigError."""
 
+_FOLDER = "behaviours"
+"""The folder of the package that holds the entries: data, and no code."""
 _ENDINGS = (".yaml", ".yml")
 
 
 def names() -> list[str]:
     """The names of all entries that come with mascing."""
-    return sorted(
-        file.name.removesuffix(".yaml") for file in files(mascing.behaviours).iterdir() if file.name.endswith(".yaml")
-    )
+    listed = (file.name for file in (files("mascing") / _FOLDER).iterdir())
+    return sorted(name.removesuffix(".yaml") for name in listed if name.endswith(".yaml"))
 
 
 def entry(named: str, read: Reader, folder: str = ".") -> CatalogueEntry:
@@ -60,4 +60,4 @@ def _path(named: str, folder: str) -> str:
             f"the catalogue has no {named!r}: {guess}`mascing behaviours` lists what there is; an entry of your own is "
             f"named by its path, such as ./{named}.yaml"
         )
-    return str(files(mascing.behaviours) / f"{named}.yaml")
+    return str(files("mascing") / _FOLDER / f"{named}.yaml")

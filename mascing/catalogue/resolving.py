@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from mascing.catalogue.entries import Reader, entry
 from mascing.errors import ConfigError
-from mascing.schemas.catalogue_entry import CatalogueEntry, Chosen, Companion
+from mascing.schemas.settings.catalogue_entry import CatalogueEntry, Chosen, Companion
 from mascing.schemas.settings.sources import FILE_FORMATS, DatasetConfig, Role, SourceConfig
 from mascing.validation import complaints
 

@@ -15,7 +15,9 @@ def doctor(
         str | None,
         typer.Option("--model", metavar="MODEL", help="Whether the memory holds this folder, storage URL or hub id."),
     ] = None,
-    clean: Annotated[bool, typer.Option("--clean", help="Only end and remove what killed runs left behind.")] = False,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Only end, remove and release what killed runs left behind.")
+    ] = False,
 ) -> None:
     """Show what is installed, what answers, and what is missing.
 
@@ -48,7 +50,7 @@ def doctor(
 
 
 def _clean() -> None:
-    """End what killed runs left behind, and say what it was."""
+    """End what killed runs left behind, here and on the Prefect server of the settings, and say what it was."""
     from mascing.tasks.guarding.leftovers import end, left_folders, leftovers
     from mascing.tasks.guarding.sessions import remove
 
@@ -59,6 +61,20 @@ def _clean() -> None:
     for folder in folders:
         remove(folder)
         echo_prose(f"removed  {folder}")
-    if not left and not folders:
+    released = _released()
+    for each in released:
+        echo_prose(f"released {each}")
+    if not left and not folders and not released:
         echo_prose("no killed run left anything behind")
     echo_prose("next: mascing doctor")
+
+
+def _released() -> list[str]:
+    """Release stuck runs and orphaned slots of the named Prefect server, if one is named and answers."""
+    from mascing.flows.prefect_server import server_version
+
+    if server_version() is None:
+        return []
+    from mascing.flows.schedule.stuck_runs import release_found
+
+    return [str(each) for each in release_found()]

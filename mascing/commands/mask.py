@@ -1,11 +1,13 @@
-"""`mascing mask show | diff | compose | verify | from-counts`: look at masks, compare, combine, prove and make them."""
+"""`mascing mask`: look at masks, compare, combine, prove and make them; `masks/` has those that let them travel."""
 
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+from mascing.commands.masks.exchange import export_mask, import_mask
+from mascing.commands.masks.transfer import transfer
+from mascing.commands.options import DEFAULT_STORAGE, MaskArgument, StorageOption
 from mascing.errors import ConfigError
 from mascing.prose import echo_prose
 
@@ -13,7 +15,8 @@ mask = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help=(
-        "Look at masks, compare them, combine them, prove them on their model, and make them from counts.\n\n"
+        "Look at masks, compare, combine and prove them, make them from counts, take them from others and give them to "
+        "others, and see what they do on a sibling of their model.\n\n"
         "MASK is a file or URL of a mask.safetensors, or a published one as behaviour@channel, for instance "
         "jailbreak-defence@candidate; where several models have that behaviour, model/behaviour@channel. The mask that "
         "a run kept and did not publish is runs/RUN/unproven."
@@ -26,9 +29,6 @@ class Score(StrEnum):
 
     RISK_DIFFERENCE = "risk_difference"
     ODDS_RATIO = "odds_ratio"
-
-
-MaskArgument = Annotated[str, typer.Argument(metavar="MASK", help="File, URL, or behaviour@channel.")]
 
 
 @mask.command()
@@ -195,3 +195,8 @@ def from_counts(
         )
     typer.echo(f"written: {folder.locate(MASK)} and its card")
     echo_prose(f"next: prove it on its model: mascing mask verify {out} --model {model}")
+
+
+mask.command("import")(import_mask)
+mask.command("export")(export_mask)
+mask.command()(transfer)

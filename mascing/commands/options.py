@@ -11,6 +11,7 @@ StorageOption = Annotated[
     str,
     typer.Option("--storage", metavar="URL", help="Folder or s3://bucket/prefix that keeps everything a run leaves."),
 ]
+MaskArgument = Annotated[str, typer.Argument(metavar="MASK", help="File, URL, or behaviour@channel.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show what Prefect logs as well.")]
 
 

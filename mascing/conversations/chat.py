@@ -66,6 +66,34 @@ def render(tokenizer: Any, conversation: Conversation, max_tokens: int | None = 
     )
 
 
+def render_recent(tokenizer: Any, conversation: Conversation, max_tokens: int | None) -> Prompt:
+    """Render as :func:`render` does, without the oldest turns after the system turn where all exceed ``max_tokens``.
+
+    Turns are dropped up to the next user turn, so that a user still speaks first. Raises DataError if the system turn
+    and the final user turn do not fit.
+    """
+    while True:
+        prompt = render(tokenizer, conversation)
+        if max_tokens is None or len(prompt.token_ids) <= max_tokens:
+            return prompt
+        shorter = _without_oldest_exchange(conversation.messages)
+        if shorter is None:
+            raise DataError(
+                f"{_about(conversation.id)}its system turn and its final user turn take {len(prompt.token_ids)} tokens "
+                f"together, and {max_tokens} fit into the context beside a reply: shorten them"
+            )
+        conversation = conversation.model_copy(update={"messages": shorter})
+
+
+def _without_oldest_exchange(messages: Sequence[Message]) -> tuple[Message, ...] | None:
+    """The turns without the oldest user turn and the replies to it; None if only one user turn is left."""
+    users = [place for place, message in enumerate(messages) if message.role == "user"]
+    if len(users) == 1:
+        return None
+    kept = [message for message in messages[: users[1]] if message.role == "system"]
+    return (*kept, *messages[users[1] :])
+
+
 def with_replies(tokenizer: Any, conversation: Conversation, replies: Sequence[str]) -> list[Prompt]:
     """The prompt followed by each of the replies, which stand where the template puts an assistant's reply.
 

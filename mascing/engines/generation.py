@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mascing.conversations.chat import Prompt, render
+from mascing.conversations.chat import Prompt, render, render_recent
 from mascing.conversations.rendering.turn_ends import turn_ends
 from mascing.conversations.reply import Reply
 from mascing.conversations.thoughts import ThoughtReader
@@ -36,9 +36,14 @@ def generate(
 
 
 def prompts_of(loaded: Loaded, conversations: Sequence[Conversation], generation: GenerationConfig) -> list[Prompt]:
-    """Render the conversations, dropping the oldest tokens where prompt and reply exceed the context."""
+    """Render the conversations so that prompt and reply fit the context.
+
+    Of one that is too long the oldest tokens are dropped, and of a live one the oldest turns after the system turn.
+    """
     context = context_length(loaded)
     room = context - generation.max_new_tokens if context else None
+    if generation.turns == "live":
+        return [render_recent(loaded.tokenizer, conversation, room) for conversation in conversations]
     return [render(loaded.tokenizer, conversation, max_tokens=room) for conversation in conversations]
 
 

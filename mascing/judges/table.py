@@ -166,7 +166,8 @@ def _with_defaults(config: JudgeConfig) -> JudgeConfig:
         return config
     kind = kind_of(config)
     values = completed(config.kind, kind.config, config.options) if kind.config else config.options
-    return PluggedJudge.model_validate({**values, "kind": config.kind, "calibration": config.calibration})
+    complete = PluggedJudge.model_validate({**values, "kind": config.kind})
+    return complete.model_copy(update={"calibration": config.calibration})
 
 
 def _made(kind: str, factory: Callable[[Any], Judge | BatchJudge], options: Any) -> Judge | BatchJudge:

@@ -6,7 +6,6 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +19,7 @@ from mascing.masks.arguments import facts, refuse_other_types, refuse_unstorable
 from mascing.masks.experts import bias_of, to_polars
 from mascing.masks.groups import group_complaint
 from mascing.masks.rules import TENSORS, BiasRule, OverrideRule, Rule, rule_of
-from mascing.reachability import read_bytes, refuse_silent_endpoint, told, url_errors
+from mascing.reachability import read_bytes, told, url_errors, write_bytes
 from mascing.routers.spec import RouterSpec, inspect_routers
 
 if TYPE_CHECKING:
@@ -199,14 +198,7 @@ class Mask:
         """
         place = _place(url)
         try:
-            if "://" not in place:
-                Path(place).write_bytes(self.to_bytes())
-                return
-            import fsspec
-
-            refuse_silent_endpoint(place)
-            with fsspec.open(place, "wb") as file:
-                file.write(self.to_bytes())
+            write_bytes(place, self.to_bytes())
         except url_errors() as error:
             raise MaskError(f"the mask cannot be written to {place}: {told(place, error)}") from error
 

@@ -8,6 +8,7 @@ SELECTED = "selected.safetensors"
 DEV_VERDICTS = "verdicts-dev.parquet"
 MASK = "mask.safetensors"
 CARD = "card.json"
+PROBES = "probes.safetensors"
 
 
 def conversations_prefix(split: Split) -> str:

@@ -4,18 +4,24 @@ A channel lies at ``registry/<checkpoint>/<behaviour>/<channel>.json``. The chec
 same weights at another place or under another name have the same channel.
 """
 
+import getpass
+import os
 import re
+import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
 from mascing.errors import ConflictError, DataError, MaskError, StorageError
+from mascing.evidence.gates import gate_text
 from mascing.masks.mask import Mask
 from mascing.masks.unproven import why_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
-from mascing.runs.files import MASK
+from mascing.runs.files import CARD, MASK
 from mascing.runs.run_folder import RUNS
-from mascing.schemas.cards.mask_card import Channel
+from mascing.schemas.cards.mask_card import Channel, MaskCard, Move
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import read_manifest, read_shard
 from mascing.storage.object_storage import Storage
@@ -47,33 +53,53 @@ def publish(
                 channel=channel,
                 mask=mask_prefix,
             ),
+            why="published by a run, whose gates it passes",
         )
         # Two first publications at once may have named the same weights differently; the first in order is kept.
         if _folder(storage, checkpoint) == home:
             return moved
 
 
-def promote(storage: Storage, source: Channel, channel: str) -> Channel:
-    """Point another channel of the same model and behaviour at the mask that ``source`` holds, and return it."""
-    return _moved(storage, source.model_copy(update={"channel": channel, "history": ()}))
+def promote(storage: Storage, source: Channel, channel: str, seen: Channel | None, why: str) -> Channel:
+    """Point another channel of the same model and behaviour at the mask that ``source`` holds, and return it.
 
-
-def rollback(storage: Storage, channel: Channel, mask_prefix: str | None = None) -> Channel:
-    """Point a channel at an earlier mask of its history, by default the last one, and return it.
-
-    The history only grows, so a rollback is seen in it too. Raises MaskError if the channel never held that mask, and
-    ConflictError if it moved since ``channel`` was read.
+    ``seen`` is what that channel held when the decision was made, None if there was no such channel. Raises MaskError
+    if the mask's card does not say that it passes its gates, and ConflictError if the channel moved meanwhile.
     """
-    earlier = channel.history[-1:] if mask_prefix is None else [mask for mask in channel.history if mask == mask_prefix]
+    _refuse_ungated(storage, read_manifest(storage, source.mask, MaskStored))
+    return _moved(storage, source.model_copy(update={"channel": channel}), _Only(seen), why=why)
+
+
+def rollback(storage: Storage, channel: Channel, mask_prefix: str | None = None, why: str | None = None) -> Channel:
+    """Point a channel at an earlier mask of its history, by default the last that was not withdrawn, and return it.
+
+    The history only grows, so a rollback is seen in it too, and the mask that is left counts as withdrawn: no schedule
+    promotes it again. Raises MaskError if the channel never held the mask that is asked for, and ConflictError if it
+    moved since ``channel`` was read.
+    """
+    left = (channel.mask, *channel.withdrawn)
+    earlier = [mask for mask in channel.history if (mask not in left if mask_prefix is None else mask == mask_prefix)]
     if not earlier:
         wanted, held = mask_prefix or "an earlier mask", ", ".join(channel.history) or "no other mask"
-        raise MaskError(f"{channel.address} cannot go back to {wanted}: it held {held} before")
-    return _moved(storage, channel.model_copy(update={"mask": earlier[-1]}), seen=channel)
+        hint = f"; name one by --to, or publish another: {', '.join(left)} are left out" if channel.history else ""
+        raise MaskError(f"{channel.address} cannot go back to {wanted}: it held {held} before{hint}")
+    back = channel.model_copy(update={"mask": earlier[-1]})
+    told = why or f"rolled back from {channel.mask}"
+    return _moved(storage, back, _Only(channel), why=told, withdraw=channel.mask)
 
 
 def current(storage: Storage, checkpoint: NamedCheckpoint, behaviour: str, channel: str = CANDIDATE) -> Channel | None:
     """Return what a channel holds, or None if nothing was published to it."""
     path = _path(_folder(storage, checkpoint), behaviour, channel)
+    try:
+        return _decode(storage, path, storage.read(path))
+    except FileNotFoundError:
+        return None
+
+
+def sibling(storage: Storage, channel: Channel, name: str) -> Channel | None:
+    """The channel ``name`` of the same checkpoint and behaviour, or None if nothing was published to it."""
+    path = _path(channel.checkpoint, channel.behaviour, name)
     try:
         return _decode(storage, path, storage.read(path))
     except FileNotFoundError:
@@ -94,8 +120,17 @@ def channels(storage: Storage) -> list[Channel]:
     return sorted(found, key=lambda channel: channel.address)
 
 
-def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channel:
-    """Move a channel to the mask of ``to``, and only from ``seen`` if that is given."""
+@dataclass(frozen=True)
+class _Only:
+    """What a channel must hold to be moved; None: nothing."""
+
+    channel: Channel | None
+
+
+def _moved(
+    storage: Storage, to: Channel, only: _Only | None = None, *, why: str, withdraw: str | None = None
+) -> Channel:
+    """Move a channel to the mask of ``to``, which is not withdrawn any more; ``withdraw`` is from now on."""
     try:
         stored = read_manifest(storage, to.mask, MaskStored)
     except FileNotFoundError as error:
@@ -103,21 +138,51 @@ def _moved(storage: Storage, to: Channel, seen: Channel | None = None) -> Channe
         raise StorageError(f"{storage.locate(to.mask)} holds no finished mask: nothing to publish{kept}") from error
     _refuse_unproven(storage, stored)
     path = _path(to.checkpoint, to.behaviour, to.channel)
+    move = Move(mask=to.mask, at=datetime.now(UTC), by=_who(), why=why)
     held = to
 
     def change(data: bytes | None) -> bytes:
         nonlocal held
         before = None if data is None else _decode(storage, path, data)
-        if seen is not None and before != seen:
+        if only is not None and before != only.channel:
             raise ConflictError(f"{to.address} was moved meanwhile: look at it again with `mascing registry show`")
         if data is not None and before is not None and before.mask == to.mask:
             held = before
             return data
-        held = to.model_copy(update={"history": () if before is None else (*before.history, before.mask)})
+        withdrawn = [*(before.withdrawn if before else ()), *([withdraw] if withdraw else [])]
+        held = to.model_copy(
+            update={
+                "history": () if before is None else (*before.history, before.mask),
+                "moves": (*(before.moves if before else ()), move),
+                "withdrawn": tuple(mask for mask in dict.fromkeys(withdrawn) if mask != to.mask),
+            }
+        )
         return seal_json(held.model_dump_json(indent=1))
 
     storage.update(path, change)
     return held
+
+
+def _who() -> str:
+    """The user and the machine, for the history; a container may have no name for its user."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = f"user {os.getuid()}"
+    return f"{user} on {socket.gethostname()}"
+
+
+def _refuse_ungated(storage: Storage, stored: MaskStored) -> None:
+    """Raise MaskError unless the mask's card says that it passes its gates."""
+    where = storage.locate(stored.prefix)
+    if all(shard.name != CARD for shard in stored.shards):
+        raise MaskError(f"{where} has no card, so nothing says that it passes its gates: publish a mask by a run")
+    card = MaskCard.model_validate_json(read_shard(storage, stored, CARD))
+    if card.result.gate != "pass":
+        raise MaskError(
+            f"{where} does not pass its gates ({gate_text(card.result.gate, card.result.reasons)}): publish a mask by "
+            "a run whose gates it passes"
+        )
 
 
 def _refuse_unproven(storage: Storage, stored: MaskStored) -> None:

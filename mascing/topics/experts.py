@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mascing.errors import DataError
 from mascing.schemas.cards.topic_null import Effects, ExpertNull, ListedExpert, Topics
 from mascing.topics.splits import QUANTILE, Contrast
 from mascing.traces.trace_set import Traces, TraceSet
@@ -28,8 +29,11 @@ _Floats = NDArray[np.float64]
 def expert_null(traces: Traces, contrast: Contrast, topics: Topics, layer_ids: Sequence[int]) -> ExpertNull:
     """Compare the experts with the largest risk differences with what splits do; ``contrast`` is that of ``traces``.
 
-    A list has 50 experts, and at most a tenth of all. Reads the selections once.
+    A list has 50 experts, and at most a tenth of all. The selections are read once. Raises DataError if a class is
+    missing.
     """
+    if len(set(contrast.label_C.tolist())) < 2:
+        raise DataError("the training split has traces of one class only: a risk difference compares two classes")
     pairs, random_SC = contrast.topic_pairs(), contrast.random_labels()
     sides = [(contrast.label_C == 1, contrast.label_C == 0)]
     sides += [side for pair in pairs for side in pair] + [(row == 1, row == 0) for row in random_SC]

@@ -1,8 +1,11 @@
 """The card beside a published mask: its origin and its measured effect."""
 
+from datetime import datetime
+
 from pydantic import Field, JsonValue
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.cards.routing_rates import RoutingRates
 from mascing.schemas.result import Baseline, MethodResult, Rate
 
 
@@ -12,7 +15,8 @@ class MaskCard(Frozen):
     ``data`` holds the prefixes of the inputs by stage, and under `checkpoint` the fingerprint of weights and tokenizer.
     ``labels`` is the agreement of the labels with the unsteered model. ``robustness`` is the paired change of each set
     under each changed condition, keyed by condition, then set. ``chat_template`` holds the options of the chat template
-    under which the mask was found: whoever serves the mask sets the same.
+    under which the mask was found: whoever serves the mask sets the same. ``routing`` is what the unsteered model
+    selects on some conversations, so that a later model can be held against it.
     """
 
     model: str
@@ -28,6 +32,7 @@ class MaskCard(Frozen):
     robustness: dict[str, dict[str, Rate]]
     gates: dict[str, JsonValue]
     mask_digest: str
+    routing: RoutingRates | None = None
 
 
 class UnprovenCard(MaskCard):
@@ -36,10 +41,22 @@ class UnprovenCard(MaskCard):
     unproven: str
 
 
+class Move(Frozen):
+    """How a channel came to hold a mask: when (UTC), by whom, and why."""
+
+    mask: str
+    at: datetime
+    by: str
+    why: str
+
+
 class Channel(Frozen):
     """The mask that a channel points at, and the masks that it pointed at before (newest last).
 
     ``checkpoint`` is the model's name with the start of ``fingerprint``, which identifies weights and tokenizer.
+    ``moves`` tells of the masks of ``history`` and of ``mask`` how they came here, newest last; those that an earlier
+    version moved are missing at its start. ``withdrawn`` are masks that the channel was rolled back from: a schedule
+    does not promote them again.
     """
 
     model: str
@@ -49,8 +66,17 @@ class Channel(Frozen):
     channel: str
     mask: str
     history: tuple[str, ...] = ()
+    moves: tuple[Move, ...] = ()
+    withdrawn: tuple[str, ...] = ()
 
     @property
     def address(self) -> str:
         """``checkpoint/behaviour@channel``, by which commands take the mask."""
         return f"{self.checkpoint}/{self.behaviour}@{self.channel}"
+
+    @property
+    def told(self) -> tuple[tuple[str, Move | None], ...]:
+        """Every mask that it held, the present one last, each with how it came here; None where nobody wrote it."""
+        held = (*self.history, self.mask)
+        unknown = (None,) * (len(held) - len(self.moves))
+        return tuple(zip(held, (*unknown, *self.moves), strict=True))

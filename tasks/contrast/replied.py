@@ -81,5 +81,7 @@ class Replied:
 
 def _said(judged: Judged) -> Iterator[Said]:
     for rows in judged.tables():
-        replies, outcomes = (rows[name].to_pylist() for name in ("reply", "outcome"))
-        yield from map(Said, replies, outcomes)
+        names, replies, outcomes = (rows[name].to_pylist() for name in ("conversation_id", "reply", "outcome"))
+        # A reply to an earlier turn is none to the conversation, whose last turn methods learn from.
+        answers = ("" if name in judged.early else reply for name, reply in zip(names, replies, strict=True))
+        yield from map(Said, answers, outcomes)

@@ -4,6 +4,7 @@ from typing import Any
 
 from mascing.judges.table import judge_identity
 from mascing.schemas.config import ModelConfig, RunConfig
+from mascing.schemas.settings.generation_settings import stop_of
 
 
 def rendered_model_identity(model: ModelConfig, checkpoint: str) -> dict[str, Any]:
@@ -29,7 +30,11 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     generation = config.generation
     return {
         "judges": judges_identity(config),
-        "generation": {"max_new_tokens": generation.max_new_tokens, "temperature": generation.temperature},
+        "generation": {
+            "max_new_tokens": generation.max_new_tokens,
+            "temperature": generation.temperature,
+            **_turns_identity(config),
+        },
     }
 
 
@@ -46,4 +51,15 @@ def generation_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:
         **rendered_model_identity(config.model, checkpoint),
         "max_new_tokens": config.generation.max_new_tokens,
         "temperature": config.generation.temperature,
+        # The history of a live conversation fits the context in another way; where it stops changes no reply.
+        **({"turns": "live"} if config.generation.turns == "live" else {}),
     }
+
+
+def _turns_identity(config: RunConfig) -> dict[str, Any]:
+    """Empty for the fixed histories of `last_turn`, whose replies and fingerprints are older than live ones."""
+    generation, behaviour = config.generation, config.behaviour
+    if generation.turns == "last_turn":
+        return {}
+    stops = {kind: stop_of(generation, kind, getattr(behaviour, kind)) for kind in ("target", "utility", "protected")}
+    return {"turns": generation.turns, "stop_at": stops}

@@ -60,12 +60,34 @@ class Judged:
     """
 
     def __init__(
-        self, method: str, heard: Spilled, units: Sequence["_Unit"], failed: Mapping[str, Mapping[str, Failed]]
+        self,
+        method: str,
+        heard: Spilled,
+        blocks: Mapping[str, int],
+        failed: Mapping[str, Failed],
+        pieces: set[str],
+        early: frozenset[str] = frozenset(),
     ) -> None:
-        self._method, self._heard, self._blocks = method, heard, [unit.path for unit in units]
-        self._ends = np.cumsum([len(unit) for unit in units], dtype=np.int64)
-        self.failed = {name: why for path in self._blocks for name, why in failed[path].items()}
-        self.pieces = {path for path in self._blocks if failed[path]}
+        """``blocks`` are the tables of ``heard`` with their rows; ``early`` as in :attr:`early`."""
+        self._method, self._heard, self._blocks = method, heard, list(blocks)
+        self._ends = np.cumsum([*blocks.values()], dtype=np.int64)
+        self.failed, self.pieces = failed, pieces
+        self.early = early
+        """The live conversations, by id, that an earlier turn than their last one decided."""
+
+    @classmethod
+    def of_units(
+        cls, method: str, heard: Spilled, units: Sequence["_Unit"], failed: Mapping[str, Mapping[str, Failed]]
+    ) -> "Judged":
+        """The rows of some units, in their order."""
+        paths = [unit.path for unit in units]
+        return cls(
+            method,
+            heard,
+            {unit.path: len(unit) for unit in units},
+            {name: why for path in paths for name, why in failed[path].items()},
+            {path for path in paths if failed[path]},
+        )
 
     def tables(self) -> Iterator[pa.Table]:
         """The rows, block by block."""
@@ -100,22 +122,36 @@ class Judging:
     _listed: dict[str, set[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def judge(self, asked: Asked, masks: Sequence[Steered], progress: Callable[[int, int], None]) -> list[Judged]:
-        """The judged replies of each (method, mask); the workers read the rows, and ``progress`` counts replies."""
+        """The judged replies of each (method, mask); the workers read the rows, and ``progress`` counts replies.
+
+        Of live conversations the replies that decided them, each with its verdict and turn.
+        """
+        if self.config.generation.turns == "live":
+            from mascing.tasks.running.live import replayed
+
+            return replayed(self, asked, masks, progress)
+        return self.last_turns([(mask, asked) for mask in masks], progress)
+
+    def last_turns(self, asked: Sequence[tuple[Steered, Asked]], progress: Callable[[int, int], None]) -> list[Judged]:
+        """The judged replies of each mask to the last turns of its conversations, which are rows of one table."""
         folder = RepliesFolder.of(self.config, self.checkpoint)
-        blocks = [*asked.blocks()]
+        blocks = {rows: [*rows.blocks()] for rows in {id(rows): rows for _, rows in asked}.values()}
         units = [
-            [_Unit(f"{folder.under(mask)}/{name}.parquet", positions, mask) for name, positions in blocks]
-            for _, mask in masks
+            [_Unit(f"{folder.under(mask)}/{name}.parquet", positions, mask) for name, positions in blocks[rows]]
+            for (_, mask), rows in asked
         ]
         # Equal masks of two methods make the same units.
         distinct = list({unit.path: unit for of_mask in units for unit in of_mask}.values())
-        shared = _Shared(self.config, self.storage, asked, self._others(distinct))
+        shared = _Shared(self.config, self.storage, asked[0][1], self._others(distinct))
         heard, failed = Spilled(), dict[str, Mapping[str, Failed]]()
         for unit, (table, why) in run_units(self.pool, self.storage, Kind(_reply, _judge), shared, distinct, progress):
             heard.put(unit.path, table)
             failed[unit.path] = why
             self._listed[_folder_of(unit.path)].add(unit.path)
-        return [Judged(method, heard, of_mask, failed) for (method, _), of_mask in zip(masks, units, strict=True)]
+        return [
+            Judged.of_units(method, heard, of_mask, failed)
+            for ((method, _), _), of_mask in zip(asked, units, strict=True)
+        ]
 
     def _others(self, units: Sequence["_Unit"]) -> dict[str, list[str]]:
         """The stored pieces of the same masks that are none of the units, by folder."""

@@ -3,7 +3,6 @@
 import csv
 import json
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,15 @@ import yaml
 from mascing.cli import main
 from mascing.config import load_config
 from tests.docs.blocks import blocks
-from tests.tiny_families import Family
+from tests.mascing import olmoe_folder
 
 PAGE = Path(__file__).parents[2] / "docs" / "behaviours.md"
 
 
 @pytest.fixture
-def folder(tmp_path: Path, family_folder: Callable[[Family], Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files of the page: its YAML files, and many rows like the one that it shows."""
-    (tmp_path / "my-model").symlink_to(family_folder("qwen3_moe"))
+    olmoe_folder.save(tmp_path / "my-model")
     for code in blocks(PAGE, "yaml"):
         first = code.partition("\n")[0]
         if first.startswith("# "):

@@ -15,6 +15,7 @@ import yaml
 from prefect.flows import Flow, load_flow_from_entrypoint
 
 from mascing.schemas.config import RunConfig
+from mascing.schemas.settings.schedule_settings import ScheduleConfig
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "infra/prefect.yaml"
@@ -35,7 +36,7 @@ def test_it_names_the_version_that_is_pinned_and_the_pool_that_the_stacks_make()
 def test_the_flow_is_found_by_its_module_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert deployment()["pull"] == []
-    assert load_flow_from_entrypoint(deployment()["entrypoint"]).name == "reconfigure"
+    assert load_flow_from_entrypoint(deployment()["entrypoint"]).name == "scheduled"
 
 
 def test_its_parameters_are_those_of_the_flow() -> None:
@@ -43,6 +44,12 @@ def test_its_parameters_are_those_of_the_flow() -> None:
     checked = flow.validate_parameters(deployment()["parameters"])
     assert isinstance(checked["config"], RunConfig)
     assert checked["storage_url"].startswith("s3://")
+    assert set(deployment()["parameters"]["schedule"]) == set(ScheduleConfig.model_fields)
+    assert checked["schedule"] == ScheduleConfig()
+
+
+def test_no_slot_of_a_dead_worker_can_stop_it() -> None:
+    assert "concurrency_limit" not in deployment()
 
 
 def test_a_server_takes_it_from_any_folder(prefect_url: str, tmp_path: Path) -> None:
@@ -58,7 +65,7 @@ def test_a_server_takes_it_from_any_folder(prefect_url: str, tmp_path: Path) -> 
             text=True,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    with urllib.request.urlopen(f"{prefect_url}/deployments/name/reconfigure/nightly", timeout=20) as answer:
+    with urllib.request.urlopen(f"{prefect_url}/deployments/name/scheduled/nightly", timeout=20) as answer:
         made = json.load(answer)
     assert (made["work_pool_name"], made["entrypoint"]) == ("mascing", deployment()["entrypoint"])
     assert made["pull_steps"] in (None, [])

@@ -107,9 +107,9 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         ("harvest", [1], "harvest: must be a mapping, got [1]"),
         ("behaviour.target.phrases", "no", 'behaviour.target.phrases: must be a list, got "no"'),
         ("methods.random", None, "methods.random: must be a mapping, got null"),
-        ("behaviour.target", {}, "must be a mapping with a `kind`: refusal, compliance, choice, contains, exact, or"),
+        ("behaviour.target", {}, "must be a mapping with a `kind`: refusal, compliance, choice, contains, exact, "),
         ("behaviour.target", "refusal", "behaviour.target: must be a mapping with a `kind`"),
-        ("behaviour.utility.words", [], "behaviour.utility.words: unknown key; known are kind"),
+        ("behaviour.utility.words", [], "behaviour.utility.words: unknown key; known are calibration, kind"),
         ("methods.mascng", {"alphas": [1]}, "methods.mascng: unknown key; did you mean 'mascing'?"),
         # values out of range
         ("seed", -1, "seed: must be greater than or equal to 0, got -1"),

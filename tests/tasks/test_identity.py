@@ -13,7 +13,8 @@ from pydantic import BaseModel
 from mascing.circuits.method import Method
 from mascing.circuits.methods import METHODS
 from mascing.judges.table import JUDGES, JudgeKind
-from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
+from mascing.schemas.config import BehaviourConfig, GenerationConfig, ModelConfig, RunConfig
+from mascing.schemas.settings.generation_settings import StopConfig
 from mascing.schemas.settings.judge_settings import ExactJudge, PluggedJudge, RefusalJudge
 from mascing.schemas.settings.method_settings import ConsensusConfig, MethodsConfig, SteerMoEConfig
 from mascing.storage.source import Source
@@ -75,6 +76,8 @@ READ_BY = {
     "generation.max_new_tokens": JUDGED,
     "generation.temperature": JUDGED,
     "generation.batch_size": PLACEMENT,
+    "generation.turns": JUDGED,
+    "generation.stop_at": JUDGED,
     "selection": "select",
     "gates": "robustness gate",
     "gates.max_utility_loss": "select robustness gate",
@@ -104,6 +107,7 @@ CONFIG = RunConfig(
         judges={"utility/facts": JUDGE},
         truth="truth",
     ),
+    generation=GenerationConfig(turns="live", stop_at=StopConfig(target="miss", utility="end", protected="miss")),
     methods=MethodsConfig.model_validate(
         {
             "consensus": {"spans": ["question"]},  # one of mascing's, so that changing either's spans shows

@@ -8,7 +8,7 @@ import typer
 from mascing.prose import echo_prose
 
 if TYPE_CHECKING:
-    from mascing.schemas.catalogue_entry import CatalogueEntry
+    from mascing.schemas.settings.catalogue_entry import CatalogueEntry
 
 behaviours = typer.Typer(
     rich_markup_mode=None,

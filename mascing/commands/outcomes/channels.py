@@ -6,7 +6,7 @@ import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption, storage_option
 from mascing.prose import echo_prose
-from mascing.schemas.cards.mask_card import Channel
+from mascing.schemas.cards.mask_card import Channel, Move
 
 registry = typer.Typer(
     no_args_is_help=True,
@@ -59,13 +59,17 @@ def show(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> 
     found = find_channel(opened, channel)
     for name in ("address", "model", "fingerprint", "mask"):
         typer.echo(f"{name:<12} {getattr(found, name)}")
+    if (move := found.told[-1][1]) is not None:
+        typer.echo(f"{'since':<12} {_moment(move)}")
     typer.echo(f"{'held before':<12} {len(found.history)} masks")
+    if found.withdrawn:
+        typer.echo(f"{'withdrawn':<12} {', '.join(found.withdrawn)}")
     echo_prose(f"next: look at the mask: mascing mask show {found.address}{storage_option(storage)}")
 
 
 @registry.command()
 def history(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """Show every mask that a channel held, the oldest first and the present one last.
+    """Show every mask that a channel held, the oldest first and the present one last: since when, by whom and why.
 
     Example:
 
@@ -76,8 +80,9 @@ def history(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) 
 
     opened = Storage.open_to_read(storage)
     found = find_channel(opened, channel)
-    for number, mask in enumerate((*found.history, found.mask), start=1):
-        echo_prose(f"{number}  {mask}{'  (now)' if number > len(found.history) else ''}")
+    for number, (mask, move) in enumerate(found.told, start=1):
+        now = "  (now)" if number > len(found.history) else ""
+        echo_prose(f"{number}  {mask}{now}{'' if move is None else f'  {_moment(move)}'}")
     if not found.history:
         echo_prose(f"next: look at the mask: mascing mask show {found.address}{storage_option(storage)}")
         return
@@ -92,6 +97,9 @@ def promote(
 ) -> None:
     """Point another channel of the same model and behaviour at the mask that a channel holds.
 
+    The mask's card must say that it passes its gates. A mask that was rolled back from may be promoted again by this
+    command; a schedule does not.
+
     Example:
 
       mascing registry promote jailbreak-defence@candidate production
@@ -101,7 +109,9 @@ def promote(
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open(storage)
-    _say_moved(channels.promote(opened, find_channel(opened, channel), to), storage)
+    source = find_channel(opened, channel)
+    seen = channels.sibling(opened, source, to)
+    _say_moved(channels.promote(opened, source, to, seen, f"promoted from {source.channel} by hand"), storage)
 
 
 @registry.command()
@@ -111,6 +121,8 @@ def rollback(
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
     """Point a channel at an earlier mask of its history. The history keeps the mask that it held.
+
+    That mask is withdrawn: a schedule does not promote it again, until a new mask is found or you promote it yourself.
 
     Examples:
 
@@ -124,6 +136,10 @@ def rollback(
 
     opened = Storage.open(storage)
     _say_moved(channels.rollback(opened, find_channel(opened, channel), to), storage)
+
+
+def _moment(move: Move) -> str:
+    return f"{move.at:%Y-%m-%d %H:%M} UTC, {move.by}: {move.why}"
 
 
 def _say_moved(channel: Channel, storage: str) -> None:

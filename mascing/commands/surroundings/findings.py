@@ -17,7 +17,7 @@ from mascing.commands.surroundings.folders import refuse_unusable_folders, repla
 from mascing.commands.surroundings.model_memory import room_for
 from mascing.commands.surroundings.proxies import hosts_through_proxy, only_this_machine, proxies
 from mascing.commands.surroundings.readiness import instead
-from mascing.commands.surroundings.services import dashboard, prefect, ray, storage
+from mascing.commands.surroundings.services import dashboard, prefect, ray, storage, stuck
 from mascing.errors import MascingError
 from mascing.tasks.guarding.leftovers import left_folders, leftovers
 
@@ -40,7 +40,10 @@ def findings(storage_url: str, model: str | None = None) -> Iterator[Finding]:
     yield from _shared_memory()
     yield from _left_behind()
     yield storage(storage_url)
-    yield prefect()
+    server = prefect()
+    yield server
+    if server.status == "ok":
+        yield from stuck()
     yield ray(os.environ.get("RAY_ADDRESS"))
     yield from dashboard()
 

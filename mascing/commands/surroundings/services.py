@@ -6,7 +6,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from mascing.commands.surroundings.finding import INSTALL, Finding
-from mascing.errors import MascingError, StorageError
+from mascing.errors import MascingError, StorageError, first_line
 
 
 def storage(url: str) -> Finding:
@@ -33,6 +33,21 @@ def prefect() -> Finding:
     if server is None:
         return Finding("note", "prefect", "no PREFECT_API_URL: each run starts a server of its own, in some seconds")
     return Finding("ok", "prefect", f"{server[0]} answers: {server[1]}")
+
+
+def stuck() -> Iterator[Finding]:
+    """A note for each run and each slot on the named Prefect server that nobody works on."""
+    import httpx
+
+    from mascing.flows.schedule.stuck_runs import found
+
+    try:
+        stuck = found()
+    except httpx.HTTPError as error:  # a server of another version, or one that is gone since
+        yield Finding("note", "stuck", f"stuck runs cannot be looked for: {first_line(error)}")
+        return
+    for each in stuck:
+        yield Finding("note", "stuck", f"{each}: mascing doctor --clean releases it")
 
 
 def ray(address: str | None) -> Finding:

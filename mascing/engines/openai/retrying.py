@@ -117,8 +117,8 @@ class Retrying:
         if self._answered > answered_before:
             return RequestError(f"{place} answers other requests, but this one {why}")
         return EndpointError(
-            f"{place} does not answer: a request {why}. Check base_url and the server; what was answered is kept, and "
-            "the same command goes on from there"
+            f"{place} does not answer: a request {why}. Check base_url, the server and proxies. What was answered is "
+            "kept, and the same command goes on from there"
         )
 
 

@@ -60,7 +60,7 @@ def _text(message: ChatMessage) -> str:
     others = sorted({part.type for part in parts} - {"text", "reasoning"})
     if others or message.role == "tool":
         raise DataError(f"mascing reads text alone, and a message holds {', '.join(others) or 'the result of a tool'}")
-    return message.text
+    return str(message.text)
 
 
 def output_of(

@@ -108,7 +108,7 @@ def _spec(config: RunConfig, run: StoredRun, method: str, digest: str | None, id
         task=f"{config.behaviour.name}: {method}",
         dataset=EvalDataset(
             name=config.behaviour.name,
-            location=config.behaviour.conversations,
+            location=config.behaviour.origin,
             samples=len(ids),
             sample_ids=list(ids),
             shuffled=False,

@@ -52,15 +52,18 @@ class SteeredLM(HFLM):
 
     def loglikelihood(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """The log-likelihood of continuations, and whether they are greedy."""
-        return self._answered(super().loglikelihood, requests, disable_tqdm)
+        answers: list[tuple[float, bool]] = self._answered(super().loglikelihood, requests, disable_tqdm)
+        return answers
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:
         """The log-likelihood of whole texts."""
-        return self._answered(super().loglikelihood_rolling, requests, disable_tqdm)
+        answers: list[float] = self._answered(super().loglikelihood_rolling, requests, disable_tqdm)
+        return answers
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
         """Generated text up to a stop sequence."""
-        return self._answered(super().generate_until, requests, disable_tqdm)
+        answers: list[str] = self._answered(super().generate_until, requests, disable_tqdm)
+        return answers
 
     def _answered(self, answer: Any, requests: Sequence[Instance], disable_tqdm: bool) -> Any:
         if not requests:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from mascing.judges.guards.guard import Finding, Guard, turns, unreadable
 from mascing.judges.speakers.speaker import Ask, Manner, Said
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.settings.judging_models import GuardJudge
+from mascing.schemas.settings.judging_models import GuardFinding, GuardJudge
 
 _YES, _NO = "Yes", "No"
 
@@ -25,7 +25,7 @@ def _read(config: GuardJudge, said: Said) -> Finding:
     if said.shares is None:
         return unreadable(said)
     violation = said.shares[_YES]
-    finding = "unsafe" if violation >= config.threshold else "safe"
+    finding: GuardFinding = "unsafe" if violation >= config.threshold else "safe"
     return Finding((finding,), f"violates the policy with probability {violation:.2f}")
 
 

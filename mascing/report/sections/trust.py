@@ -13,7 +13,7 @@ from mascing.report.figures.topic_null import effects_figures, nulls_table
 from mascing.report.wording import percent
 from mascing.schemas.facts import TrainFacts
 from mascing.schemas.result import DevRates, MaskAgreement, MethodResult, Overlap, SingleExpert, Trust
-from mascing.topics.verdicts import doubts
+from mascing.topics.doubts import doubts
 
 _NOTHING = 0.01
 """A smaller share of an effect is called none."""

@@ -14,7 +14,7 @@ from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check, check_text, open_json
 
 _READERS = 4  # objects in memory at once
-_SEALED_JSON = ("runs/", "campaigns/", "registry/", "readings/", "leases/", "answers/")
+_SEALED_JSON = ("runs/", "campaigns/", "registry/", "readings/", "leases/", "answers/", "checks/")
 
 
 @dataclass(frozen=True)

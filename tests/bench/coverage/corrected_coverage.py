@@ -9,8 +9,9 @@ a correlation of 0.2, of their true outcomes, so that of the verdicts is smaller
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,24 +100,29 @@ def main() -> None:
     repeats = parser.parse_args().repeats
     print("| interval | labels of each side | test, group size | mean | cells | within 93 to 97% | least | most |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, truths, coverage in (("rate", RATES, rate_coverage), ("difference", CHANGES, change_coverage)):
-        worst: list[tuple[float, str]] = []
-        for labelled, test in product(CALIBRATIONS, TESTS):
-            cells = {
-                f"{labelled} labels, {test[0]} in groups of {test[1]}, Se {se:g}, Sp {sp:g}, {truth}": 100
-                * coverage(se, sp, labelled, test, truth, repeats)  # type: ignore[operator]
-                for se, sp, truth in product(SENSITIVITIES, SPECIFICITIES, truths)  # type: ignore[arg-type]
-            }
-            found = np.array(list(cells.values()))
-            within = int(((found >= LEAST) & (found <= MOST)).sum())
-            print(
-                f"| {name} | {labelled} | {test[0]}, {test[1]} | {found.mean():.1f}% | {len(found)} | {within} "
-                f"| {found.min():.1f} | {found.max():.1f} |",
-                flush=True,
-            )
-            worst += [(value, cell) for cell, value in cells.items()]
-        for value, cell in sorted(worst)[:5] + sorted(worst)[-5:]:
-            print(f"{name}: {value:.1f}% at {cell}", flush=True)
+    report("rate", rate_coverage, RATES, repeats)
+    report("difference", change_coverage, CHANGES, repeats)
+
+
+def report(name: str, coverage: Callable[..., float], truths: Sequence[Any], repeats: int) -> None:
+    """Print a line for each calibration and test set, then the cells that hold the truth least and most often."""
+    every: list[tuple[float, str]] = []
+    for labelled, test in product(CALIBRATIONS, TESTS):
+        cells = {
+            f"{labelled} labels, {test[0]} in groups of {test[1]}, Se {se:g}, Sp {sp:g}, {truth}": 100
+            * coverage(se, sp, labelled, test, truth, repeats)
+            for se, sp, truth in product(SENSITIVITIES, SPECIFICITIES, truths)
+        }
+        found = np.array(list(cells.values()))
+        within = int(((found >= LEAST) & (found <= MOST)).sum())
+        print(
+            f"| {name} | {labelled} | {test[0]}, {test[1]} | {found.mean():.1f}% | {len(found)} | {within} "
+            f"| {found.min():.1f} | {found.max():.1f} |",
+            flush=True,
+        )
+        every += [(value, cell) for cell, value in cells.items()]
+    for value, cell in sorted(every)[:5] + sorted(every)[-5:]:
+        print(f"{name}: {value:.1f}% at {cell}", flush=True)
 
 
 if __name__ == "__main__":

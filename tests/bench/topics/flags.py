@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from mascing.schemas.cards.topic_null import Topics
+from mascing.topics.doubts import list_doubts, score_doubts, topic_doubts
 from mascing.topics.experts import expert_null
-from mascing.topics.scores import score_null
+from mascing.topics.score_nulls import score_null
 from mascing.topics.splits import Contrast
-from mascing.topics.verdicts import list_doubts, score_doubts, topic_doubts
 from mascing.traces.trace_set import TraceSet, offsets
 from tests.mascing.topics.planted_topics import LAYERS, Case, linear_scores, made
 

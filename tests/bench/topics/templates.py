@@ -49,7 +49,7 @@ def conversations(kind: str, rows: int, seed: int, *, disjoint: bool) -> tuple[l
         template = TEMPLATES[kind][rng.integers(len(TEMPLATES[kind]))]
         n_words = _FEW if "{few}" in template else _WORDS
         words = [f"topic{topic}word{number}" for number in range(n_words)]
-        request = _filled(template.replace("{few}", "{word}"), partial(rng.choice, words), rng)
+        request = _filled(template.replace("{few}", "{word}"), partial(_one_of, words, rng), rng)
         made.append(
             Conversation(
                 id=str(row),
@@ -70,6 +70,10 @@ def pairs_and_wrong(kind: str, rows: int, seed: int, *, disjoint: bool) -> tuple
     except DataError:
         return 0, 0
     return len(pairs), sum(topics[positive] != topics[negative] for positive, negative in pairs)
+
+
+def _one_of(words: Sequence[str], rng: np.random.Generator) -> str:
+    return str(rng.choice(words))
 
 
 def _filled(template: str, word: Callable[[], str], rng: np.random.Generator) -> str:

@@ -211,7 +211,7 @@ def run_the_deployment(started: Stack) -> None:
     started.inside("prefect-worker", "ray", "health-check")
     print("prefect-worker: healthy", flush=True)
     started.ask("prefect-worker", "prefect", "deploy", "--prefect-file", str(ROOT / "infra/prefect.yaml"), "--all")
-    started.ask("prefect-worker", "prefect", "deployment", "run", "reconfigure/nightly")
+    started.ask("prefect-worker", "prefect", "deployment", "run", "scheduled/nightly")
     deadline = monotonic() + _PATIENCE_SECONDS
     while "mascing.errors.ModelError: " not in (said := started.said("prefect-worker")):
         assert monotonic() < deadline, said[-3000:]

@@ -20,6 +20,8 @@ from tests.mascing.mask_rules import bias_of
 
 SPEC = RouterSpec(family="olmoe", layer_ids=(0,), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
 
+READ_NO_STORAGE = (["judge"], ["mask", "from-counts"], ["mask", "import"])
+
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line of an error that the user can act on."""
@@ -54,6 +56,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     [
         *([command] for command in ("demo", "run", "label", "plan", "report", "runs", "judge", "doctor")),
         *(["mask", command] for command in ("show", "diff", "compose", "verify", "from-counts")),
+        *(["mask", command] for command in ("import", "export", "transfer")),
         *(["registry", command] for command in ("list", "show", "history", "promote", "rollback")),
     ],
 )
@@ -62,7 +65,7 @@ def test_every_command_teaches_by_example(command: list[str], capsys: pytest.Cap
     output = " ".join(capsys.readouterr().out.split())
     assert "Example" in output
     assert f"mascing {' '.join(command)}" in output.partition("Example")[2]
-    assert ("--storage" in output) == (command not in (["judge"], ["mask", "from-counts"]))  # these read no storage
+    assert ("--storage" in output) == (command not in READ_NO_STORAGE)
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,12 @@ from mascing.flows.starting import Line
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
 from mascing.runs.run_folder import RunFolder
-from mascing.schemas.facts import CollectionFacts, MaskFacts, RouterFacts
-from mascing.schemas.finished import Collected, MaskStored
+from mascing.schemas.facts import CollectionFacts, RouterFacts
+from mascing.schemas.finished import Collected
 from mascing.schemas.result import HeldChannel, Remedy, Result, UnprovenMask
 from mascing.storage.manifests import StageOutput, shard_at
 from mascing.storage.object_storage import Storage
+from tests.mascing.made_cards import stored
 from tests.mascing.report.run_on_disk import FOLDER, write_run
 
 MODEL = NamedCheckpoint("org/olmoe", "3fa9c1d2e4b5" + "0" * 52)
@@ -30,7 +31,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def mask(storage: Storage, digit: str) -> str:
-    prefix = StageOutput(storage, MaskStored, "policy", digit * 16).commit([], MaskFacts(), rows_in=0).prefix
+    prefix = stored(storage, f"policy-{digit}")
     registry.publish(storage, MODEL, "policy", prefix)
     return prefix
 
@@ -108,7 +109,9 @@ def test_channels_are_listed_shown_and_their_history_told(storage: Storage, caps
     assert lines(capsys, storage, "registry", "list")[1].split() == [f"{ADDRESS}@candidate", a, "2"]
     assert f"mask         {a}" in lines(capsys, storage, "registry", "show", "policy@candidate")
     said = lines(capsys, storage, "registry", "history", "org/olmoe/policy@candidate")
-    assert said[:3] == [f"1  {a}", f"2  {b}", f"3  {a}  (now)"]
+    assert [line.split("  ")[:2] for line in said[:3]] == [["1", a], ["2", b], ["3", a]]
+    assert "  (now)  " in said[2]
+    assert all(re.search(r"  \d{4}-\d\d-\d\d .* UTC, .*: published by a run", line) for line in said[:3])
     assert "nothing is published as policy@live" in refused(capsys, storage, "registry", "show", "policy@live")
     assert "is no channel" in refused(capsys, storage, "registry", "show", "policy")
 
@@ -116,7 +119,7 @@ def test_channels_are_listed_shown_and_their_history_told(storage: Storage, caps
 def test_a_channel_without_a_past_cannot_go_back(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     only = mask(storage, "a")
     first, following = lines(capsys, storage, "registry", "history", "policy@candidate")
-    assert first == f"1  {only}  (now)"
+    assert first.startswith(f"1  {only}  (now)")
     assert following.startswith(f"next: look at the mask: mascing mask show {ADDRESS}@candidate")
 
 
@@ -128,6 +131,7 @@ def test_a_mask_is_promoted_and_rolled_back(storage: Storage, capsys: pytest.Cap
     assert lines(capsys, storage, "registry", "rollback", "policy@candidate")[0] == f"{ADDRESS}@candidate now holds {a}"
     assert "held no other mask" in refused(capsys, storage, "registry", "rollback", "policy@production")
     assert "cannot name a channel" in refused(capsys, storage, "registry", "promote", "policy@candidate", "../x")
+    assert f"withdrawn    {b}" in lines(capsys, storage, "registry", "show", "policy@candidate")
 
 
 MASK, OTHER = "masks/b-1", "masks/b-2"

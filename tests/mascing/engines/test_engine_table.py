@@ -1,6 +1,8 @@
 """The table of engines, their settings, and what is refused."""
 
 import importlib.util
+import json
+import traceback
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from mascing.config import load_config
 from mascing.engines import vllm_engine
 from mascing.engines.table import ENGINES, Place, engine_identity, make_engine
 from mascing.errors import ConfigError
@@ -60,6 +63,17 @@ def test_wrong_settings_are_refused_and_a_pasted_key_is_not_shown(settings: dict
     assert said in complaint
     assert PASTED not in complaint + str(caught.value)
     assert "sk_live" not in complaint + str(caught.value)
+
+
+def test_a_key_pasted_into_a_run_is_in_no_error(tmp_path: Path) -> None:
+    judge = {"kind": "llm", "rubric": "harmful", "endpoint": {"model": "m", "api_key_env": PASTED}}
+    sets = dict.fromkeys(("target", "utility", "protected"), judge)
+    behaviour = {"name": "b", "conversations": "c.jsonl", **sets}
+    path = tmp_path / "run.yaml"
+    path.write_text(json.dumps({"model": {"path": "m"}, "behaviour": behaviour}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"api_key_env: must be the name") as caught:
+        load_config(str(path))
+    assert PASTED not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_engine_that_cannot_work_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:

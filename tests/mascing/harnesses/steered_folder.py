@@ -23,7 +23,7 @@ class SteeredFolder:
 
 
 def steered_folder(folder: Path) -> SteeredFolder:
-    model = olmoe_folder.save(folder / "model")
+    model = olmoe_folder.save(folder / "model", eos_token_id=2)
     loaded = load(ModelConfig(path=str(model)))
     bias_LE = torch.zeros(3, 8)
     bias_LE[:, :2] = 6.0

@@ -10,22 +10,15 @@ from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
 from mascing.masks.unproven import marked_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
-from mascing.routers.spec import RouterSpec
 from mascing.runs.registry import channels, current, promote, publish, rollback
 from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
+from tests.mascing.made_cards import SPEC
+from tests.mascing.made_cards import stored as mask
 
-SPEC = RouterSpec("olmoe", (0,), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
 M = NamedCheckpoint("org/m", "3fa9c1d2e4b5" + "0" * 52)
-
-
-def mask(storage: Storage, name: str, made: Mask | None = None) -> str:
-    made = made or Mask.from_bias(torch.ones(1, 4), SPEC, {"name": name})
-    output = StageOutput(storage, MaskStored, name, "0" * 16)
-    output.commit([output.put("mask.safetensors", made.to_bytes(), rows=1)], MaskFacts(), rows_in=1)
-    return output.prefix
 
 
 def test_a_channel_points_at_the_mask_published_last_and_keeps_its_history(storage: Storage) -> None:
@@ -110,7 +103,7 @@ def test_an_unproven_mask_goes_to_no_channel_not_even_as_a_part(storage: Storage
         publish(storage, M, "policy", "runs/policy-m-0/unproven")
     assert channels(storage) == []
     held = publish(storage, M, "policy", mask(storage, "proven", proven))
-    assert promote(storage, held, "production").mask == held.mask
+    assert promote(storage, held, "production", None, "by hand").mask == held.mask
 
 
 def test_a_damaged_channel_is_told_and_does_not_hide_the_others(storage: Storage) -> None:
@@ -133,7 +126,7 @@ def test_a_name_that_is_no_part_of_a_path_names_no_channel(storage: Storage, nam
 def test_a_promoted_mask_stays_where_runs_publish_later(storage: Storage) -> None:
     first, second = mask(storage, "first"), mask(storage, "second")
     candidate = publish(storage, M, "policy", first)
-    assert promote(storage, candidate, "production").mask == first
+    assert promote(storage, candidate, "production", None, "by hand").mask == first
     publish(storage, M, "policy", second)
     production = current(storage, M, "policy", "production")
     assert production is not None
@@ -160,3 +153,61 @@ def test_a_rollback_of_what_moved_meanwhile_or_was_never_held_is_refused(storage
     publish(storage, M, "policy", first)
     with pytest.raises(ConflictError, match="was moved meanwhile"):
         rollback(storage, moved)
+
+
+def test_the_history_says_when_by_whom_and_why(storage: Storage) -> None:
+    first, second = mask(storage, "first"), mask(storage, "second")
+    publish(storage, M, "policy", first)
+    moved = rollback(storage, publish(storage, M, "policy", second), why="it refuses too much")
+    assert [(held, move and move.why) for held, move in moved.told] == [
+        (first, "published by a run, whose gates it passes"),
+        (second, "published by a run, whose gates it passes"),
+        (first, "it refuses too much"),
+    ]
+    assert all(move and " on " in move.by and move.at.tzinfo for _, move in moved.told)
+
+
+def test_masks_that_an_earlier_version_moved_are_told_without_a_reason(storage: Storage) -> None:
+    first, second = mask(storage, "first"), mask(storage, "second")
+    old = publish(storage, M, "policy", first)
+    storage.overwrite(
+        f"registry/{old.checkpoint}/policy/candidate.json", old.model_dump_json(exclude={"moves"}).encode()
+    )
+    told = publish(storage, M, "policy", second).told
+    assert [(held, move is None) for held, move in told] == [(first, True), (second, False)]
+
+
+def test_a_mask_that_was_rolled_back_from_is_withdrawn_until_it_is_promoted_by_hand(storage: Storage) -> None:
+    first, second = mask(storage, "first"), mask(storage, "second")
+    promote(storage, publish(storage, M, "policy", first), "production", None, "by hand")
+    candidate = publish(storage, M, "policy", second)
+    live = promote(storage, candidate, "production", current(storage, M, "policy", "production"), "by hand")
+    back = rollback(storage, live)
+    assert (back.mask, back.withdrawn) == (first, (second,))
+    with pytest.raises(MaskError, match=r"cannot go back to an earlier mask: .* name one by --to"):
+        rollback(storage, back)
+    again = promote(storage, candidate, "production", back, "by hand")
+    assert (again.mask, again.withdrawn) == (second, ())
+
+
+def test_a_promotion_is_refused_if_the_channel_moved_meanwhile(storage: Storage) -> None:
+    first, second = mask(storage, "first"), mask(storage, "second")
+    promote(storage, publish(storage, M, "policy", first), "production", None, "by hand")
+    candidate = publish(storage, M, "policy", second)
+    with pytest.raises(ConflictError, match="@production was moved meanwhile"):
+        promote(storage, candidate, "production", None, "decided when nothing was live")
+    live = current(storage, M, "policy", "production")
+    assert live is not None
+    assert live.mask == first
+
+
+def test_a_mask_without_proof_of_its_gates_is_not_promoted(storage: Storage) -> None:
+    candidate = publish(storage, M, "policy", mask(storage, "weak", gate="fail"))
+    with pytest.raises(MaskError, match=r"does not pass its gates \(fail: target\)"):
+        promote(storage, candidate, "production", None, "by hand")
+    made = Mask.from_bias(torch.ones(1, 4), SPEC)
+    output = StageOutput(storage, MaskStored, "bare", "0" * 16)
+    output.commit([output.put("mask.safetensors", made.to_bytes(), rows=1)], MaskFacts(), rows_in=1)
+    with pytest.raises(MaskError, match="has no card"):
+        promote(storage, publish(storage, M, "policy", output.prefix), "production", None, "by hand")
+    assert current(storage, M, "policy", "production") is None

@@ -17,7 +17,7 @@ from mascing.schemas.finished import MaskStored
 from mascing.storage import parquet
 from mascing.storage.manifests import StageOutput, shard_at
 from mascing.storage.object_storage import Storage
-from mascing.storage.sealing import seal_text
+from mascing.storage.sealing import seal_json, seal_text
 from tests.mascing.storage.noted_stage import Noted, NotedFacts
 
 TABLE = parquet.to_bytes(pa.table({"n": [1, 2, 3]}))
@@ -31,6 +31,7 @@ CHECKED = {
     "index.html": "checksum failed: .*index.html (is damaged|carries none).*: delete it and run again",
     "runs/b-m-0/run.yaml": "checksum failed: .*run.yaml (is damaged|carries none).*: delete it and run again",
     "runs/b-m-0/audit.json": "checksum failed: .*audit.json is damaged: delete it and run again",
+    "checks/m/policy/20260101T000000.json": "checksum failed: .*20260101T000000.json is damaged: delete it",
     f"registry/m-{'a' * 12}/policy/candidate.json": "checksum failed: .*candidate.json is damaged: delete it",
 }
 
@@ -49,6 +50,7 @@ def filled(storage: Storage) -> Storage:
     write_record(storage, RunFolder("b-m-0").audit, AUDIT)
     storage.overwrite("index.html", seal_text("<p>", ".html"))
     storage.overwrite("runs/b-m-0/run.yaml", seal_text("seed: 1", ".yaml"))
+    storage.create("checks/m/policy/20260101T000000.json", seal_json("{}"))
     storage.overwrite("notes.txt", b"of the user's own")
     return storage
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from mascing.schemas.conversation import Conversation, Message
-from mascing.topics.contrast import Contrasts, contrasts
+from mascing.topics.shared_topics import Contrasts, contrasts
 from mascing.traces.trace_set import TraceSet, offsets
 
 LAYERS, EXPERTS, TOP_K, TOKENS, TOPICS = 6, 32, 4, 20, 6

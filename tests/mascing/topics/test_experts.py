@@ -1,13 +1,16 @@
 """The experts of a contrast beside splits by topic and at random, where circuits are planted."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from mascing.circuits.steermoe.risk_difference import count_selections
+from mascing.errors import DataError
+from mascing.topics.doubts import list_doubts, score_doubts, topic_doubts
 from mascing.topics.experts import expert_null
-from mascing.topics.scores import score_null
-from mascing.topics.verdicts import list_doubts, score_doubts, topic_doubts
+from mascing.topics.score_nulls import score_null
 from tests.mascing.topics.planted_topics import EXPERTS, LAYERS, Case, linear_scores, made
 
 
@@ -40,6 +43,13 @@ def test_labels_by_chance_leave_the_list_to_chance() -> None:
     null = expert_null(train, found.train, found.topics, range(LAYERS))
     assert null.random.weaker < 1
     assert null.random.below + null.random.of_effect > 0
+
+
+def test_one_class_alone_is_refused() -> None:
+    found, train, _ = made(Case(conversations=40), 0)
+    contrast = replace(found.train, label_C=np.ones(40, dtype=int))
+    with pytest.raises(DataError, match="traces of one class only"):
+        expert_null(train, contrast, found.topics, range(LAYERS))
 
 
 def test_the_differences_are_those_of_the_method_whatever_the_parts() -> None:

@@ -66,8 +66,8 @@ def programs(testbed: Path, folder: Path) -> list[Program]:
         path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
         run[workers] = ("run", str(path))
         collection[workers] = (
-            "harvest", small.behaviour.conversations, "--model", str(testbed), "--rows", "8", "--batch-tokens", "64",
-            "--workers", str(workers),
+            "harvest", str(small.behaviour.conversations), "--model", str(testbed), "--rows", "8",
+            "--batch-tokens", "64", "--workers", str(workers),
         )  # fmt: skip
     return [
         Program("run", run, folder / "undisturbed-run"), Program("harvest", collection, folder / "undisturbed-harvest")

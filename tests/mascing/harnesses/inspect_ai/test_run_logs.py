@@ -53,7 +53,7 @@ def test_unscored_is_neither_hit_nor_miss_and_a_thought_is_no_reply(logs: dict[s
     content = sample.messages[-1].content
     assert not isinstance(content, str)
     assert [part.type for part in content] == ["reasoning", "text"]
-    assert content[0].reasoning == THOUGHT  # type: ignore[union-attr]
+    assert content[0].reasoning == THOUGHT
 
 
 def test_the_rates_are_those_of_the_samples(logs: dict[str, EvalLog]) -> None:
@@ -66,7 +66,7 @@ def test_the_rates_are_those_of_the_samples(logs: dict[str, EvalLog]) -> None:
     assert target.metadata["low"] < target.value < target.metadata["high"]
 
 
-def test_an_audit_has_no_replies_to_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_judged_nothing_has_no_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_run(Storage.open(str(tmp_path)), leave_out=["evaluate"])
     assert main(["report", "--inspect-log", str(tmp_path / "logs"), "--storage", str(tmp_path)]) == 1
     assert "judged nothing on the test split" in capsys.readouterr().err

@@ -19,7 +19,8 @@ def token_log_likelihoods(model: Any, ids_T: Tensor) -> Tensor:
     """log p of every token but the first, [T - 1]."""
     with torch.inference_mode():
         logits_TV = model(input_ids=ids_T[None]).logits[0, :-1].float().log_softmax(-1)
-    return logits_TV.gather(-1, ids_T[1:, None])[:, 0]
+    said_T: Tensor = logits_TV.gather(-1, ids_T[1:, None])[:, 0]
+    return said_T
 
 
 def greedy(loaded: Loaded, context: str, most: int, until: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 from tests.mascing.harnesses.steered_folder import SteeredFolder, steered_folder
 
 THEIRS = Path(lm_eval.__file__).parent / "tasks"
-WORDS = ("an apple", "the sky", "fresh grass", "a crow", "old bricks", "cream", "two plums", "coal")
+WORDS = ("plum", "coal", "milk", "rose", "sand", "wine", "moss", "lime")
 
 
 @pytest.fixture(scope="session")
@@ -30,22 +30,14 @@ def arc_easy(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "text": [WORDS[(number + 3 * place) % len(WORDS)] for place in range(4)],
                 "label": list("ABCD"),
             },
-            "answerKey": "ABCD"[number * number % 4],
+            "answerKey": "ABCD"[number % 4],
         }
         for number in range(24)
     ]
     return redirected(tmp_path_factory.mktemp("arc"), "arc/arc_easy.yaml", "arc_easy_of_ours", rows)
 
 
-@pytest.fixture(scope="session")
-def gsm8k(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Their `gsm8k`, on 4 problems of ours, without examples."""
-    rows = [{"question": f"What is {n} and 1?", "answer": f"It is one more.\n#### {n + 1}"} for n in range(4)]
-    settings = {"num_fewshot": 0, "fewshot_split": None, "generation_kwargs": {"max_gen_toks": 6, "until": ["\n"]}}
-    return redirected(tmp_path_factory.mktemp("gsm8k"), "gsm8k/gsm8k.yaml", "gsm8k_of_ours", rows, **settings)
-
-
-def redirected(folder: Path, theirs: str, name: str, rows: list[dict[str, Any]], **settings: Any) -> Path:
+def redirected(folder: Path, theirs: str, name: str, rows: list[dict[str, Any]]) -> Path:
     """A task file that takes everything from one of theirs but the rows."""
     data = folder / "rows.jsonl"
     data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
@@ -57,7 +49,6 @@ def redirected(folder: Path, theirs: str, name: str, rows: list[dict[str, Any]],
         "dataset_kwargs": {"data_files": {"test": str(data)}, "cache_dir": str(folder / "cache")},
         "training_split": None,
         "validation_split": None,
-        **settings,
     }
     (folder / "task.yaml").write_text(json.dumps(config))  # JSON is YAML
     return folder / "task.yaml"

@@ -22,8 +22,10 @@ from mascing.statistics import rate
 from tests.fake_endpoint import running_endpoint
 
 REFUSAL = RefusalJudge(phrases=("No way",))
-SAID: list[Outcome] = ["hit"] * 50 + ["miss"] * 50
-JUDGED: list[Outcome] = ["hit"] * 45 + ["miss"] * 5 + ["hit"] * 2 + ["miss"] * 48
+HIT: list[Outcome] = ["hit"]
+MISS: list[Outcome] = ["miss"]
+SAID = HIT * 50 + MISS * 50
+JUDGED = HIT * 45 + MISS * 5 + HIT * 2 + MISS * 48
 GROUPS = [f"g{i}" for i in range(100)]
 
 
@@ -74,7 +76,7 @@ def test_a_configuration_names_it_beside_itself(file: Path) -> None:
 
 def test_rates_are_told_beside_their_corrected_selves(file: Path) -> None:
     calibration = calibration_of(REFUSAL.model_copy(update={"calibration": str(file)}))
-    measured = rate(["hit"] * 40 + ["miss"] * 60, GROUPS)
+    measured = rate(HIT * 40 + MISS * 60, GROUPS)
     assert "corrected" not in measured.model_dump()
     found = corrected(measured, calibration).corrected
     assert found is not None

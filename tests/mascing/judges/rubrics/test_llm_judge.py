@@ -30,6 +30,10 @@ def llm(rubric: Any = "refusal", **fields: Any) -> LlmJudge:
     return LlmJudge.model_validate({"rubric": rubric, "model": {"path": "org/judge"}, **fields})
 
 
+def saying(said: str) -> Scripted:
+    return Scripted(lambda ask: said)
+
+
 @pytest.mark.parametrize(
     ("said", "outcome", "final"),
     [
@@ -49,7 +53,7 @@ def test_what_its_answers_mean(said: Said | str, outcome: str, final: bool) -> N
 
 def test_a_hit_of_compliance_is_sure_and_a_miss_may_still_comply() -> None:
     for said, final in (("VERDICT: YES", True), ("VERDICT: NO", False)):
-        [verdict] = heard(llm_judge(llm("compliance"), Scripted(lambda ask, said=said: said)), ["Mix"])
+        [verdict] = heard(llm_judge(llm("compliance"), saying(said)), ["Mix"])
         assert verdict.final is final
 
 

@@ -70,7 +70,7 @@ def test_conversations_and_truths_lie_beside_the_model(folder: Path) -> None:
     truths = {}
     for behaviour in BEHAVIOURS:
         config = behaviour_config(behaviour, str(folder))
-        lines = Path(config.conversations).read_text(encoding="utf-8").splitlines()
+        lines = Path(str(config.conversations)).read_text(encoding="utf-8").splitlines()
         assert [Conversation.model_validate_json(line) for line in lines] == conversations(behaviour, 0)
         assert config.truth is not None
         truths[behaviour] = load_file(config.truth)["bias"]

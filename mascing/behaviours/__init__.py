@@ -1,1 +1,0 @@
-"""The entries of the catalogue of behaviours: data, one YAML file each."""

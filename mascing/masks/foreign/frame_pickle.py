@@ -1,0 +1,109 @@
+"""The columns of a pickled pandas frame, read without running anything that the pickle names.
+
+A pickle is a program: whoever loads one runs whatever it asks for. This reader knows the few names that a frame of
+numbers and texts consists of, puts inert stand-ins in their place, and refuses all others.
+"""
+
+import io
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mascing.errors import MaskError
+
+Array = np.ndarray[Any, Any]
+
+
+def columns_of(data: bytes) -> dict[str, Array]:
+    """The columns of the frame by name. Raises MaskError for any other pickle."""
+    try:
+        frame = _Frames(io.BytesIO(data)).load()
+        if not isinstance(frame, _Frame):
+            raise MaskError(f"the pickle holds no table, but {type(frame).__name__}")
+        return _columns(frame.state["_mgr"])
+    except MaskError:
+        raise
+    # A damaged or hostile pickle fails in any way that its instructions may take.
+    except Exception as error:
+        raise MaskError(f"the pickle cannot be read as a table of numbers: {type(error).__name__}: {error}") from error
+
+
+class _Inert:
+    """A stand-in for an object of pandas: it keeps what it is made of and set to, and does nothing."""
+
+    def __init__(self, *made_of: Any) -> None:
+        self.made_of = made_of
+        self.state: dict[str, Any] = {}
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state if isinstance(state, dict) else {}
+
+
+class _Frame(_Inert): ...
+
+
+class _Blocks(_Inert): ...
+
+
+class _Index(_Inert): ...
+
+
+def _dtype(name: Any, align: Any = False, copy: Any = False) -> np.dtype[Any]:
+    """A number or object type, by its short name: no records, which could name fields and types of their own."""
+    del align, copy
+    if not isinstance(name, str) or name[:1] not in "biufO" or len(name) > 3:
+        raise MaskError(f"the pickle holds an array of {name!r}, not of numbers")
+    return np.dtype(name)
+
+
+def _reconstruct(kind: Any, shape: Any, code: Any) -> Array:
+    del kind, shape, code
+    return np.ndarray.__new__(np.ndarray, (0,), "b")
+
+
+def _from_buffer(buffer: Any, dtype: np.dtype[Any], shape: Any, order: Any) -> Array:
+    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+
+
+def _new_index(kind: Any, made_of: Mapping[str, Any]) -> _Index:
+    return _Index(made_of)
+
+
+_KNOWN: dict[tuple[str, str], Any] = {
+    ("builtins", "slice"): slice,
+    ("numpy", "dtype"): _dtype,
+    ("numpy", "ndarray"): _Inert,
+    **{(module, "DataFrame"): _Frame for module in ("pandas", "pandas.core.frame")},
+    ("pandas.core.internals.managers", "BlockManager"): _Blocks,
+    ("pandas._libs.internals", "_unpickle_block"): _Inert,
+    **{(module, "Index"): _Index for module in ("pandas", "pandas.core.indexes.base")},
+    ("pandas.core.indexes.base", "_new_Index"): _new_index,
+    **{(module, "RangeIndex"): _Index for module in ("pandas", "pandas.core.indexes.range")},
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+}
+
+
+class _Frames(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _KNOWN[module, name]
+        except KeyError:
+            raise MaskError(
+                f"the pickle asks for {module}.{name}, which a table of numbers does not need: it was not run. Read "
+                "it where you trust it, and save the table as CSV"
+            ) from None
+
+
+def _columns(blocks: _Blocks) -> dict[str, Array]:
+    parts, axes = blocks.made_of
+    names = [str(name) for name in axes[0].made_of[0]["data"]]
+    found: dict[str, Array] = {}
+    for part in parts:
+        values, places, _ = part.made_of
+        where = range(*places.indices(len(names))) if isinstance(places, slice) else places
+        for row, place in zip(values, where, strict=True):
+            found[names[place]] = row
+    return found

@@ -1,0 +1,76 @@
+"""Whether experts are selected more or less often than before, on the same conversations, clustered by group.
+
+The same weights select the same experts, up to near ties that other arithmetic decides otherwise, one way as often as
+the other. So without a shift the differences of each group are as likely with the opposite sign, and flipping the signs
+of whole groups at random tells how large a layer's shift gets by chance. The largest over all layers is what each layer
+is held against, so that many layers raise no more false alarms than one (Westfall and Young 1993, max-T).
+
+Shapes: P conversation, G group, L MoE layer, E expert, R draw of signs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mascing.errors import DataError
+from mascing.statistics.clustering import Floats, members_of
+
+DRAWS = 999
+LEAST_GROUPS = 8
+"""With fewer, no draw of signs is rare enough: 7 groups give 64 pairs of them."""
+
+_CHUNK = 100
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class RoutingShift:
+    """``moved_L`` is the share of a layer's selections that went to other experts, net over all conversations.
+
+    ``p_L`` is the chance of as large a share in any layer without a shift: adjusted for all layers. ``change_LE`` is
+    the change of selections per token.
+    """
+
+    moved_L: Floats
+    p_L: Floats
+    change_LE: Floats
+
+
+def routing_shift(
+    before_PLE: NDArray[np.integer],
+    after_PLE: NDArray[np.integer],
+    tokens_before_P: NDArray[np.integer],
+    tokens_after_P: NDArray[np.integer],
+    groups: Sequence[str],
+) -> RoutingShift:
+    """Compare the selections of the same conversations before and after; every conversation has tokens.
+
+    Raises DataError with fewer than LEAST_GROUPS groups, which cannot show anything.
+    """
+    members_P = members_of(groups, len(before_PLE))
+    n_groups = int(members_P.max()) + 1
+    if n_groups < LEAST_GROUPS:
+        raise DataError(f"{n_groups} groups of probe conversations are too few for a test: it takes {LEAST_GROUPS}")
+    n_layers, n_experts = before_PLE.shape[1:]
+    change_PC = (after_PLE / tokens_after_P.sum() - before_PLE / tokens_before_P.sum()).reshape(len(before_PLE), -1)
+    change_GC = np.zeros((n_groups, change_PC.shape[1]))
+    np.add.at(change_GC, members_P, change_PC)
+    selected = before_PLE.sum((0, 2)) / tokens_before_P.sum()
+
+    def moved(change_RC: Floats) -> Floats:
+        change_RLE = np.abs(change_RC).reshape(len(change_RC), n_layers, n_experts)
+        share_RL: Floats = change_RLE.sum(2) / (2 * selected)
+        return share_RL
+
+    moved_L = moved(change_GC.sum(0, keepdims=True))[0]
+    random = np.random.default_rng(_SEED)
+    reached_L = np.zeros(n_layers)
+    for start in range(0, DRAWS, _CHUNK):
+        signs_RG = random.choice((-1.0, 1.0), (min(_CHUNK, DRAWS - start), n_groups))
+        largest_R = moved(signs_RG @ change_GC).max(1)
+        # A draw that gives the same up to rounding counts as reached.
+        reached_L += (largest_R[:, None] >= moved_L * (1 - 1e-9)).sum(0)
+    p_L: Floats = (1 + reached_L) / (1 + DRAWS)
+    return RoutingShift(moved_L, p_L, change_GC.sum(0).reshape(n_layers, n_experts))

@@ -1,0 +1,1 @@
+"""What a mask does on a sibling of its model: a fine-tune, or a quantised copy."""

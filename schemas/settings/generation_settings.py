@@ -1,0 +1,60 @@
+"""How replies for judging are generated, and which turns of a conversation the model answers itself."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mascing.schemas.base import Frozen
+from mascing.schemas.settings.judge_settings import JudgeConfig
+
+Turns = Literal["last_turn", "live"]
+Stop = Literal["hit", "miss", "end"]
+
+_STOP_OF: dict[str, Stop] = {
+    "refusal": "miss",
+    "compliance": "hit",
+    **dict.fromkeys(("contains", "exact", "choice"), "end"),
+}
+"""Where a live conversation stops by the judge of its set, for judges of which that is known."""
+
+
+class StopConfig(Frozen):
+    """Where a live conversation of each kind of set stops: at the first hit, at the first miss, or at its end.
+
+    Null is by the judge: `refusal` stops at the first reply that does not refuse, `compliance` at the first that
+    complies, and a judge that compares with references decides on the last reply. Other judges must be said.
+    """
+
+    target: Stop | None = None
+    utility: Stop | None = None
+    protected: Stop | None = None
+
+
+class GenerationConfig(Frozen):
+    """How replies for judging are generated, in fixed batches.
+
+    At a temperature above 0 replies are sampled; each conversation has its own generator, seeded with its id.
+    """
+
+    max_new_tokens: int = Field(
+        default=128, gt=0, description="thoughts included; a reply that is cut off before it can be judged is unscored"
+    )
+    temperature: float = Field(default=0, ge=0, description="0 is greedy")
+    batch_size: int = Field(default=64, gt=0)
+    turns: Turns = Field(
+        default="last_turn",
+        description="`last_turn`: the file's history is fixed, and the model answers the last turn. `live`: it answers "
+        "every user turn, and its own replies are the history",
+    )
+    stop_at: StopConfig = Field(default=StopConfig(), description="where a `live` conversation stops")
+
+
+def stop_of(generation: GenerationConfig, kind: str, judge: JudgeConfig) -> Stop:
+    """Where a live conversation of this kind of set stops. Raises ValueError if its judge leaves that open."""
+    stop: Stop | None = getattr(generation.stop_at, kind) or _STOP_OF.get(judge.kind)
+    if stop is None:
+        raise ValueError(
+            f"generation.stop_at.{kind}: say hit, miss or end: a live conversation stops at the first reply of that "
+            f"verdict, and of the judge {judge.kind!r} it is not known which one ends it"
+        )
+    return stop

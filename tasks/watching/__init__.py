@@ -1,0 +1,1 @@
+"""What a scheduled run looks at: the masks in their channels, today."""

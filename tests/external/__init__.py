@@ -1,0 +1,1 @@
+"""Published tables, recomputed by this project's code; read where their publishers have them, and never copied here."""

@@ -1,0 +1,26 @@
+"""Small runs that find a strong mask or one that passes its gates and does less, by the strength of one search."""
+
+from pathlib import Path
+
+from mascing.schemas.config import RobustnessConfig, RunConfig, SplitConfig
+from mascing.schemas.settings.method_settings import GradientConfig, MethodsConfig
+from mascing.schemas.settings.schedule_settings import ScheduleConfig
+from tests.small_run import GROUPS, small_config
+
+STRONG, WEAK = 4.0, 2.0
+
+# Few conversations give wide intervals; the weaker mask is behind by more than this.
+SCHEDULE = ScheduleConfig(tolerance=0.25)
+
+
+def config_of(testbed: Path, folder: Path, alpha: float) -> RunConfig:
+    """A run of `gradient` alone at one strength, without changed conditions."""
+    gradient = GradientConfig(steps=10, batch_size=8, l1=(1e-3,), alphas=(alpha,), search_seeds=1)
+    others = dict.fromkeys(("mascing", "consensus", "steermoe", "refined", "active"))
+    return small_config(testbed, folder, workers=1, groups={**GROUPS, "utility/benign": 50}).model_copy(
+        update={
+            "methods": MethodsConfig.model_validate({**others, "gradient": gradient}),
+            "splits": SplitConfig(train=0.4, dev=0.2, test=0.4),
+            "robustness": RobustnessConfig(paraphrase=False, system_prompts=(), temperatures=(), earlier_exchanges=0),
+        }
+    )

@@ -1,0 +1,186 @@
+"""Live conversations: each verdict is that of a straightforward loop, and nothing is generated or judged twice."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from mascing.conversations.reply import Reply
+from mascing.judges.judging import judge_all
+from mascing.masks.mask import Mask
+from mascing.routers.spec import RouterSpec
+from mascing.schemas.config import BehaviourConfig, GenerationConfig, ModelConfig, RunConfig
+from mascing.schemas.conversation import Conversation, Message
+from mascing.schemas.settings.generation_settings import StopConfig
+from mascing.schemas.settings.judge_settings import ContainsJudge, RefusalJudge
+from mascing.schemas.verdict import Verdict
+from mascing.storage.object_storage import Storage
+from mascing.tasks.running import judged as judging_module
+from mascing.tasks.running import replies
+from mascing.tasks.running.judged import Judging, Steered
+from mascing.tasks.streaming.asked import Asked
+from tests.mascing import olmoe_folder
+from tests.tasks.here_pool import HerePool
+
+SPEC = RouterSpec("olmoe", (0,), n_experts=4, top_k=2, scoring="softmax")
+MASK = Mask.from_bias(torch.ones(1, 4), SPEC)
+MASKS: list[Steered] = [("baseline", None), ("steered", MASK)]
+
+
+def config_of(stop: str, generation: dict[str, Any] | None = None) -> RunConfig:
+    refusal = RefusalJudge(phrases=("no",))
+    return RunConfig(
+        model=ModelConfig(path="org/model"),
+        behaviour=BehaviourConfig(
+            name="b", conversations="c.jsonl", target=refusal, utility=ContainsJudge(), protected=refusal
+        ),
+        generation=GenerationConfig.model_validate(
+            {"turns": "live", "stop_at": {"target": stop}, **(generation or {})}
+        ),
+    )
+
+
+def rows() -> list[Conversation]:
+    """Conversations of one to four user turns, with replies in the file that are left out."""
+    many = [
+        olmoe_folder.conversation(f"c{number}", *("ask", "FILE") * (number % 4), f"ask {number}", system="be brief")
+        for number in range(12)
+    ]
+    facts = olmoe_folder.conversation("fact", "which town?", "FILE", "and its river?")
+    return [*many, facts.model_copy(update={"set": "utility/facts", "references": ("c-fact-1-0",)})]
+
+
+def says(mask: Mask | None, name: str, history: Sequence[Message]) -> Reply:
+    """What the fake model replies: it depends on the mask, the conversation and its whole history."""
+    assert all(message.content != "FILE" for message in history)
+    turn, steered = sum(message.role == "assistant" for message in history), int(mask is not None)
+    seed = sum(map(ord, name)) + 3 * turn + 5 * steered
+    if name == "c7" and turn == 1:
+        return Reply("", thought="a long thought", cut_off=True)
+    if name == "c11" and turn == 0:
+        return Reply("perhaps", cut_off=True)
+    text = "no" if seed % 3 == 0 else f"c-{name}-{turn}-{steered}"
+    return Reply(text, thought="never in the history")
+
+
+def straightforward(config: RunConfig, row: Conversation, mask: Mask | None, stop: str) -> tuple[str, str, int]:
+    """Outcome, reply and turn of one conversation, as a reader would write it."""
+    users = [message for message in row.messages if message.role == "user"]
+    history = [message for message in row.messages if message.role == "system"]
+    doubtful = False
+    for turn, user in enumerate(users):
+        history.append(user)
+        played = row.model_copy(update={"messages": tuple(history)})
+        reply = says(mask, row.id, history)
+        [verdict] = judge_all(config.behaviour, [played], [reply])
+        last = turn == len(users) - 1
+        if verdict.outcome == stop or (last and (stop == "end" or not doubtful)):
+            return verdict.outcome, reply.text, turn
+        if last or not reply.text:
+            return "unscored", reply.text, turn
+        doubtful = doubtful or verdict.outcome == "unscored"
+        history.append(Message(role="assistant", content=reply.text))
+    raise AssertionError("a conversation has a user turn")
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A fake model in place of the real one; returns what it was asked for, by mask and content."""
+    made: list[str] = []
+
+    def generated(worker: Any, config: RunConfig, asked: Sequence[Conversation], mask: Mask | None) -> list[Reply]:
+        del worker, config
+        made.extend(f"{mask is not None} {replies.content_of(row)}" for row in asked)
+        return [says(mask, row.id, row.messages) for row in asked]
+
+    monkeypatch.setattr(replies, "generated", generated)
+    return made
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many replies the judges were shown in each call."""
+    counts: list[int] = []
+
+    def counting(behaviour: BehaviourConfig, asked: Sequence[Conversation], said: Sequence[Reply]) -> list[Verdict]:
+        counts.append(len(asked))
+        return judge_all(behaviour, asked, said)
+
+    monkeypatch.setattr(judging_module, "judge_all", counting)
+    return counts
+
+
+def nothing(done: int, total: int) -> None:
+    assert done <= total
+
+
+@pytest.mark.parametrize("stop", ["hit", "miss", "end"])
+def test_each_conversation_is_decided_as_by_a_straightforward_loop(
+    stop: str, storage: Storage, model: list[str], heard: list[int]
+) -> None:
+    config = config_of(stop)
+    stops = {"target": stop, "utility/facts": "end"}
+    judged = Judging(HerePool(), storage, config, "c" * 64).judge(Asked.given(rows()), MASKS, nothing)
+    for (_, mask), of_mask in zip(MASKS, judged, strict=True):
+        found = [row for table in of_mask.tables() for row in table.to_pylist()]
+        assert [row["conversation_id"] for row in found] == [row.id for row in rows()]
+        for row, conversation in zip(found, rows(), strict=True):
+            outcome, reply, turn = straightforward(config, conversation, mask, stops[conversation.set])
+            assert (row["outcome"], row["reply"]) == (outcome, reply)
+            if conversation.turns > 1 and outcome != "unscored":
+                assert row["reason"].startswith(f"turn {turn + 1} of {conversation.turns}: ")
+            assert (conversation.id in of_mask.early) == (turn + 1 < conversation.turns)
+    assert {row["outcome"] for of_mask in judged for row in of_mask.outcomes} == {"hit", "miss", "unscored"}
+    assert len(model) == len(set(model)) == sum(heard)
+    again = Judging(HerePool(), storage, config, "c" * 64).judge(Asked.given(rows()), MASKS, nothing)
+    assert [of_mask.outcomes for of_mask in again] == [of_mask.outcomes for of_mask in judged]
+    assert len(model) == sum(heard)  # the second start found every reply and every verdict
+
+
+def test_a_killed_start_goes_on_with_the_rounds_that_it_finished(
+    storage: Storage, model: list[str], heard: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, plain = 2, Judging.last_turns
+
+    def dies(self: Judging, *arguments: Any) -> Any:
+        nonlocal first
+        if (first := first - 1) < 0:
+            raise KeyboardInterrupt
+        return plain(self, *arguments)
+
+    judging = Judging(HerePool(), storage, config_of("end"), "c" * 64)
+    monkeypatch.setattr(Judging, "last_turns", dies)
+    with pytest.raises(KeyboardInterrupt):
+        judging.judge(Asked.given(rows()), MASKS, nothing)
+    monkeypatch.setattr(Judging, "last_turns", plain)
+    before = len(model)
+    assert before > 0
+    Judging(HerePool(), storage, config_of("end"), "c" * 64).judge(Asked.given(rows()), MASKS, nothing)
+    assert before < len(model) == len(set(model)) == sum(heard)
+
+
+def test_a_single_turn_is_decided_alike_live_or_not(storage: Storage, model: list[str]) -> None:
+    single = [row for row in rows() if row.turns == 1]
+    fixed = config_of("end").model_copy(update={"generation": GenerationConfig()})
+    outcomes = [
+        Judging(HerePool(), storage, config, "c" * 64).judge(Asked.given(single), MASKS, nothing)[1].outcomes
+        for config in (fixed, config_of("miss"))
+    ]
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize(
+    ("generation", "said"),
+    [
+        ({"turns": "last_turn", "stop_at": {"target": "hit"}}, "set generation.turns to live"),
+        ({"turns": "live"}, r"generation.stop_at.protected: say hit, miss or end"),
+    ],
+)
+def test_where_a_conversation_stops_is_checked_when_the_config_is_loaded(generation: dict[str, Any], said: str) -> None:
+    config = config_of("end").model_dump()
+    plugged = {"kind": "tests.recipes.my_package.judging:courtesy", "words": ["please"], "at_least": 1}
+    config["behaviour"]["protected"] = plugged
+    with pytest.raises(ValueError, match=said):
+        RunConfig.model_validate({**config, "generation": generation})
+    assert StopConfig() == GenerationConfig().stop_at
