@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from time import sleep
 from uuid import UUID
 
+from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.filters import (
@@ -93,6 +94,20 @@ def orphaned_slots(
 def found(client: SyncPrefectClient) -> tuple[list[StuckRun], list[OrphanedSlots]]:
     """All that is stuck of the project's flows."""
     return stuck_runs(client, datetime.now(UTC)), orphaned_slots(client)
+
+
+def found_on_server() -> tuple[list[StuckRun], list[OrphanedSlots]]:
+    """All that is stuck on the server of the settings."""
+    with get_client(sync_client=True) as client:
+        return found(client)
+
+
+def released_on_server() -> list[str]:
+    """Release all that is stuck on the server of the settings, and say what it was."""
+    with get_client(sync_client=True) as client:
+        runs, slots = found(client)
+        release(client, runs, slots)
+    return [str(each) for each in (*runs, *slots)]
 
 
 def release(client: SyncPrefectClient, runs: Sequence[StuckRun], slots: Sequence[OrphanedSlots]) -> None:

@@ -75,11 +75,6 @@ def _released() -> list[str]:
 
     if server_version() is None:
         return []
-    from prefect import get_client
+    from mascing.flows.schedule.stuck_runs import released_on_server
 
-    from mascing.flows.schedule.stuck_runs import found, release
-
-    with get_client(sync_client=True) as client:
-        runs, slots = found(client)
-        release(client, runs, slots)
-    return [str(each) for each in (*runs, *slots)]
+    return released_on_server()

@@ -38,13 +38,11 @@ def prefect() -> Finding:
 def stuck() -> Iterator[Finding]:
     """A note for each run and each slot on the named Prefect server that nobody works on."""
     import httpx
-    import prefect as client_of
 
-    from mascing.flows.schedule.stuck_runs import found
+    from mascing.flows.schedule.stuck_runs import found_on_server
 
     try:
-        with client_of.get_client(sync_client=True) as client:
-            runs, slots = found(client)
+        runs, slots = found_on_server()
     except httpx.HTTPError as error:  # a server of another version, or one that is gone since
         yield Finding("note", "stuck", f"stuck runs cannot be looked for: {first_line(error)}")
         return
