@@ -94,11 +94,11 @@ def _decide(watch: Watch, live: Live, standing: Standing | MaskStanding) -> Deci
         card = standing.published.card
         run = f"its run {'passes' if card.result.gate == 'pass' else 'fails'}: the gates on the test split of its card"
         decisions.insert(0, (card.result.gate, (run,)))
-        if isinstance(live.standing, Standing):
-            paired = paired_by_set(live.standing.rows, standing.rows)
-            decisions.append(decide_not_worse(paired, watch.schedule.tolerance))
-        elif live.today is not None and live.today.gate == "undecided":
-            decisions.append(("undecided", live.today.reasons))
+    if isinstance(standing, Standing) and isinstance(live.standing, Standing):
+        paired = paired_by_set(live.standing.rows, standing.rows)
+        decisions.append(decide_not_worse(paired, watch.schedule.tolerance))
+    elif live.today is not None and live.today.gate == "undecided":
+        decisions.append(("undecided", live.today.reasons))
     decisions.append(_not_withdrawn(watch.storage, live, today))
     return all_of(decisions)
 

@@ -14,7 +14,7 @@ from mascing.flows.schedule import scheduled as module
 from mascing.flows.schedule.scheduled import scheduled as scheduled
 from tests.tasks.here_pool import HerePool
 
-module.Pool = lambda *_: HerePool()  # type: ignore[assignment,misc]
+vars(module)["Pool"] = lambda *_: HerePool()
 
 INTERVAL = timedelta(seconds=20)
 

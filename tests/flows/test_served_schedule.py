@@ -123,7 +123,7 @@ def once(client: SyncPrefectClient, look: Callable[[], ScheduledCheck | None]) -
     while (found := look()) is None:
         assert monotonic() < deadline
         runs = client.read_flow_runs(deployment_filter=_SERVED, flow_run_filter=_AT_WORK)
-        if runs and not paused:
+        if runs and runs[0].deployment_id is not None and not paused:
             client.pause_deployment(runs[0].deployment_id)
             paused = True
         sleep(0.5)

@@ -63,11 +63,13 @@ def slots(client: SyncPrefectClient, deployment: UUID) -> int:
 
 
 def beat(client: SyncPrefectClient, run: FlowRun) -> None:
-    event = Event(
-        occurred=datetime.now(UTC),
-        event="prefect.flow-run.heartbeat",
-        resource=Resource({"prefect.resource.id": f"prefect.flow-run.{run.id}"}),
-        id=uuid4(),
+    event = Event.model_validate(
+        {
+            "occurred": datetime.now(UTC),
+            "event": "prefect.flow-run.heartbeat",
+            "resource": Resource({"prefect.resource.id": f"prefect.flow-run.{run.id}"}),
+            "id": uuid4(),
+        }
     )
     client.request("POST", "/events", json=[event.model_dump(mode="json")])
 

@@ -62,7 +62,7 @@ def test_only_what_is_worth_a_message_is_told_and_a_regression_before_all(tmp_pa
     storage = Storage.open(str(tmp_path))
     fallen = STANDING.model_copy(update={"gate": "fail", "reasons": ("target fails: -9 points",)})
     drifted = STANDING.model_copy(update={"routing": undecided_drift("other experts", "fail")})
-    events = {
+    events: dict[str, dict[str, Any]] = {
         "nothing": {"outcome": "nothing to promote", "reasons": ()},
         "mask promoted": {"outcome": "promoted"},
         "candidate held": {},

@@ -9,6 +9,7 @@ import pytest
 from mascing.masks.mask import Mask
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
+from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.cards.scheduled_check import MaskStanding, RoutingDrift, ScheduledCheck
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.result import Gate
@@ -50,7 +51,7 @@ class Night:
             registry.promote(self.storage, candidate, "production", self.production(), "by hand")
         return prefix
 
-    def production(self) -> registry.Channel | None:
+    def production(self) -> Channel | None:
         return registry.current(self.storage, M, "policy", "production")
 
     def live(self) -> Live:
@@ -67,7 +68,8 @@ class Night:
     def held(self) -> str:
         production = self.production()
         assert production is not None
-        return production.mask
+        mask: str = production.mask
+        return mask
 
 
 @pytest.fixture
