@@ -3,7 +3,6 @@
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from mascing.errors import ConfigError
@@ -14,6 +13,8 @@ from mascing.validation import complaints
 
 def rubric_of(rubric: str | RubricText) -> RubricText:
     """The rubric by its name, from the user's YAML file, or as it stands. Raises ConfigError if it is none."""
+    import yaml  # here, since judging by rules needs none
+
     if isinstance(rubric, RubricText):
         return rubric
     if rubric in SHIPPED_RUBRICS:

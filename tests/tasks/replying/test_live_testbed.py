@@ -67,7 +67,7 @@ def test_live_and_last_turn_give_the_rates_of_straightforward_loops(
     loaded = load(fixed.model)
     bias_LE = load_file(testbed_folder / f"truth-{BEHAVIOUR}.safetensors")["bias"]
     mask = Mask.from_bias(2 * bias_LE, inspect_routers(loaded.model)) if steered else None
-    files = files_of_rows(fixed.behaviour.conversations)
+    files = files_of_rows(str(fixed.behaviour.conversations))
     every = read_all(open_conversations(files, None, fixed.behaviour.max_characters)).conversations
     rows = [row for row in every if row.set == "target" and row.turns in (1, 2, 3)][:FEW]
     assert len({row.turns for row in rows}) > 1
