@@ -31,14 +31,14 @@ def columns_of(data: bytes) -> dict[str, Array]:
 
 
 class _Inert:
-    """A stand-in for an object of pandas: it keeps what it is made of and set to, and does nothing."""
+    """A stand-in for an object of pandas or numpy: it keeps what it is made of and set to, and does nothing."""
 
     def __init__(self, *made_of: Any) -> None:
         self.made_of = made_of
-        self.state: dict[str, Any] = {}
+        self.state: Any = None
 
     def __setstate__(self, state: Any) -> None:
-        self.state = state if isinstance(state, dict) else {}
+        self.state = state
 
 
 class _Frame(_Inert): ...
@@ -50,21 +50,37 @@ class _Blocks(_Inert): ...
 class _Index(_Inert): ...
 
 
-def _dtype(name: Any, align: Any = False, copy: Any = False) -> np.dtype[Any]:
-    """A number or object type, by its short name: no records, which could name fields and types of their own."""
-    del align, copy
-    if not isinstance(name, str) or name[:1] not in "biufO" or len(name) > 3:
-        raise MaskError(f"the pickle holds an array of {name!r}, not of numbers")
-    return np.dtype(name)
+class _Dtype(_Inert):
+    """numpy's own would be changed by the state that a pickle gives it, for the whole process."""
+
+    @property
+    def real(self) -> np.dtype[Any]:
+        """A type of numbers or objects; no records, which could name fields and types of their own."""
+        name, order = self.made_of[0], self.state[1]
+        if not isinstance(name, str) or name[:1] not in "biufO" or len(name) > 3 or order not in ("<", ">", "=", "|"):
+            raise MaskError(f"the pickle holds an array of {name!r}, not of numbers")
+        return np.dtype(name).newbyteorder(order)
 
 
-def _reconstruct(kind: Any, shape: Any, code: Any) -> Array:
-    del kind, shape, code
-    return np.ndarray.__new__(np.ndarray, (0,), "b")
+class _Array(_Inert):
+    """An array, whose state is its version, shape, type, order and content; or whose content was a buffer."""
+
+    @property
+    def real(self) -> Array:
+        """The array itself."""
+        _, shape, dtype, fortran, content = self.state
+        if dtype.real.kind == "O":
+            values = np.empty(len(content), dtype=object)
+            values[:] = content
+        else:
+            values = np.frombuffer(content, dtype=dtype.real)
+        return values.reshape(shape, order="F" if fortran else "C")
 
 
-def _from_buffer(buffer: Any, dtype: np.dtype[Any], shape: Any, order: Any) -> Array:
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+def _from_buffer(buffer: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    array = _Array()
+    array.state = (1, shape, dtype, order == "F", buffer)
+    return array
 
 
 def _new_index(kind: Any, made_of: Mapping[str, Any]) -> _Index:
@@ -73,7 +89,7 @@ def _new_index(kind: Any, made_of: Mapping[str, Any]) -> _Index:
 
 _KNOWN: dict[tuple[str, str], Any] = {
     ("builtins", "slice"): slice,
-    ("numpy", "dtype"): _dtype,
+    ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Inert,
     **{(module, "DataFrame"): _Frame for module in ("pandas", "pandas.core.frame")},
     ("pandas.core.internals.managers", "BlockManager"): _Blocks,
@@ -81,7 +97,7 @@ _KNOWN: dict[tuple[str, str], Any] = {
     **{(module, "Index"): _Index for module in ("pandas", "pandas.core.indexes.base")},
     ("pandas.core.indexes.base", "_new_Index"): _new_index,
     **{(module, "RangeIndex"): _Index for module in ("pandas", "pandas.core.indexes.range")},
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Array for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
 }
 
@@ -99,11 +115,11 @@ class _Frames(pickle.Unpickler):
 
 def _columns(blocks: _Blocks) -> dict[str, Array]:
     parts, axes = blocks.made_of
-    names = [str(name) for name in axes[0].made_of[0]["data"]]
+    names = [str(name) for name in axes[0].made_of[0]["data"].real]
     found: dict[str, Array] = {}
     for part in parts:
         values, places, _ = part.made_of
-        where = range(*places.indices(len(names))) if isinstance(places, slice) else places
-        for row, place in zip(values, where, strict=True):
+        where = range(*places.indices(len(names))) if isinstance(places, slice) else places.real
+        for row, place in zip(values.real, where, strict=True):
             found[names[place]] = row
     return found
