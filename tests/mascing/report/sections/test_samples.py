@@ -46,7 +46,7 @@ def test_thoughts_are_folded_and_apart_from_replies(page: Page) -> None:
 def test_long_samples_are_fewer(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     long: Replies = {
-        (method, conversation.id): (f"{method} " * 5000, "hit" if method == "gradient" else "miss")
+        (method, conversation.id): (f"{method} " * 1500, "hit" if method == "gradient" else "miss")
         for conversation in made_up_conversations()
         for method in ("baseline", "gradient")
     }
