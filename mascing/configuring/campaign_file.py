@@ -6,12 +6,12 @@ from pathlib import Path
 
 import mascing.campaigns
 from mascing.campaigns.grid import pairs, settings_of
-from mascing.configuring.located import beside, model_beside
+from mascing.configuring.campaign_parts import with_located_parts
 from mascing.configuring.mistakes import message
 from mascing.configuring.run_file import parsed, run_config
 from mascing.configuring.yaml_file import read_mapping
 from mascing.errors import ConfigError
-from mascing.schemas.campaign import Campaign, CampaignConfig, Part, PlannedRun
+from mascing.schemas.campaign import Campaign, CampaignConfig, PlannedRun
 
 
 def load_campaign(path: str) -> Campaign:
@@ -22,7 +22,7 @@ def load_campaign(path: str) -> Campaign:
     """
     path = _campaign_file(path)
     needs = "a campaign needs `name`, `models`, `behaviours` and `methods`"
-    config = _with_located_parts(parsed(read_mapping(path, "name, models, …", needs), CampaignConfig, path), path)
+    config = with_located_parts(parsed(read_mapping(path, "name, models, …", needs), CampaignConfig, path), path)
     runs, problems = [], []
     for model, behaviour in pairs(config):
         try:
@@ -36,34 +36,6 @@ def load_campaign(path: str) -> Campaign:
     if problems:
         raise ConfigError(message(problems, path))
     return Campaign(config=config, runs=tuple(runs))
-
-
-def _with_located_parts(config: CampaignConfig, path: str) -> CampaignConfig:
-    """The campaign with absolute paths, so that it can be kept in another folder."""
-    return config.model_copy(
-        update={
-            "models": {name: _located_part(part, path) for name, part in config.models.items()},
-            "behaviours": {name: _located_part(part, path) for name, part in config.behaviours.items()},
-            "shared": _located_part(config.shared, path),
-        }
-    )
-
-
-def _located_part(part: Part, path: str) -> Part:
-    located = dict(part)
-    for section, names, absolute in (
-        ("model", ("path",), model_beside),
-        ("behaviour", ("conversations", "truth", "file"), beside),
-    ):
-        settings = part.get(section)
-        if isinstance(settings, dict):
-            found = {
-                name: absolute(path, f"{section}.{name}", value)
-                for name in names
-                if isinstance(value := settings.get(name), str)
-            }
-            located[section] = {**settings, **found}
-    return located
 
 
 def ready_campaigns() -> dict[str, str]:
