@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mascing.campaigns.folder import CampaignFolder, folder_of, read_seconds
+from mascing.campaigns.used_judges import judges_of, refuse_unless, trust, wrongly_read
 from mascing.evidence.foregone import unpublishable
 from mascing.preflight.campaign_cost import SHARED, replies_of, tokens_of
 from mascing.preflight.checks import preflight
@@ -35,7 +36,10 @@ class Plan:
 
 
 def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
-    """Print the grid and the estimate; returns the number of runs that cannot work."""
+    """Print the grid, the estimate and the judges; returns the number of runs that cannot work.
+
+    Raises ConfigError if a judge by rules reads its canaries wrong; the others are not asked.
+    """
     from mascing.commands.line import say, say_prose
     from mascing.commands.outcomes.tables import print_fitting
 
@@ -47,7 +51,10 @@ def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
     done = _finished(storage, home, campaign)
     for line in _estimate(campaign, plan, done, read_seconds(storage, home)):
         say_prose(console, line)
+    for line in _trust(campaign):
+        say_prose(console, line)
     say(console, f"campaign: {storage.locate(home.prefix)}")
+    _refuse_failing(campaign)
     return len(plan.problems)
 
 
@@ -164,6 +171,25 @@ def _time(left: Sequence[PlannedRun], seconds: Mapping[str, StageSeconds]) -> st
         labelled.add((run.model, run.behaviour))
     by_stage = ", ".join(f"{stage} {duration(spent)}" for stage, spent in expected.items() if spent >= 1)
     return f"time, by the stages that are finished: {duration(expected.total())} ({by_stage})"
+
+
+def _trust(campaign: Campaign) -> Iterator[str]:
+    """How far each judge can be trusted, and how to find out."""
+    judges = judges_of(campaign.runs)
+    yield from map(trust, judges)
+    if any(judge.config.calibration is None for judge in judges):
+        yield (
+            "to calibrate a judge: mascing judge FILE --judge KIND --judge-config YAML --labels COLUMN --calibration "
+            "JUDGE.json, then `calibration: JUDGE.json` in its settings"
+        )
+    if asked := [str(judge) for judge in judges if not judge.by_rules]:
+        yield f"tried on the canary set when the campaign starts: {', '.join(asked)}"
+
+
+def _refuse_failing(campaign: Campaign) -> None:
+    for judge in judges_of(campaign.runs):
+        if judge.by_rules and (wrong := wrongly_read(judge)):
+            refuse_unless(campaign.config.allow_failing_judges, wrong)
 
 
 def _together(problems: Mapping[str, str]) -> dict[str, list[str]]:

@@ -37,6 +37,19 @@ def test_a_dry_run_prints_grid_and_estimate_and_starts_nothing(
     assert not storage.exists()
 
 
+def test_a_dry_run_tells_of_every_judge_and_asks_only_those_by_rules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = parts_in(tmp_path)
+    parts["behaviours"]["b"]["behaviour"]["utility"] = {"kind": "refusal"}
+    del parts["allow_failing_judges"]
+    assert main(["campaign", written(tmp_path, parts), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "judge refusal (utility of b): not calibrated" in said
+    assert "to calibrate a judge: mascing judge FILE" in said
+    assert "tried on the canary set when the campaign starts: tests.tasks.coin_judge:coin (target of b" in said
+
+
 def test_what_stands_in_the_way_is_told_by_run_and_exits_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
