@@ -162,7 +162,8 @@ def _estimate(campaign: Campaign, plan: Plan, done: set[str], seconds: Mapping[s
 
 def _money(left: Sequence[PlannedRun], plan: Plan) -> Iterator[str]:
     """What judgements cost that are asked of endpoints; those of labels once for all seeds."""
-    bill, labelled = Bill(), set()
+    bill = Bill()
+    labelled = set()
     for run in left:
         task = (run.model, run.behaviour)
         stages = (each for stage, each in plan.bills[run.name].items() if stage != SHARED or task not in labelled)

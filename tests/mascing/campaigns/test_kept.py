@@ -12,6 +12,7 @@ from mascing.config import load_campaign
 from mascing.judges.calibrations.calibration import calibrated, write_calibration
 from mascing.schemas.campaign import Campaign
 from mascing.schemas.settings.judge_settings import RefusalJudge
+from mascing.schemas.verdict import Outcome
 from mascing.storage.object_storage import Storage
 
 ENDPOINT = {"kind": "openai", "model": "m", "base_url": "http://127.0.0.1:1/v1"}
@@ -35,7 +36,8 @@ def folder(tmp_path: Path) -> Path:
     (folder / "kindness.yaml").write_text(yaml.safe_dump(entry("kindness", "refusal", roles=["utility"])))
     for name in ("prompt.txt", "rows.jsonl", "kindness.jsonl", "own.jsonl"):
         (folder / name).write_text("text\n")
-    found = calibrated(RefusalJudge(), ["hit", "miss"] * 9, ["hit", "miss"] * 9, list("abcdefghi") * 2, "0", "human")
+    outcomes: list[Outcome] = ["hit", "miss"]
+    found = calibrated(RefusalJudge(), outcomes * 9, outcomes * 9, list("abcdefghi") * 2, "0", "human")
     write_calibration(folder / "refusal.json", found)
     return folder
 
@@ -73,7 +75,8 @@ def test_entries_of_ones_own_and_local_copies_lead_to_the_same_files(folder: Pat
     behaviours = {"own": {"behaviour": {"catalogue": "entry.yaml", "file": "rows.jsonl", "beside": beside}}}
     first, again = kept(written(folder, behaviours, {}), Storage.open(str(tmp_path / "s")))
     assert again == first
-    assert first.runs[0].config.behaviour.target.rubric == str(folder / "rubric.yaml")  # type: ignore[union-attr]
+    target: Any = first.runs[0].config.behaviour.target
+    assert target.rubric == str(folder / "rubric.yaml")
 
 
 def test_a_text_in_a_judge_of_ones_own_is_no_path(folder: Path, tmp_path: Path) -> None:
@@ -82,4 +85,5 @@ def test_a_text_in_a_judge_of_ones_own_is_no_path(folder: Path, tmp_path: Path) 
     behaviour = {"conversations": "rows.jsonl", **judges}
     first, again = kept(written(folder, {"b": {"behaviour": behaviour}}, {}), Storage.open(str(tmp_path / "s")))
     assert again == first
-    assert first.config.behaviours["b"]["behaviour"]["target"] == own  # type: ignore[index, call-overload]
+    part: dict[str, Any] = first.config.behaviours["b"]
+    assert part["behaviour"]["target"] == own
