@@ -47,6 +47,9 @@ class CampaignConfig(Frozen):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     shared: Part = Field(default_factory=dict, description="settings of all runs")
     published: tuple[PublishedNumber, ...] = ()
+    allow_failing_judges: bool = Field(
+        default=False, description="start although a judge reads one of its canaries wrong"
+    )
 
     @model_validator(mode="after")
     def _says_nothing_twice(self) -> "CampaignConfig":

@@ -150,6 +150,7 @@ LEADERBOARD = pa.schema(
         *_interval("unsteered"),
         *_interval("target_rate"),
         *_interval("uplift"),
+        *_interval("uplift_corrected"),
         pa.field("uplift_mean", pa.float64()),
         pa.field("uplift_least", pa.float64()),
         pa.field("uplift_most", pa.float64()),

@@ -8,7 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from mascing.campaigns.ranking import Ranked, ranked
+from mascing.evidence.corrections import corrected_change
 from mascing.evidence.results import CONTROL
+from mascing.judges.calibrations.calibration import calibration_of
+from mascing.schemas.calibration import Calibration
 from mascing.schemas.campaign import Campaign, CellResult, FailedRun, PlannedRun
 from mascing.schemas.result import Rate
 from mascing.schemas.tables import LEADERBOARD, RANKING
@@ -86,6 +89,7 @@ def leaderboard(board: Board) -> pa.Table:
     adjusted = _adjusted(cells)
     spread = _spread([(run, method, cells[run.name, method]) for run, method in places if (run.name, method) in cells])
     papers = {(number.model, number.behaviour, number.method): number for number in board.campaign.config.published}
+    calibrations = _calibrations(board.campaign)
     rows = []
     for run, method in places:
         row: Row = {"model": run.model, "behaviour": run.behaviour, "method": method, "seed": run.seed}
@@ -97,6 +101,8 @@ def leaderboard(board: Board) -> pa.Table:
             rows.append(row | {"state": "failed" if reason else "waiting", "reason": reason})
             continue
         of_seeds = spread[run.model, run.behaviour, method]
+        without_error = corrected_change(cell.uplift, calibrations[run.name]).corrected
+        row |= _columns("uplift_corrected", without_error) if without_error else {}
         rows.append(row | _numbers(cell) | of_seeds | {key: adjusted.get((run.name, method, key)) for key in _HOLM})
     return pa.Table.from_pylist(rows, schema=LEADERBOARD)
 
@@ -117,6 +123,14 @@ def ranking_table(board: Board) -> pa.Table:
         for each in board.ranking()
     ]
     return pa.Table.from_pylist(rows, schema=RANKING)
+
+
+def _calibrations(campaign: Campaign) -> dict[str, Calibration | None]:
+    """The calibration of the target's judge, by run; each judge's is read once."""
+    judges = {run.name: run.config.behaviour.target for run in campaign.runs}
+    found = {judge.model_dump_json(): judge for judge in judges.values()}
+    read = {key: calibration_of(judge) for key, judge in found.items()}
+    return {name: read[judge.model_dump_json()] for name, judge in judges.items()}
 
 
 _HOLM = ("holm_p", "holm_p_control")

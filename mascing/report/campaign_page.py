@@ -55,7 +55,18 @@ def _cells(rows: list[dict[str, Any]]) -> Table | None:
     if not finished:
         return None
     columns = (
-        *("Behaviour", "Model", "Seed", "Method", "Uplift", "Over seeds", "Utility", "Protected", "Unscored"),
+        *(
+            "Behaviour",
+            "Model",
+            "Seed",
+            "Method",
+            "Uplift",
+            "Corrected uplift",
+            "Over seeds",
+            "Utility",
+            "Protected",
+            "Unscored",
+        ),
         *("Decision", "Replies", "Tokens a reply", "Judges, USD", "p", "Holm p", "Holm p, control"),
     )
     return Table("Every cell; differences in percentage points with 95% intervals", columns, tuple(map(_row, finished)))
@@ -71,6 +82,7 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
         str(row["seed"]),
         row["method"] + ("\npublished" if row["published"] else ""),
         _change(row, "uplift"),
+        _change(row, "uplift_corrected"),
         spread,
         _change(row, "utility"),
         _change(row, "protected"),

@@ -29,6 +29,7 @@ def parts_in(folder: Path) -> dict[str, Any]:
         "behaviours": {"b": {"behaviour": run["behaviour"]}},
         "methods": {"steermoe": {"n_activated": [1]}},
         "seeds": [0, 1],
+        "allow_failing_judges": True,  # a coin takes an empty reply for a hit
         "shared": {"generation": {"max_new_tokens": 3}, "splits": run["splits"], "allow_unpublishable": True},
     }
 
@@ -110,3 +111,13 @@ def test_what_fails_is_told_and_the_rest_goes_on_until_it_is_mended(
         for model, behaviour in (("broken", "unreadable"), ("broken", "b"), ("tiny", "unreadable"))
         for method in ("steermoe", "own", "random")
     }
+
+
+def test_a_judge_that_reads_its_canaries_wrong_keeps_a_campaign_from_starting(
+    tmp_path: Path, pools: list[HerePool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
+    del parts["allow_failing_judges"]
+    assert {row["state"] for row in ran(tmp_path, parts, storage, code=1)} == {"waiting"}
+    assert "canaries wrong, first an empty reply: hit instead of unscored" in " ".join(capsys.readouterr().err.split())
+    assert pools == []

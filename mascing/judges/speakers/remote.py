@@ -6,7 +6,8 @@ from math import exp
 from typing import TYPE_CHECKING, Any
 
 from mascing.errors import RequestError
-from mascing.judges.speakers.speaker import Ask, Manner, Said, defused
+from mascing.judges.speakers.speaker import Ask, Manner, Said
+from mascing.judges.speakers.weighed import messages_of
 from mascing.schemas.settings.engine_settings import OpenAIEngine
 from mascing.storage.object_storage import Storage
 
@@ -46,7 +47,7 @@ class RemoteSpeaker:
 async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> tuple[int, Said]:
     try:
         answer = await place.chat(
-            _messages(ask),
+            messages_of(ask),
             max_tokens=manner.max_tokens,
             temperature=0.0,
             response_format=_format(manner.schema),
@@ -61,12 +62,6 @@ async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> t
         answer.usage.seconds,
         _shares(answer, manner.words),
     )
-
-
-def _messages(ask: Ask) -> list[Mapping[str, str]]:
-    if ask.template:
-        return [{"role": "user", "content": ask.filled()}]
-    return [{**message, "content": defused(message["content"])} for message in ask.messages]
 
 
 def _format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -1,15 +1,19 @@
 """The leaderboard is a function of the cells: adjusted for all comparisons, and complete with what is missing."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mascing.campaigns.leaderboard import Board, Outcome, leaderboard, ranking_table
+from mascing.judges.calibrations.calibration import calibrated, write_calibration
 from mascing.schemas.campaign import FailedRun
+from mascing.schemas.settings.judge_settings import RefusalJudge
 from mascing.statistics import holm
 from mascing.storage import parquet
 from tests.mascing.campaigns.made_up import board, cell
+from tests.mascing.campaigns.test_used_judges import judged
 
 
 def rows(of: Board) -> list[dict[str, Any]]:
@@ -70,3 +74,17 @@ def test_a_method_that_failed_is_told_beside_the_others() -> None:
     assert [(method, why) for _, method, why in Board(made.campaign, {run.name: outcome}).failed] == [
         ("mascing", "a confound")
     ]
+
+
+def test_a_calibrated_judge_has_its_uplift_corrected_beside_the_raw_one(tmp_path: Path) -> None:
+    said, heard = ["hit", "miss"] * 20, ["hit", "miss", "miss", "miss"] * 10
+    found = calibrated(RefusalJudge(), heard, said, [f"g{n}" for n in range(40)], "0", "human")  # type: ignore[arg-type]
+    write_calibration(tmp_path / "judge.json", found)
+    made, judge = board(), RefusalJudge(calibration=str(tmp_path / "judge.json"))
+    runs = tuple(judged(run, {"target": judge} if run.behaviour == "defence" else {}) for run in made.campaign.runs)
+    shown = rows(Board(made.campaign.model_copy(update={"runs": runs}), made.outcomes))
+    assert found.sensitivity.value + found.specificity.value - 1 == 0.5
+    for row in (row for row in shown if row["state"] == "finished"):
+        expected = min(1.0, row["uplift"] / 0.5) if row["behaviour"] == "defence" else None
+        assert row["uplift_corrected"] == (expected if expected is None else pytest.approx(expected))
+    assert shown[0]["uplift_corrected_low"] < shown[0]["uplift_corrected"] <= shown[0]["uplift_corrected_high"]

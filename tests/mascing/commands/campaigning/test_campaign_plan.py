@@ -13,6 +13,7 @@ from mascing.config import load_campaign
 from mascing.errors import ConfigError
 from mascing.preflight.campaign_cost import replies_of
 from mascing.preflight.checks import preflight
+from mascing.preflight.judging_cost import Bill, bills_of
 from mascing.schemas.campaign import StageSeconds
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
@@ -35,6 +36,39 @@ def test_a_dry_run_prints_grid_and_estimate_and_starts_nothing(
     assert any(line.startswith("left to do: 2 runs; at most ") for line in said)
     assert said[-1] == f"next: mascing campaign {path} --storage {storage}"
     assert not storage.exists()
+
+
+def test_a_dry_run_tells_of_every_judge_and_asks_only_those_by_rules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = parts_in(tmp_path)
+    endpoint = {"kind": "openai", "model": "m", "prices": {"prompt": 1.0, "completion": 2.0}}
+    paid = {"kind": "llm", "rubric": "refusal", "endpoint": endpoint}
+    parts["behaviours"]["b"]["behaviour"] |= {"utility": {"kind": "refusal"}, "protected": paid}
+    del parts["allow_failing_judges"]
+    assert main(["campaign", written(tmp_path, parts), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "judge refusal (utility of b): not calibrated" in said
+    assert "to calibrate a judge: mascing judge FILE" in said
+    assert "tried on the canary set when the campaign starts: tests.tasks.coin_judge:coin (target of b" in said
+    assert "llm (protected of b)" in said
+    assert "the price is not known: tests.tasks.coin_judge:coin, a judge of your own" in said
+
+
+def test_a_dry_run_tells_what_paid_judgements_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = parts_in(tmp_path)
+    endpoint = {"kind": "openai", "model": "m", "prices": {"prompt": 1.0, "completion": 2.0}}
+    parts["behaviours"]["b"]["behaviour"]["target"] = {"kind": "llm", "rubric": "refusal", "endpoint": endpoint}
+    path = written(tmp_path, parts)
+    assert main(["campaign", path, "--dry-run"]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("judgements at endpoints")]
+    config = load_campaign(path).runs[0].config
+    found = preflight(config)
+    assert found.rows is not None
+    bills = bills_of(config, found.rows)
+    both_seeds = sum(bills.values(), sum((bill for stage, bill in bills.items() if stage != "label"), Bill()))
+    assert f"{both_seeds.most_tokens:,.0f} tokens and ${both_seeds.most_dollars:,.2f}; about " in line
+    assert both_seeds.about_dollars > 0
 
 
 def test_what_stands_in_the_way_is_told_by_run_and_exits_with_1(
