@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mascing.campaigns.folder import CampaignFolder, folder_of, read_seconds
+from mascing.campaigns.grid import named
 from mascing.evidence.foregone import unpublishable
 from mascing.preflight.campaign_cost import SHARED, replies_of, tokens_of
 from mascing.preflight.checks import preflight
@@ -27,11 +28,11 @@ _OF_A_TASK = ("prepare", "label", "harvest")
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs that can work with the replies of each stage, and the problem of each of the others."""
+    """Runs that can work with the replies of each stage, and the problems of each of the others."""
 
     replies: Mapping[str, Mapping[str, int]]
     tokens: Mapping[str, int]
-    problems: Mapping[str, str]
+    problems: Mapping[str, Sequence[str]]
 
 
 def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
@@ -42,8 +43,8 @@ def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
     plan, home = _plan(campaign), folder_of(campaign)
     say_prose(console, _headline(campaign))
     print_fitting(console, _grid(campaign, plan))
-    for reason, runs in _together(plan.problems).items():
-        say_prose(console, f"problem: {', '.join(runs)}: {reason}")
+    for problem, tasks in _together(campaign, plan).items():
+        say_prose(console, f"problem: {named(campaign.config, tasks)}: {problem}")
     done = _finished(storage, home, campaign)
     for line in _estimate(campaign, plan, done, read_seconds(storage, home)):
         say_prose(console, line)
@@ -55,16 +56,16 @@ def _plan(campaign: Campaign) -> Plan:
     """What `mascing check` finds of each model with each behaviour; seeds change nothing of it."""
     replies: dict[str, Mapping[str, int]] = {}
     tokens: dict[str, int] = {}
-    problems: dict[str, str] = {}
+    problems: dict[str, Sequence[str]] = {}
     for runs in _by_task(campaign).values():
         config = runs[0].config
         found = preflight(config)
-        problem = "; ".join(found.problems)
-        if not problem and found.hopeless and not config.allow_unpublishable:
-            problem = unpublishable(found.hopeless)
+        of_task: Sequence[str] = found.problems
+        if not of_task and found.hopeless and not config.allow_unpublishable:
+            of_task = [unpublishable(found.hopeless)]
         for run in runs:
-            if problem or found.rows is None:
-                problems[run.name] = problem
+            if of_task or found.rows is None:
+                problems[run.name] = of_task
             else:
                 replies[run.name] = replies_of(config, found.rows)
                 tokens[run.name] = tokens_of(config, 1)
@@ -166,8 +167,10 @@ def _time(left: Sequence[PlannedRun], seconds: Mapping[str, StageSeconds]) -> st
     return f"time, by the stages that are finished: {duration(expected.total())} ({by_stage})"
 
 
-def _together(problems: Mapping[str, str]) -> dict[str, list[str]]:
-    reasons: dict[str, list[str]] = {}
-    for run, reason in problems.items():
-        reasons.setdefault(reason, []).append(run)
-    return reasons
+def _together(campaign: Campaign, plan: Plan) -> dict[str, set[tuple[str, str]]]:
+    """Each problem once, with the models and behaviours that have it."""
+    tasks: dict[str, set[tuple[str, str]]] = {}
+    for run in campaign.runs:
+        for problem in plan.problems.get(run.name, ()):
+            tasks.setdefault(problem, set()).add((run.model, run.behaviour))
+    return tasks
