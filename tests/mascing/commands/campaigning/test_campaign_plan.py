@@ -80,7 +80,7 @@ def test_time_is_that_of_finished_stages_of_the_same_model() -> None:
         ({"seeds": [1, 1]}, "seeds: each seed once"),
         ({"shared": {"seed": 3}}, "shared: seed cannot be set here"),
         ({"methods": {"steermo": {}}}, "all runs: methods.steermo: "),
-        ({"shared": {"gates": {"min_uplift": "much"}}}, "b on tiny: gates.min_uplift: "),
+        ({"shared": {"gates": {"min_uplift": "much"}}}, "all runs: gates.min_uplift: "),
         ({"published": [{"behaviour": "z", "method": "m", "source": "s"}]}, "the campaign has no z on any model"),
     ],
 )
