@@ -25,7 +25,7 @@ from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import replies as stored_replies
 from mascing.tasks.replying.replies import RepliesFolder, replies_to
-from mascing.tasks.replying.verdicts import verdicts_on
+from mascing.tasks.replying.verdict_pieces import verdicts_on
 from mascing.tasks.running.bisection import SetAside
 from mascing.tasks.running.isolation import Failed
 from mascing.tasks.running.units import Kind, around, run_units
