@@ -25,6 +25,7 @@ def written(testbed: Path, folder: Path) -> Path:
     """A small run of the testbed as a campaign of two methods and two seeds."""
     settings: dict[str, Any] = small_config(testbed, folder, workers=1).model_dump(mode="json")
     settings["robustness"]["temperatures"] = []  # the paraphrases are one changed condition, and one is enough
+    settings["surrogate"]["members"] = 1
     model, behaviour, methods = (settings.pop(name) for name in ("model", "behaviour", "methods"))
     settings.pop("seed")
     parts = {
