@@ -119,5 +119,7 @@ def test_a_judge_that_reads_its_canaries_wrong_keeps_a_campaign_from_starting(
     storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
     del parts["allow_failing_judges"]
     assert {row["state"] for row in ran(tmp_path, parts, storage, code=1)} == {"waiting"}
-    assert "canaries wrong, first an empty reply: hit instead of unscored" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "judge tests.tasks.coin_judge:coin (target of b, utility of b, protected of b) reads " in said
+    assert "`allow_failing_judges: true`" in said
     assert pools == []
