@@ -21,7 +21,7 @@ class Client:
     """Sends single requests; it retries nothing and logs nothing."""
 
     def __init__(self, config: OpenAIEngine) -> None:
-        """Read the key from the environment. Raises ConfigError if it or the package is missing."""
+        """Read the key from the environment. Raises ConfigError if it is missing or wrong, or the package missing."""
         try:
             import openai
         except ImportError as error:
@@ -111,6 +111,12 @@ def _key(config: OpenAIEngine) -> str | None:
         raise ConfigError(
             f"the environment variable {config.api_key_env} is not set: it must hold the key for {config.base_url}, "
             "here and on every worker"
+        )
+    # No header can hold another character, and the error of the client that tries shows the key.
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"the environment variable {config.api_key_env} must hold one key of printable ASCII characters: it holds "
+            "a line break or another character that no key has"
         )
     return key
 
