@@ -14,6 +14,9 @@ from mascing.schemas.settings.engine_settings import OpenAIEngine
 _LONGEST_MESSAGE = 300
 _OVERLOADED = (429, 503, 529)
 _PASSING = (408, 409, 425)
+# A request that met these had been sent: what was lost on the way back may be paid all the same. They are names,
+# because of which HTTP library they are is the client's own matter.
+_AFTER_SENDING = ("ReadError", "RemoteProtocolError", "DecodingError")
 _NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached")
 
 
@@ -61,7 +64,8 @@ class Client:
             raise self._of_status(error.status_code, self._told(error), error) from None
         except openai.APIConnectionError as error:
             why = self._without_key(str(error.__cause__ or error)) or "no connection"
-            raise FailedError(why, nobody=True) from None
+            sent = type(error.__cause__).__name__ in _AFTER_SENDING
+            raise FailedError(why, nobody=not sent, perhaps_paid=sent) from None
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,15 +1,31 @@
 """What a bad key, server or response does: nothing secret is told, nothing is paid unseen, and no good answer is lost."""
 
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from mascing.engines.openai import retrying
+from mascing.engines.openai.answer import ChatAnswer
 from mascing.engines.openai.endpoint import Endpoint
-from mascing.errors import ConfigError
+from mascing.errors import ConfigError, EndpointError
 from tests.fake_endpoint import FakeEndpoint
-from tests.mascing.engines.openai.asking import config_for
+from tests.mascing.engines.openai.asking import all_of, config_for
+from tests.mascing.engines.openai.raw_server import Respond, answering, response, said
 
-Start = Callable[..., FakeEndpoint]
+# What a request of five characters and eight tokens can take.
+MOST = 256 + 16 + 5 + 8
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "FIRST_PAUSE_SECONDS", 0.01)
+
+
+def asked(respond: Respond, *contents: str, **settings: Any) -> tuple[list[ChatAnswer | BaseException], Endpoint]:
+    """What becomes of requests to a server that responds so."""
+    with answering(respond) as url:
+        endpoint = Endpoint(config_for(FakeEndpoint(url=url), attempts=2, **settings))
+        return all_of(endpoint, contents or ["hello"]), endpoint
 
 
 @pytest.mark.parametrize("key", ["sk-first\nsk-second", "sk-ключ", "sk-\x01tab"])
@@ -18,3 +34,12 @@ def test_a_key_that_no_header_can_hold_is_refused_and_not_told(key: str, monkeyp
     with pytest.raises(ConfigError, match="MY_KEY") as refused:
         Endpoint(config_for(FakeEndpoint(url="http://127.0.0.1:9/v1"), api_key_env="MY_KEY"))
     assert "sk-" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "lost", [response(said(), length=5000), response(said(), Content_Encoding="gzip"), b""], ids=["cut", "gzip", "none"]
+)
+def test_what_is_lost_after_it_was_sent_counts_as_paid(lost: bytes) -> None:
+    [error], endpoint = asked(lambda body: lost)
+    assert isinstance(error, EndpointError)
+    assert endpoint.spent.tokens == 2 * MOST
