@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from mascing.engines.openai.answer import Completion, MalformedError
-from mascing.engines.openai.retrying import FailedError, RefusedError
+from mascing.engines.openai.retrying import DeniedError, FailedError, RefusedError
 from mascing.errors import ConfigError, EndpointError, RequestError
 from mascing.schemas.settings.engine_settings import OpenAIEngine
 
@@ -47,7 +47,7 @@ class Client:
         """The body of the response, which is a chat completion.
 
         Raises RefusedError or FailedError where the same request may be answered later, RequestError if this request
-        is wrong, and EndpointError if every request is.
+        is wrong, EndpointError if every request is, and DeniedError if it is the one or the other.
         """
         openai = self._openai
         try:
@@ -73,14 +73,15 @@ class Client:
 
     def _of_status(self, status: int, told: str, error: Any) -> Exception:
         place = f"{self._config.model} at {self._config.base_url}"
-        if status == 429 and error.code in _NO_CREDIT:
+        if status == 402 or (status == 429 and error.code in _NO_CREDIT):
             return EndpointError(f"{place}: no credit is left ({told}): pay for more, and run the same command again")
         if status in _OVERLOADED:
             return RefusedError(f"{status}: {told}", retry_after(error.response.headers))
         if status in _PASSING or status >= 500:
             return FailedError(f"{status}: {told}")
         if status in (401, 403):
-            return EndpointError(f"{place} refuses the key ({status}: {told}): {self._remedy_for_key()}")
+            denied = f"{place} refuses the key ({status}: {told}): {self._remedy_for_key()}"
+            return EndpointError(denied) if status == 401 else DeniedError(told, denied)
         if status in (404, 405):
             return EndpointError(
                 f"{place} was not found ({status}: {told}): check `model` against the endpoint's list of models, and "

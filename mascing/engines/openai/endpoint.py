@@ -11,7 +11,7 @@ from mascing.engines.engine import Usage
 from mascing.engines.openai.answer import ChatAnswer, Completion
 from mascing.engines.openai.client import Client
 from mascing.engines.openai.ledger import Amount
-from mascing.engines.openai.retrying import FailedError, RefusedError, Retrying
+from mascing.engines.openai.retrying import DeniedError, FailedError, RefusedError, Retrying
 from mascing.engines.openai.spending import Spending, amount, cost, most_prompt_tokens
 from mascing.engines.openai.stored_answers import StoredAnswers
 from mascing.errors import MascingError
@@ -145,7 +145,7 @@ class Endpoint:
             except FailedError as failed:
                 hold.took(most if failed.perhaps_paid else Amount())
                 raise
-            except (RefusedError, MascingError):
+            except (RefusedError, DeniedError, MascingError):
                 hold.took(Amount())
                 raise
             usage = self._usage(Completion.read(response), most, time.monotonic() - began)

@@ -7,7 +7,7 @@ import pytest
 from mascing.engines.openai import retrying
 from mascing.engines.openai.answer import ChatAnswer
 from mascing.engines.openai.endpoint import Endpoint
-from mascing.errors import ConfigError, EndpointError
+from mascing.errors import ConfigError, EndpointError, RequestError
 from tests.fake_endpoint import FakeEndpoint
 from tests.mascing.engines.openai.asking import all_of, config_for
 from tests.mascing.engines.openai.raw_server import Respond, answering, response, said
@@ -43,3 +43,21 @@ def test_what_is_lost_after_it_was_sent_counts_as_paid(lost: bytes) -> None:
     [error], endpoint = asked(lambda body: lost)
     assert isinstance(error, EndpointError)
     assert endpoint.spent.tokens == 2 * MOST
+
+
+def test_a_prompt_that_is_moderated_is_denied_alone_and_a_key_that_is_denied_ends_all() -> None:
+    flagged = response({"error": {"message": "input was flagged"}}, status=403)
+    [denied, *others], _ = asked(lambda body: flagged if "bad" in body else response(said()), "bad", "good", "fair")
+    assert isinstance(denied, RequestError)
+    assert "input was flagged" in str(denied)
+    assert [answer.text for answer in others if isinstance(answer, ChatAnswer)] == ["fine", "fine"]
+    for error in asked(lambda body: flagged, "a", "b")[0]:
+        assert isinstance(error, EndpointError)
+        assert not isinstance(error, RequestError)
+        assert "refuses the key" in str(error)
+
+
+def test_payment_that_is_required_ends_all() -> None:
+    [error, _], _ = asked(lambda body: response({"error": {"message": "Insufficient credits"}}, status=402), "a", "b")
+    assert not isinstance(error, RequestError)
+    assert "no credit is left (Insufficient credits)" in str(error)
