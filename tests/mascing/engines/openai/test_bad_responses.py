@@ -1,11 +1,13 @@
 """What a bad key, server or response does: nothing secret is told, nothing is paid unseen, and no good answer is lost."""
 
+import json
 from typing import Any
 
 import pytest
 
+from mascing.engines.engine import Usage
 from mascing.engines.openai import retrying
-from mascing.engines.openai.answer import ChatAnswer
+from mascing.engines.openai.answer import ChatAnswer, Completion
 from mascing.engines.openai.endpoint import Endpoint
 from mascing.errors import ConfigError, EndpointError, RequestError
 from tests.fake_endpoint import FakeEndpoint
@@ -61,3 +63,23 @@ def test_payment_that_is_required_ends_all() -> None:
     [error, _], _ = asked(lambda body: response({"error": {"message": "Insufficient credits"}}, status=402), "a", "b")
     assert not isinstance(error, RequestError)
     assert "no credit is left (Insufficient credits)" in str(error)
+
+
+@pytest.mark.parametrize(
+    "usage", [{}, None, {"prompt_tokens": None, "completion_tokens": 1}, {"prompt_tokens": -9, "completion_tokens": 1}]
+)
+def test_usage_that_cannot_be_read_counts_as_the_most(usage: dict[str, Any] | None) -> None:
+    [answer], endpoint = asked(lambda body: response(said() | {"usage": usage}))
+    assert isinstance(answer, ChatAnswer)
+    assert endpoint.spent.tokens == MOST
+
+
+def test_an_answer_is_kept_whatever_stands_beside_it() -> None:
+    token = {"token": "Yes", "logprob": -0.1, "top_logprobs": None}
+    parts = [{"type": "text", "text": "Y"}, {"type": "other"}, {"type": "text", "text": "es"}]
+    first, second = (
+        Completion.read(json.dumps(said(content, logprobs={"content": [token | changed]}))).answer(Usage(1, 1, None, 0))
+        for content, changed in (("Yes", {}), (parts, {"logprob": None}))
+    )
+    assert (first.text, first.logprobs) == ("Yes", ({"Yes": -0.1},))
+    assert (second.text, second.logprobs) == ("Yes", None)
