@@ -136,5 +136,5 @@ def retry_after(headers: Any) -> float | None:
         if told.strip().replace(".", "", 1).isdigit():
             return float(told)
         return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

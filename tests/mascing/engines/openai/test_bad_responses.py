@@ -8,6 +8,7 @@ import pytest
 from mascing.engines.engine import Usage
 from mascing.engines.openai import retrying
 from mascing.engines.openai.answer import ChatAnswer, Completion
+from mascing.engines.openai.client import retry_after
 from mascing.engines.openai.endpoint import Endpoint
 from mascing.errors import ConfigError, EndpointError, RequestError
 from tests.fake_endpoint import FakeEndpoint
@@ -83,3 +84,8 @@ def test_an_answer_is_kept_whatever_stands_beside_it() -> None:
     )
     assert (first.text, first.logprobs) == ("Yes", ({"Yes": -0.1},))
     assert (second.text, second.logprobs) == ("Yes", None)
+
+
+@pytest.mark.parametrize("told", ["Wed, 21 Oct 99999999999 07:28:00 GMT", "soon", ""])
+def test_a_time_to_wait_that_is_none_is_left_aside(told: str) -> None:
+    assert retry_after({"retry-after": told}) is None
