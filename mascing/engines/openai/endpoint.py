@@ -15,7 +15,7 @@ from mascing.engines.openai.ledger import Amount
 from mascing.engines.openai.retrying import DeniedError, FailedError, RefusedError, Retrying
 from mascing.engines.openai.spending import Spending, amount, cost, most_prompt_tokens
 from mascing.engines.openai.stored_answers import StoredAnswers
-from mascing.errors import EndpointError, MascingError
+from mascing.errors import EndpointError, MascingError, RequestError
 from mascing.schemas.settings.engine_settings import OpenAIEngine
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
@@ -127,6 +127,8 @@ class Endpoint:
         draw: str = "",
     ) -> tuple[dict[str, Any], str, Amount]:
         """The body of a request, the name of its draw, and what it can take at most."""
+        if not all(_is_unicode(message["content"]) for message in messages):
+            raise RequestError("a message holds half of a surrogate pair, which no request can: mend its text")
         body: dict[str, Any] = {
             "model": self._config.model,
             "messages": [{"role": message["role"], "content": message["content"]} for message in messages],
@@ -199,6 +201,14 @@ class _Asked:
 
     def __exit__(self, *_: object) -> None:
         self.waiting -= 1
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 async def _finished(work: Coroutine[Any, Any, Value]) -> Value:

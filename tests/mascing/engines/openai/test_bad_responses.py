@@ -1,4 +1,4 @@
-"""What a bad key, server or response does: nothing secret is told, nothing is paid unseen, and no good answer is lost."""
+"""What a bad key, server or response does: no key is told, nothing is paid unseen, no answer is lost."""
 
 import json
 from typing import Any
