@@ -133,8 +133,8 @@ class Retrying:
         if self._answered > answered_before:
             return RequestError(f"{self._place} answers other requests, but this one {why}")
         return EndpointError(
-            f"{self._place} does not answer: a request {why}. Check base_url, the server and proxies. What was answered "
-            "is kept, and the same command goes on from there"
+            f"{self._place} does not answer: a request {why}. Check base_url, the server and proxies. What was "
+            "answered is kept, and the same command goes on from there"
         )
 
 
