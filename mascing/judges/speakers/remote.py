@@ -56,15 +56,15 @@ async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> t
         )
     except RequestError as error:
         return number, Said(failure=f"the judge gave no answer: {error}", passing=True)
-    if answer.finish_reason == "content_filter":
-        return number, Said(failure="the endpoint's content filter ended the judge's answer")
     said = said_in(answer.text)
+    filtered = answer.finish_reason == "content_filter"
     return number, Said(
         said.text,
         answer.finish_reason == "length" or not said.closed,
         answer.usage.cost,
         answer.usage.seconds,
         _shares(answer, manner.words),
+        failure="the endpoint's content filter ended the judge's answer" if filtered else None,
     )
 
 

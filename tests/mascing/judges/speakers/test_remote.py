@@ -45,5 +45,5 @@ def test_an_answer_that_a_content_filter_ended_is_no_verdict() -> None:
     filtered = response(said(YES, finish_reason="content_filter"))
     with answering(lambda body: filtered) as url:
         [verdict] = verdicts(FakeEndpoint(url=url), "No.")
-    assert (verdict.outcome, verdict.failed) == ("unscored", False)
+    assert (verdict.outcome, verdict.failed, verdict.raw) == ("unscored", False, YES)
     assert "content filter" in verdict.reason
