@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from math import exp
 from typing import TYPE_CHECKING, Any
 
+from mascing.conversations.thoughts import said_in
 from mascing.errors import RequestError
 from mascing.judges.speakers.speaker import Ask, Manner, Said
 from mascing.judges.speakers.weighed import messages_of
@@ -55,12 +56,15 @@ async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> t
         )
     except RequestError as error:
         return number, Said(failure=f"the judge gave no answer: {error}", passing=True)
+    said = said_in(answer.text)
+    filtered = answer.finish_reason == "content_filter"
     return number, Said(
-        answer.text,
-        answer.finish_reason == "length",
+        said.text,
+        answer.finish_reason == "length" or not said.closed,
         answer.usage.cost,
         answer.usage.seconds,
         _shares(answer, manner.words),
+        failure="the endpoint's content filter ended the judge's answer" if filtered else None,
     )
 
 
