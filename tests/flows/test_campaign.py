@@ -71,7 +71,7 @@ def test_the_grid_is_filled_and_found_again_without_a_reply_or_a_verdict(
     assert {row["finished_seeds"] for row in rows} == {2}
     assert all(row["replies"] > 0 and row["tokens_per_reply"] > 0 for row in rows)
     monkeypatch.setattr(replies, "generated", refuse)
-    monkeypatch.setattr("mascing.tasks.replying.judged.judge_all", refuse)
+    monkeypatch.setattr("mascing.tasks.replying.verdicts.judge_all", refuse)
     [path] = [path for path in storage.list("campaigns") if path.endswith("leaderboard.parquet")]
     before = storage.read(path)
     finished_campaign(load_campaign(str(tmp_path / "campaign.yaml")), storage.url)
