@@ -9,7 +9,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 from mascing.evidence.sufficiency import lacking
 from mascing.schemas.config import RunConfig
-from mascing.schemas.finished import Audited, Labelled, RunStages, TestbedBuilt
+from mascing.schemas.finished import Audited, Labelled, Prepared, RunStages, TestbedBuilt
 from mascing.schemas.manifest import Manifest
 from mascing.storage.object_storage import Storage
 from mascing.tasks.evaluate import evaluate
@@ -85,8 +85,13 @@ def whole_line(
 
 def label_line(start: Start, pool: Pool, config: RunConfig, storage_url: str) -> Labelled:
     """The line up to the labels: prepare and label."""
+    return prepared_and_labelled(start, pool, config, storage_url)[1]
+
+
+def prepared_and_labelled(start: Start, pool: Pool, config: RunConfig, storage_url: str) -> tuple[Prepared, Labelled]:
+    """The same, for whoever reads the conversations as they were brought too."""
     prepared = start(prepare)(storage_url, config).manifest
-    return start(label)(storage_url, config, prepared, pool=pool).manifest
+    return prepared, start(label)(storage_url, config, prepared, pool=pool).manifest
 
 
 def audit_line(start: Start, pool: Pool, config: RunConfig, storage_url: str) -> Audited:

@@ -68,6 +68,8 @@ def _rows(check: ScheduledCheck) -> Iterator[dict[str, str]]:
     for role, standing in (("live", check.live), ("candidate", check.candidate)):
         if standing is not None:
             parts += [(role, standing.mask, reasons) for reasons in _reasons(standing)]
+    if check.judges is not None:
+        parts.append(("judges", "", check.judges.reasons))
     parts.append(("decision", check.outcome, check.reasons))
     if check.error:
         parts.append(("line", "failed", (check.error,)))

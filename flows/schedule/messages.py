@@ -11,14 +11,15 @@ from mascing.storage.object_storage import Storage
 
 
 def of_check(storage: Storage, check: ScheduledCheck) -> dict[str, Any] | None:
-    """What is worth telling of a check: a regression, drift, a promotion, a candidate that is held; else None."""
+    """What is worth telling of a check: a regression, drift, a judge that fails, a promotion, a candidate held."""
     event = _event(check)
     if event is None:
         return None
     reasons = [reason for standing in (check.live,) if standing for reason in _missed(standing.reasons)]
     if check.live is not None:
         reasons += [*_missed(check.live.drift_reasons), *_missed(check.live.routing.reasons)]
-    reasons += _missed(check.reasons)
+    reasons += [*_missed(check.judges.reasons if check.judges else ()), *_missed(check.reasons)]
+    reasons = list(dict.fromkeys(reasons))
     where = f"{check.behaviour} on {check.model}, channel {check.channel}"
     return {
         "event": event,
@@ -51,6 +52,8 @@ def of_failure(config: RunConfig, name: str, error: BaseException) -> dict[str, 
 def _event(check: ScheduledCheck) -> str | None:
     if check.live is not None and check.live.regressed:
         return "live mask regressed"
+    if check.judges is not None and check.judges.gate == "fail":
+        return "judge failed"
     if check.error is not None:
         return "line failed"
     if check.live is not None and check.live.routing.gate == "fail":

@@ -20,11 +20,12 @@ from mascing.flows.stage_tasks import LINE, once, stage_task
 from mascing.models.checkpoint_names import flat_name
 from mascing.models.checkpoints import model_name, with_pinned_model
 from mascing.progress import forwarded
-from mascing.schemas.cards.scheduled_check import ScheduledCheck
+from mascing.schemas.cards.scheduled_check import JudgesToday, ScheduledCheck
 from mascing.schemas.config import RunConfig
 from mascing.schemas.settings.schedule_settings import ScheduleConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching import records
+from mascing.tasks.watching.rejudging import hear_judges
 from mascing.tasks.watching.settle import Live, look_at_live, settle
 from mascing.tasks.watching.standing import Watch
 from mascing.tasks.workers.pool import Pool
@@ -34,7 +35,7 @@ class RegressionError(MascingError):
     """The mask that is served does worse than it did, and nothing took its place."""
 
 
-_REPEATED = ("candidate held", "routing drifted")
+_REPEATED = ("judge failed", "candidate held", "routing drifted")
 """What is told once and not every night: only until something changes."""
 
 _DEFAULT = ScheduleConfig()
@@ -79,15 +80,25 @@ def _checked(
     """The record of the run, and why the line made no candidate if it failed: what is served is looked at anyway."""
     config, error, run = with_pinned_model(config), None, None
     with Pool(config.compute, config.model) as pool:
-        labelled = order.label_line(stage_task, pool, config, storage_url)
-        watch = Watch(Storage.open(storage_url), config, schedule, labelled, pool)
-        live = _look(watch)
+        prepared, labelled = order.prepared_and_labelled(stage_task, pool, config, storage_url)
+        watch = Watch(Storage.open(storage_url), config, schedule, prepared, labelled, pool)
+        judges, live = _hear(watch), _look(watch)
         try:
             run = report(storage_url, config, order.whole_line(stage_task, pool, config, storage_url))
         except MascingError as failed:
             error = failed
-        check = _settle(watch, live, run, None if error is None else str(error))
+        check = _settle(watch, live, judges, run, None if error is None else str(error))
     return check, error
+
+
+@task(**once("hear-judges"))
+def _hear(watch: Watch) -> JudgesToday:
+    log = get_run_logger()
+    with forwarded(log.info):
+        judges = hear_judges(watch)
+    if judges.cost is not None:
+        log.info("the judges were asked anew for $%.4f", judges.cost)
+    return judges
 
 
 @task(**once("look-at-live"))
@@ -98,9 +109,9 @@ def _look(watch: Watch) -> Live:
 
 # Not tried again: a channel that moved before the record was written would look as if somebody else had moved it.
 @task(**{**once("settle"), "retries": 0})
-def _settle(watch: Watch, live: Live, run: str | None, error: str | None) -> ScheduledCheck:
+def _settle(watch: Watch, live: Live, judges: JudgesToday, run: str | None, error: str | None) -> ScheduledCheck:
     with forwarded(get_run_logger().info):
-        check = settle(watch, live, f"Prefect run {flow_run.name}", run, error)
+        check = settle(watch, live, judges, f"Prefect run {flow_run.name}", run, error)
     show_check(watch.storage, check, records.checks(watch.storage, check.model, check.behaviour))
     return check
 

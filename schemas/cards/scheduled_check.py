@@ -28,6 +28,14 @@ class RoutingDrift(Frozen):
     layers: tuple[LayerShift, ...] = ()
 
 
+class JudgesToday(Frozen):
+    """Whether the judges judge as they did; ``cost`` is that of asking them, in US dollars, None if none is paid."""
+
+    gate: Gate
+    reasons: tuple[str, ...]
+    cost: float | None = None
+
+
 class MaskStanding(Frozen):
     """How a mask does today.
 
@@ -55,7 +63,8 @@ class ScheduledCheck(Frozen):
     """One scheduled run for one model and one behaviour.
 
     ``inputs`` identify what the run was made of, ``changed`` names those that were others at the check before. ``run``
-    is the folder of the run's report. ``error`` is why the line made no candidate, if it failed.
+    is the folder of the run's report. ``judges`` is None in records of earlier versions. ``error`` is why the line made
+    no candidate, if it failed.
     """
 
     at: datetime
@@ -68,6 +77,7 @@ class ScheduledCheck(Frozen):
     changed: tuple[str, ...]
     live: MaskStanding | None
     candidate: MaskStanding | None
+    judges: JudgesToday | None = None
     outcome: Outcome
     decision: Gate
     reasons: tuple[str, ...]

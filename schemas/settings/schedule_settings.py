@@ -53,6 +53,13 @@ class ScheduleConfig(Frozen):
         description="least share of a layer's selections that moved to other experts and counts as routing drift, "
         "where it is significant",
     )
+    min_agreement: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="least share of its earlier verdicts that a judge gives again, by the lower bound: 48 replies are "
+        "judged anew by each judge that is a model or your own; 0 asks for none",
+    )
     on_regression: Literal["hold", "roll_back"] = Field(
         default="hold",
         description="what happens to a live mask that regressed and has no successor: it stays, or the channel goes "

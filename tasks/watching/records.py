@@ -49,7 +49,8 @@ def was_told(storage: Storage, check: ScheduledCheck) -> bool:
 def _told(check: ScheduledCheck) -> tuple[Any, ...]:
     candidate = check.candidate.mask if check.candidate else None
     live = (check.live.mask, check.live.regressed, check.live.routing.gate) if check.live else None
-    return check.outcome, candidate, live, missed_gates(check.reasons)
+    judges = missed_gates(check.judges.reasons) if check.judges else []
+    return check.outcome, candidate, live, judges, missed_gates(check.reasons)
 
 
 def digest(identity: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from mascing.models.checkpoint_names import NamedCheckpoint, named_checkpoint
 from mascing.progress import Event, tell
 from mascing.runs import registry
 from mascing.schemas.cards.mask_card import Channel
-from mascing.schemas.cards.scheduled_check import MaskStanding, Outcome, ScheduledCheck
+from mascing.schemas.cards.scheduled_check import JudgesToday, MaskStanding, Outcome, ScheduledCheck
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.identity import judges_identity
 from mascing.tasks.watching import records
@@ -39,7 +39,9 @@ def look_at_live(watch: Watch) -> Live:
     return Live(channel, None if channel is None else standing_of(watch, channel.mask))
 
 
-def settle(watch: Watch, live: Live, name: str, run: str | None, error: str | None) -> ScheduledCheck:
+def settle(
+    watch: Watch, live: Live, judges: JudgesToday, name: str, run: str | None, error: str | None
+) -> ScheduledCheck:
     """Decide about the candidate, move the channel, and write the record.
 
     ``name`` is that of the scheduled run, ``run`` the folder of its report, ``error`` why the line failed if it did.
@@ -52,10 +54,10 @@ def settle(watch: Watch, live: Live, name: str, run: str | None, error: str | No
     decision: Decision = ("pass", ("candidate passes: it is the live mask, or there is none",))
     if candidate is not None and not _is_live(watch.storage, candidate, live):
         standing = standing_of(watch, candidate.mask)
-        decision = _decide(watch, live, standing)
+        decision = _decide(watch, live, judges, standing)
         outcome, decision = _promote(watch, live, candidate, decision, name, checkpoint)
     if live.today is not None and live.today.regressed and outcome != "promoted":
-        outcome, decision = _after_regression(watch, live, decision, name, checkpoint)
+        outcome, decision = _after_regression(watch, live, judges, decision, name, checkpoint)
     before = records.last(watch.storage, checkpoint, config.behaviour.name)
     inputs = {
         "model": labelled.facts.checkpoint,
@@ -74,6 +76,7 @@ def settle(watch: Watch, live: Live, name: str, run: str | None, error: str | No
         changed=() if before is None else tuple(key for key in inputs if inputs[key] != before.inputs.get(key)),
         live=live.today,
         candidate=_today(standing),
+        judges=judges,
         outcome=outcome,
         decision=decision[0],
         reasons=decision[1],
@@ -85,8 +88,11 @@ def settle(watch: Watch, live: Live, name: str, run: str | None, error: str | No
     return check
 
 
-def _decide(watch: Watch, live: Live, standing: Standing | MaskStanding) -> Decision:
-    """Whether the candidate may be promoted: through all gates, no worse than the live mask, and not withdrawn."""
+def _decide(watch: Watch, live: Live, judges: JudgesToday, standing: Standing | MaskStanding) -> Decision:
+    """Whether the candidate may be promoted: through all gates, no worse than the live mask, and not withdrawn.
+
+    Its verdicts and those of the live mask hold only as far as the judges do.
+    """
     today = _today(standing)
     assert today is not None
     decisions: list[Decision] = [(today.gate, today.reasons), (today.routing.gate, today.routing.reasons)]
@@ -99,7 +105,7 @@ def _decide(watch: Watch, live: Live, standing: Standing | MaskStanding) -> Deci
         decisions.append(decide_not_worse(paired, watch.schedule.tolerance))
     elif live.today is not None and live.today.gate == "undecided":
         decisions.append(("undecided", live.today.reasons))
-    decisions.append(_not_withdrawn(watch.storage, live, today))
+    decisions += [(judges.gate, judges.reasons), _not_withdrawn(watch.storage, live, today)]
     return all_of(decisions)
 
 
@@ -129,13 +135,18 @@ def _promote(
 
 
 def _after_regression(
-    watch: Watch, live: Live, decision: Decision, name: str, checkpoint: NamedCheckpoint
+    watch: Watch, live: Live, judges: JudgesToday, decision: Decision, name: str, checkpoint: NamedCheckpoint
 ) -> tuple[Outcome, Decision]:
-    """Hold the regressed mask, or go back to the one before if the settings say so and that passes its gates today."""
+    """Hold the regressed mask, or go back to the one before if the settings say so and that passes its gates today.
+
+    A judge in doubt moves nothing: the mask before passes by its word alone.
+    """
     channel, reasons = live.channel, decision[1]
     assert channel is not None
     if watch.schedule.on_regression == "hold" or channel.fingerprint != checkpoint.fingerprint:
         return "held", ("fail", (*reasons, f"live fails: {channel.mask} regressed and stays; roll back or publish"))
+    if judges.gate != "pass":
+        return "held", ("fail", (*reasons, f"live fails: {channel.mask} regressed and stays: its judges are in doubt"))
     left = (channel.mask, *channel.withdrawn)
     earlier = [mask for mask in channel.history if mask not in left][-1:]
     today = _today(standing_of(watch, earlier[0])) if earlier else None

@@ -47,6 +47,7 @@ class Watch:
     storage: Storage
     config: RunConfig
     schedule: ScheduleConfig
+    prepared: Prepared
     labelled: Labelled
     pool: Pool
 

@@ -16,7 +16,7 @@ from tests.tasks.here_pool import HerePool
 
 vars(module)["Pool"] = lambda *_: HerePool()
 
-INTERVAL = timedelta(seconds=20)
+INTERVAL = timedelta(seconds=10)
 
 if __name__ == "__main__":
     import json

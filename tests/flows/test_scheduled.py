@@ -42,10 +42,11 @@ class Scheduled:
 
 
 @pytest.fixture
-def runs(testbed_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scheduled:
+def runs(testbed_folder: Path, strong_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scheduled:
     monkeypatch.setattr("mascing.flows.schedule.scheduled.Pool", lambda *_: HerePool())
-    model = tmp_path / "model"
+    model = tmp_path / testbed_folder.name
     shutil.copytree(testbed_folder, model)
+    shutil.copytree(strong_line, tmp_path / "storage")
     hooks.HEARD.clear()
     return Scheduled(model, tmp_path)
 
@@ -63,6 +64,9 @@ def damaged(model: Path, name: str) -> None:
 def test_a_run_promotes_the_next_one_finds_all_done_and_a_model_that_changed_is_an_alarm(runs: Scheduled) -> None:
     first = runs.run()
     assert (first.outcome, first.live) == ("promoted", None)
+    assert first.judges is not None
+    assert first.judges.gate == "pass"
+    assert "48 of 48 verdicts are the same" in first.judges.reasons[1]
     assert [move and move.why.partition(" ")[0] for _, move in runs.live().told] == ["promoted"]
     before = set(runs.storage.list())
 

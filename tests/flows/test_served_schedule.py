@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,18 +27,17 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 
 from mascing.cli import main
-from mascing.flows import finished_line
-from mascing.flows.order import whole_line
 from mascing.runs.registry import channels
 from mascing.schemas.cards.scheduled_check import ScheduledCheck
 from mascing.schemas.config import RunConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching.records import checks
 from tests.flows import served_here
-from tests.flows.scheduled_runs import SCHEDULE, STRONG, WEAK, config_of
-from tests.tasks.here_pool import HerePool
+from tests.flows.scheduled_runs import SCHEDULE, STRONG, WEAK, config_of, made
 
 _PATIENCE_SECONDS = 400
+# How often the process that serves looks for runs, in seconds.
+_QUICKLY = {"PREFECT_RUNNER_POLL_FREQUENCY": "2"}
 _SERVED = DeploymentFilter(name=DeploymentFilterName(any_=["served"]))
 _AT_WORK = FlowRunFilter(
     state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING]))
@@ -46,12 +46,12 @@ _AT_WORK = FlowRunFilter(
 
 @pytest.mark.usefixtures("prefect_here")
 def test_a_served_schedule_promotes_holds_and_is_rolled_back(
-    testbed_folder: Path, tmp_path: Path, prefect_url: str
+    testbed_folder: Path, strong_line: Path, tmp_path: Path, prefect_url: str
 ) -> None:
     storage = Storage.open(str(tmp_path / "storage"))
     weak, strong = (config_of(testbed_folder, tmp_path, alpha) for alpha in (WEAK, STRONG))
-    made(strong, storage)
-    made(weak, storage)
+    shutil.copytree(strong_line, tmp_path / "storage", dirs_exist_ok=True)
+    made(weak, storage.url)
     assert main(["registry", "promote", "jailbreak-defence@candidate", "production", "--storage", storage.url]) == 0
 
     def told(outcome: str) -> ScheduledCheck | None:
@@ -79,11 +79,6 @@ def test_a_served_schedule_promotes_holds_and_is_rolled_back(
     assert artifact(f"schedule-rate-{key}").startswith("data:image/svg+xml;base64,")
 
 
-def made(config: RunConfig, storage: Storage) -> None:
-    """Run the whole line in this process."""
-    whole_line(finished_line._plainly, HerePool(), config, storage.url)
-
-
 def parameters(config: RunConfig, storage: Storage) -> dict[str, Any]:
     return {
         "config": config.model_dump(mode="json"),
@@ -104,7 +99,13 @@ def served(folder: Path, parameters: dict[str, Any], url: str) -> Iterator[None]
     with open(folder / "served.txt", "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", served_here.__name__, folder / "parameters.json"],
-            env={**os.environ, "PREFECT_API_URL": url, "PREFECT_HOME": str(folder), "PYTHONPATH": os.getcwd()},
+            env={
+                **os.environ,
+                **_QUICKLY,
+                "PREFECT_API_URL": url,
+                "PREFECT_HOME": str(folder),
+                "PYTHONPATH": os.getcwd(),
+            },
             stdout=log,
             stderr=log,
             start_new_session=True,

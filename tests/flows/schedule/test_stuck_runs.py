@@ -1,7 +1,9 @@
 """Runs and slots that a dead worker left on a real server are found and released, and no others."""
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,9 +17,11 @@ from prefect.events import Event
 from prefect.events.schemas.events import Resource
 from prefect.states import Pending, Running
 
+import mascing.flows
 from mascing.commands import doctor
 from mascing.commands.surroundings import services
 from mascing.flows.schedule.stuck_runs import (
+    FLOWS,
     PENDING_MINUTES,
     StuckRun,
     orphaned_slots,
@@ -28,8 +32,10 @@ from mascing.flows.schedule.stuck_runs import (
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
 
-NOW = datetime.now(UTC)
-LATER = NOW + timedelta(minutes=PENDING_MINUTES + 5)
+
+def later() -> datetime:
+    """A time at which what just happened was long enough ago."""
+    return datetime.now(UTC) + timedelta(minutes=PENDING_MINUTES + 5)
 
 
 @pytest.fixture
@@ -78,8 +84,8 @@ def test_a_run_that_no_worker_started_gives_its_slot_back(client: SyncPrefectCli
     run = started(client, deployment, Pending())
     assert slots(client, deployment) == 1
     assert stuck_runs(client, datetime.now(UTC), deployment) == []
-    assert stuck_runs(client, LATER, deployment, but=run.id) == []
-    [stuck] = stuck_runs(client, LATER, deployment)
+    assert stuck_runs(client, later(), deployment, but=run.id) == []
+    [stuck] = stuck_runs(client, later(), deployment)
     assert (stuck.id, stuck.why) == (run.id, f"PENDING for {PENDING_MINUTES + 5} min: no worker started it")
     release(client, [stuck], [])
     assert slots(client, deployment) == 0
@@ -92,10 +98,10 @@ def test_a_run_is_dead_only_once_heartbeats_that_it_had_have_stopped(
     client: SyncPrefectClient, deployment: UUID
 ) -> None:
     run = started(client, deployment, Pending(), Running())
-    assert stuck_runs(client, LATER, deployment) == []  # it never had any, so their absence says nothing
+    assert stuck_runs(client, later(), deployment) == []  # it never had any, so their absence says nothing
     beat(client, run)
     assert stuck_runs(client, datetime.now(UTC), deployment) == []
-    stuck = _once(lambda: stuck_runs(client, LATER, deployment))
+    stuck = _once(lambda: stuck_runs(client, later(), deployment))
     assert [each.id for each in stuck] == [run.id]
     assert "RUNNING without a heartbeat for" in stuck[0].why
 
@@ -121,6 +127,14 @@ def test_the_doctor_lists_and_releases_what_is_stuck(client: SyncPrefectClient, 
     assert f"{said}: mascing doctor --clean releases it" in [finding.message for finding in services.stuck()]
     assert said in doctor._released()
     assert slots(client, deployment) == 0
+
+
+def test_every_flow_of_the_project_is_looked_at_and_no_other() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in Path(mascing.flows.__path__[0]).rglob("*.py")]
+    decorators = [made for source in sources for made in re.findall(r"^ *@(flow\b.*)", source, re.MULTILINE)]
+    names = {match[1] for made in decorators if (match := re.match(r'flow\(name="([^"]+)"', made))}
+    assert all(made.startswith('flow(name="') for made in decorators), decorators
+    assert sorted(FLOWS) == sorted(names)
 
 
 def _once(look: Callable[[], list[StuckRun]]) -> list[StuckRun]:

@@ -8,7 +8,7 @@ from mascing.evidence.promoting.routing_drift import undecided_drift
 from mascing.flows.pages.scheduled_page import picture
 from mascing.flows.schedule.messages import of_check
 from mascing.models.checkpoint_names import NamedCheckpoint
-from mascing.schemas.cards.scheduled_check import MaskStanding, RoutingDrift, ScheduledCheck
+from mascing.schemas.cards.scheduled_check import JudgesToday, MaskStanding, RoutingDrift, ScheduledCheck
 from mascing.schemas.result import Rate
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching import records
@@ -62,11 +62,13 @@ def test_only_what_is_worth_a_message_is_told_and_a_regression_before_all(tmp_pa
     storage = Storage.open(str(tmp_path))
     fallen = STANDING.model_copy(update={"gate": "fail", "reasons": ("target fails: -9 points",)})
     drifted = STANDING.model_copy(update={"routing": undecided_drift("other experts", "fail")})
+    judges = JudgesToday(gate="fail", reasons=("judge llm of target on canaries fails: 3 of 7",))
     events: dict[str, dict[str, Any]] = {
         "nothing": {"outcome": "nothing to promote", "reasons": ()},
         "mask promoted": {"outcome": "promoted"},
         "candidate held": {},
         "routing drifted": {"live": drifted},
+        "judge failed": {"judges": judges, "error": "no mask can pass"},
         "line failed": {"error": "no mask can pass"},
         "live mask regressed": {"live": fallen, "error": "no mask can pass"},
     }

@@ -10,7 +10,7 @@ from mascing.masks.mask import Mask
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
 from mascing.schemas.cards.mask_card import Channel
-from mascing.schemas.cards.scheduled_check import MaskStanding, RoutingDrift, ScheduledCheck
+from mascing.schemas.cards.scheduled_check import JudgesToday, MaskStanding, RoutingDrift, ScheduledCheck
 from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.result import Gate
 from mascing.schemas.settings.judge_settings import ExactJudge
@@ -34,6 +34,7 @@ class Night:
 
     def __init__(self, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
         self.storage, self.gates = storage, dict[str, Gate]()
+        self.judges = JudgesToday(gate="pass", reasons=("judge exact of target on canaries passes: 6 of 6",))
         monkeypatch.setattr(module, "standing_of", lambda watch, prefix: self.standing(prefix))
 
     def standing(self, prefix: str) -> MaskStanding:
@@ -63,7 +64,7 @@ class Night:
         watch: Any = SimpleNamespace(
             storage=self.storage, config=CONFIG, schedule=ScheduleConfig(**schedule), labelled=labelled
         )
-        return settle(watch, live or self.live(), "a run", None, None)
+        return settle(watch, live or self.live(), self.judges, "a run", None, None)
 
     def held(self) -> str:
         production = self.production()
@@ -100,6 +101,22 @@ def test_nothing_is_promoted_beside_a_live_mask_that_cannot_be_judged(night: Nig
     night.gates[before] = "undecided"
     check = night.settle()
     assert (check.outcome, check.decision, night.held()) == ("held", "undecided", before)
+
+
+@pytest.mark.parametrize("gate", ["fail", "undecided"])
+def test_a_judge_in_doubt_promotes_nothing_and_rolls_nothing_back(night: Night, gate: Gate) -> None:
+    night.publish("a", live=True)
+    live = night.publish("b", live=True)
+    reason = f"judge llm of target {'fails' if gate == 'fail' else 'is undecided'}: 24 of 48"
+    night.judges = JudgesToday(gate=gate, reasons=(reason,))
+    night.publish("c")
+    check = night.settle()
+    assert (check.outcome, check.decision, night.held()) == ("held", gate, live)
+    assert reason in check.reasons
+    night.gates[live] = "fail"
+    check = night.settle(on_regression="roll_back")
+    assert (check.outcome, check.alarming, night.held()) == ("held", True, live)
+    assert check.reasons[-1].endswith("stays: its judges are in doubt")
 
 
 def test_a_person_promotes_where_the_schedule_may_not(night: Night) -> None:
