@@ -159,7 +159,9 @@ def test_a_judge_behind_an_endpoint_is_tried_and_calibrated_and_paid_once(
         told = capsys.readouterr().out
         assert "unscored    1, counted" in told
         assert "cost        $0.0" in told
+        assert "paid before" not in told
         assert main(asked) == 0
+        assert "nothing was paid now" in " ".join(capsys.readouterr().out.split())
         assert fake.answered.total() == len(rows)
         assert fake.paid_twice == []
         config = LlmJudge.model_validate({"rubric": "refusal", "endpoint": endpoint, "calibration": str(made)})
