@@ -93,6 +93,7 @@ def test_thoughts_are_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--judge", "refusl"], "did you mean 'refusal'?"),
         (["--judge", "exact", "--judge-config", "phrases: [a]"], "takes no phrases"),
         (["--judge", "refusal", "--judge-config", "phrases: a"], "judge.phrases: must be a list"),
+        (["--judge", "refusal", "--judge-config", "none.yaml"], "--judge-config: none.yaml: there is no such file"),
         (["--judge", "refusal", "--reply", "said"], "no column said for the replies: name one of prompt, completion"),
         (["--judge", "refusal", "--labels", "human"], "no column 'human' for the labels"),
         (["--judge", "refusal", "--labels", "answer"], "It holds A, B: say so by --positive VALUE"),
