@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     for name in ("prompt.txt", "rows.jsonl", "kindness.jsonl", "own.jsonl"):
         (folder / name).write_text("text\n")
     outcomes: list[Outcome] = ["hit", "miss"]
-    found = calibrated(RefusalJudge(), outcomes * 9, outcomes * 9, list("abcdefghi") * 2, "0", "human")
+    found = calibrated(RefusalJudge(), outcomes * 10, outcomes * 10, list("abcdefghij") * 2, "0", "human")
     write_calibration(folder / "refusal.json", found)
     return folder
 
