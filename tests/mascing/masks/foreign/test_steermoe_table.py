@@ -15,7 +15,7 @@ from mascing.errors import MaskError
 from mascing.masks.foreign.choice import Choice
 from mascing.masks.foreign.expert_list import Placed, placed
 from mascing.masks.foreign.frame_pickle import columns_of
-from mascing.masks.foreign.steermoe_table import read, table_of
+from mascing.masks.foreign.steermoe_table import is_table, read, table_of
 from mascing.routers.spec import RouterSpec
 
 SPEC = RouterSpec("olmoe", (0, 1), 4, 1, "softmax-topk", "a" * 64)
@@ -58,8 +58,13 @@ def imported(data: bytes, choice: Choice, spec: RouterSpec = SPEC) -> Placed:
     return placed(read(data, choice), spec)
 
 
-@pytest.mark.parametrize("written", [pickled, csv_of])
+def csv_of_a_spreadsheet(table: pd.DataFrame) -> bytes:
+    return b"\xef\xbb\xbf" + csv_of(table).replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize("written", [pickled, csv_of, csv_of_a_spreadsheet])
 def test_the_strongest_experts_of_either_sign_are_forced(written: Callable[[pd.DataFrame], bytes]) -> None:
+    assert is_table(written(TABLE))
     mask = imported(written(TABLE), Choice(n_activated=1, n_deactivated=2)).mask
     assert mask.to_polars().select("layer", "expert", "forced").rows() == [(0, 0, "on"), (0, 2, "off"), (0, 3, "off")]
     assert float(mask.rule.tensors["priority"][0, 0]) == pytest.approx(0.5)
