@@ -140,6 +140,23 @@ def test_what_a_table_of_numbers_does_not_need_is_refused(harmful: object) -> No
         columns_of(pickled(harmful))
 
 
+@pytest.mark.parametrize("instruction", [b"r\0\0\0\2", b"p33554432\n"])
+def test_no_more_memory_is_taken_than_the_size_of_a_pickle_lets_expect(instruction: bytes) -> None:
+    with pytest.raises(MaskError, match="asks for room for"):
+        columns_of(b"\x80\x04N" + instruction + b".")
+
+
+def test_a_list_that_is_held_many_times_over_is_not_unfolded() -> None:
+    laughs: Any = ["ha"]
+    for _ in range(40):
+        laughs = [laughs] * 10
+    named = pd.DataFrame([[1]], columns=pd.Index([laughs], dtype=object))
+    with pytest.raises(MaskError, match="neither texts nor numbers"):
+        table_of(pickled(named))
+    with pytest.raises(MaskError, match="no column 'd2'"):
+        table_of(pickled(TABLE.drop(columns="d2").assign(note=[laughs] * len(TABLE))))
+
+
 def test_columns_are_those_that_pandas_reads() -> None:
     columns = columns_of(pickled(TABLE))
     assert all((columns[name] == TABLE[name].to_numpy()).all() for name in TABLE.columns if name != "Layer_Expert")
