@@ -72,7 +72,7 @@ def test_the_grid_is_filled_and_found_again_without_a_reply_or_a_verdict(
     assert {row["finished_seeds"] for row in rows} == {2}
     assert all(row["replies"] > 0 and row["tokens_per_reply"] > 0 for row in rows)
     monkeypatch.setattr(replies, "generated", refuse)
-    monkeypatch.setattr("mascing.tasks.replying.judged.judge_all", refuse)
+    monkeypatch.setattr("mascing.tasks.replying.verdict_pieces.judge_all", refuse)
     [path] = [path for path in storage.list("campaigns") if path.endswith("leaderboard.parquet")]
     before = storage.read(path)
     finished_campaign(load_campaign(str(tmp_path / "campaign.yaml")), storage.url)
@@ -119,5 +119,7 @@ def test_a_judge_that_reads_its_canaries_wrong_keeps_a_campaign_from_starting(
     storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
     del parts["allow_failing_judges"]
     assert {row["state"] for row in ran(tmp_path, parts, storage, code=1)} == {"waiting"}
-    assert "canaries wrong, first an empty reply: hit instead of unscored" in " ".join(capsys.readouterr().err.split())
+    said = " ".join(capsys.readouterr().err.split())
+    assert "judge tests.tasks.coin_judge:coin (target of b, utility of b, protected of b) reads " in said
+    assert "`allow_failing_judges: true`" in said
     assert pools == []

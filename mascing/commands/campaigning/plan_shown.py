@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mascing.campaigns.folder import CampaignFolder, folder_of, read_seconds
+from mascing.campaigns.grid import named
 from mascing.campaigns.used_judges import judges_of, refuse_unless, trust, wrongly_read
 from mascing.evidence.foregone import unpublishable
 from mascing.preflight.campaign_cost import SHARED, replies_of, tokens_of
@@ -29,12 +30,12 @@ _OF_A_TASK = ("prepare", "label", "harvest")
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs that can work with the replies and the bills of each stage, and the problem of each of the others."""
+    """Runs that can work with the replies and bills of each stage, and the problems of each of the others."""
 
     replies: Mapping[str, Mapping[str, int]]
     bills: Mapping[str, Mapping[str, Bill]]
     tokens: Mapping[str, int]
-    problems: Mapping[str, str]
+    problems: Mapping[str, Sequence[str]]
 
 
 def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
@@ -48,8 +49,8 @@ def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
     plan, home = _plan(campaign), folder_of(campaign)
     say_prose(console, _headline(campaign))
     print_fitting(console, _grid(campaign, plan))
-    for reason, runs in _together(plan.problems).items():
-        say_prose(console, f"problem: {', '.join(runs)}: {reason}")
+    for problem, tasks in _together(campaign, plan).items():
+        say_prose(console, f"problem: {named(campaign.config, tasks)}: {problem}")
     done = _finished(storage, home, campaign)
     for line in _estimate(campaign, plan, done, read_seconds(storage, home)):
         say_prose(console, line)
@@ -65,16 +66,16 @@ def _plan(campaign: Campaign) -> Plan:
     replies: dict[str, Mapping[str, int]] = {}
     bills: dict[str, Mapping[str, Bill]] = {}
     tokens: dict[str, int] = {}
-    problems: dict[str, str] = {}
+    problems: dict[str, Sequence[str]] = {}
     for runs in _by_task(campaign).values():
         config = runs[0].config
         found = preflight(config)
-        problem = "; ".join(found.problems)
-        if not problem and found.hopeless and not config.allow_unpublishable:
-            problem = unpublishable(found.hopeless)
+        of_task: Sequence[str] = found.problems
+        if not of_task and found.hopeless and not config.allow_unpublishable:
+            of_task = [unpublishable(found.hopeless)]
         names = [run.name for run in runs]
-        if problem or found.rows is None:
-            problems |= dict.fromkeys(names, problem)
+        if of_task or found.rows is None:
+            problems |= dict.fromkeys(names, of_task)
             continue
         replies |= dict.fromkeys(names, replies_of(config, found.rows))
         bills |= dict.fromkeys(names, bills_of(config, found.rows))
@@ -218,8 +219,10 @@ def _refuse_failing(campaign: Campaign) -> None:
             refuse_unless(campaign.config.allow_failing_judges, wrong)
 
 
-def _together(problems: Mapping[str, str]) -> dict[str, list[str]]:
-    reasons: dict[str, list[str]] = {}
-    for run, reason in problems.items():
-        reasons.setdefault(reason, []).append(run)
-    return reasons
+def _together(campaign: Campaign, plan: Plan) -> dict[str, set[tuple[str, str]]]:
+    """Each problem once, with the models and behaviours that have it."""
+    tasks: dict[str, set[tuple[str, str]]] = {}
+    for run in campaign.runs:
+        for problem in plan.problems.get(run.name, ()):
+            tasks.setdefault(problem, set()).add((run.model, run.behaviour))
+    return tasks

@@ -16,8 +16,7 @@ from mascing.schemas.settings.generation_settings import StopConfig
 from mascing.schemas.settings.judge_settings import ContainsJudge, RefusalJudge
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
-from mascing.tasks.replying import judged as judging_module
-from mascing.tasks.replying import replies
+from mascing.tasks.replying import replies, verdicts
 from mascing.tasks.replying.judged import Judging, Steered
 from mascing.tasks.streaming.asked import Asked
 from tests.mascing import olmoe_folder
@@ -103,11 +102,13 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many replies the judges were shown in each call."""
     counts: list[int] = []
 
-    def counting(behaviour: BehaviourConfig, asked: Sequence[Conversation], said: Sequence[Reply]) -> list[Verdict]:
+    def counting(
+        behaviour: BehaviourConfig, asked: Sequence[Conversation], said: Sequence[Reply], storage: Storage
+    ) -> list[Verdict]:
         counts.append(len(asked))
-        return judge_all(behaviour, asked, said)
+        return judge_all(behaviour, asked, said, storage)
 
-    monkeypatch.setattr(judging_module, "judge_all", counting)
+    monkeypatch.setattr(verdicts, "judge_all", counting)
     return counts
 
 

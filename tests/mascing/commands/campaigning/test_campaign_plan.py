@@ -71,7 +71,7 @@ def test_a_dry_run_tells_what_paid_judgements_cost(tmp_path: Path, capsys: pytes
     assert both_seeds.about_dollars > 0
 
 
-def test_what_stands_in_the_way_is_told_by_run_and_exits_with_1(
+def test_what_stands_in_the_way_is_told_once_for_all_its_runs_and_exits_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = parts_in(tmp_path)
@@ -79,7 +79,7 @@ def test_what_stands_in_the_way_is_told_by_run_and_exits_with_1(
     parts["models"]["broken"] = {"model": {"path": str(tmp_path / "broken")}}
     assert main(["campaign", written(tmp_path, parts), "--dry-run"]) == 1
     said = capsys.readouterr().out
-    assert "problem: broken--b--0, broken--b--1: " in said
+    assert said.count("problem: broken with every behaviour: ") == 1
     assert "cannot work" in said
     assert "left to do: 2 runs" in said
 
@@ -113,8 +113,8 @@ def test_time_is_that_of_finished_stages_of_the_same_model() -> None:
     [
         ({"seeds": [1, 1]}, "seeds: each seed once"),
         ({"shared": {"seed": 3}}, "shared: seed cannot be set here"),
-        ({"methods": {"steermo": {}}}, "b on tiny: methods.steermo: "),
-        ({"shared": {"gates": {"min_uplift": "much"}}}, "b on tiny: gates.min_uplift: "),
+        ({"methods": {"steermo": {}}}, "all runs: methods.steermo: "),
+        ({"shared": {"gates": {"min_uplift": "much"}}}, "all runs: gates.min_uplift: "),
         ({"published": [{"behaviour": "z", "method": "m", "source": "s"}]}, "the campaign has no z on any model"),
     ],
 )
