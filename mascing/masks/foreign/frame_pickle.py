@@ -6,7 +6,9 @@ numbers and texts consists of, puts inert stand-ins in their place, and refuses 
 
 import io
 import pickle
+import reprlib
 from collections.abc import Mapping
+from pickletools import genops
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ Array = np.ndarray[Any, Any]
 def columns_of(data: bytes) -> dict[str, Array]:
     """The columns of the frame by name. Raises MaskError for any other pickle."""
     try:
+        _refuse_outsized(data)
         frame = _Frames(io.BytesIO(data)).load()
         if not isinstance(frame, _Frame):
             raise MaskError(f"the pickle holds no table, but {type(frame).__name__}")
@@ -28,6 +31,20 @@ def columns_of(data: bytes) -> dict[str, Array]:
     # A damaged or hostile pickle fails in any way that its instructions may take.
     except Exception as error:
         raise MaskError(f"the pickle cannot be read as a table of numbers: {type(error).__name__}: {error}") from error
+
+
+_KEEP = {"PUT", "BINPUT", "LONG_BINPUT"}
+"""Instructions to keep an object under a number: the unpickler takes memory for all numbers up to it."""
+
+
+def _refuse_outsized(data: bytes) -> None:
+    """Raise MaskError if reading takes more memory than the pickle's own size lets expect.
+
+    A pickle of ten bytes may ask for room for 2 ** 32 objects. ``genops`` itself refuses contents that are cut off.
+    """
+    for instruction, number, _ in genops(data):
+        if instruction.name in _KEEP and isinstance(number, int) and number > len(data):
+            raise MaskError(f"the pickle asks for room for {number} objects and has {len(data)} bytes itself")
 
 
 class _Inert:
@@ -58,7 +75,7 @@ class _Dtype(_Inert):
         """A type of numbers or objects; no records, which could name fields and types of their own."""
         name, order = self.made_of[0], self.state[1]
         if not isinstance(name, str) or name[:1] not in "biufO" or len(name) > 3 or order not in ("<", ">", "=", "|"):
-            raise MaskError(f"the pickle holds an array of {name!r}, not of numbers")
+            raise MaskError(f"the pickle holds an array of {reprlib.repr(name)}, not of numbers")
         return np.dtype(name).newbyteorder(order)
 
 
@@ -70,8 +87,8 @@ class _Array(_Inert):
         """The array itself."""
         _, shape, dtype, fortran, content = self.state
         if dtype.real.kind == "O":
-            values = np.empty(len(content), dtype=object)
-            values[:] = content
+            # Not by assignment, which looks into lists of lists: a small pickle can hold one list many times over.
+            values = np.fromiter(content, dtype=object, count=len(content))
         else:
             values = np.frombuffer(content, dtype=dtype.real)
         return values.reshape(shape, order="F" if fortran else "C")
@@ -115,7 +132,9 @@ class _Frames(pickle.Unpickler):
 
 def _columns(blocks: _Blocks) -> dict[str, Array]:
     parts, axes = blocks.made_of
-    names = [str(name) for name in axes[0].made_of[0]["data"].real]
+    names = axes[0].made_of[0]["data"].real.tolist()
+    if not all(isinstance(name, str | int) for name in names):
+        raise MaskError("the pickle has columns whose names are neither texts nor numbers")
     found: dict[str, Array] = {}
     for part in parts:
         values, places, _ = part.made_of
