@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mascing.campaigns.ranking import Ranked, ranked
+from mascing.campaigns.ranking import Measured, Ranked, ranked
 from mascing.evidence.corrections import corrected_change
 from mascing.evidence.results import CONTROL
 from mascing.judges.calibrations.calibration import calibration_of
@@ -70,7 +70,7 @@ class Board:
         for run in self.campaign.runs:
             for method in self.methods:
                 if cell := self.cell(run, method):
-                    tasks[run.model, run.behaviour][method].append(cell.groups)
+                    tasks[run.model, run.behaviour][method].append(Measured(cell.uplift, cell.groups))
         return ranked(list(tasks.values()))
 
     def _failures(self) -> Iterator[tuple[PlannedRun, str, str]]:
