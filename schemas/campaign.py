@@ -20,9 +20,7 @@ def _without_separator(name: str) -> str:
     return name
 
 
-Name = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60), AfterValidator(_without_separator)
-]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60), AfterValidator(_without_separator)]
 """A name that can stand in a path, and from which the name of a run can be put together without a doubt."""
 
 Part = dict[str, JsonValue]
