@@ -205,4 +205,9 @@ def _refuse_common(error: Exception) -> None:
 def _reason(error: Exception) -> str:
     cause = getattr(error, "cause", None)
     shown = cause if isinstance(cause, Exception) else error
-    return one_line(shown) if isinstance(shown, MascingError) else f"{type(shown).__name__}: {one_line(shown)}"
+    # The errors of mascing end with what to do, so that they are never cut.
+    return (
+        " ".join(str(shown).split())
+        if isinstance(shown, MascingError)
+        else f"{type(shown).__name__}: {one_line(shown)}"
+    )

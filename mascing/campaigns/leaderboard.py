@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mascing.campaigns.ranking import Ranked, ranked
+from mascing.campaigns.ranking import Measured, Ranked, ranked
 from mascing.evidence.corrections import corrected_change
 from mascing.evidence.results import CONTROL
 from mascing.judges.calibrations.calibration import calibration_of
@@ -70,7 +70,7 @@ class Board:
         for run in self.campaign.runs:
             for method in self.methods:
                 if cell := self.cell(run, method):
-                    tasks[run.model, run.behaviour][method].append(cell.groups)
+                    tasks[run.model, run.behaviour][method].append(Measured(cell.uplift, cell.groups))
         return ranked(list(tasks.values()))
 
     def _failures(self) -> Iterator[tuple[PlannedRun, str, str]]:
@@ -86,7 +86,7 @@ def leaderboard(board: Board) -> pa.Table:
     """The LEADERBOARD table (schemas/tables.py), one row per planned cell."""
     places = [(run, method) for run in board.campaign.runs for method in board.methods]
     cells = {(run.name, method): cell for run, method in places if (cell := board.cell(run, method))}
-    adjusted = _adjusted(cells)
+    adjusted = _adjusted(board, cells)
     spread = _spread([(run, method, cells[run.name, method]) for run, method in places if (run.name, method) in cells])
     papers = {(number.model, number.behaviour, number.method): number for number in board.campaign.config.published}
     calibrations = _calibrations(board.campaign)
@@ -136,11 +136,25 @@ def _calibrations(campaign: Campaign) -> dict[str, Calibration | None]:
 _HOLM = ("holm_p", "holm_p_control")
 
 
-def _adjusted(cells: Mapping[tuple[str, str], CellResult]) -> dict[tuple[str, str, str], float]:
-    """The p-values of all comparisons, with the unsteered model and with the control, after Holm's adjustment."""
-    raw = {(*place, "holm_p"): cell.p for place, cell in cells.items()}
-    raw |= {(*place, "holm_p_control"): cell.p_control for place, cell in cells.items() if cell.p_control is not None}
-    return holm(raw)
+def _adjusted(board: Board, cells: Mapping[tuple[str, str], CellResult]) -> dict[tuple[str, str, str], float]:
+    """The p-values of all comparisons, with the unsteered model and with the control, after Holm's adjustment.
+
+    A planned comparison without a result counts as one with p = 1, so that no value grows as the campaign fills.
+    """
+    raw: dict[tuple[str, str, str], float] = {}
+    for run in board.campaign.runs:
+        for method in board.methods:
+            place = (run.name, method)
+            cell = cells.get(place)
+            raw[*place, "holm_p"] = 1.0 if cell is None else cell.p
+            if method != CONTROL:
+                raw[*place, "holm_p_control"] = 1.0 if cell is None or cell.p_control is None else cell.p_control
+    adjusted = holm(raw)
+    return {key: value for key, value in adjusted.items() if _was_compared(cells.get(key[:2]), key[2])}
+
+
+def _was_compared(cell: CellResult | None, column: str) -> bool:
+    return cell is not None and (column == "holm_p" or cell.p_control is not None)
 
 
 def _spread(cells: Sequence[tuple[PlannedRun, str, CellResult]]) -> dict[tuple[str, str, str], Row]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mascing.campaigns.folder import CampaignFolder
 from mascing.campaigns.leaderboard import Board, leaderboard
+from mascing.prose import counted
 from mascing.report.figures.campaign_figures import grid_figure, ranking_figure, tradeoff_figure
 from mascing.report.figures.figure import Table
 from mascing.report.filling import filled
@@ -27,15 +28,22 @@ def campaign_page(folder: CampaignFolder, board: Board, seconds: Mapping[str, St
         folder=folder,
         board=board,
         title=board.campaign.config.name,
+        sizes=_sizes(board),
         grids=[figure for method in methods if (figure := grid_figure(board, method))],
         tradeoff=tradeoff_figure(board),
-        ranking=ranking_figure(board.ranking(), passed),
+        ranking=ranking_figure(board.ranking(), passed, len(board.campaign.config.seeds)),
         cells=_cells(rows),
         papers=_papers(board, rows),
         runs=_runs(board),
         times=_times(seconds),
         state=_state(board),
     )
+
+
+def _sizes(board: Board) -> str:
+    config = board.campaign.config
+    sizes = {"model": config.models, "behaviour": config.behaviours, "method": config.methods, "seed": config.seeds}
+    return ", ".join(counted(len(parts), noun) for noun, parts in sizes.items())
 
 
 def _state(board: Board) -> str:
@@ -169,4 +177,4 @@ def _times(seconds: Mapping[str, StageSeconds]) -> Table | None:
 def _p(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"< {_LEAST_SHOWN:g}" if value < _LEAST_SHOWN else f"{value:.2g}"
+    return f"<\N{NO-BREAK SPACE}{_LEAST_SHOWN:g}" if value < _LEAST_SHOWN else f"{value:.2g}"

@@ -37,14 +37,30 @@ def test_the_cells_alone_decide_the_bytes() -> None:
     assert parquet.to_bytes(ranking_table(made)) == parquet.to_bytes(ranking_table(backwards))
 
 
-def test_p_values_are_adjusted_for_every_comparison_of_the_campaign() -> None:
-    found = [row for row in rows(board()) if row["state"] == "finished"]
-    raw = {(n, name): row[name] for n, row in enumerate(found) for name in ("p", "p_control") if row[name] is not None}
+def test_p_values_are_adjusted_for_every_comparison_that_the_campaign_plans() -> None:
+    found = rows(board())
+    raw = {(n, "p"): row["p"] if row["state"] == "finished" else 1.0 for n, row in enumerate(found)}
+    raw |= {
+        (n, "p_control"): row["p_control"] if row["state"] == "finished" else 1.0
+        for n, row in enumerate(found)
+        if row["method"] != "random"
+    }
     adjusted = holm(raw)
-    assert len(raw) == 18 + 12
+    assert len(raw) == 24 + 16
     for n, row in enumerate(found):
-        assert row["holm_p"] == pytest.approx(adjusted[n, "p"])
-        assert row["holm_p_control"] == (None if row["method"] == "random" else pytest.approx(adjusted[n, "p_control"]))
+        finished = row["state"] == "finished"
+        assert row["holm_p"] == (pytest.approx(adjusted[n, "p"]) if finished else None)
+        compared = finished and row["method"] != "random"
+        assert row["holm_p_control"] == (pytest.approx(adjusted[n, "p_control"]) if compared else None)
+
+
+def test_an_adjusted_p_value_only_falls_as_the_campaign_fills() -> None:
+    made = board()
+    first = made.campaign.runs[0]
+    (early, *_) = rows(Board(made.campaign, {first.name: made.outcomes[first.name]}))
+    (late, *_) = rows(made)
+    assert early["p"] == late["p"]
+    assert early["holm_p"] >= late["holm_p"] > late["p"]
 
 
 def test_seeds_are_summed_up_with_their_spread() -> None:

@@ -112,6 +112,8 @@ def test_time_is_that_of_finished_stages_of_the_same_model() -> None:
     ("change", "complaint"),
     [
         ({"seeds": [1, 1]}, "seeds: each seed once"),
+        ({"models": {"a--b": {}}}, "a--b holds --, which stands between the parts of a run's name: write a-b"),
+        ({"behaviours": {"b--c": {}}}, "write b-c"),
         ({"shared": {"seed": 3}}, "shared: seed cannot be set here"),
         ({"methods": {"steermo": {}}}, "all runs: methods.steermo: "),
         ({"shared": {"gates": {"min_uplift": "much"}}}, "all runs: gates.min_uplift: "),
