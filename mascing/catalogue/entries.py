@@ -35,6 +35,8 @@ def entry(named: str, read: Reader, folder: str = ".") -> CatalogueEntry:
     Raises ConfigError if there is none or if it is not right.
     """
     path = _path(named, folder)
+    if not os.path.isfile(path):
+        raise ConfigError(f"{path}: there is no such file: give the path of an entry (YAML)")
     try:
         found = CatalogueEntry.model_validate_json(json.dumps(read(path), default=str), strict=True)
     except ValidationError as error:

@@ -135,7 +135,8 @@ def test_an_operator_may_tighten_the_limits_and_judge_their_own_set(tmp_path: Pa
         ({"catalogue": "harmbench", "conversations": "a.jsonl"}, "give a local copy by `file`"),
         ({"catalogue": "harmbench", "rows": 0}, "behaviour.rows: must be greater than 0"),
         ({"catalogue": "harmbench", "besides": ["mmlu"]}, "behaviour.besides: unknown key"),
-        ({"catalogue": "./none.yaml"}, "none.yaml: there is no such file"),
+        ({"catalogue": "./none.yaml"}, "none.yaml: there is no such file: give the path of an entry"),
+        ({"catalogue": "harmbench", "beside": ["./none.yaml"]}, "no such file: give the path of an entry"),
     ],
 )
 def test_a_mistake_says_what_to_write(tmp_path: Path, behaviour: dict[str, Any], complaint: str) -> None:

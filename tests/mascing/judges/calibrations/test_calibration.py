@@ -120,6 +120,13 @@ def test_the_page_shows_them(file: Path) -> None:
     assert with_corrections(result, lambda name: None) == result
 
 
+def test_the_page_calls_unknown_what_a_judge_no_better_than_a_coin_leaves_open() -> None:
+    coin = calibrated(REFUSAL, HIT * 25 + MISS * 25 + HIT * 25 + MISS * 25, SAID, GROUPS, "", "human")
+    first, second, *_ = comparison_table(with_corrections(small_result(), {"target": coin}.get), {}).rows
+    assert "corrected unknown" in first[1]
+    assert "corrected unknown" in second[2]
+
+
 def small_result() -> Any:
     from mascing.schemas.result import Baseline, MethodResult, Result, SplitSizes
 
