@@ -12,7 +12,11 @@ pytest_plugins = [
 ]
 
 
-LONGEST = ("tests/torture/test_killed_demo", "tests/flows/test_killed_campaign", "tests/flows/test_served_schedule")
+LONGEST = (
+    "tests/torture/test_killed_demo",
+    "tests/flows/test_killed_campaign",
+    "tests/flows/schedule/test_served_schedule",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mascing.catalogue.entries import Reader, entry
-from mascing.catalogue.guarding import refuse_changed_guard, refuse_looser, stricter, with_guards_judged
+from mascing.catalogue.safeguards import refuse_changed_guard, refuse_looser, stricter, with_guards_judged
 from mascing.errors import ConfigError
 from mascing.schemas.catalogue.catalogue_entry import CatalogueEntry, Chosen, Companion
 from mascing.schemas.catalogue.sources import FILE_FORMATS, DatasetConfig, Role, SourceConfig

@@ -1,6 +1,6 @@
 """The page of a campaign: its grid, uplift and cost, the ranking of methods, every cell, and what failed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from mascing.campaigns.folder import CampaignFolder
@@ -42,7 +42,12 @@ def campaign_page(folder: CampaignFolder, board: Board, seconds: Mapping[str, St
 
 def _sizes(board: Board) -> str:
     config = board.campaign.config
-    sizes = {"model": config.models, "behaviour": config.behaviours, "method": config.methods, "seed": config.seeds}
+    sizes: dict[str, Sized] = {
+        "model": config.models,
+        "behaviour": config.behaviours,
+        "method": config.methods,
+        "seed": config.seeds,
+    }
     return ", ".join(counted(len(parts), noun) for noun, parts in sizes.items())
 
 

@@ -90,7 +90,10 @@ def board() -> Board:
 
 def measured(hits: Sequence[int], each: int = EACH) -> Measured:
     """A method that makes hits of this many of the ``each`` conversations of every group, of which none was one."""
-    outcomes: list[Said] = [name for hit in hits for name in ["hit"] * hit + ["miss"] * (each - hit)]
+    outcomes: list[Said] = []
+    for hit in hits:
+        outcomes += ["hit"] * hit
+        outcomes += ["miss"] * (each - hit)
     groups = [f"g{n:03d}" for n in range(len(hits)) for _ in range(each)]
     uplift = paired_difference(["miss"] * len(outcomes), outcomes, groups)
     counted = (

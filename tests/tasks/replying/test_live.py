@@ -16,7 +16,7 @@ from mascing.schemas.settings.generation_settings import StopConfig, stop_of
 from mascing.schemas.settings.judge_settings import ContainsJudge, RefusalJudge
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
-from mascing.tasks.replying import replies, verdicts
+from mascing.tasks.replying import replies, verdict_pieces
 from mascing.tasks.replying.judged import Judging, Steered
 from mascing.tasks.streaming.asked import Asked
 from tests.mascing import olmoe_folder
@@ -108,7 +108,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(asked))
         return judge_all(behaviour, asked, said, storage)
 
-    monkeypatch.setattr(verdicts, "judge_all", counting)
+    monkeypatch.setattr(verdict_pieces, "judge_all", counting)
     return counts
 
 
@@ -170,7 +170,7 @@ def test_the_cost_of_a_live_conversation_is_that_of_all_its_turns(
     storage: Storage, model: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paid = Verdict(outcome="hit", reason="r", raw="VERDICT: YES", cost=0.5)
-    monkeypatch.setattr(verdicts, "judge_all", lambda behaviour, asked, *_: [paid] * len(asked))
+    monkeypatch.setattr(verdict_pieces, "judge_all", lambda behaviour, asked, *_: [paid] * len(asked))
     judging = Judging(HerePool(), storage, config_of("end"), "c" * 64)
     chats = [row for row in rows() if row.id in ("c1", "c2", "c4")]
     [judged] = judging.judge(Asked.given(chats), MASKS[:1], nothing)
