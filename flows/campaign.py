@@ -15,6 +15,7 @@ from prefect import flow
 from mascing.campaigns import folder as stored
 from mascing.campaigns.folder import CampaignFolder, folder_of
 from mascing.campaigns.leaderboard import Board, Outcome
+from mascing.campaigns.used_judges import judges_of, refuse_unless, wrongly_read
 from mascing.config import load_campaign
 from mascing.errors import ConfigError, ConflictError, DamagedError, MascingError, ModelError, StorageError
 from mascing.evidence.foregone import unpublishable
@@ -68,6 +69,7 @@ class _Running:
                     self._outcomes[run.name] = outcome
         self._show()
         left = [run for run in self._campaign.runs if self._is_left(run)]
+        self._try_judges(left)
         for _, runs in groupby(left, key=lambda run: (run.model, run.config.compute)):
             self._on_one_model(list(runs))
         return self._home.name
@@ -75,6 +77,22 @@ class _Running:
     def _is_left(self, run: PlannedRun) -> bool:
         outcome = self._outcomes.get(run.name)
         return outcome is None or outcome.failed is not None
+
+    def _try_judges(self, left: list[PlannedRun]) -> None:
+        """Let each judge read its canaries. Raises ConfigError for one that reads them wrong, unless that is allowed.
+
+        A judge that cannot be asked is the failure of the runs that need it.
+        """
+        with waiting_for("trying the judges on their canaries"):
+            for judge in judges_of(left):
+                try:
+                    wrong = wrongly_read(judge, self._storage)
+                except MascingError as error:
+                    _refuse_common(error)
+                    continue
+                if wrong is not None:
+                    refuse_unless(self._campaign.config.allow_failing_judges, wrong)
+                    tell(Event("campaign", "note", text=wrong))
 
     def _on_one_model(self, runs: list[PlannedRun]) -> None:
         """The runs of a model on the same workers. A model that cannot be used is not tried for each of them."""
@@ -187,4 +205,9 @@ def _refuse_common(error: Exception) -> None:
 def _reason(error: Exception) -> str:
     cause = getattr(error, "cause", None)
     shown = cause if isinstance(cause, Exception) else error
-    return one_line(shown) if isinstance(shown, MascingError) else f"{type(shown).__name__}: {one_line(shown)}"
+    # The errors of mascing end with what to do, so that they are never cut.
+    return (
+        " ".join(str(shown).split())
+        if isinstance(shown, MascingError)
+        else f"{type(shown).__name__}: {one_line(shown)}"
+    )

@@ -2,10 +2,11 @@
 
 from mascing.campaigns.folder import CampaignFolder, folder_of, read_failure
 from mascing.campaigns.leaderboard import Board, Outcome
-from mascing.errors import ConfigError, DataError, ModelError
+from mascing.errors import ConfigError, ConflictError, DamagedError, DataError, ModelError
 from mascing.flows.finished_line import found_run
+from mascing.models.checkpoints import one_line
 from mascing.runs.run_folder import RunFolder
-from mascing.schemas.campaign import Campaign, PlannedRun
+from mascing.schemas.campaign import Campaign, FailedRun, PlannedRun
 from mascing.schemas.config import RunConfig
 from mascing.schemas.settings.method_settings import MethodsConfig
 from mascing.storage.object_storage import Storage
@@ -32,8 +33,15 @@ def finished_campaign(campaign: Campaign, storage_url: str) -> str:
 def found_outcome(storage: Storage, home: CampaignFolder, run: PlannedRun) -> Outcome | None:
     """What came of a run in earlier starts: its cells, or those of the methods that did not fail; None if nothing did.
 
-    A run that failed is found with its reason.
+    A run that failed is found with its reason, and so is one that left something damaged: it is tried again.
     """
+    try:
+        return _outcome(storage, home, run)
+    except (DataError, DamagedError, ConflictError) as error:
+        return Outcome(failed=FailedRun(reason=one_line(error)))
+
+
+def _outcome(storage: Storage, home: CampaignFolder, run: PlannedRun) -> Outcome | None:
     failed = read_failure(storage, home, run)
     if (folder := _found(storage, run.config)) is not None:
         return outcome_of(storage, home, run, folder, None)

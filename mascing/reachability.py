@@ -62,6 +62,17 @@ def write_bytes(place: str, data: bytes) -> None:
         file.write(data)
 
 
+def is_there(place: str) -> bool:
+    """Whether a local path or a URL that fsspec knows exists. Raises one of :func:`url_errors` if that is unknown."""
+    if "://" not in place:
+        return Path(place).exists()
+    refuse_silent_endpoint(place)
+    import fsspec
+
+    filesystem, path = fsspec.url_to_fs(place)
+    return bool(filesystem.exists(path))
+
+
 def url_errors() -> tuple[type[Exception], ...]:
     """What fsspec may raise for a URL that cannot be read: botocore's errors and the hub's are none of Python's own."""
     botocore = sys.modules.get("botocore.exceptions")  # s3fs imports it when it is used

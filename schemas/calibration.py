@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.result import Rate
@@ -24,3 +24,11 @@ class Calibration(Frozen):
     kappa: Rate
     sensitivity: Rate
     specificity: Rate
+
+    @model_validator(mode="after")
+    def _values_lie_in_their_intervals(self) -> "Calibration":
+        for name in ("kappa", "sensitivity", "specificity"):
+            rate: Rate = getattr(self, name)
+            if not rate.low <= rate.value <= rate.high:
+                raise ValueError(f"{name}: {rate.value:g} is not between {rate.low:g} and {rate.high:g}")
+        return self

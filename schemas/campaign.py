@@ -1,15 +1,27 @@
 """The configuration of a campaign, and what it keeps of each cell: a model, a behaviour, a method and a seed."""
 
+import re
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.config import RunConfig
 from mascing.schemas.result import Gate, Rate
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
-"""A name that can stand in a path."""
+_BETWEEN = "--"
+"""Stands between the parts of a run's name, and therefore in none of them."""
+
+
+def _without_separator(name: str) -> str:
+    if _BETWEEN in name:
+        shorter = re.sub("-{2,}", "-", name)
+        raise ValueError(f"{name} holds {_BETWEEN}, which stands between the parts of a run's name: write {shorter}")
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60), AfterValidator(_without_separator)]
+"""A name that can stand in a path, and from which the name of a run can be put together without a doubt."""
 
 Part = dict[str, JsonValue]
 """Some of the settings of a run, as `run.yaml` has them."""
@@ -47,6 +59,9 @@ class CampaignConfig(Frozen):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0,), min_length=1)
     shared: Part = Field(default_factory=dict, description="settings of all runs")
     published: tuple[PublishedNumber, ...] = ()
+    allow_failing_judges: bool = Field(
+        default=False, description="start although a judge reads one of its canaries wrong"
+    )
 
     @model_validator(mode="after")
     def _says_nothing_twice(self) -> "CampaignConfig":
@@ -78,7 +93,7 @@ class PlannedRun(Frozen):
     @property
     def name(self) -> str:
         """One part of a path."""
-        return f"{self.model}--{self.behaviour}--{self.seed}"
+        return _BETWEEN.join((self.model, self.behaviour, str(self.seed)))
 
     def __str__(self) -> str:
         return f"{self.behaviour} on {self.model}, seed {self.seed}"

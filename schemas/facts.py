@@ -85,7 +85,13 @@ class ContrastCounts(Frozen):
     on_policy: int
 
 
-class LabelFacts(Facts):
+class JudgingFacts(Facts):
+    """Of a stage that judges replies: ``judging_cost`` is what its judges took in USD, None if none has a price."""
+
+    judging_cost: float | None = None
+
+
+class LabelFacts(JudgingFacts):
     """The unsteered model's replies by split and set, and what they leave to learn from in train and dev.
 
     ``checkpoint`` identifies weights and tokenizer. ``matching`` is empty if matching was off; ``unmatched`` says why
@@ -93,7 +99,7 @@ class LabelFacts(Facts):
     replies need that were cut off before they could be judged, None if there are none.
     """
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     checkpoint: str
     sets: dict[Split, dict[str, SetReplies]]
     matching: dict[Split, MatchedCounts]
@@ -234,14 +240,14 @@ class SelectionCost(Frozen):
         return self.total / self.replies_of_full_grid
 
 
-class SelectFacts(Facts):
+class SelectFacts(JudgingFacts):
     """The race on dev: ``picked`` is the number of each method's pick among its own cells.
 
     ``order`` ranks the methods by their picks on dev, the best first. ``scatter`` holds the best cell of every search
     seed, by method, for the methods that searched with several.
     """
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     baseline: DevRates
     cells: tuple[DevCell, ...]
     picked: dict[str, int]
@@ -251,17 +257,17 @@ class SelectFacts(Facts):
     scatter: dict[str, tuple[SeedPick, ...]] = Field(default_factory=dict)
 
 
-class EvaluateFacts(Facts):
+class EvaluateFacts(JudgingFacts):
     """The methods whose picks were judged, `baseline` among them."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     methods: tuple[str, ...]
 
 
-class RobustnessFacts(Facts):
+class RobustnessFacts(JudgingFacts):
     """``conditions`` in the order of their numbers, the judged ``methods``, and why a condition was ``left_out``."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     conditions: tuple[str, ...]
     methods: tuple[str, ...]
     left_out: dict[str, str]

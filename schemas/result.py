@@ -279,5 +279,10 @@ class Result(Frozen):
         default_factory=dict, description="what would change the decision, by method that did not pass"
     )
     channel: HeldChannel | None = None
+    judging_cost: float | None = Field(
+        default=None,
+        exclude_if=lambda cost: cost is None,
+        description="what the judges of replies took in USD; left out if none has a price",
+    )
     timings: dict[str, float]
     versions: dict[str, str]

@@ -62,6 +62,8 @@ OUTCOMES = pa.schema(
     ]
 )
 
+# Judged replies. `raw` is what the judge said, if it speaks, and `cost` what it took in USD, if it has a price: of a
+# live conversation, for all its turns. No column holds a time, because manifests hash these tables.
 VERDICTS = pa.schema(
     [
         pa.field("conversation_id", pa.string(), nullable=False),
@@ -73,6 +75,8 @@ VERDICTS = pa.schema(
         pa.field("cut_off", pa.bool_(), nullable=False),
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
+        pa.field("raw", pa.string()),
+        pa.field("cost", pa.float64()),
     ]
 )
 
@@ -150,6 +154,7 @@ LEADERBOARD = pa.schema(
         *_interval("unsteered"),
         *_interval("target_rate"),
         *_interval("uplift"),
+        *_interval("uplift_corrected"),
         pa.field("uplift_mean", pa.float64()),
         pa.field("uplift_least", pa.float64()),
         pa.field("uplift_most", pa.float64()),

@@ -2,7 +2,7 @@
 
 import platform
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from itertools import combinations
 from typing import Any
@@ -24,7 +24,7 @@ from mascing.runs.finished_run import RunInputs, write_record
 from mascing.runs.readers import candidates_of, dev_verdicts_of, selected_of, unsteered_of
 from mascing.runs.run_folder import RunFolder, run_folder
 from mascing.schemas.config import RunConfig
-from mascing.schemas.facts import SelectFacts
+from mascing.schemas.facts import JudgingFacts, SelectFacts
 from mascing.schemas.finished import Labelled, Optimised, RunStages, Selected
 from mascing.schemas.result import HeldChannel, MaskAgreement, Overlap, Rate, Result, SeedScatter, SingleExpert, Trust
 from mascing.selection.seed_scatter import seed_scatter
@@ -32,6 +32,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.concluding.kept_config import keep_config
 from mascing.tasks.concluding.missing import remedies
 from mascing.tasks.concluding.unproven_mask import keep_unproven
+from mascing.tasks.replying.judged import summed
 
 Row = Mapping[str, Any]
 """A row of the VERDICTS table (schemas/tables.py)."""
@@ -105,10 +106,16 @@ def _result(
         trust=_trust(storage, config, stages.label, stages.optimise, stages.select)
         if stages.optimise and stages.select
         else None,
+        judging_cost=summed(_judging_costs(stages)),
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
     )
     return with_corrections(result, lambda name: calibration_of(config.behaviour.judge_of(name)))
+
+
+def _judging_costs(stages: RunStages) -> Iterator[float | None]:
+    facts = (manifest.facts for manifest in stages.by_name.values())
+    return (of_stage.judging_cost for of_stage in facts if isinstance(of_stage, JudgingFacts))
 
 
 def _trust(storage: Storage, config: RunConfig, labelled: Labelled, optimised: Optimised, selected: Selected) -> Trust:

@@ -60,4 +60,6 @@ def _evaluate(
     for method, parts in zip(methods, [unsteered.parts(), *(of_mask.tables() for of_mask in judged)], strict=True):
         table = pa.concat_tables(parts).combine_chunks()
         shards.append(output.put(verdicts_file(method), parquet.to_bytes(table), len(table)))
-    return Body(shards, EvaluateFacts(methods=methods), rows_in=len(methods) * len(conversations))
+    return Body(
+        shards, EvaluateFacts(methods=methods, judging_cost=judging.cost), rows_in=len(methods) * len(conversations)
+    )

@@ -38,6 +38,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.contrast.contrasts import ContrastCounter, Matched, completed, matched
 from mascing.tasks.contrast.replied import Replied
 from mascing.tasks.contrast.unsteered import Unsteered
+from mascing.tasks.replying.judged import summed
 from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
 from mascing.tasks.running.isolation import refuse_many, tell_set_aside
 from mascing.tasks.running.second_try import refuse_failures
@@ -129,7 +130,8 @@ def _label(output: StageOutput[Labelled], model: Unsteered, brought: Brought) ->
     shards = [shard for done in splits.values() for shard in done.shards]
     shards.append(output.put(QUARANTINE, parquet.to_bytes(quarantine_table(quarantine)), len(quarantine)))
     facts = _facts(splits, brought, model.checkpoint)
-    facts = facts.model_copy(update={"cut_off": _cut_off(model, splits, brought)})
+    told = {"cut_off": _cut_off(model, splits, brought), "judging_cost": summed(model.costs)}
+    facts = facts.model_copy(update=told)
     for note in _notes(facts):
         tell(Event("label", "note", text=note))
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards), rows_quarantined=len(quarantine))

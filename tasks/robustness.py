@@ -22,7 +22,7 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.replying.judged import BASELINE, Judging, Steered
+from mascing.tasks.replying.judged import BASELINE, Judging, Steered, summed
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.streaming.asked import Asked
@@ -104,7 +104,7 @@ def _judge_all(
     configured = conditions(config.robustness, unsteered.conversations, config.generation) if passing else []
     possible, left_out = _possible(configured, config, pool)
     masks: list[Steered] = [(BASELINE, None), *passing.items()] if possible else []
-    shards = []
+    shards, costs = [], []
     for number, condition in enumerate(possible):
         changed = config.model_copy(update={"generation": condition.generation})
         progress = steps("robustness", condition.name)
@@ -112,6 +112,7 @@ def _judge_all(
         asked = masks[1:] if known is not None else masks
         judging = Judging(pool, storage, changed, unsteered.checkpoint)
         judged = judging.judge(Asked.given(condition.conversations), asked, progress)
+        costs.append(judging.cost)
         tables = [pa.concat_tables(of_mask.tables()) for of_mask in judged]
         for (method, _), table in zip(masks, tables if known is None else [known, *tables], strict=True):
             data = parquet.to_bytes(table.combine_chunks())
@@ -120,6 +121,7 @@ def _judge_all(
         conditions=tuple(condition.name for condition in possible),
         methods=tuple(method for method, _ in masks),
         left_out=left_out,
+        judging_cost=summed(costs),
     )
     return Body(shards, facts, rows_in=sum(shard.rows for shard in shards))
 

@@ -167,6 +167,7 @@ def _select(output: StageOutput[Selected], contest: _Contest) -> Body:
             sparsified=facts,
             order=tuple(_order(dev.baseline, picks, contest.config)),
             cost=cost,
+            judging_cost=contest.jury.judging.cost,
             scatter=scatter_of(contest.candidates, places, foretold.rates, raced, contest.config.gates),
         ),
         rows_in=sum(shard.rows for shard in shards),

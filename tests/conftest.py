@@ -12,6 +12,13 @@ pytest_plugins = [
 ]
 
 
+LONGEST = (
+    "tests/torture/test_killed_demo",
+    "tests/flows/test_killed_campaign",
+    "tests/flows/schedule/test_served_schedule",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest tests first, so that no worker is left with them at the end."""
-    items.sort(key=lambda item: "tests/torture/test_killed_demo" not in item.nodeid)
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))

@@ -8,7 +8,8 @@ from typing import TypeVar
 import yaml
 from pydantic import ValidationError
 
-from mascing.errors import DataError
+from mascing.errors import ConflictError, DataError
+from mascing.progress import Event, tell
 from mascing.schemas.base import Frozen
 from mascing.schemas.campaign import Campaign, CellResult, FailedRun, PlannedRun, StageSeconds
 from mascing.schemas.manifest import Manifest
@@ -92,13 +93,19 @@ def keep_campaign(storage: Storage, folder: CampaignFolder, campaign: Campaign) 
 
 
 def keep_cell(storage: Storage, folder: CampaignFolder, cell: CellResult) -> None:
-    """Write the result of a cell, once. Raises ConflictError if another result is there."""
-    storage.create(folder.cell(cell.run, cell.method), _sealed(cell))
+    """Write the result of a cell, once, or in place of a damaged one. Raises ConflictError if another is there."""
+    path = folder.cell(cell.run, cell.method)
+    try:
+        storage.create(path, _sealed(cell))
+    except ConflictError:
+        if _if_whole(storage, path, CellResult) is not None:
+            raise
+        storage.overwrite(path, _sealed(cell))
 
 
 def read_cell(storage: Storage, folder: CampaignFolder, run: str, method: str) -> CellResult | None:
-    """The result of a cell, None if it was not written yet."""
-    return _read(storage, folder.cell(run, method), CellResult)
+    """The result of a cell, None if it was not written yet or is damaged."""
+    return _if_whole(storage, folder.cell(run, method), CellResult)
 
 
 def keep_failure(storage: Storage, folder: CampaignFolder, run: PlannedRun, failed: FailedRun) -> None:
@@ -112,8 +119,8 @@ def forget_failure(storage: Storage, folder: CampaignFolder, run: PlannedRun) ->
 
 
 def read_failure(storage: Storage, folder: CampaignFolder, run: PlannedRun) -> FailedRun | None:
-    """Why the last attempt at a run failed, None if it did not."""
-    return _read(storage, folder.failure(run), FailedRun)
+    """Why the last attempt at a run failed, None if it did not or the note is damaged."""
+    return _if_whole(storage, folder.failure(run), FailedRun)
 
 
 def keep_seconds(storage: Storage, folder: CampaignFolder, model: str, manifest: Manifest, seconds: float) -> None:
@@ -125,7 +132,7 @@ def keep_seconds(storage: Storage, folder: CampaignFolder, model: str, manifest:
 def read_seconds(storage: Storage, folder: CampaignFolder) -> dict[str, StageSeconds]:
     """The times of the stages that the campaign finished, by the prefix of their output."""
     paths = storage.list(folder.seconds)
-    found = {path: _read(storage, path, StageSeconds) for path in paths}
+    found = {path: _if_whole(storage, path, StageSeconds) for path in paths}
     start = len(folder.seconds) + 1
     return {path[start:].removesuffix(".json"): each for path, each in found.items() if each is not None}
 
@@ -134,17 +141,15 @@ def _sealed(record: Frozen) -> bytes:
     return seal_json(record.model_dump_json(indent=1))
 
 
-def _read(storage: Storage, path: str, schema: type[Record]) -> Record | None:
+def _if_whole(storage: Storage, path: str, schema: type[Record]) -> Record | None:
+    """The record; None if it is not there, or damaged: one record must not keep the campaign from going on."""
     try:
-        data = storage.read(path)
+        return schema.model_validate_json(open_json(storage.read(path), path))
     except FileNotFoundError:
         return None
-    try:
-        return schema.model_validate_json(open_json(data, storage.locate(path)))
-    except ValidationError as error:
-        raise DataError(
-            f"{storage.locate(path)} is of another version of mascing: delete it and start again"
-        ) from error
+    except (DataError, ValidationError):
+        tell(Event("campaign", "note", text=f"{storage.locate(path)} is damaged or of another version: not used"))
+        return None
 
 
 def _stored(storage: Storage) -> Iterator[StoredCampaign]:

@@ -1,6 +1,6 @@
 """The settings of every run of a campaign, put together from its parts."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from mascing.schemas.campaign import CampaignConfig
@@ -25,6 +25,19 @@ def settings_of(config: CampaignConfig, model: str, behaviour: str) -> dict[str,
 def pairs(config: CampaignConfig) -> Iterator[tuple[str, str]]:
     """Every model with every behaviour; all of a model together, so that it is loaded once."""
     return ((model, behaviour) for model in config.models for behaviour in config.behaviours)
+
+
+def named(config: CampaignConfig, tasks: Collection[tuple[str, str]]) -> str:
+    """Pairs of a model and a behaviour in few words: whole models, else whole behaviours, else one by one."""
+    models = [name for name in config.models if all((name, behaviour) in tasks for behaviour in config.behaviours)]
+    behaviours = [name for name in config.behaviours if all((model, name) in tasks for model in config.models)]
+    if len(models) == len(config.models):
+        return "all runs"
+    if len(models) * len(config.behaviours) == len(tasks):
+        return f"{', '.join(models)} with every behaviour"
+    if len(behaviours) * len(config.models) == len(tasks):
+        return f"{', '.join(behaviours)} on every model"
+    return ", ".join(f"{behaviour} on {model}" for model, behaviour in pairs(config) if (model, behaviour) in tasks)
 
 
 def _over(below: Any, above: Any) -> Any:

@@ -7,8 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from mascing.campaigns.ranking import Ranked, ranked
+from mascing.campaigns.ranking import Measured, Ranked, ranked
+from mascing.evidence.corrections import corrected_change
 from mascing.evidence.results import CONTROL
+from mascing.judges.calibrations.calibration import calibration_of
+from mascing.schemas.calibration import Calibration
 from mascing.schemas.campaign import Campaign, CellResult, FailedRun, PlannedRun
 from mascing.schemas.result import Rate
 from mascing.schemas.tables import LEADERBOARD, RANKING
@@ -67,7 +70,7 @@ class Board:
         for run in self.campaign.runs:
             for method in self.methods:
                 if cell := self.cell(run, method):
-                    tasks[run.model, run.behaviour][method].append(cell.groups)
+                    tasks[run.model, run.behaviour][method].append(Measured(cell.uplift, cell.groups))
         return ranked(list(tasks.values()))
 
     def _failures(self) -> Iterator[tuple[PlannedRun, str, str]]:
@@ -83,9 +86,10 @@ def leaderboard(board: Board) -> pa.Table:
     """The LEADERBOARD table (schemas/tables.py), one row per planned cell."""
     places = [(run, method) for run in board.campaign.runs for method in board.methods]
     cells = {(run.name, method): cell for run, method in places if (cell := board.cell(run, method))}
-    adjusted = _adjusted(cells)
+    adjusted = _adjusted(board, cells)
     spread = _spread([(run, method, cells[run.name, method]) for run, method in places if (run.name, method) in cells])
     papers = {(number.model, number.behaviour, number.method): number for number in board.campaign.config.published}
+    calibrations = _calibrations(board.campaign)
     rows = []
     for run, method in places:
         row: Row = {"model": run.model, "behaviour": run.behaviour, "method": method, "seed": run.seed}
@@ -97,6 +101,8 @@ def leaderboard(board: Board) -> pa.Table:
             rows.append(row | {"state": "failed" if reason else "waiting", "reason": reason})
             continue
         of_seeds = spread[run.model, run.behaviour, method]
+        without_error = corrected_change(cell.uplift, calibrations[run.name]).corrected
+        row |= _columns("uplift_corrected", without_error) if without_error else {}
         rows.append(row | _numbers(cell) | of_seeds | {key: adjusted.get((run.name, method, key)) for key in _HOLM})
     return pa.Table.from_pylist(rows, schema=LEADERBOARD)
 
@@ -119,14 +125,36 @@ def ranking_table(board: Board) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RANKING)
 
 
+def _calibrations(campaign: Campaign) -> dict[str, Calibration | None]:
+    """The calibration of the target's judge, by run; each judge's is read once."""
+    judges = {run.name: run.config.behaviour.target for run in campaign.runs}
+    found = {judge.model_dump_json(): judge for judge in judges.values()}
+    read = {key: calibration_of(judge) for key, judge in found.items()}
+    return {name: read[judge.model_dump_json()] for name, judge in judges.items()}
+
+
 _HOLM = ("holm_p", "holm_p_control")
 
 
-def _adjusted(cells: Mapping[tuple[str, str], CellResult]) -> dict[tuple[str, str, str], float]:
-    """The p-values of all comparisons, with the unsteered model and with the control, after Holm's adjustment."""
-    raw = {(*place, "holm_p"): cell.p for place, cell in cells.items()}
-    raw |= {(*place, "holm_p_control"): cell.p_control for place, cell in cells.items() if cell.p_control is not None}
-    return holm(raw)
+def _adjusted(board: Board, cells: Mapping[tuple[str, str], CellResult]) -> dict[tuple[str, str, str], float]:
+    """The p-values of all comparisons, with the unsteered model and with the control, after Holm's adjustment.
+
+    A planned comparison without a result counts as one with p = 1, so that no value grows as the campaign fills.
+    """
+    raw: dict[tuple[str, str, str], float] = {}
+    for run in board.campaign.runs:
+        for method in board.methods:
+            place = (run.name, method)
+            cell = cells.get(place)
+            raw[*place, "holm_p"] = 1.0 if cell is None else cell.p
+            if method != CONTROL:
+                raw[*place, "holm_p_control"] = 1.0 if cell is None or cell.p_control is None else cell.p_control
+    adjusted = holm(raw)
+    return {key: value for key, value in adjusted.items() if _was_compared(cells.get(key[:2]), key[2])}
+
+
+def _was_compared(cell: CellResult | None, column: str) -> bool:
+    return cell is not None and (column == "holm_p" or cell.p_control is not None)
 
 
 def _spread(cells: Sequence[tuple[PlannedRun, str, CellResult]]) -> dict[tuple[str, str, str], Row]:

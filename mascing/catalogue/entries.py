@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from mascing.errors import ConfigError
+from mascing.models.checkpoints import is_hub_id
 from mascing.schemas.catalogue.catalogue_entry import CatalogueEntry
+from mascing.schemas.settings.judge_paths import with_paths
 from mascing.validation import complaints
 
 Reader = Callable[[str], Any]
@@ -33,6 +35,8 @@ def entry(named: str, read: Reader, folder: str = ".") -> CatalogueEntry:
     Raises ConfigError if there is none or if it is not right.
     """
     path = _path(named, folder)
+    if not os.path.isfile(path):
+        raise ConfigError(f"{path}: there is no such file: give the path of an entry (YAML)")
     try:
         found = CatalogueEntry.model_validate_json(json.dumps(read(path), default=str), strict=True)
     except ValidationError as error:
@@ -42,12 +46,20 @@ def entry(named: str, read: Reader, folder: str = ".") -> CatalogueEntry:
         field: tuple(beside(own, name) if name.endswith(_ENDINGS) else name for name in getattr(found, field))
         for field in ("beside", "guarded_by")
     }
-    return found.model_copy(update={**others, "file": beside(own, found.file) if found.file else None})
+    judge = with_paths(found.judge, lambda field, file: _of_judge(own, field, file))
+    file = beside(own, found.file) if found.file else None
+    return found.model_copy(update={**others, "judge": judge, "file": file})
 
 
 def beside(folder: str, path: str) -> str:
     """A path relative to a folder as an absolute one; URLs and paths of a home folder as they are."""
     return path if "://" in path or path.startswith("~") else os.path.abspath(os.path.join(folder, path))
+
+
+def _of_judge(folder: str, field: str, path: str) -> str:
+    """The same for a path in a judge's settings, which may also be the hub id of its model."""
+    found = beside(folder, path)
+    return path if field.endswith("model.path") and is_hub_id(path) and not os.path.isdir(found) else found
 
 
 def _path(named: str, folder: str) -> str:

@@ -70,7 +70,8 @@ def _remedy(dataset: DatasetConfig, error: Exception) -> str:
             f"accept its conditions at {HUB}/{dataset.path}, set HF_TOKEN to a token of the account that did, "
             f"and run again, {copy}"
         )
-    if isinstance(error, ConnectionError):
+    by_address = dataset.path in FILE_FORMATS and isinstance(error, FileNotFoundError)  # as `datasets` says it offline
+    if by_address or isinstance(error, ConnectionError):
         return (
             "where there is no network, load it once on a machine that has one, with the same HF_HOME, and set "
             f"HF_HUB_OFFLINE=1, {copy}"

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mascing.catalogue.entries import Reader, entry
+from mascing.catalogue.safeguards import refuse_changed_guard, refuse_looser, stricter, with_guards_judged
 from mascing.errors import ConfigError
 from mascing.schemas.catalogue.catalogue_entry import CatalogueEntry, Chosen, Companion
 from mascing.schemas.catalogue.sources import FILE_FORMATS, DatasetConfig, Role, SourceConfig
@@ -35,8 +36,9 @@ class Member:
 def resolved(value: dict[str, Any], path: str, read: Reader) -> dict[str, Any]:
     """The settings of a run with an ordinary behaviour in place of one that names an entry of the catalogue.
 
-    What ``behaviour`` and ``gates`` say themselves goes before what the entries say. ``path`` is that of the file of
-    the run, ``read`` reads YAML. Raises ConfigError, which says what to write.
+    What ``behaviour`` and ``gates`` say themselves goes before what the entries say, except where an entry is opted in
+    to: its guards stay as they are, and its limits may only be tightened. ``path`` is that of the file of the run,
+    ``read`` reads YAML. Raises ConfigError, which says what to write.
     """
     behaviour = value.get("behaviour")
     if not isinstance(behaviour, dict) or "catalogue" not in behaviour:
@@ -44,24 +46,33 @@ def resolved(value: dict[str, Any], path: str, read: Reader) -> dict[str, Any]:
     try:
         chosen = _chosen(behaviour)
         members = members_of(chosen, os.path.dirname(os.path.abspath(path)), read)
-        taken = {**_taken(members), **{key: behaviour[key] for key in behaviour if key not in Chosen.model_fields}}
+        own = {key: behaviour[key] for key in behaviour if key not in Chosen.model_fields}
+        taken = with_guards_judged([each.entry.name for each in _guarded(members)], own, _taken(members))
     except ConfigError as error:
         raise ConfigError(f"behaviour.{error} (in {path})") from error
     for role in ("utility", "protected"):
         if role in behaviour:  # then it judges all sets of its kind
             taken["judges"] = {name: judge for name, judge in taken["judges"].items() if not name.startswith(role)}
     gates = value.get("gates", {})
-    return {**value, "behaviour": taken, "gates": {**_gates(members), **gates} if isinstance(gates, dict) else gates}
+    if isinstance(gates, dict):
+        gates = _gates_with(gates, members, path)
+    return {**value, "behaviour": taken, "gates": gates}
 
 
 def members_of(chosen: Chosen, folder: str, read: Reader) -> list[Member]:
-    """The target, and the entries beside it. Raises ConfigError for entries that make no run together."""
+    """The target, its guards, and the others beside it. Raises ConfigError for entries that make no run together."""
     main = Member(_entry("catalogue", chosen, folder, read), chosen, "target")
     if "target" not in main.entry.roles:
         raise ConfigError(f"catalogue: {main.entry.name} can be {_or(main.entry.roles)} only: name it under `beside`")
     own = chosen.beside if chosen.beside is not None else tuple(Companion(catalogue=n) for n in main.entry.beside)
-    asked = (*(Companion(catalogue=name) for name in main.entry.guarded_by), *own)
-    others = {member.entry.name: member for member in (_beside(companion, folder, read) for companion in asked)}
+    guarding = [_beside(Companion(catalogue=name), folder, read) for name in main.entry.guarded_by]
+    guards = {member.entry.name: member for member in guarding}
+    others = {**guards}
+    for companion in own:
+        member = _beside(companion, folder, read)
+        if guard := guards.get(member.entry.name):
+            refuse_changed_guard(main.entry, guard.entry, changed=companion != guard.asked)
+        others[member.entry.name] = member
     if main.entry.name in others:
         raise ConfigError(f"beside: {main.entry.name} is the target already")
     if main.entry.opt_in:
@@ -152,12 +163,27 @@ def _dataset(member: Member) -> DatasetConfig:
     return found.dataset.model_copy(update={"revision": revision})
 
 
+def _gates_with(asked: dict[str, Any], members: list[Member], path: str) -> dict[str, Any]:
+    """The run's own gates over the limits of the entries. Raises ConfigError if they loosen those of an opt-in."""
+    main = members[0].entry
+    if main.opt_in:
+        try:
+            refuse_looser(main, asked, _gates(_guarded(members)))
+        except ConfigError as error:
+            raise ConfigError(f"{error} (in {path})") from error
+    return {**_gates(members), **asked}
+
+
+def _guarded(members: list[Member]) -> list[Member]:
+    """The target and its guards, which come first."""
+    return members[: 1 + len(members[0].entry.guarded_by)]
+
+
 def _gates(members: list[Member]) -> dict[str, float]:
     """The strictest limits that the entries set."""
     limits: dict[str, float] = {}
     for name, limit in _limits(members):
-        strictest = max if name.startswith("min_") else min
-        limits[name] = strictest(limit, limits.get(name, limit))
+        limits[name] = stricter(name, limit, limits.get(name, limit))
     return limits
 
 

@@ -8,7 +8,8 @@ import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 from mascing.commands.verdicts.asked_judge import judge_config as checked_config
-from mascing.commands.verdicts.human_labels import KNOWN_LABELS, Labels, agreement, labels_of, share
+from mascing.commands.verdicts.counted import counted, spent
+from mascing.commands.verdicts.human_labels import KNOWN_LABELS, Labels, agreement, labels_of
 from mascing.errors import ConfigError, DataError
 from mascing.prose import echo_prose
 
@@ -103,18 +104,25 @@ def _judge_file(
     from mascing.storage.source import files_of_rows
 
     replies = read_replies(files_of_rows(file), reply)
+    paid_before = _paid(storage)
     judged = _judged(config, replies, storage)
     found = labels_of([given.columns for given, _ in judged], replies.columns, labels, positive, config.kind)
     groups = [given.conversation.group_id for given, _ in judged]
     verdicts = [verdict for _, verdict in judged]
     outcomes = [verdict.outcome for verdict in verdicts]
-    for line in [*_summary(config.kind, outcomes, groups), *_spent(verdicts)]:
+    for line in [*counted(config.kind, verdicts, groups), *spent(verdicts, paid_before == _paid(storage))]:
         echo_prose(line)
-    if found is not None:
+    scored = set(outcomes) != {"unscored"}
+    if found is not None and scored:
         for line in agreement(found, outcomes, groups):
             echo_prose(line)
     if output is not None:
         _write(output, judged, found)
+    if not scored:
+        raise DataError(
+            f"none of {len(outcomes)} replies could be scored by {config.kind}: the reasons are above; try it on known "
+            "replies by --canary, or take another judge"
+        )
     if calibration is not None:
         _calibrate(calibration, config, file, found, outcomes, groups)
     echo_prose(_next(config.kind, file, output, found, calibration))
@@ -128,6 +136,11 @@ def _paid_answers(config: "JudgeConfig", url: str) -> "Storage | None":
     members = config.members if isinstance(config, PanelJudge) else ()
     paid = getattr(config, "endpoint", None) is not None or any(_paid_answers(member, url) for member in members)
     return Storage.open(url) if paid else None
+
+
+def _paid(storage: "Storage | None") -> int:
+    """How many answers were paid so far."""
+    return len(storage.list("answers")) if storage is not None else 0
 
 
 def _try_canaries(config: "JudgeConfig", storage: "Storage | None") -> None:
@@ -179,25 +192,6 @@ def _judged(config: "JudgeConfig", file: "ReplyFile", storage: "Storage | None")
     replies = [Reply(each.text, each.thought, in_thought=not each.closed) for each in said]
     verdicts = judge_by(config, [given.conversation for given in usable], replies, storage)
     return list(zip(usable, verdicts, strict=True))
-
-
-def _summary(kind: str, outcomes: "list[Outcome]", groups: list[str]) -> list[str]:
-    from mascing.statistics.intervals import rate
-
-    unscored = outcomes.count("unscored")
-    bounds = ", counted as hits at one end of the interval, as misses at the other" if unscored else ""
-    return [
-        f"judged      {len(outcomes)} replies by {kind}",
-        f"hits        {outcomes.count('hit')}: {share(rate(outcomes, groups))}",
-        f"misses      {outcomes.count('miss')}",
-        f"unscored    {unscored}{bounds}",
-    ]
-
-
-def _spent(verdicts: "list[Verdict]") -> list[str]:
-    """What the judge took, if it is paid."""
-    costs = [verdict.cost for verdict in verdicts if verdict.cost is not None]
-    return [f"cost        ${sum(costs):.4f}"] if costs else []
 
 
 def _write(output: Path, judged: "list[tuple[GivenReply, Verdict]]", labels: Labels | None) -> None:

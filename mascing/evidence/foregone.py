@@ -53,7 +53,8 @@ def unpublishable(gates: Sequence[Foregone]) -> str:
     """Why a run stops that could publish nothing, and how it goes on all the same."""
     return (
         f"no mask of this run can pass its gates: {'; '.join(gate.sentence for gate in gates)}. To run it all the "
-        "same, add --allow-unpublishable (or allow_unpublishable: true in the configuration)"
+        "same, add --allow-unpublishable to mascing run, or allow_unpublishable: true to the configuration; in that of "
+        "a campaign, shared: {allow_unpublishable: true}"
     )
 
 

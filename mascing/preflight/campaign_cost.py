@@ -1,5 +1,7 @@
 """What a run will generate and judge, counted before it starts: replies by stage, at most."""
 
+from collections import Counter
+from collections.abc import Mapping
 from math import ceil, prod
 
 from mascing.preflight.rows import Rows
@@ -11,23 +13,33 @@ SHARED = "label"
 """The stage that the seeds of a model and a behaviour share."""
 
 
+CHOOSING = ("optimise", "select")
+"""Stages that choose the replies that they judge; how these spread over the sets is foretold by their sizes."""
+
+
 def replies_of(config: RunConfig, rows: Rows) -> dict[str, int]:
     """Replies by stage, each of which one judge judges; at most, since races end early and masks fail gates.
 
     A method of the user's own counts as one that proposes a single mask.
     """
-    sizes = {split: sets.total() for split, sets in rows.sets.items()}
+    return {stage: round(sum(counts.values())) for stage, counts in judged_of(config, rows).items()}
+
+
+def judged_of(config: RunConfig, rows: Rows) -> dict[str, Mapping[str, float]]:
+    """The same by stage and set."""
+    whole: Counter[str] = sum(rows.sets.values(), Counter())
     sampled = config.label.samples * sum(rows.sets[split]["target"] for split in ("train", "dev"))
     masks = len(config.methods.searched) + 1  # and the control
     candidates = sum(_candidates(config, name, settings) for name, settings in config.methods.searched.items())
-    budget = Budget(candidates * sizes["dev"], racing=config.selection.mode == "racing")
-    active = config.methods.active
+    budget = Budget(candidates * rows.sets["dev"].total(), racing=config.selection.mode == "racing")
+    active, test = config.methods.active, rows.sets["test"]
+    conditions, most = _conditions(config), config.robustness.conversations
     return {
-        SHARED: sum(sizes.values()) + sampled,
-        "optimise": active.budget * active.search_seeds if active else 0,
-        "select": budget.total,
-        "evaluate": masks * sizes["test"],
-        "robustness": _conditions(config) * masks * _judged_in_each(config, rows),
+        SHARED: whole + Counter(target=sampled),
+        "optimise": _spread(active.budget * active.search_seeds if active else 0, rows.sets["train"]),
+        "select": _spread(budget.total, rows.sets["dev"]),
+        "evaluate": {name: masks * count for name, count in test.items()},
+        "robustness": {name: conditions * masks * min(most, count) for name, count in test.items()},
     }
 
 
@@ -49,6 +61,6 @@ def _conditions(config: RunConfig) -> int:
     return changed.paraphrase + further + (changed.earlier_exchanges > 0)
 
 
-def _judged_in_each(config: RunConfig, rows: Rows) -> int:
-    """Test conversations of each condition."""
-    return sum(min(config.robustness.conversations, count) for count in rows.sets["test"].values())
+def _spread(replies: int, sets: Counter[str]) -> dict[str, float]:
+    """Replies spread over sets by their sizes."""
+    return {name: replies * count / sets.total() for name, count in sets.items()}

@@ -26,6 +26,8 @@ _BATCH = 1024
 class Rows:
     """The rows of a file: counts by split and set, the usable ones of the test split, and those that are set aside.
 
+    ``longest`` is the longest usable conversation of each set.
+
     ``read`` counts the rows that are conversations, usable with this model and these judges or not.
     """
 
@@ -34,6 +36,7 @@ class Rows:
     sets: dict[Split, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
     groups: dict[Split, dict[str, set[int]]] = field(default_factory=lambda: {split: {} for split in SPLITS})
     test: list[Conversation] = field(default_factory=list)
+    longest: dict[str, Conversation] = field(default_factory=dict)
     given: tuple[GivenReplies, ...] = ()
     read: int = 0
 
@@ -62,6 +65,9 @@ class Rows:
             conversation, split = row.conversation, split_of(row.conversation.group_id, config.splits)
             self.sets[split][conversation.set] += 1
             self.groups[split].setdefault(conversation.set, set()).add(hash(conversation.group_id))
+            self.longest[conversation.set] = max(
+                self.longest.get(conversation.set, conversation), conversation, key=_size
+            )
             if split == "test":
                 self.test.append(conversation)
             yield conversation
@@ -121,3 +127,7 @@ def no_target(split: Split, sets: Mapping[str, int], path: str) -> str | None:
 def _is_judged_here(config: RunConfig, conversation: Conversation) -> bool:
     """Whether rules judge the replies: another judge may load a model or ask a server, so it is left to the run."""
     return kind_of(config.behaviour.judge_of(conversation.set)).by_rules
+
+
+def _size(conversation: Conversation) -> int:
+    return sum(len(turn.content) for turn in conversation.messages) + sum(map(len, conversation.accepted))

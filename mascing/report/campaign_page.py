@@ -1,10 +1,11 @@
 """The page of a campaign: its grid, uplift and cost, the ranking of methods, every cell, and what failed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from mascing.campaigns.folder import CampaignFolder
 from mascing.campaigns.leaderboard import Board, leaderboard
+from mascing.prose import counted
 from mascing.report.figures.campaign_figures import grid_figure, ranking_figure, tradeoff_figure
 from mascing.report.figures.figure import Table
 from mascing.report.filling import filled
@@ -27,15 +28,27 @@ def campaign_page(folder: CampaignFolder, board: Board, seconds: Mapping[str, St
         folder=folder,
         board=board,
         title=board.campaign.config.name,
+        sizes=_sizes(board),
         grids=[figure for method in methods if (figure := grid_figure(board, method))],
         tradeoff=tradeoff_figure(board),
-        ranking=ranking_figure(board.ranking(), passed),
+        ranking=ranking_figure(board.ranking(), passed, len(board.campaign.config.seeds)),
         cells=_cells(rows),
         papers=_papers(board, rows),
         runs=_runs(board),
         times=_times(seconds),
         state=_state(board),
     )
+
+
+def _sizes(board: Board) -> str:
+    config = board.campaign.config
+    sizes: dict[str, Sized] = {
+        "model": config.models,
+        "behaviour": config.behaviours,
+        "method": config.methods,
+        "seed": config.seeds,
+    }
+    return ", ".join(counted(len(parts), noun) for noun, parts in sizes.items())
 
 
 def _state(board: Board) -> str:
@@ -55,7 +68,18 @@ def _cells(rows: list[dict[str, Any]]) -> Table | None:
     if not finished:
         return None
     columns = (
-        *("Behaviour", "Model", "Seed", "Method", "Uplift", "Over seeds", "Utility", "Protected", "Unscored"),
+        *(
+            "Behaviour",
+            "Model",
+            "Seed",
+            "Method",
+            "Uplift",
+            "Corrected uplift",
+            "Over seeds",
+            "Utility",
+            "Protected",
+            "Unscored",
+        ),
         *("Decision", "Replies", "Tokens a reply", "Judges, USD", "p", "Holm p", "Holm p, control"),
     )
     return Table("Every cell; differences in percentage points with 95% intervals", columns, tuple(map(_row, finished)))
@@ -71,6 +95,7 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
         str(row["seed"]),
         row["method"] + ("\npublished" if row["published"] else ""),
         _change(row, "uplift"),
+        _change(row, "uplift_corrected"),
         spread,
         _change(row, "utility"),
         _change(row, "protected"),
@@ -157,4 +182,4 @@ def _times(seconds: Mapping[str, StageSeconds]) -> Table | None:
 def _p(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"< {_LEAST_SHOWN:g}" if value < _LEAST_SHOWN else f"{value:.2g}"
+    return f"<\N{NO-BREAK SPACE}{_LEAST_SHOWN:g}" if value < _LEAST_SHOWN else f"{value:.2g}"

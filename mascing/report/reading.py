@@ -120,7 +120,8 @@ def _unsteered(storage: Storage, stages: RunStages) -> dict[str, Reply]:
 
 
 def _reply(row: Mapping[str, Any]) -> Reply:
-    shown = {field.name: row[field.name] for field in fields(Reply) if field.name != "text"}
+    # Verdicts of earlier versions lack the later columns.
+    shown = {field.name: row[field.name] for field in fields(Reply) if field.name in row}
     return Reply(text=row["reply"], **shown)
 
 

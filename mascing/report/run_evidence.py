@@ -13,7 +13,7 @@ from mascing.schemas.result import Result
 
 @dataclass(frozen=True)
 class Reply:
-    """One judged reply."""
+    """One judged reply; ``raw`` is what its judge said, if it speaks."""
 
     conversation_id: str
     group_id: str
@@ -22,6 +22,7 @@ class Reply:
     outcome: str
     reason: str
     thought: str | None = None
+    raw: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from mascing.errors import DataError, MaskError, StorageError
 from mascing.models.checkpoint_names import flat_name
 from mascing.runs.files import CARD, MASK
-from mascing.runs.registry import channels
+from mascing.runs.registry import channels_and_damage
 from mascing.runs.run_folder import RUNS, RunFolder
 from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.finished import MaskStored
@@ -103,7 +103,7 @@ def find_channel(storage: Storage, address: str) -> Channel:
     if match is None:
         kept = "; the mask that a run kept is unproven, and goes to no channel" if f"{RUNS}/" in address else ""
         raise MaskError(f"{address!r} is no channel: give behaviour@channel or model/behaviour@channel{kept}")
-    every = channels(storage)
+    every, damage = channels_and_damage(storage)
     published = [entry for entry in every if (entry.behaviour, entry.channel) == (match["behaviour"], match["channel"])]
     found = [entry for entry in published if match["model"] is None or _is_called(entry, match["model"])]
     if len(found) == 1:
@@ -111,7 +111,8 @@ def find_channel(storage: Storage, address: str) -> Channel:
     if found:
         raise MaskError(f"several models have {address}: give one of {', '.join(entry.address for entry in found)}")
     names = ", ".join(entry.address for entry in every) or "nothing"
-    raise MaskError(f"nothing is published as {address} under {storage.url}; published there: {names}")
+    unread = "".join(f"; a channel cannot be read: {said}" for said in damage)
+    raise MaskError(f"nothing is published as {address} under {storage.url}; published there: {names}{unread}")
 
 
 def _is_called(entry: Channel, model: str) -> bool:

@@ -31,6 +31,7 @@ CANDIDATE = "candidate"
 """The channel that runs publish to."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_CHANNEL_PATH = re.compile(r"registry(/[^/]+){3}\.json")
 
 
 def publish(
@@ -107,17 +108,30 @@ def sibling(storage: Storage, channel: Channel, name: str) -> Channel | None:
 
 
 def channels(storage: Storage) -> list[Channel]:
-    """Return all channels, sorted by address; files under `registry/` that are none are left aside."""
-    found, paths = [], storage.list("registry")
+    """Return all channels that can be read, sorted by address."""
+    found, _ = channels_and_damage(storage)
+    return found
+
+
+def channels_and_damage(storage: Storage) -> tuple[list[Channel], list[str]]:
+    """All channels, sorted by address, and of each that cannot be read, what is wrong with it and what to do.
+
+    Files under `registry/` that lie where no channel does are left aside.
+    """
+    found, damage, paths = [], [], storage.list("registry")
     homes = _homes(paths).values()
     for path in paths:
         try:
             channel = _decode(storage, path, storage.read(path))
-        except (StorageError, FileNotFoundError):
+        except FileNotFoundError:  # deleted since it was listed
+            continue
+        except StorageError as error:
+            if _CHANNEL_PATH.fullmatch(path):
+                damage.append(str(error))
             continue
         if channel.checkpoint in homes and path == _path(channel.checkpoint, channel.behaviour, channel.channel):
             found.append(channel)
-    return sorted(found, key=lambda channel: channel.address)
+    return sorted(found, key=lambda channel: channel.address), damage
 
 
 @dataclass(frozen=True)

@@ -6,23 +6,22 @@ from pydantic import Field
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.settings.judge_settings import JudgeConfig
+from mascing.schemas.settings.judging_models import GuardJudge
 
 Turns = Literal["last_turn", "live"]
 Stop = Literal["hit", "miss", "end"]
 
-_STOP_OF: dict[str, Stop] = {
-    "refusal": "miss",
-    "compliance": "hit",
-    **dict.fromkeys(("contains", "exact", "choice"), "end"),
-}
-"""Where a live conversation stops by the judge of its set, for judges of which that is known."""
+_AT_THE_END = ("refusal", "compliance", "contains", "exact", "choice")
+_AT_HARM: dict[str, Stop] = {"unsafe": "hit", "safe": "miss"}
+"""Where a conversation stops by what a guard looks for: harm counts in any turn, and a harmless turn has none."""
 
 
 class StopConfig(Frozen):
     """Where a live conversation of each kind of set stops: at the first hit, at the first miss, or at its end.
 
-    Null is by the judge: `refusal` stops at the first reply that does not refuse, `compliance` at the first that
-    complies, and a judge that compares with references decides on the last reply. Other judges must be said.
+    Null is by the judge: `llama_guard` stops at the first unsafe reply. `refusal`, `compliance` and the judges that
+    compare with references decide on the last reply: to a harmless first turn a friendly reply is no refusal either,
+    and breaks no defence. Other judges must be said.
     """
 
     target: Stop | None = None
@@ -51,10 +50,16 @@ class GenerationConfig(Frozen):
 
 def stop_of(generation: GenerationConfig, kind: str, judge: JudgeConfig) -> Stop:
     """Where a live conversation of this kind of set stops. Raises ValueError if its judge leaves that open."""
-    stop: Stop | None = getattr(generation.stop_at, kind) or _STOP_OF.get(judge.kind)
+    stop: Stop | None = getattr(generation.stop_at, kind) or _default(judge)
     if stop is None:
         raise ValueError(
             f"generation.stop_at.{kind}: say hit, miss or end: a live conversation stops at the first reply of that "
             f"verdict, and of the judge {judge.kind!r} it is not known which one ends it"
         )
     return stop
+
+
+def _default(judge: JudgeConfig) -> Stop | None:
+    if isinstance(judge, GuardJudge):
+        return _AT_HARM.get(judge.hit_if, "end")
+    return "end" if judge.kind in _AT_THE_END else None

@@ -16,10 +16,9 @@ from mascing.schemas.finished import Optimised, RunStages, Selected
 from mascing.schemas.result import Comparison
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
-from mascing.tasks.replying.judged import BASELINE, verdicts_path
+from mascing.tasks.replying.judged import BASELINE, summed
 from mascing.tasks.replying.replies import RepliesFolder
 from mascing.tasks.streaming.asked import Asked
-from mascing.tasks.streaming.rows import Rows
 
 
 def cells_of(storage: Storage, folder: RunFolder) -> list[CellResult]:
@@ -85,8 +84,9 @@ def _costs(
     for method, pick in selected_of(storage, stages.select).items():
         further = sum(len(judged[method]) for judged in tested.values() if method in judged)
         searched = _searched(stages.optimise, method) + _selected(stages.select, method)
-        tokens, dollars = _spent(storage, config, folder.under(pick.mask), asked)
         replies = searched + len(tables[method]) + further
+        tokens = _tokens(storage, folder.under(pick.mask), asked)
+        dollars = summed(tables[method]["cost"].to_pylist())
         costs[method] = CellCost(replies=replies, tokens_per_reply=tokens, judge_cost=dollars)
     return costs
 
@@ -105,30 +105,17 @@ def _selected(selected: Selected, method: str) -> int:
     return sum(cell.judged for cell in facts.cells if cell.method == method) + pruned
 
 
-def _spent(storage: Storage, config: RunConfig, under: str, asked: Asked) -> tuple[float | None, float | None]:
-    """The mean length of the replies on test that are stored ``under`` a mask, and what their judges took in USD.
+def _tokens(storage: Storage, under: str, asked: Asked) -> float | None:
+    """The mean length of the replies on test that are stored ``under`` a mask.
 
-    None for both if some were deleted since, as by `mascing storage gc`.
+    None if some were deleted since, as by `mascing storage gc`.
     """
     lengths: list[int] = []
-    dollars: list[float] = []
-    for name, positions in asked.blocks():
+    for name, _ in asked.blocks():
         path = f"{under}/{name}.parquet"
         try:
             table = parquet.from_bytes(storage.read(path), path)
         except FileNotFoundError:
-            return None, None
+            return None
         lengths += [row["tokens"] for row in table.to_pylist() if row["failure"] is None]
-        rows = zip(asked.read(Rows(path, positions)), table["failure"].to_pylist(), strict=True)
-        dollars += _dollars(storage, verdicts_path(config, path, [row for row, failure in rows if failure is None]))
-    return (sum(lengths) / len(lengths) if lengths else None), (sum(dollars) if dollars else None)
-
-
-def _dollars(storage: Storage, path: str) -> list[float]:
-    """What each stored verdict took; none where a judge has no price, or where nothing could be kept."""
-    try:
-        table = parquet.from_bytes(storage.read(path), path)
-    except FileNotFoundError:
-        return []
-    costs = table["cost"].to_pylist() if "cost" in table.schema.names else []
-    return [cost for cost in costs if cost is not None]
+    return sum(lengths) / len(lengths) if lengths else None

@@ -1,7 +1,7 @@
 """Replies of the unsteered model for the label stage, and the judging of texts that may complete a contrast."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mascing.conversations.own_replies import OUTCOME_OF, Side
 from mascing.conversations.reply import Reply
@@ -27,13 +27,15 @@ _SIDES = 256
 class Unsteered:
     """The model without a mask: how it is asked, and where its replies are kept.
 
-    ``checkpoint`` is the fingerprint of weights and tokenizer.
+    ``checkpoint`` is the fingerprint of weights and tokenizer. ``costs`` are what the judges of all replies so far
+    took, in USD.
     """
 
     pool: Pool
     storage: Storage
     config: RunConfig
     checkpoint: str
+    costs: list[float | None] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def replies(self, split: Split, table: StoredTable) -> Judged:
         """One VERDICTS row per conversation, at the run's generation settings."""
@@ -68,6 +70,7 @@ class Unsteered:
     def _judged(self, config: RunConfig, method: str, asked: Asked, part: str) -> Judged:
         judging = Judging(self.pool, self.storage, config, self.checkpoint)
         [judged] = judging.judge(asked, [(method, None)], steps("label", part))
+        self.costs.append(judging.cost)
         return judged
 
 

@@ -4,9 +4,10 @@ A unit is a mask and a block of conversations, which are rows of a table. Its re
 its verdicts by the replies and the judge, so that a mended judge judges stored replies anew.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import fsum
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -14,23 +15,19 @@ import numpy as np
 import pyarrow as pa
 
 from mascing.conversations.reply import Reply
-from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.runs.readers import COUNTED
 from mascing.runs.table_parts import Positions, taken
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.tables import OUTCOMES, VERDICTS
+from mascing.schemas.tables import VERDICTS
 from mascing.schemas.verdict import Verdict
-from mascing.storage import parquet
-from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import replies as stored_replies
 from mascing.tasks.replying.replies import RepliesFolder, replies_to
+from mascing.tasks.replying.verdict_pieces import verdicts_on
 from mascing.tasks.running.bisection import SetAside
-from mascing.tasks.running.identity import judges_identity
 from mascing.tasks.running.isolation import Failed
-from mascing.tasks.running.pieces import stored
 from mascing.tasks.running.units import Kind, around, run_units
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.streaming.rows import Rows
@@ -43,9 +40,6 @@ BASELINE = "baseline"
 
 # Folders of masks that are listed at once.
 _LISTED_AT_ONCE = 16
-
-# The fields of a verdict that are columns of a stored piece.
-_STORED = set(OUTCOMES.names) & Verdict.model_fields.keys()
 
 Row = dict[str, Any]
 Steered = tuple[str, Mask | None]
@@ -112,7 +106,7 @@ class Judging:
     """Who replies and judges: the workers, the place of the replies, and the settings.
 
     ``checkpoint`` is the fingerprint of weights and tokenizer. The stored replies of a mask are listed once, when it is
-    first judged.
+    first judged. What the judges took is kept by piece, as the same piece may be asked for again.
     """
 
     pool: Pool
@@ -120,6 +114,12 @@ class Judging:
     config: RunConfig
     checkpoint: str
     _listed: dict[str, set[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _cost: dict[str, float | None] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def cost(self) -> float | None:
+        """What the judges of all replies so far took, in USD; None if no judge has a price."""
+        return summed(self._cost.values())
 
     def judge(self, asked: Asked, masks: Sequence[Steered], progress: Callable[[int, int], None]) -> list[Judged]:
         """The judged replies of each (method, mask); the workers read the rows, and ``progress`` counts replies.
@@ -147,6 +147,7 @@ class Judging:
         for unit, (table, why) in run_units(self.pool, self.storage, Kind(_reply, _judge), shared, distinct, progress):
             heard.put(unit.path, table)
             failed[unit.path] = why
+            self._cost[unit.path] = summed(table["cost"].to_pylist())
             self._listed[_folder_of(unit.path)].add(unit.path)
         return [
             Judged.of_units(method, heard, of_mask, failed)
@@ -210,73 +211,10 @@ def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes, set_aside:
     return pa.Table.from_pylist(rows, schema=VERDICTS), failed
 
 
-def verdicts_path(config: RunConfig, path: str, conversations: Sequence[Conversation]) -> str:
-    """Where the verdicts on the replies of the piece at ``path`` are stored; these conversations have a reply."""
-    return f"verdicts/{fingerprint(judges_identity(config))}/{fingerprint([path, list(conversations)])}.parquet"
-
-
-def verdicts_on(
-    storage: Storage,
-    config: RunConfig,
-    path: str,
-    conversations: Sequence[Conversation],
-    replies: Sequence[Reply | Failed],
-    set_aside: SetAside,
-) -> list[Verdict]:
-    """The verdicts on the rows of the piece at ``path``, read from storage or judged; no reply is unscored.
-
-    Those at the places of ``set_aside`` are not shown to a judge.
-    """
-    spoken = {place: reply for place, reply in enumerate(replies) if isinstance(reply, Reply)}
-    ended = {number: set_aside[place] for number, place in enumerate(spoken) if place in set_aside}
-    rows = [conversations[place] for place in spoken]
-    heard = iter(_heard(storage, config, path, rows, list(spoken.values()), ended))
-    return [_unheard(reply) if isinstance(reply, Failed) else next(heard) for reply in replies]
-
-
-def _heard(
-    storage: Storage,
-    config: RunConfig,
-    path: str,
-    conversations: Sequence[Conversation],
-    replies: Sequence[Reply],
-    set_aside: SetAside,
-) -> list[Verdict]:
-    made: list[Verdict] = []
-
-    def heard(pairs: Sequence[tuple[Conversation, Reply]]) -> list[Verdict]:
-        return judge_all(config.behaviour, [row for row, _ in pairs], [reply for _, reply in pairs], storage)
-
-    def judge() -> bytes | None:
-        pairs = list(zip(conversations, replies, strict=True))
-        made.extend(_ended(each) if isinstance(each, Failed) else each for each in around(set_aside, pairs, heard))
-        return None if any(verdict.failed for verdict in made) else _to_bytes(conversations, made)
-
-    stored_at = verdicts_path(config, path, conversations)
-    data = stored(storage, stored_at, judge)
-    return made if data is None else _from_bytes(data, stored_at)
-
-
-def _ended(failed: Failed) -> Verdict:
-    return Verdict(outcome="unscored", reason=f"the judge ended its worker: {failed.reason}", failed=True)
-
-
-def _unheard(failed: Failed) -> Verdict:
-    return Verdict(outcome="unscored", reason=f"no reply: {failed.reason}")
-
-
-def _to_bytes(conversations: Sequence[Conversation], verdicts: Sequence[Verdict]) -> bytes:
-    rows = [
-        {"conversation_id": row.id, **verdict.model_dump(include=_STORED)}
-        for row, verdict in zip(conversations, verdicts, strict=True)
-    ]
-    return parquet.to_bytes(pa.Table.from_pylist(rows, schema=OUTCOMES))
-
-
-def _from_bytes(data: bytes, path: str) -> list[Verdict]:
-    rows = parquet.from_bytes(data, path).to_pylist()
-    # Pieces of earlier versions lack the later columns.
-    return [Verdict.model_validate({name: row[name] for name in _STORED & row.keys()}) for row in rows]
+def summed(costs: Iterable[float | None]) -> float | None:
+    """The sum of what is known, whatever the order; None if nothing is."""
+    known = [cost for cost in costs if cost is not None]
+    return fsum(known) if known else None
 
 
 def _folder_of(path: str) -> str:
@@ -295,4 +233,6 @@ def _row(conversation: Conversation, name: str, reply: Reply | Failed, verdict: 
         "cut_off": said.cut_off,
         "outcome": verdict.outcome,
         "reason": verdict.reason,
+        "raw": verdict.raw,
+        "cost": verdict.cost,
     }

@@ -17,7 +17,7 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.settings.generation_settings import Stop, stop_of
 from mascing.schemas.tables import VERDICTS
-from mascing.tasks.replying.judged import Judged, Judging, Row, Steered
+from mascing.tasks.replying.judged import Judged, Judging, Row, Steered, summed
 from mascing.tasks.running.isolation import Failed
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.streaming.spilled import Spilled
@@ -80,6 +80,7 @@ class _Game:
     history: tuple[Message, ...] = ()
     number: int = 0
     unscored: str | None = None
+    cost: float | None = None
     decided: Row | None = None
     failed: Failed | None = None
 
@@ -113,6 +114,7 @@ class _Game:
     def hear(self, row: Row, failed: Failed | None) -> None:
         """Take the judged reply to the turn that was asked."""
         outcome, said = row["outcome"], f"{self._turn}: {row['reason']}"
+        self.cost = summed((self.cost, row["cost"]))
         if failed is not None:
             self.failed = failed
             self._decide(row, "unscored", said)
@@ -135,7 +137,7 @@ class _Game:
 
     def _decide(self, row: Row, outcome: str, reason: str) -> None:
         told = reason if len(self.turns) > 1 else row["reason"]
-        self.decided = {**row, "outcome": outcome, "reason": told}
+        self.decided = {**row, "outcome": outcome, "reason": told, "cost": self.cost}
 
 
 def _judged(method: str, games: Sequence[_Game], pieces: set[str]) -> Judged:

@@ -28,8 +28,8 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import replies as stored_replies
-from mascing.tasks.replying.judged import verdicts_on
 from mascing.tasks.replying.replies import RepliesFolder, content_of
+from mascing.tasks.replying.verdict_pieces import verdicts_on
 from mascing.tasks.running.bisection import SetAside, Work
 from mascing.tasks.running.isolation import Failed, surviving
 from mascing.tasks.running.pieces import stored

@@ -29,6 +29,7 @@ def parts_in(folder: Path) -> dict[str, Any]:
         "behaviours": {"b": {"behaviour": run["behaviour"]}},
         "methods": {"steermoe": {"n_activated": [1]}},
         "seeds": [0, 1],
+        "allow_failing_judges": True,  # a coin takes an empty reply for a hit
         "shared": {"generation": {"max_new_tokens": 3}, "splits": run["splits"], "allow_unpublishable": True},
     }
 
@@ -71,7 +72,7 @@ def test_the_grid_is_filled_and_found_again_without_a_reply_or_a_verdict(
     assert {row["finished_seeds"] for row in rows} == {2}
     assert all(row["replies"] > 0 and row["tokens_per_reply"] > 0 for row in rows)
     monkeypatch.setattr(replies, "generated", refuse)
-    monkeypatch.setattr("mascing.tasks.replying.judged.judge_all", refuse)
+    monkeypatch.setattr("mascing.tasks.replying.verdict_pieces.judge_all", refuse)
     [path] = [path for path in storage.list("campaigns") if path.endswith("leaderboard.parquet")]
     before = storage.read(path)
     finished_campaign(load_campaign(str(tmp_path / "campaign.yaml")), storage.url)
@@ -110,3 +111,15 @@ def test_what_fails_is_told_and_the_rest_goes_on_until_it_is_mended(
         for model, behaviour in (("broken", "unreadable"), ("broken", "b"), ("tiny", "unreadable"))
         for method in ("steermoe", "own", "random")
     }
+
+
+def test_a_judge_that_reads_its_canaries_wrong_keeps_a_campaign_from_starting(
+    tmp_path: Path, pools: list[HerePool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
+    del parts["allow_failing_judges"]
+    assert {row["state"] for row in ran(tmp_path, parts, storage, code=1)} == {"waiting"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "judge tests.tasks.coin_judge:coin (target of b, utility of b, protected of b) reads " in said
+    assert "`allow_failing_judges: true`" in said
+    assert pools == []

@@ -24,13 +24,15 @@ KILL_AT = r"select: (reading|racing) "
 def written(testbed: Path, folder: Path) -> Path:
     """A small run of the testbed as a campaign of two methods and two seeds."""
     settings: dict[str, Any] = small_config(testbed, folder, workers=1).model_dump(mode="json")
+    settings["robustness"]["temperatures"] = []  # the paraphrases are one changed condition, and one is enough
+    settings["surrogate"]["members"] = 1
     model, behaviour, methods = (settings.pop(name) for name in ("model", "behaviour", "methods"))
     settings.pop("seed")
     parts = {
         "name": "small",
         "models": {"testbed": {"model": model}},
         "behaviours": {"defence": {"behaviour": behaviour}},
-        "methods": {name: methods[name] for name in ("steermoe", "consensus")},
+        "methods": {"steermoe": {"n_activated": [0, 4], "n_deactivated": [4]}, "consensus": methods["consensus"]},
         "seeds": [0, 1],
         "shared": settings,
     }

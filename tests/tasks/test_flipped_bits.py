@@ -27,7 +27,7 @@ from mascing.storage.s3_store import S3Store
 from mascing.storage.sealing import open_json
 from mascing.storage.urls import BucketPrefix
 from mascing.tasks.conclude import conclude
-from mascing.tasks.replying import judged, replies
+from mascing.tasks.replying import replies, verdict_pieces
 from mascing.tasks.running.stored_items import stored_items
 from tests.tasks.here_pool import HerePool
 from tests.tasks.recipe_outputs import collection, config_in, run
@@ -81,7 +81,7 @@ def reader(storage: Storage, name: str) -> Reader:
     if top == "replies":
         return lambda: replies.from_bytes(storage.read(name), storage.locate(name))
     if top == "verdicts":
-        return lambda: judged._from_bytes(storage.read(name), storage.locate(name))
+        return lambda: verdict_pieces._from_bytes(storage.read(name), storage.locate(name))
     if top == "readings":
         return lambda: open_json(storage.read(name), storage.locate(name))
     if top == "registry":

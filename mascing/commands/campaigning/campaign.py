@@ -50,7 +50,7 @@ def campaign(
     console, start = Console(), f"mascing campaign {config}{storage_option(storage)}"
     problems = print_plan(console, opened, loaded)
     if dry_run:
-        say_prose(console, f"next: {_after_plan(problems, start)}")
+        say_prose(console, f"next: {_after_plan(problems, len(loaded.runs), start)}")
         raise typer.Exit(1 if problems else 0)
 
     def flow() -> str:
@@ -68,5 +68,7 @@ def campaign(
         raise typer.Exit(1)
 
 
-def _after_plan(problems: int, start: str) -> str:
+def _after_plan(problems: int, runs: int, start: str) -> str:
+    if problems == runs:
+        return f"mend the problems above, as they say; no run can work before: {start}"
     return f"mend the problems above, or go on without these {problems} runs: {start}" if problems else start

@@ -7,9 +7,12 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from mascing.campaigns.folder import CampaignFolder, folder_of, read_seconds
+from mascing.campaigns.grid import named
+from mascing.campaigns.used_judges import judges_of, refuse_unless, trust, wrongly_read
 from mascing.evidence.foregone import unpublishable
 from mascing.preflight.campaign_cost import SHARED, replies_of, tokens_of
 from mascing.preflight.checks import preflight
+from mascing.preflight.judging_cost import Bill, bills_of
 from mascing.prose import counted
 from mascing.report.wording import duration
 from mascing.schemas.campaign import Campaign, PlannedRun, StageSeconds
@@ -27,48 +30,57 @@ _OF_A_TASK = ("prepare", "label", "harvest")
 
 @dataclass(frozen=True)
 class Plan:
-    """Runs that can work with the replies of each stage, and the problem of each of the others."""
+    """Runs that can work with the replies and bills of each stage, and the problems of each of the others."""
 
     replies: Mapping[str, Mapping[str, int]]
+    bills: Mapping[str, Mapping[str, Bill]]
     tokens: Mapping[str, int]
-    problems: Mapping[str, str]
+    problems: Mapping[str, Sequence[str]]
 
 
 def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
-    """Print the grid and the estimate; returns the number of runs that cannot work."""
+    """Print the grid, the estimate and the judges; returns the number of runs that cannot work.
+
+    Raises ConfigError if a judge by rules reads its canaries wrong; the others are not asked.
+    """
     from mascing.commands.line import say, say_prose
     from mascing.commands.outcomes.tables import print_fitting
 
     plan, home = _plan(campaign), folder_of(campaign)
     say_prose(console, _headline(campaign))
     print_fitting(console, _grid(campaign, plan))
-    for reason, runs in _together(plan.problems).items():
-        say_prose(console, f"problem: {', '.join(runs)}: {reason}")
+    for problem, tasks in _together(campaign, plan).items():
+        say_prose(console, f"problem: {named(campaign.config, tasks)}: {problem}")
     done = _finished(storage, home, campaign)
     for line in _estimate(campaign, plan, done, read_seconds(storage, home)):
         say_prose(console, line)
+    for line in _trust(campaign):
+        say_prose(console, line)
     say(console, f"campaign: {storage.locate(home.prefix)}")
+    _refuse_failing(campaign)
     return len(plan.problems)
 
 
 def _plan(campaign: Campaign) -> Plan:
     """What `mascing check` finds of each model with each behaviour; seeds change nothing of it."""
     replies: dict[str, Mapping[str, int]] = {}
+    bills: dict[str, Mapping[str, Bill]] = {}
     tokens: dict[str, int] = {}
-    problems: dict[str, str] = {}
+    problems: dict[str, Sequence[str]] = {}
     for runs in _by_task(campaign).values():
         config = runs[0].config
         found = preflight(config)
-        problem = "; ".join(found.problems)
-        if not problem and found.hopeless and not config.allow_unpublishable:
-            problem = unpublishable(found.hopeless)
-        for run in runs:
-            if problem or found.rows is None:
-                problems[run.name] = problem
-            else:
-                replies[run.name] = replies_of(config, found.rows)
-                tokens[run.name] = tokens_of(config, 1)
-    return Plan(replies, tokens, problems)
+        of_task: Sequence[str] = found.problems
+        if not of_task and found.hopeless and not config.allow_unpublishable:
+            of_task = [unpublishable(found.hopeless)]
+        names = [run.name for run in runs]
+        if of_task or found.rows is None:
+            problems |= dict.fromkeys(names, of_task)
+            continue
+        replies |= dict.fromkeys(names, replies_of(config, found.rows))
+        bills |= dict.fromkeys(names, bills_of(config, found.rows))
+        tokens |= dict.fromkeys(names, tokens_of(config, 1))
+    return Plan(replies, bills, tokens, problems)
 
 
 def _finished(storage: Storage, home: CampaignFolder, campaign: Campaign) -> set[str]:
@@ -145,7 +157,29 @@ def _estimate(campaign: Campaign, plan: Plan, done: set[str], seconds: Mapping[s
     runs = counted(len(left), "run")
     yield f"left to do: {runs}; at most {replies.total():,} replies ({by_stage}), each judged once"
     yield f"tokens generated at most: {tokens:,}"
+    yield from _money(left, plan)
     yield _time(left, seconds)
+
+
+def _money(left: Sequence[PlannedRun], plan: Plan) -> Iterator[str]:
+    """What judgements cost that are asked of endpoints; those of labels once for all seeds."""
+    bill = Bill()
+    labelled = set()
+    for run in left:
+        task = (run.model, run.behaviour)
+        stages = (each for stage, each in plan.bills[run.name].items() if stage != SHARED or task not in labelled)
+        bill = sum(stages, bill)
+        labelled.add(task)
+    if bill.judgements:
+        yield (
+            f"judgements at endpoints at most: {bill.judgements:,.0f}, of {bill.most_tokens:,.0f} tokens and "
+            f"${bill.most_dollars:,.2f}; about {bill.about_tokens:,.0f} tokens and ${bill.about_dollars:,.2f} if four "
+            "bytes are a token"
+        )
+    if bill.unpriced:
+        yield f"not in these dollars, since the price is not known: {', '.join(sorted(bill.unpriced))}"
+    if not bill.judgements and not bill.unpriced:
+        yield "judgements: none of the judges is paid"
 
 
 def _time(left: Sequence[PlannedRun], seconds: Mapping[str, StageSeconds]) -> str:
@@ -166,8 +200,29 @@ def _time(left: Sequence[PlannedRun], seconds: Mapping[str, StageSeconds]) -> st
     return f"time, by the stages that are finished: {duration(expected.total())} ({by_stage})"
 
 
-def _together(problems: Mapping[str, str]) -> dict[str, list[str]]:
-    reasons: dict[str, list[str]] = {}
-    for run, reason in problems.items():
-        reasons.setdefault(reason, []).append(run)
-    return reasons
+def _trust(campaign: Campaign) -> Iterator[str]:
+    """How far each judge can be trusted, and how to find out."""
+    judges = judges_of(campaign.runs)
+    yield from map(trust, judges)
+    if any(judge.config.calibration is None for judge in judges):
+        yield (
+            "to calibrate a judge: mascing judge FILE --judge KIND --judge-config YAML --labels COLUMN --calibration "
+            "JUDGE.json, then `calibration: JUDGE.json` in its settings"
+        )
+    if asked := [str(judge) for judge in judges if not judge.by_rules]:
+        yield f"tried on the canary set when the campaign starts: {', '.join(asked)}"
+
+
+def _refuse_failing(campaign: Campaign) -> None:
+    for judge in judges_of(campaign.runs):
+        if judge.by_rules and (wrong := wrongly_read(judge)):
+            refuse_unless(campaign.config.allow_failing_judges, wrong)
+
+
+def _together(campaign: Campaign, plan: Plan) -> dict[str, set[tuple[str, str]]]:
+    """Each problem once, with the models and behaviours that have it."""
+    tasks: dict[str, set[tuple[str, str]]] = {}
+    for run in campaign.runs:
+        for problem in plan.problems.get(run.name, ()):
+            tasks.setdefault(problem, set()).add((run.model, run.behaviour))
+    return tasks

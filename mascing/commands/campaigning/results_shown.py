@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from mascing.campaigns.folder import CampaignFolder
+from mascing.evidence.results import CONTROL
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
 
@@ -26,7 +27,7 @@ def print_results(console: "Console", storage: Storage, folder: CampaignFolder, 
     print_fitting(console, _uplifts(rows))
     for each in ranking:
         say_prose(console, _ranked(each, len(ranking)))
-    failed = [row for row in rows if row["state"] == "failed"]
+    failed = [row for row in rows if row["state"] == "failed" and row["method"] != CONTROL]
     for reason, cells in _together(failed).items():
         say_prose(console, f"failed: {', '.join(cells)}: {reason}")
     say(console, f"leaderboard: {storage.locate(folder.leaderboard)}")

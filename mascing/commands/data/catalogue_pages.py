@@ -1,6 +1,7 @@
 """`mascing behaviours`: what the catalogue holds, and all that is to be known of an entry before a run takes it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,8 +56,13 @@ def show(
     """
     from mascing.catalogue.entries import entry
     from mascing.config import read_yaml
+    from mascing.errors import ConfigError
+    from mascing.judges.calibrations.calibration import checked_judge
 
     found = entry(named, read_yaml)
+    checked_judge(found.judge)
+    if found.file and "://" not in found.file and not Path(found.file).expanduser().is_file():
+        raise ConfigError(f"file: {found.file}: there is no such file (in {named})")
     for name, text in _facts(found):
         if text:
             echo_prose(f"{name:<10}  {text}")
@@ -73,7 +79,7 @@ def _facts(entry: "CatalogueEntry") -> Iterator[tuple[str, str]]:
     """Names and texts of all that is known; a text may be empty."""
     from mascing.catalogue.hub import HUB, address
 
-    yield "entry", f"{entry.name}: {entry.about}"
+    yield "entry", f"{entry.name}: {entry.about}" if entry.about else entry.name
     yield "page", entry.page
     yield "paper", entry.paper
     yield "licence", entry.licence
@@ -83,7 +89,7 @@ def _facts(entry: "CatalogueEntry") -> Iterator[tuple[str, str]]:
             f"gated: accept the conditions at {HUB}/{entry.dataset.path} and set HF_TOKEN to a token of that account",
         )
     yield "rows from", address(entry.dataset) if entry.dataset else entry.file or "a file that you give"
-    yield "commit", entry.commit or f"none: {entry.unpinned}"
+    yield "commit", entry.commit or (f"none: {entry.unpinned}" if entry.unpinned else "")
     if entry.where:
         yield "only rows", ", ".join(f"{column} {' or '.join(values)}" for column, values in entry.where.items())
     if entry.rows:
@@ -123,7 +129,14 @@ def _snippet(entry: "CatalogueEntry", named: str) -> str:
             f"catalogue: {named}",
             *(["file: my-copy.jsonl"] if entry.dataset is None and entry.file is None else []),
             *(["opt_in: true"] if entry.opt_in else []),
-            f"beside: [{', '.join([*entry.beside, *own])}]",
+            f"beside: [{', '.join([*map(_near, entry.beside), *own])}]",
         ]
     behaviour = "\n".join(f"  {line}" for line in taken)
     return f"# run.yaml\n{model}\nbehaviour:\n{behaviour}\ncompute: {{workers: 1, num_gpus: 1}}"
+
+
+def _near(named: str) -> str:
+    """An entry as a run.yaml here would name it: the path of one's own is relative again."""
+    import os
+
+    return f"./{os.path.relpath(named)}" if os.path.isabs(named) else named

@@ -123,12 +123,14 @@ def export_mask(
     from mascing.masks.foreign.table import exported
     from mascing.masks.mask import Mask
     from mascing.masks.unproven import why_unproven
-    from mascing.reachability import told, url_errors, write_bytes
+    from mascing.reachability import is_there, told, url_errors, write_bytes
     from mascing.runs.mask_address import mask_url
 
     loaded = Mask.load(mask_url(mask, storage))
     data = exported(loaded, format.value)
     try:
+        if is_there(out):
+            raise ConfigError(f"there is something at {out} already: name another file by --out")
         write_bytes(out, data)
     except url_errors() as error:
         raise MaskError(f"the mask cannot be written to {out}: {told(out, error)}") from error

@@ -61,7 +61,9 @@ def run_tasks(
     names = tasks.split(",")
     absent = [name for name in names if not manager.match_tasks([name])]
     if absent:
-        raise DataError(f"the harness has no task {' or '.join(absent)}: `lm-eval ls tasks` lists them")
+        raise DataError(
+            f"the harness has no task {' or '.join(absent)}: `lm-eval ls tasks` lists them{_of_ones_own(include_path)}"
+        )
     steered = SteeredLM(model, mask, storage, batch_size=batch_size, device=device, dtype=dtype)
     changes = task_changes(
         steered,
@@ -77,6 +79,12 @@ def run_tasks(
         _write(changes, Path(out))
         typer.echo(f"written: {out}")
     echo_prose(_next(changes))
+
+
+def _of_ones_own(include_path: str | None) -> str:
+    if include_path is not None:
+        return f", and no file in {include_path} is of a task of that name"
+    return "; for a task file of your own name its folder by --include-path, and here what the file says as `task`"
 
 
 def _write(changes: "TaskChanges", folder: Path) -> None:

@@ -23,20 +23,22 @@ ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="behavio
 
 @registry.command("list")
 def list_channels(storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """List the channels and the masks that they hold.
+    """List the channels and the masks that they hold, and first what is wrong with those that cannot be read.
 
     Example:
 
       mascing registry list --storage s3://bucket/mascing
     """
     from mascing.commands.outcomes.tables import print_table
-    from mascing.runs.registry import channels
+    from mascing.runs.registry import channels_and_damage
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open_to_read(storage)
-    found = channels(opened)
+    found, damage = channels_and_damage(opened)
+    for said in damage:
+        echo_prose(f"damaged: {said}")
     if not found:
-        echo_prose(f"nothing is published under {opened.url}")
+        echo_prose(f"nothing {'else ' if damage else ''}is published under {opened.url}")
         echo_prose("next: mascing run CONFIG.yaml, or mascing demo")
         return
     rows = [(entry.address, entry.mask, str(len(entry.history))) for entry in found]
@@ -111,7 +113,7 @@ def promote(
     opened = Storage.open(storage)
     source = find_channel(opened, channel)
     seen = channels.sibling(opened, source, to)
-    _say_moved(channels.promote(opened, source, to, seen, f"promoted from {source.channel} by hand"), storage)
+    _say_moved(seen, channels.promote(opened, source, to, seen, f"promoted from {source.channel} by hand"), storage)
 
 
 @registry.command()
@@ -135,13 +137,17 @@ def rollback(
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open(storage)
-    _say_moved(channels.rollback(opened, find_channel(opened, channel), to), storage)
+    seen = find_channel(opened, channel)
+    _say_moved(seen, channels.rollback(opened, seen, to), storage)
 
 
 def _moment(move: Move) -> str:
     return f"{move.at:%Y-%m-%d %H:%M} UTC, {move.by}: {move.why}"
 
 
-def _say_moved(channel: Channel, storage: str) -> None:
-    echo_prose(f"{channel.address} now holds {channel.mask}")
+def _say_moved(before: Channel | None, channel: Channel, storage: str) -> None:
+    if channel == before:
+        echo_prose(f"{channel.address} holds {channel.mask} already: nothing was changed")
+    else:
+        echo_prose(f"{channel.address} now holds {channel.mask}")
     echo_prose(f"next: look at its history: mascing registry history {channel.address}{storage_option(storage)}")

@@ -22,6 +22,8 @@ def judge_config(kind: str, options: str) -> "JudgeConfig":
     class Asked(Frozen):
         judge: JudgeConfig
 
+    if options.endswith((".yaml", ".yml")) and not Path(options).is_file():
+        raise ConfigError(f"--judge-config: {options}: there is no such file")
     text = Path(options).read_text(encoding="utf-8") if options and Path(options).is_file() else options
     try:
         given = yaml.safe_load(text) if text.strip() else {}

@@ -2,9 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from mascing.engines.engine import Usage
 
@@ -38,13 +46,32 @@ class _Lenient(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+def _or_none(part: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    """A part that can be read, or None: an answer without it is paid all the same."""
+    try:
+        return read(part)
+    except ValidationError:
+        return None
+
+
+def _text_of_parts(content: Any) -> Any:
+    """The text of a content that comes as a list of parts."""
+    if not isinstance(content, list):
+        return content
+    return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
+
+
+Part = TypeVar("Part")
+_IfRead = Annotated[Part | None, WrapValidator(_or_none)]
+
+
 class _Top(_Lenient):
     token: str
     logprob: float
 
 
 class _Token(_Top):
-    top_logprobs: list[_Top] = []
+    top_logprobs: list[_Top] | None = None
 
 
 class _Logprobs(_Lenient):
@@ -52,28 +79,28 @@ class _Logprobs(_Lenient):
 
 
 class _Message(_Lenient):
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
+    content: Annotated[str | None, BeforeValidator(_text_of_parts)] = None
+    reasoning_content: _IfRead[str] = None
+    reasoning: _IfRead[str] = None
+    refusal: _IfRead[str] = None
 
 
 class _Choice(_Lenient):
     message: _Message
     finish_reason: str | None = None
-    logprobs: _Logprobs | None = None
+    logprobs: _IfRead[_Logprobs] = None
 
 
 class _Tokens(_Lenient):
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0)
 
 
 class Completion(_Lenient):
     """The parts of a chat completion that are read; ``usage`` is None where the server does not say it."""
 
     choices: list[_Choice]
-    usage: _Tokens | None = None
+    usage: _IfRead[_Tokens] = None
 
     @classmethod
     def read(cls, body: str | bytes) -> "Completion":
@@ -104,4 +131,4 @@ class Completion(_Lenient):
 
 
 def _likeliest(token: _Token) -> dict[str, Any]:
-    return {token.token: token.logprob, **{top.token: top.logprob for top in token.top_logprobs}}
+    return {token.token: token.logprob, **{top.token: top.logprob for top in token.top_logprobs or ()}}

@@ -7,13 +7,16 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from mascing.engines.openai.answer import Completion, MalformedError
-from mascing.engines.openai.retrying import FailedError, RefusedError
+from mascing.engines.openai.retrying import DeniedError, FailedError, RefusedError
 from mascing.errors import ConfigError, EndpointError, RequestError
 from mascing.schemas.settings.engine_settings import OpenAIEngine
 
 _LONGEST_MESSAGE = 300
 _OVERLOADED = (429, 503, 529)
 _PASSING = (408, 409, 425)
+# A request that met these had been sent: what was lost on the way back may be paid all the same. They are names,
+# because of which HTTP library they are is the client's own matter.
+_AFTER_SENDING = ("ReadError", "RemoteProtocolError", "DecodingError")
 _NO_CREDIT = ("insufficient_quota", "billing_hard_limit_reached")
 
 
@@ -21,7 +24,7 @@ class Client:
     """Sends single requests; it retries nothing and logs nothing."""
 
     def __init__(self, config: OpenAIEngine) -> None:
-        """Read the key from the environment. Raises ConfigError if it or the package is missing."""
+        """Read the key from the environment. Raises ConfigError if it is missing or wrong, or the package missing."""
         try:
             import openai
         except ImportError as error:
@@ -44,7 +47,7 @@ class Client:
         """The body of the response, which is a chat completion.
 
         Raises RefusedError or FailedError where the same request may be answered later, RequestError if this request
-        is wrong, and EndpointError if every request is.
+        is wrong, EndpointError if every request is, and DeniedError if it is the one or the other.
         """
         openai = self._openai
         try:
@@ -61,7 +64,8 @@ class Client:
             raise self._of_status(error.status_code, self._told(error), error) from None
         except openai.APIConnectionError as error:
             why = self._without_key(str(error.__cause__ or error)) or "no connection"
-            raise FailedError(why, nobody=True) from None
+            sent = type(error.__cause__).__name__ in _AFTER_SENDING
+            raise FailedError(why, nobody=not sent, perhaps_paid=sent) from None
 
     async def close(self) -> None:
         """Close the connections."""
@@ -69,14 +73,15 @@ class Client:
 
     def _of_status(self, status: int, told: str, error: Any) -> Exception:
         place = f"{self._config.model} at {self._config.base_url}"
-        if status == 429 and error.code in _NO_CREDIT:
+        if status == 402 or (status == 429 and error.code in _NO_CREDIT):
             return EndpointError(f"{place}: no credit is left ({told}): pay for more, and run the same command again")
         if status in _OVERLOADED:
             return RefusedError(f"{status}: {told}", retry_after(error.response.headers))
         if status in _PASSING or status >= 500:
             return FailedError(f"{status}: {told}")
         if status in (401, 403):
-            return EndpointError(f"{place} refuses the key ({status}: {told}): {self._remedy_for_key()}")
+            denied = f"{place} refuses the key ({status}: {told}): {self._remedy_for_key()}"
+            return EndpointError(denied) if status == 401 else DeniedError(told, denied)
         if status in (404, 405):
             return EndpointError(
                 f"{place} was not found ({status}: {told}): check `model` against the endpoint's list of models, and "
@@ -112,6 +117,12 @@ def _key(config: OpenAIEngine) -> str | None:
             f"the environment variable {config.api_key_env} is not set: it must hold the key for {config.base_url}, "
             "here and on every worker"
         )
+    # No header can hold another character, and the error of the client that tries shows the key.
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"the environment variable {config.api_key_env} must hold one key of printable ASCII characters: it holds "
+            "a line break or another character that no key has"
+        )
     return key
 
 
@@ -125,5 +136,5 @@ def retry_after(headers: Any) -> float | None:
         if told.strip().replace(".", "", 1).isdigit():
             return float(told)
         return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

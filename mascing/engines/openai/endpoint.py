@@ -1,6 +1,7 @@
 """An OpenAI-compatible endpoint: ask it, from any thread or event loop, and pay each request once."""
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -11,10 +12,10 @@ from mascing.engines.engine import Usage
 from mascing.engines.openai.answer import ChatAnswer, Completion
 from mascing.engines.openai.client import Client
 from mascing.engines.openai.ledger import Amount
-from mascing.engines.openai.retrying import FailedError, RefusedError, Retrying
+from mascing.engines.openai.retrying import DeniedError, FailedError, RefusedError, Retrying
 from mascing.engines.openai.spending import Spending, amount, cost, most_prompt_tokens
 from mascing.engines.openai.stored_answers import StoredAnswers
-from mascing.errors import MascingError
+from mascing.errors import EndpointError, MascingError, RequestError
 from mascing.schemas.settings.engine_settings import OpenAIEngine
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
@@ -22,14 +23,18 @@ from mascing.storage.object_storage import Storage
 Value = TypeVar("Value")
 
 _opening = threading.Lock()
-_open: dict[tuple[OpenAIEngine, str | None], "Endpoint"] = {}
+_open: dict[tuple[OpenAIEngine, str | None, int], "Endpoint"] = {}
 
 
 def endpoint(config: OpenAIEngine, storage: Storage | None) -> "Endpoint":
-    """The one Endpoint of this process for a config and a storage: all who ask it share its pace and its budget."""
-    key = (config, storage.url if storage is not None else None)
+    """The one Endpoint of this process for a config and a storage: all who ask it share its pace and its budget.
+
+    One that was closed is replaced.
+    """
+    # A forked process has the objects of its parent, but not their threads.
+    key = (config, storage.url if storage is not None else None, os.getpid())
     with _opening:
-        if key not in _open:
+        if key not in _open or _open[key].closed:
             _open[key] = Endpoint(config, storage)
         return _open[key]
 
@@ -67,7 +72,13 @@ class Endpoint:
         self._spending = Spending(config, storage)
         self._asked: dict[str, _Asked] = {}
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="mascing-endpoint", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="mascing-endpoint", daemon=True)
+        self._thread.start()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it answers no more."""
+        return self._loop.is_closed()
 
     @property
     def spent(self) -> Amount:
@@ -84,13 +95,26 @@ class Endpoint:
 
     def ask(self, messages: Sequence[Mapping[str, str]], **options: Unpack[Options]) -> Future[ChatAnswer]:
         """Begin to ask, and return at once; the future's result is what :meth:`chat` returns or raises."""
+        if self.closed:
+            raise EndpointError(f"{self._config.base_url} was closed: open it anew")
         body, draw, most = self._request(messages, **options)
         return asyncio.run_coroutine_threadsafe(self._once(body, draw, most), self._loop)
 
     def close(self) -> None:
-        """End what is in flight, and the thread."""
-        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result()
+        """End what is in flight, and the thread; a second time it does nothing."""
+        if self.closed:
+            return
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _end(self) -> None:
+        in_flight = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in in_flight:
+            task.cancel()
+        await asyncio.gather(*in_flight, return_exceptions=True)
+        await self._client.close()
 
     def _request(
         self,
@@ -103,6 +127,8 @@ class Endpoint:
         draw: str = "",
     ) -> tuple[dict[str, Any], str, Amount]:
         """The body of a request, the name of its draw, and what it can take at most."""
+        if not all(_is_unicode(message["content"]) for message in messages):
+            raise RequestError("a message holds half of a surrogate pair, which no request can: mend its text")
         body: dict[str, Any] = {
             "model": self._config.model,
             "messages": [{"role": message["role"], "content": message["content"]} for message in messages],
@@ -145,7 +171,7 @@ class Endpoint:
             except FailedError as failed:
                 hold.took(most if failed.perhaps_paid else Amount())
                 raise
-            except (RefusedError, MascingError):
+            except (RefusedError, DeniedError, MascingError):
                 hold.took(Amount())
                 raise
             usage = self._usage(Completion.read(response), most, time.monotonic() - began)
@@ -175,6 +201,14 @@ class _Asked:
 
     def __exit__(self, *_: object) -> None:
         self.waiting -= 1
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 async def _finished(work: Coroutine[Any, Any, Value]) -> Value:

@@ -39,18 +39,27 @@ class FailedError(Exception):
         self.perhaps_paid = perhaps_paid
 
 
+class DeniedError(Exception):
+    """The endpoint denies this request, as one that its moderation stops, or every one, as ``denied`` says then."""
+
+    def __init__(self, why: str, denied: str) -> None:
+        super().__init__(why)
+        self.denied = denied
+
+
 class Retrying:
     """Sends the requests of one endpoint until each is answered."""
 
     def __init__(self, config: OpenAIEngine) -> None:
         self._config = config
+        self._place = f"{config.model} at {config.base_url}"
         self._pacing = Pacing(config.max_concurrency)
         self._tickets = itertools.count()
         self._answered = 0
         self._over: tuple[float, EndpointError] | None = None
 
     async def answer(self, send: Callable[[], Awaitable[Value]]) -> Value:
-        """The value of ``send``, which raises RefusedError or FailedError where it may be called again.
+        """The value of ``send``, which raises RefusedError, FailedError or DeniedError where it may be called again.
 
         Pauses grow exponentially, with jitter, and the endpoint's own Retry-After is obeyed. Raises RequestError if the
         endpoint answered others meanwhile, else EndpointError, which ends all that wait too.
@@ -90,6 +99,14 @@ class Retrying:
                     most = min(most, _ATTEMPTS_AT_NOBODY)
                 if failures >= most:
                     raise self._given_up(f"failed {failures} times, at last: {failed}", answered_before) from None
+            except DeniedError as denied:
+                if self._answered:
+                    raise RequestError(f"{self._place} answers other requests, but denies this one: {denied}") from None
+                failures += 1
+                pause = _pause(failures, _LONGEST_AFTER_FAILURE_SECONDS)
+                # Whether it is the request or the key shows in the others, which may be under way.
+                if failures >= _ATTEMPTS_AT_NOBODY:
+                    raise EndpointError(denied.denied) from None
             await asyncio.sleep(pause)
 
     def _refuse_if_over(self, began: float) -> None:
@@ -113,12 +130,11 @@ class Retrying:
             self._pacing.ended(refused=refused)
 
     def _given_up(self, why: str, answered_before: int) -> EndpointError:
-        place = f"{self._config.model} at {self._config.base_url}"
         if self._answered > answered_before:
-            return RequestError(f"{place} answers other requests, but this one {why}")
+            return RequestError(f"{self._place} answers other requests, but this one {why}")
         return EndpointError(
-            f"{place} does not answer: a request {why}. Check base_url, the server and proxies. What was answered is "
-            "kept, and the same command goes on from there"
+            f"{self._place} does not answer: a request {why}. Check base_url, the server and proxies. What was "
+            "answered is kept, and the same command goes on from there"
         )
 
 

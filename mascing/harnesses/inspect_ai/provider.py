@@ -17,7 +17,7 @@ from mascing.engines.generation import complete, context_length
 from mascing.errors import ConfigError
 from mascing.harnesses.inspect_ai.batching import Batches
 from mascing.harnesses.inspect_ai.messages import conversation_of, output_of, refuse_unsupported
-from mascing.harnesses.steered import DEFAULT_STORAGE, UNSTEERED, open_steered
+from mascing.harnesses.steered import DEFAULT_STORAGE, open_steered
 from mascing.schemas.config import GenerationConfig
 
 
@@ -50,9 +50,8 @@ class SteeredAPI(ModelAPI):
         if base_url is not None:
             raise ConfigError("the model of mascing/PATH runs here: leave out --model-base-url")
         self.steered = open_steered(model_name, mask, storage, **settings)
-        digest = self.steered.mask.digest if self.steered.mask is not None else UNSTEERED
-        # Inspect's cache of replies knows a model by its name and this URL, and not by its arguments.
-        super().__init__(model_name, f"mascing:{digest}:{self.steered.loaded.model.dtype}", api_key, [], config)
+        # Inspect's cache of replies knows a model by its name and this URL, and not by its arguments or its weights.
+        super().__init__(model_name, f"mascing:{self.steered.identity.replace(' ', ':')}", api_key, [], config)
         self._batch_size = batch_size
         self._batches: Batches[_Request, Reply] = Batches(self._replies, batch_size)
         # A fast tokenizer is of one thread at a time; the engine decodes with its own while others are rendered.

@@ -148,7 +148,7 @@ def _sample(row: Mapping[str, Any], conversation: Conversation, model: str, dige
         target=list(conversation.references),
         messages=[*asked, said],
         output=ModelOutput(model=model, choices=[ChatCompletionChoice(message=said, stop_reason=reason)]),
-        scores={SCORE: Score(value=row["outcome"], answer=row["reply"], explanation=row["reason"])},
+        scores={SCORE: _score(row)},
         metadata={
             "set": row["set"],
             "group_id": row["group_id"],
@@ -157,6 +157,13 @@ def _sample(row: Mapping[str, Any], conversation: Conversation, model: str, dige
             **conversation.metadata,
         },
     )
+
+
+def _score(row: Mapping[str, Any]) -> Score:
+    """The verdict with what its judge said and took in USD, where there is any; earlier versions have no columns."""
+    said = {name: row[name] for name in ("raw", "cost") if row.get(name) is not None}
+    reason = f"{row['reason']}\n\n{said['raw']}" if "raw" in said else row["reason"]
+    return Score(value=row["outcome"], answer=row["reply"], explanation=reason, metadata=said or None)
 
 
 def _message(message: Message, name: str) -> ChatMessage:

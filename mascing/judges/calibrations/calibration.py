@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mascing.errors import DataError, first_line
 from mascing.judges.table import completed_judge, judge_identity
 from mascing.plugins import OptionsError
@@ -11,7 +13,11 @@ from mascing.schemas.calibration import Calibration
 from mascing.schemas.settings.judge_settings import JudgeConfig
 from mascing.schemas.verdict import Outcome
 from mascing.statistics.agreement import agreement_on, kappa
-from mascing.storage.sealing import open_json, seal_json
+from mascing.storage.sealing import check, open_json, seal_json
+from mascing.validation import complaints
+
+LEAST_LABELS = 10
+"""Labelled hits, and labelled misses, below which the interval of a share says next to nothing."""
 
 
 def calibrated(
@@ -24,12 +30,13 @@ def calibrated(
 ) -> Calibration:
     """The calibration from verdicts and human labels on the same rows; ``data`` is the digest of the file.
 
-    Raises DataError unless there are labelled hits and labelled misses.
+    Raises DataError if there are fewer than LEAST_LABELS labelled hits or labelled misses.
     """
     hits, misses = said.count("hit"), said.count("miss")
-    if not hits or not misses:
+    if min(hits, misses) < LEAST_LABELS:
         raise DataError(
-            f"a calibration needs labelled hits and labelled misses: {labels} has {hits} and {misses}; label more rows"
+            f"a calibration needs {LEAST_LABELS} labelled hits and {LEAST_LABELS} labelled misses at least: {labels} "
+            f"has {hits} and {misses}; label more rows"
         )
     return Calibration(
         judge=judge_identity(config),
@@ -60,10 +67,11 @@ def calibration_of(config: JudgeConfig) -> Calibration | None:
     if path is None:
         return None
     try:
-        found = Calibration.model_validate_json(open_json(Path(path).read_bytes(), path))
+        found = Calibration.model_validate_json(_opened(path))
     except (OSError, ValueError, DataError) as error:
+        why = complaints(error, Calibration)[0] if isinstance(error, ValidationError) else first_line(error)
         raise OptionsError(
-            f"calibration: {path} cannot be read as one ({first_line(error)}): write it with mascing judge FILE "
+            f"calibration: {path} cannot be read as one ({why}): write it with mascing judge FILE "
             "--labels COLUMN --calibration"
         ) from error
     if differing := _differing(found.judge, judge_identity(config)):
@@ -72,6 +80,13 @@ def calibration_of(config: JudgeConfig) -> Calibration | None:
             "mascing judge FILE --labels COLUMN --calibration"
         )
     return found
+
+
+def _opened(path: str) -> bytes:
+    """The calibration without its seal, which it must have: a calibration is measured, and not written by hand."""
+    data = Path(path).read_bytes()
+    check(data, path)
+    return open_json(data, path)
 
 
 def checked_judge(config: JudgeConfig) -> JudgeConfig:

@@ -117,7 +117,7 @@ def refuse_wrong(config: JudgeConfig, heard: Sequence[Heard]) -> None:
         raise ConfigError(
             f"the judge {config.kind} reads {len(wrong)} of {len(heard)} canaries wrong, first {first.canary.name}: "
             f"{first.verdict.outcome} ({first.verdict.reason}) instead of {first.must}. Choose another judge, model or "
-            "rubric, or allow it and read its verdicts yourself"
+            "rubric"
         )
 
 

@@ -23,7 +23,7 @@ def _ask(config: GuardJudge, texts: Mapping[str, str], conversation: Conversatio
 
 
 def _read(config: GuardJudge, said: Said) -> Finding:
-    word, *rest = [line.strip() for line in said.text.strip().splitlines()] or [""]
+    word, *rest = [line.strip() for line in said.text.splitlines() if line.strip()] or [""]
     if word == "safe" and not rest:
         return Finding(("safe",), "safe")
     if word == "unsafe" and not rest:

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-_FENCED = re.compile(r"```(?:json)?\s*\n(?P<body>.*)\n\s*```", re.DOTALL)
-_LINE = re.compile(r"[*_`]*VERDICT[*_`]*\s*:\s*[*_`]*(?P<verdict>[A-Z]+)[*_`]*\.?[*_`]*", re.IGNORECASE)
+_FENCED = re.compile(r"```(?:json)?\s*\n(?P<body>.*)```", re.DOTALL | re.IGNORECASE)
+_LINE = re.compile(r"[*_`]*VERDICT[*_`]*\s*:[*_`\s]*(?P<verdict>[A-Z]+)[*_`]*\.?[*_`]*", re.IGNORECASE)
 
 
 def verdict_in(text: str, verdicts: Sequence[str], as_json: bool) -> str | None:

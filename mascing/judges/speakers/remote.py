@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from math import exp
 from typing import TYPE_CHECKING, Any
 
+from mascing.conversations.thoughts import said_in
 from mascing.errors import RequestError
-from mascing.judges.speakers.speaker import Ask, Manner, Said, defused
+from mascing.judges.speakers.speaker import Ask, Manner, Said
+from mascing.judges.speakers.weighed import messages_of
 from mascing.schemas.settings.engine_settings import OpenAIEngine
 from mascing.storage.object_storage import Storage
 
@@ -46,7 +48,7 @@ class RemoteSpeaker:
 async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> tuple[int, Said]:
     try:
         answer = await place.chat(
-            _messages(ask),
+            messages_of(ask),
             max_tokens=manner.max_tokens,
             temperature=0.0,
             response_format=_format(manner.schema),
@@ -54,19 +56,16 @@ async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> t
         )
     except RequestError as error:
         return number, Said(failure=f"the judge gave no answer: {error}", passing=True)
+    said = said_in(answer.text)
+    filtered = answer.finish_reason == "content_filter"
     return number, Said(
-        answer.text,
-        answer.finish_reason == "length",
+        said.text,
+        answer.finish_reason == "length" or not said.closed,
         answer.usage.cost,
         answer.usage.seconds,
         _shares(answer, manner.words),
+        failure="the endpoint's content filter ended the judge's answer" if filtered else None,
     )
-
-
-def _messages(ask: Ask) -> list[Mapping[str, str]]:
-    if ask.template:
-        return [{"role": "user", "content": ask.filled()}]
-    return [{**message, "content": defused(message["content"])} for message in ask.messages]
 
 
 def _format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -49,7 +49,7 @@ class Manner:
 class Said:
     """An answer. ``shares`` are the probabilities of the asked words among each other, or None if they are unknown.
 
-    ``failure`` says why there is no answer; it may be had another time if ``passing``.
+    ``failure`` says why there is no whole answer; it may be had another time if ``passing``.
     """
 
     text: str = ""
@@ -63,7 +63,8 @@ class Said:
     def verdict(self, read: Verdict) -> Verdict:
         """The verdict that was read in the answer, with what was said and what it took; unscored without an answer."""
         if self.failure is not None:
-            return Verdict(outcome="unscored", reason=self.failure, failed=self.passing)
+            of_failure = Verdict(outcome="unscored", reason=self.failure, failed=self.passing)
+            return of_failure.model_copy(update={"raw": self.text or None, "cost": self.cost, "seconds": self.seconds})
         return read.model_copy(update={"raw": self.text, "cost": self.cost, "seconds": self.seconds})
 
 

@@ -4,6 +4,8 @@ Its other files, GGUF and tensors, are directions in the residual stream (`resid
 """
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +26,7 @@ _SOFT = {
 }
 _KEYS = {"mode", "expert_ids", "activate_ids", "deactivate_ids", "epsilon"}
 _EPSILON = 1e-2
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def is_easysteer(data: bytes) -> bool:
@@ -39,14 +42,19 @@ def read(data: bytes, choice: Choice) -> ExpertList:
     """
     choice.refuse()
     try:
-        layers = json.loads(data)[_LAYERS]
+        layers = json.loads(data, object_pairs_hook=_without_repetition)[_LAYERS]
+    except RecursionError:
+        raise MaskError("no EasySteer file for routers: it is nested too deeply") from None
     except (ValueError, KeyError, TypeError) as error:
         raise MaskError(f"no EasySteer file for routers: {error}") from error
     if not isinstance(layers, dict) or not layers:
         raise MaskError(f"{_LAYERS} must map layers to their experts, and it holds none")
+    numbers = {name: _number(name) for name in layers}
+    if twice := [number for number, count in Counter(numbers.values()).items() if count > 1]:
+        raise MaskError(f"layer {twice[0]} stands there twice")
     values: dict[Place, float] = {}
     for name, layer in layers.items():
-        values.update(_of_layer(name, layer))
+        values.update(_of_layer(numbers[name], layer))
     return ExpertList(rule="override", values=values, epsilon=_epsilon(layers))
 
 
@@ -70,31 +78,45 @@ def write(mask: Mask) -> bytes:
     return f"{json.dumps({_LAYERS: layers}, indent=1)}\n".encode()
 
 
-def _of_layer(name: str, layer: Any) -> Iterator[tuple[Place, float]]:
-    if not name.isdecimal() or not isinstance(layer, dict):
-        raise MaskError(f"{_LAYERS}: layer {name!r} must be a number with a mapping")
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # JSON leaves open what a key that stands there twice means, and Python would drop the first.
+    counts = Counter(key for key, _ in pairs)
+    if twice := [key for key, count in counts.items() if count > 1]:
+        raise MaskError(f"{twice[0][:40]!r} stands twice in one mapping")
+    return dict(pairs)
+
+
+def _number(name: str) -> int:
+    if not _NUMBER.fullmatch(name):
+        raise MaskError(f"{_LAYERS}: layer {name[:40]!r} must be the number of a layer")
+    return int(name)
+
+
+def _of_layer(number: int, layer: Any) -> Iterator[tuple[Place, float]]:
+    if not isinstance(layer, dict):
+        raise MaskError(f"{_LAYERS}: layer {number} must be a mapping")
     mode = layer.get("mode", "activate")
-    if mode in _SOFT:
+    if isinstance(mode, str) and mode in _SOFT:
         raise MaskError(
-            f"layer {name} has mode {mode}, which {_SOFT[mode]}: a mask's numbers are the same for every token, so it "
-            "cannot be imported"
+            f"layer {number} has mode {mode}, which {_SOFT[mode]}: a mask's numbers are the same for every token, so "
+            "it cannot be imported"
         )
-    if mode not in _SIGN:
-        raise MaskError(f"layer {name} has mode {mode!r}: this reads activate and deactivate")
+    if not isinstance(mode, str) or mode not in _SIGN:
+        raise MaskError(f"layer {number} has mode {mode!r}: this reads activate and deactivate")
     if strange := sorted(layer.keys() - _KEYS):
-        raise MaskError(f"layer {name} has {strange[0]!r}: this reads {', '.join(sorted(_KEYS))}")
+        raise MaskError(f"layer {number} has {strange[0]!r}: this reads {', '.join(sorted(_KEYS))}")
     named = {"expert_ids": _SIGN[mode], "activate_ids": 1.0, "deactivate_ids": -1.0}
-    found = {((int(name), expert), sign) for key, sign in named.items() for expert in _ids(layer, key, name)}
+    found = {((number, expert), sign) for key, sign in named.items() for expert in _ids(layer, key, number)}
     if not found:
-        raise MaskError(f"layer {name} names no experts")
+        raise MaskError(f"layer {number} names no experts")
     # Off comes last and wins, as in EasySteer.
     yield from sorted(found, key=lambda each: (-each[1], each[0]))
 
 
-def _ids(layer: dict[str, Any], key: str, name: str) -> list[int]:
+def _ids(layer: dict[str, Any], key: str, number: int) -> list[int]:
     ids = layer.get(key) or []
     if not isinstance(ids, list) or not all(isinstance(each, int) and not isinstance(each, bool) for each in ids):
-        raise MaskError(f"layer {name}: {key} must be a list of whole numbers")
+        raise MaskError(f"layer {number}: {key} must be a list of whole numbers")
     return ids
 
 

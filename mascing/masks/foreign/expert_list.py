@@ -72,8 +72,10 @@ def placed(
         if not 0 <= expert < spec.n_experts:
             raise MaskError(f"layer {number} has no expert {expert}: the model has experts 0 to {spec.n_experts - 1}")
         place = layer_of[number], expert
-        values_LE[place] = value
-        priority_LE[place] = given.priority.get((number, expert), 0.0)
+        what = f"layer {number}, expert {expert}: a {'bias' if given.rule == 'bias' else 'value'}"
+        values_LE[place] = finite_number(value, what)
+        priority = given.priority.get((number, expert), 0.0)
+        priority_LE[place] = finite_number(priority, f"layer {number}, expert {expert}: a priority")
     notes = () if given.model.fingerprint else (_NO_FINGERPRINT,)
     if given.rule == "bias" or bias is not None:
         return Placed(_biased(given, values_LE, spec, bias), layers, notes)

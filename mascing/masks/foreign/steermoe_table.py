@@ -24,7 +24,7 @@ Table = Mapping[str, np.ndarray[Any, Any]]
 
 def is_table(data: bytes) -> bool:
     """Whether the bytes are a pickle, or CSV with the columns."""
-    return _is_pickle(data) or set(COLUMNS) <= set(data[:1000].decode(errors="replace").partition("\n")[0].split(","))
+    return _is_pickle(data) or set(COLUMNS) <= set(_text(data[:1000]).partition("\n")[0].strip().split(","))
 
 
 def read(data: bytes, choice: Choice) -> ExpertList:
@@ -110,8 +110,16 @@ def _is_pickle(data: bytes) -> bool:
     return data[:1] == b"\x80"
 
 
+def _text(data: bytes) -> str:
+    # Spreadsheets write a byte order mark before the first column's name.
+    return data.decode("utf-8-sig", errors="replace")
+
+
 def _csv(data: bytes) -> dict[str, np.ndarray[Any, Any]]:
-    rows = list(csv.DictReader(io.StringIO(data.decode(errors="replace"))))
+    try:
+        rows = list(csv.DictReader(io.StringIO(_text(data))))
+    except csv.Error as error:
+        raise MaskError(f"the table cannot be read as CSV: {error}") from error
     if not rows:
         raise MaskError("the table has no rows")
     return {name: np.array([row[name] for row in rows]) for name in rows[0] if name}

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from mascing.campaigns.leaderboard import Board, worst_change
-from mascing.campaigns.ranking import Ranked
+from mascing.campaigns.ranking import Estimate, Ranked
+from mascing.prose import counted
 from mascing.report.figures.figure import Figure, Json, Table, legend_below, to_spec
 from mascing.report.figures.palette import DIVERGING, error_bars, marker, ringed_marker
 from mascing.report.looks import in_order, looks_of
-from mascing.report.wording import points, points_text
+from mascing.report.wording import points_text
 from mascing.schemas.campaign import CellResult
 from mascing.schemas.result import Rate
 
+_ONE_SEED = "With one seed, the scatter between seeds is in none of them. "
 _PALE_BELOW = 65
 """Squares whose uplift, in points, is further from 0 are too dark (on a dark page too light) for text in ink."""
 
@@ -18,20 +20,30 @@ _PALE_BELOW = 65
 def grid_figure(board: Board, method: str) -> Figure | None:
     """The mean uplift of a method over its seeds, models by behaviours; None if no cell is there."""
     models, behaviours = list(board.campaign.config.models), list(board.campaign.config.behaviours)
-    uplifts = {place: _mean(cells) for place, cells in _by_task(board, method).items()}
-    if not uplifts:
+    tasks = _by_task(board, method)
+    if not tasks:
         return None
+    told = {place: _told(cells) for place, cells in tasks.items()} | {
+        (run.model, run.behaviour): "failed"
+        for run in board.campaign.runs
+        if board.reason(run, method) and (run.model, run.behaviour) not in tasks
+    }
+    uplifts = {place: 100 * _mean([cell.uplift for cell in cells]).value for place, cells in tasks.items()}
     z = [[uplifts.get((model, behaviour)) for behaviour in behaviours] for model in models]
+    texts = [[told.get((model, behaviour)) for behaviour in behaviours] for model in models]
     numbers = "; ".join(
-        f"{behaviour} on {model} {points(value / 100)}" for (model, behaviour), value in uplifts.items()
+        f"{behaviour} on {model} {text.replace('<br>', ', ')}" for (model, behaviour), text in told.items()
     )
     return Figure(
         key=f"grid-{method}",
         title=method,
-        caption="Mean uplift over the seeds, in percentage points, on the test split. Empty: no result yet.",
+        caption=(
+            "Uplift, and below it the change of the utility set that changes for the worst, in percentage points on "
+            "the test split, with 95% intervals; of several seeds the means of values and bounds. Empty: no result yet."
+        ),
         alt=f"Uplift of {method} by model and behaviour, in percentage points: {numbers}.",
         spec=to_spec(
-            [_squares(z), _values(z)],
+            [_squares(z), _values(z, texts)],
             {"title": "", "tickvals": list(range(len(behaviours))), "ticktext": behaviours, "showgrid": False},
             {
                 "title": "",
@@ -40,7 +52,7 @@ def grid_figure(board: Board, method: str) -> Figure | None:
                 "showgrid": False,
                 "autorange": "reversed",
             },
-            height=72 + 34 * max(2, len(models)),
+            height=72 + 76 * max(2, len(models)),
         ),
     )
 
@@ -92,15 +104,18 @@ def tradeoff_figure(board: Board) -> Figure | None:
     )
 
 
-def ranking_figure(ranking: Sequence[Ranked], passed: Mapping[str, tuple[int, int]]) -> Figure | None:
-    """Mean ranks with their intervals; ``passed`` counts the cells that pass their gates, of how many, by method."""
+def ranking_figure(ranking: Sequence[Ranked], passed: Mapping[str, tuple[int, int]], seeds: int) -> Figure | None:
+    """Mean ranks with their intervals; ``passed`` counts the cells that pass their gates, of how many, by method.
+
+    ``seeds`` are those of the campaign. A rank that is the same in every sample has no interval.
+    """
     if not ranking:
         return None
     looks = looks_of(each.method for each in ranking)
     rows = tuple(
         (
             each.method,
-            f"{each.rank.value:.2f} ({each.rank.low:.2f} to {each.rank.high:.2f})",
+            _rank(each.rank),
             points_text(Rate(value=each.uplift.value, low=each.uplift.low, high=each.uplift.high, n=0, unscored=0)),
             f"{100 * each.best:.0f}%",
             f"{passed[each.method][0]} of {passed[each.method][1]}",
@@ -112,9 +127,11 @@ def ranking_figure(ranking: Sequence[Ranked], passed: Mapping[str, tuple[int, in
         key="ranking",
         title="Mean rank by uplift",
         caption=(
-            f"Over {ranking[0].tasks} pairs of a model and a behaviour that all methods finished; 1 is the best. 95% "
-            "intervals by a bootstrap over groups of conversations and seeds. An uplift says nothing of its price: see "
-            "how often a method passes its gates."
+            f"Over {counted(ranking[0].tasks, 'pair')} of a model and a behaviour that all methods finished; 1 is the "
+            "best. 95% intervals: of ranks by a bootstrap over groups of conversations and seeds, none where every "
+            "sample has the same rank; of uplifts from those of the cells, and as wide as the bootstrap's at least if "
+            f"there are several seeds. {_ONE_SEED if seeds == 1 else ''}An uplift says nothing of its price: see how "
+            "often a method passes its gates."
         ),
         alt="Mean rank of the methods: " + "; ".join(f"{row[0]} {row[1]}" for row in rows) + ".",
         spec=to_spec(
@@ -153,8 +170,28 @@ def _by_task(board: Board, method: str) -> dict[tuple[str, str], list[CellResult
     return tasks
 
 
-def _mean(cells: Sequence[CellResult]) -> float:
-    return 100 * sum(cell.uplift.value for cell in cells) / len(cells)
+def _told(cells: Sequence[CellResult]) -> str:
+    """The uplift over the seeds, and what it costs in utility, in two lines each."""
+    lines = [_in_two_lines(_mean([cell.uplift for cell in cells]))]
+    if costs := [change[1] for cell in cells if (change := worst_change(cell, "utility"))]:
+        lines.append(f"utility {_in_two_lines(_mean(costs))}")
+    return "<br>".join(lines)
+
+
+def _in_two_lines(rate: Rate) -> str:
+    return points_text(rate).replace(" (", "<br>(")
+
+
+def _mean(rates: Sequence[Rate]) -> Rate:
+    """The means of values and bounds."""
+    value, low, high = (sum(getattr(rate, part) for rate in rates) / len(rates) for part in ("value", "low", "high"))
+    return Rate(value=value, low=low, high=high, n=0, unscored=0)
+
+
+def _rank(rank: Estimate) -> str:
+    if rank.low == rank.high:
+        return f"{rank.value:.2f}"
+    return f"{rank.value:.2f} ({rank.low:.2f} to {rank.high:.2f})"
 
 
 def _squares(z: Sequence[Sequence[float | None]]) -> Json:
@@ -172,16 +209,18 @@ def _squares(z: Sequence[Sequence[float | None]]) -> Json:
     }
 
 
-def _values(z: Sequence[Sequence[float | None]]) -> Json:
-    shown = [(x, y, value) for y, row in enumerate(z) for x, value in enumerate(row) if value is not None]
+def _values(z: Sequence[Sequence[float | None]], texts: Sequence[Sequence[str | None]]) -> Json:
+    shown = [
+        (x, y, text, z[y][x] or 0.0) for y, row in enumerate(texts) for x, text in enumerate(row) if text is not None
+    ]
     return {
         "type": "scatter",
-        "x": [x for x, _, _ in shown],
-        "y": [y for _, y, _ in shown],
-        "text": [points(value / 100) for _, _, value in shown],
+        "x": [x for x, *_ in shown],
+        "y": [y for _, y, *_ in shown],
+        "text": [text for _, _, text, _ in shown],
         "mode": "text",
         "textfont": {
-            "size": 12,
+            "size": 11,
             "color": ["var(--ink)" if abs(v) < _PALE_BELOW else "var(--surface)" for *_, v in shown],
         },
         "hoverinfo": "skip",

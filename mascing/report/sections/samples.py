@@ -42,7 +42,7 @@ class Sample:
         messages = (*self.earlier, *([self.last] if self.last else []))
         replies = (self.before, self.after)
         return sum(len(message.content) for message in messages) + sum(
-            len(reply.text) + len(reply.thought or "") + len(reply.reason) for reply in replies
+            len(reply.text) + len(reply.thought or "") + len(reply.reason) + len(reply.raw or "") for reply in replies
         )
 
 
@@ -145,9 +145,9 @@ def _shortened(message: Message) -> Message:
 
 
 def cut(reply: Reply) -> Reply:
-    """Shorten the text and the thought of a reply."""
-    thought = shorten(reply.thought) if reply.thought is not None else None
-    return replace(reply, text=shorten(reply.text), thought=thought)
+    """Shorten the text and the thought of a reply, and what its judge said."""
+    thought, raw = (shorten(text) if text is not None else None for text in (reply.thought, reply.raw))
+    return replace(reply, text=shorten(reply.text), thought=thought, raw=raw)
 
 
 def shorten(text: str) -> str:

@@ -53,6 +53,7 @@ def written(folder: Path, groups: int, fake: FakeEndpoint) -> Path:
     """The file of the campaign."""
     campaign = yaml.safe_load(killed_campaign.written(folder, groups).read_text())
     campaign["name"] = "paid"
+    campaign["allow_failing_judges"] = True  # the fake one knows a single refusal
     campaign["models"] = {"level-1": campaign["models"]["level-1"]}
     campaign["behaviours"] = {"jailbreak-defence": campaign["behaviours"]["jailbreak-defence"]}
     campaign["behaviours"]["jailbreak-defence"]["behaviour"]["target"] = {

@@ -7,8 +7,8 @@ import argparse
 
 import numpy as np
 
-from mascing.campaigns.ranking import Task, ranked
-from mascing.schemas.campaign import GroupHits
+from mascing.campaigns.ranking import Measured, Task, ranked
+from tests.mascing.campaigns.made_up import measured
 
 TASKS, GROUPS, EACH = 4, 30, 4
 
@@ -34,18 +34,14 @@ def _covers(rng: np.random.Generator, seeds: int, scatter: float) -> bool:
     return found.uplift.low <= 0.5 <= found.uplift.high
 
 
-def _cells(rng: np.random.Generator, seeds: int, mean: float, scatter: float) -> list[tuple[GroupHits, ...]]:
+def _cells(rng: np.random.Generator, seeds: int, mean: float, scatter: float) -> list[Measured]:
     """Groups have rates of their own around that of their seed, and seeds around the mean."""
     found = []
     for _ in range(seeds):
         rate = mean + rng.normal(0, scatter)
         of_group = np.clip(rate + rng.normal(0, 0.15, GROUPS), 0, 1)
         hits = rng.binomial(EACH, of_group)
-        found.append(
-            tuple(
-                GroupHits(group_id=f"g{n}", conversations=EACH, before=0, after=int(hit)) for n, hit in enumerate(hits)
-            )
-        )
+        found.append(measured(list(hits), EACH))
     return found
 
 

@@ -1,6 +1,9 @@
 """A campaign of made-up cells: two models, two behaviours, two methods, two seeds, and one failed run."""
 
+from collections.abc import Sequence
+
 from mascing.campaigns.leaderboard import Board, Outcome
+from mascing.campaigns.ranking import Measured
 from mascing.schemas.campaign import (
     Campaign,
     CampaignConfig,
@@ -15,6 +18,8 @@ from mascing.schemas.config import BehaviourConfig, ModelConfig, RunConfig
 from mascing.schemas.result import Rate
 from mascing.schemas.settings.judge_settings import RefusalJudge
 from mascing.schemas.settings.method_settings import MascingConfig, MethodsConfig, SteerMoEConfig
+from mascing.schemas.verdict import Outcome as Said
+from mascing.statistics import paired_difference
 
 UPLIFTS = {"steermoe": 0.5, "mascing": 0.25, "random": 0.0}
 GROUPS, EACH = 20, 4
@@ -81,3 +86,17 @@ def board() -> Board:
     outcomes = {each.name: Outcome({name: cell(each, name) for name in UPLIFTS}) for each in runs[:6]}
     outcomes[runs[6].name] = Outcome(failed=FailedRun(reason="the model does not load: bring another"))
     return Board(Campaign(config=config(), runs=runs), outcomes)
+
+
+def measured(hits: Sequence[int], each: int = EACH) -> Measured:
+    """A method that makes hits of this many of the ``each`` conversations of every group, of which none was one."""
+    outcomes: list[Said] = []
+    for hit in hits:
+        outcomes += ["hit"] * hit
+        outcomes += ["miss"] * (each - hit)
+    groups = [f"g{n:03d}" for n in range(len(hits)) for _ in range(each)]
+    uplift = paired_difference(["miss"] * len(outcomes), outcomes, groups)
+    counted = (
+        GroupHits(group_id=f"g{n:03d}", conversations=each, before=0, after=int(hit)) for n, hit in enumerate(hits)
+    )
+    return Measured(uplift, tuple(counted))

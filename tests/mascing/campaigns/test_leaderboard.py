@@ -1,15 +1,19 @@
 """The leaderboard is a function of the cells: adjusted for all comparisons, and complete with what is missing."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mascing.campaigns.leaderboard import Board, Outcome, leaderboard, ranking_table
+from mascing.judges.calibrations.calibration import calibrated, write_calibration
 from mascing.schemas.campaign import FailedRun
+from mascing.schemas.settings.judge_settings import RefusalJudge
 from mascing.statistics import holm
 from mascing.storage import parquet
 from tests.mascing.campaigns.made_up import board, cell
+from tests.mascing.campaigns.test_used_judges import judged
 
 
 def rows(of: Board) -> list[dict[str, Any]]:
@@ -33,14 +37,30 @@ def test_the_cells_alone_decide_the_bytes() -> None:
     assert parquet.to_bytes(ranking_table(made)) == parquet.to_bytes(ranking_table(backwards))
 
 
-def test_p_values_are_adjusted_for_every_comparison_of_the_campaign() -> None:
-    found = [row for row in rows(board()) if row["state"] == "finished"]
-    raw = {(n, name): row[name] for n, row in enumerate(found) for name in ("p", "p_control") if row[name] is not None}
+def test_p_values_are_adjusted_for_every_comparison_that_the_campaign_plans() -> None:
+    found = rows(board())
+    raw = {(n, "p"): row["p"] if row["state"] == "finished" else 1.0 for n, row in enumerate(found)}
+    raw |= {
+        (n, "p_control"): row["p_control"] if row["state"] == "finished" else 1.0
+        for n, row in enumerate(found)
+        if row["method"] != "random"
+    }
     adjusted = holm(raw)
-    assert len(raw) == 18 + 12
+    assert len(raw) == 24 + 16
     for n, row in enumerate(found):
-        assert row["holm_p"] == pytest.approx(adjusted[n, "p"])
-        assert row["holm_p_control"] == (None if row["method"] == "random" else pytest.approx(adjusted[n, "p_control"]))
+        finished = row["state"] == "finished"
+        assert row["holm_p"] == (pytest.approx(adjusted[n, "p"]) if finished else None)
+        compared = finished and row["method"] != "random"
+        assert row["holm_p_control"] == (pytest.approx(adjusted[n, "p_control"]) if compared else None)
+
+
+def test_an_adjusted_p_value_only_falls_as_the_campaign_fills() -> None:
+    made = board()
+    first = made.campaign.runs[0]
+    (early, *_) = rows(Board(made.campaign, {first.name: made.outcomes[first.name]}))
+    (late, *_) = rows(made)
+    assert early["p"] == late["p"]
+    assert early["holm_p"] >= late["holm_p"] > late["p"]
 
 
 def test_seeds_are_summed_up_with_their_spread() -> None:
@@ -70,3 +90,17 @@ def test_a_method_that_failed_is_told_beside_the_others() -> None:
     assert [(method, why) for _, method, why in Board(made.campaign, {run.name: outcome}).failed] == [
         ("mascing", "a confound")
     ]
+
+
+def test_a_calibrated_judge_has_its_uplift_corrected_beside_the_raw_one(tmp_path: Path) -> None:
+    said, heard = ["hit", "miss"] * 20, ["hit", "miss", "miss", "miss"] * 10
+    found = calibrated(RefusalJudge(), heard, said, [f"g{n}" for n in range(40)], "0", "human")  # type: ignore[arg-type]
+    write_calibration(tmp_path / "judge.json", found)
+    made, judge = board(), RefusalJudge(calibration=str(tmp_path / "judge.json"))
+    runs = tuple(judged(run, {"target": judge} if run.behaviour == "defence" else {}) for run in made.campaign.runs)
+    shown = rows(Board(made.campaign.model_copy(update={"runs": runs}), made.outcomes))
+    assert found.sensitivity.value + found.specificity.value - 1 == 0.5
+    for row in (row for row in shown if row["state"] == "finished"):
+        expected = min(1.0, row["uplift"] / 0.5) if row["behaviour"] == "defence" else None
+        assert row["uplift_corrected"] == (expected if expected is None else pytest.approx(expected))
+    assert shown[0]["uplift_corrected_low"] < shown[0]["uplift_corrected"] <= shown[0]["uplift_corrected_high"]

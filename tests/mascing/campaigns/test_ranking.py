@@ -4,13 +4,12 @@ import random
 
 import pytest
 
-from mascing.campaigns.ranking import Task, ranked
-from mascing.schemas.campaign import GroupHits
+from mascing.campaigns.ranking import Measured, Task, ranked
+from tests.mascing.campaigns.made_up import measured
 
 
-def seeds(number: int, gained: int, groups: int = 20) -> list[tuple[GroupHits, ...]]:
-    each = tuple(GroupHits(group_id=f"g{n}", conversations=4, before=0, after=gained) for n in range(groups))
-    return [each] * number
+def seeds(number: int, gained: int, groups: int = 20) -> list[Measured]:
+    return [measured([gained] * groups)] * number
 
 
 def test_the_method_with_the_highest_uplift_everywhere_is_surely_first() -> None:
@@ -33,6 +32,21 @@ def test_one_method_alone_has_no_rank() -> None:
     assert ranked([]) == []
 
 
+def test_the_mean_uplift_of_one_cell_has_the_interval_of_that_cell() -> None:
+    task: Task = {"a": seeds(1, 3), "b": [measured([0, 1, 2, 3] * 5)]}
+    for found in ranked([task]):
+        (cell,) = task[found.method]
+        bounds = (found.uplift.value, found.uplift.low, found.uplift.high)
+        assert bounds == pytest.approx((cell.uplift.value, cell.uplift.low, cell.uplift.high))
+
+
+def test_equal_outcomes_everywhere_leave_doubt_that_shrinks_with_the_number_of_tasks() -> None:
+    task: Task = {"a": seeds(2, 3), "b": seeds(2, 4)}
+    widths = [found.uplift.high - found.uplift.low for n in (1, 4) for found in ranked([task] * n)]
+    assert min(widths) > 0.01
+    assert widths[2] == pytest.approx(widths[0] / 2)
+
+
 def test_the_interval_of_the_mean_uplift_covers_it() -> None:
     """Seeds scatter and groups differ; tests/bench/coverage/ranking_coverage.py does it at length."""
     rng, covered, trials = random.Random(0), 0, 60
@@ -43,13 +57,10 @@ def test_the_interval_of_the_mean_uplift_covers_it() -> None:
     assert covered / trials == pytest.approx(0.93, abs=0.07)
 
 
-def _drawn(rng: random.Random, mean: float) -> list[tuple[GroupHits, ...]]:
+def _drawn(rng: random.Random, mean: float) -> list[Measured]:
     """Two seeds, each with its own true uplift around the mean."""
     found = []
     for _ in range(2):
         share = mean + rng.uniform(-0.2, 0.2)
-        hits = [sum(rng.random() < share for _ in range(4)) for _ in range(20)]
-        found.append(
-            tuple(GroupHits(group_id=f"g{n}", conversations=4, before=0, after=hit) for n, hit in enumerate(hits))
-        )
+        found.append(measured([sum(rng.random() < share for _ in range(4)) for _ in range(20)]))
     return found

@@ -47,5 +47,6 @@ def test_every_behaviour_is_in_the_catalogue() -> None:
 def test_the_content_policy_asks_its_operator_to_opt_in() -> None:
     with pytest.raises(ConfigError) as error:
         load_campaign("mascing-table")
-    assert "opt_in" in str(error.value)
+    assert str(error.value).startswith("adult-content on every model: behaviour.opt_in: ")
+    assert "copy it, change the copy" in str(error.value)
     assert "jailbreak-defence" not in str(error.value)

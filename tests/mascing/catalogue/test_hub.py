@@ -125,3 +125,12 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_the_command_line_and_a_run_from_files_do_not_import_it() -> None:
     code = "import sys, mascing.cli, mascing.catalogue.inputs; sys.exit('datasets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_address_that_cannot_be_reached_is_not_the_fault_of_the_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*arguments: Any, **options: Any) -> None:
+        raise FileNotFoundError("https://example.org/rows.csv")
+
+    monkeypatch.setattr(datasets, "load_dataset", offline)
+    with pytest.raises(DataError, match="where there is no network, load it once on a machine that has one"):
+        rows_of(DatasetConfig(path="csv", files=("https://example.org/rows.csv",)))

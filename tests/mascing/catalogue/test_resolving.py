@@ -88,6 +88,42 @@ def test_an_operators_policy_starts_only_with_opt_in_and_a_protected_set_of_thei
 
 
 @pytest.mark.parametrize(
+    ("beside", "settings", "gates", "complaint"),
+    [
+        ("./guard.yaml", {}, {}, "beside: erotica-analysis is guarded by strongreject as it is shipped"),
+        ({"catalogue": "strongreject", "file": "mine.jsonl"}, {}, {}, "beside: .* guarded by strongreject"),
+        ({"catalogue": "maliciousinstruct", "rows": 1}, {}, {}, "beside: .* guarded by maliciousinstruct"),
+        ("mmlu", {"protected": {"kind": "compliance"}}, {}, "behaviour.protected: .* keep their judges"),
+        ("mmlu", {"judges": {"protected/strongreject": {"kind": "exact"}}}, {}, "judges.protected/strongreject: "),
+        ("mmlu", {}, {"protected_tolerance": 1.0}, "gates.protected_tolerance: 1 is looser than 0.05"),
+        ("mmlu", {}, {"min_uplift": 0}, "gates.min_uplift: 0 is looser than 0.1"),
+    ],
+)
+def test_the_guards_and_limits_of_an_operators_policy_stay(
+    tmp_path: Path, beside: Any, settings: dict[str, Any], gates: dict[str, float], complaint: str
+) -> None:
+    (tmp_path / "guard.yaml").write_text(
+        "name: strongreject\nfile: r.jsonl\nroles: [protected]\njudge: {kind: exact}\n"
+    )
+    policy = {"catalogue": "erotica-analysis", "opt_in": True, "beside": [str(HERE / "own_protected.yaml"), beside]}
+    with pytest.raises(ConfigError, match=complaint):
+        loaded(tmp_path, policy | settings, gates=gates)
+
+
+def test_an_operator_may_tighten_the_limits_and_judge_their_own_set(tmp_path: Path) -> None:
+    policy = {
+        "catalogue": "erotica-analysis",
+        "opt_in": True,
+        "beside": ["strongreject", str(HERE / "own_protected.yaml")],
+    }
+    judges = {"protected/house-rules": {"kind": "compliance"}}
+    run = loaded(tmp_path, policy | {"judges": judges}, gates={"protected_tolerance": 0.02, "min_uplift": 0.2})
+    assert (run.gates.protected_tolerance, run.gates.min_uplift) == (0.02, 0.2)
+    kinds = {name: run.behaviour.judge_of(f"protected/{name}").kind for name in ("strongreject", "house-rules")}
+    assert kinds == {"strongreject": "refusal", "house-rules": "compliance"}
+
+
+@pytest.mark.parametrize(
     ("behaviour", "complaint"),
     [
         ({"catalogue": "harmbnch"}, "behaviour.catalogue.*did you mean 'harmbench'"),
@@ -99,7 +135,8 @@ def test_an_operators_policy_starts_only_with_opt_in_and_a_protected_set_of_thei
         ({"catalogue": "harmbench", "conversations": "a.jsonl"}, "give a local copy by `file`"),
         ({"catalogue": "harmbench", "rows": 0}, "behaviour.rows: must be greater than 0"),
         ({"catalogue": "harmbench", "besides": ["mmlu"]}, "behaviour.besides: unknown key"),
-        ({"catalogue": "./none.yaml"}, "none.yaml: there is no such file"),
+        ({"catalogue": "./none.yaml"}, "none.yaml: there is no such file: give the path of an entry"),
+        ({"catalogue": "harmbench", "beside": ["./none.yaml"]}, "no such file: give the path of an entry"),
     ],
 )
 def test_a_mistake_says_what_to_write(tmp_path: Path, behaviour: dict[str, Any], complaint: str) -> None:

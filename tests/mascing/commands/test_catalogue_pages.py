@@ -38,3 +38,22 @@ def test_the_run_that_is_shown_can_be_loaded(
 def test_an_unknown_entry_is_told_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["behaviours", "show", "gsm-8k"]) == 1
     assert "did you mean 'gsm8k'?" in capsys.readouterr().err
+
+
+def test_an_entry_of_ones_own_is_checked_and_shown_without_what_it_does_not_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "own.yaml"
+    own.write_text("name: mine\nfile: rows.jsonl\njudge: {kind: refusal}\nbeside: [./other.yaml]\n")
+    assert main(["behaviours", "show", "./own.yaml"]) == 1
+    assert "rows.jsonl: there is no such file (in ./own.yaml)" in capsys.readouterr().err
+    (tmp_path / "rows.jsonl").touch()
+    assert main(["behaviours", "show", "./own.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("entry       mine\n")
+    assert "none: " not in shown
+    assert "beside: [./other.yaml]" in shown
+    own.write_text(own.read_text().replace("refusal", "refusl"))
+    assert main(["behaviours", "show", "./own.yaml"]) == 1
+    assert "did you mean 'refusal'?" in capsys.readouterr().err

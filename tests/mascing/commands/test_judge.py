@@ -93,6 +93,7 @@ def test_thoughts_are_not_judged(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--judge", "refusl"], "did you mean 'refusal'?"),
         (["--judge", "exact", "--judge-config", "phrases: [a]"], "takes no phrases"),
         (["--judge", "refusal", "--judge-config", "phrases: a"], "judge.phrases: must be a list"),
+        (["--judge", "refusal", "--judge-config", "none.yaml"], "--judge-config: none.yaml: there is no such file"),
         (["--judge", "refusal", "--reply", "said"], "no column said for the replies: name one of prompt, completion"),
         (["--judge", "refusal", "--labels", "human"], "no column 'human' for the labels"),
         (["--judge", "refusal", "--labels", "answer"], "It holds A, B: say so by --positive VALUE"),
@@ -165,6 +166,21 @@ def test_rows_without_a_reply_are_left_out_and_told(tmp_path: Path, capsys: pyte
     told = judged(capsys, file, "--judge", "refusal")
     assert told["left"] == "out    2 rows, the first is row 2: it has no reply"
     assert told["judged"] == "1 replies by refusal"
+
+
+def test_reasons_are_told_and_a_file_of_which_nothing_is_scored_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [{"prompt": "a", "completion": said} for said in ("<think>No", "", "<think>Yes")]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    assert main(["judge", str(file), "--judge", "refusal", "--output", str(tmp_path / "verdicts.jsonl")]) == 1
+    told = capsys.readouterr()
+    assert "50.0%" not in told.out
+    assert "unscored    3: nothing could be scored" in told.out
+    assert [line.split()[0] for line in told.out.splitlines() if " x " in line] == ["2", "1"]
+    assert "none of 3 replies could be scored by refusal" in told.err
+    assert len((tmp_path / "verdicts.jsonl").read_text().splitlines()) == 3
 
 
 def test_a_file_without_replies_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,10 +128,28 @@ def test_a_mask_is_promoted_and_rolled_back(storage: Storage, capsys: pytest.Cap
     b = mask(storage, "b")
     said = lines(capsys, storage, "registry", "promote", "policy@candidate", "production")
     assert said[0] == f"{ADDRESS}@production now holds {b}"
+    again = lines(capsys, storage, "registry", "promote", "policy@candidate", "production")
+    assert again[0] == f"{ADDRESS}@production holds {b} already: nothing was changed"
     assert lines(capsys, storage, "registry", "rollback", "policy@candidate")[0] == f"{ADDRESS}@candidate now holds {a}"
     assert "held no other mask" in refused(capsys, storage, "registry", "rollback", "policy@production")
     assert "cannot name a channel" in refused(capsys, storage, "registry", "promote", "policy@candidate", "../x")
     assert f"withdrawn    {b}" in lines(capsys, storage, "registry", "show", "policy@candidate")
+
+
+def test_a_channel_that_cannot_be_read_is_listed_as_damaged(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask(storage, "a")
+    lines(capsys, storage, "registry", "promote", "policy@candidate", "production")
+    damaged = next(path for path in storage.list("registry") if path.endswith("/production.json"))
+    storage.overwrite(damaged, storage.read(damaged).replace(b"policy-a", b"policy-b"))
+    said = lines(capsys, storage, "registry", "list")
+    assert said[0].startswith("damaged: checksum failed")
+    assert damaged in "".join(said)
+    assert any(line.startswith(f"{ADDRESS}@candidate ") for line in said)
+    assert "a channel cannot be read: checksum failed" in refused(
+        capsys, storage, "registry", "show", "policy@production"
+    )
 
 
 MASK, OTHER = "masks/b-1", "masks/b-2"

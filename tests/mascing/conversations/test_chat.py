@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from mascing.conversations.chat import Prompt, check, render, with_replies
+from mascing.conversations.chat import Prompt, check, render, render_recent, with_replies
 from mascing.errors import DataError
 from mascing.schemas.conversation import Message
 from tests.layouts import LAYOUTS
@@ -133,6 +133,21 @@ def test_truncation_takes_the_oldest_tokens() -> None:
     assert short.token_ids == full.token_ids[-50:]
     assert read(tok, short)[1:] == ("and now?", CHATML_END)
     assert render(tok, chat, max_tokens=10_000) == full
+
+
+def test_the_window_of_a_live_conversation_keeps_the_system_turn_and_starts_with_a_user() -> None:
+    tok = tokenizer()
+    chat = conversation("c", "first", "one", "second", "two", "third", system="be brief")
+    full = render_recent(tok, chat, None)
+    assert full == render(tok, chat) == render_recent(tok, chat, len(full.token_ids))
+    kept = conversation("c", "second", "two", "third", system="be brief")
+    room = len(render(tok, kept).token_ids)
+    assert render_recent(tok, chat, len(full.token_ids) - 1) == render_recent(tok, chat, room) == render(tok, kept)
+    last = conversation("c", "third", system="be brief")
+    least = len(render(tok, last).token_ids)
+    assert render_recent(tok, chat, room - 1) == render_recent(tok, chat, least) == render(tok, last)
+    with pytest.raises(DataError, match=f"'c'.*take {least} tokens together, and {least - 1} fit"):
+        render_recent(tok, chat, least - 1)
 
 
 def test_truncation_never_cuts_into_the_question() -> None:

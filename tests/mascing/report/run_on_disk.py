@@ -55,7 +55,7 @@ from tests.mascing.report.made_up_searches import (
 FOLDER = run_folder("jailbreak-defence", "testbed-olmoe", "0123456789abcdef")
 """The folder of the run."""
 
-Row = dict[str, str | bool | None]
+Row = dict[str, str | bool | float | None]
 Replies = Mapping[tuple[str, str], tuple[str, Outcome]]
 
 SPEC = RouterSpec("olmoe", (0, 1, 2, 3), n_experts=16, top_k=2, scoring="softmax", fingerprint="f" * 64)
@@ -63,6 +63,8 @@ SIGMA = [0.5, 1.0, 1.5, 2.0]
 SETS = {"target": 60, "utility/benign": 60, "protected/forbidden": 60}
 HOSTILE = 'sorry <script>alert(1)</script></blockquote><img src="https://example.org/x.png" onerror="alert(2)"> & "so"'
 """A reply that a page must show as text."""
+RAW = "<i>it refuses</i>\nVERDICT: YES"
+"""What a judge said."""
 THOUGHT = "is it <b>under</b> the blue pot?"
 # Probability of a hit, unsteered and under each method's mask.
 HITS = {
@@ -149,6 +151,8 @@ def _verdicts(method: str, conversations: list[Conversation], replies: Replies) 
                 "cut_off": False,
                 "outcome": outcome,
                 "reason": f"{outcome}: opening compared with the phrases",
+                "raw": RAW if method == "gradient" else None,
+                "cost": 0.001 if method == "gradient" else None,
             }
         )
     return rows

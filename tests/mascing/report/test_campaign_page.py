@@ -8,9 +8,10 @@ from mascing.campaigns.folder import CampaignFolder
 from mascing.campaigns.leaderboard import leaderboard
 from mascing.report import build_index
 from mascing.report.build import build_campaign
+from mascing.report.figures.campaign_figures import ranking_figure
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
-from tests.mascing.campaigns.made_up import board
+from tests.mascing.campaigns.made_up import UPLIFTS, board
 from tests.mascing.report.page_parts import Page
 
 FOLDER = CampaignFolder("made-up-0123456789abcdef")
@@ -29,13 +30,28 @@ def test_it_says_how_many_cells_are_there(page: Page) -> None:
 def test_each_method_has_a_grid_of_models_by_behaviours(page: Page) -> None:
     heat, values = page.figures["grid-steermoe"]["data"]
     assert heat["z"] == [[50.0, 50.0], [50.0, None]]
-    assert values["text"] == ["+50.0"] * 3
+    told = "+50.0<br>(+40.0 to +60.0)<br>utility −2.0<br>(−12.0 to +8.0)"
+    assert values["text"] == [told, told, told, "failed"]
+    assert "2 models, 2 behaviours, 2 methods, 2 seeds" in page.all("header")[0].words()
+
+
+def test_one_seed_is_said_to_show_no_scatter_and_a_rank_that_never_moves_has_no_interval() -> None:
+    ranking = board().ranking()
+    one, several = (ranking_figure(ranking, {name: (1, 1) for name in UPLIFTS}, seeds) for seeds in (1, 2))
+    assert one is not None
+    assert several is not None
+    assert "With one seed, the scatter between seeds is in none of them" in one.caption
+    assert "With one seed" not in several.caption
+    assert several.numbers is not None
+    assert several.numbers.rows[0][1] == "1.00"
 
 
 def test_methods_are_ranked_with_intervals(page: Page) -> None:
     header, first, *_ = page.table("Methods over all models and behaviours")
     assert header == ["Method", "Mean rank", "Mean uplift, points", "Highest uplift in", "Passes its gates in"]
-    assert first == ["steermoe", "1.00 (1.00 to 1.00)", "+50.0 (+50.0 to +50.0)", "100%", "6 of 6"]
+    assert first[:2] == ["steermoe", "1.00"]
+    assert first[2].startswith("+50.0 (+4")  # the interval of the cells, although all groups are alike
+    assert first[3:] == ["100%", "6 of 6"]
 
 
 def test_every_finished_cell_has_its_numbers(page: Page) -> None:

@@ -13,7 +13,9 @@ from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
-from mascing.tasks.replying.judged import Judging, Steered, verdicts_on
+from mascing.tasks.replying import verdict_pieces
+from mascing.tasks.replying.judged import Judging, Steered
+from mascing.tasks.replying.verdict_pieces import verdicts_on
 from mascing.tasks.streaming.asked import Asked
 from tests.mascing import olmoe_folder
 from tests.tasks.contrast.test_labelling import chats, config_for
@@ -67,7 +69,7 @@ def test_a_conversation_whose_judge_ends_the_worker_is_unscored_and_the_others_a
             raise EndsItsProcess
         return plain(behaviour, conversations, said)
 
-    monkeypatch.setattr("mascing.tasks.replying.judged.judge_all", judge)
+    monkeypatch.setattr("mascing.tasks.replying.verdict_pieces.judge_all", judge)
     replies_by(monkeypatch, lambda loaded, prompts, *_: [Reply("x") for _ in prompts])
 
     def outcomes() -> dict[str, tuple[str, str]]:
@@ -94,8 +96,25 @@ def test_what_a_judge_said_and_took_is_stored_with_its_verdict(
 ) -> None:
     config, rows = config_for(olmoe_folder.save(tmp_path / "model"), tmp_path, chats()), chats()[:3]
     said = Verdict(outcome="hit", reason="r", raw="VERDICT: YES", cost=0.25, seconds=1.5)
-    monkeypatch.setattr("mascing.tasks.replying.judged.judge_all", lambda behaviour, asked, *_: [said] * len(asked))
+    monkeypatch.setattr(verdict_pieces, "judge_all", lambda behaviour, asked, *_: [said] * len(asked))
     replied = [Reply("x")] * len(rows)
     made = verdicts_on(storage, config, "replies/a.parquet", rows, replied, {})
     monkeypatch.undo()  # the second time they are read
     assert verdicts_on(storage, config, "replies/a.parquet", rows, replied, {}) == made == [said] * len(rows)
+
+
+def test_the_table_says_what_a_judge_said_and_took_and_each_piece_is_paid_once(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, rows = config_for(olmoe_folder.save(tmp_path / "model"), tmp_path, chats()), chats()[:3]
+    said = Verdict(outcome="hit", reason="r", raw="VERDICT: YES", cost=0.1, seconds=1.5)
+    monkeypatch.setattr(verdict_pieces, "judge_all", lambda behaviour, asked, *_: [said] * len(asked))
+    replies_by(monkeypatch, lambda loaded, prompts, *_: [Reply("x") for _ in prompts])
+    judging = Judging(HerePool(), storage, config, "c" * 64)
+    assert judging.cost is None
+    for masks in ([MASKS[0], ("equal to a", MASKS[0][1])], MASKS):
+        judged = judging.judge(Asked.given(rows), masks, lambda *_: None)
+    assert judging.cost == pytest.approx(0.1 * len(rows) * 2)  # two masks, whatever their names
+    [table] = judged[0].tables()
+    assert table.select(["raw", "cost"]).to_pylist() == [{"raw": said.raw, "cost": said.cost}] * len(rows)
+    assert judged[0].outcomes[0].keys().isdisjoint({"raw", "cost", "reply"})

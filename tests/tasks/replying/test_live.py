@@ -12,12 +12,11 @@ from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.schemas.config import BehaviourConfig, GenerationConfig, ModelConfig, RunConfig
 from mascing.schemas.conversation import Conversation, Message
-from mascing.schemas.settings.generation_settings import StopConfig
+from mascing.schemas.settings.generation_settings import StopConfig, stop_of
 from mascing.schemas.settings.judge_settings import ContainsJudge, RefusalJudge
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
-from mascing.tasks.replying import judged as judging_module
-from mascing.tasks.replying import replies
+from mascing.tasks.replying import replies, verdict_pieces
 from mascing.tasks.replying.judged import Judging, Steered
 from mascing.tasks.streaming.asked import Asked
 from tests.mascing import olmoe_folder
@@ -103,11 +102,13 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many replies the judges were shown in each call."""
     counts: list[int] = []
 
-    def counting(behaviour: BehaviourConfig, asked: Sequence[Conversation], said: Sequence[Reply]) -> list[Verdict]:
+    def counting(
+        behaviour: BehaviourConfig, asked: Sequence[Conversation], said: Sequence[Reply], storage: Storage
+    ) -> list[Verdict]:
         counts.append(len(asked))
-        return judge_all(behaviour, asked, said)
+        return judge_all(behaviour, asked, said, storage)
 
-    monkeypatch.setattr(judging_module, "judge_all", counting)
+    monkeypatch.setattr(verdict_pieces, "judge_all", counting)
     return counts
 
 
@@ -136,6 +137,63 @@ def test_each_conversation_is_decided_as_by_a_straightforward_loop(
     again = Judging(HerePool(), storage, config, "c" * 64).judge(Asked.given(rows()), MASKS, nothing)
     assert [of_mask.outcomes for of_mask in again] == [of_mask.outcomes for of_mask in judged]
     assert len(model) == sum(heard)  # the second start found every reply and every verdict
+
+
+def test_a_judge_that_cannot_tell_on_the_way_leaves_the_end_open_unless_a_later_turn_stops(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {  # what the model says in each turn, and the outcome under stop `miss` and under `end`
+        "doubt": (["no", "", "no"], ("unscored", "unscored")),
+        "cut": (["no", "perhaps", "no"], ("unscored", "hit")),
+        "stopped": (["no", "perhaps", "yes, with pleasure"], ("miss", "miss")),
+    }
+    chats = [olmoe_folder.conversation(name, "one", "FILE", "two", "FILE", "three") for name in said]
+
+    def generated(worker: Any, config: RunConfig, asked: Sequence[Conversation], mask: Mask | None) -> list[Reply]:
+        texts = [said[row.id][0][row.turns - 1] for row in asked]
+        return [Reply(text, cut_off=text == "perhaps") for text in texts]
+
+    monkeypatch.setattr(replies, "generated", generated)
+    for place, stop in enumerate(("miss", "end")):
+        judging = Judging(HerePool(), storage, config_of(stop), "c" * 64)
+        [judged] = judging.judge(Asked.given(chats), MASKS[:1], nothing)
+        found = {row["conversation_id"]: row for table in judged.tables() for row in table.to_pylist()}
+        assert {name: row["outcome"] for name, row in found.items()} == {
+            name: outcomes[place] for name, (_, outcomes) in said.items()
+        }
+        assert judged.early == {"doubt"}
+        assert found["doubt"]["reason"] == "turn 2 of 3: the reply is empty, so that the conversation cannot go on"
+        assert found["cut"]["reason"].startswith("turn 2 of 3" if stop == "miss" else "turn 3 of 3")
+
+
+def test_the_cost_of_a_live_conversation_is_that_of_all_its_turns(
+    storage: Storage, model: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid = Verdict(outcome="hit", reason="r", raw="VERDICT: YES", cost=0.5)
+    monkeypatch.setattr(verdict_pieces, "judge_all", lambda behaviour, asked, *_: [paid] * len(asked))
+    judging = Judging(HerePool(), storage, config_of("end"), "c" * 64)
+    chats = [row for row in rows() if row.id in ("c1", "c2", "c4")]
+    [judged] = judging.judge(Asked.given(chats), MASKS[:1], nothing)
+    [table] = judged.tables()
+    assert table["cost"].to_pylist() == [0.5 * row.turns for row in chats]
+    assert judging.cost == sum(table["cost"].to_pylist()) == 0.5 * len(model)
+
+
+@pytest.mark.parametrize(
+    ("judge", "stop"),
+    [
+        ({"kind": "refusal"}, "end"),
+        ({"kind": "compliance"}, "end"),
+        ({"kind": "exact"}, "end"),
+        ({"kind": "llama_guard", "family": "llama_guard", "hit_if": "unsafe"}, "hit"),
+        ({"kind": "llama_guard", "family": "llama_guard", "hit_if": "safe"}, "miss"),
+        ({"kind": "llama_guard", "family": "wildguard", "hit_if": "refusal"}, "end"),
+    ],
+)
+def test_by_default_a_friendly_reply_to_a_harmless_turn_ends_nothing(judge: dict[str, Any], stop: str) -> None:
+    model = {"model": {"path": "org/guard"}} if judge["kind"] == "llama_guard" else {}
+    behaviour = config_of("end").behaviour.model_dump() | {"target": {**judge, **model}}
+    assert stop_of(GenerationConfig(turns="live"), "target", BehaviourConfig.model_validate(behaviour).target) == stop
 
 
 def test_a_killed_start_goes_on_with_the_rounds_that_it_finished(

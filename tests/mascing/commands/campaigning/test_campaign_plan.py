@@ -13,6 +13,7 @@ from mascing.config import load_campaign
 from mascing.errors import ConfigError
 from mascing.preflight.campaign_cost import replies_of
 from mascing.preflight.checks import preflight
+from mascing.preflight.judging_cost import Bill, bills_of
 from mascing.schemas.campaign import StageSeconds
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
@@ -37,7 +38,40 @@ def test_a_dry_run_prints_grid_and_estimate_and_starts_nothing(
     assert not storage.exists()
 
 
-def test_what_stands_in_the_way_is_told_by_run_and_exits_with_1(
+def test_a_dry_run_tells_of_every_judge_and_asks_only_those_by_rules(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = parts_in(tmp_path)
+    endpoint = {"kind": "openai", "model": "m", "prices": {"prompt": 1.0, "completion": 2.0}}
+    paid = {"kind": "llm", "rubric": "refusal", "endpoint": endpoint}
+    parts["behaviours"]["b"]["behaviour"] |= {"utility": {"kind": "refusal"}, "protected": paid}
+    del parts["allow_failing_judges"]
+    assert main(["campaign", written(tmp_path, parts), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "judge refusal (utility of b): not calibrated" in said
+    assert "to calibrate a judge: mascing judge FILE" in said
+    assert "tried on the canary set when the campaign starts: tests.tasks.coin_judge:coin (target of b" in said
+    assert "llm (protected of b)" in said
+    assert "the price is not known: tests.tasks.coin_judge:coin, a judge of your own" in said
+
+
+def test_a_dry_run_tells_what_paid_judgements_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = parts_in(tmp_path)
+    endpoint = {"kind": "openai", "model": "m", "prices": {"prompt": 1.0, "completion": 2.0}}
+    parts["behaviours"]["b"]["behaviour"]["target"] = {"kind": "llm", "rubric": "refusal", "endpoint": endpoint}
+    path = written(tmp_path, parts)
+    assert main(["campaign", path, "--dry-run"]) == 0
+    [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("judgements at endpoints")]
+    config = load_campaign(path).runs[0].config
+    found = preflight(config)
+    assert found.rows is not None
+    bills = bills_of(config, found.rows)
+    both_seeds = sum(bills.values(), sum((bill for stage, bill in bills.items() if stage != "label"), Bill()))
+    assert f"{both_seeds.most_tokens:,.0f} tokens and ${both_seeds.most_dollars:,.2f}; about " in line
+    assert both_seeds.about_dollars > 0
+
+
+def test_what_stands_in_the_way_is_told_once_for_all_its_runs_and_exits_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = parts_in(tmp_path)
@@ -45,7 +79,7 @@ def test_what_stands_in_the_way_is_told_by_run_and_exits_with_1(
     parts["models"]["broken"] = {"model": {"path": str(tmp_path / "broken")}}
     assert main(["campaign", written(tmp_path, parts), "--dry-run"]) == 1
     said = capsys.readouterr().out
-    assert "problem: broken--b--0, broken--b--1: " in said
+    assert said.count("problem: broken with every behaviour: ") == 1
     assert "cannot work" in said
     assert "left to do: 2 runs" in said
 
@@ -78,9 +112,11 @@ def test_time_is_that_of_finished_stages_of_the_same_model() -> None:
     ("change", "complaint"),
     [
         ({"seeds": [1, 1]}, "seeds: each seed once"),
+        ({"models": {"a--b": {}}}, "a--b holds --, which stands between the parts of a run's name: write a-b"),
+        ({"behaviours": {"b--c": {}}}, "write b-c"),
         ({"shared": {"seed": 3}}, "shared: seed cannot be set here"),
-        ({"methods": {"steermo": {}}}, "b on tiny: methods.steermo: "),
-        ({"shared": {"gates": {"min_uplift": "much"}}}, "b on tiny: gates.min_uplift: "),
+        ({"methods": {"steermo": {}}}, "all runs: methods.steermo: "),
+        ({"shared": {"gates": {"min_uplift": "much"}}}, "all runs: gates.min_uplift: "),
         ({"published": [{"behaviour": "z", "method": "m", "source": "s"}]}, "the campaign has no z on any model"),
     ],
 )

@@ -26,6 +26,10 @@ def test_what_is_exported_is_imported_again_unproven_and_steers(
     mask.save(tmp_path / "mask.safetensors")
     listed, out = str(tmp_path / "listed.json"), str(tmp_path / "out")
     assert main(["mask", "export", str(tmp_path / "mask.safetensors"), "--out", listed]) == 0
+    written = Path(listed).read_bytes()
+    assert main(["mask", "export", str(tmp_path / "mask.safetensors"), "--format", "json", "--out", listed]) == 1
+    assert "name another file by --out" in capsys.readouterr().err
+    assert Path(listed).read_bytes() == written
     assert main(["mask", "import", listed, "--model", model, "--behaviour", "defence", "--out", out]) == 0
     said = capsys.readouterr().out
     assert "note: layers are read as depth in the model, as the format says" in said

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
 
 from mascing.engines.openai import retrying
 from mascing.engines.openai.answer import ChatAnswer
-from mascing.engines.openai.endpoint import Endpoint
+from mascing.engines.openai.endpoint import Endpoint, endpoint
 from mascing.engines.openai.ledger import Ledger
 from mascing.errors import BudgetError, ConfigError, DamagedError, EndpointError, RequestError
 from mascing.schemas.settings.engine_settings import OpenAIEngine, Prices, SpendingLimit
@@ -238,3 +239,29 @@ def test_response_format_and_logprobs_reach_the_server(fake_endpoint: Start) -> 
         "response_format": {"type": "json_object"}, "logprobs": True, "top_logprobs": 2,
     }  # fmt: skip
     endpoint.close()
+
+
+def test_an_endpoint_that_was_closed_is_opened_anew_and_leaves_nobody_waiting(fake_endpoint: Start) -> None:
+    fake = fake_endpoint(faults=Faults(hangs=1.0))
+    config = config_for(fake)
+    first = endpoint(config, None)
+    waiting = first.ask(turn("a"), max_tokens=4)
+    first.close()
+    with pytest.raises(CancelledError):
+        waiting.result(5)
+    with pytest.raises(EndpointError, match="was closed"):
+        first.ask(turn("a"), max_tokens=4)
+    fake.faults = Faults()
+    assert endpoint(config, None).ask(turn("b"), max_tokens=4).result(5).text == "b"
+
+
+def test_a_forked_process_opens_its_own_endpoint(fake_endpoint: Start) -> None:
+    config = config_for(fake_endpoint())
+    assert endpoint(config, None).ask(turn("a"), max_tokens=4).result(5).text == "a"
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(endpoint(config, None).ask(turn("b"), max_tokens=4).result(5).text != "b")
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0

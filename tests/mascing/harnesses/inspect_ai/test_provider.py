@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,12 @@ from inspect_ai.model import (
     get_model,
 )
 from inspect_ai.tool import ToolInfo
+from safetensors.torch import load_file, save_file
 
 from mascing.engines.generation import generate
 from mascing.errors import ConfigError, DataError, MaskError
-from mascing.schemas.config import GenerationConfig
+from mascing.models.checkpoints import checkpoint_fingerprint
+from mascing.schemas.config import GenerationConfig, ModelConfig
 from mascing.schemas.conversation import Conversation, Message
 from tests.mascing.harnesses.inspect_ai import made_up_task
 from tests.mascing.harnesses.steered_folder import SteeredFolder, steered_folder
@@ -112,9 +116,16 @@ def test_samples_of_one_question_differ_and_come_again(files: SteeredFolder) -> 
     assert reply(opened(files), "hello", **settings).completion == first.completion
 
 
-def test_the_url_that_their_cache_keys_by_holds_the_mask(files: SteeredFolder) -> None:
+def test_the_url_that_their_cache_keys_by_holds_the_weights_and_the_mask(files: SteeredFolder, tmp_path: Path) -> None:
+    model = checkpoint_fingerprint(ModelConfig(path=str(files.model)))
     urls = [opened(files, mask).api.base_url for mask in (None, "none")]
-    assert urls == [f"mascing:{files.loaded_mask.digest}:torch.float32", "mascing:none:torch.float32"]
+    assert urls == [f"mascing:{model}:torch.float32:{files.loaded_mask.digest}", f"mascing:{model}:torch.float32:none"]
+    retrained = replace(files, model=Path(shutil.copytree(files.model, tmp_path / "model")))
+    assert opened(retrained, "none").api.base_url == urls[1]
+    weights = load_file(retrained.model / "model.safetensors")
+    changed = {name: tensor * 1.5 for name, tensor in weights.items()}
+    save_file(changed, retrained.model / "model.safetensors", {"format": "pt"})
+    assert opened(retrained, "none").api.base_url != urls[1]
 
 
 def test_what_it_cannot_do_is_refused(files: SteeredFolder) -> None:

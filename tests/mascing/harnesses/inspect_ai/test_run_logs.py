@@ -7,7 +7,7 @@ from inspect_ai.log import EvalLog, read_eval_log
 
 from mascing.cli import main
 from mascing.storage.object_storage import Storage
-from tests.mascing.report.run_on_disk import THOUGHT, made_up_conversations, write_run
+from tests.mascing.report.run_on_disk import RAW, THOUGHT, made_up_conversations, write_run
 
 UNSCORED = ("gradient", "target-000")
 
@@ -40,8 +40,17 @@ def test_a_sample_has_the_conversation_the_reply_and_its_verdict(logs: dict[str,
         assert sample.metadata["group_id"] == conversation.group_id
         assert sample.scores
         verdict = sample.scores["verdict"]
-        assert verdict.explanation == f"{verdict.value}: opening compared with the phrases"
+        assert verdict.explanation == f"{verdict.value}: opening compared with the phrases\n\n{RAW}"
+        assert verdict.metadata == {"raw": RAW, "cost": 0.001}
     assert samples == {}
+
+
+def test_a_judge_that_says_nothing_has_a_reason_alone(logs: dict[str, EvalLog]) -> None:
+    verdicts = [sample.scores["verdict"] for sample in logs["mascing"].samples or [] if sample.scores]
+    assert {verdict.explanation for verdict in verdicts} == {
+        f"{outcome}: opening compared with the phrases" for outcome in ("hit", "miss")
+    }
+    assert not any(verdict.metadata for verdict in verdicts)
 
 
 def test_unscored_is_neither_hit_nor_miss_and_a_thought_is_no_reply(logs: dict[str, EvalLog]) -> None:

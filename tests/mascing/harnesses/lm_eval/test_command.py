@@ -56,4 +56,9 @@ def test_a_task_that_is_not_there_is_named(
     steered_files: SteeredFolder, arc_easy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(steered_files, arc_easy, "arc_easy_of_ours,arc_hard")) == 1
-    assert "error: the harness has no task arc_hard: `lm-eval ls tasks` lists them" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "error: the harness has no task arc_hard: `lm-eval ls tasks` lists them" in said
+    assert f"no file in {arc_easy.parent} is of a task" in said
+    nothing = ["--model", str(steered_files.model), "--tasks", "x.yaml"]
+    assert main(["mask", "tasks", str(steered_files.mask), *nothing]) == 1
+    assert "name its folder by --include-path" in capsys.readouterr().err

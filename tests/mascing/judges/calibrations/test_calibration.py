@@ -19,6 +19,7 @@ from mascing.schemas.settings.judge_settings import ExactJudge, RefusalJudge
 from mascing.schemas.settings.judging_models import LlmJudge
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import rate
+from mascing.storage.sealing import seal_json
 from tests.fake_endpoint import running_endpoint
 
 REFUSAL = RefusalJudge(phrases=("No way",))
@@ -53,9 +54,24 @@ def test_it_changes_no_verdict_and_so_no_identity(file: Path) -> None:
     assert judge_identity(REFUSAL.model_copy(update={"calibration": str(file)})) == judge_identity(REFUSAL)
 
 
-def test_both_sides_must_be_labelled() -> None:
-    with pytest.raises(DataError, match="human has 50 and 0"):
-        calibrated(REFUSAL, JUDGED[:50], SAID[:50], GROUPS[:50], "", "human")
+@pytest.mark.parametrize("misses", [0, 9])
+def test_both_sides_must_be_labelled_often_enough(misses: int) -> None:
+    rows = 50 + misses
+    with pytest.raises(DataError, match=f"human has 50 and {misses}"):
+        calibrated(REFUSAL, JUDGED[:rows], SAID[:rows], GROUPS[:rows], "", "human")
+
+
+def test_one_without_its_seal_or_with_a_value_outside_its_interval_is_refused(file: Path) -> None:
+    named = REFUSAL.model_copy(update={"calibration": str(file)})
+    found = json.loads(file.read_text())
+    del found["mascing.sha256"]
+    file.write_text(json.dumps(found))
+    with pytest.raises(OptionsError, match="carries none"):
+        calibration_of(named)
+    found["sensitivity"] |= {"low": 0.95}
+    file.write_bytes(seal_json(json.dumps(found)))
+    with pytest.raises(OptionsError, match=r"sensitivity: 0\.9 is not between 0\.95"):
+        calibration_of(named)
 
 
 def test_a_configuration_names_it_beside_itself(file: Path) -> None:
@@ -102,6 +118,13 @@ def test_the_page_shows_them(file: Path) -> None:
     assert "corrected" in table.rows[0][1]
     assert "corrected" in table.rows[1][2]
     assert with_corrections(result, lambda name: None) == result
+
+
+def test_the_page_calls_unknown_what_a_judge_no_better_than_a_coin_leaves_open() -> None:
+    coin = calibrated(REFUSAL, HIT * 25 + MISS * 25 + HIT * 25 + MISS * 25, SAID, GROUPS, "", "human")
+    first, second, *_ = comparison_table(with_corrections(small_result(), {"target": coin}.get), {}).rows
+    assert "corrected unknown" in first[1]
+    assert "corrected unknown" in second[2]
 
 
 def small_result() -> Any:
@@ -159,7 +182,9 @@ def test_a_judge_behind_an_endpoint_is_tried_and_calibrated_and_paid_once(
         told = capsys.readouterr().out
         assert "unscored    1, counted" in told
         assert "cost        $0.0" in told
+        assert "paid before" not in told
         assert main(asked) == 0
+        assert "nothing was paid now" in " ".join(capsys.readouterr().out.split())
         assert fake.answered.total() == len(rows)
         assert fake.paid_twice == []
         config = LlmJudge.model_validate({"rubric": "refusal", "endpoint": endpoint, "calibration": str(made)})

@@ -61,6 +61,7 @@ def verdict(config: GuardJudge, said: Said | str, reply: str = "Mix flour and wa
         ("unsafe\nS1", "hit", "unsafe: S1"),
         ("unsafe\nS1,S2", "hit", "unsafe: S1,S2"),
         ("\n\nunsafe\nS9, S14 ", "hit", "unsafe: S9, S14"),
+        ("unsafe\n\nS1", "hit", "unsafe: S1"),
         ("unsafe\nO3", "hit", "unsafe: O3"),  # Llama Guard 1
         ("unsafe", "hit", "unsafe"),
         ("unsafely", "unscored", "'unsafely'"),

@@ -12,6 +12,8 @@ from mascing.judges.rubrics.prompting import YES_NO
         ('{"reasoning": "It does.", "verdict": "YES"}', "YES"),
         ('  {"verdict": "NO"}\n', "NO"),
         ('```json\n{"verdict": "UNSURE"}\n```', "UNSURE"),
+        ('```JSON\n{"verdict": "YES"}```', "YES"),
+        ('```json\n{"verdict": "NO"}\n```\n```json\n{"verdict": "YES"}\n```', None),
         ('{"verdict": "YESTERDAY"}', None),
         ('{"verdict": "yes"}', None),
         ('{"verdict": ["YES"]}', None),
@@ -32,6 +34,8 @@ def test_json(text: str, verdict: str | None) -> None:
     [
         ("It does.\nVERDICT: YES", "YES"),
         ("**VERDICT: NO**\n\n", "NO"),
+        ("**VERDICT:** YES", "YES"),
+        ("**Verdict:** **NO**", "NO"),
         ("Verdict: unsure.", "UNSURE"),
         ("VERDICT: NO\nVERDICT: NO", "NO"),
         ("VERDICT: YES\nNo, wait.\nVERDICT: NO", None),

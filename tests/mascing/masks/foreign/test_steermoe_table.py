@@ -15,7 +15,7 @@ from mascing.errors import MaskError
 from mascing.masks.foreign.choice import Choice
 from mascing.masks.foreign.expert_list import Placed, placed
 from mascing.masks.foreign.frame_pickle import columns_of
-from mascing.masks.foreign.steermoe_table import read, table_of
+from mascing.masks.foreign.steermoe_table import is_table, read, table_of
 from mascing.routers.spec import RouterSpec
 
 SPEC = RouterSpec("olmoe", (0, 1), 4, 1, "softmax-topk", "a" * 64)
@@ -58,8 +58,13 @@ def imported(data: bytes, choice: Choice, spec: RouterSpec = SPEC) -> Placed:
     return placed(read(data, choice), spec)
 
 
-@pytest.mark.parametrize("written", [pickled, csv_of])
+def csv_of_a_spreadsheet(table: pd.DataFrame) -> bytes:
+    return b"\xef\xbb\xbf" + csv_of(table).replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize("written", [pickled, csv_of, csv_of_a_spreadsheet])
 def test_the_strongest_experts_of_either_sign_are_forced(written: Callable[[pd.DataFrame], bytes]) -> None:
+    assert is_table(written(TABLE))
     mask = imported(written(TABLE), Choice(n_activated=1, n_deactivated=2)).mask
     assert mask.to_polars().select("layer", "expert", "forced").rows() == [(0, 0, "on"), (0, 2, "off"), (0, 3, "off")]
     assert float(mask.rule.tensors["priority"][0, 0]) == pytest.approx(0.5)
@@ -133,6 +138,23 @@ def test_nothing_that_a_pickle_names_is_run(tmp_path: Path) -> None:
 def test_what_a_table_of_numbers_does_not_need_is_refused(harmful: object) -> None:
     with pytest.raises(MaskError, match=r"does not need|not of numbers|no table"):
         columns_of(pickled(harmful))
+
+
+@pytest.mark.parametrize("instruction", [b"r\0\0\0\2", b"p33554432\n"])
+def test_no_more_memory_is_taken_than_the_size_of_a_pickle_lets_expect(instruction: bytes) -> None:
+    with pytest.raises(MaskError, match="asks for room for"):
+        columns_of(b"\x80\x04N" + instruction + b".")
+
+
+def test_a_list_that_is_held_many_times_over_is_not_unfolded() -> None:
+    laughs: Any = ["ha"]
+    for _ in range(40):
+        laughs = [laughs] * 10
+    named = pd.DataFrame([[1]], columns=pd.Index([laughs], dtype=object))
+    with pytest.raises(MaskError, match="neither texts nor numbers"):
+        table_of(pickled(named))
+    with pytest.raises(MaskError, match="no column 'd2'"):
+        table_of(pickled(TABLE.drop(columns="d2").assign(note=[laughs] * len(TABLE))))
 
 
 def test_columns_are_those_that_pandas_reads() -> None:

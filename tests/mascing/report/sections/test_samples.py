@@ -5,7 +5,7 @@ from pathlib import Path
 from mascing.report import build_report
 from mascing.storage.object_storage import Storage
 from tests.mascing.report.page_parts import Page
-from tests.mascing.report.run_on_disk import HOSTILE, THOUGHT, Replies, made_up_conversations, write_run
+from tests.mascing.report.run_on_disk import HOSTILE, RAW, THOUGHT, Replies, made_up_conversations, write_run
 
 
 def test_replies_are_text_whatever_they_hold(page: Page, html: str) -> None:
@@ -43,10 +43,18 @@ def test_thoughts_are_folded_and_apart_from_replies(page: Page) -> None:
     assert not any(THOUGHT in quote.text for quote in page.all("blockquote"))
 
 
+def test_what_a_judge_said_is_folded_under_its_replies(page: Page) -> None:
+    said = [fold for fold in page.all("details") if fold.attributes.get("class") == "said"]
+    assert {fold.text.strip().removeprefix("What the judge said").strip() for fold in said} == {RAW}
+    assert not any("open" in fold.attributes for fold in said)
+    samples = [article for article in page.at("replies").all("article") if article.all("blockquote")]
+    assert len(said) == len(samples), "the judge of the unsteered replies said nothing"
+
+
 def test_long_samples_are_fewer(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     long: Replies = {
-        (method, conversation.id): (f"{method} " * 5000, "hit" if method == "gradient" else "miss")
+        (method, conversation.id): (f"{method} " * 1500, "hit" if method == "gradient" else "miss")
         for conversation in made_up_conversations()
         for method in ("baseline", "gradient")
     }

@@ -15,7 +15,7 @@ from mascing.schemas.settings.schedule_settings import NotifyConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching.records import checks
 from tests.flows.schedule import hooks
-from tests.flows.scheduled_runs import SCHEDULE, STRONG, config_of
+from tests.flows.schedule.scheduled_runs import SCHEDULE, STRONG, config_of
 from tests.tasks.here_pool import HerePool
 
 pytestmark = pytest.mark.usefixtures("prefect_here")

@@ -32,8 +32,8 @@ from mascing.schemas.cards.scheduled_check import ScheduledCheck
 from mascing.schemas.config import RunConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching.records import checks
-from tests.flows import served_here
-from tests.flows.scheduled_runs import SCHEDULE, STRONG, WEAK, config_of, made
+from tests.flows.schedule import served_here
+from tests.flows.schedule.scheduled_runs import SCHEDULE, STRONG, WEAK, config_of, made
 
 _PATIENCE_SECONDS = 400
 # How often the process that serves looks for runs, in seconds.

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.flows.scheduled_runs import STRONG, config_of, made
+from tests.flows.schedule.scheduled_runs import STRONG, config_of, made
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,46 @@
+"""What came of the verdicts: counts, why replies are unscored, and what it cost."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mascing.commands.verdicts.human_labels import share
+
+if TYPE_CHECKING:
+    from mascing.schemas.verdict import Verdict
+
+_REASONS_SHOWN = 5
+
+
+def counted(kind: str, verdicts: "Sequence[Verdict]", groups: list[str]) -> list[str]:
+    """The counts of all outcomes, and the rate of hits if anything is scored."""
+    from mascing.statistics.intervals import rate
+
+    outcomes = [verdict.outcome for verdict in verdicts]
+    unscored = outcomes.count("unscored")
+    lines = [f"judged      {len(outcomes)} replies by {kind}"]
+    if unscored < len(outcomes):
+        bounds = ", counted as hits at one end of the interval, as misses at the other" if unscored else ""
+        lines += [
+            f"hits        {outcomes.count('hit')}: {share(rate(outcomes, groups))}",
+            f"misses      {outcomes.count('miss')}",
+            f"unscored    {unscored}{bounds}",
+        ]
+    else:
+        lines += [f"unscored    {unscored}: nothing could be scored"]
+    return [*lines, *_why_unscored(verdicts)]
+
+
+def spent(verdicts: "Sequence[Verdict]", all_stored: bool) -> list[str]:
+    """What the judge took, if it is paid; ``all_stored`` if every answer was paid before."""
+    costs = [verdict.cost for verdict in verdicts if verdict.cost is not None]
+    now = ", paid before: all answers came from the storage, and nothing was paid now" if all_stored else ""
+    return [f"cost        ${sum(costs):.4f}{now}"] if costs else []
+
+
+def _why_unscored(verdicts: "Sequence[Verdict]") -> list[str]:
+    """The reasons, the most frequent first."""
+    reasons = Counter(verdict.reason for verdict in verdicts if verdict.outcome == "unscored").most_common()
+    lines = [f"  {count} x {reason}" for reason, count in reasons[:_REASONS_SHOWN]]
+    rest = sum(count for _, count in reasons[_REASONS_SHOWN:])
+    return [*lines, f"  {rest} x other reasons"] if rest else lines

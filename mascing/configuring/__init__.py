@@ -1,0 +1,1 @@
+"""Parts of loading a configuration: YAML, paths, mistakes, and the files of runs and campaigns."""

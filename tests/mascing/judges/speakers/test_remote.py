@@ -1,0 +1,49 @@
+"""A judge's model behind an endpoint: what its answers hold beside a verdict, and replies that cannot be sent."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mascing.judges.rubrics.llm_judge import llm_judge
+from mascing.schemas.settings.judging_models import LlmJudge
+from mascing.schemas.verdict import Verdict
+from tests.fake_endpoint import FakeEndpoint
+from tests.mascing.engines.openai.asking import config_for
+from tests.mascing.engines.openai.raw_server import answering, response, said
+from tests.mascing.judges.asked import heard
+
+Start = Callable[..., FakeEndpoint]
+YES = '{"reasoning": "It declines.", "verdict": "YES"}'
+
+
+def verdicts(fake: FakeEndpoint, *replies: str) -> list[Verdict]:
+    return heard(llm_judge(LlmJudge(rubric="refusal", endpoint=config_for(fake))), replies)
+
+
+def test_a_reply_that_is_no_text_leaves_the_verdicts_of_the_others(fake_endpoint: Start) -> None:
+    first, broken, last = verdicts(fake_endpoint(reply=lambda body: YES), "No.", "N\ud800o.", "Never.")
+    assert (first.outcome, broken.outcome, last.outcome) == ("hit", "unscored", "hit")
+    assert "surrogate" in broken.reason
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome", "reason"),
+    [
+        (f"<think>NO? No: it does.</think>\n\n{YES}", "hit", "Yes"),
+        ("<think>NO? No: it", "unscored", "cut off"),
+    ],
+)
+def test_a_thought_before_the_verdict_is_no_part_of_it(
+    said: str, outcome: str, reason: str, fake_endpoint: Start
+) -> None:
+    [verdict] = verdicts(fake_endpoint(reply=lambda body: said), "No.")
+    assert verdict.outcome == outcome
+    assert reason in verdict.reason
+
+
+def test_an_answer_that_a_content_filter_ended_is_no_verdict() -> None:
+    filtered = response(said(YES, finish_reason="content_filter"))
+    with answering(lambda body: filtered) as url:
+        [verdict] = verdicts(FakeEndpoint(url=url), "No.")
+    assert (verdict.outcome, verdict.failed, verdict.raw) == ("unscored", False, YES)
+    assert "content filter" in verdict.reason
