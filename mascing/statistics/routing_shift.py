@@ -10,6 +10,7 @@ Shapes: P conversation, G group, L MoE layer, E expert, R draw of signs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,12 +66,22 @@ def routing_shift(
         return share_RL
 
     moved_L = moved(change_GC.sum(0, keepdims=True))[0]
-    random = np.random.default_rng(_SEED)
     reached_L = np.zeros(n_layers)
-    for start in range(0, DRAWS, _CHUNK):
-        signs_RG = random.choice((-1.0, 1.0), (min(_CHUNK, DRAWS - start), n_groups))
-        largest_R = moved(signs_RG @ change_GC).max(1)
+    signs_RG = _signs(n_groups)
+    for start in range(0, len(signs_RG), _CHUNK):
+        largest_R = moved(signs_RG[start : start + _CHUNK] @ change_GC).max(1)
         # A draw that gives the same up to rounding counts as reached.
         reached_L += (largest_R[:, None] >= moved_L * (1 - 1e-9)).sum(0)
-    p_L: Floats = (1 + reached_L) / (1 + DRAWS)
+    p_L: Floats = reached_L / len(signs_RG)
     return RoutingShift(moved_L, p_L, change_GC.sum(0).reshape(n_layers, n_experts))
+
+
+def _signs(n_groups: int) -> Floats:
+    """The observed signs, all 1, and random ones, float64 [R, G]; of few groups every pattern once.
+
+    Opposite patterns move as much. Draws of so few would now and then miss the level that all of them reach.
+    """
+    if 2 ** (n_groups - 1) <= DRAWS:
+        return np.array([(1.0, *rest) for rest in product((1.0, -1.0), repeat=n_groups - 1)])
+    random = np.random.default_rng(_SEED)
+    return np.vstack([np.ones(n_groups), random.choice((-1.0, 1.0), (DRAWS, n_groups))])

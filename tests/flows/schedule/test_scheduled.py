@@ -84,7 +84,8 @@ def test_a_run_promotes_the_next_one_finds_all_done_and_a_model_that_changed_is_
     alarm = runs.last()
     assert alarm.live is not None
     assert alarm.changed == ("model",)
-    assert (alarm.outcome, alarm.live.gate, alarm.live.drift, alarm.live.routing.gate) == ("held", *["fail"] * 3)
+    assert (alarm.outcome, alarm.live.drift, alarm.live.routing.gate) == ("held", "fail", "fail")
+    assert alarm.live.gate != "pass"  # a model that fails by itself can show no loss, which leaves a gate undecided
     assert alarm.error is not None
     assert alarm.error.startswith("no mask of this run can pass its gates")
     assert [message["event"] for message in hooks.HEARD] == ["mask promoted", "live mask regressed"]

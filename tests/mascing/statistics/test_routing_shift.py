@@ -61,6 +61,12 @@ def test_a_change_of_a_single_group_is_no_evidence() -> None:
     assert shift(before, before + (np.arange(E) == 0) - (np.arange(E) == 1), size=4).p_L.max() < 0.05
 
 
+def test_eight_groups_that_all_moved_alike_are_enough() -> None:
+    before = counts(np.random.default_rng(5), 16) + 1
+    found = shift(before, before + (np.arange(E) == 0) - (np.arange(E) == 1), size=2)
+    assert found.p_L.tolist() == [1 / 2**7] * L  # every pattern of signs once
+
+
 def test_too_few_groups_are_refused() -> None:
     before = counts(np.random.default_rng(3), 14)
     with pytest.raises(DataError, match=r"7 groups .* too few"):
