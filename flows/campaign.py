@@ -104,6 +104,7 @@ class _Running:
                     try:
                         if unusable is not None:
                             raise unusable
+                        _refuse_doomed(run.config)  # before a worker loads, or looks for, what is not there
                         if pool is None:
                             pool = opened.enter_context(Pool(run.config.compute, pinned(run.config.model)))
                         outcome = self._attempt(run, pool)
@@ -116,7 +117,6 @@ class _Running:
     def _attempt(self, run: PlannedRun, pool: Pool) -> Outcome:
         """Run the line, again without each method that fails."""
         config = run.config.model_copy(update={"model": pinned(run.config.model)})
-        _refuse_doomed(config)
         aside: dict[str, str] = {}
         while True:
             line = reconfigure_on(pool, _timed(self._storage, self._home, run))

@@ -94,6 +94,7 @@ def test_what_fails_is_told_and_the_rest_goes_on_until_it_is_mended(
     parts |= {"behaviours": {"unreadable": broken, **parts["behaviours"]}, "seeds": [0]}
     parts["methods"]["own"] = {"kind": FAILING}
     found = {(row["model"], row["behaviour"], row["method"]): row for row in ran(tmp_path, parts, storage, code=1)}
+    assert len(pools) == 1  # none for the model that cannot be loaded
     said = capsys.readouterr().out.splitlines()
     assert "failed: own for b on tiny, seed 0: RuntimeError: no such luck" in said
     assert said[-1].startswith("next: mend what failed, then mascing campaign ")
