@@ -20,7 +20,20 @@ def load_campaign(path: str) -> Campaign:
     ``path`` may be the name of a campaign that comes with mascing, such as ``steermoe``. Relative paths are those of
     the file's folder. Raises ConfigError, whose message names the run, the field and a right value.
     """
-    given, path = path, _campaign_file(path)
+    campaign, mistakes = read_campaign(path)
+    if mistakes:
+        file = campaign_file(path)
+        copied = "" if file == path else "; it comes with mascing: copy it, change the copy, and start that"
+        raise ConfigError(f"{message(mistakes, file)}{copied}")
+    return campaign
+
+
+def read_campaign(path: str) -> tuple[Campaign, list[str]]:
+    """The campaign with the runs that can be configured, and a sentence on each mistake that keeps others out.
+
+    Raises ConfigError if no run can be configured.
+    """
+    path = campaign_file(path)
     needs = "a campaign needs `name`, `models`, `behaviours` and `methods`"
     config = with_located_parts(parsed(read_mapping(path, "name, models, …", needs), CampaignConfig, path), path)
     runs: list[PlannedRun] = []
@@ -34,11 +47,10 @@ def load_campaign(path: str) -> Campaign:
         for seed in config.seeds:
             planned = run.model_copy(update={"seed": seed})
             runs.append(PlannedRun(model=model, behaviour=behaviour, seed=seed, config=planned))
-    if problems:
-        told = message([f"{named(config, tasks)}: {problem}" for problem, tasks in problems.items()], path)
-        copied = "" if given == path else "; it comes with mascing: copy it, change the copy, and start that"
-        raise ConfigError(f"{told}{copied}")
-    return Campaign(config=config, runs=tuple(runs))
+    mistakes = [f"{named(config, tasks)}: {problem}" for problem, tasks in problems.items()]
+    if not runs:
+        raise ConfigError(message(mistakes, path))
+    return Campaign(config=config, runs=tuple(runs)), mistakes
 
 
 def ready_campaigns() -> dict[str, str]:
@@ -47,5 +59,6 @@ def ready_campaigns() -> dict[str, str]:
     return {Path(str(file)).stem: str(file) for file in folder.iterdir() if file.name.endswith(".yaml")}
 
 
-def _campaign_file(path: str) -> str:
+def campaign_file(path: str) -> str:
+    """The file of this path, or of the campaign of this name that comes with mascing."""
     return path if os.path.exists(path) else ready_campaigns().get(path, path)

@@ -41,17 +41,21 @@ def campaign(
     from mascing.commands.campaigning.plan_shown import print_plan
     from mascing.commands.campaigning.results_shown import print_results
     from mascing.commands.line import run_shown, say_prose
-    from mascing.config import load_campaign
+    from mascing.config import load_campaign, read_campaign
     from mascing.flows.starting import Line
     from mascing.storage.object_storage import Storage
 
-    loaded = load_campaign(config)
-    opened = Storage.open_to_read(storage) if dry_run else Storage.open(storage)
     console, start = Console(), f"mascing campaign {config}{storage_option(storage)}"
-    problems = print_plan(console, opened, loaded)
     if dry_run:
-        say_prose(console, f"next: {_after_plan(problems, len(loaded.runs), start)}")
-        raise typer.Exit(1 if problems else 0)
+        loaded, mistakes = read_campaign(config)
+        problems = print_plan(console, Storage.open_to_read(storage), loaded)
+        for mistake in mistakes:
+            say_prose(console, f"not in this plan: {mistake}")
+        say_prose(console, f"next: {_after_plan(problems, len(loaded.runs), bool(mistakes), start)}")
+        raise typer.Exit(1 if problems or mistakes else 0)
+    loaded = load_campaign(config)
+    opened = Storage.open(storage)
+    print_plan(console, opened, loaded)
 
     def flow() -> str:
         from mascing.flows.campaign import campaign as run_campaign
@@ -68,7 +72,9 @@ def campaign(
         raise typer.Exit(1)
 
 
-def _after_plan(problems: int, runs: int, start: str) -> str:
+def _after_plan(problems: int, runs: int, mistaken: bool, start: str) -> str:
+    if mistaken:
+        return f"mend what is not in this plan, as it says, in the file or a copy of it; nothing starts before: {start}"
     if problems == runs:
         return f"mend the problems above, as they say; no run can work before: {start}"
     return f"mend the problems above, or go on without these {problems} runs: {start}" if problems else start

@@ -112,7 +112,7 @@ def _headline(campaign: Campaign) -> str:
 
 
 def _grid(campaign: Campaign, plan: Plan) -> "Table":
-    """Models by behaviours: the replies of all their runs, or that they cannot work."""
+    """Models by behaviours: the replies of all their runs, or that they cannot work or be configured."""
     from rich.table import Table
 
     config = campaign.config
@@ -122,11 +122,13 @@ def _grid(campaign: Campaign, plan: Plan) -> "Table":
         table.add_column(behaviour, justify="right")
     tasks = _by_task(campaign)
     for model in config.models:
-        table.add_row(model, *(_cell(tasks[model, behaviour], plan) for behaviour in config.behaviours))
+        table.add_row(model, *(_cell(tasks.get((model, behaviour)), plan) for behaviour in config.behaviours))
     return table
 
 
-def _cell(runs: Sequence[PlannedRun], plan: Plan) -> str:
+def _cell(runs: Sequence[PlannedRun] | None, plan: Plan) -> str:
+    if runs is None:
+        return "not in this plan"
     if runs[0].name in plan.problems:
         return "cannot work"
     return f"{sum(_replies(runs, plan).values()):,}"

@@ -127,6 +127,18 @@ def test_a_campaign_that_cannot_be_read_says_where(tmp_path: Path, change: dict[
     assert complaint in str(error.value)
 
 
+def test_a_dry_run_plans_the_runs_that_can_be_configured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = parts_in(tmp_path)
+    odd = {**parts["behaviours"]["b"]["behaviour"], "target": {"kind": "unheard-of"}}
+    path = written(tmp_path, parts | {"behaviours": {**parts["behaviours"], "odd": {"behaviour": odd}}})
+    assert main(["campaign", path, "--dry-run"]) == 1
+    said = capsys.readouterr().out
+    assert "not in this plan: odd on every model: behaviour.target.kind: nothing is registered as 'unheard-of'" in said
+    assert "problem: " not in said
+    assert "next: mend what is not in this plan" in said
+    assert main(["campaign", path]) == 1  # a start that leaves runs out would be another campaign
+
+
 def test_a_behaviour_goes_before_a_model_and_a_model_before_what_is_shared(tmp_path: Path) -> None:
     parts = parts_in(tmp_path)
     parts["shared"] |= {"max_quarantined": 0.1, "gates": {"min_uplift": 0.3, "max_utility_loss": 0.3}}
