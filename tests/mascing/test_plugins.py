@@ -53,7 +53,11 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("tests.recipes.my_package.judging:CourtesyOptions.model_fields", "is no judge: it must be a function of one"),
         ("builtins:print", "is no judge: it must be a function of one parameter"),
         ("refusl", "nothing is registered as 'refusl': did you mean 'refusal'?"),
-        ("vibes", "nothing is registered as 'vibes': known are choice, compliance, contains, exact, refusal; give"),
+        (
+            "vibes",
+            "nothing is registered as 'vibes': known are choice, classifier, compliance, contains, exact, llama_guard, "
+            "llm, panel, perplexity, refusal; give",
+        ),
     ],
 )
 def test_a_judge_that_is_not_there_is_refused(tmp_path: Path, kind: str, message: str) -> None:

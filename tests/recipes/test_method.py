@@ -41,7 +41,12 @@ def config_for(folder: Path) -> RunConfig:
     return RunConfig(
         model=ModelConfig(path=str(olmoe_folder.save(folder / "model"))),
         behaviour=BehaviourConfig(
-            name="b", conversations=str(folder / "c.jsonl"), target=coin, utility=coin, protected=coin
+            name="b",
+            conversations=str(folder / "c.jsonl"),
+            target=coin,
+            utility=coin,
+            protected=coin,
+            matching=None,  # the questions are worded alike, so that they have no topics to match by
         ),
         methods=methods(alphas=[0.5, 2.0]),
         compute=ComputeConfig(workers=1),

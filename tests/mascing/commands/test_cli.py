@@ -20,7 +20,7 @@ from tests.mascing.mask_rules import bias_of
 
 SPEC = RouterSpec(family="olmoe", layer_ids=(0,), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
 
-READ_NO_STORAGE = (["judge"], ["mask", "from-counts"], ["mask", "import"])
+READ_NO_STORAGE = (["mask", "from-counts"], ["mask", "import"])
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -48,7 +48,7 @@ def finding_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Fin
 
 def test_a_package_out_of_range_is_told_with_its_range(finding_of: dict[str, Finding]) -> None:
     assert finding_of["pydantic"].status == "missing"
-    assert finding_of["pydantic"].message.startswith("1.10 does not fit <3,>=2.11; install with")
+    assert finding_of["pydantic"].message.startswith("1.10 does not fit <3,>=2.12; install with")
     assert finding_of["transformers"].status == "missing"
     assert re.match(r"5\.99 does not fit <5\.\d+,>=5\.\d+; install with", finding_of["transformers"].message)
     assert finding_of["torch"].status == "ok"
