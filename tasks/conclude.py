@@ -13,6 +13,7 @@ from mascing.evidence.overlap import overlap
 from mascing.evidence.results import baseline_of, changes_by_set
 from mascing.evidence.sufficiency import lacking
 from mascing.judges.calibrations.calibration import calibration_of
+from mascing.judges.judge import summed
 from mascing.masks.candidates import Candidate
 from mascing.models.checkpoint_names import named_checkpoint
 from mascing.models.checkpoints import model_name
@@ -32,7 +33,6 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.concluding.kept_config import keep_config
 from mascing.tasks.concluding.missing import remedies
 from mascing.tasks.concluding.unproven_mask import keep_unproven
-from mascing.tasks.replying.judged import summed
 
 Row = Mapping[str, Any]
 """A row of the VERDICTS table (schemas/tables.py)."""

@@ -18,6 +18,7 @@ from mascing.errors import ConfigError
 from mascing.evidence.foregone import Foregone, foregone, unpublishable
 from mascing.evidence.results import label_agreement, outcomes_of
 from mascing.evidence.sufficiency import doubts_of
+from mascing.judges.judge import summed
 from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.progress import Event, tell
 from mascing.runs.files import conversations_prefix, sampled_prefix, unsteered_prefix
@@ -38,7 +39,6 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.contrast.contrasts import ContrastCounter, Matched, completed, matched
 from mascing.tasks.contrast.replied import Replied
 from mascing.tasks.contrast.unsteered import Unsteered
-from mascing.tasks.replying.judged import summed
 from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
 from mascing.tasks.running.isolation import refuse_many, tell_set_aside
 from mascing.tasks.running.second_try import refuse_failures

@@ -10,6 +10,7 @@ from mascing.engines.generation import prompts_of
 from mascing.errors import DataError
 from mascing.evidence.gates import decide_labels
 from mascing.evidence.results import CONTROL, label_agreement, method_result
+from mascing.judges.judge import summed
 from mascing.masks.mask import Mask
 from mascing.runs.files import condition_file
 from mascing.runs.readers import conversations_of, selected_of, unsteered_table, verdicts_of
@@ -22,7 +23,7 @@ from mascing.storage import parquet
 from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.replying.judged import BASELINE, Judging, Steered, summed
+from mascing.tasks.replying.judged import BASELINE, Judging, Steered
 from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.streaming.asked import Asked

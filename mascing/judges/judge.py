@@ -5,8 +5,9 @@ at once. A factory makes the judge from its options.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import fsum
 from typing import TypeAlias
 
 from mascing.errors import DataError, MascingError
@@ -66,6 +67,12 @@ def unscored(reason: str = "the reply is empty", final: bool = True) -> Verdict:
 def scored(hit: bool, reason: str, final: bool = True) -> Verdict:
     """The verdict ``hit`` or ``miss``."""
     return Verdict(outcome="hit" if hit else "miss", reason=reason, final=final)
+
+
+def summed(known: Iterable[float | None]) -> float | None:
+    """The sum of what is known, such as costs, whatever the order; None if nothing is."""
+    values = [value for value in known if value is not None]
+    return fsum(values) if values else None
 
 
 async def _one_by_one(judge: Judge, pairs: Sequence[Pair]) -> Verdicts:

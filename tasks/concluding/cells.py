@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from mascing.evidence.results import CONTROL, changes_by_set
+from mascing.judges.judge import summed
 from mascing.models.checkpoint_names import named_checkpoint
 from mascing.runs.finished_run import read_inputs, stages_at
 from mascing.runs.readers import condition_verdicts, conversations_of, selected_of, verdicts_of
@@ -16,7 +17,7 @@ from mascing.schemas.finished import Optimised, RunStages, Selected
 from mascing.schemas.result import Comparison
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
-from mascing.tasks.replying.judged import BASELINE, summed
+from mascing.tasks.replying.judged import BASELINE
 from mascing.tasks.replying.replies import RepliesFolder
 from mascing.tasks.streaming.asked import Asked
 

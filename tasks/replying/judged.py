@@ -4,10 +4,9 @@ A unit is a mask and a block of conversations, which are rows of a table. Its re
 its verdicts by the replies and the judge, so that a mended judge judges stored replies anew.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from math import fsum
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from mascing.conversations.reply import Reply
+from mascing.judges.judge import summed
 from mascing.masks.mask import Mask
 from mascing.runs.readers import COUNTED
 from mascing.runs.table_parts import Positions, taken
@@ -209,12 +209,6 @@ def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes, set_aside:
     ]
     failed = {shared.asked.id_of(row): reply for row, reply in both if isinstance(reply, Failed)}
     return pa.Table.from_pylist(rows, schema=VERDICTS), failed
-
-
-def summed(costs: Iterable[float | None]) -> float | None:
-    """The sum of what is known, whatever the order; None if nothing is."""
-    known = [cost for cost in costs if cost is not None]
-    return fsum(known) if known else None
 
 
 def _folder_of(path: str) -> str:

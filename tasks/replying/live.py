@@ -12,12 +12,13 @@ from typing import Any
 import pyarrow as pa
 
 from mascing.conversations.parquet_tables import to_table
+from mascing.judges.judge import summed
 from mascing.runs.stored_conversations import StoredConversations
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation, Message
 from mascing.schemas.settings.generation_settings import Stop, stop_of
 from mascing.schemas.tables import VERDICTS
-from mascing.tasks.replying.judged import Judged, Judging, Row, Steered, summed
+from mascing.tasks.replying.judged import Judged, Judging, Row, Steered
 from mascing.tasks.running.isolation import Failed
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.streaming.spilled import Spilled

@@ -13,6 +13,7 @@ from mascing.errors import MascingError
 from mascing.evidence.gates import Decision, all_of
 from mascing.evidence.promoting.judge_drift import decide_canaries, decide_rejudged
 from mascing.judges.canaries.canary import hear_canaries
+from mascing.judges.judge import summed
 from mascing.judges.judging import judge_by
 from mascing.judges.table import kind_of
 from mascing.models.checkpoints import one_line
@@ -20,7 +21,7 @@ from mascing.runs.readers import conversations_of, unsteered_table
 from mascing.schemas.cards.scheduled_check import JudgesToday
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judge_settings import JudgeConfig
-from mascing.schemas.verdict import Outcome, Verdict
+from mascing.schemas.verdict import Outcome
 from mascing.storage.fingerprint import fingerprint
 from mascing.tasks.running.stage import steps
 from mascing.tasks.watching.standing import Watch
@@ -49,8 +50,7 @@ def hear_judges(watch: Watch) -> JudgesToday:
     """
     heard = watch.pool.map(_hear, None, list(_known(watch)), steps("judges"))
     gate, reasons = all_of(decision for decision, _ in heard)
-    costs = [cost for _, cost in heard if cost is not None]
-    return JudgesToday(gate=gate, reasons=reasons, cost=sum(costs) if costs else None)
+    return JudgesToday(gate=gate, reasons=reasons, cost=summed(cost for _, cost in heard))
 
 
 def _known(watch: Watch) -> Iterable[_Known]:
@@ -111,9 +111,4 @@ def _hear(_: Worker, __: None, known: _Known) -> tuple[Decision, float | None]:
         groups = [row.group_id for row in known.conversations]
         today = [None if verdict.failed else verdict.outcome for verdict in now]
         decisions.append(decide_rejudged(name, known.outcomes, today, groups, known.limit))
-    return all_of(decisions), _cost([each.verdict for each in canaries] + now)
-
-
-def _cost(verdicts: Iterable[Verdict]) -> float | None:
-    costs = [verdict.cost for verdict in verdicts if verdict.cost is not None]
-    return sum(costs) if costs else None
+    return all_of(decisions), summed(verdict.cost for verdict in [*(each.verdict for each in canaries), *now])

@@ -33,9 +33,11 @@ def counted(kind: str, verdicts: "Sequence[Verdict]", groups: list[str]) -> list
 
 def spent(verdicts: "Sequence[Verdict]", all_stored: bool) -> list[str]:
     """What the judge took, if it is paid; ``all_stored`` if every answer was paid before."""
-    costs = [verdict.cost for verdict in verdicts if verdict.cost is not None]
+    from mascing.judges.judge import summed
+
+    cost = summed(verdict.cost for verdict in verdicts)
     now = ", paid before: all answers came from the storage, and nothing was paid now" if all_stored else ""
-    return [f"cost        ${sum(costs):.4f}{now}"] if costs else []
+    return [f"cost        ${cost:.4f}{now}"] if cost is not None else []
 
 
 def _why_unscored(verdicts: "Sequence[Verdict]") -> list[str]:

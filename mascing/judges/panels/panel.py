@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from mascing.judges.judge import BatchJudge, Judge, Pair, Verdicts, scored, unscored, verdicts_of
+from mascing.judges.judge import BatchJudge, Judge, Pair, Verdicts, scored, summed, unscored, verdicts_of
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 
@@ -37,16 +37,14 @@ def together(said: Sequence[tuple[str, Verdict]], rule: Rule) -> Verdict:
     of_all = f"{reason} of {len(said)} members"
     won = next((side for side in ("hit", "miss") if counts[side] >= needed), None)
     verdict = unscored(f"no {rule}: {of_all}") if won is None else scored(won == "hit", of_all)
-    costs = [each.cost for _, each in said if each.cost is not None]
-    times = [each.seconds for _, each in said if each.seconds is not None]
     return verdict.model_copy(
         update={
             # What more text could change for enough members, it could change for the panel.
             "final": won is not None and sum(each.final for _, each in said if each.outcome == won) >= needed,
             "failed": any(each.failed for _, each in said),
             "raw": json.dumps([_record(name, each) for name, each in said], ensure_ascii=False),
-            "cost": sum(costs) if costs else None,
-            "seconds": sum(times) if times else None,
+            "cost": summed(each.cost for _, each in said),
+            "seconds": summed(each.seconds for _, each in said),
         }
     )
 

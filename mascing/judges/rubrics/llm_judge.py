@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from mascing.judges.judge import BatchJudge, Pair, Verdicts, scored, unscored
+from mascing.judges.judge import BatchJudge, Pair, Verdicts, scored, summed, unscored
 from mascing.judges.rubrics.answers import verdict_in
 from mascing.judges.rubrics.prompting import WHICH, YES_NO, one_reply, schema_of, two_replies
 from mascing.judges.rubrics.rubric import lacks, rubric_of
@@ -69,11 +69,13 @@ def _read(rubric: RubricText, answers: Sequence[Said], as_json: bool) -> Verdict
     if failure is not None:
         return failure.verdict(unscored())
     read = _one(rubric, answers[0], as_json) if rubric.against is None else _both(answers, as_json)
-    costs = [said.cost for said in answers if said.cost is not None]
-    times = [said.seconds for said in answers if said.seconds is not None]
     raw = "\n---\n".join(said.text for said in answers)
     return read.model_copy(
-        update={"raw": raw, "cost": sum(costs) if costs else None, "seconds": sum(times) if times else None}
+        update={
+            "raw": raw,
+            "cost": summed(said.cost for said in answers),
+            "seconds": summed(said.seconds for said in answers),
+        }
     )
 
 
