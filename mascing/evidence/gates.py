@@ -18,7 +18,8 @@ _Check = tuple[Gate, str]
 _NAMED = 2
 """Most checks that a table names."""
 
-_WORDS: Mapping[Gate, str] = {"pass": "passes", "fail": "fails", "undecided": "is undecided"}
+WORDS: Mapping[Gate, str] = {"pass": "passes", "fail": "fails", "undecided": "is undecided"}
+"""What a gate does, in a sentence."""
 
 
 def decide(
@@ -82,11 +83,11 @@ def decide_judges(kinds: Mapping[str, str]) -> Decision:
             "nothing: give the utility rows `references` and judge them by their answers (exact, contains, choice), or "
             "by a judge of your own"
         )
-    return "pass", (f"judges {_WORDS['pass']}: no one kind of reply satisfies the judges of all sets",)
+    return "pass", (f"judges {WORDS['pass']}: no one kind of reply satisfies the judges of all sets",)
 
 
 def _undecided_judges(reason: str) -> Decision:
-    return "undecided", (f"judges {_WORDS['undecided']}: {reason}",)
+    return "undecided", (f"judges {WORDS['undecided']}: {reason}",)
 
 
 def decide_labels(agreement: Rate | None, gates: GatesConfig) -> Decision:
@@ -97,11 +98,11 @@ def decide_labels(agreement: Rate | None, gates: GatesConfig) -> Decision:
     own replies, and there is nothing to compare.
     """
     if agreement is None:
-        return "pass", (f"labels {_WORDS['pass']}: none were given; the model's own replies are the labels",)
+        return "pass", (f"labels {WORDS['pass']}: none were given; the model's own replies are the labels",)
     gate = _gate(agreement.low >= gates.min_label_kappa)
     remedy = ": drop the labels from the file (they are not needed), correct them, or the target's judge"
     reason = (
-        f"labels {_WORDS[gate]}: their agreement with the unsteered model's own replies, beyond chance, is "
+        f"labels {WORDS[gate]}: their agreement with the unsteered model's own replies, beyond chance, is "
         f"{agreement.value:.2f} (95% interval {agreement.low:.2f} to {agreement.high:.2f}, "
         f"{_counts(agreement)}); the lower bound must be at least {gates.min_label_kappa:.2f}"
         f"{remedy if gate == 'fail' else ''}"
@@ -138,7 +139,7 @@ def decide_condition(
                 f"{'' if shows else f'; {unsteered_text(before)}, which is too low to show a loss'})"
             )
     gate = _worst(decided)
-    return gate, (f"{name} {_WORDS[gate]}: {', '.join(numbers)}",)
+    return gate, (f"{name} {WORDS[gate]}: {', '.join(numbers)}",)
 
 
 def shows_loss(baseline: Rate, limit: float, min_baseline: float) -> bool:
@@ -173,7 +174,7 @@ def gate_text(gate: Gate, reasons: Sequence[str]) -> str:
     """
     if gate == "pass":
         return gate
-    ending = f" {_WORDS[gate]}"
+    ending = f" {WORDS[gate]}"
     checks = [reason.partition(":")[0] for reason in reasons]
     names = [name.removesuffix(ending).rpartition("/")[2] for name in checks if name.endswith(ending)]
     more = f", {len(names) - _NAMED} more" if len(names) > _NAMED else ""
@@ -183,7 +184,7 @@ def gate_text(gate: Gate, reasons: Sequence[str]) -> str:
 def missed_gates(reasons: Sequence[str]) -> list[str]:
     """The names of the gates that a mask did not pass; ``reasons`` are the sentences of a Decision."""
     heads = [reason.partition(":")[0] for reason in reasons]
-    endings = [f" {_WORDS[gate]}" for gate in ("fail", "undecided")]
+    endings = [f" {WORDS[gate]}" for gate in ("fail", "undecided")]
     return [head.removesuffix(ending) for head in heads for ending in endings if head.endswith(ending)]
 
 
@@ -212,7 +213,7 @@ def _of_kind(sets: Iterable[str], kind: str) -> list[str]:
 def _uplift_check(uplift: Rate, minimum: float) -> _Check:
     gate = _gate(uplift.low >= minimum)
     return gate, (
-        f"target {_WORDS[gate]}: the rate changed by {_points(uplift.value)} ({_interval(uplift.low, uplift.high)}, "
+        f"target {WORDS[gate]}: the rate changed by {_points(uplift.value)} ({_interval(uplift.low, uplift.high)}, "
         f"{_counts(uplift)}); the lower bound must be at least {_points(minimum)}"
     )
 
@@ -221,12 +222,12 @@ def _loss_check(name: str, change: Rate, baseline: Rate, limit: float, min_basel
     gate = _loss_gate(change, limit, shows_loss(baseline, limit, min_baseline))
     if gate == "undecided":
         return gate, (
-            f"{name} {_WORDS[gate]}: {unsteered_text(baseline)}; for a loss to show, the lower bound must be at least "
+            f"{name} {WORDS[gate]}: {unsteered_text(baseline)}; for a loss to show, the lower bound must be at least "
             f"{100 * max(limit, min_baseline):.1f}%: take another judge or rows that the model masters, or remove the "
             "set"
         )
     return gate, (
-        f"{name} {_WORDS[gate]}: the rate changed by {_points(change.value)} ({_interval(change.low, change.high)}, "
+        f"{name} {WORDS[gate]}: the rate changed by {_points(change.value)} ({_interval(change.low, change.high)}, "
         f"{_counts(change)}); the lower bound must be at least {_points(-limit)}"
     )
 
@@ -241,7 +242,7 @@ def _loss_gate(change: Rate, limit: float, shows_loss: bool) -> Gate:
 def _unmeasured_check(limit: float) -> _Check:
     gate: Gate = "pass" if limit >= 1 else "undecided"
     return gate, (
-        f"utility {_WORDS[gate]}: no utility set was judged, so the loss may be up to 100.0 points; "
+        f"utility {WORDS[gate]}: no utility set was judged, so the loss may be up to 100.0 points; "
         f"the limit is {100 * limit:.1f} points: add conversations of a set utility/<name>"
     )
 
@@ -249,7 +250,7 @@ def _unmeasured_check(limit: float) -> _Check:
 def _degenerate_check(change: Rate, limit: float) -> _Check:
     gate = _gate(change.high <= limit)
     return gate, (
-        f"replies {_WORDS[gate]}: the share of degenerate ones changed by {_points(change.value)} "
+        f"replies {WORDS[gate]}: the share of degenerate ones changed by {_points(change.value)} "
         f"({_interval(change.low, change.high)}, {_counts(change)}); the upper bound must be at most {_points(limit)}"
     )
 

@@ -1,11 +1,13 @@
 """The mask that is served: the channel that holds it, and how it does today."""
 
 from mascing.errors import DataError, MaskError, StorageError
+from mascing.evidence.gates import WORDS
 from mascing.evidence.promoting.routing_drift import undecided_drift
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
 from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.cards.scheduled_check import MaskStanding
+from mascing.schemas.result import Gate
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching.published_mask import published_mask
 from mascing.tasks.watching.standing import Standing, Watch
@@ -44,14 +46,6 @@ def standing_of(watch: Watch, prefix: str) -> Standing | MaskStanding:
         return _unjudged(prefix, "", "undecided", str(error))
 
 
-def _unjudged(prefix: str, digest: str, gate: str, why: str) -> MaskStanding:
-    word = "fails" if gate == "fail" else "is undecided"
-    return MaskStanding.model_validate(
-        {
-            "mask": prefix,
-            "digest": digest,
-            "gate": gate,
-            "reasons": (f"mask {word}: {why}",),
-            "routing": undecided_drift(why),
-        }
-    )
+def _unjudged(prefix: str, digest: str, gate: Gate, why: str) -> MaskStanding:
+    reasons = (f"mask {WORDS[gate]}: {why}",)
+    return MaskStanding(mask=prefix, digest=digest, gate=gate, reasons=reasons, routing=undecided_drift(why))

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-from mascing.evidence.gates import Decision
+from mascing.evidence.gates import WORDS, Decision
 from mascing.schemas.result import Gate
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import rate
-
-_WORDS = {"pass": "passes", "fail": "fails", "undecided": "is undecided"}
 
 
 def decide_canaries(judge: str, read: int, wrong: Sequence[str], unanswered: int) -> Decision:
@@ -21,7 +19,7 @@ def decide_canaries(judge: str, read: int, wrong: Sequence[str], unanswered: int
         said += f", and the judge failed on {unanswered}"
     if wrong:
         said += f"; wrong is {'; '.join(wrong[:2])}: choose another judge, model or rubric"
-    return gate, (f"{judge} on canaries {_WORDS[gate]}: {said}",)
+    return gate, (f"{judge} on canaries {WORDS[gate]}: {said}",)
 
 
 def decide_rejudged(
@@ -44,7 +42,7 @@ def decide_rejudged(
         "undecided": ": more test conversations, or another `min_agreement`, would decide it",
     }
     return gate, (
-        f"{judge} on replies judged before {_WORDS[gate]}: {sum(old == new for old, new in pairs)} of {len(pairs)} "
+        f"{judge} on replies judged before {WORDS[gate]}: {sum(old == new for old, new in pairs)} of {len(pairs)} "
         f"verdicts are the same (95% interval {100 * equal.low:.1f}% to {100 * equal.high:.1f}%; "
         f"{before.count('hit')} were hits and {before.count('miss')} misses{failed}); the lower bound must be at "
         f"least {100 * limit:.1f}%{remedies[gate]}",

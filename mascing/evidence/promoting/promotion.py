@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mascing.evidence.gates import Decision, all_of, signed
+from mascing.evidence.gates import WORDS, Decision, all_of, signed
 from mascing.schemas.result import Gate, Rate
 from mascing.schemas.verdict import Outcome
 from mascing.statistics import holm, paired_difference, paired_p
 
 _ALPHA = 0.05
-_WORDS: Mapping[Gate, str] = {"pass": "passes", "fail": "fails", "undecided": "is undecided"}
 
 
 Row = Mapping[str, Any]
@@ -66,7 +65,7 @@ def _drift(name: str, change: Rate, p: float, tolerance: float) -> Decision:
     fell = change.value < -tolerance and p < _ALPHA
     gate: Gate = "fail" if fell else "pass"
     return gate, (
-        f"{name} since its card {_WORDS[gate]}: the rate changed by {_numbers(change)}, p = {p:.2g} for all sets; a "
+        f"{name} since its card {WORDS[gate]}: the rate changed by {_numbers(change)}, p = {p:.2g} for all sets; a "
         f"fall of more than {100 * tolerance:.1f} points counts where p is below {_ALPHA:g}",
     )
 
@@ -75,7 +74,7 @@ def _not_worse(name: str, change: Rate, tolerance: float) -> Decision:
     gate: Gate = "pass" if change.low >= -tolerance else "fail" if change.high < -tolerance else "undecided"
     remedy = ": more test conversations, or another `tolerance`, would decide it" if gate == "undecided" else ""
     return gate, (
-        f"{name} beside the live mask {_WORDS[gate]}: the candidate's rate is {_numbers(change)} from the live mask's; "
+        f"{name} beside the live mask {WORDS[gate]}: the candidate's rate is {_numbers(change)} from the live mask's; "
         f"the lower bound must be at least {signed(-tolerance)} points{remedy}",
     )
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 
+from mascing.evidence.gates import WORDS
 from mascing.schemas.cards.scheduled_check import LayerShift, RoutingDrift
 from mascing.schemas.result import Gate
 from mascing.statistics.routing_shift import RoutingShift
 
 _ALPHA = 0.01
 _TOLD = 5
-_WORDS = {"pass": "passes", "fail": "fails", "undecided": "is undecided"}
 
 
 def routing_drift(
@@ -25,7 +25,7 @@ def routing_drift(
     others = f"; {rendered} of them have other tokens than then" if rendered else ""
     top = int(most_L[0])
     reason = (
-        f"routing {_WORDS[gate]}: {drifted_L.sum()} of {len(drifted_L)} layers drifted; most in layer {layers[top]}, "
+        f"routing {WORDS[gate]}: {drifted_L.sum()} of {len(drifted_L)} layers drifted; most in layer {layers[top]}, "
         f"where {100 * shift.moved_L[top]:.2f}% of the selections moved to other experts (p = {shift.p_L[top]:.3f} for "
         f"all layers, {conversations} conversations); {100 * min_shift:.1f}% and p below {_ALPHA:g} count{others}"
     )
@@ -39,4 +39,4 @@ def _of_layer(shift: RoutingShift, layers: tuple[int, ...], place: int) -> Layer
 
 def undecided_drift(why: str, gate: Gate = "undecided") -> RoutingDrift:
     """No comparison, and why."""
-    return RoutingDrift(gate=gate, reasons=(f"routing {_WORDS[gate]}: {why}",))
+    return RoutingDrift(gate=gate, reasons=(f"routing {WORDS[gate]}: {why}",))
