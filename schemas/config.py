@@ -212,8 +212,8 @@ class RunConfig(Frozen):
         if self.generation.turns == "last_turn" and self.generation.stop_at.model_dump(exclude_none=True):
             raise ValueError("generation.stop_at is for live conversations: set generation.turns to live, or leave it")
         if self.generation.turns == "live":
-            for kind in ("target", "utility", "protected"):
-                stop_of(self.generation, kind, getattr(self.behaviour, kind))
+            for name, judge in self.behaviour.all_judges.items():
+                stop_of(self.generation, name, judge)
         return self
 
     @model_validator(mode="after")

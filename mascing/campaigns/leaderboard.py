@@ -127,7 +127,7 @@ def ranking_table(board: Board) -> pa.Table:
 
 def _calibrations(campaign: Campaign) -> dict[str, Calibration | None]:
     """The calibration of the target's judge, by run; each judge's is read once."""
-    judges = {run.name: run.config.behaviour.target for run in campaign.runs}
+    judges = {run.name: run.config.behaviour.judge_of("target") for run in campaign.runs}
     found = {judge.model_dump_json(): judge for judge in judges.values()}
     read = {key: calibration_of(judge) for key, judge in found.items()}
     return {name: read[judge.model_dump_json()] for name, judge in judges.items()}

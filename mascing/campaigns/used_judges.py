@@ -1,6 +1,6 @@
 """The judges of a campaign: how far each can be trusted, and that none starts which reads its canaries wrong."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mascing.errors import ConfigError
@@ -8,7 +8,6 @@ from mascing.judges.calibrations.calibration import calibration_of
 from mascing.judges.canaries.canary import hear_canaries
 from mascing.judges.table import kind_of
 from mascing.schemas.campaign import PlannedRun
-from mascing.schemas.config import BehaviourConfig
 from mascing.schemas.settings.judge_settings import JudgeConfig, PanelJudge
 from mascing.storage.object_storage import Storage
 
@@ -33,7 +32,7 @@ def judges_of(runs: Iterable[PlannedRun]) -> list[UsedJudge]:
     """Each distinct judge of the runs once, in their order."""
     found: dict[str, UsedJudge] = {}
     for run in runs:
-        for name, config in _judges(run.config.behaviour):
+        for name, config in run.config.behaviour.all_judges.items():
             key, reads = config.model_dump_json(), f"{name} of {run.behaviour}"
             before = found[key].reads if key in found else ()
             found[key] = UsedJudge(config, tuple(dict.fromkeys((*before, reads))))
@@ -72,11 +71,6 @@ def refuse_unless(allowed: bool, wrong: str) -> None:
             f"{wrong}: choose another judge, model or rubric, or let the campaign start all the same by "
             "`allow_failing_judges: true`"
         )
-
-
-def _judges(behaviour: BehaviourConfig) -> Iterator[tuple[str, JudgeConfig]]:
-    yield from (("target", behaviour.target), ("utility", behaviour.utility), ("protected", behaviour.protected))
-    yield from behaviour.judges.items()
 
 
 def _by_rules(config: JudgeConfig) -> bool:

@@ -71,7 +71,12 @@ class BehaviourConfig(Frozen):
             return self.conversations
         return ", ".join(source.name for source in self.conversations)
 
+    @property
+    def all_judges(self) -> dict[str, JudgeConfig]:
+        """The judge of each kind of set, by the kind, and those of single sets, by the set."""
+        return {"target": self.target, "utility": self.utility, "protected": self.protected, **self.judges}
+
     def judge_of(self, set_name: str) -> JudgeConfig:
         """The judge of a set: its own, or else that of its kind."""
-        kinds = {"target": self.target, "utility": self.utility, "protected": self.protected}
-        return self.judges.get(set_name) or kinds[set_name.partition("/")[0]]
+        judges = self.all_judges
+        return judges.get(set_name) or judges[set_name.partition("/")[0]]

@@ -48,8 +48,9 @@ class GenerationConfig(Frozen):
     stop_at: StopConfig = Field(default=StopConfig(), description="where a `live` conversation stops")
 
 
-def stop_of(generation: GenerationConfig, kind: str, judge: JudgeConfig) -> Stop:
-    """Where a live conversation of this kind of set stops. Raises ValueError if its judge leaves that open."""
+def stop_of(generation: GenerationConfig, name: str, judge: JudgeConfig) -> Stop:
+    """Where a live conversation of a set, or a kind of set, stops. Raises ValueError if its judge leaves that open."""
+    kind = name.partition("/")[0]
     stop: Stop | None = getattr(generation.stop_at, kind) or _default(judge)
     if stop is None:
         raise ValueError(

@@ -87,7 +87,6 @@ class _Game:
 
     @classmethod
     def of(cls, conversation: Conversation, config: RunConfig) -> "_Game":
-        kind = conversation.set.partition("/")[0]
         turns: list[tuple[Message, ...]] = []
         before: list[Message] = []
         for message in conversation.messages:
@@ -96,7 +95,8 @@ class _Game:
             if message.role == "user":
                 turns.append(tuple(before))
                 before = []
-        return cls(conversation, stop_of(config.generation, kind, getattr(config.behaviour, kind)), tuple(turns))
+        stop = stop_of(config.generation, conversation.set, config.behaviour.judge_of(conversation.set))
+        return cls(conversation, stop, tuple(turns))
 
     @property
     def open(self) -> bool:

@@ -40,9 +40,7 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
 
 def judges_identity(config: RunConfig) -> dict[str, Any]:
     """The settings that determine the verdicts on given replies."""
-    behaviour = config.behaviour
-    judges = {"target": behaviour.target, "utility": behaviour.utility, "protected": behaviour.protected}
-    return {name: judge_identity(judge) for name, judge in {**judges, **behaviour.judges}.items()}
+    return {name: judge_identity(judge) for name, judge in config.behaviour.all_judges.items()}
 
 
 def generation_identity(config: RunConfig, checkpoint: str) -> dict[str, Any]:
@@ -61,5 +59,5 @@ def _turns_identity(config: RunConfig) -> dict[str, Any]:
     generation, behaviour = config.generation, config.behaviour
     if generation.turns == "last_turn":
         return {}
-    stops = {kind: stop_of(generation, kind, getattr(behaviour, kind)) for kind in ("target", "utility", "protected")}
+    stops = {name: stop_of(generation, name, judge) for name, judge in behaviour.all_judges.items()}
     return {"turns": generation.turns, "stop_at": stops}

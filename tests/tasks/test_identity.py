@@ -164,8 +164,8 @@ def another(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return value[:-1] if len(value) > 1 else value * 2
     if isinstance(value, dict):
-        first, *_ = value.values() or (True,)
-        return {**value, "changed": first}
+        name, first = next(iter(value.items()), ("", True))
+        return {**value, f"{name}changed": first}  # of a set, another set of its kind
     return f"{value}-changed" if isinstance(value, str) else 3
 
 

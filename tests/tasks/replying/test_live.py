@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from mascing.conversations.reply import Reply
 from mascing.judges.judging import judge_all
@@ -18,6 +19,7 @@ from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import replies, verdict_pieces
 from mascing.tasks.replying.judged import Judging, Steered
+from mascing.tasks.running.identity import judged_replies_identity
 from mascing.tasks.streaming.asked import Asked
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
@@ -194,6 +196,22 @@ def test_by_default_a_friendly_reply_to_a_harmless_turn_ends_nothing(judge: dict
     model = {"model": {"path": "org/guard"}} if judge["kind"] == "llama_guard" else {}
     behaviour = config_of("end").behaviour.model_dump() | {"target": {**judge, **model}}
     assert stop_of(GenerationConfig(turns="live"), "target", BehaviourConfig.model_validate(behaviour).target) == stop
+
+
+def test_a_judge_of_its_own_says_where_the_conversations_of_a_set_stop() -> None:
+    guard: dict[str, Any] = {"kind": "llama_guard", "family": "llama_guard", "hit_if": "unsafe"}
+    guard |= {"endpoint": {"kind": "openai", "model": "guard"}}
+
+    def judged_by(judge: dict[str, Any]) -> RunConfig:
+        config = config_of("end").model_dump()
+        return RunConfig.model_validate(
+            config | {"behaviour": config["behaviour"] | {"judges": {"protected/p": judge}}}
+        )
+
+    stops = judged_replies_identity(judged_by(guard))["generation"]["stop_at"]
+    assert (stops["protected"], stops["protected/p"]) == ("end", "hit")
+    with pytest.raises(ValidationError, match=r"generation\.stop_at\.protected: say hit, miss or end"):
+        judged_by({"kind": "tests.tasks.coin_judge:coin"})
 
 
 def test_a_killed_start_goes_on_with_the_rounds_that_it_finished(
