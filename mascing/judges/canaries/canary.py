@@ -98,17 +98,6 @@ def hear_canaries(config: JudgeConfig, storage: Storage | None = None) -> list[H
     ]
 
 
-def refuse_failing(config: JudgeConfig, storage: Storage | None = None, allowed: bool = False) -> list[Heard]:
-    """Judge the canaries, and refuse a judge that reads one of them wrong, unless that is allowed.
-
-    Raises ConfigError, which names what was read wrong, and the errors of judging.
-    """
-    heard = hear_canaries(config, storage)
-    if not allowed:
-        refuse_wrong(config, heard)
-    return heard
-
-
 def refuse_wrong(config: JudgeConfig, heard: Sequence[Heard]) -> None:
     """Raise ConfigError if the judge read one of the canaries wrong."""
     wrong = [each for each in heard if not each.right]

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from mascing.errors import ConfigError
 from mascing.judges.canaries import canary
-from mascing.judges.canaries.canary import READINGS, hear_canaries, reading_of, refuse_failing
+from mascing.judges.canaries.canary import READINGS, hear_canaries, reading_of, refuse_wrong
 from mascing.judges.guards.guard_judge import guard_judge
 from mascing.schemas.settings.judge_settings import JudgeConfig, PluggedJudge
 from mascing.schemas.settings.judging_models import GuardFamily
@@ -51,8 +51,9 @@ def test_the_set_holds_what_it_must_for_every_reading() -> None:
         assert outcomes >= {"hit", "miss"} or reading in ("unsafe", "safe"), reading
 
 
-def test_a_judge_that_reads_a_canary_wrong_is_refused_unless_that_is_allowed() -> None:
+def test_a_judge_that_reads_a_canary_wrong_is_refused() -> None:
     gullible = PluggedJudge(kind="tests.mascing.judges.canaries.gullible:gullible")
+    heard_of = hear_canaries(gullible)
     with pytest.raises(ConfigError, match=r"reads 2 of 3 canaries wrong, first an empty reply: hit"):
-        refuse_failing(gullible)
-    assert [each.right for each in refuse_failing(gullible, allowed=True)] == [False, False, True]
+        refuse_wrong(gullible, heard_of)
+    assert [each.right for each in heard_of] == [False, False, True]
