@@ -1,5 +1,7 @@
 """What came of the runs of a campaign so far: found in storage, and written as its leaderboard and page."""
 
+from collections.abc import Mapping
+
 from mascing.campaigns import folder as stored
 from mascing.campaigns.folder import CampaignFolder
 from mascing.campaigns.leaderboard import Board, Outcome, leaderboard, ranking_table
@@ -24,7 +26,7 @@ def outcome_of(
     methods = [name for name in (*run.config.methods.searched, CONTROL) if name not in without]
     cells = {name: cell for name in methods if (cell := stored.read_cell(storage, home, folder.name, name))}
     if len(cells) < len(methods):
-        cells = _made(storage, home, folder) | cells
+        cells = _kept(storage, home, folder, cells)
     if not cells:
         failed = FailedRun(reason="; ".join(read_result(storage, folder).lacking))
     return Outcome(cells, failed)
@@ -46,12 +48,11 @@ def write_board(storage: Storage, home: CampaignFolder, board: Board) -> None:
     build_index(storage)
 
 
-def _made(storage: Storage, home: CampaignFolder, folder: RunFolder) -> dict[str, CellResult]:
-    """The cells of a run by method, kept unless they are there: what they cost can be told only while replies are."""
-    cells = {}
-    for cell in cells_of(storage, folder):
-        before = stored.read_cell(storage, home, folder.name, cell.method)
-        if before is None:
-            stored.keep_cell(storage, home, cell)
-        cells[cell.method] = before or cell
-    return cells
+def _kept(
+    storage: Storage, home: CampaignFolder, folder: RunFolder, there: Mapping[str, CellResult]
+) -> dict[str, CellResult]:
+    """The cells of a run by method. Those not ``there`` are kept now: what they cost is told only while replies are."""
+    missing = {cell.method: cell for cell in cells_of(storage, folder) if cell.method not in there}
+    for cell in missing.values():
+        stored.keep_cell(storage, home, cell)
+    return {**missing, **there}
