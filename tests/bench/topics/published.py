@@ -3,55 +3,29 @@
 ``OLMOE`` is a checkout of github.com/allenai/OLMoE, whose routing counts by domain (layers 0, 7 and 15 of OLMoE-1B-7B)
 give topics, and before and after preference tuning give what tuning moves. ``STEERMOE`` is one of
 github.com/adobe-research/SteerMoE, whose activation tables hold the risk differences of two contrasts on the same
-architecture. The files are pickles: only what counts and tables are made of may be loaded from them.
+architecture. The files are pickles, and nothing that they name is run.
 """
 
-import pickle
 import sys
-from importlib import import_module
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+
+from mascing.masks.foreign.frame_pickle import columns_of
+from tests.external.published import counters_of
 
 _DOMAINS = ("arxiv", "book", "c4", "github", "wikipedia", "tulu")
 _LAYERS, _EXPERTS, _TOP_K, _LISTED = (0, 7, 15), 64, 8, 50
 _COUNTS = "scripts/routing_output/{}/expert_counts/{}.pkl"
 _TABLE = "activations/activations_[allenai--OLMoE-1B-7B-0125-Instruct]_[{}].pkl"
-_ALLOWED = {
-    ("builtins", "slice"),
-    ("collections", "Counter"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-    ("pandas._libs.internals", "_unpickle_block"),
-    ("pandas.core.frame", "DataFrame"),
-    ("pandas.core.indexes.base", "Index"),
-    ("pandas.core.indexes.base", "_new_Index"),
-    ("pandas.core.indexes.range", "RangeIndex"),
-    ("pandas.core.internals.managers", "BlockManager"),
-}
-
-
-class _Restricted(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        module = module.replace("numpy.core", "numpy._core")
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"{module}.{name} is not what a table is made of")
-        return getattr(import_module(module), name)
-
-
-def _load(path: Path) -> Any:
-    with path.open("rb") as file:
-        return _Restricted(file).load()
 
 
 def _rates(path: Path) -> np.ndarray:
     """The share of tokens that selected each expert, [3, 64]."""
-    counts = np.array([[layer.get(expert, 0) for expert in range(_EXPERTS)] for layer in _load(path)], float)
+    counts = np.array(
+        [[layer.get(expert, 0) for expert in range(_EXPERTS)] for layer in counters_of(path.read_bytes())], float
+    )
     rates: np.ndarray = _TOP_K * counts / counts.sum(axis=1, keepdims=True)
     return rates
 
@@ -66,9 +40,9 @@ def _print(olmoe: Path, steermoe: Path) -> None:
     print("| contrast | of the 50 strongest below the quantile of all | of the 50 of those layers below their own |")
     print("|---|---|---|")
     for name in ("safety", "faithfulness"):
-        table = _load(steermoe / _TABLE.format(name))
+        table = columns_of((steermoe / _TABLE.format(name)).read_bytes())
         size = np.zeros((16, _EXPERTS))
-        size[table["layer"].to_numpy(), table["expert"].to_numpy()] = np.abs(table["risk_diff"].to_numpy())
+        size[table["layer"], table["expert"]] = np.abs(table["risk_diff"])
         of_all = np.sort(size, axis=None)[-_LISTED:] <= np.quantile(pairs, 0.95)
         here = size[list(_LAYERS)].ravel()
         listed = np.argsort(here)[-_LISTED:]
