@@ -1,10 +1,11 @@
 """What the judgements of a run will cost at endpoints, told before one is asked: tokens and US dollars."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mascing.engines.openai.spending import cost, most_prompt_tokens
+from mascing.judges.canaries.canary import canaries_of
 from mascing.judges.guards.guard_judge import guard_judge
 from mascing.judges.judge import BatchJudge, verdicts_of
 from mascing.judges.rubrics.llm_judge import llm_judge
@@ -65,6 +66,15 @@ def bills_of(config: RunConfig, rows: Rows) -> dict[str, Bill]:
     return {stage: _of_stage(stage, counts, each) for stage, counts in judged_of(config, rows).items()}
 
 
+def canary_bill(judges: Iterable[JudgeConfig]) -> Bill:
+    """The bill of judges that read their canaries."""
+    asked = ((judge, canary) for judge in judges for canary in canaries_of(judge) if not canary.in_thought)
+    bills = (
+        _of_judge(member, canary.conversation, canary.reply) for judge, canary in asked for member in _members(judge)
+    )
+    return sum(bills, Bill())
+
+
 def _of_stage(stage: str, counts: Mapping[str, float], each: Mapping[str, Bill]) -> Bill:
     """Which sets a stage judges that chooses among them is not known: each could be judged with all its replies."""
     total = sum(counts.values())
@@ -98,7 +108,7 @@ def _of_judge(judge: JudgeConfig, conversation: Conversation, reply: str) -> Bil
     most, answers = sum(map(most_prompt_tokens, speaker.messages)), speaker.answer_tokens
     about = sum(len(turn["content"].encode()) for turns in speaker.messages for turn in turns) // _BYTES_OF_TOKEN
     return Bill(
-        1,
+        1 if speaker.messages else 0,  # of an empty reply nothing is asked
         about + answers,
         most + answers,
         cost(prices, about, answers) or 0,

@@ -43,6 +43,15 @@ def ran(folder: Path, parts: dict[str, Any], storage: Storage, code: int = 0) ->
     return list(parquet.from_bytes(storage.read(f"campaigns/{name}/leaderboard.parquet")).to_pylist())
 
 
+def planned(folder: Path, parts: dict[str, Any], storage: Storage, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a dry run says of another campaign file."""
+    path = folder / "planned.yaml"
+    path.write_text(json.dumps(parts))
+    capsys.readouterr()
+    assert main(["campaign", str(path), "--dry-run", "--storage", storage.url]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
 @pytest.fixture
 def pools(prefect_here: None, monkeypatch: pytest.MonkeyPatch) -> list[HerePool]:
     """The pools that were made: each loads a model once."""
@@ -61,7 +70,7 @@ def refuse(*_: Any, **__: Any) -> None:
 
 
 def test_the_grid_is_filled_and_found_again_without_a_reply_or_a_verdict(
-    tmp_path: Path, pools: list[HerePool], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pools: list[HerePool], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
     rows = ran(tmp_path, parts, storage)
@@ -75,6 +84,12 @@ def test_the_grid_is_filled_and_found_again_without_a_reply_or_a_verdict(
     monkeypatch.setattr("mascing.tasks.replying.verdict_pieces.judge_all", refuse)
     [path] = [path for path in storage.list("campaigns") if path.endswith("leaderboard.parquet")]
     before = storage.read(path)
+    assert "finished: 2 of 2 runs" in planned(tmp_path, parts, storage, capsys)
+    said = planned(tmp_path, parts | {"seeds": [0, 1, 2], "name": "more"}, storage, capsys)
+    assert "finished: 2 of 3 runs" in said
+    [left] = [line for line in said if line.startswith("left to do: 1 run; at most ")]
+    assert "label" not in left
+    assert "evaluate" in left
     finished_campaign(load_campaign(str(tmp_path / "campaign.yaml")), storage.url)
     assert storage.read(path) == before
     for lost in (*storage.list("campaigns"), *storage.list("runs")):
