@@ -41,9 +41,9 @@ def written(testbed: Path, folder: Path) -> Path:
     return path
 
 
-def start(path: Path, storage: Path, url: str) -> "subprocess.Popen[str]":
+def start(path: Path, storage: Path, url: str, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "mascing", "campaign", str(path), "--storage", str(storage)],
+        [sys.executable, "-m", "mascing", "campaign", str(path), "--storage", str(storage), *options],
         env={**os.environ, "PREFECT_API_URL": url, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -63,7 +63,7 @@ def test_a_killed_campaign_resumes_to_the_same_leaderboard(
     testbed_folder: Path, tmp_path: Path, prefect_url: str, prefect_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, killed, undisturbed = written(testbed_folder, tmp_path), tmp_path / "killed", tmp_path / "undisturbed"
-    process = start(path, killed, prefect_url)
+    process = start(path, killed, prefect_url, "--verbose")  # else a log has no such steps
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
