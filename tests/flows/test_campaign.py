@@ -1,5 +1,6 @@
 """A campaign runs its grid, goes on beside what fails, and finds again what it has done."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 from mascing.campaigns.folder import folder_of
 from mascing.cli import main
 from mascing.config import load_campaign
+from mascing.errors import StorageError
+from mascing.flows.campaign import _refuse_common
 from mascing.flows.campaign_found import finished_campaign
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
@@ -87,6 +90,11 @@ def test_the_grid_is_filled_and_found_again_without_a_reply_or_a_verdict(
     assert "finished: 2 of 2 runs" in planned(tmp_path, parts, storage, capsys)
     said = planned(tmp_path, parts | {"seeds": [0, 1, 2], "name": "more"}, storage, capsys)
     assert "finished: 2 of 3 runs" in said
+    assert not any(line.startswith("the file says something else") for line in said)  # of another campaign
+    assert any(line.startswith("time: not known") for line in said)
+    said = planned(tmp_path, parts | {"seeds": [0, 1, 2]}, storage, capsys)
+    assert f"the file says something else than it did for {path.rpartition('/')[0]}, which stays as it is" in said
+    assert any(line.startswith("time, by the stages that are finished: ") for line in said)
     [left] = [line for line in said if line.startswith("left to do: 1 run; at most ")]
     assert "label" not in left
     assert "evaluate" in left
@@ -139,3 +147,13 @@ def test_a_judge_that_reads_its_canaries_wrong_keeps_a_campaign_from_starting(
     assert "judge tests.tasks.coin_judge:coin (target of b, utility of b, protected of b) reads " in said
     assert "`allow_failing_judges: true`" in said
     assert pools == []
+
+
+@pytest.mark.parametrize("of_worker", [False, True])
+def test_a_full_disk_is_no_failure_of_a_run(of_worker: bool) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/scratch/x")
+    error = RuntimeError("of a worker")
+    error.cause = full  # type: ignore[attr-defined]
+    with pytest.raises(StorageError, match="/scratch/x has no space left: free some and run again"):
+        _refuse_common(error if of_worker else full)
+    _refuse_common(OSError(errno.ENOENT, "No such file or directory", "/scratch/x"))

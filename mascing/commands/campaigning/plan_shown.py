@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mascing.campaigns.folder import folder_of, read_seconds
+from mascing.campaigns.folder import folder_of, other_versions, read_seconds
 from mascing.campaigns.grid import named
 from mascing.campaigns.used_judges import judges_of, refuse_unless, trust, wrongly_read
 from mascing.evidence.foregone import unpublishable
@@ -53,7 +53,11 @@ def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
     print_fitting(console, _grid(campaign, plan))
     for problem, tasks in _together(campaign, plan).items():
         say_prose(console, f"problem: {named(campaign.config, tasks)}: {problem}")
-    for line in _estimate(campaign, plan, storage, read_seconds(storage, home)):
+    others = other_versions(storage, home)
+    if others and not storage.exists(home.config):
+        say_prose(console, f"the file says something else than it did for {others[0].prefix}, which stays as it is")
+    seconds = next(filter(None, (read_seconds(storage, each) for each in (home, *others))), {})
+    for line in _estimate(campaign, plan, storage, seconds):
         say_prose(console, line)
     for line in _trust(campaign):
         say_prose(console, line)
