@@ -45,18 +45,16 @@ def found_run(config: RunConfig, storage: Storage) -> RunFolder:
     return folder
 
 
-def found_stages(config: RunConfig, storage_url: str) -> tuple[frozenset[str], bool]:
-    """The stages of a run that are finished, up to the first that is not, and whether nothing is left; tells nothing.
+def found_stages(config: RunConfig, storage: Storage) -> tuple[frozenset[str], bool]:
+    """The stages of a run that are finished, up to the first that is not, and whether nothing is left.
 
-    Of a model or data that cannot be read, and behind a damaged stage, nothing is found.
+    Tells and writes nothing. Of a model or data that cannot be read, and behind a damaged stage, nothing is found.
     """
     found: set[str] = set()
 
     def start(stage: Callable[Concatenate[Storage, P], Finished[M]]) -> Callable[Concatenate[str, P], Finished[M]]:
-        plain = _plainly(stage)
-
-        def noted(storage_url: str, /, *arguments: P.args, **options: P.kwargs) -> Finished[M]:
-            finished = plain(storage_url, *arguments, **options)
+        def noted(_: str, /, *arguments: P.args, **options: P.kwargs) -> Finished[M]:
+            finished = stage(storage, *arguments, **options)
             found.add(finished.manifest.stage)
             return finished
 
@@ -65,7 +63,7 @@ def found_stages(config: RunConfig, storage_url: str) -> tuple[frozenset[str], b
     try:
         with held_back(), only_finished():
             config = with_pinned_model(config)
-            whole_line(start, Pool(config.compute), config, storage_url)
+            whole_line(start, Pool(config.compute), config, storage.url)
     except (UnfinishedError, ConfigError, DataError, ModelError, ConflictError, DamagedError):
         return frozenset(found), False
     return frozenset(found), True

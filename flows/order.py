@@ -71,7 +71,7 @@ def whole_line(
     labelled = kept(start(label)(storage_url, config, prepared, pool=pool))
     if not lacking(labelled.facts, config):
         if built is None:  # a testbed is made to be looked at, whatever it can show
-            refuse_unpublishable(Storage.open(storage_url), config, prepared, labelled)
+            refuse_unpublishable(Storage.open_to_read(storage_url), config, prepared, labelled)
         harvested = kept(start(harvest)(storage_url, config, labelled, pool=pool))
         trained = kept(start(train)(storage_url, config, labelled, harvested, pool=pool))
         optimised = kept(start(optimise)(storage_url, config, labelled, harvested, trained, pool=pool))

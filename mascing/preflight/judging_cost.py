@@ -61,9 +61,12 @@ class Bill:
 
 
 def bills_of(config: RunConfig, rows: Rows) -> dict[str, Bill]:
-    """The bill of each stage."""
-    each = {name: _bill(config, row) for name, row in rows.longest.items()}
-    return {stage: _of_stage(stage, counts, each) for stage, counts in judged_of(config, rows).items()}
+    """The bill of each stage; in the first its judges are tried on the replies that the file gives."""
+    reply = "word" * config.generation.max_new_tokens
+    each = {name: _bill(config, row, reply) for name, row in rows.longest.items()}
+    given = {name: _bill(config, row, rows.longest_text[name]) for name, row in rows.longest.items()}
+    of_replies = {stage: _of_stage(stage, counts, each) for stage, counts in judged_of(config, rows).items()}
+    return {"prepare": _of_stage("prepare", rows.texts, given), **of_replies}
 
 
 def canary_bill(judges: Iterable[JudgeConfig]) -> Bill:
@@ -82,9 +85,8 @@ def _of_stage(stage: str, counts: Mapping[str, float], each: Mapping[str, Bill])
     return sum(bills, Bill())
 
 
-def _bill(config: RunConfig, longest: Conversation) -> Bill:
-    """One judgement of the longest conversation of a set, by all that its judge asks."""
-    reply = "word" * config.generation.max_new_tokens
+def _bill(config: RunConfig, longest: Conversation, reply: str) -> Bill:
+    """One judgement of a reply to the longest conversation of a set, by all that its judge asks."""
     judge = config.behaviour.judge_of(longest.set)
     return sum((_of_judge(member, longest, reply) for member in _members(judge)), Bill())
 

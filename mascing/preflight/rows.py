@@ -11,7 +11,7 @@ from mascing.conversations.intake.reasons import summary
 from mascing.conversations.intake.rows import Quarantined, Used
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
-from mascing.judges.given_replies import given_replies, merged, refuse_misread
+from mascing.judges.given_replies import given_by, given_replies, merged, refuse_misread
 from mascing.judges.table import kind_of
 from mascing.preflight.lengths import Lengths
 from mascing.preflight.usable import Complaints, refused
@@ -29,7 +29,8 @@ class Rows:
 
     ``replies`` counts what the usable conversations are answered with: one reply each, or to a live one as many as it
     has user turns. ``longest`` is the longest usable conversation of each set, as it can become, and ``most_replies``
-    the most that one of them has.
+    the most that one of them has. ``texts`` are the replies that the file gives, and ``longest_text`` their longest by
+    set.
 
     ``read`` counts the rows that are conversations, usable with this model and these judges or not.
     """
@@ -42,6 +43,8 @@ class Rows:
     replies: dict[Split, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
     longest: dict[str, Conversation] = field(default_factory=dict)
     most_replies: Counter[str] = field(default_factory=Counter)
+    texts: Counter[str] = field(default_factory=Counter)
+    longest_text: dict[str, str] = field(default_factory=dict)
     given: tuple[GivenReplies, ...] = ()
     read: int = 0
 
@@ -73,11 +76,18 @@ class Rows:
             self.replies[split][conversation.set] += replies
             self.most_replies[conversation.set] = max(self.most_replies[conversation.set], replies)
             self.groups[split].setdefault(conversation.set, set()).add(hash(conversation.group_id))
-            asked = _replayed(config.generation, conversation)
-            self.longest[conversation.set] = max(self.longest.get(conversation.set, asked), asked, key=_size)
+            self._measure(config, conversation)
             if split == "test":
                 self.test.append(conversation)
             yield conversation
+
+    def _measure(self, config: RunConfig, conversation: Conversation) -> None:
+        """Keep what is longest of a set."""
+        name, asked = conversation.set, _replayed(config.generation, conversation)
+        self.longest[name] = max(self.longest.get(name, asked), asked, key=_size)
+        texts = [text for text in given_by(conversation).values() if text]
+        self.texts[name] += len(texts)
+        self.longest_text[name] = max((self.longest_text.get(name, ""), *texts), key=len)
 
     def problems(self, config: RunConfig) -> Iterator[str]:
         """What a run cannot go on with, one sentence each."""

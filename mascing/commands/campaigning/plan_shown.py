@@ -95,7 +95,7 @@ def _found(storage: Storage, runs: Iterable[PlannedRun]) -> tuple[list[PlannedRu
         return runs, _made(runs, {})
     from mascing.flows.finished_line import found_stages
 
-    found = {run.name: found_stages(run.config, storage.url) for run in runs}
+    found = {run.name: found_stages(run.config, storage) for run in runs}
     left = [run for run in runs if not found[run.name][1]]
     return left, _made(left, {name: stages for name, (stages, _) in found.items()})
 

@@ -53,6 +53,7 @@ def test_each_stage_pays_for_the_sets_of_a_paid_judge_and_no_prompt_is_longer_th
 ) -> None:
     config, rows = loaded
     found, judged = bills(loaded, target=PAID), judged_of(config, rows)
+    assert found.pop("prepare") == Bill()
     for stage, bill in found.items():
         count = sum(judged[stage].values()) if stage in CHOOSING else judged[stage]["target"]
         assert bill.judgements == pytest.approx(count)
@@ -101,6 +102,20 @@ def test_every_user_turn_of_a_live_conversation_takes_a_reply_and_a_longer_judge
     last = Conversation(id="t0", group_id="t0", messages=tuple(spoken))
     ask = messages_of(one_reply(rubric_of("refusal"), (last, said), True))
     assert bill.most_tokens == (most_prompt_tokens(ask) + 100) * bill.judgements
+
+
+def test_replies_that_the_file_gives_are_judged_once(loaded: tuple[RunConfig, Rows]) -> None:
+    config, _ = loaded
+    paid = config.behaviour.model_copy(update={"target": TypeAdapter(JudgeConfig).validate_python(PAID)})
+    asked = (Message(role="user", content="so it is"),)
+    given = [("no", "yes, it is"), ("no", None), (None, None)]
+    talks = [
+        Conversation(id=f"t{n}", group_id=f"t{n}", messages=asked, wanted=wanted, unwanted=unwanted)
+        for n, (wanted, unwanted) in enumerate(given)
+    ]
+    bill = bills_of(config.model_copy(update={"behaviour": paid}), sorted_rows(config, talks))["prepare"]
+    ask = messages_of(one_reply(rubric_of("refusal"), (talks[0], "yes, it is"), True))
+    assert (bill.judgements, bill.most_tokens) == (3, 3 * (most_prompt_tokens(ask) + 100))
 
 
 def sorted_rows(config: RunConfig, conversations: list[Conversation]) -> Rows:
