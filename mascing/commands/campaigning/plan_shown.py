@@ -207,7 +207,9 @@ def _time(left: Sequence[PlannedRun], made: Made, seconds: Mapping[str, StageSec
             same = [each.seconds for each in of_stage if each.model == run.model]
             expected[stage] += median(same or [each.seconds for each in of_stage])  # type: ignore[assignment]
     by_stage = ", ".join(f"{stage} {duration(spent)}" for stage, spent in expected.items() if spent >= 1)
-    return f"time, by the stages that are finished: {duration(expected.total())} ({by_stage})"
+    return f"time, by the stages that are finished: {duration(expected.total())}" + (
+        f" ({by_stage})" if by_stage else ""
+    )
 
 
 def _trust(campaign: Campaign) -> Iterator[str]:

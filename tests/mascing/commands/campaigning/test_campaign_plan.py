@@ -116,6 +116,8 @@ def test_time_is_that_of_finished_stages_of_the_same_model() -> None:
             ("b", "select", 9000),
         )
     }
+    quick = {"label/a": StageSeconds(model="a", stage="label", seconds=0.2)}
+    assert plan_shown._time(runs, made, quick) == "time, by the stages that are finished: under 1 s"
     said = plan_shown._time(runs, made, seconds)
     assert said == "time, by the stages that are finished: 6 min (label 1 min, select 4 min, gate 1 min)"
 
