@@ -1,7 +1,7 @@
 """A run that is killed repeatedly finishes with the same result as an undisturbed run.
 
-Each run is `mascing run` in its own process, on a small configuration of the testbed. The undisturbed run has one
-worker, the killed one two: the result must not depend on placement either.
+The killed run is `mascing run` in processes of its own with two Ray workers, on a small configuration of the testbed;
+the undisturbed one is in this process with one: the result must not depend on placement either.
 """
 
 import json
@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 import yaml
 
+from mascing.flows.reconfigure import reconfigure
 from mascing.storage.sealing import SEAL
 from tests.small_run import small_config
+from tests.tasks.here_pool import HerePool
 
 # Log lines that trigger SIGKILL, as patterns: between a stage's commit and the next stage, while candidates are read,
 # and while replies are judged.
@@ -41,15 +43,13 @@ def start(config: Path, storage: Path, settings: dict[str, str]) -> "subprocess.
     )
 
 
-def finish(config: Path, storage: Path, settings: dict[str, str]) -> tuple[list[str], dict[str, Any]]:
-    """The run's output lines, and its result without timings and seal."""
-    output, _ = start(config, storage, settings).communicate()
-    results = list(storage.glob("runs/*/result.json"))
-    assert len(results) == 1, output
-    result = json.loads(results[0].read_text())
+def result_in(storage: Path) -> dict[str, Any]:
+    """The result of the only run, without timings and seal."""
+    [stored] = storage.glob("runs/*/result.json")
+    result: dict[str, Any] = json.loads(stored.read_text())
     assert result.pop("timings")
     assert result.pop(SEAL)
-    return output.splitlines(), result
+    return result
 
 
 def kill_at(pattern: str, config: Path, storage: Path, settings: dict[str, str]) -> None:
@@ -66,21 +66,21 @@ def kill_at(pattern: str, config: Path, storage: Path, settings: dict[str, str])
 
 
 @pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("prefect_here")
 def test_killed_at_three_stages_a_run_finishes_with_the_same_result(
-    testbed_folder: Path, tmp_path: Path, settings: dict[str, str]
+    testbed_folder: Path, tmp_path: Path, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configs = {}
-    for workers in (1, 2):
-        config = small_config(testbed_folder, tmp_path, workers=workers)
-        configs[workers] = tmp_path / f"run-{workers}.yaml"
-        configs[workers].write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    _, undisturbed = finish(configs[1], tmp_path / "undisturbed", settings)
-
+    config, killed = tmp_path / "run.yaml", tmp_path / "killed"
+    small = small_config(testbed_folder, tmp_path, workers=2)
+    config.write_text(yaml.safe_dump(small.model_dump(mode="json")))
     for pattern in KILL_AT:
-        kill_at(pattern, configs[2], tmp_path / "killed", settings)
-        assert not list((tmp_path / "killed").glob("runs/*/result.json"))
-    lines, killed = finish(configs[2], tmp_path / "killed", settings)
+        kill_at(pattern, config, killed, settings)
+        assert not list(killed.glob("runs/*/result.json"))
+    output, _ = start(config, killed, settings).communicate()
+    assert [line for line in output.splitlines() if "already done" in line] == KEPT
 
-    assert [line for line in lines if "already done" in line] == KEPT
-    assert killed == undisturbed
-    assert killed["published"] is not None
+    monkeypatch.setattr("mascing.flows.reconfigure.Pool", lambda *_: HerePool())
+    reconfigure(small, str(tmp_path / "undisturbed"))
+    result = result_in(killed)
+    assert result == result_in(tmp_path / "undisturbed")
+    assert result["published"] is not None
