@@ -24,6 +24,7 @@ def written(folder: Path) -> Path:
     """A campaign of two methods and two seeds on a tiny model."""
     parts = parts_in(folder)
     parts["methods"]["gradient"] = {"steps": 20, "batch_size": 8, "l1": [1e-3], "alphas": [1.0, 2.0], "search_seeds": 1}
+    parts["shared"]["label"] = {"samples": 4}  # a coin then has a wanted and an unwanted reply to most
     path = folder / "campaign.yaml"
     path.write_text(yaml.safe_dump(parts))
     return path
