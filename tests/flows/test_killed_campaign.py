@@ -23,8 +23,9 @@ KILL_AT = r"select: (reading|racing) "
 def written(folder: Path) -> Path:
     """A campaign of two methods and two seeds on a tiny model."""
     parts = parts_in(folder)
-    parts["methods"]["gradient"] = {"steps": 20, "batch_size": 8, "l1": [1e-3], "alphas": [1.0, 2.0], "search_seeds": 1}
-    parts["shared"]["label"] = {"samples": 4}  # a coin then has a wanted and an unwanted reply to most
+    parts["methods"]["gradient"] = {"steps": 5, "batch_size": 8, "l1": [1e-3], "alphas": [1.0, 2.0], "search_seeds": 1}
+    # With four replies to each, a coin takes one for wanted and one for unwanted nearly always.
+    parts["shared"] |= {"label": {"samples": 4}, "compute": {"workers": 1}}
     path = folder / "campaign.yaml"
     path.write_text(yaml.safe_dump(parts))
     return path
