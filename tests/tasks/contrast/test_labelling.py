@@ -144,7 +144,7 @@ def test_the_classes_are_matched_where_methods_learn_and_nowhere_else(
 
 
 def test_classes_without_a_pair_leave_nothing_to_learn_from_and_the_reason(
-    model: Path, tmp_path: Path, storage: Storage
+    model: Path, tmp_path: Path, storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     strangers = [
         row.model_copy(update={"group_id": row.id, "messages": olmoe_folder.conversation("x", row.id).messages})
@@ -156,6 +156,9 @@ def test_classes_without_a_pair_leave_nothing_to_learn_from_and_the_reason(
     assert manifest.facts.contrast["train"].positive == 0
     assert "no positive conversation has a negative one that is alike in topic" in manifest.facts.unmatched["train"]
     assert lacking(manifest.facts, config)[-1].startswith("train: no positive conversation has a negative one")
+    assert "train: nothing to learn from: no positive conversation has a negative one" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"harvest: there is nothing to learn from: .*leave `topic` out of `behaviour"):
+        harvest(storage, config, manifest, pool=HerePool())
 
 
 def test_sampled_replies_give_both_sides_of_one_conversation(model: Path, tmp_path: Path, storage: Storage) -> None:
