@@ -198,8 +198,8 @@ def _no_pair_message(rows: Sequence[_Row], config: MatchingConfig) -> str:
         _side_message([row for row in rows if row.label == label], label) for label in ("positive", "negative")
     )
     worded_alike = (
-        ". Words that many requests share, as those of a template, are no topic: if all are worded alike, leave `topic` "
-        "out of `behaviour.matching.on`"
+        ". Words that many requests share, as those of a template, are no topic: if all are worded alike, leave "
+        "`topic` out of `behaviour.matching.on`"
     )
     return (
         f"no positive conversation has a negative one that is alike in {', '.join(config.on)} ({sides}): a "
