@@ -11,7 +11,7 @@ import pytest
 from mascing.conversations.parquet_tables import to_table
 from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
-from mascing.progress import held_back
+from mascing.progress import Event, heard
 from mascing.runs.files import conversations_prefix
 from mascing.runs.readers import conversations_of, surrogates_of
 from mascing.runs.table_parts import put_parts
@@ -111,7 +111,8 @@ def test_classes_that_differ_in_form_stop_the_flow_unless_it_is_allowed(
 
 
 def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..., tuple[Storage, Trained]]) -> None:
-    with held_back() as events:
+    events: list[Event] = []
+    with heard(events.append):
         _, manifest = trained(lambda rows: rows, matching=MatchingConfig())
     assert any("topic does not explain the" in event.text for event in events if event.stage == "train")
     assert {check.state for check in topic_checks(manifest.facts).values()} == {"clear"}

@@ -12,7 +12,7 @@ from mascing.engines.generation import complete
 from mascing.errors import DataError
 from mascing.evidence.sufficiency import lacking
 from mascing.masks.mask import Mask
-from mascing.progress import held_back
+from mascing.progress import Event, heard
 from mascing.runs.readers import contrast_of, conversations_of, in_contrast, unsteered_of
 from mascing.schemas.config import (
     AuditConfig,
@@ -153,7 +153,8 @@ def test_classes_without_a_pair_leave_nothing_to_learn_from_and_the_reason(
     ]
     strict = MatchingConfig(on=("topic",), topic_similarity=1.0)
     config = config_for(model, tmp_path, strangers, behaviour={"matching": strict})
-    with held_back() as events:
+    events: list[Event] = []
+    with heard(events.append):
         manifest = labelled(storage, config)
     assert manifest.facts.contrast["train"].positive == 0
     assert "no positive conversation has a negative one that is alike in topic" in manifest.facts.unmatched["train"]
