@@ -78,7 +78,7 @@ def whole_line(
         selected = kept(start(select)(storage_url, config, labelled, harvested, optimised, pool=pool))
         evaluated = kept(start(evaluate)(storage_url, config, labelled, selected, pool=pool))
         tested = kept(start(robustness)(storage_url, config, prepared, labelled, selected, evaluated, pool=pool))
-        gated = kept(start(gate)(storage_url, config, prepared, selected, evaluated, tested))
+        gated = kept(start(gate)(storage_url, config, prepared, trained, selected, evaluated, tested))
         kept(start(publish)(storage_url, config, prepared, harvested, selected, gated))
     return Done(RunStages.model_validate(manifests), seconds)
 

@@ -216,7 +216,7 @@ class GateFacts(Facts):
     condition and set.
     """
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     baseline: Baseline
     methods: dict[str, MethodResult]
     first_on_dev: str | None

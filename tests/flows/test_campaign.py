@@ -16,25 +16,10 @@ from mascing.flows.campaign_found import finished_campaign
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import replies
-from tests.coin_run import COIN, written
-from tests.mascing import olmoe_folder
+from tests.flows.coin_campaign import parts_in
 from tests.tasks.here_pool import HerePool
 
 FAILING = "tests.flows.failing_method:FAILING"
-
-
-def parts_in(folder: Path) -> dict[str, Any]:
-    """A campaign of a model, a behaviour, a method and two seeds, whose judge is a coin."""
-    run = json.loads(Path(written(folder, olmoe_folder.save(folder / "model"), COIN)).read_text())
-    return {
-        "name": "coins",
-        "models": {"tiny": {"model": run["model"]}},
-        "behaviours": {"b": {"behaviour": run["behaviour"]}},
-        "methods": {"steermoe": {"n_activated": [1]}},
-        "seeds": [0, 1],
-        "allow_failing_judges": True,  # a coin takes an empty reply for a hit
-        "shared": {"generation": {"max_new_tokens": 3}, "splits": run["splits"], "allow_unpublishable": True},
-    }
 
 
 def ran(folder: Path, parts: dict[str, Any], storage: Storage, code: int = 0) -> list[dict[str, Any]]:
