@@ -18,7 +18,7 @@ from mascing.preflight.judging_cost import Bill, bills_of, canary_bill
 from mascing.schemas.campaign import StageSeconds
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
-from tests.flows.test_campaign import parts_in
+from tests.flows.coin_campaign import parts_in
 from tests.mascing.campaigns.made_up import board
 
 
