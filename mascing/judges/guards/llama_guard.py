@@ -16,6 +16,8 @@ from mascing.judges.speakers.speaker import Ask, Manner, Said
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judging_models import GuardJudge
 
+# Its chat templates write the turns as "User: ..." and "Agent: ...".
+_LABELS = ("User:", "Agent:")
 _UNSAFE = re.compile(r"unsafe(?:\s*[:,]?\s+(?P<categories>.+))?", re.IGNORECASE)
 # Codes, and behind each perhaps its name: "S1, S2", "S1: Violent Crimes", "S10 (Hate)".
 _CODE = r"[SO]\d{1,2}(?![\w.])(?:\s*[:(-]\s*(?!.*safe)[A-Za-z &/-]+\)?)?"
@@ -23,7 +25,7 @@ _CATEGORIES = re.compile(rf"{_CODE}(?:\s*,\s*{_CODE})*", re.IGNORECASE)
 
 
 def _ask(config: GuardJudge, texts: Mapping[str, str], conversation: Conversation, reply: str) -> Ask:
-    return Ask(messages=turns(conversation, reply))
+    return Ask(messages=turns(conversation, reply, _LABELS))
 
 
 def _read(config: GuardJudge, said: Said) -> Finding:
