@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mascing.catalogue.entries import Reader, entry
+from mascing.catalogue.entries import Reader, entry, is_shipped
 from mascing.catalogue.safeguards import refuse_changed_guard, refuse_looser, stricter, with_guards_judged
 from mascing.errors import ConfigError
 from mascing.schemas.catalogue.catalogue_entry import CatalogueEntry, Chosen, Companion
@@ -111,11 +111,17 @@ def _refuse_unasked(main: CatalogueEntry, chosen: Chosen, others: dict[str, Memb
     """Raise ConfigError unless the operator took the entry on, with a protected set of their own."""
     if not chosen.opt_in:
         raise ConfigError(f"opt_in: {main.name} is for operators who decide on it. {main.opt_in} Write `opt_in: true`")
-    own = [each for each in others.values() if each.role == "protected" and each.entry.name not in main.guarded_by]
+    # What is shipped, nobody chose for this operator.
+    own = [
+        each
+        for each in others.values()
+        if each.role == "protected" and (each.asked.file or not is_shipped(each.asked.catalogue))
+    ]
     if not own:
         raise ConfigError(
-            f"beside: {main.name} needs a protected set of your own beside {_or(main.guarded_by)}: name an entry whose "
-            f"`roles` are [protected], with what the model must go on refusing. {main.opt_in}"
+            f"beside: {main.name} needs a protected set of your own beside {_or(main.guarded_by)}, and no entry that "
+            "comes with mascing is one: name the file of an entry whose `roles` are [protected], with what the model "
+            f"must go on refusing. {main.opt_in}"
         )
 
 
