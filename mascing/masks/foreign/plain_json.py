@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from mascing.errors import MaskError
 from mascing.masks.foreign.choice import Choice
 from mascing.masks.foreign.expert_list import ExpertList
+from mascing.masks.foreign.json_object import json_object
 from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.schemas.cards.listed_mask import ListedExpert, ListedMask, ListedModel
@@ -25,7 +26,7 @@ def read(data: bytes, choice: Choice) -> ExpertList:
     """The list in the bytes. Raises MaskError, naming the place, for anything else."""
     choice.refuse()
     try:
-        listed = ListedMask.model_validate_json(data)
+        listed = ListedMask.model_validate_json(json.dumps(json_object(data)))
     except ValidationError as error:
         raise MaskError("; ".join(complaints(error, ListedMask))) from error
     rows = {(row.layer, row.expert): row for row in listed.experts}

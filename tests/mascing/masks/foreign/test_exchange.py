@@ -95,7 +95,16 @@ def test_the_modes_of_easysteer_are_read_as_it_reads_them() -> None:
             easysteer(l0={"expert_ids": [1]}, l00={"mode": "deactivate", "expert_ids": [1]}),
             "layer 0 stands there twice",
         ),
-        (b'{"layer_configs": {"0": {"expert_ids": [1]}, "0": {"expert_ids": [2]}}}', "'0' stands twice"),
+        (b'{"layer_configs": {"0": {"expert_ids": [1]}, "0": {"expert_ids": [2]}}}', "'0' stands there twice"),
+        (
+            b'{"format": "mascing-experts-1", "experts": [{"layer": 0, "expert": 3, "forced": "on"}], "experts": '
+            b'[{"layer": 0, "expert": 5, "forced": "on"}]}',
+            "'experts' stands there twice",
+        ),
+        (
+            b'{"format": "mascing-experts-1", "experts": [{"layer": 0, "layer": 1, "expert": 3, "forced": "on"}]}',
+            "'layer' stands there twice",
+        ),
         ({"layer_configs": {"9" * 5000: {"expert_ids": [1]}}}, "must be the number of a layer"),
         (b'{"layer_configs": ' + b"[" * 100_000, "nested too deeply"),
         (plain({"layer": 0, "expert": 1, "bias": 1e39}), "layer 0, expert 1: a bias is a finite number of at most"),
