@@ -26,7 +26,7 @@ def read(data: bytes, choice: Choice) -> ExpertList:
     """The list in the bytes. Raises MaskError, naming the place, for anything else."""
     choice.refuse()
     try:
-        listed = ListedMask.model_validate_json(json.dumps(json_object(data)))
+        listed = ListedMask.model_validate_json(json.dumps(json_object(data)), strict=True)
     except ValidationError as error:
         raise MaskError("; ".join(complaints(error, ListedMask))) from error
     rows = {(row.layer, row.expert): row for row in listed.experts}
