@@ -64,6 +64,13 @@ def test_easysteer_has_no_bias() -> None:
         exported(random_bias(SPEC), "easysteer")
 
 
+@pytest.mark.parametrize("name", ["json", "easysteer"])
+def test_a_mask_without_entries_is_not_written(name: str) -> None:
+    nobody_LE = torch.zeros(SPEC.n_layers, SPEC.n_experts, dtype=torch.bool)
+    with pytest.raises(MaskError, match="the mask has no entries"):
+        exported(Mask.from_override(nobody_LE, nobody_LE, nobody_LE.float(), SPEC), name)
+
+
 def test_the_modes_of_easysteer_are_read_as_it_reads_them() -> None:
     mask = brought(
         easysteer(
@@ -119,6 +126,9 @@ def test_the_modes_of_easysteer_are_read_as_it_reads_them() -> None:
         (plain({"layer": 0, "expert": 1, "bias": 1.0}, model={"family": "mixtral"}), "its family is mixtral"),
         (plain({"layer": 0, "expert": 1, "bias": 1.0}, model={"fingerprint": "c"}), "mascing mask transfer"),
         (plain({"layer": 0, "expert": 1, "bias": 1.0}, model={"top_k": 4}), "its top_k is 4"),
+        (plain({"layer": 0, "expert": 1, "bias": 0}), "moves no expert"),
+        (plain({"layer": 0, "expert": 1, "priority": 1.0}), "moves no expert"),
+        (plain({"layer": 0, "expert": 1, "bias": -1e-60}), "a bias is -1e-60, which float32 holds as 0"),
         ({"some": "json"}, "no format of masks that is known"),
         (b"GGUF\x03\0\0\0", "a GGUF control vector"),
         (b"PK\x03\x04data.pkl", "added to the hidden states"),
