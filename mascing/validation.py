@@ -48,7 +48,12 @@ def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Return one sentence per error: the field's path, the requirement, and the value received."""
-    return [_complaint(detail, model) for detail in error.errors(include_url=False)]
+    return [_complaint(detail, model) for detail in error.errors(include_url=False) if not _is_an_echo(detail)]
+
+
+def _is_an_echo(detail: Any) -> bool:
+    # pydantic counts the items that are right: of a list with a wrong one, it says that there are too few.
+    return bool(detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"])
 
 
 def _complaint(detail: Any, model: type[BaseModel]) -> str:

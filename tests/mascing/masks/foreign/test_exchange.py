@@ -116,6 +116,8 @@ def test_the_modes_of_easysteer_are_read_as_it_reads_them() -> None:
         (b'{"layer_configs": ' + b"[" * 100_000, "nested too deeply"),
         (plain({"layer": 0, "expert": 1, "bias": 1e39}), "layer 0, expert 1: a bias is a finite number of at most"),
         (plain({"layer": 0, "expert": 1, "priority": 1e39, "forced": "on"}), "a priority is a finite number"),
+        (plain({"layer": -1, "expert": 1, "bias": 1.0}), r"^experts\.0\.layer: must be [a-z ]* 0, got -1$"),
+        (plain(), "^experts: must not be empty, got \\[\\]$"),
         (plain({"layer": True, "expert": 1, "bias": 1.0}), "experts.0.layer: must be a whole number, got true"),
         (plain({"layer": 0, "expert": 1, "bias": True}), "experts.0.bias: must be a number, got true"),
         (plain({"layer": 0, "expert": 1, "bias": 1.0}, epsilon=True), "epsilon: must be a number, got true"),
