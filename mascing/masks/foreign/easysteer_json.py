@@ -13,7 +13,7 @@ from mascing.errors import MaskError
 from mascing.masks.experts import finite_number
 from mascing.masks.foreign.choice import Choice
 from mascing.masks.foreign.expert_list import ExpertList, Place
-from mascing.masks.foreign.json_object import json_object
+from mascing.masks.foreign.json_object import is_object_with, json_object
 from mascing.masks.mask import Mask
 from mascing.masks.rules import OverrideRule
 
@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 def is_easysteer(data: bytes) -> bool:
     """Whether the bytes are JSON with EasySteer's key."""
-    return data.lstrip()[:1] == b"{" and f'"{_LAYERS}"'.encode() in data
+    return is_object_with(f'"{_LAYERS}"', data)
 
 
 def read(data: bytes, choice: Choice) -> ExpertList:

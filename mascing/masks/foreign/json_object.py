@@ -3,8 +3,15 @@
 import json
 from typing import Any
 
+from mascing.conversations.intake.opening import encoding_of
 from mascing.errors import MaskError
 from mascing.validation import distinct
+
+
+def is_object_with(text: str, data: bytes) -> bool:
+    """Whether the bytes are of a JSON object with that text in it, in any encoding that JSON has."""
+    decoded = data.decode(encoding_of(data), errors="replace").lstrip()
+    return decoded.startswith("{") and text in decoded
 
 
 def json_object(data: bytes) -> dict[str, Any]:

@@ -64,6 +64,14 @@ def test_easysteer_has_no_bias() -> None:
         exported(random_bias(SPEC), "easysteer")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_json_is_known_in_every_encoding_that_it_has(encoding: str) -> None:
+    mask = random_override(SPEC)
+    for name in ("json", "easysteer"):
+        back = brought(exported(mask, name).decode().encode(encoding))
+        assert torch.equal(back.mask.rule.signed_LE, mask.rule.signed_LE)
+
+
 @pytest.mark.parametrize("name", ["json", "easysteer"])
 def test_a_mask_without_entries_is_not_written(name: str) -> None:
     nobody_LE = torch.zeros(SPEC.n_layers, SPEC.n_experts, dtype=torch.bool)
