@@ -65,9 +65,10 @@ def promote(storage: Storage, source: Channel, channel: str, seen: Channel | Non
     """Point another channel of the same model and behaviour at the mask that ``source`` holds, and return it.
 
     ``seen`` is what that channel held when the decision was made, None if there was no such channel. Raises MaskError
-    if the mask's card does not say that it passes its gates, and ConflictError if the channel moved meanwhile.
+    if the mask's card is of another behaviour or checkpoint, or does not say that the mask passes its gates, and
+    ConflictError if the channel moved meanwhile.
     """
-    _refuse_ungated(storage, read_manifest(storage, source.mask, MaskStored))
+    _refuse_unfit(storage, source)
     return _moved(storage, source.model_copy(update={"channel": channel}), _Only(seen), why=why)
 
 
@@ -145,12 +146,7 @@ def _moved(
     storage: Storage, to: Channel, only: _Only | None = None, *, why: str, withdraw: str | None = None
 ) -> Channel:
     """Move a channel to the mask of ``to``, which is not withdrawn any more; ``withdraw`` is from now on."""
-    try:
-        stored = read_manifest(storage, to.mask, MaskStored)
-    except FileNotFoundError as error:
-        kept = "; the mask that a run kept is unproven" if to.mask.startswith(f"{RUNS}/") else ""
-        raise StorageError(f"{storage.locate(to.mask)} holds no finished mask: nothing to publish{kept}") from error
-    _refuse_unproven(storage, stored)
+    _refuse_unproven(storage, _stored(storage, to.mask))
     path = _path(to.checkpoint, to.behaviour, to.channel)
     move = Move(mask=to.mask, at=datetime.now(UTC), by=_who(), why=why)
     held = to
@@ -186,17 +182,48 @@ def _who() -> str:
     return f"{user} on {socket.gethostname()}"
 
 
-def _refuse_ungated(storage: Storage, stored: MaskStored) -> None:
-    """Raise MaskError unless the mask's card says that it passes its gates."""
-    where = storage.locate(stored.prefix)
-    if all(shard.name != CARD for shard in stored.shards):
-        raise MaskError(f"{where} has no card, so nothing says that it passes its gates: publish a mask by a run")
-    card = MaskCard.model_validate_json(read_shard(storage, stored, CARD))
+def _stored(storage: Storage, prefix: str) -> MaskStored:
+    try:
+        return read_manifest(storage, prefix, MaskStored)
+    except FileNotFoundError as error:
+        kept = "; the mask that a run kept is unproven" if prefix.startswith(f"{RUNS}/") else ""
+        raise StorageError(f"{storage.locate(prefix)} holds no finished mask: nothing to publish{kept}") from error
+
+
+def _refuse_unfit(storage: Storage, to: Channel) -> None:
+    """Raise MaskError unless the card of a channel's mask is of its behaviour and checkpoint, and passes its gates."""
+    where, card = storage.locate(to.mask), _card(storage, to.mask)
+    for what, found, wanted in (
+        ("behaviour", card.behaviour, to.behaviour),
+        ("checkpoint", card.data.get("checkpoint"), to.fingerprint),
+    ):
+        if found != wanted:
+            raise MaskError(
+                f"{where} is no mask for {to.address}: its gates were passed for the {what} {found}, not for {wanted}: "
+                "choose a mask that a run published for it"
+            )
     if card.result.gate != "pass":
         raise MaskError(
-            f"{where} does not pass its gates ({gate_text(card.result.gate, card.result.reasons)}): publish a mask by "
-            "a run whose gates it passes"
+            f"{where} does not pass its gates ({gate_text(card.result.gate, card.result.reasons)}): choose one that "
+            "passes, such as a run publishes"
         )
+
+
+def _card(storage: Storage, prefix: str) -> MaskCard:
+    """The card of a mask. Raises MaskError if it has none that can be read."""
+    stored = _stored(storage, prefix)
+    if all(shard.name != CARD for shard in stored.shards):
+        raise MaskError(
+            f"{storage.locate(prefix)} has no card, so nothing says that it passes its gates: choose one that a run "
+            "published"
+        )
+    try:
+        return MaskCard.model_validate_json(read_shard(storage, stored, CARD))
+    except ValidationError as error:
+        raise MaskError(
+            f"the card of {storage.locate(prefix)} is not one that this version reads: run again, which publishes the "
+            "mask anew"
+        ) from error
 
 
 def _refuse_unproven(storage: Storage, stored: MaskStored) -> None:

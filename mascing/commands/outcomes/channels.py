@@ -99,8 +99,8 @@ def promote(
 ) -> None:
     """Point another channel of the same model and behaviour at the mask that a channel holds.
 
-    The mask's card must say that it passes its gates. A mask that was rolled back from may be promoted again by this
-    command; a schedule does not.
+    The mask's card must say that it passes its gates, for that behaviour and checkpoint. A mask that was rolled back
+    from may be promoted again by this command; a schedule does not.
 
     Example:
 

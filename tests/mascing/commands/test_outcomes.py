@@ -18,10 +18,10 @@ from mascing.schemas.finished import Collected
 from mascing.schemas.result import HeldChannel, Remedy, Result, UnprovenMask
 from mascing.storage.manifests import StageOutput, shard_at
 from mascing.storage.object_storage import Storage
-from tests.mascing.made_cards import stored
+from tests.mascing.made_cards import FINGERPRINT, stored
 from tests.mascing.report.run_on_disk import FOLDER, write_run
 
-MODEL = NamedCheckpoint("org/olmoe", "3fa9c1d2e4b5" + "0" * 52)
+MODEL = NamedCheckpoint("org/olmoe", FINGERPRINT)
 ADDRESS = "org--olmoe-3fa9c1d2e4b5/policy"
 
 

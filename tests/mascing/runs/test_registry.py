@@ -15,10 +15,10 @@ from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from tests.mascing.made_cards import SPEC
+from tests.mascing.made_cards import FINGERPRINT, SPEC
 from tests.mascing.made_cards import stored as mask
 
-M = NamedCheckpoint("org/m", "3fa9c1d2e4b5" + "0" * 52)
+M = NamedCheckpoint("org/m", FINGERPRINT)
 
 
 def test_a_channel_points_at_the_mask_published_last_and_keeps_its_history(storage: Storage) -> None:
@@ -211,3 +211,29 @@ def test_a_mask_without_proof_of_its_gates_is_not_promoted(storage: Storage) -> 
     with pytest.raises(MaskError, match="has no card"):
         promote(storage, publish(storage, M, "policy", output.prefix), "production", None, "by hand")
     assert current(storage, M, "policy", "production") is None
+
+
+OF_ANOTHER = pytest.mark.parametrize(
+    ("behaviour", "checkpoint", "said"),
+    [
+        ("defence", M.fingerprint, "behaviour defence, not for policy"),
+        ("policy", "1" * 64, "checkpoint 1{64}, not for 3fa9c1d2e4b50{52}"),
+    ],
+)
+
+
+@OF_ANOTHER
+def test_a_mask_of_another_behaviour_or_checkpoint_is_not_promoted(
+    storage: Storage, behaviour: str, checkpoint: str, said: str
+) -> None:
+    other = mask(storage, "other", behaviour=behaviour, checkpoint=checkpoint)
+    with pytest.raises(MaskError, match=rf"is no mask for .*/policy@candidate: .* the {said}"):
+        promote(storage, publish(storage, M, "policy", other), "production", None, "by hand")
+    assert current(storage, M, "policy", "production") is None
+
+
+def test_a_card_that_cannot_be_read_proves_nothing(storage: Storage) -> None:
+    output = StageOutput(storage, MaskStored, "odd", "0" * 16)
+    output.commit([output.put("card.json", b"{}", rows=1)], MaskFacts(), rows_in=1)
+    with pytest.raises(MaskError, match="is not one that this version reads"):
+        promote(storage, publish(storage, M, "policy", output.prefix), "production", None, "by hand")
