@@ -76,8 +76,8 @@ def rollback(storage: Storage, channel: Channel, mask_prefix: str | None = None,
     """Point a channel at an earlier mask of its history, by default the last that was not withdrawn, and return it.
 
     The history only grows, so a rollback is seen in it too, and the mask that is left counts as withdrawn: no schedule
-    promotes it again. Raises MaskError if the channel never held the mask that is asked for, and ConflictError if it
-    moved since ``channel`` was read.
+    promotes it again. Raises MaskError if the channel never held the mask that is asked for, or if that one could not
+    be promoted either, and ConflictError if the channel moved since it was read.
     """
     left = (channel.mask, *channel.withdrawn)
     earlier = [mask for mask in channel.history if (mask not in left if mask_prefix is None else mask == mask_prefix)]
@@ -86,6 +86,7 @@ def rollback(storage: Storage, channel: Channel, mask_prefix: str | None = None,
         hint = f"; name one by --to, or publish another: {', '.join(left)} are left out" if channel.history else ""
         raise MaskError(f"{channel.address} cannot go back to {wanted}: it held {held} before{hint}")
     back = channel.model_copy(update={"mask": earlier[-1]})
+    _refuse_unfit(storage, back)
     told = why or f"rolled back from {channel.mask}"
     return _moved(storage, back, _Only(channel), why=told, withdraw=channel.mask)
 

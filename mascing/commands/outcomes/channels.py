@@ -125,6 +125,7 @@ def rollback(
     """Point a channel at an earlier mask of its history. The history keeps the mask that it held.
 
     That mask is withdrawn: a schedule does not promote it again, until a new mask is found or you promote it yourself.
+    The card of the earlier one must say that it passes its gates, as for a promotion; if it does not, name another.
 
     Examples:
 

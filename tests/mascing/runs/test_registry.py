@@ -232,6 +232,21 @@ def test_a_mask_of_another_behaviour_or_checkpoint_is_not_promoted(
     assert current(storage, M, "policy", "production") is None
 
 
+@OF_ANOTHER
+def test_a_rollback_goes_back_to_nothing_that_could_not_be_promoted(
+    storage: Storage, behaviour: str, checkpoint: str, said: str
+) -> None:
+    good, weak = mask(storage, "good"), mask(storage, "weak", gate="fail")
+    other = mask(storage, "other", behaviour=behaviour, checkpoint=checkpoint)
+    held = [publish(storage, M, "policy", prefix) for prefix in (good, weak, other, mask(storage, "now"))][-1]
+    with pytest.raises(MaskError, match=rf"the {said}"):
+        rollback(storage, held)
+    with pytest.raises(MaskError, match=r"does not pass its gates \(fail: target\)"):
+        rollback(storage, held, weak)
+    assert current(storage, M, "policy") == held
+    assert rollback(storage, held, good).mask == good
+
+
 def test_a_card_that_cannot_be_read_proves_nothing(storage: Storage) -> None:
     output = StageOutput(storage, MaskStored, "odd", "0" * 16)
     output.commit([output.put("card.json", b"{}", rows=1)], MaskFacts(), rows_in=1)

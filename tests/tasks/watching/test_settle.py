@@ -185,6 +185,17 @@ def test_the_mask_before_comes_back_if_the_settings_say_so_and_it_passes(
         assert night.settle().outcome == "held"  # the candidate is the mask that was left
 
 
+def test_a_regressed_mask_stays_where_the_card_of_the_one_before_says_that_it_fails(night: Night) -> None:
+    weak = stored(night.storage, "weak", gate="fail")
+    registry.publish(night.storage, M, "policy", weak, "production")
+    fallen = stored(night.storage, "fallen")
+    registry.publish(night.storage, M, "policy", fallen, "production")
+    night.gates[fallen] = "fail"
+    check = night.settle(on_regression="roll_back")
+    assert (check.outcome, check.alarming, night.held()) == ("held", True, fallen)
+    assert "does not pass its gates" in check.reasons[-1]
+
+
 def test_a_mask_without_a_past_stays(night: Night) -> None:
     fallen = night.publish("a", live=True)
     night.gates[fallen] = "fail"
