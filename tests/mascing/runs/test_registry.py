@@ -1,6 +1,8 @@
 """Channels: what they hold afterwards, their history, and which model they belong to."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
 from mascing.masks.unproven import marked_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
-from mascing.runs.registry import channels, current, promote, publish, rollback
+from mascing.runs.registry import channels, channels_and_damage, current, promote, publish, rollback
 from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import StageOutput
@@ -175,6 +177,20 @@ def test_masks_that_an_earlier_version_moved_are_told_without_a_reason(storage: 
     )
     told = publish(storage, M, "policy", second).told
     assert [(held, move is None) for held, move in told] == [(first, True), (second, False)]
+
+
+@pytest.mark.parametrize("edited", [{"history": []}, {"mask": "masks/other-0"}], ids=["history", "mask"])
+def test_a_channel_whose_moves_led_to_other_masks_is_told_as_damaged(tmp_path: Path, edited: dict[str, object]) -> None:
+    storage = Storage.open(str(tmp_path))
+    first, second = mask(storage, "first"), mask(storage, "second")
+    publish(storage, M, "policy", first)
+    held = publish(storage, M, "policy", second)
+    storage.overwrite(
+        f"registry/{held.checkpoint}/policy/candidate.json", json.dumps(held.model_dump(mode="json") | edited).encode()
+    )
+    found, [damage] = channels_and_damage(storage)
+    assert found == []
+    assert "is not a channel" in damage
 
 
 def test_a_mask_that_was_rolled_back_from_is_withdrawn_until_it_is_promoted_by_hand(storage: Storage) -> None:
