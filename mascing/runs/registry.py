@@ -26,9 +26,16 @@ from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import read_manifest, read_shard
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
+from mascing.validation import complaints
 
 CANDIDATE = "candidate"
 """The channel that runs publish to."""
+
+REMEDY = (
+    "restore an earlier copy of it; to delete it forgets its history and which masks were withdrawn, so that a "
+    "schedule may promote one that people rolled back from"
+)
+"""What to do about a channel that is damaged."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CHANNEL_PATH = re.compile(r"registry(/[^/]+){3}\.json")
@@ -240,11 +247,12 @@ def _refuse_unproven(storage: Storage, stored: MaskStored) -> None:
 
 def _decode(storage: Storage, path: str, data: bytes) -> Channel:
     try:
-        return Channel.model_validate_json(open_json(data, storage.locate(path)))
+        return Channel.model_validate_json(open_json(data, storage.locate(path), REMEDY))
     except DataError as error:
-        raise StorageError(f"{error}, or restore an earlier copy of it with the channel's history") from error
+        raise StorageError(str(error)) from error
     except ValidationError as error:
-        raise StorageError(f"{storage.locate(path)} is not a channel: restore it, or delete it and publish") from error
+        why = complaints(error, Channel)[0]
+        raise StorageError(f"{storage.locate(path)} is not a channel ({why}): {REMEDY}") from error
 
 
 def _folder(storage: Storage, checkpoint: NamedCheckpoint) -> str:

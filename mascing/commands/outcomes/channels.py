@@ -25,6 +25,8 @@ ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="behavio
 def list_channels(storage: StorageOption = DEFAULT_STORAGE) -> None:
     """List the channels and the masks that they hold, and first what is wrong with those that cannot be read.
 
+    Exits with 1 if there is such a one.
+
     Example:
 
       mascing registry list --storage s3://bucket/mascing
@@ -40,10 +42,12 @@ def list_channels(storage: StorageOption = DEFAULT_STORAGE) -> None:
     if not found:
         echo_prose(f"nothing {'else ' if damage else ''}is published under {opened.url}")
         echo_prose("next: mascing run CONFIG.yaml, or mascing demo")
-        return
-    rows = [(entry.address, entry.mask, str(len(entry.history))) for entry in found]
-    print_table(("channel", "mask", "held before"), rows)
-    echo_prose(f"next: look at a mask: mascing mask show {found[0].address}{storage_option(storage)}")
+    else:
+        rows = [(entry.address, entry.mask, str(len(entry.history))) for entry in found]
+        print_table(("channel", "mask", "held before"), rows)
+        echo_prose(f"next: look at a mask: mascing mask show {found[0].address}{storage_option(storage)}")
+    if damage:
+        raise typer.Exit(1)
 
 
 @registry.command()

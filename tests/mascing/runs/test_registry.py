@@ -114,7 +114,7 @@ def test_a_damaged_channel_is_told_and_does_not_hide_the_others(storage: Storage
     storage.overwrite("registry/org--m-3fa9c1d2e4b5/defence/candidate.json", b"{}")
     storage.overwrite("registry/m/policy/candidate.json", b'{"model": "m", "mask": "of another layout"}')
     storage.overwrite("registry/notes.json", b"[1]")
-    with pytest.raises(StorageError, match="is not a channel: restore it"):
+    with pytest.raises(StorageError, match=r"is not a channel \(.* is required\): restore an earlier copy"):
         publish(storage, M, "defence", prefix)
     assert channels(storage) == [whole]
 

@@ -32,7 +32,7 @@ CHECKED = {
     "runs/b-m-0/run.yaml": "checksum failed: .*run.yaml (is damaged|carries none).*: delete it and run again",
     "runs/b-m-0/audit.json": "checksum failed: .*audit.json is damaged: delete it and run again",
     "checks/m/policy/20260101T000000.json": "checksum failed: .*20260101T000000.json is damaged: delete it",
-    f"registry/m-{'a' * 12}/policy/candidate.json": "checksum failed: .*candidate.json is damaged: delete it",
+    f"registry/m-{'a' * 12}/policy/candidate.json": "checksum failed: .*candidate.json is damaged: restore an earlier",
 }
 
 
