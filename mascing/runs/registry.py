@@ -143,6 +143,15 @@ def channels_and_damage(storage: Storage) -> tuple[list[Channel], list[str]]:
     return sorted(found, key=lambda channel: channel.address), damage
 
 
+def mask_damage(storage: Storage, channel: Channel) -> str | None:
+    """What is wrong with the record of the mask that a channel holds, and what to do; None if it can be read."""
+    try:
+        _stored(storage, channel.mask)
+    except StorageError as error:
+        return f"the mask of {channel.address}: {error}"
+    return None
+
+
 @dataclass(frozen=True)
 class _Only:
     """What a channel must hold to be moved; None: nothing."""
@@ -195,7 +204,9 @@ def _stored(storage: Storage, prefix: str) -> MaskStored:
         return read_manifest(storage, prefix, MaskStored)
     except FileNotFoundError as error:
         kept = "; the mask that a run kept is unproven" if prefix.startswith(f"{RUNS}/") else ""
-        raise StorageError(f"{storage.locate(prefix)} holds no finished mask: nothing to publish{kept}") from error
+        raise StorageError(
+            f"{storage.locate(prefix)} holds no finished mask: restore it or choose another{kept}"
+        ) from error
 
 
 def _refuse_unfit(storage: Storage, to: Channel) -> None:

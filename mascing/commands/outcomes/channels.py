@@ -23,20 +23,21 @@ ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="behavio
 
 @registry.command("list")
 def list_channels(storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """List the channels and the masks that they hold, and first what is wrong with those that cannot be read.
+    """List the channels and the masks that they hold, and first what is wrong with what cannot be read of them.
 
-    Exits with 1 if there is such a one.
+    Exits with 1 if there is such.
 
     Example:
 
       mascing registry list --storage s3://bucket/mascing
     """
     from mascing.commands.outcomes.tables import print_table
-    from mascing.runs.registry import channels_and_damage
+    from mascing.runs.registry import channels_and_damage, mask_damage
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open_to_read(storage)
     found, damage = channels_and_damage(opened)
+    damage += [said for channel in found if (said := mask_damage(opened, channel)) is not None]
     for said in damage:
         echo_prose(f"damaged: {said}")
     if not found:
@@ -59,6 +60,7 @@ def show(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> 
       mascing registry show jailbreak-defence@candidate
     """
     from mascing.runs.mask_address import find_channel
+    from mascing.runs.registry import mask_damage
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open_to_read(storage)
@@ -70,6 +72,9 @@ def show(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> 
     typer.echo(f"{'held before':<12} {len(found.history)} masks")
     if found.withdrawn:
         typer.echo(f"{'withdrawn':<12} {', '.join(found.withdrawn)}")
+    if (damage := mask_damage(opened, found)) is not None:
+        echo_prose(f"damaged: {damage}")
+        raise typer.Exit(1)
     echo_prose(f"next: look at the mask: mascing mask show {found.address}{storage_option(storage)}")
 
 
