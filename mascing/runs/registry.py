@@ -42,12 +42,18 @@ _CHANNEL_PATH = re.compile(r"registry(/[^/]+){3}\.json")
 
 
 def publish(
-    storage: Storage, checkpoint: NamedCheckpoint, behaviour: str, mask_prefix: str, channel: str = CANDIDATE
+    storage: Storage,
+    checkpoint: NamedCheckpoint,
+    behaviour: str,
+    mask_prefix: str,
+    channel: str = CANDIDATE,
+    run: str = "a run",
 ) -> Channel:
     """Point a channel at a committed mask and return it; publishing the current mask again changes nothing.
 
-    ``mask_prefix`` is the prefix of the mask's manifest. Concurrent publications are serialised, and the history keeps
-    all of them. Raises StorageError if no mask is committed there, and MaskError if it is marked as unproven.
+    ``mask_prefix`` is the prefix of the mask's manifest, ``run`` what the history calls the run. Concurrent
+    publications are serialised, and the history keeps all of them. Raises StorageError if no mask is committed there,
+    and MaskError if it is marked as unproven.
     """
     while True:
         home = _folder(storage, checkpoint)
@@ -61,7 +67,7 @@ def publish(
                 channel=channel,
                 mask=mask_prefix,
             ),
-            why="published by a run, whose gates it passes",
+            why=f"published by {run}, whose gates it passes",
         )
         # Two first publications at once may have named the same weights differently; the first in order is kept.
         if _folder(storage, checkpoint) == home:
