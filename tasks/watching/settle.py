@@ -156,7 +156,7 @@ def _after_regression(
     try:
         registry.rollback(watch.storage, channel, earlier[0], f"rolled back by {name}: {channel.mask} regressed")
     except (ConflictError, MaskError) as error:
-        return "held", ("fail", (*reasons, f"live fails: {channel.mask} regressed and stays: {error}"))
+        return "held", ("fail", (*reasons, f"live fails: {channel.mask} regressed, and going back is refused: {error}"))
     return "rolled back", ("fail", (*reasons, f"live fails: {channel.mask} regressed; {today.mask} is back"))
 
 
