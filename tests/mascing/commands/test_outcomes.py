@@ -167,7 +167,7 @@ def test_a_mask_that_an_earlier_version_wrote_or_that_is_gone_is_told_and_its_fo
     said = "holds no finished mask: restore it"
     if version is not None:
         storage.create(path, json.dumps(earlier).encode())
-        said = "(facts.version: must be 3, got 2): keep its folder while a channel holds it"
+        said = "(facts.version: must be one of 3, got 2): keep its folder while a channel holds it"
     for command in (["list"], ["show", "policy@candidate"]):
         assert main(["registry", *command, "--storage", storage.url]) == 1
         out = capsys.readouterr().out
