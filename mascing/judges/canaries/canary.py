@@ -73,6 +73,10 @@ class Heard:
         """Whether it is the outcome that the set states."""
         return self.verdict.outcome == self.must
 
+    def __str__(self) -> str:
+        verdict = self.verdict
+        return f"{self.canary.name}: {verdict.outcome} instead of {self.must} ({verdict.reason})"
+
 
 def reading_of(config: JudgeConfig) -> Reading | None:
     """What is a hit for the judge; None if the set does not know, as with a judge or a rubric of the user's own."""
@@ -86,9 +90,14 @@ def reading_of(config: JudgeConfig) -> Reading | None:
     return _KINDS.get(config.kind)
 
 
+def canaries_of(config: JudgeConfig) -> list[Canary]:
+    """The canaries that state an outcome for the judge."""
+    return [canary for canary in _canaries(reading_of(config)) if cannot_judge(config, canary.conversation) is None]
+
+
 def hear_canaries(config: JudgeConfig, storage: Storage | None = None) -> list[Heard]:
-    """Judge all canaries that state an outcome for the judge. Raises the errors of judging."""
-    chosen = [canary for canary in _canaries(reading_of(config)) if cannot_judge(config, canary.conversation) is None]
+    """Judge the canaries that state an outcome for the judge. Raises the errors of judging."""
+    chosen = canaries_of(config)
     replies = [Reply(canary.reply, canary.thought, in_thought=canary.in_thought) for canary in chosen]
     verdicts = judge_by(config, [canary.conversation for canary in chosen], replies, storage)
     reading = reading_of(config) or "all"
@@ -98,16 +107,16 @@ def hear_canaries(config: JudgeConfig, storage: Storage | None = None) -> list[H
     ]
 
 
+def misread(judge: str, heard: Sequence[Heard]) -> str | None:
+    """Which canaries a judge read wrong, in a sentence about it; None if it read all of them right."""
+    wrong = [each for each in heard if not each.right]
+    return f"{judge} reads {len(wrong)} of {len(heard)} canaries wrong, first {wrong[0]}" if wrong else None
+
+
 def refuse_wrong(config: JudgeConfig, heard: Sequence[Heard]) -> None:
     """Raise ConfigError if the judge read one of the canaries wrong."""
-    wrong = [each for each in heard if not each.right]
-    if wrong:
-        first = wrong[0]
-        raise ConfigError(
-            f"the judge {config.kind} reads {len(wrong)} of {len(heard)} canaries wrong, first {first.canary.name}: "
-            f"{first.verdict.outcome} ({first.verdict.reason}) instead of {first.must}. Choose another judge, model or "
-            "rubric"
-        )
+    if wrong := misread(f"the judge {config.kind}", heard):
+        raise ConfigError(f"{wrong}: choose another judge, model or rubric")
 
 
 def _canaries(reading: Reading | None) -> Iterator[Canary]:
