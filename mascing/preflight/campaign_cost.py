@@ -53,10 +53,10 @@ def _candidates(config: RunConfig, name: str, settings: Frozen) -> int:
 
 
 def _selecting(config: RunConfig, candidates: int, masks: int, conversations: int) -> int:
-    """The replies of the selection, which judges picks and control on all of dev though that exceeds its budget."""
+    """The replies of the selection. A small grid takes more than its budget: a look at all, their race, and the picks."""
     budget = Budget(candidates * conversations, racing=config.selection.mode == "racing")
     whole = masks * conversations
-    return budget.total if budget.total >= whole else budget.full + whole
+    return budget.total if budget.total >= whole else 2 * budget.full + whole
 
 
 def _changed(config: RunConfig, rows: Rows, name: str) -> int:
