@@ -17,7 +17,7 @@ from mascing.campaigns.folder import CampaignFolder, folder_of
 from mascing.campaigns.leaderboard import Board, Outcome
 from mascing.campaigns.used_judges import judges_of, refuse_unless, wrongly_read
 from mascing.config import load_campaign
-from mascing.errors import ConfigError, ConflictError, DamagedError, MascingError, ModelError, StorageError
+from mascing.errors import ConfigError, ConflictError, DamagedError, MascingError, ModelError, ServerError, StorageError
 from mascing.evidence.foregone import unpublishable
 from mascing.flows.campaign_found import found_outcome, without
 from mascing.flows.order import Start
@@ -196,9 +196,9 @@ def _is_of_model(error: Exception) -> bool:
 
 
 def _refuse_common(error: Exception) -> None:
-    """Raise an error that every run would meet alike: of the storage, or of Prefect's server."""
+    """Raise an error that every run would meet alike: of the storage, or of a server."""
     lost = isinstance(error, StorageError) and not isinstance(error, ConflictError | DamagedError)
-    if lost or isinstance(error, httpx.HTTPError):
+    if lost or isinstance(error, ServerError | httpx.HTTPError):
         raise error
 
 

@@ -42,6 +42,10 @@ class ConflictError(StorageError):
     """Another writer committed different content under the same name."""
 
 
+class ServerError(MascingError):
+    """A server that every run needs, such as Ray's, and that cannot be had: it does not start, or answers no more."""
+
+
 class EndpointError(MascingError):
     """An endpoint from which nothing more can be had: a wrong key, address or model, or nobody who answers."""
 

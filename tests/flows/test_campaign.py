@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from mascing.campaigns.folder import folder_of
 from mascing.cli import main
@@ -13,6 +14,7 @@ from mascing.flows.campaign_found import finished_campaign
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import replies
+from mascing.tasks.workers.connection import Connection
 from tests.coin_run import COIN, written
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
@@ -124,3 +126,23 @@ def test_a_judge_that_reads_its_canaries_wrong_keeps_a_campaign_from_starting(
     assert "judge tests.tasks.coin_judge:coin (target of b, utility of b, protected of b) reads " in said
     assert "`allow_failing_judges: true`" in said
     assert pools == []
+
+
+def test_a_machine_that_cannot_start_ray_ends_the_campaign_and_blames_no_run(
+    tmp_path: Path, prefect_here: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries = []
+
+    def timed_out(**_: object) -> None:
+        tries.append(1)
+        raise Exception("The current node timed out during startup.")  # as Ray raises it
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", timed_out)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr("mascing.tasks.workers.pool.OF_THIS_PROCESS", Connection())
+    storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
+    assert {row["state"] for row in ran(tmp_path, parts, storage, code=1)} == {"waiting"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "error: Ray does not start (The current node timed out during startup.): wait until " in said
+    assert len(tries) == 1
