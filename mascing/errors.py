@@ -18,6 +18,10 @@ class DataError(MascingError):
     """Conversations, traces or replies that cannot be used."""
 
 
+class LogitsError(DataError):
+    """What a model or its routers give as logits and is none, such as NaN: its fault if it gives nothing else."""
+
+
 class ModelError(MascingError):
     """A model that cannot be loaded or whose routers cannot be tapped."""
 

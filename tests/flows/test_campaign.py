@@ -10,7 +10,9 @@ import ray
 from mascing.campaigns.folder import folder_of
 from mascing.cli import main
 from mascing.config import load_campaign
+from mascing.errors import LogitsError
 from mascing.flows.campaign_found import finished_campaign
+from mascing.flows.reconfigure import reconfigure_on as lined
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import replies
@@ -114,6 +116,29 @@ def test_what_fails_is_told_and_the_rest_goes_on_until_it_is_mended(
         for model, behaviour in (("broken", "unreadable"), ("broken", "b"), ("tiny", "unreadable"))
         for method in ("steermoe", "own", "random")
     }
+
+
+def test_a_model_that_gives_only_nan_is_not_tried_for_each_behaviour(
+    tmp_path: Path, pools: list[HerePool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise LogitsError("the model's logits are NaN; load it in another dtype")
+
+    def counted(*given: Any) -> Any:
+        tried.append(1)
+        return lined(*given)
+
+    tried: list[int] = []
+    monkeypatch.setattr(replies.TransformersEngine, "replies", broken)
+    storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
+    parts |= {"behaviours": {name: parts["behaviours"]["b"] for name in ("b", "c")}, "seeds": [0]}
+    monkeypatch.setattr("mascing.flows.campaign.reconfigure_on", counted)
+    rows = ran(tmp_path, parts, storage, code=1)
+    assert len(tried) == 1
+    assert {row["state"] for row in rows} == {"failed"}
+    [reason] = {row["reason"] for row in rows}
+    assert "label: the model gives nothing that can be used on any of " in reason
+    assert "the model's logits are NaN; load it in another dtype" in reason
 
 
 def test_a_judge_that_reads_its_canaries_wrong_keeps_a_campaign_from_starting(
