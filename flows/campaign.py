@@ -100,7 +100,7 @@ class _Running:
         pool: Pool | None = None
         with ExitStack() as opened:
             for run in runs:
-                with waiting_for(f"{run} ({self._board.finished} of {self._board.planned} cells are there)"):
+                with waiting_for(f"{run} ({self._board.finished} of {self._board.planned} cells)"):
                     try:
                         if unusable is not None:
                             raise unusable
