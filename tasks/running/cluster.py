@@ -179,7 +179,7 @@ def start_local(cpus: int) -> None:
     with guarded(starts_ray=True):
         _init(
             "Ray does not start",
-            "wait until the machine is less busy, or check memory and the folder for temporary files (RAY_TMPDIR)",
+            "check memory, how busy this machine is, and the folder for temporary files (RAY_TMPDIR)",
             address="local",
             num_cpus=cpus,
             include_dashboard=False,

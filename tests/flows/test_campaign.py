@@ -176,7 +176,7 @@ def test_a_machine_that_cannot_start_ray_ends_the_campaign_and_blames_no_run(
     storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
     assert {row["state"] for row in ran(tmp_path, parts, storage, code=1)} == {"waiting"}
     said = " ".join(capsys.readouterr().err.split())
-    assert "error: Ray does not start (The current node timed out during startup.): wait until " in said
+    assert "error: Ray does not start (The current node timed out during startup.): check memory, " in said
     assert len(tries) == 1
 
 
