@@ -29,6 +29,11 @@ def names() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in listed if name.endswith(".yaml"))
 
 
+def is_shipped(named: str) -> bool:
+    """Whether an entry is named that comes with mascing, and not one by its path."""
+    return not named.endswith(_ENDINGS)
+
+
 def entry(named: str, read: Reader, folder: str = ".") -> CatalogueEntry:
     """The entry of a name, or of a YAML file; its path is relative to ``folder``, and paths in it to the entry.
 
@@ -63,7 +68,7 @@ def _of_judge(folder: str, field: str, path: str) -> str:
 
 
 def _path(named: str, folder: str) -> str:
-    if named.endswith(_ENDINGS):
+    if not is_shipped(named):
         return beside(folder, named)
     if named not in names():
         near = difflib.get_close_matches(named, names(), n=1)

@@ -8,8 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mascing.catalogue.entries import Reader, entry
-from mascing.catalogue.safeguards import refuse_changed_guard, refuse_looser, stricter, with_guards_judged
+from mascing.catalogue.entries import Reader, entry, is_shipped
+from mascing.catalogue.safeguards import (
+    refuse_changed_guard,
+    refuse_fewer_rows,
+    refuse_looser,
+    stricter,
+    with_guards_judged,
+)
 from mascing.errors import ConfigError
 from mascing.schemas.catalogue.catalogue_entry import CatalogueEntry, Chosen, Companion
 from mascing.schemas.catalogue.sources import FILE_FORMATS, DatasetConfig, Role, SourceConfig
@@ -47,7 +53,9 @@ def resolved(value: dict[str, Any], path: str, read: Reader) -> dict[str, Any]:
         chosen = _chosen(behaviour)
         members = members_of(chosen, os.path.dirname(os.path.abspath(path)), read)
         own = {key: behaviour[key] for key in behaviour if key not in Chosen.model_fields}
-        taken = with_guards_judged([each.entry.name for each in _guarded(members)], own, _taken(members))
+        guarded = [each.entry.name for each in _guarded(members)]
+        refuse_fewer_rows(guarded, own)
+        taken = with_guards_judged(guarded, own, _taken(members))
     except ConfigError as error:
         raise ConfigError(f"behaviour.{error} (in {path})") from error
     for role in ("utility", "protected"):
@@ -111,11 +119,17 @@ def _refuse_unasked(main: CatalogueEntry, chosen: Chosen, others: dict[str, Memb
     """Raise ConfigError unless the operator took the entry on, with a protected set of their own."""
     if not chosen.opt_in:
         raise ConfigError(f"opt_in: {main.name} is for operators who decide on it. {main.opt_in} Write `opt_in: true`")
-    own = [each for each in others.values() if each.role == "protected" and each.entry.name not in main.guarded_by]
+    # What is shipped, nobody chose for this operator.
+    own = [
+        each
+        for each in others.values()
+        if each.role == "protected" and (each.asked.file or not is_shipped(each.asked.catalogue))
+    ]
     if not own:
         raise ConfigError(
-            f"beside: {main.name} needs a protected set of your own beside {_or(main.guarded_by)}: name an entry whose "
-            f"`roles` are [protected], with what the model must go on refusing. {main.opt_in}"
+            f"beside: {main.name} needs a protected set of your own beside {_or(main.guarded_by)}, and no entry that "
+            "comes with mascing is one: name the file of an entry whose `roles` are [protected], with what the model "
+            f"must go on refusing. {main.opt_in}"
         )
 
 

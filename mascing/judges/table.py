@@ -86,10 +86,10 @@ JUDGES: Mapping[str, JudgeKind] = {
     "contains": JudgeKind(ContainsJudge, contains_judge, cannot_judge=_no_answer, by_rules=True),
     "exact": JudgeKind(ExactJudge, exact_judge, version=2, cannot_judge=_no_answer, by_rules=True),
     "llama_guard": JudgeKind(
-        GuardJudge, guard_judge, version=2, identity=guard_identity, placement={**_PLACED, "prompt": True}
+        GuardJudge, guard_judge, version=3, identity=guard_identity, placement={**_PLACED, "prompt": True}
     ),
     "llm": JudgeKind(
-        LlmJudge, llm_judge, version=2, cannot_judge=llm_cannot_judge, identity=llm_identity, placement=_PLACED
+        LlmJudge, llm_judge, version=3, cannot_judge=llm_cannot_judge, identity=llm_identity, placement=_PLACED
     ),
     "classifier": JudgeKind(ClassifierJudge, classifier_judge, identity=classifier_identity, placement=_PLACED),
     "perplexity": JudgeKind(PerplexityJudge, perplexity_judge, identity=perplexity_identity, placement=_PLACED),

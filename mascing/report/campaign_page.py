@@ -10,9 +10,10 @@ from mascing.report.figures.campaign_figures import grid_figure, ranking_figure,
 from mascing.report.figures.figure import Table
 from mascing.report.filling import filled
 from mascing.report.looks import in_order
-from mascing.report.wording import duration, percent, points
+from mascing.report.wording import duration, percent, points, unknown
 from mascing.runs.run_folder import RUNS
 from mascing.schemas.campaign import StageSeconds
+from mascing.schemas.result import Corrected
 
 _LEAST_SHOWN = 1e-4
 _TO_ROOT = "../.."
@@ -95,7 +96,7 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
         str(row["seed"]),
         row["method"] + ("\npublished" if row["published"] else ""),
         _change(row, "uplift"),
-        _change(row, "uplift_corrected"),
+        _corrected(row),
         spread,
         _change(row, "utility"),
         _change(row, "protected"),
@@ -112,6 +113,13 @@ def _change(row: dict[str, Any], name: str) -> str:
     if row[name] is None:
         return "–"
     return f"{points(row[name])}\n{points(row[f'{name}_low'])} to {points(row[f'{name}_high'])}"
+
+
+def _corrected(row: dict[str, Any]) -> str:
+    if row["uplift_corrected"] is None:
+        return "–"
+    value, low, high = (row[f"uplift_corrected{end}"] for end in ("", "_low", "_high"))
+    return unknown(Corrected(value=value, low=low, high=high), -1) or _change(row, "uplift_corrected")
 
 
 def _papers(board: Board, rows: list[dict[str, Any]]) -> Table | None:

@@ -28,6 +28,11 @@ def points_text(rate: Rate | Corrected) -> str:
     return f"{points(rate.value)} ({points(rate.low)} to {points(rate.high)})"
 
 
+def unknown(corrected: Corrected, least: int) -> str:
+    """Words for an interval from ``least`` to 1, as of a judge no better than a coin; empty for another."""
+    return "unknown: the judge's calibration leaves all open" if corrected.low <= least and corrected.high >= 1 else ""
+
+
 def as_sentence(text: str) -> str:
     """Make a sentence of words that a terminal shows after others: with a capital and a full stop."""
     return f"{text[0].upper()}{text[1:]}."

@@ -77,7 +77,10 @@ class _Game:
     conversation: Conversation
     stop: Stop
     turns: tuple[tuple[Message, ...], ...]
-    """What is said before each reply: a user turn, and system turns before it. The file's replies are left out."""
+    """What is said before each reply: a user turn, and system turns before it.
+
+    The file's replies are left out. What an assistant says before any user spoke, such as a greeting, is no reply.
+    """
     history: tuple[Message, ...] = ()
     number: int = 0
     unscored: str | None = None
@@ -90,7 +93,7 @@ class _Game:
         turns: list[tuple[Message, ...]] = []
         before: list[Message] = []
         for message in conversation.messages:
-            if message.role != "assistant":
+            if message.role != "assistant" or not turns:
                 before.append(message)
             if message.role == "user":
                 turns.append(tuple(before))

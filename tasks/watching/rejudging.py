@@ -1,7 +1,7 @@
 """The judges of a run, asked anew: the canaries, and a few replies that they judged before.
 
 A judge behind an endpoint may become another under the same name, which no fingerprint shows. So nothing that is stored
-answers here.
+answers here, but what is asked counts against the endpoint's budget.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mascing.conversations.reply import Reply
+from mascing.engines.openai.stored_answers import PaidAnew
 from mascing.errors import MascingError
 from mascing.evidence.gates import Decision, all_of
 from mascing.evidence.promoting.judge_drift import decide_canaries, decide_rejudged
@@ -23,6 +24,7 @@ from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judge_settings import JudgeConfig
 from mascing.schemas.verdict import Outcome
 from mascing.storage.fingerprint import fingerprint
+from mascing.storage.object_storage import Storage
 from mascing.tasks.running.stage import steps
 from mascing.tasks.watching.standing import Watch
 from mascing.tasks.workers.worker import Worker
@@ -48,7 +50,7 @@ def hear_judges(watch: Watch) -> JudgesToday:
 
     A judge that cannot be asked is undecided.
     """
-    heard = watch.pool.map(_hear, None, list(_known(watch)), steps("judges"))
+    heard = watch.pool.map(_hear, watch.storage, list(_known(watch)), steps("judges"))
     gate, reasons = all_of(decision for decision, _ in heard)
     return JudgesToday(gate=gate, reasons=reasons, cost=summed(cost for _, cost in heard))
 
@@ -92,19 +94,16 @@ def _sample(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*hits[: REPLIES - min(half, len(misses))], *misses[: REPLIES - min(half, len(hits))]]
 
 
-def _hear(_: Worker, __: None, known: _Known) -> tuple[Decision, float | None]:
+def _hear(_: Worker, storage: Storage, known: _Known) -> tuple[Decision, float | None]:
     """Whether the judge does as it did, and what asking it cost in US dollars, None if it is not paid."""
     name = f"judge {known.judge.kind.rpartition(':')[2]} of {known.sets[0]}"
     try:
-        canaries = hear_canaries(known.judge)
-        now = judge_by(known.judge, known.conversations, [Reply(text) for text in known.replies])
+        anew = PaidAnew(storage)
+        canaries = hear_canaries(known.judge, anew)
+        now = judge_by(known.judge, known.conversations, [Reply(text) for text in known.replies], anew)
     except MascingError as error:
         return ("undecided", (f"{name} is undecided: it cannot be asked: {one_line(error)}",)), None
-    wrong = [
-        f"{each.canary.name}: {each.verdict.outcome} ({each.verdict.reason}) instead of {each.must}"
-        for each in canaries
-        if not each.right and not each.verdict.failed
-    ]
+    wrong = [str(each) for each in canaries if not each.right and not each.verdict.failed]
     failed = sum(each.verdict.failed for each in canaries)
     decisions = [decide_canaries(name, len(canaries), wrong, failed)]
     if now:

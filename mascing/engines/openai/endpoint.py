@@ -14,7 +14,7 @@ from mascing.engines.openai.client import Client
 from mascing.engines.openai.ledger import Amount
 from mascing.engines.openai.retrying import DeniedError, FailedError, RefusedError, Retrying
 from mascing.engines.openai.spending import Spending, amount, cost, most_prompt_tokens
-from mascing.engines.openai.stored_answers import StoredAnswers
+from mascing.engines.openai.stored_answers import PaidAnew, StoredAnswers
 from mascing.errors import EndpointError, MascingError, RequestError
 from mascing.schemas.settings.engine_settings import OpenAIEngine
 from mascing.storage.fingerprint import fingerprint
@@ -23,7 +23,7 @@ from mascing.storage.object_storage import Storage
 Value = TypeVar("Value")
 
 _opening = threading.Lock()
-_open: dict[tuple[OpenAIEngine, str | None, int], "Endpoint"] = {}
+_open: dict[tuple[OpenAIEngine, str | None, type, int], "Endpoint"] = {}
 
 
 def endpoint(config: OpenAIEngine, storage: Storage | None) -> "Endpoint":
@@ -32,7 +32,7 @@ def endpoint(config: OpenAIEngine, storage: Storage | None) -> "Endpoint":
     One that was closed is replaced.
     """
     # A forked process has the objects of its parent, but not their threads.
-    key = (config, storage.url if storage is not None else None, os.getpid())
+    key = (config, storage.url if storage is not None else None, type(storage), os.getpid())
     with _opening:
         if key not in _open or _open[key].closed:
             _open[key] = Endpoint(config, storage)
@@ -66,7 +66,8 @@ class Endpoint:
     def __init__(self, config: OpenAIEngine, storage: Storage | None = None) -> None:
         """Raises ConfigError if the package `openai` or the key is missing."""
         self._config = config
-        self._stored = StoredAnswers(storage, config) if storage is not None else None
+        keeping = None if isinstance(storage, PaidAnew) else storage
+        self._stored = StoredAnswers(keeping, config) if keeping is not None else None
         self._client = Client(config)
         self._retrying = Retrying(config)
         self._spending = Spending(config, storage)

@@ -18,6 +18,13 @@ def answers_folder(config: OpenAIEngine) -> str:
     return f"answers/{fingerprint({'base_url': config.base_url, 'model': config.model})}"
 
 
+class PaidAnew(Storage):
+    """A storage whose answers do not count, while its budgets do: every question is paid, and no answer is kept."""
+
+    def __init__(self, storage: Storage) -> None:
+        super().__init__(storage._store)
+
+
 class StoredAnswers:
     """The answers of one model at one endpoint.
 

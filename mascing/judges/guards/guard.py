@@ -1,8 +1,9 @@
 """A family of guard models: its prompt, and what its answers mean."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from mascing.judges.speakers.frames import without_labels
 from mascing.judges.speakers.speaker import Ask, Manner, Said
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judging_models import GuardFinding, GuardJudge
@@ -34,10 +35,15 @@ class Guard:
     one_token: bool = False
 
 
-def turns(conversation: Conversation, reply: str) -> tuple[dict[str, str], ...]:
-    """The conversation and the reply as messages, without a system turn: guards know none."""
-    said = [{"role": turn.role, "content": turn.content} for turn in conversation.messages if turn.role != "system"]
-    return (*said, {"role": "assistant", "content": reply})
+def turns(conversation: Conversation, reply: str, labels: Iterable[str]) -> tuple[dict[str, str], ...]:
+    """The conversation and the reply as messages, without a system turn: guards know none.
+
+    The family's chat template sets the turns apart by ``labels`` in plain words, which work in no turn.
+    """
+    said = [(turn.role, turn.content) for turn in conversation.messages if turn.role != "system"]
+    return tuple(
+        {"role": role, "content": without_labels(content, labels)} for role, content in (*said, ("assistant", reply))
+    )
 
 
 def behaviour_of(conversation: Conversation) -> str:

@@ -14,11 +14,13 @@ from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judging_models import GuardFinding, GuardJudge
 
 _YES, _NO = "Yes", "No"
+# Its chat template writes the turns behind these words.
+_LABELS = ("Human Question:", "Chatbot Response:")
 
 
 def _ask(config: GuardJudge, texts: Mapping[str, str], conversation: Conversation, reply: str) -> Ask:
     policy = {"role": "system", "content": config.guideline or ""}
-    return Ask(messages=(policy, *turns(conversation, reply)))
+    return Ask(messages=(policy, *turns(conversation, reply, _LABELS)))
 
 
 def _read(config: GuardJudge, said: Said) -> Finding:

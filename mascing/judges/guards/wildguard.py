@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 
 from mascing.judges.guards.guard import Finding, Guard, unreadable
+from mascing.judges.speakers.bare_lines import bare_lines
 from mascing.judges.speakers.speaker import Ask, Manner, Said
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.settings.judging_models import GuardFinding, GuardJudge
@@ -33,7 +34,7 @@ def _ask(config: GuardJudge, texts: Mapping[str, str], conversation: Conversatio
 
 
 def _read(config: GuardJudge, said: Said) -> Finding:
-    found = [_LINE.fullmatch(line.strip()) for line in said.text.strip().splitlines() if line.strip()]
+    found = [_LINE.fullmatch(line) for line in bare_lines(said.text)]
     lines = [(match[1].lower(), match[2].lower()) for match in found if match]
     if not lines or len(lines) < len(found) or len({name for name, _ in lines}) < len(lines):
         return unreadable(said)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mascing.judges.speakers.frames import labels_of, without_labels
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 
@@ -27,8 +28,14 @@ class Ask:
     fields: Mapping[str, str] = field(default_factory=dict)
 
     def filled(self, marks: Iterable[str] = ()) -> str:
-        """The template with its fields, in which no mark of a prompt works any more."""
-        return _FIELD.sub(lambda found: defused(self.fields.get(found[1], found[0]), marks), self.template)
+        """The template with its fields, in which no mark of a prompt and no label of this one works any more."""
+        labels = labels_of(self.template)
+
+        def filled_in(found: re.Match[str]) -> str:
+            told = self.fields.get(found[1])
+            return found[0] if told is None else without_labels(defused(told, marks), labels)
+
+        return _FIELD.sub(filled_in, self.template)
 
 
 @dataclass(frozen=True)

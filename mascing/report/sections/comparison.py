@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from mascing.report.figures.figure import Table
 from mascing.report.looks import in_order
-from mascing.report.wording import percent, points, points_text, rate_text, set_title
-from mascing.schemas.result import Corrected, MethodResult, Rate, Result
+from mascing.report.wording import percent, points, points_text, rate_text, set_title, unknown
+from mascing.schemas.result import MethodResult, Rate, Result
 
 
 def comparison_table(result: Result, changes: Mapping[str, Mapping[str, Rate]]) -> Table:
@@ -54,15 +54,10 @@ def _rate(rate: Rate) -> str:
     unscored = f"\n{rate.unscored} of {rate.n} unscored" if rate.unscored else ""
     if rate.unscored == rate.n:
         return f"–{unscored}"
-    corrected = f"\ncorrected {_open(rate.corrected, 0) or rate_text(rate.corrected)}" if rate.corrected else ""
+    corrected = f"\ncorrected {unknown(rate.corrected, 0) or rate_text(rate.corrected)}" if rate.corrected else ""
     return f"{percent(rate.value)}\n{100 * rate.low:.1f} to {100 * rate.high:.1f}{unscored}{corrected}"
 
 
 def _difference(rate: Rate) -> str:
-    corrected = f"\ncorrected {_open(rate.corrected, -1) or points_text(rate.corrected)}" if rate.corrected else ""
+    corrected = f"\ncorrected {unknown(rate.corrected, -1) or points_text(rate.corrected)}" if rate.corrected else ""
     return f"{points(rate.value)}\n{points(rate.low)} to {points(rate.high)}{corrected}"
-
-
-def _open(corrected: Corrected, least: int) -> str:
-    """Words for an interval that holds every value, as of a judge no better than a coin; empty for another."""
-    return "unknown: the judge's calibration leaves all open" if corrected.low <= least and corrected.high >= 1 else ""

@@ -6,14 +6,17 @@ from typing import Any
 
 import pytest
 
+from mascing.campaigns.folder import CampaignFolder
 from mascing.campaigns.leaderboard import Board, Outcome, leaderboard, ranking_table
 from mascing.judges.calibrations.calibration import calibrated, write_calibration
+from mascing.report.campaign_page import campaign_page
 from mascing.schemas.campaign import FailedRun
 from mascing.schemas.settings.judge_settings import RefusalJudge
 from mascing.statistics import holm
 from mascing.storage import parquet
 from tests.mascing.campaigns.made_up import board, cell
 from tests.mascing.campaigns.test_used_judges import judged
+from tests.mascing.report.page_parts import Page
 
 
 def rows(of: Board) -> list[dict[str, Any]]:
@@ -104,3 +107,18 @@ def test_a_calibrated_judge_has_its_uplift_corrected_beside_the_raw_one(tmp_path
         expected = min(1.0, row["uplift"] / 0.5) if row["behaviour"] == "defence" else None
         assert row["uplift_corrected"] == (expected if expected is None else pytest.approx(expected))
     assert shown[0]["uplift_corrected_low"] < shown[0]["uplift_corrected"] <= shown[0]["uplift_corrected_high"]
+
+
+def test_behind_a_judge_that_may_be_a_coin_the_corrected_uplift_is_shown_as_unknown(tmp_path: Path) -> None:
+    said, heard = ["hit", "miss"] * 20, ["hit", "hit", "miss", "miss"] * 9 + ["hit", "miss"] * 2
+    found = calibrated(RefusalJudge(), heard, said, [f"g{n}" for n in range(40)], "0", "human")  # type: ignore[arg-type]
+    assert 0 < found.sensitivity.value + found.specificity.value - 1 < 0.2
+    write_calibration(tmp_path / "judge.json", found)
+    made, judge = board(), RefusalJudge(calibration=str(tmp_path / "judge.json"))
+    runs = tuple(judged(run, {"target": judge} if run.behaviour == "defence" else {}) for run in made.campaign.runs)
+    of_a_coin = Board(made.campaign.model_copy(update={"runs": runs}), made.outcomes)
+    page = Page(campaign_page(CampaignFolder("made-up-0123456789abcdef"), of_a_coin, {}))
+    header, *shown = page.table("Every cell; differences in percentage points with 95% intervals")
+    cells = [dict(zip(header, row, strict=True)) for row in shown]
+    told = {cell["Behaviour"]: cell["Corrected uplift"] for cell in cells}
+    assert told == {"defence": "unknown: the judge's calibration leaves all open", "policy": "–"}

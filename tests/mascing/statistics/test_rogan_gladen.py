@@ -54,6 +54,27 @@ def test_a_judge_that_may_know_nothing_leaves_everything_open() -> None:
     assert corrected_difference(measured(0.1, -0.1, 0.2), guessing, guessing).low == -1
 
 
+@pytest.mark.parametrize(("found", "edge"), [((0.0, 0.0, 0.019), 0.0), ((1.0, 0.981, 1.0), 1.0)])
+def test_a_sample_that_contradicts_the_calibration_leaves_the_doubt_of_one_at_the_edge(
+    found: tuple[float, float, float], edge: float
+) -> None:
+    se = sp = measured(0.8, 0.75, 0.84)
+    corrected = corrected_rate(measured(*found), se, sp)
+    assert corrected.value == edge
+    at_edge = corrected_rate(measured(abs(edge - 0.2), *(abs(edge - 0.2) + end - edge for end in found[1:])), se, sp)
+    assert (corrected.low, corrected.high) == pytest.approx((at_edge.low, at_edge.high))
+    assert corrected.high - corrected.low > 0.05
+
+
+def test_a_difference_beyond_what_the_judge_can_show_is_no_certainty() -> None:
+    se = sp = measured(0.8, 0.78, 0.82)
+    changes = measured(0.9, 0.8, 0.95), measured(-0.9, -0.95, -0.8)
+    gain, loss = (corrected_difference(change, se, sp) for change in changes)
+    assert (gain.value, gain.high) == (1.0, 1.0)
+    assert gain.low < 0.9
+    assert (loss.low, loss.high) == pytest.approx((-1.0, -gain.low))
+
+
 @settings(max_examples=150, deadline=None)
 @given(intervals, intervals, intervals)
 def test_the_ends_are_where_the_recovered_interval_leaves_zero(p: Interval, se: Interval, sp: Interval) -> None:
@@ -79,6 +100,8 @@ def test_the_ends_are_where_the_recovered_interval_leaves_zero(p: Interval, se: 
         assert low == pytest.approx(brentq(least, 0.0, inner), abs=1e-6)
     elif least(0.0) <= 0 and 0 <= value <= 1:
         assert low <= 1e-9
+    assert low < 1
+    assert high > 0
     if most(1.0) < 0 and most(inner) > 0:
         assert high == pytest.approx(brentq(most, inner, 1.0), abs=1e-6)
 

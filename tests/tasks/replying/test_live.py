@@ -141,6 +141,24 @@ def test_each_conversation_is_decided_as_by_a_straightforward_loop(
     assert len(model) == sum(heard)  # the second start found every reply and every verdict
 
 
+def test_what_an_assistant_says_before_any_user_is_history_and_no_reply_of_the_file(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[list[tuple[str, str]]] = []
+
+    def generated(worker: Any, config: RunConfig, asked: Sequence[Conversation], mask: Mask | None) -> list[Reply]:
+        shown.extend([(message.role, message.content) for message in row.messages] for row in asked)
+        return [Reply("no")] * len(asked)
+
+    monkeypatch.setattr(replies, "generated", generated)
+    plain = olmoe_folder.conversation("greeted", "ask", "FILE", "ask again", system="be brief")
+    system, *rest = plain.messages
+    greeted = plain.model_copy(update={"messages": (system, Message(role="assistant", content="Welcome!"), *rest)})
+    Judging(HerePool(), storage, config_of("end"), "c" * 64).judge(Asked.given([greeted]), MASKS[:1], nothing)
+    begun = [("system", "be brief"), ("assistant", "Welcome!"), ("user", "ask")]
+    assert shown == [begun, [*begun, ("assistant", "no"), ("user", "ask again")]]
+
+
 def test_a_judge_that_cannot_tell_on_the_way_leaves_the_end_open_unless_a_later_turn_stops(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
