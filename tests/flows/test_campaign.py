@@ -11,6 +11,7 @@ import ray
 from mascing.campaigns.folder import folder_of
 from mascing.cli import main
 from mascing.config import load_campaign
+from mascing.engines.transformers_engine import TransformersEngine
 from mascing.errors import LogitsError, StorageError
 from mascing.flows.campaign import _refuse_common
 from mascing.flows.campaign_found import finished_campaign
@@ -136,7 +137,7 @@ def test_a_model_that_gives_only_nan_is_not_tried_for_each_behaviour(
         return lined(*given)
 
     tried: list[int] = []
-    monkeypatch.setattr(replies.TransformersEngine, "replies", broken)
+    monkeypatch.setattr(TransformersEngine, "replies", broken)
     storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
     parts |= {"behaviours": {name: parts["behaviours"]["b"] for name in ("b", "c")}, "seeds": [0]}
     monkeypatch.setattr("mascing.flows.campaign.reconfigure_on", counted)
