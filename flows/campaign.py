@@ -19,7 +19,7 @@ from mascing.campaigns.folder import CampaignFolder, folder_of
 from mascing.campaigns.leaderboard import Board, Outcome
 from mascing.campaigns.used_judges import judges_of, refuse_unless, wrongly_read
 from mascing.config import load_campaign
-from mascing.errors import ConfigError, ConflictError, DamagedError, MascingError, ModelError, StorageError
+from mascing.errors import ConfigError, ConflictError, DamagedError, MascingError, ModelError, ServerError, StorageError
 from mascing.evidence.foregone import unpublishable
 from mascing.flows.campaign_found import found_outcome, without
 from mascing.flows.order import Start
@@ -102,7 +102,7 @@ class _Running:
         pool: Pool | None = None
         with ExitStack() as opened:
             for run in runs:
-                with waiting_for(f"{run} ({self._board.finished} of {self._board.planned} cells are there)"):
+                with waiting_for(f"{run} ({self._board.finished} of {self._board.planned} cells)"):
                     try:
                         if unusable is not None:
                             raise unusable
@@ -198,13 +198,13 @@ def _is_of_model(error: Exception) -> bool:
 
 
 def _refuse_common(error: Exception) -> None:
-    """Raise an error that every run would meet alike: of the storage, of a full disk, or of Prefect's server."""
+    """Raise an error that every run would meet alike: of the storage, of a full disk, or of a server."""
     cause = getattr(error, "cause", None) or error  # of a worker
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         place = cause.filename or f"{gettempdir()}, the folder for temporary files,"
         raise StorageError(f"{place} has no space left: free some and run again; what is stored is kept") from error
     lost = isinstance(error, StorageError) and not isinstance(error, ConflictError | DamagedError)
-    if lost or isinstance(error, httpx.HTTPError):
+    if lost or isinstance(error, ServerError | httpx.HTTPError):
         raise error
 
 

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from mascing.prose import wrapped
 
-_WIDE = 80
-"""Columns of a terminal from which on a bar fits beside its numbers."""
+_WIDE = 100
+"""Columns of a terminal from which on a bar fits beside its numbers and a name such as that of a run."""
 _SPEED_SECONDS = 300.0
 """Steps of the last so many seconds make the rate."""
 

@@ -18,6 +18,10 @@ class DataError(MascingError):
     """Conversations, traces or replies that cannot be used."""
 
 
+class LogitsError(DataError):
+    """What a model or its routers give as logits and is none, such as NaN: its fault if it gives nothing else."""
+
+
 class ModelError(MascingError):
     """A model that cannot be loaded or whose routers cannot be tapped."""
 
@@ -40,6 +44,10 @@ class DamagedError(StorageError):
 
 class ConflictError(StorageError):
     """Another writer committed different content under the same name."""
+
+
+class ServerError(MascingError):
+    """A server that every run needs, such as Ray's, and that cannot be had: it does not start, or answers no more."""
 
 
 class EndpointError(MascingError):

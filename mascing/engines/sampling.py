@@ -11,7 +11,7 @@ from math import inf, isqrt
 import torch
 from torch import Tensor
 
-from mascing.errors import DataError
+from mascing.errors import LogitsError
 
 _CACHED = 2**18
 """Scores that a processor reads at once: more would leave its cache between one step of arithmetic and the next."""
@@ -62,13 +62,13 @@ class RowSampler:
 
 
 def refuse_nan(input_ids: Tensor, scores_BV: Tensor) -> Tensor:
-    """The scores; raises DataError if any is NaN, of which greedy decoding would pick a token and say nothing.
+    """The scores; raises LogitsError if any is NaN, of which greedy decoding would pick a token and say nothing.
 
     ``generate`` calls this as a logits processor.
     """
     del input_ids
     if scores_BV.amax(dim=1).isnan().any():  # a maximum is NaN if one of its numbers is
-        raise DataError("the model's logits are NaN; load it in another dtype")
+        raise LogitsError("the model's logits are NaN; load it in another dtype")
     return scores_BV
 
 

@@ -1,6 +1,5 @@
 """Load a model with its tokenizer from a folder, a storage URL or the hub."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +9,7 @@ import torch
 from mascing.errors import ModelError
 from mascing.models import deepseek_v1
 from mascing.models.checkpoints import checkpoint_fingerprint, local_folder, one_line
+from mascing.models.misfits import LOADING, failed_conversion, misfits
 from mascing.models.model_folder import refuse_unloadable_fp8, refuse_without_weights, settings_of
 from mascing.models.tokenizer import context_length, load_errors, load_tokenizer, tokenizer_in
 from mascing.schemas.config import SPREAD, ModelConfig
@@ -63,7 +63,7 @@ def _model(folder: Path, settings: dict[str, Any], config: ModelConfig) -> Any:
     options: dict[str, Any] = {
         "dtype": config.dtype if config.dtype == "auto" else getattr(torch, config.dtype),
         "use_safetensors": True,
-        "output_loading_info": True,
+        **LOADING,
     }
     if config.attn_implementation is not None:
         options["attn_implementation"] = config.attn_implementation
@@ -76,22 +76,15 @@ def _model(folder: Path, settings: dict[str, Any], config: ModelConfig) -> Any:
         else:
             options["trust_remote_code"] = _runs_own_code(folder, settings, config)
         model, report = cast(tuple[Any, Any], AutoModelForCausalLM.from_pretrained(folder, **options))
-        missing = [key for key in report["missing_keys"] if not (is_deepseek_v1 and key.endswith(deepseek_v1.ADDED))]
-        _refuse_absent_weights(folder, [*missing, *(entry[0] for entry in report["mismatched_keys"])])
+        made = [key for key in report["missing_keys"] if is_deepseek_v1 and key.endswith(deepseek_v1.ADDED)]
+        if unfit := misfits(report, made):
+            raise ModelError(f"the weights in {folder} do not fit its config.json: {unfit}")
         if is_deepseek_v1:
             deepseek_v1.restore_shared_experts(model)
         return model
     except load_errors() as error:
-        raise ModelError(f"the model in {folder} cannot be loaded: {one_line(error)}") from error
-
-
-def _refuse_absent_weights(folder: Path, names: Sequence[str]) -> None:
-    """Raise ModelError if weights are absent: transformers would silently use random numbers for them."""
-    if names:
-        raise ModelError(
-            f"the weights in {folder} do not fit its config.json: {len(names)} parameters are missing or of another "
-            f"shape, first {min(names)}"
-        )
+        reason = failed_conversion(error) or one_line(error)
+        raise ModelError(f"the model in {folder} cannot be loaded: {reason}") from error
 
 
 def _runs_own_code(folder: Path, settings: dict[str, Any], config: ModelConfig) -> bool:

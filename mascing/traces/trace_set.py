@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from mascing.errors import DataError
+from mascing.errors import DataError, LogitsError
 from mascing.schemas.settings.method_settings import Span
 
 QUESTION, PROMPT, REPLY = 0, 1, 2
@@ -228,7 +228,7 @@ def selection_dtype(n_experts: int) -> torch.dtype:
 
 
 def refuse_non_logits(parts: Sequence[Tensor]) -> None:
-    """Raise DataError if the z_TLE parts together cannot be raw router logits.
+    """Raise LogitsError if the z_TLE parts together cannot be raw router logits, and DataError if there are none.
 
     Refuses NaN and infinity, a layer in which no token prefers any expert, and probabilities or log-probabilities (of
     a softmax or a sigmoid) in place of logits. An additive bias can steer none of them.
@@ -239,13 +239,13 @@ def refuse_non_logits(parts: Sequence[Tensor]) -> None:
         z_TE = torch.cat([z_TLE[:, layer] for z_TLE in parts])
         low, high = (float(bound) for bound in z_TE.aminmax())
         if not (isfinite(low) and isfinite(high)):
-            raise DataError(f"MoE layer {layer}: router logits are NaN or infinite; load the model in another dtype")
+            raise LogitsError(f"MoE layer {layer}: router logits are NaN or infinite; load the model in another dtype")
         if _flat(z_TE[:16]) and _flat(z_TE):  # the first tokens decide it for any working router
-            raise DataError(f"MoE layer {layer}: all router logits of a token are equal; nothing was recorded there")
+            raise LogitsError(f"MoE layer {layer}: all router logits of a token are equal; nothing was recorded there")
         if low >= 0 and high <= 1:
-            raise DataError(f"MoE layer {layer}: these are probabilities, not logits; record before the softmax")
+            raise LogitsError(f"MoE layer {layer}: these are probabilities, not logits; record before the softmax")
         if high <= 0 and bool((z_TE.float().logsumexp(dim=1).abs() < 5e-3).all()):
-            raise DataError(f"MoE layer {layer}: these are log-probabilities, not logits; record before the softmax")
+            raise LogitsError(f"MoE layer {layer}: these are log-probabilities, not logits; record before the softmax")
 
 
 def _flat(z_TE: Tensor) -> bool:

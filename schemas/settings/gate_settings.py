@@ -48,7 +48,7 @@ class GatesConfig(Frozen):
 
 
 class RobustnessConfig(Frozen):
-    """Changed conditions that a mask must pass after the gates; an empty or 0 setting turns a condition off.
+    """Changed conditions that a mask must pass after the gates; `false`, an empty list or 0 exchanges turn one off.
 
     Under each condition, the steered and the unsteered model reply to the same changed conversations. A condition
     judges fewer conversations than the gates, so its intervals are wider and its default limits looser.

@@ -11,7 +11,7 @@ from threading import Event as Flag
 from threading import Thread, Timer
 from time import monotonic
 
-from mascing.errors import MascingError
+from mascing.errors import ServerError
 from mascing.progress import Event, tell
 from mascing.tasks.guarding.muted import MutedStderr
 
@@ -55,9 +55,9 @@ class Watch:
         Thread(target=copy_context().run, args=(self._watch,), daemon=True).start()
 
     def refuse_lost(self) -> None:
-        """Raise MascingError if a part was lost. It asks nobody, so it can be called at any rate."""
+        """Raise ServerError if a part was lost. It asks nobody, so it can be called at any rate."""
         if self._loss is not None:
-            raise MascingError(self._loss)
+            raise ServerError(self._loss)
 
     def close(self) -> None:
         """Watch no more."""

@@ -12,13 +12,13 @@ from ray._private import ray_constants
 from ray._private.services import canonicalize_bootstrap_address_or_die
 from ray._private.utils import get_num_cpus
 
-from mascing.errors import ConfigError, MascingError, first_line
+from mascing.errors import ConfigError, ServerError, first_line
 from mascing.progress import Event, tell
 from mascing.reachability import answers, speaks_grpc
 from mascing.schemas.config import ComputeConfig
 from mascing.tasks.guarding.guardian import guarded, keep_folders
 from mascing.tasks.guarding.sigterm import interrupted_on_sigterm
-from mascing.tasks.guarding.watch import Part, Watch, done_within
+from mascing.tasks.guarding.watch import Part, Watch, done_within, loss
 from mascing.tasks.running.ray_token import own_token, use_token
 
 _ADVICE = "start the cluster (`ray start --head`), correct RAY_ADDRESS, or unset it for a local instance"
@@ -29,10 +29,10 @@ _END_SECONDS = 20.0
 
 
 def refuse_absent_cluster() -> None:
-    """Raise MascingError if RAY_ADDRESS names an address where no Ray cluster answers, or one that refuses our token.
+    """Raise ServerError if RAY_ADDRESS names an address where no Ray cluster answers, or one that refuses our token.
 
     It asks for seconds only, where Ray itself tries for minutes. If the cluster wants our token, Ray sends it from now
-    on. Without RAY_ADDRESS, raises MascingError if a local instance could not read the token that it wants.
+    on. Without RAY_ADDRESS, raises ServerError if a local instance could not read the token that it wants.
     """
     address = os.environ.get("RAY_ADDRESS")
     if not address:
@@ -40,17 +40,17 @@ def refuse_absent_cluster() -> None:
             own_token()
         return
     if not answers(address):
-        raise MascingError(f"no Ray cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
+        raise ServerError(f"no Ray cluster answers at RAY_ADDRESS {address}: start it, or unset RAY_ADDRESS")
     if address.startswith("ray://"):
         return
     try:
         place = canonicalize_bootstrap_address_or_die(address)  # looks up `auto` as well
     except (ConnectionError, ValueError) as error:
-        raise MascingError(f"RAY_ADDRESS {address} cannot be used ({first_line(error)}): {_ADVICE}") from error
+        raise ServerError(f"RAY_ADDRESS {address} cannot be used ({first_line(error)}): {_ADVICE}") from error
     if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
         return
     if not speaks_grpc(place):
-        raise MascingError(
+        raise ServerError(
             f"what answers at RAY_ADDRESS {address} is no Ray cluster: name the port that `ray start --head` printed "
             "(6379 by default), or unset RAY_ADDRESS"
         )
@@ -71,7 +71,7 @@ class Cluster:
         self._watch = Watch(*_parts(self._advice))
 
     def refuse_lost(self) -> None:
-        """Raise MascingError if the cluster does not answer any more; it only looks, so it takes no time."""
+        """Raise ServerError if the cluster does not answer any more; it only looks, so it takes no time."""
         self._watch.refuse_lost()
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class Cluster:
 def connect(compute: ComputeConfig) -> Cluster:
     """Connect this process to the cluster of RAY_ADDRESS, or to a local instance with room for the workers.
 
-    Raises MascingError if neither can be had, and ConfigError if this machine has too few GPUs.
+    Raises ServerError if neither can be had, and ConfigError if this machine has too few GPUs.
     """
     if os.environ.get("RAY_ADDRESS"):
         join_cluster()
@@ -169,17 +169,17 @@ def _note(text: str) -> None:
 
 
 def join_cluster() -> None:
-    """Connect to the cluster of RAY_ADDRESS. Raises MascingError if there is none or if it is of another version."""
+    """Connect to the cluster of RAY_ADDRESS. Raises ServerError if there is none or if it is of another version."""
     refuse_absent_cluster()
     address = os.environ["RAY_ADDRESS"]
     _init(f"RAY_ADDRESS {address} cannot be used", _ADVICE, address=address)
 
 
 def start_local(cpus: int) -> None:
-    """Start a Ray instance of this process. Raises MascingError if it does not start."""
+    """Start a Ray instance of this process. Raises ServerError if it does not start."""
     with guarded(starts_ray=True):
         _init(
-            "a local Ray instance does not start",
+            "Ray does not start",
             "check memory, how busy this machine is, and the folder for temporary files (RAY_TMPDIR)",
             address="local",
             num_cpus=cpus,
@@ -192,4 +192,4 @@ def _init(failure: str, advice: str, **options: Any) -> None:
         with interrupted_on_sigterm(), done_within(_START_SECONDS, "Ray", "start", advice):
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of a raylet that does not answer, Ray raises the base class
-        raise MascingError(f"{failure} ({first_line(error)}): {advice}") from error
+        raise ServerError(loss(f"{failure} ({first_line(error)})", advice)) from error

@@ -7,7 +7,16 @@ from typing import TypeVar
 
 from mascing.conversations.intake.reasons import summary
 from mascing.conversations.intake.rows import Quarantined
-from mascing.errors import ConfigError, DataError, MascingError, MaskError, ModelError, SteeringError, StorageError
+from mascing.errors import (
+    ConfigError,
+    DataError,
+    LogitsError,
+    MascingError,
+    MaskError,
+    ModelError,
+    SteeringError,
+    StorageError,
+)
 from mascing.models.checkpoints import one_line
 from mascing.progress import Event, tell
 from mascing.schemas.conversation import Conversation
@@ -53,21 +62,30 @@ def surviving(function: Callable[[Sequence[Row]], Sequence[Value]], rows: Sequen
 
 
 def refuse_many(storage: Storage, manifest: Manifest, limit: float, conversations: int | None = None) -> None:
-    """Raise DataError if the stage set aside more than a share ``limit`` of its conversations.
+    """Raise `refusal` if the stage set aside more than a share ``limit`` of its conversations.
 
     ``conversations`` is their number where the stage has rows of other kinds as well.
     """
     total = manifest.rows_in if conversations is None else conversations
     if manifest.rows_quarantined > limit * total:
-        reasons, where = _reasons(storage, manifest), _quarantine_at(storage, manifest)
-        raise refusal(manifest.stage, manifest.rows_quarantined, total, limit, reasons, where)
+        failed, where = _set_aside(storage, manifest), _quarantine_at(storage, manifest)
+        raise refusal(manifest.stage, failed, total, limit, where)
 
 
-def refusal(stage: str, failed: int, total: int, limit: float, reasons: str, where: str) -> DataError:
-    """What is said if too many of a stage's ``total`` conversations failed; ``where`` is the file with all reasons."""
+def refusal(stage: str, failed: Sequence[Quarantined], total: int, limit: float, where: str) -> DataError | ModelError:
+    """What is said if too many of a stage's ``total`` conversations failed; ``where`` is the file with all reasons.
+
+    It is the model's fault if it gave logits that are none on all of them.
+    """
+    reasons = summary(failed, "row")
+    if len(failed) == total and all(map(_of_logits, failed)):
+        return ModelError(
+            f"{stage}: the model gives nothing that can be used on any of {total} conversations: {reasons} ({where} "
+            "has all reasons)"
+        )
     return DataError(
-        f"{stage}: {failed} of {total} conversations cannot be used, more than max_quarantined ({100 * limit:g}%) "
-        f"allows: {reasons}; mend them, or raise max_quarantined ({where} has all reasons)"
+        f"{stage}: {len(failed)} of {total} conversations cannot be used, more than max_quarantined "
+        f"({100 * limit:g}%) allows: {reasons}; mend them, or raise max_quarantined ({where} has all reasons)"
     )
 
 
@@ -77,7 +95,8 @@ def tell_set_aside(storage: Storage, manifest: Manifest, conversations: int | No
         return
     total = manifest.rows_in if conversations is None else conversations
     text = (
-        f"{manifest.rows_quarantined} of {total} conversations set aside: {_reasons(storage, manifest)} "
+        f"{manifest.rows_quarantined} of {total} conversations set aside: "
+        f"{summary(_set_aside(storage, manifest), 'row')} "
         f"(reasons in {_quarantine_at(storage, manifest)})"
     )
     tell(Event(manifest.stage, "note", text=text))
@@ -89,9 +108,13 @@ def quarantined(row: int, conversation: Conversation, failed: Failed) -> Quarant
     return Quarantined(row, conversation.id, failed.reason, text, failed.traceback or None)
 
 
-def _reasons(storage: Storage, manifest: Manifest) -> str:
-    rows = parquet.table_of(read_shard(storage, manifest, QUARANTINE)).to_pylist()
-    return summary([Quarantined(**row) for row in rows], "row")
+def _set_aside(storage: Storage, manifest: Manifest) -> list[Quarantined]:
+    return [Quarantined(**row) for row in parquet.table_of(read_shard(storage, manifest, QUARANTINE)).to_pylist()]
+
+
+def _of_logits(failed: Quarantined) -> bool:
+    """Whether a `LogitsError` was raised over the row, which its traceback ends with wherever it was kept."""
+    return f"{LogitsError.__module__}.{LogitsError.__qualname__}: " in (failed.traceback or "")
 
 
 def _quarantine_at(storage: Storage, manifest: Manifest) -> str:

@@ -12,7 +12,7 @@ from ray._private.authentication.authentication_token_setup import _enable_token
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError
 
-from mascing.errors import MascingError
+from mascing.errors import ServerError
 
 _ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _EMPTY_MESSAGE = b"\0\0\0\0\0"
@@ -26,25 +26,25 @@ _ADVICE = "set RAY_AUTH_TOKEN to the cluster's token, which `ray get-auth-token`
 def use_token(place: str) -> None:
     """Make Ray send this machine's token to the cluster at ``place`` (``host:port``) if the cluster wants one.
 
-    Raises MascingError if there is none here, or if the cluster refuses it.
+    Raises ServerError if there is none here, or if the cluster refuses it.
     """
     if not _refuses(place, token=""):
         return
     token = own_token()
     if not token:
-        raise MascingError(f"the Ray cluster at {place} wants a token, and there is none here: {_ADVICE}")
+        raise ServerError(f"the Ray cluster at {place} wants a token, and there is none here: {_ADVICE}")
     if _refuses(place, token):
-        raise MascingError(f"the Ray cluster at {place} refuses the token of {_source()}: {_ADVICE}")
+        raise ServerError(f"the Ray cluster at {place} refuses the token of {_source()}: {_ADVICE}")
     _enable_token_auth()
 
 
 def own_token() -> str:
-    """The token of this machine; empty if it has none. Raises MascingError if what should hold it cannot be read."""
+    """The token of this machine; empty if it has none. Raises ServerError if what should hold it cannot be read."""
     try:
         return str(AuthenticationTokenLoader.instance().get_raw_token(ignore_auth_mode=True))
     except AuthenticationError as error:
         said = str(error).partition(". ")[0]
-        raise MascingError(f"Ray's token cannot be read ({said}): correct or unset RAY_AUTH_TOKEN_PATH") from error
+        raise ServerError(f"Ray's token cannot be read ({said}): correct or unset RAY_AUTH_TOKEN_PATH") from error
 
 
 def _refuses(place: str, token: str) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from mascing.conversations.intake.reasons import summary
 from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.parquet_tables import quarantine_table
 from mascing.runs.upkeep.inventory import take_inventory
@@ -28,7 +27,7 @@ _REFUSED = "refused.parquet"
 def refuse_failures(
     output: StageOutput[Any], failed: Sequence[Quarantined], total: int, limit: float, pieces: Collection[str]
 ) -> None:
-    """Raise DataError before the commit if more than a share ``limit`` of the ``total`` conversations failed.
+    """Raise `refusal` before the commit if more than a share ``limit`` of the ``total`` conversations failed.
 
     ``pieces`` are the paths of those that hold the failures; they step aside.
     """
@@ -37,8 +36,7 @@ def refuse_failures(
     path = f"{output.prefix}/{_REFUSED}"
     output.storage.overwrite(path, parquet.to_bytes(quarantine_table(failed)))
     step_aside(output, pieces)
-    where = output.storage.locate(path)
-    raise refusal(output.prefix.partition("/")[0], len(failed), total, limit, summary(failed, "row"), where)
+    raise refusal(output.prefix.partition("/")[0], failed, total, limit, output.storage.locate(path))
 
 
 def step_aside(output: StageOutput[Any], pieces: Collection[str]) -> None:

@@ -43,7 +43,7 @@ class Connection:
             return False
 
     def refuse_lost(self) -> None:
-        """Raise MascingError if the cluster does not answer any more."""
+        """Raise ServerError if the cluster does not answer any more."""
         if self._cluster is not None:
             self._cluster.refuse_lost()
 

@@ -6,16 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from mascing.campaigns.folder import folder_of
 from mascing.cli import main
 from mascing.config import load_campaign
-from mascing.errors import StorageError
+from mascing.engines.transformers_engine import TransformersEngine
+from mascing.errors import LogitsError, StorageError
 from mascing.flows.campaign import _refuse_common
 from mascing.flows.campaign_found import finished_campaign
+from mascing.flows.reconfigure import reconfigure_on as lined
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import replies
+from mascing.tasks.workers.connection import Connection
 from tests.flows.coin_campaign import parts_in
 from tests.tasks.here_pool import HerePool
 
@@ -122,6 +126,29 @@ def test_what_fails_is_told_and_the_rest_goes_on_until_it_is_mended(
     }
 
 
+def test_a_model_that_gives_only_nan_is_not_tried_for_each_behaviour(
+    tmp_path: Path, pools: list[HerePool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise LogitsError("the model's logits are NaN; load it in another dtype")
+
+    def counted(*given: Any) -> Any:
+        tried.append(1)
+        return lined(*given)
+
+    tried: list[int] = []
+    monkeypatch.setattr(TransformersEngine, "replies", broken)
+    storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
+    parts |= {"behaviours": {name: parts["behaviours"]["b"] for name in ("b", "c")}, "seeds": [0]}
+    monkeypatch.setattr("mascing.flows.campaign.reconfigure_on", counted)
+    rows = ran(tmp_path, parts, storage, code=1)
+    assert len(tried) == 1
+    assert {row["state"] for row in rows} == {"failed"}
+    [reason] = {row["reason"] for row in rows}
+    assert "label: the model gives nothing that can be used on any of " in reason
+    assert "the model's logits are NaN; load it in another dtype" in reason
+
+
 def test_a_judge_that_reads_its_canaries_wrong_keeps_a_campaign_from_starting(
     tmp_path: Path, pools: list[HerePool], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +159,26 @@ def test_a_judge_that_reads_its_canaries_wrong_keeps_a_campaign_from_starting(
     assert "judge tests.tasks.coin_judge:coin (target of b, utility of b, protected of b) reads " in said
     assert "`allow_failing_judges: true`" in said
     assert pools == []
+
+
+def test_a_machine_that_cannot_start_ray_ends_the_campaign_and_blames_no_run(
+    tmp_path: Path, prefect_here: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries = []
+
+    def timed_out(**_: object) -> None:
+        tries.append(1)
+        raise Exception("The current node timed out during startup.")  # as Ray raises it
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", timed_out)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr("mascing.tasks.workers.pool.OF_THIS_PROCESS", Connection())
+    storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
+    assert {row["state"] for row in ran(tmp_path, parts, storage, code=1)} == {"waiting"}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "error: Ray does not start (The current node timed out during startup.): check memory, " in said
+    assert len(tries) == 1
 
 
 @pytest.mark.parametrize("of_worker", [False, True])

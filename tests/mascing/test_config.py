@@ -5,10 +5,13 @@ from typing import Any
 import pytest
 import yaml
 
+from mascing.commands.verdicts.asked_judge import judge_config
 from mascing.config import load_config
 from mascing.errors import ConfigError
+from mascing.judges.rubrics.rubric import rubric_of
 from mascing.schemas.config import RunConfig
 from mascing.storage.fingerprint import fingerprint
+from mascing.strict_yaml import parse_yaml
 
 MINIMAL: dict[str, Any] = {
     "model": {"path": "models/small"},
@@ -175,6 +178,15 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
         load_config(written(tmp_path, MINIMAL | {"seed": -1, "splits": {"train": 0.9}, "sede": 1}))
 
 
+BOMB = b"".join(b"k%d: &k%d [%s]\n" % (n, n, b",".join([b"*k%d" % (n - 1) if n else b"x"] * 9)) for n in range(9))
+"""500 bytes that stand for 9^9 words."""
+
+
+def test_a_key_is_the_text_that_stands_there() -> None:
+    given = parse_yaml("models: {yes: &part {no: 1, 010: no}, on: {<<: *part, ~: 2}}", "a text")
+    assert given == {"models": {"yes": {"no": 1, "010": False}, "on": {"no": 1, "010": False, "~": 2}}}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -194,7 +206,10 @@ def test_several_mistakes_are_told_at_once(tmp_path: Path) -> None:
         (b"seed: &a [*a]", "holds a value that is not plain YAML"),
         (b"\xff\xfe\x00", "is not UTF-8 text"),
         (b"\0", "is not valid YAML"),
+        (BOMB, "is not valid YAML: line 1, column 1: its aliases (`*name`) stand for more than 0.5 MB: use fewer"),
+        (b"# " + b"a" * 30_000_000, "is larger than 0.5 MB, which no configuration needs"),
     ],
+    ids=lambda value: None if len(value) > 100 else value,
 )
 def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "run.yaml"
@@ -203,6 +218,13 @@ def test_what_is_no_yaml_mapping_is_refused(tmp_path: Path, content: bytes, mess
         load_config(str(file))
     assert str(caught.value).startswith(str(file))
     assert message in str(caught.value)
+
+
+def test_the_yaml_of_a_judge_is_as_bounded(tmp_path: Path) -> None:
+    (tmp_path / "bomb.yaml").write_bytes(BOMB)
+    for read in (rubric_of, lambda path: judge_config("refusal", path)):
+        with pytest.raises(ConfigError, match="stand for more than"):
+            read(str(tmp_path / "bomb.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,12 @@ def test_a_bar_says_how_long_still_once_one_step_is_done() -> None:
     assert "eta 0:0" in printed(first, terminal=True)
 
 
+def test_a_terminal_of_80_columns_shows_the_whole_name_of_a_run_beside_its_numbers() -> None:
+    stage = [Event("select", "step", done, 444, text="racing") for done in (0, 130)]
+    events = [*stage, Event("jailbreak-defence on olmoe, seed 0 (1 of 8 cells)", "waiting")]
+    assert "jailbreak-defence on olmoe, seed 0 " in printed(events, terminal=True)
+
+
 def test_a_terminal_keeps_one_line_a_stage() -> None:
     text = printed(
         [

@@ -47,17 +47,19 @@ def campaign(
     from mascing.commands.campaigning.plan_shown import print_plan
     from mascing.commands.campaigning.results_shown import print_results
     from mascing.commands.line import run_shown, say_prose
-    from mascing.config import load_campaign, read_campaign
+    from mascing.config import campaign_file, load_campaign, read_campaign
     from mascing.flows.starting import Line
     from mascing.storage.object_storage import Storage
 
-    console, start = Console(), f"mascing campaign {config}{storage_option(storage)}"
+    console, option = Console(), storage_option(storage)
+    start = f"mascing campaign {config}{option}"
     if dry_run:
         loaded, mistakes = read_campaign(config)
         problems = print_plan(console, Storage.open_to_read(storage), loaded)
         for mistake in mistakes:
             say_prose(console, f"not in this plan: {mistake}")
-        say_prose(console, f"next: {_after_plan(problems, len(loaded.runs), bool(mistakes), start)}")
+        after = _mend(config, campaign_file(config), option) if mistakes else _go_on(problems, len(loaded.runs), start)
+        say_prose(console, f"next: {after}")
         raise typer.Exit(1 if problems or mistakes else 0)
     loaded = load_campaign(config)
     opened = Storage.open(storage)
@@ -78,9 +80,16 @@ def campaign(
         raise typer.Exit(1)
 
 
-def _after_plan(problems: int, runs: int, mistaken: bool, start: str) -> str:
-    if mistaken:
-        return f"mend what is not in this plan, as it says, in the file or a copy of it; nothing starts before: {start}"
+def _mend(config: str, file: str, option: str) -> str:
+    """What to do about mistakes in the campaign's file, or in a copy of one that comes with mascing."""
+    if file == config:
+        start = f"mascing campaign {config}{option}"
+        return f"mend in the file what is not in this plan, as it says; nothing starts before: {start}"
+    start = f"mascing campaign {config}.yaml{option}"
+    return f"copy {file}, mend in the copy what is not in this plan, as it says, and start that: {start}"
+
+
+def _go_on(problems: int, runs: int, start: str) -> str:
     if problems == runs:
         return f"mend the problems above, as they say; no run can work before: {start}"
     return f"mend the problems above, or go on without these {problems} runs: {start}" if problems else start

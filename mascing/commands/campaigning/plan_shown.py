@@ -61,7 +61,8 @@ def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
         say_prose(console, line)
     for line in _trust(campaign):
         say_prose(console, line)
-    say(console, f"campaign: {storage.locate(home.prefix)}")
+    told = "campaign" if storage.exists(home.config) else "the campaign will be kept in"
+    say(console, f"{told}: {storage.locate(home.prefix)}")
     _refuse_failing(campaign)
     return len(plan.problems)
 

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 def judge_config(kind: str, options: str) -> "JudgeConfig":
     """The judge's settings, checked. Raises ConfigError."""
-    import yaml
     from pydantic import ValidationError
 
     from mascing.judges.calibrations.calibration import checked_judge
     from mascing.schemas.base import Frozen
     from mascing.schemas.settings.judge_settings import JudgeConfig
+    from mascing.strict_yaml import parse_yaml
     from mascing.validation import complaints
 
     class Asked(Frozen):
@@ -25,10 +25,7 @@ def judge_config(kind: str, options: str) -> "JudgeConfig":
     if options.endswith((".yaml", ".yml")) and not Path(options).is_file():
         raise ConfigError(f"--judge-config: {options}: there is no such file")
     text = Path(options).read_text(encoding="utf-8") if options and Path(options).is_file() else options
-    try:
-        given = yaml.safe_load(text) if text.strip() else {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--judge-config is not YAML: {error}") from error
+    given = parse_yaml(text, "--judge-config") if text.strip() else {}
     if not isinstance(given, dict):
         raise ConfigError("--judge-config must hold options by name, as in 'phrases: [\"No way\"]'")
     try:

@@ -13,7 +13,7 @@ from mascing.validation import complaints
 
 def rubric_of(rubric: str | RubricText) -> RubricText:
     """The rubric by its name, from the user's YAML file, or as it stands. Raises ConfigError if it is none."""
-    import yaml  # here, since judging by rules needs none
+    from mascing.strict_yaml import parse_yaml  # here, since judging by rules needs none
 
     if isinstance(rubric, RubricText):
         return rubric
@@ -22,9 +22,7 @@ def rubric_of(rubric: str | RubricText) -> RubricText:
     else:
         text = _own(rubric)
     try:
-        return RubricText.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"rubric: {rubric} is not valid YAML: {error}") from error
+        return RubricText.model_validate(parse_yaml(text, f"rubric: {rubric}"))
     except ValidationError as error:
         raise ConfigError(f"rubric: {rubric}: {'; '.join(complaints(error, RubricText))}") from error
 

@@ -61,6 +61,7 @@ def classification_model(model: JudgingModel) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    from mascing.models.misfits import LOADING, failed_conversion, misfits
     from mascing.models.model_folder import refuse_without_weights, settings_of
     from mascing.models.tokenizer import load_errors
 
@@ -70,15 +71,13 @@ def classification_model(model: JudgingModel) -> tuple[Any, Any]:
         refuse_without_weights(folder)
         try:
             made, report = AutoModelForSequenceClassification.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+                folder, dtype=dtype, use_safetensors=True, **LOADING
             )
         except load_errors() as error:
-            raise ModelError(f"the model in {folder} cannot be loaded as a classifier: {one_line(error)}") from error
-        absent = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
-        if absent:
-            raise ModelError(
-                f"{folder} is no trained classifier: {len(absent)} of its weights are missing, first {min(absent)}"
-            )
+            reason = failed_conversion(error) or one_line(error)
+            raise ModelError(f"the model in {folder} cannot be loaded as a classifier: {reason}") from error
+        if unfit := misfits(report):
+            raise ModelError(f"{folder} is no trained classifier: {unfit}")
     try:
         placed = made.to(model.device)
     except (RuntimeError, AssertionError) as error:

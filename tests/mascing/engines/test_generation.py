@@ -10,7 +10,7 @@ import torch
 from mascing.conversations.chat import render
 from mascing.engines.generation import complete, generate, prompts_of
 from mascing.engines.sampling import RowSampler
-from mascing.errors import DataError
+from mascing.errors import DataError, LogitsError
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.routers.spec import inspect_routers
@@ -225,5 +225,5 @@ def test_batches_tell_their_real_tokens_and_their_padding(loaded: Loaded) -> Non
 def test_a_row_whose_scores_are_not_numbers_is_refused(loaded: Loaded) -> None:
     with torch.no_grad():
         loaded.model.get_output_embeddings().weight.fill_(float("nan"))
-    with pytest.raises(DataError, match="logits are NaN"):
+    with pytest.raises(LogitsError, match="logits are NaN"):
         generate(loaded, CONVERSATIONS[:8], None, GENERATION)

@@ -196,6 +196,15 @@ def lose_a_tensor(folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
+def cut_a_tensor(name: str) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        weights[name] = weights[name][:-1].clone()
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return edit
+
+
 def index_a_missing_shard(folder: Path) -> None:
     index = {"metadata": {}, "weight_map": {"lm_head.weight": "model-00001-of-00002.safetensors"}}
     write("model.safetensors.index.json", json.dumps(index))(folder)
@@ -227,6 +236,14 @@ def only_pickled_weights(folder: Path) -> None:
         (cut_weights, "cannot be loaded"),
         (write("model.safetensors", ""), "cannot be loaded"),
         (lose_a_tensor, "1 parameters are missing or of another shape, first model.layers.1.mlp.gate.weight"),
+        (
+            cut_a_tensor("model.embed_tokens.weight"),
+            r"1 parameters are .*, first model.embed_tokens.weight, \d+ x \d+ where config.json says \d+ x \d+$",
+        ),
+        (
+            cut_a_tensor("model.layers.1.mlp.experts.0.down_proj.weight"),
+            r"cannot be loaded: model.layers.1.mlp.experts.down_proj: RuntimeError: .*\[\d+, \d+\] at entry 0",
+        ),
         (remove("tokenizer.json", "tokenizer_config.json"), "has no tokenizer"),
         (write("tokenizer.json", "{"), "the tokenizer in .* cannot be loaded"),
         (remove("chat_template.jinja"), "no chat template"),

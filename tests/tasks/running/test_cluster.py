@@ -124,7 +124,7 @@ def test_a_local_instance_that_does_not_start_is_told_in_one_line(monkeypatch: p
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(ray, "init", timed_out)
-    with pytest.raises(MascingError, match=r"^a local Ray instance does not start \(The current node timed out"):
+    with pytest.raises(MascingError, match=r"^Ray does not start \(The current node timed out.*\): check memory, "):
         connect(ComputeConfig(workers=1))
 
 

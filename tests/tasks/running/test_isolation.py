@@ -7,13 +7,14 @@ import pytest
 
 from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.parquet_tables import quarantine_table
-from mascing.errors import DataError, ModelError
+from mascing.errors import DataError, LogitsError, ModelError
+from mascing.schemas.conversation import Conversation
 from mascing.schemas.facts import PublishFacts
 from mascing.schemas.finished import Published
 from mascing.storage import parquet
 from mascing.storage.manifests import QUARANTINE, StageOutput
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.isolation import Failed, refuse_many, surviving, tell_set_aside
+from mascing.tasks.running.isolation import Failed, quarantined, refusal, refuse_many, surviving, tell_set_aside
 
 
 def doubled(rows: Sequence[int]) -> list[int]:
@@ -62,3 +63,16 @@ def test_few_failures_are_borne_and_told_and_many_stop_the_stage_with_their_shar
     assert storage.locate(f"{manifest.prefix}/{QUARANTINE}") in told
     with pytest.raises(DataError, match=r"publish: 3 of 60 conversations .*\(4%\).*2 x too long \(rows 1, 3\)"):
         refuse_many(storage, manifest, 0.04)
+
+
+@pytest.mark.parametrize(("others", "total", "fault"), [([], 2, ModelError), ([], 3, DataError), ([3], 3, DataError)])
+def test_a_model_that_gives_no_logits_on_any_row_is_to_blame(
+    others: list[int], total: int, fault: type[Exception]
+) -> None:
+    def read(rows: Sequence[int]) -> list[int]:
+        raise IndexError("no place") if 3 in rows else LogitsError("NaN")
+
+    chat = Conversation.model_validate({"id": "c", "group_id": "g", "messages": [{"role": "user", "content": "?"}]})
+    values = [surviving(read, [row])[0] for row in (1, 2, *others)]
+    failed = [quarantined(row, chat, value) for row, value in enumerate(values, 1) if isinstance(value, Failed)]
+    assert type(refusal("label", failed, total, 0.05, "here")) is fault

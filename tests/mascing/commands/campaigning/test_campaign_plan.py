@@ -38,6 +38,7 @@ def test_a_dry_run_prints_grid_and_estimate_and_starts_nothing(
     replies = int(re.findall(r"at most ([\d,]+) replies", left)[0].replace(",", ""))
     assert f"tokens generated at most: {3 * replies:,}" in said
     assert said[-1] == f"next: mascing campaign {path} --storage {storage}"
+    assert any(line.startswith(f"the campaign will be kept in: {storage}/campaigns/coins-") for line in said)
     assert not storage.exists()
 
 
@@ -143,7 +144,9 @@ def test_a_campaign_that_cannot_be_read_says_where(tmp_path: Path, change: dict[
     assert complaint in str(error.value)
 
 
-def test_a_dry_run_plans_the_runs_that_can_be_configured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_plans_the_runs_that_can_be_configured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     parts = parts_in(tmp_path)
     odd = {**parts["behaviours"]["b"]["behaviour"], "target": {"kind": "unheard-of"}}
     path = written(tmp_path, parts | {"behaviours": {**parts["behaviours"], "odd": {"behaviour": odd}}})
@@ -151,7 +154,12 @@ def test_a_dry_run_plans_the_runs_that_can_be_configured(tmp_path: Path, capsys:
     said = capsys.readouterr().out
     assert "not in this plan: odd on every model: behaviour.target.kind: nothing is registered as 'unheard-of'" in said
     assert "problem: " not in said
-    assert "next: mend what is not in this plan" in said
+    assert "next: mend in the file what is not in this plan" in said
+    monkeypatch.setattr("mascing.configuring.campaign_file.ready_campaigns", lambda: {"odd-table": path})
+    assert main(["campaign", "odd-table", "--dry-run"]) == 1
+    said = capsys.readouterr().out
+    assert f"next: copy {path}, mend in the copy what is not in this plan" in said
+    assert said.endswith("and start that: mascing campaign odd-table.yaml\n")
     assert main(["campaign", path]) == 1  # a start that leaves runs out would be another campaign
 
 

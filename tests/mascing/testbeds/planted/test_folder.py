@@ -1,5 +1,6 @@
 """The built folder: an ordinary model folder, the same bytes for the same seed."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from mascing.cli import main
 from mascing.routers.spec import find_routers
 from mascing.schemas.conversation import Conversation
 from mascing.testbeds.planted import BEHAVIOURS, behaviour_config, build, conversations
+from mascing.testbeds.planted.__main__ import main as make
+from tests.docs.blocks import blocks
+
+PAGE = Path(__file__).parents[4] / "docs" / "testbeds.md"
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +136,17 @@ def test_conversations_of_a_pair_share_their_form_and_system_prompt() -> None:
             pairs.setdefault((row.group_id, row.turns), set()).add((system, row.messages[-1].content))
     assert all(len(forms) == 1 for forms in pairs.values())
     assert len({system for forms in pairs.values() for system, _ in forms}) == 3
+
+
+def test_the_campaign_of_the_page_can_start_on_what_the_command_makes(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mascing.testbeds.planted.__main__.build", partial(build, steps=2))
+    make(Path("testbeds/level-2"), level=2)
+    assert capsys.readouterr().out.endswith("model: testbeds/level-2\n")
+    Path("testbeds/level-1").symlink_to(folder)
+    [campaign] = blocks(PAGE, "yaml")
+    Path("two-testbeds.yaml").write_text(campaign)
+    assert main(["campaign", "two-testbeds.yaml", "--dry-run"]) == 0
+    assert "left to do: 2 runs" in capsys.readouterr().out
