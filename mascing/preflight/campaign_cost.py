@@ -53,7 +53,7 @@ def _candidates(config: RunConfig, name: str, settings: Frozen) -> int:
 
 
 def _selecting(config: RunConfig, candidates: int, masks: int, conversations: int) -> int:
-    """The replies of the selection; a small grid takes more than its budget for a look at all, the race and the picks."""
+    """The replies of the selection; a look at all, the race and the picks of a small grid exceed its budget."""
     budget = Budget(candidates * conversations, racing=config.selection.mode == "racing")
     whole = masks * conversations
     return budget.total if budget.total >= whole else 2 * budget.full + whole
