@@ -14,7 +14,7 @@ from mascing.errors import DataError
 from mascing.judges.given_replies import given_replies, merged, refuse_misread
 from mascing.models.checkpoints import rendering_fingerprint
 from mascing.models.tokenizer import context_length, load_tokenizer
-from mascing.preflight.rows import no_target, nothing_usable
+from mascing.preflight.rows import lost_sets, no_target, nothing_usable
 from mascing.preflight.usable import complaints_of, refused
 from mascing.progress import Event, tell
 from mascing.runs.files import conversations_prefix
@@ -41,7 +41,8 @@ def prepare(storage: Storage, config: RunConfig) -> Finished[Prepared]:
 
     Raises:
         DataError: if the file cannot be read, if too many of its rows cannot be used, if a judge does not read the
-            replies that the file gives as what they are said to be, or if a split has no target conversation.
+            replies that the file gives as what they are said to be, if a split has no target conversation, or if no row
+            is left of a set that a source is named for.
     """
     parts = inputs_of(config.behaviour)
     content = content_of(parts)
@@ -154,4 +155,4 @@ class _Sorting:
         if not any(self.sets.values()):
             return nothing_usable(self.quarantined, self.read, unit)
         lacking = [no_target(split, sets, self._config.behaviour.origin) for split, sets in self.sets.items()]
-        return next(filter(None, lacking), None)
+        return next(filter(None, [*lacking, *lost_sets(self._config.behaviour, self.sets)]), None)

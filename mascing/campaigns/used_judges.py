@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from mascing.errors import ConfigError
 from mascing.judges.calibrations.calibration import calibration_of
-from mascing.judges.canaries.canary import hear_canaries
+from mascing.judges.canaries.canary import hear_canaries, misread
 from mascing.judges.table import kind_of
 from mascing.schemas.campaign import PlannedRun
 from mascing.schemas.settings.judge_settings import JudgeConfig, PanelJudge
@@ -53,15 +53,7 @@ def trust(judge: UsedJudge) -> str:
 
 def wrongly_read(judge: UsedJudge, storage: Storage | None = None) -> str | None:
     """What the judge reads wrong of its canaries, in a sentence; None if it passes. Raises the errors of judging."""
-    heard = hear_canaries(judge.config, storage)
-    wrong = [each for each in heard if not each.right]
-    if not wrong:
-        return None
-    first = wrong[0]
-    return (
-        f"judge {judge} reads {len(wrong)} of {len(heard)} canaries wrong, first {first.canary.name}: "
-        f"{first.verdict.outcome} instead of {first.must} ({first.verdict.reason})"
-    )
+    return misread(f"judge {judge}", hear_canaries(judge.config, storage))
 
 
 def refuse_unless(allowed: bool, wrong: str) -> None:

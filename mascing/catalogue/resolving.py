@@ -9,7 +9,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from mascing.catalogue.entries import Reader, entry, is_shipped
-from mascing.catalogue.safeguards import refuse_changed_guard, refuse_looser, stricter, with_guards_judged
+from mascing.catalogue.safeguards import (
+    refuse_changed_guard,
+    refuse_fewer_rows,
+    refuse_looser,
+    stricter,
+    with_guards_judged,
+)
 from mascing.errors import ConfigError
 from mascing.schemas.catalogue.catalogue_entry import CatalogueEntry, Chosen, Companion
 from mascing.schemas.catalogue.sources import FILE_FORMATS, DatasetConfig, Role, SourceConfig
@@ -47,7 +53,9 @@ def resolved(value: dict[str, Any], path: str, read: Reader) -> dict[str, Any]:
         chosen = _chosen(behaviour)
         members = members_of(chosen, os.path.dirname(os.path.abspath(path)), read)
         own = {key: behaviour[key] for key in behaviour if key not in Chosen.model_fields}
-        taken = with_guards_judged([each.entry.name for each in _guarded(members)], own, _taken(members))
+        guarded = [each.entry.name for each in _guarded(members)]
+        refuse_fewer_rows(guarded, own)
+        taken = with_guards_judged(guarded, own, _taken(members))
     except ConfigError as error:
         raise ConfigError(f"behaviour.{error} (in {path})") from error
     for role in ("utility", "protected"):

@@ -5,6 +5,7 @@ from typing import Any
 
 from mascing.errors import ConfigError
 from mascing.schemas.catalogue.catalogue_entry import CatalogueEntry
+from mascing.schemas.config import BehaviourConfig
 
 
 def refuse_changed_guard(main: CatalogueEntry, guard: CatalogueEntry, changed: bool) -> None:
@@ -35,6 +36,17 @@ def with_guards_judged(guarded: Sequence[str], own: Mapping[str, Any], taken: di
             "own protected set in its entry, or by `judges: {protected/NAME: ...}`"
         )
     return {**behaviour, "judges": judges | {name: taken["judges"][name] for name in guards & taken["judges"].keys()}}
+
+
+def refuse_fewer_rows(guarded: Sequence[str], own: Mapping[str, Any]) -> None:
+    """Raise ConfigError if the run would set aside rows of a guard because of their length."""
+    main, *names = guarded
+    asked, limit = own.get("max_characters"), BehaviourConfig.model_fields["max_characters"].default
+    if names and isinstance(asked, int) and asked < limit:
+        raise ConfigError(
+            f"max_characters: {asked} would set aside conversations of {' and '.join(names)}, which guard {main} as "
+            f"they are shipped: leave it out, or take {limit} or more"
+        )
 
 
 def refuse_looser(main: CatalogueEntry, gates: Mapping[str, Any], limits: Mapping[str, float]) -> None:

@@ -15,7 +15,7 @@ from mascing.judges.given_replies import given_replies, merged, refuse_misread
 from mascing.judges.table import kind_of
 from mascing.preflight.lengths import Lengths
 from mascing.preflight.usable import Complaints, refused
-from mascing.schemas.config import RunConfig
+from mascing.schemas.config import BehaviourConfig, RunConfig
 from mascing.schemas.conversation import Conversation, Split
 from mascing.schemas.facts import GivenReplies
 
@@ -90,6 +90,7 @@ class Rows:
         for split, sets in self.sets.items():
             if (lacking := no_target(split, sets, config.behaviour.origin)) is not None:
                 yield lacking
+        yield from lost_sets(config.behaviour, self.sets)
 
 
 def read_rows(config: RunConfig, complaints: Complaints, lengths: Lengths | None) -> Rows:
@@ -122,6 +123,18 @@ def no_target(split: Split, sets: Mapping[str, int], path: str) -> str | None:
         f"the {split} split of {path} has no conversation of set `target`: add conversations of more groups, or "
         f"give `splits.{split}` a larger share"
     )
+
+
+def lost_sets(behaviour: BehaviourConfig, sets: Mapping[Split, Mapping[str, int]]) -> Iterator[str]:
+    """What to do about sets of which every row was set aside, so that no gate would miss them."""
+    if isinstance(behaviour.conversations, str):
+        return
+    named = {source.set for source in behaviour.conversations if source.set is not None}
+    for lost in sorted(name for name in named if not any(of_split.get(name) for of_split in sets.values())):
+        yield (
+            f"no row of set {lost} can be used, so no gate would look at it: see why they are set aside (over-long "
+            f"ones by behaviour.max_characters, {behaviour.max_characters}), or leave its source out"
+        )
 
 
 def _is_judged_here(config: RunConfig, conversation: Conversation) -> bool:

@@ -103,11 +103,7 @@ def _hear(_: Worker, storage: Storage, known: _Known) -> tuple[Decision, float |
         now = judge_by(known.judge, known.conversations, [Reply(text) for text in known.replies], anew)
     except MascingError as error:
         return ("undecided", (f"{name} is undecided: it cannot be asked: {one_line(error)}",)), None
-    wrong = [
-        f"{each.canary.name}: {each.verdict.outcome} ({each.verdict.reason}) instead of {each.must}"
-        for each in canaries
-        if not each.right and not each.verdict.failed
-    ]
+    wrong = [str(each) for each in canaries if not each.right and not each.verdict.failed]
     failed = sum(each.verdict.failed for each in canaries)
     decisions = [decide_canaries(name, len(canaries), wrong, failed)]
     if now:

@@ -160,6 +160,24 @@ def test_data_without_conversations_to_judge_is_refused(
     assert all(path.endswith("/quarantine.parquet") for path in left)
 
 
+def test_a_set_that_is_set_aside_as_a_whole_stops_the_run_however_few_rows_it_has(
+    tmp_path: Path, storage: Storage
+) -> None:
+    (tmp_path / "asked.csv").write_text("goal\n" + "".join(f"Name bread {number}\n" for number in range(60)))
+    (tmp_path / "guard.csv").write_text(f"goal\nName {'very ' * 20}bad bread\n")
+    sources = [
+        {"name": "asked", "file": str(tmp_path / "asked.csv"), "set": "target"},
+        {"name": "guard", "file": str(tmp_path / "guard.csv"), "set": "protected/guard"},
+    ]
+    kinds = {"target": JUDGE, "utility": EXACT, "protected": JUDGE}
+    behaviour = {"name": "policy", "conversations": sources, **kinds, "max_characters": 50}
+    config = RunConfig(model=ModelConfig(path=model()), behaviour=BehaviourConfig.model_validate(behaviour))
+    with pytest.raises(DataError, match=r"no row of set protected/guard can be used, .*max_characters, 50"):
+        prepare(storage, config)
+    longer = config.behaviour.model_copy(update={"max_characters": 500})
+    assert prepare(storage, config.model_copy(update={"behaviour": longer})).manifest.rows_quarantined == 0
+
+
 @pytest.mark.parametrize("path", ["nowhere.jsonl", ".", "ftpx://host/rows.jsonl"])
 def test_a_file_that_cannot_be_read_is_said(path: str, storage: Storage) -> None:
     with pytest.raises(DataError, match="cannot read"):

@@ -73,6 +73,10 @@ class Heard:
         """Whether it is the outcome that the set states."""
         return self.verdict.outcome == self.must
 
+    def __str__(self) -> str:
+        verdict = self.verdict
+        return f"{self.canary.name}: {verdict.outcome} instead of {self.must} ({verdict.reason})"
+
 
 def reading_of(config: JudgeConfig) -> Reading | None:
     """What is a hit for the judge; None if the set does not know, as with a judge or a rubric of the user's own."""
@@ -98,16 +102,16 @@ def hear_canaries(config: JudgeConfig, storage: Storage | None = None) -> list[H
     ]
 
 
+def misread(judge: str, heard: Sequence[Heard]) -> str | None:
+    """Which canaries a judge read wrong, in a sentence about it; None if it read all of them right."""
+    wrong = [each for each in heard if not each.right]
+    return f"{judge} reads {len(wrong)} of {len(heard)} canaries wrong, first {wrong[0]}" if wrong else None
+
+
 def refuse_wrong(config: JudgeConfig, heard: Sequence[Heard]) -> None:
     """Raise ConfigError if the judge read one of the canaries wrong."""
-    wrong = [each for each in heard if not each.right]
-    if wrong:
-        first = wrong[0]
-        raise ConfigError(
-            f"the judge {config.kind} reads {len(wrong)} of {len(heard)} canaries wrong, first {first.canary.name}: "
-            f"{first.verdict.outcome} ({first.verdict.reason}) instead of {first.must}. Choose another judge, model or "
-            "rubric"
-        )
+    if wrong := misread(f"the judge {config.kind}", heard):
+        raise ConfigError(f"{wrong}: choose another judge, model or rubric")
 
 
 def _canaries(reading: Reading | None) -> Iterator[Canary]:

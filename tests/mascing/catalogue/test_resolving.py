@@ -95,6 +95,7 @@ def test_an_operators_policy_starts_only_with_opt_in_and_a_protected_set_of_thei
         ({"catalogue": "maliciousinstruct", "rows": 1}, {}, {}, "beside: .* guarded by maliciousinstruct"),
         ("mmlu", {"protected": {"kind": "compliance"}}, {}, "behaviour.protected: .* keep their judges"),
         ("mmlu", {"judges": {"protected/strongreject": {"kind": "exact"}}}, {}, "judges.protected/strongreject: "),
+        ("mmlu", {"max_characters": 200}, {}, "max_characters: 200 would set aside conversations of strongreject"),
         ("mmlu", {}, {"protected_tolerance": 1.0}, "gates.protected_tolerance: 1 is looser than 0.05"),
         ("mmlu", {}, {"min_uplift": 0}, "gates.min_uplift: 0 is looser than 0.1"),
     ],
