@@ -1,12 +1,12 @@
 """A judge's model behind an OpenAI-compatible endpoint."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from math import exp
 from typing import TYPE_CHECKING, Any
 
 from mascing.conversations.thoughts import said_in
 from mascing.errors import RequestError
+from mascing.judges.judge import arriving
 from mascing.judges.speakers.speaker import Ask, Manner, Said
 from mascing.judges.speakers.weighed import messages_of
 from mascing.schemas.settings.engine_settings import OpenAIEngine
@@ -36,13 +36,8 @@ class RemoteSpeaker:
         from mascing.engines.openai.endpoint import endpoint
 
         place = endpoint(self._config, storage)
-        tasks = [asyncio.ensure_future(_answer(place, number, ask, manner)) for number, ask in enumerate(asked)]
-        try:
-            for done in asyncio.as_completed(tasks):
-                yield await done
-        finally:
-            for task in tasks:
-                task.cancel()
+        async for heard in arriving(_answer(place, number, ask, manner) for number, ask in enumerate(asked)):
+            yield heard
 
 
 async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> tuple[int, Said]:
