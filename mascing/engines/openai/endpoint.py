@@ -38,6 +38,12 @@ def endpoint(config: OpenAIEngine, storage: Storage | None) -> "Endpoint":
         return _open[key]
 
 
+def spent_here() -> Amount:
+    """What the answers took that this process asked for, at all endpoints; stored answers take nothing."""
+    with _opening:
+        return sum((each.spent for each in _open.values()), Amount())
+
+
 class Options(TypedDict, total=False):
     """How a request is answered.
 
