@@ -3,10 +3,12 @@
 What fails is set aside with its reason, and the rest goes on: a run, or a method of a run.
 """
 
+import errno
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import groupby
+from tempfile import gettempdir
 from typing import Concatenate, ParamSpec, TypeVar
 
 import httpx
@@ -196,7 +198,11 @@ def _is_of_model(error: Exception) -> bool:
 
 
 def _refuse_common(error: Exception) -> None:
-    """Raise an error that every run would meet alike: of the storage, or of Prefect's server."""
+    """Raise an error that every run would meet alike: of the storage, of a full disk, or of Prefect's server."""
+    cause = getattr(error, "cause", None) or error  # of a worker
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = cause.filename or f"{gettempdir()}, the folder for temporary files,"
+        raise StorageError(f"{place} has no space left: free some and run again; what is stored is kept") from error
     lost = isinstance(error, StorageError) and not isinstance(error, ConflictError | DamagedError)
     if lost or isinstance(error, httpx.HTTPError):
         raise error

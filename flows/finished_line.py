@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Concatenate, ParamSpec, TypeVar
 
+from mascing.errors import ConfigError, ConflictError, DamagedError, DataError, ModelError
 from mascing.flows.order import Done, audit_line, label_line, on_testbed, whole_line
 from mascing.models.checkpoints import pinned, with_pinned_model
 from mascing.progress import held_back, tell, waiting_for
@@ -19,7 +20,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.collecting.collect import collect
 from mascing.tasks.collecting.take_in import intake
 from mascing.tasks.conclude import conclude, folder_of
-from mascing.tasks.running.stage import Finished, only_finished
+from mascing.tasks.running.stage import Finished, UnfinishedError, only_finished
 from mascing.tasks.suppress import write_audit
 from mascing.tasks.workers.pool import Pool
 
@@ -42,6 +43,30 @@ def found_run(config: RunConfig, storage: Storage) -> RunFolder:
         if not (storage.exists(folder.result) and storage.exists(folder.inputs)):
             conclude(storage, config, done.stages, done.seconds)
     return folder
+
+
+def found_stages(config: RunConfig, storage: Storage) -> tuple[frozenset[str], bool]:
+    """The stages of a run that are finished, up to the first that is not, and whether nothing is left.
+
+    Tells and writes nothing. Of a model or data that cannot be read, and behind a damaged stage, nothing is found.
+    """
+    found: set[str] = set()
+
+    def start(stage: Callable[Concatenate[Storage, P], Finished[M]]) -> Callable[Concatenate[str, P], Finished[M]]:
+        def noted(_: str, /, *arguments: P.args, **options: P.kwargs) -> Finished[M]:
+            finished = stage(storage, *arguments, **options)
+            found.add(finished.manifest.stage)
+            return finished
+
+        return noted
+
+    try:
+        with held_back(), only_finished():
+            config = with_pinned_model(config)
+            whole_line(start, Pool(config.compute), config, storage.url)
+    except (UnfinishedError, ConfigError, DataError, ModelError, ConflictError, DamagedError):
+        return frozenset(found), False
+    return frozenset(found), True
 
 
 def finished_demo(behaviour: str, level: int, seed: int, storage_url: str) -> str:

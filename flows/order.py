@@ -71,14 +71,14 @@ def whole_line(
     labelled = kept(start(label)(storage_url, config, prepared, pool=pool))
     if not lacking(labelled.facts, config):
         if built is None:  # a testbed is made to be looked at, whatever it can show
-            refuse_unpublishable(Storage.open(storage_url), config, prepared, labelled)
+            refuse_unpublishable(Storage.open_to_read(storage_url), config, prepared, labelled)
         harvested = kept(start(harvest)(storage_url, config, labelled, pool=pool))
         trained = kept(start(train)(storage_url, config, labelled, harvested, pool=pool))
         optimised = kept(start(optimise)(storage_url, config, labelled, harvested, trained, pool=pool))
         selected = kept(start(select)(storage_url, config, labelled, harvested, optimised, pool=pool))
         evaluated = kept(start(evaluate)(storage_url, config, labelled, selected, pool=pool))
         tested = kept(start(robustness)(storage_url, config, prepared, labelled, selected, evaluated, pool=pool))
-        gated = kept(start(gate)(storage_url, config, prepared, selected, evaluated, tested))
+        gated = kept(start(gate)(storage_url, config, prepared, trained, selected, evaluated, tested))
         kept(start(publish)(storage_url, config, prepared, harvested, selected, gated))
     return Done(RunStages.model_validate(manifests), seconds)
 

@@ -4,6 +4,7 @@ Stages emit events; a listener decides how they look. The command line listens w
 """
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,13 +74,14 @@ def waiting_for(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def shown(console: "Console") -> Iterator[Callable[[], None]]:
+def shown(console: "Console", pause: float = 0.0) -> Iterator[Callable[[], None]]:
     """Draw events on ``console`` while the block runs: live bars on a terminal, plain lines elsewhere.
 
-    Yields a function that takes the bars away before the block ends.
+    A log has no line for a step within ``pause`` seconds of the line before. Yields a function that takes the bars away
+    before the block ends.
     """
     if not console.is_terminal:
-        with forwarded(partial(_print_line, console)):
+        with _heard_by(_LineHandler(partial(_print_line, console), pause)):
             yield lambda: None
         return
     from mascing.bars import Bars
@@ -92,7 +94,7 @@ def shown(console: "Console") -> Iterator[Callable[[], None]]:
 @contextmanager
 def forwarded(say: Callable[[str], None]) -> Iterator[None]:
     """Call ``say`` with the lines that a log shows while the block runs: all events, but few of a stage's steps."""
-    with _heard_by(_LineHandler(say)):
+    with _heard_by(_LineHandler(say, 0.0)):
         yield
 
 
@@ -154,11 +156,15 @@ def _print_line(console: "Console", line: str) -> None:
 
 
 class _LineHandler(logging.Handler):
-    """Says one line per event, but at most ten for the steps of a stage or of one of its parts."""
+    """Says one line per event, but at most ten for the steps of a stage or of one of its parts.
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    A step has none within ``pause`` seconds of the line before.
+    """
+
+    def __init__(self, say: Callable[[str], None], pause: float) -> None:
         super().__init__()
-        self._say = say
+        self._say, self._pause = say, pause
+        self._last = time.monotonic()
         self._tenths: dict[str, int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -169,10 +175,13 @@ class _LineHandler(logging.Handler):
             or (event.status == "step" and not self._worth_a_line(event))
         ):
             return
+        self._last = time.monotonic()
         self._say(str(event))
 
     def _worth_a_line(self, event: Event) -> bool:
-        """Whether the stage is in a further tenth of its steps than when it last had a line."""
+        """Whether the stage is in a further tenth of its steps than when it last had a line, and it is time for one."""
+        if time.monotonic() < self._last + self._pause:
+            return False
         lines = min(event.total, _LINES_A_STAGE)
         tenth = event.done * lines // max(event.total, 1)
         before = self._tenths.get(event.work, 0)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from mascing.schemas.base import Frozen
+from mascing.schemas.cards.topic_null import TopicCheck
 from mascing.schemas.conversation import Split
 
 Gate = Literal["pass", "fail", "undecided"]
@@ -273,6 +274,9 @@ class Result(Frozen):
         default=(), description="why there was not enough to learn from; empty if methods were run"
     )
     trust: Trust | None = Field(default=None, description="None if there are no methods")
+    topic: dict[str, TopicCheck] = Field(
+        default_factory=dict, description="whether topic explains what was learned from, by span of the conversations"
+    )
     mask: str | None = None
     unproven: UnprovenMask | None = Field(default=None, description="None if a mask was published or none was made")
     remedies: dict[str, tuple[Remedy, ...]] = Field(

@@ -33,6 +33,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.concluding.kept_config import keep_config
 from mascing.tasks.concluding.missing import remedies
 from mascing.tasks.concluding.unproven_mask import keep_unproven
+from mascing.topics.doubts import topic_checks
 
 Row = Mapping[str, Any]
 """A row of the VERDICTS table (schemas/tables.py)."""
@@ -106,6 +107,7 @@ def _result(
         trust=_trust(storage, config, stages.label, stages.optimise, stages.select)
         if stages.optimise and stages.select
         else None,
+        topic=topic_checks(stages.train.facts) if stages.train else {},
         judging_cost=summed(_judging_costs(stages)),
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
         versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},

@@ -7,7 +7,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from mascing.evidence.comparisons import comparisons
-from mascing.evidence.gates import decide_condition, decide_judges, decide_labels, judges_of
+from mascing.evidence.gates import decide_condition, decide_judges, decide_labels, decide_topic, judges_of
 from mascing.evidence.results import (
     baseline_of,
     changes_by_set,
@@ -26,14 +26,16 @@ from mascing.runs.readers import (
     truth_from,
     verdicts_of,
 )
+from mascing.schemas.cards.topic_null import TopicCheck
 from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import GateFacts
-from mascing.schemas.finished import Evaluated, Gated, Prepared, RobustnessTested, Selected
+from mascing.schemas.finished import Evaluated, Gated, Prepared, RobustnessTested, Selected, Trained
 from mascing.schemas.result import MethodResult, Rate
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import Source, read_source
 from mascing.tasks.replying.judged import BASELINE
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage
+from mascing.topics.doubts import topic_checks
 
 Rates = Mapping[str, Mapping[str, Rate]]
 """A rate or a paired change of each set, by condition."""
@@ -43,6 +45,7 @@ def gate(
     storage: Storage,
     config: RunConfig,
     prepared: Prepared,
+    trained: Trained,
     selected: Selected,
     evaluated: Evaluated,
     tested: RobustnessTested,
@@ -62,15 +65,22 @@ def gate(
             labels=label_agreement(brought, verdicts[BASELINE]),
             robustness=_robustness(conditions),
             unsteered={condition: rates_by_set(judged[BASELINE]) for condition, judged in conditions.items()},
+            topics=topic_checks(trained.facts),
             truth_LE=truth_from(truth.data, config.behaviour.truth) if truth else None,
         )
         return Body([], _decide(evidence), rows_in=0)
 
-    return run_stage(storage, recipe(config, truth, prepared, selected, evaluated, tested), body)
+    return run_stage(storage, recipe(config, truth, prepared, trained, selected, evaluated, tested), body)
 
 
 def recipe(
-    config: RunConfig, truth: Source | None, prepared: Placed, selected: Placed, evaluated: Placed, tested: Placed
+    config: RunConfig,
+    truth: Source | None,
+    prepared: Placed,
+    trained: Placed,
+    selected: Placed,
+    evaluated: Placed,
+    tested: Placed,
 ) -> Recipe[Gated]:
     """The recipe that identifies the decisions.
 
@@ -81,7 +91,7 @@ def recipe(
         "robustness": [config.robustness.uplift_share, config.robustness.loss_factor],
         "truth": truth.sha256 if truth else None,
     }
-    inputs = {"prepare": prepared, "select": selected, "evaluate": evaluated, "robustness": tested}
+    inputs = {"prepare": prepared, "train": trained, "select": selected, "evaluate": evaluated, "robustness": tested}
     return Recipe(Gated, config.behaviour.name, identity, inputs)
 
 
@@ -89,7 +99,8 @@ def recipe(
 class _Evidence:
     """The inputs of the decisions; ``picks``, ``verdicts`` and ``robustness`` are keyed by method.
 
-    ``order`` ranks the methods on dev. ``unsteered`` holds the rates of the unsteered model under each condition.
+    ``order`` ranks the methods on dev. ``unsteered`` holds the rates of the unsteered model under each condition, and
+    ``topics`` by span whether topic explains what was learned from.
     """
 
     config: RunConfig
@@ -99,6 +110,7 @@ class _Evidence:
     labels: Rate | None
     robustness: Mapping[str, Rates]
     unsteered: Rates
+    topics: Mapping[str, TopicCheck]
     truth_LE: Tensor | None
 
 
@@ -120,7 +132,7 @@ def _decide(evidence: _Evidence) -> GateFacts:
 
 
 def _result(evidence: _Evidence, method: str) -> MethodResult:
-    """The result of one method on the test split, after the gates on its rates, judges, labels and each condition."""
+    """The result of one method on the test split, after all gates: its rates, judges, labels, topic, each condition."""
     gates, candidate, truth_LE = evidence.config.gates, evidence.picks[method], evidence.truth_LE
     plain = method_result(
         evidence.verdicts[BASELINE],
@@ -134,7 +146,10 @@ def _result(evidence: _Evidence, method: str) -> MethodResult:
         for condition, changes in evidence.robustness.get(method, {}).items()
     ]
     judges = decide_judges(judges_of(evidence.config.behaviour, rates_by_set(evidence.verdicts[BASELINE])))
-    return further_gated(plain, [judges, decide_labels(evidence.labels, gates), *conditions])
+    # Only methods that compare the routing of the classes read a span: the others do not rest on that comparison.
+    check = evidence.topics.get(str(candidate.cell.get("span")))
+    topic = [] if check is None else [decide_topic(check, gates)]
+    return further_gated(plain, [judges, decide_labels(evidence.labels, gates), *topic, *conditions])
 
 
 def _robustness(conditions: Mapping[str, Mapping[str, pa.Table]]) -> dict[str, dict[str, dict[str, Rate]]]:

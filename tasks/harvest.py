@@ -12,6 +12,7 @@ from mascing.conversations.intake.reasons import summary
 from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
+from mascing.evidence.sufficiency import lacking
 from mascing.routers.spec import inspect_routers
 from mascing.runs.files import traces_prefix
 from mascing.runs.readers import conversations_table, in_contrast
@@ -54,8 +55,10 @@ _FAILED = "failed"
 def harvest(storage: Storage, config: RunConfig, labelled: Labelled, *, pool: Pool) -> Finished[Harvested]:
     """Record ``traces-train-00000.parquet`` ... and ``traces-dev-00000.parquet`` ... as pieces.
 
-    A conversation that cannot be recorded goes to ``quarantine.parquet``. Raises DataError if these are too many.
+    A conversation that cannot be recorded goes to ``quarantine.parquet``. Raises DataError if these are too many, or if
+    the labels leave none to record.
     """
+    _refuse_nothing_to_learn_from(config, labelled)
     checkpoint = labelled.facts.checkpoint
     tables = {split: conversations_table(storage, labelled, split) for split in _SPLITS}
     seen = (_seen(config, row) for table in tables.values() for _, row in _contrast(table))
@@ -75,6 +78,13 @@ def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harve
         "replies": _replies(config),
     }
     return Recipe(Harvested, config.behaviour.name, identity, {"label": labelled})
+
+
+def _refuse_nothing_to_learn_from(config: RunConfig, labelled: Labelled) -> None:
+    """A run of the whole line ends after its labels; an audit, and whoever calls the stages, comes here."""
+    contrast = labelled.facts.contrast["train"]
+    if not contrast.positive + contrast.negative:
+        raise DataError(f"harvest: there is nothing to learn from: {'; '.join(lacking(labelled.facts, config))}")
 
 
 @dataclass(frozen=True)

@@ -233,4 +233,5 @@ def _notes(facts: LabelFacts) -> Iterable[str]:
     hits, misses = sum(replies.hits for replies in targets), sum(replies.misses for replies in targets)
     unscored = sum(replies.unscored for replies in targets)
     yield f"the model's own replies to target conversations: {hits} hits, {misses} misses, {unscored} unscored"
+    yield from (f"{split}: nothing to learn from: {reason}" for split, reason in facts.unmatched.items())
     yield from doubts_of(facts)

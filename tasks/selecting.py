@@ -19,8 +19,9 @@ from mascing.runs.files import DEV_VERDICTS, SELECTED
 from mascing.runs.readers import candidates_of, conversations_of, sigma_of, unsteered_outcomes, unsteered_table
 from mascing.runs.stored_conversations import Located
 from mascing.schemas import tables
+from mascing.schemas.cards.dev_race import DevCell, PrunedPick, SelectionCost
 from mascing.schemas.config import RunConfig
-from mascing.schemas.facts import DevCell, PrunedPick, SelectFacts, SelectionCost
+from mascing.schemas.facts import SelectFacts
 from mascing.schemas.finished import Harvested, Labelled, Optimised, Selected
 from mascing.schemas.result import DevRates
 from mascing.selection.budget import Budget

@@ -4,7 +4,7 @@ It also holds the strongest experts of each span, and the surrogates, against sp
 """
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -39,7 +39,7 @@ from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, ru
 from mascing.tasks.running.stored_items import stored_items
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
-from mascing.topics.doubts import doubts
+from mascing.topics.doubts import doubts, topic_checks
 from mascing.topics.experts import expert_null
 from mascing.topics.score_nulls import score_null
 from mascing.topics.shared_topics import contrasts
@@ -66,8 +66,8 @@ def train(
         recipe(config, read, harvested),
         lambda output: _train(output, _Shared(config, storage, harvested, contrast), pool),
     )
-    for doubt in doubts(finished.manifest.facts):
-        tell(Event("train", "note", text=doubt))
+    for note in _notes(finished.manifest.facts, config):
+        tell(Event("train", "note", text=note))
     if not config.surrogate.allow_confounded:
         refuse_confounded(finished.manifest.facts.cards)
     return finished
@@ -84,6 +84,19 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Tra
         "seed": config.seed,
     }
     return Recipe(Trained, config.behaviour.name, identity, {"label": labelled, "harvest": harvested})
+
+
+def _notes(facts: TrainFacts, config: RunConfig) -> Iterator[str]:
+    """What topic or chance explains, or that topic explains nothing, and what follows from it."""
+    checks = topic_checks(facts)
+    yield from (sentence for check in checks.values() if check.state == "clear" for sentence in check.sentences)
+    yield from doubts(facts)
+    explained = [span for span, check in checks.items() if check.state == "explained"]
+    if explained and not config.gates.allow_topic:
+        yield (
+            f"will block publication of masks that are found in {' and '.join(explained)} by comparing the routing of "
+            "the classes, unless gates.allow_topic is true"
+        )
 
 
 @dataclass(frozen=True)

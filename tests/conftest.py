@@ -13,7 +13,7 @@ pytest_plugins = [
 
 
 LONGEST = (
-    "tests/torture/test_killed_demo",
+    "tests/torture/costs/test_costs",
     "tests/flows/test_killed_campaign",
     "tests/flows/schedule/test_served_schedule",
 )

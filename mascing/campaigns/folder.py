@@ -86,6 +86,13 @@ def stored_campaigns(storage: Storage) -> list[StoredCampaign]:
     return sorted(_stored(storage), key=lambda found: (found.written, found.folder.name), reverse=True)
 
 
+def other_versions(storage: Storage, folder: CampaignFolder) -> list[CampaignFolder]:
+    """What campaigns of the same name left whose file said something else, the latest first."""
+    name, _, _ = folder.name.rpartition("-")
+    found = (campaign.folder for campaign in stored_campaigns(storage))
+    return [other for other in found if other != folder and other.name.rpartition("-")[0] == name]
+
+
 def keep_campaign(storage: Storage, folder: CampaignFolder, campaign: Campaign) -> None:
     """Write `campaign.yaml`; it runs the same campaign again."""
     text = yaml.safe_dump(campaign.config.model_dump(mode="json"), sort_keys=False)

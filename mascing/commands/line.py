@@ -75,14 +75,14 @@ def run_audit(storage: Storage, line: "Line[str]", verbose: bool) -> None:
     say_prose(console, f"next: open the page; {conclusion(audit)}")
 
 
-def run_shown(storage: Storage, line: "Line[Value]", verbose: bool) -> tuple[Console, Value]:
-    """Run ``line`` under a progress display; returns the console and its value."""
+def run_shown(storage: Storage, line: "Line[Value]", verbose: bool, pause: float = 0.0) -> tuple[Console, Value]:
+    """Run ``line`` under a progress display; returns the console and its value. ``pause`` as in `shown`."""
     if not verbose:
         _silence_libraries()
     atexit.register(gc.freeze)  # spares Python a last look at all objects, which takes seconds
     console = Console()
     with (
-        shown(console) as close,
+        shown(console, pause) as close,
         stoppable(partial(_say_stopped, console, close)) as fail,
         told_of_losses(lambda line: fail(partial(_say_lost, line, close))),
     ):

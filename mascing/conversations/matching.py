@@ -197,10 +197,15 @@ def _no_pair_message(rows: Sequence[_Row], config: MatchingConfig) -> str:
     sides = "; ".join(
         _side_message([row for row in rows if row.label == label], label) for label in ("positive", "negative")
     )
+    worded_alike = (
+        ". Words that many requests share, as those of a template, are no topic: if all are worded alike, leave "
+        "`topic` out of `behaviour.matching.on`"
+    )
     return (
         f"no positive conversation has a negative one that is alike in {', '.join(config.on)} ({sides}): a "
         "method would learn their form, not the behaviour. Add conversations so that both classes have the same "
         "forms and topics, loosen `behaviour.matching`, or set it to null to leave the classes as they are"
+        f"{worded_alike if 'topic' in config.on else ''}"
     )
 
 

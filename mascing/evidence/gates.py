@@ -1,4 +1,4 @@
-"""The gates that a mask must pass to be published: on the test split, its labels and changed conditions.
+"""The gates that a mask must pass to be published: on the test split, its labels, topic and changed conditions.
 
 A gate fails if a mask may have cost too much or brought too little. It is undecided if a mask that breaks the model
 could not have failed it.
@@ -6,6 +6,7 @@ could not have failed it.
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from mascing.schemas.cards.topic_null import TopicCheck
 from mascing.schemas.config import BehaviourConfig, GatesConfig, RobustnessConfig
 from mascing.schemas.result import Gate, Rate
 from mascing.schemas.settings.judge_settings import JudgeConfig, PanelJudge
@@ -108,6 +109,22 @@ def decide_labels(agreement: Rate | None, gates: GatesConfig) -> Decision:
         f"{remedy if gate == 'fail' else ''}"
     )
     return gate, (reason,)
+
+
+def decide_topic(check: TopicCheck, gates: GatesConfig) -> Decision:
+    """Decide whether topic explains what the mask was found by; ``check`` is that of the span that its method read.
+
+    A mask found by topic changes replies on the topics that it was found on, those of the test split, so that test
+    cannot show what it is worth on others. Where no split by topic can be made, nothing is held against the mask.
+    """
+    says = "; ".join(check.sentences)
+    if check.state == "unknown":
+        return "pass", (f"topic {WORDS['pass']}: this could not be tested and stays unknown: {says}",)
+    if check.state == "clear":
+        return "pass", (f"topic {WORDS['pass']}: {says}",)
+    if gates.allow_topic:
+        return "pass", (f"topic {WORDS['pass']}: gates.allow_topic allows it, although {says}",)
+    return "fail", (f"topic {WORDS['fail']}: {says}; or allow it with gates.allow_topic",)
 
 
 def decide_condition(

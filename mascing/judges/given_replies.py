@@ -27,7 +27,7 @@ def given_replies(
     given = [
         (conversation, field, reply)
         for conversation in conversations
-        for field, reply in _given_by(conversation).items()
+        for field, reply in given_by(conversation).items()
         if reply
     ]
     verdicts = judge_all(behaviour, [row for row, _, _ in given], [Reply(reply) for _, _, reply in given], storage)
@@ -71,7 +71,8 @@ def merged(parts: Iterable[GivenReplies]) -> tuple[GivenReplies, ...]:
     return tuple(part for _, part in sorted(merged.items()))
 
 
-def _given_by(conversation: Conversation) -> dict[Field, str | None]:
+def given_by(conversation: Conversation) -> dict[Field, str | None]:
+    """The replies that the file gives of a conversation."""
     return {"wanted": conversation.wanted, "unwanted": conversation.unwanted}
 
 

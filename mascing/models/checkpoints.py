@@ -3,8 +3,10 @@
 import hashlib
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path, PurePosixPath
 
 from mascing.errors import ModelError
@@ -132,6 +134,7 @@ def _hub_snapshot(config: ModelConfig, weights: bool) -> Path:
             revision=config.revision,
             allow_patterns=[pattern for pattern in MODEL_FILES if weights or not is_weights(pattern)],
             ignore_patterns=["*/*.safetensors"],
+            local_files_only=_SILENCE.lasts,
         )
     return Path(folder)
 
@@ -141,11 +144,37 @@ def _hub_commit(config: ModelConfig) -> str:
 
     with _hub_errors(config):
         # The hub's cache keeps a file under the commit that the revision names.
-        return Path(hf_hub_download(config.path, "config.json", revision=config.revision)).parent.name
+        cached = _SILENCE.lasts
+        file = hf_hub_download(config.path, "config.json", revision=config.revision, local_files_only=cached)
+        return Path(file).parent.name
+
+
+class _Silence:
+    """Whether the hub did not answer lately: its client tries each question again for half a minute.
+
+    While it lasts, only the hub's cache is asked.
+    """
+
+    _SECONDS = 60.0
+
+    def __init__(self) -> None:
+        self._until = -inf
+
+    @property
+    def lasts(self) -> bool:
+        return time.monotonic() < self._until
+
+    def begin(self) -> None:
+        if not self.lasts:
+            self._until = time.monotonic() + self._SECONDS
+
+
+_SILENCE = _Silence()
 
 
 @contextmanager
 def _hub_errors(config: ModelConfig) -> Iterator[None]:
+    from huggingface_hub import logging as hub_logging
     from huggingface_hub.errors import (
         EntryNotFoundError,
         GatedRepoError,
@@ -157,6 +186,8 @@ def _hub_errors(config: ModelConfig) -> Iterator[None]:
     )
 
     name = config.path if config.revision is None else f"{config.path} at revision {config.revision}"
+    said = hub_logging.get_verbosity()
+    hub_logging.set_verbosity_error()  # the error says it once, and not each of the client's retries
     try:
         yield
     except GatedRepoError as error:
@@ -166,9 +197,9 @@ def _hub_errors(config: ModelConfig) -> Iterator[None]:
     except RepositoryNotFoundError as error:
         raise ModelError(f"{name} is neither a folder here nor a model on the hub") from error
     except LocalEntryNotFoundError as error:
+        _SILENCE.begin()
         raise ModelError(
-            f"{name} is no folder here, and the hub cannot be reached for it ({one_line(error)}): go "
-            "online, or give the path of a folder"
+            f"{name} is no folder here, and the hub cannot be reached for it: go online, or give the path of a folder"
         ) from error
     except EntryNotFoundError as error:
         raise ModelError(
@@ -177,6 +208,8 @@ def _hub_errors(config: ModelConfig) -> Iterator[None]:
         ) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ModelError(f"{name} cannot be fetched from the hub: {one_line(error)}") from error
+    finally:
+        hub_logging.set_verbosity(said)
 
 
 def one_line(error: BaseException) -> str:

@@ -9,10 +9,6 @@ from mascing.schemas.base import Frozen
 from mascing.schemas.config import RunConfig
 from mascing.selection.budget import Budget
 
-SHARED = "label"
-"""The stage that the seeds of a model and a behaviour share."""
-
-
 CHOOSING = ("optimise", "select")
 """Stages that choose the replies that they judge; how these spread over the sets is foretold by their sizes."""
 
@@ -20,26 +16,28 @@ CHOOSING = ("optimise", "select")
 def replies_of(config: RunConfig, rows: Rows) -> dict[str, int]:
     """Replies by stage, each of which one judge judges; at most, since races end early and masks fail gates.
 
-    A method of the user's own counts as one that proposes a single mask.
+    Of a live conversation every user turn takes a reply, though it may stop before the last. A method of the user's own
+    counts as one that proposes a single mask.
     """
     return {stage: round(sum(counts.values())) for stage, counts in judged_of(config, rows).items()}
 
 
 def judged_of(config: RunConfig, rows: Rows) -> dict[str, Mapping[str, float]]:
     """The same by stage and set."""
-    whole: Counter[str] = sum(rows.sets.values(), Counter())
-    sampled = config.label.samples * sum(rows.sets[split]["target"] for split in ("train", "dev"))
+    whole: Counter[str] = sum(rows.replies.values(), Counter())
+    sampled = config.label.samples * sum(rows.replies[split]["target"] for split in ("train", "dev"))
     masks = len(config.methods.searched) + 1  # and the control
     candidates = sum(_candidates(config, name, settings) for name, settings in config.methods.searched.items())
     budget = Budget(candidates * rows.sets["dev"].total(), racing=config.selection.mode == "racing")
-    active, test = config.methods.active, rows.sets["test"]
-    conditions, most = _conditions(config), config.robustness.conversations
+    raced = budget.total * max(rows.most_replies.values(), default=1)
+    active = config.methods.active
     return {
-        SHARED: whole + Counter(target=sampled),
+        "label": whole + Counter(target=sampled),
+        # Trials answer the last turn of a live conversation too.
         "optimise": _spread(active.budget * active.search_seeds if active else 0, rows.sets["train"]),
-        "select": _spread(budget.total, rows.sets["dev"]),
-        "evaluate": {name: masks * count for name, count in test.items()},
-        "robustness": {name: conditions * masks * min(most, count) for name, count in test.items()},
+        "select": _spread(raced, rows.sets["dev"]),
+        "evaluate": {name: masks * count for name, count in rows.replies["test"].items()},
+        "robustness": {name: masks * _changed(config, rows, name) for name in rows.sets["test"]},
     }
 
 
@@ -55,10 +53,14 @@ def _candidates(config: RunConfig, name: str, settings: Frozen) -> int:
     return ceil(grid * seeds)
 
 
-def _conditions(config: RunConfig) -> int:
-    changed = config.robustness
+def _changed(config: RunConfig, rows: Rows, name: str) -> int:
+    """The replies of one mask to a set under all changed conditions; live, earlier exchanges are answered as well."""
+    changed, conversations = config.robustness, min(config.robustness.conversations, rows.sets["test"][name])
     further = len(changed.system_prompts) + len(changed.temperatures)
-    return changed.paraphrase + further + (changed.earlier_exchanges > 0)
+    conditions = changed.paraphrase + further + (changed.earlier_exchanges > 0)
+    earlier = changed.earlier_exchanges if config.generation.turns == "live" else 0
+    once = min(conversations * rows.most_replies[name], rows.replies["test"][name])
+    return conditions * once + earlier * conversations
 
 
 def _spread(replies: int, sets: Counter[str]) -> dict[str, float]:

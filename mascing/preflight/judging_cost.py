@@ -1,10 +1,11 @@
 """What the judgements of a run will cost at endpoints, told before one is asked: tokens and US dollars."""
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mascing.engines.openai.spending import cost, most_prompt_tokens
+from mascing.judges.canaries.canary import canaries_of
 from mascing.judges.guards.guard_judge import guard_judge
 from mascing.judges.judge import BatchJudge, verdicts_of
 from mascing.judges.rubrics.llm_judge import llm_judge
@@ -60,9 +61,21 @@ class Bill:
 
 
 def bills_of(config: RunConfig, rows: Rows) -> dict[str, Bill]:
-    """The bill of each stage."""
-    each = {name: _bill(config, row) for name, row in rows.longest.items()}
-    return {stage: _of_stage(stage, counts, each) for stage, counts in judged_of(config, rows).items()}
+    """The bill of each stage; in the first its judges are tried on the replies that the file gives."""
+    reply = "word" * config.generation.max_new_tokens
+    each = {name: _bill(config, row, reply) for name, row in rows.longest.items()}
+    given = {name: _bill(config, row, rows.longest_text[name]) for name, row in rows.longest.items()}
+    of_replies = {stage: _of_stage(stage, counts, each) for stage, counts in judged_of(config, rows).items()}
+    return {"prepare": _of_stage("prepare", rows.texts, given), **of_replies}
+
+
+def canary_bill(judges: Iterable[JudgeConfig]) -> Bill:
+    """The bill of judges that read their canaries."""
+    asked = ((judge, canary) for judge in judges for canary in canaries_of(judge) if not canary.in_thought)
+    bills = (
+        _of_judge(member, canary.conversation, canary.reply) for judge, canary in asked for member in _members(judge)
+    )
+    return sum(bills, Bill())
 
 
 def _of_stage(stage: str, counts: Mapping[str, float], each: Mapping[str, Bill]) -> Bill:
@@ -72,9 +85,8 @@ def _of_stage(stage: str, counts: Mapping[str, float], each: Mapping[str, Bill])
     return sum(bills, Bill())
 
 
-def _bill(config: RunConfig, longest: Conversation) -> Bill:
-    """One judgement of the longest conversation of a set, by all that its judge asks."""
-    reply = "word" * config.generation.max_new_tokens
+def _bill(config: RunConfig, longest: Conversation, reply: str) -> Bill:
+    """One judgement of a reply to the longest conversation of a set, by all that its judge asks."""
     judge = config.behaviour.judge_of(longest.set)
     return sum((_of_judge(member, longest, reply) for member in _members(judge)), Bill())
 
@@ -98,7 +110,7 @@ def _of_judge(judge: JudgeConfig, conversation: Conversation, reply: str) -> Bil
     most, answers = sum(map(most_prompt_tokens, speaker.messages)), speaker.answer_tokens
     about = sum(len(turn["content"].encode()) for turns in speaker.messages for turn in turns) // _BYTES_OF_TOKEN
     return Bill(
-        1,
+        1 if speaker.messages else 0,  # of an empty reply nothing is asked
         about + answers,
         most + answers,
         cost(prices, about, answers) or 0,

@@ -11,13 +11,14 @@ from mascing.conversations.intake.reasons import summary
 from mascing.conversations.intake.rows import Quarantined, Used
 from mascing.conversations.splits import SPLITS, split_of
 from mascing.errors import DataError
-from mascing.judges.given_replies import given_replies, merged, refuse_misread
+from mascing.judges.given_replies import given_by, given_replies, merged, refuse_misread
 from mascing.judges.table import kind_of
 from mascing.preflight.lengths import Lengths
 from mascing.preflight.usable import Complaints, refused
 from mascing.schemas.config import BehaviourConfig, RunConfig
-from mascing.schemas.conversation import Conversation, Split
+from mascing.schemas.conversation import Conversation, Message, Split
 from mascing.schemas.facts import GivenReplies
+from mascing.schemas.settings.generation_settings import GenerationConfig
 
 _BATCH = 1024
 
@@ -26,7 +27,10 @@ _BATCH = 1024
 class Rows:
     """The rows of a file: counts by split and set, the usable ones of the test split, and those that are set aside.
 
-    ``longest`` is the longest usable conversation of each set.
+    ``replies`` counts what the usable conversations are answered with: one reply each, or to a live one as many as it
+    has user turns. ``longest`` is the longest usable conversation of each set, as it can become, and ``most_replies``
+    the most that one of them has. ``texts`` are the replies that the file gives, and ``longest_text`` their longest by
+    set.
 
     ``read`` counts the rows that are conversations, usable with this model and these judges or not.
     """
@@ -36,7 +40,11 @@ class Rows:
     sets: dict[Split, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
     groups: dict[Split, dict[str, set[int]]] = field(default_factory=lambda: {split: {} for split in SPLITS})
     test: list[Conversation] = field(default_factory=list)
+    replies: dict[Split, Counter[str]] = field(default_factory=lambda: {split: Counter() for split in SPLITS})
     longest: dict[str, Conversation] = field(default_factory=dict)
+    most_replies: Counter[str] = field(default_factory=Counter)
+    texts: Counter[str] = field(default_factory=Counter)
+    longest_text: dict[str, str] = field(default_factory=dict)
     given: tuple[GivenReplies, ...] = ()
     read: int = 0
 
@@ -64,13 +72,22 @@ class Rows:
                 continue
             conversation, split = row.conversation, split_of(row.conversation.group_id, config.splits)
             self.sets[split][conversation.set] += 1
+            replies = 1 if config.generation.turns == "last_turn" else conversation.turns
+            self.replies[split][conversation.set] += replies
+            self.most_replies[conversation.set] = max(self.most_replies[conversation.set], replies)
             self.groups[split].setdefault(conversation.set, set()).add(hash(conversation.group_id))
-            self.longest[conversation.set] = max(
-                self.longest.get(conversation.set, conversation), conversation, key=_size
-            )
+            self._measure(config, conversation)
             if split == "test":
                 self.test.append(conversation)
             yield conversation
+
+    def _measure(self, config: RunConfig, conversation: Conversation) -> None:
+        """Keep what is longest of a set."""
+        name, asked = conversation.set, _replayed(config.generation, conversation)
+        self.longest[name] = max(self.longest.get(name, asked), asked, key=_size)
+        texts = [text for text in given_by(conversation).values() if text]
+        self.texts[name] += len(texts)
+        self.longest_text[name] = max((self.longest_text.get(name, ""), *texts), key=len)
 
     def problems(self, config: RunConfig) -> Iterator[str]:
         """What a run cannot go on with, one sentence each."""
@@ -140,6 +157,19 @@ def lost_sets(behaviour: BehaviourConfig, sets: Mapping[Split, Mapping[str, int]
 def _is_judged_here(config: RunConfig, conversation: Conversation) -> bool:
     """Whether rules judge the replies: another judge may load a model or ask a server, so it is left to the run."""
     return kind_of(config.behaviour.judge_of(conversation.set)).by_rules
+
+
+def _replayed(generation: GenerationConfig, conversation: Conversation) -> Conversation:
+    """The conversation as its judge reads it: the model's replies in a live one, each as long as its limit lets it be.
+
+    A token counts as four letters.
+    """
+    if generation.turns == "last_turn":
+        return conversation
+    own = Message(role="assistant", content="word" * generation.max_new_tokens)
+    spoken = (turn for turn in conversation.messages if turn.role != "assistant")
+    turns = [each for turn in spoken for each in ((turn, own) if turn.role == "user" else (turn,))]
+    return conversation.model_copy(update={"messages": tuple(turns[:-1])})
 
 
 def _size(conversation: Conversation) -> int:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mascing.evidence.results import cell_score
+from mascing.schemas.cards.dev_race import SeedPick
 from mascing.schemas.config import GatesConfig
-from mascing.schemas.facts import SeedPick
 from mascing.schemas.result import Rate, SeedRates, SeedScatter
 from mascing.selection.choice import choose, excess
 from mascing.statistics import paired_difference

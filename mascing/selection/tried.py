@@ -5,8 +5,9 @@ from typing import Any
 
 from mascing.evidence.remedies.dev_search import STRENGTHS, DevSearch, Tried
 from mascing.evidence.results import cell_score
+from mascing.schemas.cards.dev_race import DevCell
 from mascing.schemas.config import GatesConfig
-from mascing.schemas.facts import DevCell, SelectFacts
+from mascing.schemas.facts import SelectFacts
 from mascing.selection.choice import HEADROOM, excess
 
 Row = Mapping[str, Any]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mascing.schemas.cards.topic_null import ExpertNull, ScoreNull, Topics
+from mascing.schemas.cards.topic_null import Effects, ExpertNull, ScoreNull, TopicCheck, Topics
 from mascing.schemas.facts import TrainFacts
 
 _EXPLAINED = 0.5
@@ -15,17 +15,47 @@ _SHARED = 0.5
 
 def doubts(facts: TrainFacts) -> list[str]:
     """Say, in a sentence each, what of a run's experts and surrogates topic or chance explains; empty if nothing."""
-    found = [sentence for null in list(facts.experts.values())[:1] for sentence in topic_doubts(null.topics)]
-    found += [sentence for span, null in facts.experts.items() for sentence in list_doubts(span, null)]
-    for span, card in facts.cards.items():
-        found += score_doubts(span, card.topic) if card.topic else ()
-    return found
+    checks = topic_checks(facts).values()
+    found = [sentence for check in checks if check.state != "clear" for sentence in check.sentences]
+    found += [sentence for span, null in facts.experts.items() for sentence in chance_doubts(span, null)]
+    return list(dict.fromkeys(found))
 
 
-def topic_doubts(topics: Topics) -> Iterator[str]:
-    """Say when topic cannot be told from behaviour: no split by topic can be made, or the classes share no topics."""
-    if topics.missing:
-        yield f"topic cannot be told from behaviour, as no split by topic can be made: {topics.missing}"
+def topic_checks(facts: TrainFacts) -> dict[str, TopicCheck]:
+    """Whether topic explains the experts or the surrogate of each span; nothing of chance."""
+    scores = {span: card.topic for span, card in facts.cards.items()}
+    return {span: topic_check(span, null, scores.get(span)) for span, null in facts.experts.items()}
+
+
+def topic_check(span: str, null: ExpertNull, score: ScoreNull | None) -> TopicCheck:
+    """The same of one span; ``score`` is None if it has no surrogate."""
+    explained = [*class_doubts(null.topics), *list_doubts(span, null), *(score_doubts(span, score) if score else ())]
+    if explained:
+        return TopicCheck(state="explained", sentences=tuple(explained))
+    if null.topic is None:
+        unknown = f"topic cannot be told from behaviour, as no split by topic can be made: {null.topics.missing}"
+        return TopicCheck(state="unknown", sentences=(unknown,))
+    return TopicCheck(state="clear", sentences=(_clear(span, null, null.topic, score),))
+
+
+def _clear(span: str, null: ExpertNull, topic: Effects, score: ScoreNull | None) -> str:
+    surrogate = ""
+    if score is not None and score.topic is None:
+        surrogate = (
+            "; of the surrogate it is not known, as no class of dev has five conversations of each of two topics"
+        )
+    elif score is not None:
+        surrogate = (
+            f", nor the surrogate (AUC on dev {score.area:.3f} for the classes, {score.topic:.3f} between topics)"
+        )
+    return (
+        f"span {span}: topic does not explain the {len(null.listed)} strongest experts ({topic.of_effect:.0%} of their "
+        f"effect does not exceed {topic.splits} splits by topic alone){surrogate}"
+    )
+
+
+def class_doubts(topics: Topics) -> Iterator[str]:
+    """Say when the classes share fewer topics than chance leaves them."""
     if topics.count and topics.overlap < min(_SHARED, topics.by_chance):
         yield (
             f"the classes are about different topics: they share {topics.overlap:.0%} of their {topics.count} topics "
@@ -34,20 +64,24 @@ def topic_doubts(topics: Topics) -> Iterator[str]:
         )
 
 
-def list_doubts(span: str, null: ExpertNull) -> Iterator[str]:
-    """Say what beside the behaviour explains the strongest experts of a span; nothing if nothing does."""
-    listed, size = len(null.listed), f"mean risk difference {null.effect:.3f}"
+def chance_doubts(span: str, null: ExpertNull) -> Iterator[str]:
+    """Say when the strongest experts of a span are no stronger than those of random splits; nothing otherwise."""
     if null.random.weaker < _STRONGER:
         yield (
-            f"span {span}: chance explains the {listed} strongest experts: of {null.random.splits} random splits of "
-            f"the same conversations, {1 - null.random.weaker:.0%} have as strong a list ({size}). Add conversations"
+            f"span {span}: chance explains the {len(null.listed)} strongest experts: of {null.random.splits} random "
+            f"splits of the same conversations, {1 - null.random.weaker:.0%} have as strong a list (mean risk "
+            f"difference {null.effect:.3f}). Add conversations"
         )
+
+
+def list_doubts(span: str, null: ExpertNull) -> Iterator[str]:
+    """Say when splits by topic explain the strongest experts of a span; nothing otherwise."""
     if null.topic is not None and null.topic.of_effect >= _EXPLAINED:
         yield (
-            f"span {span}: topic moves the {listed} strongest experts as much as the behaviour does: "
+            f"span {span}: topic moves the {len(null.listed)} strongest experts as much as the behaviour does: "
             f"{null.topic.below:.0%} of them, with {null.topic.of_effect:.0%} of the effect, do not exceed the 95% "
-            f"quantile of {null.topic.splits} splits by topic alone ({size}). Masks of such experts may steer by "
-            "topic: trust their effect on replies and not the list, or add conversations of both classes on each topic"
+            f"quantile of {null.topic.splits} splits by topic alone (mean risk difference {null.effect:.3f}). Masks of "
+            "such experts may steer by topic: add conversations of both classes on each topic"
         )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from mascing.errors import DataError
 from mascing.schemas.cards.topic_null import Effects, ExpertNull, ListedExpert, Topics
 from mascing.topics.splits import QUANTILE, Contrast
+from mascing.traces.counting import selections
 from mascing.traces.trace_set import Traces, TraceSet
 
 _LISTED = 50
@@ -70,15 +71,9 @@ def _rates(traces: Traces, sets_RC: NDArray[np.bool_]) -> _Floats:
 
 def _summed(part: TraceSet, sets_RN: Tensor) -> Tensor:
     """How often the conversations of each set selected each expert [R, L, E], layer by layer to hold little."""
-    n_experts = part.z.shape[2]
     sample_T = torch.arange(len(part)).repeat_interleave(part.offsets.diff())
-    layers = []
-    for layer in range(part.selected.shape[1]):
-        # The id E, which stands for no expert, is counted beside them and dropped.
-        place_TK = sample_T[:, None] * (n_experts + 1) + part.selected[:, layer].long()
-        counts = place_TK.flatten().bincount(minlength=len(part) * (n_experts + 1))
-        layers.append(sets_RN @ counts.view(len(part), n_experts + 1)[:, :n_experts].double())
-    return torch.stack(layers, dim=1)
+    counted = selections(part.selected, sample_T, len(part), part.z.shape[2])
+    return torch.stack([sets_RN @ counts_NE.double() for counts_NE in counted], dim=1)
 
 
 def _null(differences: _Differences, topics: Topics, layer_ids: Sequence[int]) -> ExpertNull:

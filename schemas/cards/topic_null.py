@@ -1,5 +1,7 @@
 """The topic null: what splits by topic alone, and random splits, do to the experts and surrogates of a contrast."""
 
+from typing import Literal
+
 from mascing.schemas.base import Frozen
 
 
@@ -69,3 +71,17 @@ class ScoreNull(Frozen):
     splits: int
     area: float
     topic: float | None
+
+
+TopicState = Literal["clear", "explained", "unknown"]
+
+
+class TopicCheck(Frozen):
+    """Whether topic explains what the methods that compare the classes' routing learned from in a span.
+
+    ``state`` is `explained` if it explains the strongest experts or the surrogate, or if the classes are about
+    different topics; `unknown` if no split by topic can be made; else `clear`. ``sentences`` say it with the numbers.
+    """
+
+    state: TopicState
+    sentences: tuple[str, ...]

@@ -41,6 +41,10 @@ class GatesConfig(Frozen):
         le=1,
         description="maximum for the upper bound of the increase of degenerate replies, over all sets",
     )
+    allow_topic: bool = Field(
+        default=False,
+        description="publish a mask also if topic explains the experts or the surrogate that it was found by",
+    )
 
 
 class RobustnessConfig(Frozen):

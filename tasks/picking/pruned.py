@@ -6,7 +6,7 @@ from mascing.evidence.results import cell_score
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.runs.stored_conversations import Located
-from mascing.schemas.facts import PrunedPick
+from mascing.schemas.cards.dev_race import PrunedPick
 from mascing.schemas.result import SingleExpert
 from mascing.selection.parts import restricted, strongest_first
 from mascing.selection.pruning import SLACK, Evidence, Sparsified, sparsify

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from mascing.evidence.results import cell_score
 from mascing.masks.candidates import Candidate
+from mascing.schemas.cards.dev_race import SeedPick
 from mascing.schemas.config import GatesConfig
-from mascing.schemas.facts import SeedPick
 from mascing.selection.choice import choose
 from mascing.selection.racing import Race, Rows
 from mascing.tasks.picking.foretell import seed_of

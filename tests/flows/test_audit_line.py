@@ -18,6 +18,7 @@ from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import SEAL
 from mascing.testbeds.planted.language import REFUSAL
 from tests.small_run import small_config
+from tests.tasks.here_pool import HerePool
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
 
@@ -99,8 +100,9 @@ def test_the_page_shows_the_curve_and_loads_nothing(storage: Storage, measured: 
 
 
 def test_experts_ranked_by_what_goes_along_with_the_behaviour_lower_it_too(
-    config: RunConfig, storage: Storage, tmp_path: Path
+    config: RunConfig, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mascing.flows.audit_line.Pool", lambda *_: HerePool())
     settings = AuditConfig(ranking="risk_difference", n_suppressed=(16,), random_draws=2)
     copy = Storage.open(str(shutil.copytree(storage.locate(""), tmp_path / "copy")))
     with shown(Console(file=io.StringIO())):

@@ -1,5 +1,6 @@
 """A campaign runs its grid, goes on beside what fails, and finds again what it has done."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -9,29 +10,16 @@ import pytest
 from mascing.campaigns.folder import folder_of
 from mascing.cli import main
 from mascing.config import load_campaign
+from mascing.errors import StorageError
+from mascing.flows.campaign import _refuse_common
 from mascing.flows.campaign_found import finished_campaign
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import replies
-from tests.coin_run import COIN, written
-from tests.mascing import olmoe_folder
+from tests.flows.coin_campaign import parts_in
 from tests.tasks.here_pool import HerePool
 
 FAILING = "tests.flows.failing_method:FAILING"
-
-
-def parts_in(folder: Path) -> dict[str, Any]:
-    """A campaign of a model, a behaviour, a method and two seeds, whose judge is a coin."""
-    run = json.loads(Path(written(folder, olmoe_folder.save(folder / "model"), COIN)).read_text())
-    return {
-        "name": "coins",
-        "models": {"tiny": {"model": run["model"]}},
-        "behaviours": {"b": {"behaviour": run["behaviour"]}},
-        "methods": {"steermoe": {"n_activated": [1]}},
-        "seeds": [0, 1],
-        "allow_failing_judges": True,  # a coin takes an empty reply for a hit
-        "shared": {"generation": {"max_new_tokens": 3}, "splits": run["splits"], "allow_unpublishable": True},
-    }
 
 
 def ran(folder: Path, parts: dict[str, Any], storage: Storage, code: int = 0) -> list[dict[str, Any]]:
@@ -41,6 +29,15 @@ def ran(folder: Path, parts: dict[str, Any], storage: Storage, code: int = 0) ->
     assert main(["campaign", str(path), "--storage", storage.url]) == code
     name = folder_of(load_campaign(str(path))).name
     return list(parquet.from_bytes(storage.read(f"campaigns/{name}/leaderboard.parquet")).to_pylist())
+
+
+def planned(folder: Path, parts: dict[str, Any], storage: Storage, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What a dry run says of another campaign file."""
+    path = folder / "planned.yaml"
+    path.write_text(json.dumps(parts))
+    capsys.readouterr()
+    assert main(["campaign", str(path), "--dry-run", "--storage", storage.url]) == 0
+    return capsys.readouterr().out.splitlines()
 
 
 @pytest.fixture
@@ -61,7 +58,7 @@ def refuse(*_: Any, **__: Any) -> None:
 
 
 def test_the_grid_is_filled_and_found_again_without_a_reply_or_a_verdict(
-    tmp_path: Path, pools: list[HerePool], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, pools: list[HerePool], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage, parts = Storage.open(str(tmp_path / "s")), parts_in(tmp_path)
     rows = ran(tmp_path, parts, storage)
@@ -75,6 +72,17 @@ def test_the_grid_is_filled_and_found_again_without_a_reply_or_a_verdict(
     monkeypatch.setattr("mascing.tasks.replying.verdict_pieces.judge_all", refuse)
     [path] = [path for path in storage.list("campaigns") if path.endswith("leaderboard.parquet")]
     before = storage.read(path)
+    assert "finished: 2 of 2 runs" in planned(tmp_path, parts, storage, capsys)
+    said = planned(tmp_path, parts | {"seeds": [0, 1, 2], "name": "more"}, storage, capsys)
+    assert "finished: 2 of 3 runs" in said
+    assert not any(line.startswith("the file says something else") for line in said)  # of another campaign
+    assert any(line.startswith("time: not known") for line in said)
+    said = planned(tmp_path, parts | {"seeds": [0, 1, 2]}, storage, capsys)
+    assert f"the file says something else than it did for {path.rpartition('/')[0]}, which stays as it is" in said
+    assert any(line.startswith("time, by the stages that are finished: ") for line in said)
+    [left] = [line for line in said if line.startswith("left to do: 1 run; at most ")]
+    assert "label" not in left
+    assert "evaluate" in left
     finished_campaign(load_campaign(str(tmp_path / "campaign.yaml")), storage.url)
     assert storage.read(path) == before
     for lost in (*storage.list("campaigns"), *storage.list("runs")):
@@ -124,3 +132,13 @@ def test_a_judge_that_reads_its_canaries_wrong_keeps_a_campaign_from_starting(
     assert "judge tests.tasks.coin_judge:coin (target of b, utility of b, protected of b) reads " in said
     assert "`allow_failing_judges: true`" in said
     assert pools == []
+
+
+@pytest.mark.parametrize("of_worker", [False, True])
+def test_a_full_disk_is_no_failure_of_a_run(of_worker: bool) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/scratch/x")
+    error = RuntimeError("of a worker")
+    error.cause = full  # type: ignore[attr-defined]
+    with pytest.raises(StorageError, match="/scratch/x has no space left: free some and run again"):
+        _refuse_common(error if of_worker else full)
+    _refuse_common(OSError(errno.ENOENT, "No such file or directory", "/scratch/x"))

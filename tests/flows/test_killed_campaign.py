@@ -9,41 +9,31 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from mascing.flows.campaign import campaign
-from tests.small_run import small_config
+from tests.flows.coin_campaign import parts_in
 from tests.tasks.here_pool import HerePool
 
 KILL_AT = r"select: (reading|racing) "
 
 
-def written(testbed: Path, folder: Path) -> Path:
-    """A small run of the testbed as a campaign of two methods and two seeds."""
-    settings: dict[str, Any] = small_config(testbed, folder, workers=1).model_dump(mode="json")
-    settings["robustness"]["temperatures"] = []  # the paraphrases are one changed condition, and one is enough
-    settings["surrogate"]["members"] = 1
-    model, behaviour, methods = (settings.pop(name) for name in ("model", "behaviour", "methods"))
-    settings.pop("seed")
-    parts = {
-        "name": "small",
-        "models": {"testbed": {"model": model}},
-        "behaviours": {"defence": {"behaviour": behaviour}},
-        "methods": {"steermoe": {"n_activated": [0, 4], "n_deactivated": [4]}, "consensus": methods["consensus"]},
-        "seeds": [0, 1],
-        "shared": settings,
-    }
+def written(folder: Path) -> Path:
+    """A campaign of two methods and two seeds on a tiny model."""
+    parts = parts_in(folder)
+    parts["methods"]["gradient"] = {"steps": 5, "batch_size": 8, "l1": [1e-3], "alphas": [1.0, 2.0], "search_seeds": 1}
+    # With four replies to each, a coin takes one for wanted and one for unwanted nearly always.
+    parts["shared"] |= {"label": {"samples": 4}, "compute": {"workers": 1}}
     path = folder / "campaign.yaml"
     path.write_text(yaml.safe_dump(parts))
     return path
 
 
-def start(path: Path, storage: Path, url: str) -> "subprocess.Popen[str]":
+def start(path: Path, storage: Path, url: str, *options: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "mascing", "campaign", str(path), "--storage", str(storage)],
+        [sys.executable, "-m", "mascing", "campaign", str(path), "--storage", str(storage), *options],
         env={**os.environ, "PREFECT_API_URL": url, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -60,10 +50,10 @@ def pieces(storage: Path) -> dict[str, float]:
 
 @pytest.mark.timeout(900)
 def test_a_killed_campaign_resumes_to_the_same_leaderboard(
-    testbed_folder: Path, tmp_path: Path, prefect_url: str, prefect_here: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, prefect_url: str, prefect_here: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, killed, undisturbed = written(testbed_folder, tmp_path), tmp_path / "killed", tmp_path / "undisturbed"
-    process = start(path, killed, prefect_url)
+    path, killed, undisturbed = written(tmp_path), tmp_path / "killed", tmp_path / "undisturbed"
+    process = start(path, killed, prefect_url, "--verbose")  # else a log has no such steps
     assert process.stdout is not None
     lines = []
     for line in process.stdout:

@@ -35,6 +35,7 @@ from mascing.tasks.running.stage import Body, Finished, Recipe, run_stage
 from tests.mascing.report.page_parts import Page
 from tests.mascing.storage.noted_stage import Noted, NotedFacts
 from tests.small_run import BEHAVIOUR, small_config
+from tests.tasks.here_pool import HerePool
 
 STAGES = ["prepare", "label", "harvest", "train", "optimise", "select", "evaluate", "robustness", "gate", "publish"]
 
@@ -62,6 +63,12 @@ def first(config: RunConfig, s3_url: str) -> tuple[Storage, str]:
     """The storage after a run, and the run's progress output."""
     storage = Storage.open(f"{s3_url}/line")
     return storage, run(config, storage)
+
+
+@pytest.fixture
+def worker_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker in this process, for runs after the first, which has workers of Ray."""
+    monkeypatch.setattr("mascing.flows.reconfigure.Pool", lambda *_: HerePool())
 
 
 def run(config: RunConfig, storage: Storage) -> str:
@@ -142,6 +149,7 @@ def test_a_second_run_does_no_work_and_says_so(first: tuple[Storage, str], confi
     assert storage.list() == objects
 
 
+@pytest.mark.usefixtures("worker_here")
 def test_a_change_repeats_only_what_depends_on_it(first: tuple[Storage, str], config: RunConfig) -> None:
     storage, _ = first
     without_truth = config.model_copy(update={"behaviour": config.behaviour.model_copy(update={"truth": None})})
@@ -154,6 +162,7 @@ def test_a_change_repeats_only_what_depends_on_it(first: tuple[Storage, str], co
     ]
 
 
+@pytest.mark.usefixtures("worker_here")
 def test_a_run_that_was_done_already_moves_the_channel_back_and_says_so(
     first: tuple[Storage, str], config: RunConfig
 ) -> None:
@@ -172,6 +181,7 @@ def test_a_run_that_was_done_already_moves_the_channel_back_and_says_so(
     assert all(stored.folder.page in index for stored in stored_runs(storage))
 
 
+@pytest.mark.usefixtures("worker_here")
 def test_a_run_in_which_nothing_passes_says_what_would_change_that_and_keeps_its_strongest_mask(
     first: tuple[Storage, str], config: RunConfig
 ) -> None:

@@ -15,6 +15,7 @@ from mascing.schemas.config import BehaviourConfig, ComputeConfig, GenerationCon
 from mascing.schemas.settings.judge_settings import ComplianceJudge, RefusalJudge
 from mascing.schemas.settings.method_settings import MethodsConfig, SteerMoEConfig
 from mascing.storage.object_storage import Storage
+from tests.tasks.here_pool import HerePool
 from tests.tiny_families import Family, conversations
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
@@ -22,8 +23,9 @@ pytestmark = pytest.mark.usefixtures("prefect_here")
 
 @pytest.mark.parametrize("family", get_args(Family))
 def test_a_run_on_unlabelled_conversations_judges_no_thought_and_leaves_a_report(
-    family: Family, family_folder: Callable[[Family], Path], tmp_path: Path
+    family: Family, family_folder: Callable[[Family], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mascing.flows.reconfigure.Pool", lambda *_: HerePool())
     rows = tmp_path / "conversations.jsonl"
     rows.write_text("".join(f"{json.dumps(row)}\n" for row in conversations()))
     config = RunConfig(

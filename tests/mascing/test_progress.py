@@ -2,15 +2,17 @@
 
 import io
 import logging
+from itertools import count
 
+import pytest
 from rich.console import Console
 
 from mascing.progress import Event, shown, tell
 
 
-def printed(events: list[Event], terminal: bool = False) -> str:
+def printed(events: list[Event], terminal: bool = False, pause: float = 0.0) -> str:
     file = io.StringIO()
-    with shown(Console(file=file, force_terminal=terminal, width=80)):
+    with shown(Console(file=file, force_terminal=terminal, width=80), pause):
         for event in events:
             tell(event)
     return file.getvalue()
@@ -41,6 +43,18 @@ def test_many_steps_make_at_most_ten_lines_and_the_last_is_among_them() -> None:
 def test_steps_that_come_many_at_once_have_lines_and_the_last_is_among_them() -> None:
     lines = printed([Event("label", "step", done, 144, text="train") for done in (0, 64, 128, 144)]).splitlines()
     assert lines == [f"label: train: {done}/144" for done in (64, 128, 144)]
+
+
+def test_a_log_with_a_pause_has_no_line_for_steps_that_come_before_it_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps = [Event("label", "step", done, 10) for done in range(1, 10)]
+    events = [Event("label", "started"), *steps, Event("label", "done", seconds=2.0)]
+    assert printed(events, pause=300.0) == "label: started\nlabel: done in 2.0 s\n"
+    clock = count(step=50.0)
+    monkeypatch.setattr("mascing.progress.time.monotonic", lambda: next(clock))
+    said = printed(events, pause=300.0).splitlines()
+    assert said == ["label: started", "label: 6/10", "label: done in 2.0 s"]
 
 
 def test_a_bar_says_how_long_still_once_one_step_is_done() -> None:

@@ -106,7 +106,7 @@ def run(storage: Storage, config: RunConfig) -> Iterator[Manifest]:
     selected = select(storage, config, labelled, harvested, optimised, pool=pool).manifest
     evaluated = evaluate(storage, config, labelled, selected, pool=pool).manifest
     tested = robustness(storage, config, prepared, labelled, selected, evaluated, pool=pool).manifest
-    gated = gate(storage, config, prepared, selected, evaluated, tested).manifest
+    gated = gate(storage, config, prepared, trained, selected, evaluated, tested).manifest
     published = publish(storage, config, prepared, harvested, selected, gated).manifest
     assert published.facts.masks is not None
     stored_mask = read_manifest(storage, published.facts.masks, MaskStored)

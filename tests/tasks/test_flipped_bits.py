@@ -35,7 +35,7 @@ from tests.tasks.recipe_outputs import collection, config_in, run
 Reader = Callable[[], object]
 
 NOTICED = re.compile("^checksum failed: |is missing or damaged ")
-ENDS, WITHIN = 100, 120
+ENDS, WITHIN = 60, 60
 """Bytes at either end of an object of which each gets a flipped bit, and how many of those between."""
 
 

@@ -15,10 +15,11 @@ from mascing.masks import candidates as candidate_files
 from mascing.masks.candidates import Candidate
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
+from mascing.schemas.cards.topic_null import ExpertNull
 from mascing.schemas.config import GatesConfig, ModelConfig, RobustnessConfig, RunConfig, SplitConfig
 from mascing.schemas.conversation import Conversation
-from mascing.schemas.facts import EvaluateFacts, PrepareFacts
-from mascing.schemas.finished import Evaluated, Gated, Labelled, Prepared, RobustnessTested, Selected
+from mascing.schemas.facts import EvaluateFacts, PrepareFacts, TrainFacts
+from mascing.schemas.finished import Evaluated, Gated, Labelled, Prepared, RobustnessTested, Selected, Trained
 from mascing.schemas.manifest import Facts, Manifest
 from mascing.schemas.result import SplitSizes
 from mascing.schemas.tables import VERDICTS
@@ -30,7 +31,7 @@ from mascing.tasks.robustness import robustness
 from mascing.tasks.workers.pool import Pool
 from mascing.testbeds.planted import behaviour_config, conversations
 from tests.mascing.report.made_up_labels import label_facts
-from tests.mascing.report.made_up_searches import selection_facts
+from tests.mascing.report.made_up_searches import expert_null, selection_facts
 
 BEHAVIOUR = "jailbreak-defence"
 SPEC = RouterSpec("olmoe", (0, 1), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
@@ -59,8 +60,12 @@ def run(
     min_uplift: float = 0.1,
     *,
     conditions: bool = True,
+    experts: Mapping[str, ExpertNull] | None = None,
 ) -> tuple[RobustnessTested, Gated]:
-    """The robustness and gate stages on verdicts made by hand; the pool does not start if no mask passes."""
+    """The robustness and gate stages on verdicts made by hand; the pool does not start if no mask passes.
+
+    Every mask but the one of `gradient` is found in the span "reply", whose ``experts`` train has compared.
+    """
     storage = Storage.open(str(folder))
     behaviour = behaviour_config(BEHAVIOUR, str(folder))
     config = RunConfig(
@@ -86,7 +91,11 @@ def run(
         label_facts(),
     )
     picks = [
-        Candidate(name, {"alpha": 1.0}, Mask.from_bias(torch.ones(2, 4), SPEC))
+        Candidate(
+            name,
+            {"alpha": 1.0} | ({} if name == "gradient" else {"span": "reply"}),
+            Mask.from_bias(torch.ones(2, 4), SPEC),
+        )
         for name in methods
         if name != "baseline"
     ]
@@ -95,9 +104,10 @@ def run(
     selected = _stage(storage, Selected, {"selected.safetensors": candidate_files.to_bytes(picks)}, facts)
     verdicts = {f"verdicts-{name}.parquet": _verdicts(name, rows, hits) for name, hits in methods.items()}
     evaluated = _stage(storage, Evaluated, verdicts, EvaluateFacts(methods=tuple(methods)))
+    trained = _stage(storage, Trained, {}, TrainFacts(experts=dict(experts or {})))
     with Pool(config.compute) as pool:
         robust = robustness(storage, config, prepared, labelled, selected, evaluated, pool=pool).manifest
-    return robust, gate(storage, config, prepared, selected, evaluated, robust).manifest
+    return robust, gate(storage, config, prepared, trained, selected, evaluated, robust).manifest
 
 
 def _stage(storage: Storage, leaves: type[M], files: Mapping[str, bytes], facts: Facts) -> M:
@@ -214,6 +224,18 @@ def test_the_first_on_dev_is_published_where_it_passes_on_test(tmp_path: Path) -
     methods: dict[str, Hits] = {"baseline": by_itself, "gradient": lambda conversation: True}
     _, gated = run(tmp_path, TEST, methods, conditions=False)
     assert (gated.facts.first_on_dev, gated.facts.winner) == ("gradient", "gradient")
+
+
+def test_a_mask_whose_experts_topic_explains_is_not_published(tmp_path: Path) -> None:
+    methods: dict[str, Hits] = {"baseline": by_itself, "steermoe": lambda _: True, "gradient": lambda _: True}
+    _, gated = run(tmp_path, TEST, methods, conditions=False, experts={"reply": expert_null()})
+    assert {name: result.gate for name, result in gated.facts.methods.items()} == {
+        "steermoe": "fail",
+        "gradient": "pass",  # it compares no routing of the classes
+    }
+    assert gated.facts.winner is None
+    [failing] = [reason for reason in gated.facts.methods["steermoe"].reasons if " fails: " in reason]
+    assert failing.startswith("topic fails: span reply: topic moves the 4 strongest experts as much")
 
 
 def test_a_set_that_the_unsteered_model_fails_blocks_publication_and_says_what_to_do(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def recipes(config: RunConfig) -> dict[str, Recipe[Any]]:
     evaluated = evaluate.recipe(config, labelled, selected)
     tested = robustness.recipe(config, prepared, labelled, selected, evaluated)
     truth = Source(behaviour.truth.encode()) if behaviour.truth is not None else None
-    gated = gate.recipe(config, truth, prepared, selected, evaluated, tested)
+    gated = gate.recipe(config, truth, prepared, trained, selected, evaluated, tested)
     published = publish.recipe(config, prepared, harvested, selected, gated)
     audited = suppress.recipe(config, labelled, harvested)
     stages: tuple[Recipe[Any], ...] = (

@@ -11,6 +11,7 @@ import pytest
 from mascing.conversations.parquet_tables import to_table
 from mascing.conversations.splits import SPLITS
 from mascing.errors import DataError
+from mascing.progress import Event, heard
 from mascing.runs.files import conversations_prefix
 from mascing.runs.readers import conversations_of, surrogates_of
 from mascing.runs.table_parts import put_parts
@@ -25,6 +26,7 @@ from mascing.tasks.labelling import label
 from mascing.tasks.prepare import prepare
 from mascing.tasks.train import train
 from mascing.tasks.workers.pool import Pool
+from mascing.topics.doubts import topic_checks
 from tests.small_run import small_config
 
 Rows = list[dict[str, Any]]
@@ -109,7 +111,11 @@ def test_classes_that_differ_in_form_stop_the_flow_unless_it_is_allowed(
 
 
 def test_the_testbeds_pairs_are_told_apart_by_routing_alone(trained: Callable[..., tuple[Storage, Trained]]) -> None:
-    _, manifest = trained(lambda rows: rows, matching=MatchingConfig())
+    events: list[Event] = []
+    with heard(events.append):
+        _, manifest = trained(lambda rows: rows, matching=MatchingConfig())
+    assert any("topic does not explain the" in event.text for event in events if event.stage == "train")
+    assert {check.state for check in topic_checks(manifest.facts).values()} == {"clear"}
     card = manifest.facts.cards["question+prompt"]
     assert card.auc.low > 0.7
     assert [card.trivial[name].auc.value for name in ("turns", "length", "tokens")] == [0.5] * 3

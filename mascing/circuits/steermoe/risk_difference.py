@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mascing.errors import DataError
 from mascing.schemas.settings.method_settings import ExpertScore, Pairs
+from mascing.traces.counting import selections
 from mascing.traces.trace_set import Traces, TraceSet
 
 
@@ -88,16 +89,9 @@ def _labels_and_groups(traces: Traces) -> tuple[list[int], list[str]]:
 
 def _count(part: TraceSet, sides_N: Tensor) -> tuple[Tensor, Tensor]:
     """Return the selections [2, L, E] and tokens [2] of each side, int64; side -1 is left out."""
-    sides_T = sides_N.repeat_interleave(part.offsets.diff())
-    n_layers, n_experts = part.selected.shape[1], part.z.shape[2]
-    selected_SLE = torch.zeros(2, n_layers, n_experts, dtype=torch.long)
-    for side in (0, 1):
-        on_side_T = sides_T == side
-        for layer in range(n_layers):
-            ids = part.selected[on_side_T, layer].flatten().long()
-            # The id E, which stands for no expert, is counted beside them and dropped.
-            selected_SLE[side, layer] = ids.bincount(minlength=n_experts + 1)[:n_experts]
-    return selected_SLE, torch.stack([(sides_T == side).sum() for side in (0, 1)])
+    sides_T = sides_N.remainder(3).repeat_interleave(part.offsets.diff())  # -1 is a third side, which is dropped
+    counted = selections(part.selected, sides_T, 3, part.z.shape[2])
+    return torch.stack([sides_SE[:2] for sides_SE in counted], dim=1), sides_T.bincount(minlength=3)[:2]
 
 
 def _with_partner(labels: Sequence[int], groups: Sequence[str]) -> Tensor:

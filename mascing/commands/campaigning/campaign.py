@@ -6,6 +6,9 @@ import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption, storage_option
 
+_PAUSE_SECONDS = 300.0
+"""Runs have some hundred steps each: a log tells their stages, and how far one is that takes long."""
+
 
 def campaign(
     config: Annotated[
@@ -26,6 +29,9 @@ def campaign(
     The leaderboard is campaigns/CAMPAIGN/leaderboard.parquet under the storage URL, and index.html beside it the same
     to look at; both are written anew after every run. mascing-table and steermoe-table are campaigns that come with
     mascing: those of the two papers.
+
+    Without a terminal it prints a line for the beginning and the end of each stage, and for what it learned, and every
+    five minutes how far a stage is; with --verbose more often.
 
     Examples:
 
@@ -67,7 +73,7 @@ def campaign(
 
         return finished_campaign(loaded, opened.url)
 
-    console, name = run_shown(opened, Line(flow, finished), verbose)
+    console, name = run_shown(opened, Line(flow, finished), verbose, 0.0 if verbose else _PAUSE_SECONDS)
     if print_results(console, opened, CampaignFolder(name), start):
         raise typer.Exit(1)
 

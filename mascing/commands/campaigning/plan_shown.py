@@ -1,22 +1,21 @@
 """What a campaign is about to do: its grid, what stands in the way of its runs, and what they will cost."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from mascing.campaigns.folder import CampaignFolder, folder_of, read_seconds
+from mascing.campaigns.folder import folder_of, other_versions, read_seconds
 from mascing.campaigns.grid import named
 from mascing.campaigns.used_judges import judges_of, refuse_unless, trust, wrongly_read
 from mascing.evidence.foregone import unpublishable
-from mascing.preflight.campaign_cost import SHARED, replies_of, tokens_of
+from mascing.preflight.campaign_cost import replies_of, tokens_of
 from mascing.preflight.checks import preflight
-from mascing.preflight.judging_cost import Bill, bills_of
+from mascing.preflight.judging_cost import Bill, bills_of, canary_bill
 from mascing.prose import counted
 from mascing.report.wording import duration
 from mascing.schemas.campaign import Campaign, PlannedRun, StageSeconds
-from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
 
 if TYPE_CHECKING:
@@ -24,8 +23,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-_OF_A_TASK = ("prepare", "label", "harvest")
+_OF_A_TASK = frozenset({"prepare", "label", "harvest"})
 """Stages that the seeds of a model and a behaviour share."""
+
+Made = Mapping[str, Collection[str]]
+"""The stages of each run that it finds made when its turn comes."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,11 @@ def print_plan(console: "Console", storage: Storage, campaign: Campaign) -> int:
     print_fitting(console, _grid(campaign, plan))
     for problem, tasks in _together(campaign, plan).items():
         say_prose(console, f"problem: {named(campaign.config, tasks)}: {problem}")
-    done = _finished(storage, home, campaign)
-    for line in _estimate(campaign, plan, done, read_seconds(storage, home)):
+    others = other_versions(storage, home)
+    if others and not storage.exists(home.config):
+        say_prose(console, f"the file says something else than it did for {others[0].prefix}, which stays as it is")
+    seconds = next(filter(None, (read_seconds(storage, each) for each in (home, *others))), {})
+    for line in _estimate(campaign, plan, storage, seconds):
         say_prose(console, line)
     for line in _trust(campaign):
         say_prose(console, line)
@@ -83,14 +88,27 @@ def _plan(campaign: Campaign) -> Plan:
     return Plan(replies, bills, tokens, problems)
 
 
-def _finished(storage: Storage, home: CampaignFolder, campaign: Campaign) -> set[str]:
-    """The runs whose cells all stood in the leaderboard when it was last written."""
-    try:
-        rows = parquet.from_bytes(storage.read(home.leaderboard), home.leaderboard).to_pylist()
-    except FileNotFoundError:
-        return set()
-    missing = {(row["model"], row["behaviour"], row["seed"]) for row in rows if row["state"] != "finished"}
-    return {run.name for run in campaign.runs if (run.model, run.behaviour, run.seed) not in missing}
+def _found(storage: Storage, runs: Iterable[PlannedRun]) -> tuple[list[PlannedRun], Made]:
+    """The runs that have something left to do, and what is made of it."""
+    runs = list(runs)
+    if not storage.list("prepare"):  # spares a first start the imports of all stages
+        return runs, _made(runs, {})
+    from mascing.flows.finished_line import found_stages
+
+    found = {run.name: found_stages(run.config, storage) for run in runs}
+    left = [run for run in runs if not found[run.name][1]]
+    return left, _made(left, {name: stages for name, (stages, _) in found.items()})
+
+
+def _made(runs: Iterable[PlannedRun], finished: Made) -> Made:
+    """The finished stages of each run, and those that an earlier one with another seed makes for it."""
+    seen = set()
+    made: dict[str, Collection[str]] = {}
+    for run in runs:
+        task = (run.model, run.behaviour)
+        made[run.name] = {*finished.get(run.name, ()), *(_OF_A_TASK if task in seen else ())}
+        seen.add(task)
+    return made
 
 
 def _by_task(campaign: Campaign) -> dict[tuple[str, str], list[PlannedRun]]:
@@ -131,47 +149,39 @@ def _cell(runs: Sequence[PlannedRun] | None, plan: Plan) -> str:
         return "not in this plan"
     if runs[0].name in plan.problems:
         return "cannot work"
-    return f"{sum(_replies(runs, plan).values()):,}"
+    return f"{_replies(runs, plan, _made(runs, {})).total():,}"
 
 
-def _replies(runs: Sequence[PlannedRun], plan: Plan) -> Counter[str]:
-    """The replies of runs by stage; those of the labels once for all seeds of a model and a behaviour."""
+def _replies(runs: Iterable[PlannedRun], plan: Plan, made: Made) -> Counter[str]:
+    """The replies of runs by stage, without those that are made."""
     total: Counter[str] = Counter()
-    labelled = set()
     for run in runs:
-        stages = dict(plan.replies.get(run.name, {}))
-        if (run.model, run.behaviour) in labelled:
-            stages.pop(SHARED, None)
-        labelled.add((run.model, run.behaviour))
-        total.update(stages)
+        total.update({stage: n for stage, n in plan.replies[run.name].items() if stage not in made[run.name]})
     return total
 
 
-def _estimate(campaign: Campaign, plan: Plan, done: set[str], seconds: Mapping[str, StageSeconds]) -> Iterator[str]:
-    left = [run for run in campaign.runs if run.name in plan.replies and run.name not in done]
-    if done:
-        yield f"{len(done)} of {len(campaign.runs)} runs were finished when the leaderboard was last written"
+def _estimate(campaign: Campaign, plan: Plan, storage: Storage, seconds: Mapping[str, StageSeconds]) -> Iterator[str]:
+    possible = [run for run in campaign.runs if run.name in plan.replies]
+    left, made = _found(storage, possible)
+    if len(left) < len(possible):
+        yield f"finished: {len(possible) - len(left)} of {counted(len(campaign.runs), 'run')}"
     if not left:
         return
-    replies = _replies(left, plan)
-    tokens = sum(plan.tokens[run.name] * _replies([run], plan).total() for run in left)
+    replies = _replies(left, plan, made)
+    tokens = sum(plan.tokens[run.name] * _replies([run], plan, made).total() for run in left)
     by_stage = ", ".join(f"{stage} {count:,}" for stage, count in replies.items() if count)
     runs = counted(len(left), "run")
     yield f"left to do: {runs}; at most {replies.total():,} replies ({by_stage}), each judged once"
     yield f"tokens generated at most: {tokens:,}"
-    yield from _money(left, plan)
-    yield _time(left, seconds)
+    yield from _money(left, plan, made)
+    yield _time(left, made, seconds)
 
 
-def _money(left: Sequence[PlannedRun], plan: Plan) -> Iterator[str]:
-    """What judgements cost that are asked of endpoints; those of labels once for all seeds."""
-    bill = Bill()
-    labelled = set()
+def _money(left: Sequence[PlannedRun], plan: Plan, made: Made) -> Iterator[str]:
+    """What judgements cost that are asked of endpoints, those of the canary set included."""
+    bill = canary_bill(judge.config for judge in judges_of(left))
     for run in left:
-        task = (run.model, run.behaviour)
-        stages = (each for stage, each in plan.bills[run.name].items() if stage != SHARED or task not in labelled)
-        bill = sum(stages, bill)
-        labelled.add(task)
+        bill = sum((each for stage, each in plan.bills[run.name].items() if stage not in made[run.name]), bill)
     if bill.judgements:
         yield (
             f"judgements at endpoints at most: {bill.judgements:,.0f}, of {bill.most_tokens:,.0f} tokens and "
@@ -184,22 +194,22 @@ def _money(left: Sequence[PlannedRun], plan: Plan) -> Iterator[str]:
         yield "judgements: none of the judges is paid"
 
 
-def _time(left: Sequence[PlannedRun], seconds: Mapping[str, StageSeconds]) -> str:
+def _time(left: Sequence[PlannedRun], made: Made, seconds: Mapping[str, StageSeconds]) -> str:
     """How long the runs will take, by the stages that this campaign has finished: on the same model, or on others."""
     if not seconds:
         return "time: not known before this campaign has finished a run; the next start says it by stage"
     expected: Counter[str] = Counter()
-    labelled = set()
     for run in left:
         for stage in dict.fromkeys(each.stage for each in seconds.values()):
-            if stage in _OF_A_TASK and (run.model, run.behaviour) in labelled:
+            if stage in made[run.name]:
                 continue
             of_stage = [each for each in seconds.values() if each.stage == stage]
             same = [each.seconds for each in of_stage if each.model == run.model]
             expected[stage] += median(same or [each.seconds for each in of_stage])  # type: ignore[assignment]
-        labelled.add((run.model, run.behaviour))
     by_stage = ", ".join(f"{stage} {duration(spent)}" for stage, spent in expected.items() if spent >= 1)
-    return f"time, by the stages that are finished: {duration(expected.total())} ({by_stage})"
+    return f"time, by the stages that are finished: {duration(expected.total())}" + (
+        f" ({by_stage})" if by_stage else ""
+    )
 
 
 def _trust(campaign: Campaign) -> Iterator[str]:

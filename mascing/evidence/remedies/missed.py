@@ -61,6 +61,16 @@ def _of_gate(gate: str, missed: Missed, sets: Mapping[str, Compared], config: Ru
         yield from _of_replies(missed, config)
     elif gate == "labels":
         yield from _of_labels(missed, config)
+    elif gate == "topic":
+        yield Remedy(
+            gate=gate,
+            kind="rows",
+            sentence=(
+                "add conversations of both classes on each topic, take a method that reads replies and not the routing "
+                "of the classes (gradient, active), or, if the change of replies on test is enough for you, set "
+                "gates.allow_topic to true"
+            ),
+        )
     elif gate == "utility":
         yield Remedy(gate=gate, kind="rows", sentence="add conversations of a set utility/<name> to the file")
     elif gate == "judges":

@@ -90,9 +90,14 @@ def reading_of(config: JudgeConfig) -> Reading | None:
     return _KINDS.get(config.kind)
 
 
+def canaries_of(config: JudgeConfig) -> list[Canary]:
+    """The canaries that state an outcome for the judge."""
+    return [canary for canary in _canaries(reading_of(config)) if cannot_judge(config, canary.conversation) is None]
+
+
 def hear_canaries(config: JudgeConfig, storage: Storage | None = None) -> list[Heard]:
-    """Judge all canaries that state an outcome for the judge. Raises the errors of judging."""
-    chosen = [canary for canary in _canaries(reading_of(config)) if cannot_judge(config, canary.conversation) is None]
+    """Judge the canaries that state an outcome for the judge. Raises the errors of judging."""
+    chosen = canaries_of(config)
     replies = [Reply(canary.reply, canary.thought, in_thought=canary.in_thought) for canary in chosen]
     verdicts = judge_by(config, [canary.conversation for canary in chosen], replies, storage)
     reading = reading_of(config) or "all"

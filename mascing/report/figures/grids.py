@@ -10,7 +10,8 @@ from mascing.report.figures.figure import Figure, Json, Table, to_spec
 from mascing.report.figures.palette import SEQUENTIAL
 from mascing.report.looks import LOOKS, in_order
 from mascing.report.wording import cell_text, percent, plain, set_title
-from mascing.schemas.facts import DevCell, SelectFacts
+from mascing.schemas.cards.dev_race import DevCell
+from mascing.schemas.facts import SelectFacts
 
 # Squares with a higher rate, in percent, are too dark (on a dark page too light) for text in the colour of ink.
 _DARK_FROM = 65

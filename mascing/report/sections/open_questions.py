@@ -26,6 +26,7 @@ def open_questions(evidence: Evidence, changes: Mapping[str, Rate]) -> Iterator[
         yield from _small_sets(changes)
         yield from _conditions(evidence, method)
         yield from _seeds(result, method)
+    yield from _topic(result)
     yield from _judge(evidence)
     yield from _reach(evidence)
 
@@ -82,6 +83,12 @@ def _seeds(result: Result, method: str) -> Iterator[str]:
             f"Whether another search finds as much: {scatter.within_noise} of {len(scatter.seeds)} search seeds of "
             f"{method} did."
         )
+
+
+def _topic(result: Result) -> Iterator[str]:
+    found = [check for check in result.topic.values() if check.state != "clear"]
+    for sentence in dict.fromkeys(sentence for check in found for sentence in check.sentences):
+        yield f"Whether it is the behaviour that was found, or topic: {sentence}."
 
 
 def _judge(evidence: Evidence) -> Iterator[str]:

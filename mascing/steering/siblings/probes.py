@@ -18,6 +18,7 @@ from mascing.models.loading import Loaded
 from mascing.routers.spec import find_routers, inspect_routers
 from mascing.schemas.conversation import Conversation
 from mascing.steering.steer import steer
+from mascing.traces.counting import selections
 from mascing.traces.recording import record
 
 
@@ -77,8 +78,8 @@ def probe(loaded: Loaded, mask: Mask, conversations: Sequence[Conversation], max
 
 def rates(selected_TLK: Tensor, n_experts: int) -> Tensor:
     """The share of tokens that selected each expert, float32 [L, E]; the id E stands for no expert."""
-    counted = [ids_TK.flatten().bincount(minlength=n_experts + 1)[:n_experts] for ids_TK in selected_TLK.unbind(1)]
-    return torch.stack(counted) / len(selected_TLK)
+    all_T = torch.zeros(len(selected_TLK), dtype=torch.long)
+    return torch.cat([*selections(selected_TLK, all_T, 1, n_experts)]) / len(selected_TLK)
 
 
 def agreement(one_TLK: Tensor, other_TLK: Tensor) -> float:

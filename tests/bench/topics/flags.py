@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mascing.schemas.cards.topic_null import Topics
-from mascing.topics.doubts import list_doubts, score_doubts, topic_doubts
+from mascing.topics.doubts import chance_doubts, class_doubts, list_doubts, score_doubts
 from mascing.topics.experts import expert_null
 from mascing.topics.score_nulls import score_null
 from mascing.topics.splits import Contrast
@@ -42,14 +42,13 @@ def _print_flags(seeds: int) -> None:
             found, train, dev = made(case, seed)
             null = expert_null(train, found.train, found.topics, range(LAYERS))
             scores = score_null(linear_scores(train, dev), found.dev, found.topics)
-            said = list(list_doubts("", null))
             shares.append(null.topic.of_effect if null.topic else np.nan)
             flags.append(
                 (
-                    any("topic moves" in sentence for sentence in said),
-                    any("chance explains" in sentence for sentence in said),
+                    bool(list(list_doubts("", null))),
+                    bool(list(chance_doubts("", null))),
                     bool(list(score_doubts("", scores))),
-                    bool(list(topic_doubts(found.topics))),
+                    bool(list(class_doubts(found.topics))),
                 )
             )
         counted = " | ".join(f"{count} of {seeds}" for count in np.sum(flags, axis=0))

@@ -119,6 +119,13 @@ def test_the_error_says_how_the_classes_look_and_what_to_do() -> None:
         matched_pairs(rows, MatchingConfig())
 
 
+def test_requests_worded_alike_are_refused_by_the_setting_that_leaves_topic_out() -> None:
+    rows = [conversation(f"{n}", "positive" if n % 2 else "negative", f"an odd question {n}") for n in range(40)]
+    with pytest.raises(NoPairError, match=r"as those of a template, are no topic: .* out of `behaviour.matching.on`"):
+        matched_pairs(rows, MatchingConfig())
+    assert len(matched_pairs(rows, MatchingConfig(on=("turns", "length")))) == 20
+
+
 @pytest.mark.parametrize("kind", TEMPLATES)
 def test_a_shared_template_pairs_no_topics_and_keeps_no_pair_from_another(kind: str) -> None:
     assert pairs_and_wrong(kind, 300, 0, disjoint=True) == (0, 0)

@@ -4,7 +4,17 @@ from collections.abc import Mapping
 
 import pytest
 
-from mascing.evidence.gates import Decision, all_of, decide, decide_condition, decide_judges, decide_labels, gate_text
+from mascing.evidence.gates import (
+    Decision,
+    all_of,
+    decide,
+    decide_condition,
+    decide_judges,
+    decide_labels,
+    decide_topic,
+    gate_text,
+)
+from mascing.schemas.cards.topic_null import TopicCheck, TopicState
 from mascing.schemas.config import GatesConfig, RobustnessConfig
 from mascing.schemas.result import Gate, Rate
 from mascing.schemas.verdict import Outcome
@@ -193,6 +203,22 @@ def test_labels_must_agree_with_the_unsteered_model_beyond_chance(low: float, de
     assert decided == decision
     assert f"0.40 (95% interval {low:.2f} to 0.60, 200 conversations)" in reason
     assert ("drop the labels from the file" in reason) == (decision == "fail")
+
+
+@pytest.mark.parametrize(
+    ("state", "allowed", "decision", "said"),
+    [
+        ("clear", False, "pass", "topic passes: as measured"),
+        ("explained", False, "fail", "topic fails: as measured; or allow it with gates.allow_topic"),
+        ("explained", True, "pass", "topic passes: gates.allow_topic allows it, although as measured"),
+        ("unknown", False, "pass", "topic passes: this could not be tested and stays unknown: as measured"),
+    ],
+)
+def test_a_mask_found_by_topic_fails_unless_it_is_allowed(
+    state: TopicState, allowed: bool, decision: Gate, said: str
+) -> None:
+    check = TopicCheck(state=state, sentences=("as measured",))
+    assert decide_topic(check, GatesConfig(allow_topic=allowed)) == (decision, (said,))
 
 
 def test_without_given_labels_there_is_nothing_to_compare() -> None:

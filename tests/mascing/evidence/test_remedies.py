@@ -9,10 +9,11 @@ from typing import Any, get_args
 import pytest
 
 from mascing.commands.plan import plan
-from mascing.evidence.gates import decide_condition, decide_labels
+from mascing.evidence.gates import decide_condition, decide_labels, decide_topic
 from mascing.evidence.remedies.dev_search import DevSearch, Tried
 from mascing.evidence.remedies.missed import Missed, remedies_of
 from mascing.evidence.results import changes_by_set, further_gated, label_agreement, method_result, rates_by_set
+from mascing.schemas.cards.topic_null import TopicCheck
 from mascing.schemas.config import BehaviourConfig, GatesConfig, ModelConfig, RunConfig
 from mascing.schemas.conversation import Conversation, Label, Message
 from mascing.schemas.result import MethodResult, Remedy
@@ -215,6 +216,15 @@ def test_labels_that_the_judge_contradicts_are_counted() -> None:
         "of 60 labelled test conversations, the judge takes 20 of the positive replies for misses and 30 of the "
         "negative ones for hits, and could not read 0"
     )
+
+
+def test_a_mask_found_by_topic_asks_for_rows_of_both_classes_on_each_topic_or_leave() -> None:
+    run, after = config(), GOOD | {"target": "h" * 60}
+    check = TopicCheck(state="explained", sentences=("as measured",))
+    result = further_gated(result_of(GOOD, after, run), [decide_topic(check, run.gates)])
+    [remedy] = remedies_of(Missed(result, rows(GOOD), rows(after), {}, [], None), run)
+    assert (remedy.gate, remedy.kind) == ("topic", "rows")
+    assert "gates.allow_topic" in remedy.sentence
 
 
 @pytest.mark.parametrize(

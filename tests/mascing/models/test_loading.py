@@ -8,10 +8,12 @@ import fsspec
 import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 from mascing.errors import ModelError
+from mascing.models import checkpoints
 from mascing.models.checkpoints import pinned
 from mascing.models.loading import checkpoint_fingerprint, load
 from mascing.schemas.config import ModelConfig
@@ -97,6 +99,33 @@ def test_a_hub_id_loads_from_its_revision(folder: Path, tmp_path: Path, monkeypa
         load(config("someone/tiny", revision="v3"))
     with pytest.raises(ModelError, match="someone/other is no folder here"):
         checkpoint_fingerprint(config("someone/other"))
+
+
+def test_a_silent_hub_is_asked_once_in_a_while_and_its_client_tells_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[bool] = []
+
+    def silent(*_: str, local_files_only: bool, **__: object) -> str:
+        asked.append(local_files_only)
+        huggingface_hub.logging.get_logger("huggingface_hub.utils._http").warning("Retrying in 8s [Retry 5/5].")
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", silent)
+    monkeypatch.setattr(checkpoints, "_SILENCE", checkpoints._Silence())
+    said = huggingface_hub.logging.get_verbosity()
+    for path in ("org/one", "org/other"):
+        with pytest.raises(ModelError, match=f"{path} is no folder here, and the hub cannot be reached for it: go on"):
+            pinned(config(path))
+    assert asked == [False, True]
+    assert "Retrying" not in capfd.readouterr().err
+    assert huggingface_hub.logging.get_verbosity() == said
+    monkeypatch.setattr(checkpoints._Silence, "_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "_SILENCE", checkpoints._Silence())
+    for _ in range(2):
+        with pytest.raises(ModelError):
+            pinned(config("org/one"))
+    assert asked == [False, True, False, False]
 
 
 def test_a_pinned_revision_stays_when_its_name_moves_on(

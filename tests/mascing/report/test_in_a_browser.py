@@ -26,7 +26,11 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason=f"none of {', '.join(_NAMES)} is installed"
 )
 
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+RULES = {
+    "light": {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
+    "dark": {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}},
+}
+"""The dark pages differ in colours alone."""
 PAGES = ("report", "audit", "campaign", "index")
 
 
@@ -73,7 +77,8 @@ def unfold(page: Page) -> None:
 def test_nobody_is_shut_out_in_light_or_dark(browser: Browser, pages: dict[str, Path], name: str, scheme: str) -> None:
     page = opened(browser, pages[name], scheme=scheme)
     unfold(page)
-    found = Axe().run(page, options=RULES)
+    found = Axe().run(page, options=RULES[scheme])
+    assert found.response["passes"]
     assert found.violations_count == 0, found.generate_report()
     page.close()
 

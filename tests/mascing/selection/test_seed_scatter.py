@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from mascing.evidence.scatter import scatter_text, seeds_differ
+from mascing.schemas.cards.dev_race import SeedPick
 from mascing.schemas.config import GatesConfig
-from mascing.schemas.facts import SeedPick
 from mascing.schemas.result import SeedScatter
 from mascing.selection.seed_scatter import seed_scatter
 

@@ -8,7 +8,7 @@ import torch
 
 from mascing.circuits.steermoe.risk_difference import count_selections
 from mascing.errors import DataError
-from mascing.topics.doubts import list_doubts, score_doubts, topic_doubts
+from mascing.topics.doubts import chance_doubts, topic_check
 from mascing.topics.experts import expert_null
 from mascing.topics.score_nulls import score_null
 from tests.mascing.topics.planted_topics import EXPERTS, LAYERS, Case, linear_scores, made
@@ -19,7 +19,8 @@ def doubts(case: Case, seed: int) -> str:
     found, train, dev = made(case, seed)
     null = expert_null(train, found.train, found.topics, range(LAYERS))
     scores = score_null(linear_scores(train, dev), found.dev, found.topics)
-    said = [*topic_doubts(found.topics), *list_doubts("reply", null), *score_doubts("reply", scores)]
+    check = topic_check("reply", null, scores)
+    said = [*(check.sentences if check.state != "clear" else ()), *chance_doubts("reply", null)]
     return "; ".join(said)
 
 

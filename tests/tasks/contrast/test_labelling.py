@@ -12,6 +12,7 @@ from mascing.engines.generation import complete
 from mascing.errors import DataError
 from mascing.evidence.sufficiency import lacking
 from mascing.masks.mask import Mask
+from mascing.progress import Event, heard
 from mascing.runs.readers import contrast_of, conversations_of, in_contrast, unsteered_of
 from mascing.schemas.config import (
     AuditConfig,
@@ -152,10 +153,15 @@ def test_classes_without_a_pair_leave_nothing_to_learn_from_and_the_reason(
     ]
     strict = MatchingConfig(on=("topic",), topic_similarity=1.0)
     config = config_for(model, tmp_path, strangers, behaviour={"matching": strict})
-    manifest = labelled(storage, config)
+    events: list[Event] = []
+    with heard(events.append):
+        manifest = labelled(storage, config)
     assert manifest.facts.contrast["train"].positive == 0
     assert "no positive conversation has a negative one that is alike in topic" in manifest.facts.unmatched["train"]
     assert lacking(manifest.facts, config)[-1].startswith("train: no positive conversation has a negative one")
+    assert any(event.text.startswith("train: nothing to learn from: no positive conversation") for event in events)
+    with pytest.raises(DataError, match=r"harvest: there is nothing to learn from: .*leave `topic` out of `behaviour"):
+        harvest(storage, config, manifest, pool=HerePool())
 
 
 def test_sampled_replies_give_both_sides_of_one_conversation(model: Path, tmp_path: Path, storage: Storage) -> None:

@@ -1,6 +1,7 @@
 """What `mascing campaign` says before it starts: the grid, what stands in the way, and what it will cost."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from mascing.config import load_campaign
 from mascing.errors import ConfigError
 from mascing.preflight.campaign_cost import replies_of
 from mascing.preflight.checks import preflight
-from mascing.preflight.judging_cost import Bill, bills_of
+from mascing.preflight.judging_cost import Bill, bills_of, canary_bill
 from mascing.schemas.campaign import StageSeconds
 from mascing.storage import parquet
 from mascing.storage.object_storage import Storage
-from tests.flows.test_campaign import parts_in
+from tests.flows.coin_campaign import parts_in
 from tests.mascing.campaigns.made_up import board
 
 
@@ -33,7 +34,9 @@ def test_a_dry_run_prints_grid_and_estimate_and_starts_nothing(
     assert main(["campaign", path, "--dry-run", "--storage", str(storage)]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "coins: 1 model x 1 behaviour x 1 method (steermoe) x 2 seeds (0, 1), 2 cells"
-    assert any(line.startswith("left to do: 2 runs; at most ") for line in said)
+    [left] = [line for line in said if line.startswith("left to do: 2 runs; at most ")]
+    replies = int(re.findall(r"at most ([\d,]+) replies", left)[0].replace(",", ""))
+    assert f"tokens generated at most: {3 * replies:,}" in said
     assert said[-1] == f"next: mascing campaign {path} --storage {storage}"
     assert not storage.exists()
 
@@ -67,6 +70,9 @@ def test_a_dry_run_tells_what_paid_judgements_cost(tmp_path: Path, capsys: pytes
     assert found.rows is not None
     bills = bills_of(config, found.rows)
     both_seeds = sum(bills.values(), sum((bill for stage, bill in bills.items() if stage != "label"), Bill()))
+    canaries = canary_bill([config.behaviour.target])
+    assert canaries.judgements > 0
+    both_seeds += canaries
     assert f"{both_seeds.most_tokens:,.0f} tokens and ${both_seeds.most_dollars:,.2f}; about " in line
     assert both_seeds.about_dollars > 0
 
@@ -92,20 +98,28 @@ def test_labels_are_counted_once_for_all_seeds(tmp_path: Path) -> None:
     alone = replies_of(config, found.rows)
     assert alone["label"] == 80
     plan = plan_shown._plan(campaign)
-    both = plan_shown._replies(campaign.runs, plan)
+    both = plan_shown._replies(campaign.runs, plan, plan_shown._made(campaign.runs, {}))
     assert both["label"] == 80
     assert both["evaluate"] == 2 * alone["evaluate"] == 2 * 2 * found.rows.sets["test"].total()
 
 
 def test_time_is_that_of_finished_stages_of_the_same_model() -> None:
     runs = board().campaign.runs[:2]
-    assert "not known" in plan_shown._time(runs, {})
+    made = plan_shown._made(runs, {runs[1].name: {"gate"}})
+    assert "not known" in plan_shown._time(runs, made, {})
     seconds = {
         f"{stage}/{model}": StageSeconds(model=model, stage=stage, seconds=spent)
-        for model, stage, spent in (("a", "label", 60), ("a", "select", 120), ("b", "select", 9000))
+        for model, stage, spent in (
+            ("a", "label", 60),
+            ("a", "select", 120),
+            ("a", "gate", 60),
+            ("b", "select", 9000),
+        )
     }
-    said = plan_shown._time(runs, seconds)
-    assert said == "time, by the stages that are finished: 5 min (label 1 min, select 4 min)"
+    quick = {"label/a": StageSeconds(model="a", stage="label", seconds=0.2)}
+    assert plan_shown._time(runs, made, quick) == "time, by the stages that are finished: under 1 s"
+    said = plan_shown._time(runs, made, seconds)
+    assert said == "time, by the stages that are finished: 6 min (label 1 min, select 4 min, gate 1 min)"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 
 from mascing.report.sections.trust import TrustSection, trust_section
-from mascing.schemas.cards.topic_null import Topics
+from mascing.schemas.cards.topic_null import Effects, Topics
 from mascing.schemas.facts import TrainFacts
 from mascing.schemas.result import (
     DevRates,
@@ -108,6 +108,14 @@ def test_experts_that_topic_explains_are_said_with_their_numbers() -> None:
     assert [trace["name"] for trace in figure.spec["data"]] == ["behaviour", "between topics", "at random"]
     assert section.nulls is not None
     assert len(section.nulls.rows) == 2
+
+
+def test_experts_that_topic_does_not_explain_are_said_to_be_clear_of_it() -> None:
+    clear = expert_null().model_copy(update={"topic": Effects(splits=28, below=0.2, of_effect=0.1, own=0.1, weaker=1)})
+    section = trust_section(None, TrainFacts(experts={"reply": clear}), DevRates(target_rate=0.5), None, {})
+    assert section is not None
+    assert (section.warnings, len(section.sentences)) == ([], 1)
+    assert section.sentences[0].startswith("span reply: topic does not explain the 4 strongest experts (10% of their")
 
 
 def test_without_a_split_by_topic_the_section_says_why() -> None:
