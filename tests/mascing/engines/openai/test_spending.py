@@ -20,10 +20,8 @@ ROWS = [f"row {number}" for number in range(20)]
 PRICES = Prices(prompt=1000.0, completion=1000.0)
 
 
-def config_at(url: str, **budget: float) -> OpenAIEngine:
-    return OpenAIEngine(
-        base_url=url, model="m", timeout=5, max_concurrency=2, prices=PRICES, budget=SpendingLimit(**budget)
-    )
+def config_at(url: str, budget: SpendingLimit) -> OpenAIEngine:
+    return OpenAIEngine(base_url=url, model="m", timeout=5, max_concurrency=2, prices=PRICES, budget=budget)
 
 
 def taking(tokens: int) -> bytes:
@@ -31,9 +29,9 @@ def taking(tokens: int) -> bytes:
     return response(said() | {"usage": {"prompt_tokens": tokens - 10, "completion_tokens": 10}})
 
 
-@pytest.mark.parametrize("budget", [{"tokens": 30_000}, {"dollars": 30.0}])
+@pytest.mark.parametrize("budget", [SpendingLimit(tokens=30_000), SpendingLimit(dollars=30.0)])
 def test_answers_that_take_more_than_was_set_aside_end_the_budget_of_all_processes(
-    budget: dict[str, float], tmp_path: Path
+    budget: SpendingLimit, tmp_path: Path
 ) -> None:
     answered: list[Any] = []
     storage = Storage.open(str(tmp_path))
@@ -43,7 +41,7 @@ def test_answers_that_take_more_than_was_set_aside_end_the_budget_of_all_process
         return taking(5010)
 
     with answering(respond) as url:
-        config = config_at(url, **budget)
+        config = config_at(url, budget)
         for _ in range(3):  # each as another process
             process = Endpoint(config, storage)
             answers = all_of(process, ROWS)
@@ -60,7 +58,7 @@ def test_answers_that_take_more_than_was_set_aside_end_the_budget_of_all_process
 def test_one_answer_that_took_more_than_all_there_is_is_counted_as_it_is(tmp_path: Path) -> None:
     storage = Storage.open(str(tmp_path))
     with answering(lambda body: taking(10**12)) as url:
-        config = config_at(url, tokens=3000)
+        config = config_at(url, SpendingLimit(tokens=3000))
         process = Endpoint(config, storage)
         [answer] = all_of(process, ROWS[:1])
         assert isinstance(answer, ChatAnswer)
@@ -82,7 +80,7 @@ def test_what_waits_for_the_budget_is_not_sent_when_nobody_waits_for_it(
 
     storage = Storage.open(str(tmp_path))
     with answering(respond) as url:
-        config = config_at(url, tokens=400)  # room for one request at a time
+        config = config_at(url, SpendingLimit(tokens=400))  # room for one request at a time
         process = Endpoint(config, storage)
         asked = [process.ask([{"role": "user", "content": row}], max_tokens=8) for row in ROWS]
         assert sent.acquire(timeout=5)
