@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # The most likely first tokens that an endpoint tells, among which the asked words are sought.
 _LIKELIEST = 20
+_OF_SCHEMAS = ("response_format", "schema")
+_SHOWN = 200
 
 
 class RemoteSpeaker:
@@ -50,7 +52,10 @@ async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> t
             logprobs=_LIKELIEST if manner.words else None,
         )
     except RequestError as error:
-        return number, Said(failure=f"the judge gave no answer: {error}", passing=True)
+        return number, Said(failure=f"the judge gave no answer: {error}{_way_out(manner, error)}", passing=True)
+    if answer.refusal and not answer.text:
+        why = f"the judge's model declines to judge: {answer.refusal[:_SHOWN]}"
+        return number, Said(answer.refusal, False, answer.usage.cost, answer.usage.seconds, failure=why)
     said = said_in(answer.text)
     filtered = answer.finish_reason == "content_filter"
     return number, Said(
@@ -60,6 +65,14 @@ async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> t
         answer.usage.seconds,
         _shares(answer, manner.words),
         failure="the endpoint's content filter ended the judge's answer" if filtered else None,
+    )
+
+
+def _way_out(manner: Manner, error: RequestError) -> str:
+    """What to do where a server knows no schemas."""
+    about_schema = manner.schema is not None and any(word in str(error) for word in _OF_SCHEMAS)
+    return (
+        "; where the server knows no JSON schemas, set `output: line` in the judge's settings" if about_schema else ""
     )
 
 

@@ -67,3 +67,15 @@ def test_what_ends_all_requests_is_told_once(
     endpoint(config, None).close()
     gc.collect()
     assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_a_server_without_schemas_and_a_model_that_declines_are_told_as_such(fake_endpoint: Start) -> None:
+    def no_schemas(body: dict[str, Any]) -> str:
+        raise ValueError("response_format type json_schema is not supported")
+
+    [verdict] = verdicts(fake_endpoint(reply=no_schemas), "No.")
+    assert (verdict.outcome, verdict.failed) == ("unscored", True)
+    assert "set `output: line`" in verdict.reason
+    [verdict] = verdicts(fake_endpoint(reply=lambda body: {"content": None, "refusal": "I won't judge that."}), "No.")
+    assert (verdict.outcome, verdict.raw) == ("unscored", "I won't judge that.")
+    assert "declines to judge: I won't judge that." in verdict.reason
