@@ -27,7 +27,7 @@ from mascing.commands.outcomes.rebuild_report import report, runs
 from mascing.commands.plan import plan
 from mascing.commands.run import run
 from mascing.commands.understood import conversations
-from mascing.errors import MascingError
+from mascing.errors import ConfigError, MascingError
 from mascing.prose import echo_prose
 
 app = typer.Typer(
@@ -83,11 +83,21 @@ app.add_typer(storage, name="storage")
 app.command()(doctor)
 
 
+def _refuse_empty(given: Sequence[str]) -> None:
+    """Raise ConfigError for an argument without text, which a shell makes of a variable that is not set."""
+    for before, argument in zip(["mascing", *given], given, strict=False):
+        name, equals, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
+        if equals and not value.strip():
+            raise ConfigError(f"what follows {name} is empty: give it, or leave it out; is a shell variable not set?")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 1 for an error that the user can act on, 2 for a usage error."""
     set_defaults()
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=list(arguments) if arguments is not None else None, prog_name="mascing")
+        _refuse_empty(given)
+        app(args=given, prog_name="mascing")
     except MascingError as error:
         echo_prose(f"error: {' '.join(str(error).split())}", sys.stderr)
         return 1

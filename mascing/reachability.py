@@ -51,8 +51,12 @@ def read_bytes(place: str) -> bytes:
 
 
 def write_bytes(place: str, data: bytes) -> None:
-    """Write a local path or a URL that fsspec knows. Raises one of :func:`url_errors` if it cannot be written."""
+    """Write a local path, whose folders are made, or a URL that fsspec knows.
+
+    Raises one of :func:`url_errors` if it cannot be written.
+    """
     if "://" not in place:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
         Path(place).write_bytes(data)
         return
     refuse_silent_endpoint(place)

@@ -34,9 +34,26 @@ _REQUIREMENTS = {
 }
 
 
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, for the ``object_pairs_hook`` of `json`. Raises ValueError if a key stands there twice.
+
+    JSON leaves open what that means, and Python keeps the last value.
+    """
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)[:40]!r} stands there twice")
+    return value
+
+
 def complaints(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Return one sentence per error: the field's path, the requirement, and the value received."""
-    return [_complaint(detail, model) for detail in error.errors(include_url=False)]
+    return [_complaint(detail, model) for detail in error.errors(include_url=False) if not _is_an_echo(detail)]
+
+
+def _is_an_echo(detail: Any) -> bool:
+    # pydantic counts the items that are right: of a list with a wrong one, it says that there are too few.
+    return bool(detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"])
 
 
 def _complaint(detail: Any, model: type[BaseModel]) -> str:

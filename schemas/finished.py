@@ -1,6 +1,6 @@
 """The manifest of each stage with the type of its facts; stages pass these to one another."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.facts import (
@@ -116,7 +116,12 @@ class Published(Manifest):
 
 
 class MaskStored(Manifest):
-    """A published mask with its card."""
+    """A published mask with its card; it may be the one that is served."""
+
+    remedy: ClassVar[str] = (
+        "keep its folder while a channel holds it; if an earlier version wrote it, run again, which publishes the mask "
+        "anew, else restore it or choose another mask"
+    )
 
     stage: Literal["masks"] = "masks"
     facts: MaskFacts

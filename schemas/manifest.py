@@ -1,5 +1,7 @@
 """The record of a finished stage: its shards, counts and facts. It is written last and never changed."""
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
 from mascing.schemas.base import Frozen
@@ -34,8 +36,10 @@ class Manifest(Frozen):
     """The one commit point of a stage.
 
     Equal inputs give equal bytes: it holds no clock, host or worker count. schemas/finished.py defines the manifest
-    class of each stage, with the type of its facts.
+    class of each stage, with the type of its facts. ``remedy`` is what to do about one that cannot be read.
     """
+
+    remedy: ClassVar[str] = "delete its folder and run again"
 
     stage: str
     name: str

@@ -7,6 +7,7 @@ from mascing.progress import Event, tell
 from mascing.runs import registry
 from mascing.runs.files import CARD, MASK, PROBES, traces_prefix
 from mascing.runs.readers import selected_of, traces_of
+from mascing.runs.run_folder import run_folder
 from mascing.schemas.cards.mask_card import MaskCard
 from mascing.schemas.cards.routing_rates import RoutingRates
 from mascing.schemas.config import RunConfig
@@ -37,7 +38,8 @@ def publish(
     # Also where the stage was done already: meanwhile another run may have moved the channel elsewhere.
     if finished.manifest.facts.masks is not None:
         checkpoint = named_checkpoint(config.model, harvested.facts.checkpoint)
-        _move_channel(storage, checkpoint, config.behaviour.name, finished.manifest.facts.masks)
+        run = run_folder(config.behaviour.name, model_name(config.model), finished.manifest.fingerprint).name
+        _move_channel(storage, checkpoint, config.behaviour.name, finished.manifest.facts.masks, run)
     return finished
 
 
@@ -50,10 +52,10 @@ def recipe(
     return Recipe(Published, config.behaviour.name, identity, inputs)
 
 
-def _move_channel(storage: Storage, checkpoint: NamedCheckpoint, behaviour: str, mask_prefix: str) -> None:
-    """Point the channel at the mask, and say so if it held another one."""
+def _move_channel(storage: Storage, checkpoint: NamedCheckpoint, behaviour: str, mask_prefix: str, run: str) -> None:
+    """Point the channel at the mask of ``run``, and say so if it held another one."""
     before = registry.current(storage, checkpoint, behaviour)
-    moved = registry.publish(storage, checkpoint, behaviour, mask_prefix)
+    moved = registry.publish(storage, checkpoint, behaviour, mask_prefix, run=f"the run {run}")
     if before is not None and before.mask != mask_prefix:
         tell(Event("publish", "note", text=f"{moved.address} moved from {before.mask} to {moved.mask}"))
 

@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption
-from mascing.errors import ConfigError
 from mascing.prose import echo_prose
 
 
@@ -35,8 +34,6 @@ def doctor(
     if clean:
         _clean()
         return
-    if model is not None and not model.strip():
-        raise ConfigError("--model is empty: name a folder, a storage URL or a hub id, or leave the option out")
     from mascing.commands.surroundings.findings import findings
 
     missing = 0

@@ -1,13 +1,14 @@
 """`mascing mask`: look at masks, compare, combine, prove and make them; `masks/` has those that let them travel."""
 
 from enum import StrEnum
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from mascing.commands.masks.exchange import export_mask, import_mask
 from mascing.commands.masks.transfer import transfer
-from mascing.commands.options import DEFAULT_STORAGE, MaskArgument, StorageOption
+from mascing.commands.options import DEFAULT_STORAGE, BehaviourOption, MaskArgument, StorageOption
 from mascing.errors import ConfigError
 from mascing.prose import echo_prose
 
@@ -49,7 +50,7 @@ def show(mask: MaskArgument, storage: StorageOption = DEFAULT_STORAGE) -> None:
 
     url = mask_url(mask, storage)
     typer.echo(description(Mask.load(url)))
-    echo_prose(f"next: prove it on its model: mascing mask verify {url} --model FOLDER")
+    echo_prose(f"next: prove it on its model: mascing mask verify {quote(url)} --model FOLDER")
 
 
 @mask.command()
@@ -73,7 +74,7 @@ def diff(
 
     first, second = mask_url(a, storage), mask_url(b, storage)
     typer.echo(difference(Mask.load(first), Mask.load(second)))
-    echo_prose(f"next: look at the whole of one: mascing mask show {second}")
+    echo_prose(f"next: look at the whole of one: mascing mask show {quote(second)}")
 
 
 @mask.command()
@@ -106,7 +107,7 @@ def compose(
         echo_prose(f"note: the composed mask is unproven, as a part of it is: {why}")
     result.mask.save(out)
     typer.echo(f"written: {out}")
-    echo_prose(f"next: prove it on its model: mascing mask verify {out} --model FOLDER")
+    echo_prose(f"next: prove it on its model: mascing mask verify {quote(out)} --model FOLDER")
 
 
 @mask.command()
@@ -139,7 +140,7 @@ def from_counts(
     positive: Annotated[str, typer.Option("--with", metavar="FILE", help="Counts with the behaviour.")],
     negative: Annotated[str, typer.Option("--without", metavar="FILE", help="Counts without it.")],
     model: Annotated[str, typer.Option(help="Folder, storage URL or hub id of the model.")],
-    behaviour: Annotated[str, typer.Option(help="Name of the behaviour, for the card.")],
+    behaviour: BehaviourOption,
     out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder or URL for mask.safetensors and card.json.")],
     n_activated: Annotated[int, typer.Option(min=0, help="Experts forced on, in the whole model.")] = 0,
     n_deactivated: Annotated[int, typer.Option(min=0, help="Experts forced off, in the whole model.")] = 0,
@@ -194,7 +195,7 @@ def from_counts(
             f"note: {mask.entries} of {asked} experts: no others have a score of that sign and room in their layer"
         )
     typer.echo(f"written: {folder.locate(MASK)} and its card")
-    echo_prose(f"next: prove it on its model: mascing mask verify {out} --model {model}")
+    echo_prose(f"next: prove it on its model: mascing mask verify {quote(out)} --model {quote(model)}")
 
 
 mask.command("import")(import_mask)

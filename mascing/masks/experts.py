@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 _LARGEST = torch.finfo(torch.float32).max
+_SMALLEST = 2.0**-149
+"""The smallest size above 0 that float32 holds."""
 
 
 def bias_of(experts: Mapping[int, Mapping[int, float]], spec: RouterSpec) -> Tensor:
@@ -68,7 +70,10 @@ def _rows(rule: Rule, spec: RouterSpec) -> Iterator[tuple[Any, ...]]:
 
 
 def finite_number(value: Any, what: str) -> float:
-    """The value as a float; raises MaskError for anything but a finite number that float32, a mask's type, can hold."""
+    """The value as a float; raises MaskError for anything but a finite number that float32, a mask's type, can hold.
+
+    A number so small that float32 makes it 0 is none: the mask would lose it without a word.
+    """
     # Only a float is asked whether it is finite: a whole number may be too large to be made one.
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number or (isinstance(value, float) and not isfinite(value)):
@@ -77,6 +82,8 @@ def finite_number(value: Any, what: str) -> float:
         raise MaskError(
             f"{what} is a finite number of at most {_LARGEST:.1e} in size, which float32 holds: it is larger"
         )
+    if 0 < abs(value) < _SMALLEST:
+        raise MaskError(f"{what} is {value:g}, which float32 holds as 0: give 0, or at least {_SMALLEST:.1e} in size")
     return float(value)
 
 

@@ -243,6 +243,12 @@ class Mask:
         return pull(repo_id, revision, token)
 
 
+def refuse_empty(mask: Mask) -> None:
+    """Raise MaskError if the mask moves no expert."""
+    if mask.entries == 0:
+        raise MaskError("the mask has no entries: it steers nothing")
+
+
 def refuse_unforceable(rule: OverrideRule, spec: RouterSpec) -> None:
     """Raise MaskError if a layer of the model that ``spec`` describes cannot force the experts of ``rule``."""
     most_on, most_off = int(rule.activated_LE.sum(-1).max()), int(rule.deactivated_LE.sum(-1).max())

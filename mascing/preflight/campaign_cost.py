@@ -28,8 +28,7 @@ def judged_of(config: RunConfig, rows: Rows) -> dict[str, Mapping[str, float]]:
     sampled = config.label.samples * sum(rows.replies[split]["target"] for split in ("train", "dev"))
     masks = len(config.methods.searched) + 1  # and the control
     candidates = sum(_candidates(config, name, settings) for name, settings in config.methods.searched.items())
-    budget = Budget(candidates * rows.sets["dev"].total(), racing=config.selection.mode == "racing")
-    raced = budget.total * max(rows.most_replies.values(), default=1)
+    raced = _selecting(config, candidates, masks, rows.sets["dev"].total()) * max(rows.most_replies.values(), default=1)
     active = config.methods.active
     return {
         "label": whole + Counter(target=sampled),
@@ -51,6 +50,13 @@ def _candidates(config: RunConfig, name: str, settings: Frozen) -> int:
     grid = prod(len(values) for _, values in settings if isinstance(values, tuple) and values)
     seeds = config.surrogate.members if name == "mascing" else getattr(settings, "search_seeds", 1)
     return ceil(grid * seeds)
+
+
+def _selecting(config: RunConfig, candidates: int, masks: int, conversations: int) -> int:
+    """The replies of the selection, which judges picks and control on all of dev though that exceeds its budget."""
+    budget = Budget(candidates * conversations, racing=config.selection.mode == "racing")
+    whole = masks * conversations
+    return budget.total if budget.total >= whole else budget.full + whole
 
 
 def _changed(config: RunConfig, rows: Rows, name: str) -> int:

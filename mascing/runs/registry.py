@@ -26,21 +26,34 @@ from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import read_manifest, read_shard
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
+from mascing.validation import complaints
 
 CANDIDATE = "candidate"
 """The channel that runs publish to."""
+
+REMEDY = (
+    "restore an earlier copy of it; to delete it forgets its history and which masks were withdrawn, so that a "
+    "schedule may promote one that people rolled back from"
+)
+"""What to do about a channel that is damaged."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _CHANNEL_PATH = re.compile(r"registry(/[^/]+){3}\.json")
 
 
 def publish(
-    storage: Storage, checkpoint: NamedCheckpoint, behaviour: str, mask_prefix: str, channel: str = CANDIDATE
+    storage: Storage,
+    checkpoint: NamedCheckpoint,
+    behaviour: str,
+    mask_prefix: str,
+    channel: str = CANDIDATE,
+    run: str = "a run",
 ) -> Channel:
     """Point a channel at a committed mask and return it; publishing the current mask again changes nothing.
 
-    ``mask_prefix`` is the prefix of the mask's manifest. Concurrent publications are serialised, and the history keeps
-    all of them. Raises StorageError if no mask is committed there, and MaskError if it is marked as unproven.
+    ``mask_prefix`` is the prefix of the mask's manifest, ``run`` what the history calls the run. Concurrent
+    publications are serialised, and the history keeps all of them. Raises StorageError if no mask is committed there,
+    and MaskError if it is marked as unproven.
     """
     while True:
         home = _folder(storage, checkpoint)
@@ -54,7 +67,7 @@ def publish(
                 channel=channel,
                 mask=mask_prefix,
             ),
-            why="published by a run, whose gates it passes",
+            why=f"published by {run}, whose gates it passes",
         )
         # Two first publications at once may have named the same weights differently; the first in order is kept.
         if _folder(storage, checkpoint) == home:
@@ -65,9 +78,10 @@ def promote(storage: Storage, source: Channel, channel: str, seen: Channel | Non
     """Point another channel of the same model and behaviour at the mask that ``source`` holds, and return it.
 
     ``seen`` is what that channel held when the decision was made, None if there was no such channel. Raises MaskError
-    if the mask's card does not say that it passes its gates, and ConflictError if the channel moved meanwhile.
+    if the mask's card is of another behaviour or checkpoint, or does not say that the mask passes its gates, and
+    ConflictError if the channel moved meanwhile.
     """
-    _refuse_ungated(storage, read_manifest(storage, source.mask, MaskStored))
+    _refuse_unfit(storage, source)
     return _moved(storage, source.model_copy(update={"channel": channel}), _Only(seen), why=why)
 
 
@@ -75,8 +89,8 @@ def rollback(storage: Storage, channel: Channel, mask_prefix: str | None = None,
     """Point a channel at an earlier mask of its history, by default the last that was not withdrawn, and return it.
 
     The history only grows, so a rollback is seen in it too, and the mask that is left counts as withdrawn: no schedule
-    promotes it again. Raises MaskError if the channel never held the mask that is asked for, and ConflictError if it
-    moved since ``channel`` was read.
+    promotes it again. Raises MaskError if the channel never held the mask that is asked for, or if that one could not
+    be promoted either, and ConflictError if the channel moved since it was read.
     """
     left = (channel.mask, *channel.withdrawn)
     earlier = [mask for mask in channel.history if (mask not in left if mask_prefix is None else mask == mask_prefix)]
@@ -85,6 +99,7 @@ def rollback(storage: Storage, channel: Channel, mask_prefix: str | None = None,
         hint = f"; name one by --to, or publish another: {', '.join(left)} are left out" if channel.history else ""
         raise MaskError(f"{channel.address} cannot go back to {wanted}: it held {held} before{hint}")
     back = channel.model_copy(update={"mask": earlier[-1]})
+    _refuse_unfit(storage, back)
     told = why or f"rolled back from {channel.mask}"
     return _moved(storage, back, _Only(channel), why=told, withdraw=channel.mask)
 
@@ -134,6 +149,15 @@ def channels_and_damage(storage: Storage) -> tuple[list[Channel], list[str]]:
     return sorted(found, key=lambda channel: channel.address), damage
 
 
+def mask_damage(storage: Storage, channel: Channel) -> str | None:
+    """What is wrong with the record of the mask that a channel holds, and what to do; None if it can be read."""
+    try:
+        _stored(storage, channel.mask)
+    except StorageError as error:
+        return f"the mask of {channel.address}: {error}"
+    return None
+
+
 @dataclass(frozen=True)
 class _Only:
     """What a channel must hold to be moved; None: nothing."""
@@ -145,12 +169,7 @@ def _moved(
     storage: Storage, to: Channel, only: _Only | None = None, *, why: str, withdraw: str | None = None
 ) -> Channel:
     """Move a channel to the mask of ``to``, which is not withdrawn any more; ``withdraw`` is from now on."""
-    try:
-        stored = read_manifest(storage, to.mask, MaskStored)
-    except FileNotFoundError as error:
-        kept = "; the mask that a run kept is unproven" if to.mask.startswith(f"{RUNS}/") else ""
-        raise StorageError(f"{storage.locate(to.mask)} holds no finished mask: nothing to publish{kept}") from error
-    _refuse_unproven(storage, stored)
+    _refuse_unproven(storage, _stored(storage, to.mask))
     path = _path(to.checkpoint, to.behaviour, to.channel)
     move = Move(mask=to.mask, at=datetime.now(UTC), by=_who(), why=why)
     held = to
@@ -186,17 +205,50 @@ def _who() -> str:
     return f"{user} on {socket.gethostname()}"
 
 
-def _refuse_ungated(storage: Storage, stored: MaskStored) -> None:
-    """Raise MaskError unless the mask's card says that it passes its gates."""
-    where = storage.locate(stored.prefix)
-    if all(shard.name != CARD for shard in stored.shards):
-        raise MaskError(f"{where} has no card, so nothing says that it passes its gates: publish a mask by a run")
-    card = MaskCard.model_validate_json(read_shard(storage, stored, CARD))
+def _stored(storage: Storage, prefix: str) -> MaskStored:
+    try:
+        return read_manifest(storage, prefix, MaskStored)
+    except FileNotFoundError as error:
+        kept = "; the mask that a run kept is unproven" if prefix.startswith(f"{RUNS}/") else ""
+        raise StorageError(
+            f"{storage.locate(prefix)} holds no finished mask: restore it or choose another{kept}"
+        ) from error
+
+
+def _refuse_unfit(storage: Storage, to: Channel) -> None:
+    """Raise MaskError unless the card of a channel's mask is of its behaviour and checkpoint, and passes its gates."""
+    where, card = storage.locate(to.mask), _card(storage, to.mask)
+    for what, found, wanted in (
+        ("behaviour", card.behaviour, to.behaviour),
+        ("checkpoint", card.data.get("checkpoint"), to.fingerprint),
+    ):
+        if found != wanted:
+            raise MaskError(
+                f"{where} is no mask for {to.address}: its gates were passed for the {what} {found}, not for {wanted}: "
+                "choose a mask that a run published for it"
+            )
     if card.result.gate != "pass":
         raise MaskError(
-            f"{where} does not pass its gates ({gate_text(card.result.gate, card.result.reasons)}): publish a mask by "
-            "a run whose gates it passes"
+            f"{where} does not pass its gates ({gate_text(card.result.gate, card.result.reasons)}): choose one that "
+            "passes, such as a run publishes"
         )
+
+
+def _card(storage: Storage, prefix: str) -> MaskCard:
+    """The card of a mask. Raises MaskError if it has none that can be read."""
+    stored = _stored(storage, prefix)
+    if all(shard.name != CARD for shard in stored.shards):
+        raise MaskError(
+            f"{storage.locate(prefix)} has no card, so nothing says that it passes its gates: choose one that a run "
+            "published"
+        )
+    try:
+        return MaskCard.model_validate_json(read_shard(storage, stored, CARD))
+    except ValidationError as error:
+        raise MaskError(
+            f"the card of {storage.locate(prefix)} is not one that this version reads: run again, which publishes the "
+            "mask anew"
+        ) from error
 
 
 def _refuse_unproven(storage: Storage, stored: MaskStored) -> None:
@@ -212,11 +264,12 @@ def _refuse_unproven(storage: Storage, stored: MaskStored) -> None:
 
 def _decode(storage: Storage, path: str, data: bytes) -> Channel:
     try:
-        return Channel.model_validate_json(open_json(data, storage.locate(path)))
+        return Channel.model_validate_json(open_json(data, storage.locate(path), REMEDY))
     except DataError as error:
-        raise StorageError(f"{error}, or restore an earlier copy of it with the channel's history") from error
+        raise StorageError(str(error)) from error
     except ValidationError as error:
-        raise StorageError(f"{storage.locate(path)} is not a channel: restore it, or delete it and publish") from error
+        why = complaints(error, Channel)[0]
+        raise StorageError(f"{storage.locate(path)} is not a channel ({why}): {REMEDY}") from error
 
 
 def _folder(storage: Storage, checkpoint: NamedCheckpoint) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mascing.errors import MaskError, SteeringError
-from mascing.masks.mask import Mask
+from mascing.masks.mask import Mask, refuse_empty
 from mascing.masks.rules import OverrideRule
 from mascing.masks.unproven import why_unproven
 from mascing.models.loading import load
@@ -80,8 +80,7 @@ def _card_beside(url: str) -> dict[str, Any] | None:
 
 
 def _steers(mask: Mask, model: Any) -> Proof:
-    if mask.entries == 0:
-        raise MaskError("the mask has no entries: it steers nothing")
+    refuse_empty(mask)
     tokens = min(_TOKENS, model.config.get_text_config().vocab_size)
     ids_BT = torch.arange(tokens, device=model.device)[None]
     plain = _logits(model, ids_BT)

@@ -13,6 +13,7 @@ from mascing.prose import counted
 from mascing.schemas.manifest import FORMAT_VERSION, Facts, Manifest, Shard, stage_prefix
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
+from mascing.validation import complaints
 
 MANIFEST = "manifest.json"
 QUARANTINE = "quarantine.parquet"
@@ -99,21 +100,20 @@ def read_manifest(storage: Storage, prefix: str, leaves: type[M]) -> M:
     path = f"{prefix.rstrip('/')}/{MANIFEST}"
     data = storage.read(path)
     try:
-        manifest = leaves.model_validate_json(open_json(data, storage.locate(path)))
+        manifest = leaves.model_validate_json(open_json(data, storage.locate(path), leaves.remedy))
     except DataError as error:
         raise StorageError(str(error)) from error
     except ValidationError as error:
+        why = complaints(error, leaves)[0]
         raise StorageError(
-            f"{storage.locate(path)} is not a manifest that this version can read: delete its folder and run again"
+            f"{storage.locate(path)} is not a manifest that this version can read ({why}): {leaves.remedy}"
         ) from error
     if not {"stage", "format_version"} <= manifest.model_fields_set or "version" not in manifest.facts.model_fields_set:
-        raise StorageError(
-            f"{storage.locate(path)} does not name its stage, format and version: delete its folder and run again"
-        )
+        raise StorageError(f"{storage.locate(path)} does not name its stage, format and version: {leaves.remedy}")
     if manifest.format_version != FORMAT_VERSION or manifest.prefix != prefix.rstrip("/"):
         raise StorageError(
             f"{storage.locate(path)} belongs to {manifest.prefix} in format {manifest.format_version}, not to its "
-            f"folder in format {FORMAT_VERSION}: was it copied? Delete its folder and run again"
+            f"folder in format {FORMAT_VERSION} (was it copied?): {leaves.remedy}"
         )
     return manifest
 

@@ -57,12 +57,12 @@ def seal_json(text: str) -> bytes:
     return seal(io.BytesIO(f'{members}{_MEMBER}{UNSEALED[SEAL]}"\n}}\n'.encode()))
 
 
-def open_json(data: bytes, name: str) -> bytes:
+def open_json(data: bytes, name: str, remedy: str = _REMEDY) -> bytes:
     """The object without its seal. Raises DataError, which calls it ``name``, unless the bytes are those sealed.
 
     What has no seal is returned as it is: earlier versions set none.
     """
-    check_text(data, name)
+    check_text(data, name, remedy)
     start = _place(data)
     return data if start is None else data[: start - len(_MEMBER)] + b"\n}\n"
 

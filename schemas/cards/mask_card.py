@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.cards.routing_rates import RoutingRates
@@ -77,6 +77,15 @@ class Channel(Frozen):
     @property
     def told(self) -> tuple[tuple[str, Move | None], ...]:
         """Every mask that it held, the present one last, each with how it came here; None where nobody wrote it."""
-        held = (*self.history, self.mask)
-        unknown = (None,) * (len(held) - len(self.moves))
-        return tuple(zip(held, (*unknown, *self.moves), strict=True))
+        unknown = (None,) * (len(self._held) - len(self.moves))
+        return tuple(zip(self._held, (*unknown, *self.moves), strict=True))
+
+    @property
+    def _held(self) -> tuple[str, ...]:
+        return (*self.history, self.mask)
+
+    @model_validator(mode="after")
+    def _moves_lead_to_its_masks(self) -> "Channel":
+        if self.moves and self._held[-len(self.moves) :] != tuple(move.mask for move in self.moves):
+            raise ValueError("its moves are not those that led to the masks of its history and to the present one")
+        return self

@@ -26,10 +26,13 @@ class MatchingConfig(Frozen):
     )
 
 
+BEHAVIOUR_NAME = r"^[a-z0-9][a-z0-9-]*$"
+
+
 class BehaviourConfig(Frozen):
     """The behaviour to steer: its conversations and a judge for each kind of set."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: str = Field(pattern=BEHAVIOUR_NAME)
     conversations: ConversationsConfig = Field(
         description="JSON Lines, JSON, CSV, TSV, Parquet or Arrow: a file, or a folder of files; or several sources"
     )

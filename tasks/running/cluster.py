@@ -17,12 +17,13 @@ from mascing.progress import Event, tell
 from mascing.reachability import answers, speaks_grpc
 from mascing.schemas.config import ComputeConfig
 from mascing.tasks.guarding.guardian import guarded, keep_folders
+from mascing.tasks.guarding.sigterm import interrupted_on_sigterm
 from mascing.tasks.guarding.watch import Part, Watch, done_within
 from mascing.tasks.running.ray_token import own_token, use_token
 
 _ADVICE = "start the cluster (`ray start --head`), correct RAY_ADDRESS, or unset it for a local instance"
-_START_SECONDS = 60.0
-"""Ray takes some 6 s to start, several times as long on a busy machine, or for ever if a part of it does not answer."""
+_START_SECONDS = 180.0
+"""Ray takes some 6 s to start, over a minute on a very busy machine, or for ever if a part of it does not answer."""
 _END_SECONDS = 20.0
 """Ray takes two or three to end, or for ever if a part of it does not answer."""
 
@@ -179,7 +180,7 @@ def start_local(cpus: int) -> None:
     with guarded(starts_ray=True):
         _init(
             "a local Ray instance does not start",
-            "check memory and the folder for temporary files (RAY_TMPDIR)",
+            "check memory, how busy this machine is, and the folder for temporary files (RAY_TMPDIR)",
             address="local",
             num_cpus=cpus,
             include_dashboard=False,
@@ -188,7 +189,7 @@ def start_local(cpus: int) -> None:
 
 def _init(failure: str, advice: str, **options: Any) -> None:
     try:
-        with done_within(_START_SECONDS, "Ray", "start", advice):
+        with interrupted_on_sigterm(), done_within(_START_SECONDS, "Ray", "start", advice):
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # of a raylet that does not answer, Ray raises the base class
         raise MascingError(f"{failure} ({first_line(error)}): {advice}") from error

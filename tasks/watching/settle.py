@@ -155,8 +155,8 @@ def _after_regression(
         return "held", ("fail", (*reasons, f"live fails: {channel.mask} regressed and stays: {why}"))
     try:
         registry.rollback(watch.storage, channel, earlier[0], f"rolled back by {name}: {channel.mask} regressed")
-    except ConflictError as error:
-        return "held", ("fail", (*reasons, f"live fails: {error}"))
+    except (ConflictError, MaskError) as error:
+        return "held", ("fail", (*reasons, f"live fails: {channel.mask} regressed, and going back is refused: {error}"))
     return "rolled back", ("fail", (*reasons, f"live fails: {channel.mask} regressed; {today.mask} is back"))
 
 

@@ -1,7 +1,5 @@
 """The actors of one run: started for the first item, replaced when they end, ended with the run."""
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -13,6 +11,7 @@ import ray
 from mascing.progress import waiting_for
 from mascing.prose import counted
 from mascing.schemas.config import ComputeConfig, ModelConfig
+from mascing.tasks.guarding.sigterm import interrupt_on_sigterm
 from mascing.tasks.workers.connection import OF_THIS_PROCESS
 from mascing.tasks.workers.room import Room
 from mascing.tasks.workers.seats import Seat
@@ -168,14 +167,3 @@ class Pool:
 
 def _of_pair(function: Callable[[Worker, Any, Any], Any], worker: Worker, shared: Any, pair: tuple[int, Any]) -> Any:
     return function(worker, shared, pair[1])
-
-
-def interrupt_on_sigterm() -> None:
-    """Make SIGTERM stop a run and all its processes, by the handler of Ctrl-C unless that one is ignored.
-
-    The handlers of Ray and Prefect do not: the first ends this process at once, the second raises an exception that
-    Ray's calls cannot pass on.
-    """
-    if threading.current_thread() is threading.main_thread():
-        handler = signal.getsignal(signal.SIGINT)
-        signal.signal(signal.SIGTERM, handler if callable(handler) else signal.default_int_handler)

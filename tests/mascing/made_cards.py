@@ -13,6 +13,8 @@ from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 
 SPEC = RouterSpec("olmoe", (0,), n_experts=4, top_k=2, scoring="softmax", fingerprint="f" * 64)
+FINGERPRINT = "3fa9c1d2e4b5" + "0" * 52
+"""Of the weights and tokenizer that the masks are for, unless a test says otherwise."""
 _HALF = Rate(value=0.5, low=0.4, high=0.6, n=100, unscored=0)
 
 
@@ -21,15 +23,21 @@ def a_mask(name: str) -> Mask:
     return Mask.from_bias(torch.ones(1, 4), SPEC, {"name": name})
 
 
-def a_card(mask: Mask, gate: Gate = "pass", reasons: tuple[str, ...] = ()) -> MaskCard:
+def a_card(
+    mask: Mask,
+    gate: Gate = "pass",
+    reasons: tuple[str, ...] = (),
+    behaviour: str = "policy",
+    checkpoint: str = FINGERPRINT,
+) -> MaskCard:
     """A card with that decision; its numbers mean nothing."""
     return MaskCard(
         model="org/m",
         model_fingerprint=mask.spec.fingerprint,
-        behaviour="policy",
+        behaviour=behaviour,
         method="gradient",
         selected={},
-        data={},
+        data={"checkpoint": checkpoint},
         baseline=Baseline(target_rate=_HALF, utility={}, protected={}, degenerate={}),
         result=MethodResult(
             selected={},
@@ -50,10 +58,17 @@ def a_card(mask: Mask, gate: Gate = "pass", reasons: tuple[str, ...] = ()) -> Ma
     )
 
 
-def stored(storage: Storage, name: str, made: Mask | None = None, gate: Gate = "pass") -> str:
+def stored(
+    storage: Storage,
+    name: str,
+    made: Mask | None = None,
+    gate: Gate = "pass",
+    behaviour: str = "policy",
+    checkpoint: str = FINGERPRINT,
+) -> str:
     """The prefix of a committed mask and its card."""
     made = made or a_mask(name)
     output = StageOutput(storage, MaskStored, name, "0" * 16)
-    card = a_card(made, gate, () if gate == "pass" else ("target fails: too little",))
+    card = a_card(made, gate, () if gate == "pass" else ("target fails: too little",), behaviour, checkpoint)
     shards = [output.put(MASK, made.to_bytes(), rows=1), output.put(CARD, card.model_dump_json().encode(), rows=0)]
     return output.commit(shards, MaskFacts(), rows_in=1).prefix

@@ -58,6 +58,7 @@ def test_a_publication_that_was_done_already_moves_the_channel_back_to_its_mask(
     channel = registry.current(storage, MODEL, "policy")
     assert channel is not None
     assert (channel.mask, channel.history) == (earlier, (later,))
+    assert channel.moves[-1].why == f"published by the run policy-model-{done.fingerprint}, whose gates it passes"
 
 
 def test_nothing_is_published_where_no_method_passed(tmp_path: Path) -> None:

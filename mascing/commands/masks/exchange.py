@@ -3,12 +3,13 @@
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import PurePosixPath
+from shlex import quote
 from typing import Annotated
 
 import typer
 from pydantic import JsonValue
 
-from mascing.commands.options import DEFAULT_STORAGE, MaskArgument, StorageOption
+from mascing.commands.options import DEFAULT_STORAGE, BehaviourOption, MaskArgument, StorageOption
 from mascing.errors import ConfigError, MaskError
 from mascing.prose import echo_prose
 
@@ -31,7 +32,7 @@ def import_mask(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What somebody published: a path or a URL.")],
     model: Annotated[str, typer.Option(help="Folder, storage URL or hub id of the model.")],
     out: Annotated[str, typer.Option(metavar="FOLDER", help="Folder or URL for mask.safetensors and card.json.")],
-    behaviour: Annotated[str, typer.Option(help="Name of the behaviour, for the card.")] = "imported",
+    behaviour: BehaviourOption = "imported",
     layers: Annotated[
         Layers | None,
         typer.Option(help="What the file's layer numbers count, where it does not show: all layers, or MoE layers."),
@@ -101,7 +102,7 @@ def import_mask(
     for note in (f"layers are read as {result.layers}", *result.notes):
         echo_prose(f"note: {note}")
     typer.echo(f"written: {folder.locate(MASK)} and its card")
-    echo_prose(f"next: prove that it steers, then judge it: mascing mask verify {out} --model {model}")
+    echo_prose(f"next: prove that it steers, then judge it: mascing mask verify {quote(out)} --model {quote(model)}")
 
 
 def export_mask(
@@ -137,4 +138,4 @@ def export_mask(
     if (why := why_unproven(loaded)) is not None:
         echo_prose(f"note: the mask is unproven: {why}")
     typer.echo(f"written: {out}")
-    echo_prose(f"next: read it back on its model: mascing mask import {out} --model FOLDER --out FOLDER")
+    echo_prose(f"next: read it back on its model: mascing mask import {quote(out)} --model FOLDER --out FOLDER")

@@ -23,27 +23,32 @@ ChannelArgument = Annotated[str, typer.Argument(metavar="CHANNEL", help="behavio
 
 @registry.command("list")
 def list_channels(storage: StorageOption = DEFAULT_STORAGE) -> None:
-    """List the channels and the masks that they hold, and first what is wrong with those that cannot be read.
+    """List the channels and the masks that they hold, and first what is wrong with what cannot be read of them.
+
+    Exits with 1 if there is such.
 
     Example:
 
       mascing registry list --storage s3://bucket/mascing
     """
     from mascing.commands.outcomes.tables import print_table
-    from mascing.runs.registry import channels_and_damage
+    from mascing.runs.registry import channels_and_damage, mask_damage
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open_to_read(storage)
     found, damage = channels_and_damage(opened)
+    damage += [said for channel in found if (said := mask_damage(opened, channel)) is not None]
     for said in damage:
         echo_prose(f"damaged: {said}")
     if not found:
         echo_prose(f"nothing {'else ' if damage else ''}is published under {opened.url}")
         echo_prose("next: mascing run CONFIG.yaml, or mascing demo")
-        return
-    rows = [(entry.address, entry.mask, str(len(entry.history))) for entry in found]
-    print_table(("channel", "mask", "held before"), rows)
-    echo_prose(f"next: look at a mask: mascing mask show {found[0].address}{storage_option(storage)}")
+    else:
+        rows = [(entry.address, entry.mask, str(len(entry.history))) for entry in found]
+        print_table(("channel", "mask", "held before"), rows)
+        echo_prose(f"next: look at a mask: mascing mask show {found[0].address}{storage_option(storage)}")
+    if damage:
+        raise typer.Exit(1)
 
 
 @registry.command()
@@ -55,6 +60,7 @@ def show(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> 
       mascing registry show jailbreak-defence@candidate
     """
     from mascing.runs.mask_address import find_channel
+    from mascing.runs.registry import mask_damage
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open_to_read(storage)
@@ -66,6 +72,9 @@ def show(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> 
     typer.echo(f"{'held before':<12} {len(found.history)} masks")
     if found.withdrawn:
         typer.echo(f"{'withdrawn':<12} {', '.join(found.withdrawn)}")
+    if (damage := mask_damage(opened, found)) is not None:
+        echo_prose(f"damaged: {damage}")
+        raise typer.Exit(1)
     echo_prose(f"next: look at the mask: mascing mask show {found.address}{storage_option(storage)}")
 
 
@@ -99,8 +108,8 @@ def promote(
 ) -> None:
     """Point another channel of the same model and behaviour at the mask that a channel holds.
 
-    The mask's card must say that it passes its gates. A mask that was rolled back from may be promoted again by this
-    command; a schedule does not.
+    The mask's card must say that it passes its gates, for that behaviour and checkpoint. A mask that was rolled back
+    from may be promoted again by this command; a schedule does not.
 
     Example:
 
@@ -125,6 +134,7 @@ def rollback(
     """Point a channel at an earlier mask of its history. The history keeps the mask that it held.
 
     That mask is withdrawn: a schedule does not promote it again, until a new mask is found or you promote it yourself.
+    The card of the earlier one must say that it passes its gates, as for a promotion; if it does not, name another.
 
     Examples:
 

@@ -59,7 +59,7 @@ class _Stop:
         self._stderr = MutedStderr()
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self._ignores_interrupt:
+        if number == signal.SIGINT and self._ignores_interrupt and self.code != FAILED:
             return
         if self.called:
             self._end()
@@ -75,7 +75,7 @@ class _Stop:
         self._say_stopped, self.code = say, FAILED
         self._end_soon()  # here as well, because the main thread may never come to the signal
         self._say_soon()
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)  # libraries have handlers of their own for SIGTERM
 
     def _end_soon(self) -> None:
         # A thread of its own, because the main thread may hang: in the block, or while the interpreter exits.

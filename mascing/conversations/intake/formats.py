@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ from mascing.conversations.intake.delimited import delimited
 from mascing.conversations.intake.opening import ARROW, ARROW_FILE, PARQUET, SPOILT, Opened, reading
 from mascing.conversations.intake.raw import NOT_TEXT, SURROGATE, Raw, Row, readable
 from mascing.errors import DataError
+from mascing.validation import distinct
 
 _BATCH = 1024
 _LINES_SEEN = 200
@@ -73,7 +73,7 @@ def _raw(number: int, text: str) -> Raw:
     if SURROGATE.search(text):
         return Raw(number, None, NOT_TEXT, readable(text))
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=distinct)
     except RecursionError:
         return Raw(number, None, "not a conversation: nested too deeply", readable(text))
     except ValueError as error:
@@ -203,15 +203,7 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON value")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> Row:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands there twice")
-    return value
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=distinct, parse_constant=_refuse_constant)
 
 
 def _kind(value: object) -> str:

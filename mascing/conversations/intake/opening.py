@@ -66,11 +66,8 @@ class Opened:
 
     @property
     def encoding(self) -> str:
-        """The encoding that the first bytes show; UTF-8 unless they show another."""
-        for mark, encoding in _ENCODINGS.items():
-            if self.head.startswith(mark):
-                return encoding
-        return _BY_ZEROS.get(tuple(byte == 0 for byte in self.head[:4]), "utf-8")
+        """The encoding of the text."""
+        return encoding_of(self.head)
 
     @property
     def is_table(self) -> bool:
@@ -92,6 +89,14 @@ class Opened:
     def text(self, newline: str = "\n") -> TextIOWrapper:
         """The text; what cannot be decoded becomes `SPOILT`. Lines end as ``newline`` says (see `open`)."""
         return TextIOWrapper(self.open(), self.encoding, errors="mascing.spoilt", newline=newline)
+
+
+def encoding_of(head: bytes) -> str:
+    """The encoding that the first bytes of a text show; UTF-8 unless they show another."""
+    for mark, encoding in _ENCODINGS.items():
+        if head.startswith(mark):
+            return encoding
+    return _BY_ZEROS.get(tuple(byte == 0 for byte in head[:4]), "utf-8")
 
 
 def opened(name: str, open_raw: Opener) -> Opened:

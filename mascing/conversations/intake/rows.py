@@ -94,12 +94,7 @@ class Maker:
         try:
             conversation = Conversation.model_validate(fields | {"metadata": self._metadata(row, reply)})
         except ValidationError as error:
-            problems += [
-                complaint + _HINTS.get(complaint[:6], "")
-                for complaint in complaints(error, Conversation)
-                # pydantic counts the turns that are right: of unusable ones, it says that there are none.
-                if not (fields.get("messages") and complaint.startswith("messages: must not be empty"))
-            ]
+            problems += [complaint + _HINTS.get(complaint[:6], "") for complaint in complaints(error, Conversation)]
         characters = sum(map(len, _texts(fields.get("messages"))))
         if characters > self._max_characters:
             problems.append(f"over-long: {characters} characters, at most {self._max_characters} allowed")

@@ -13,6 +13,7 @@ from mascing.errors import MaskError
 from mascing.masks.experts import finite_number
 from mascing.masks.foreign.choice import Choice
 from mascing.masks.foreign.expert_list import ExpertList, Place
+from mascing.masks.foreign.json_object import is_object_with, json_object
 from mascing.masks.mask import Mask
 from mascing.masks.rules import OverrideRule
 
@@ -31,7 +32,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 def is_easysteer(data: bytes) -> bool:
     """Whether the bytes are JSON with EasySteer's key."""
-    return data.lstrip()[:1] == b"{" and f'"{_LAYERS}"'.encode() in data
+    return is_object_with(f'"{_LAYERS}"', data)
 
 
 def read(data: bytes, choice: Choice) -> ExpertList:
@@ -41,12 +42,7 @@ def read(data: bytes, choice: Choice) -> ExpertList:
     numbers of MoE layers. Raises MaskError for anything that no mask can say.
     """
     choice.refuse()
-    try:
-        layers = json.loads(data, object_pairs_hook=_without_repetition)[_LAYERS]
-    except RecursionError:
-        raise MaskError("no EasySteer file for routers: it is nested too deeply") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise MaskError(f"no EasySteer file for routers: {error}") from error
+    layers = json_object(data).get(_LAYERS)
     if not isinstance(layers, dict) or not layers:
         raise MaskError(f"{_LAYERS} must map layers to their experts, and it holds none")
     numbers = {name: _number(name) for name in layers}
@@ -76,14 +72,6 @@ def write(mask: Mask) -> bytes:
                 "epsilon": rule.epsilon,
             }
     return f"{json.dumps({_LAYERS: layers}, indent=1)}\n".encode()
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # JSON leaves open what a key that stands there twice means, and Python would drop the first.
-    counts = Counter(key for key, _ in pairs)
-    if twice := [key for key, count in counts.items() if count > 1]:
-        raise MaskError(f"{twice[0][:40]!r} stands twice in one mapping")
-    return dict(pairs)
 
 
 def _number(name: str) -> int:

@@ -63,7 +63,7 @@ def placed(
 
     ``numbering`` says what the file's layer numbers count where it does not. With ``bias``, forced experts get that
     many logits more (on) or less (off) in place of an override. Raises MaskError if the list was made for another
-    model, names layers or experts that the model does not have, or asks for more than a layer can do.
+    model, names layers or experts that the model does not have, asks for more than a layer can do, or moves no expert.
     """
     _refuse_another_model(given.model, spec)
     layer_of, layers = depths({layer for layer, _ in given.values}, spec, given.numbering, numbering)
@@ -77,6 +77,8 @@ def placed(
         priority = given.priority.get((number, expert), 0.0)
         priority_LE[place] = finite_number(priority, f"layer {number}, expert {expert}: a priority")
     notes = () if given.model.fingerprint else (_NO_FINGERPRINT,)
+    if not values_LE.any():
+        raise MaskError("the file moves no expert: give experts a bias other than 0, or force them on or off")
     if given.rule == "bias" or bias is not None:
         return Placed(_biased(given, values_LE, spec, bias), layers, notes)
     mask, left_out = _forced(given, values_LE, priority_LE, spec)

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from mascing.errors import MaskError
 from mascing.masks.foreign.choice import Choice
 from mascing.masks.foreign.expert_list import ExpertList
+from mascing.masks.foreign.json_object import is_object_with, json_object
 from mascing.masks.mask import Mask
 from mascing.masks.rules import BiasRule, OverrideRule
 from mascing.schemas.cards.listed_mask import ListedExpert, ListedMask, ListedModel
@@ -18,14 +19,14 @@ _SIGN = {"on": 1.0, "off": -1.0, None: 0.0}
 
 def is_plain(data: bytes) -> bool:
     """Whether the bytes say that they are such a list."""
-    return data.lstrip()[:1] == b"{" and b'"mascing-experts-1"' in data
+    return is_object_with('"mascing-experts-1"', data)
 
 
 def read(data: bytes, choice: Choice) -> ExpertList:
     """The list in the bytes. Raises MaskError, naming the place, for anything else."""
     choice.refuse()
     try:
-        listed = ListedMask.model_validate_json(data)
+        listed = ListedMask.model_validate_json(json.dumps(json_object(data)), strict=True)
     except ValidationError as error:
         raise MaskError("; ".join(complaints(error, ListedMask))) from error
     rows = {(row.layer, row.expert): row for row in listed.experts}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mascing.conversations.intake.opening import encoding_of
 from mascing.errors import MaskError
 from mascing.masks.foreign.choice import Choice
 from mascing.masks.foreign.expert_list import ExpertList
@@ -111,8 +112,7 @@ def _is_pickle(data: bytes) -> bool:
 
 
 def _text(data: bytes) -> str:
-    # Spreadsheets write a byte order mark before the first column's name.
-    return data.decode("utf-8-sig", errors="replace")
+    return data.decode(encoding_of(data), errors="replace")
 
 
 def _csv(data: bytes) -> dict[str, np.ndarray[Any, Any]]:

@@ -7,7 +7,7 @@ from mascing.errors import MaskError
 from mascing.masks.foreign import easysteer_json, plain_json, residual_directions, steermoe_table
 from mascing.masks.foreign.choice import Choice
 from mascing.masks.foreign.expert_list import ExpertList
-from mascing.masks.mask import Mask
+from mascing.masks.mask import Mask, refuse_empty
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ def recognised(data: bytes) -> str:
 
 
 def exported(mask: Mask, name: str) -> bytes:
-    """The mask in the format of that name. Raises MaskError if the format cannot say it."""
+    """The mask in the format of that name. Raises MaskError if the format cannot say it, or if it has no entries."""
+    refuse_empty(mask)
     write = FORMATS[name].write
     if write is None:
         raise MaskError(f"masks are not written as {name}")

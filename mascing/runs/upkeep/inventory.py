@@ -77,10 +77,10 @@ def stage_folder(path: str) -> str | None:
 
 
 def _read(storage: Storage, path: str) -> ListedManifest:
-    data = storage.read(path)
+    data, remedy = storage.read(path), MANIFESTS[path.partition("/")[0]].remedy
     try:
-        return ListedManifest.model_validate_json(open_json(data, storage.locate(path)))
+        return ListedManifest.model_validate_json(open_json(data, storage.locate(path), remedy))
     except DataError as error:
         raise StorageError(str(error)) from error
     except ValidationError as error:
-        raise StorageError(f"{storage.locate(path)} is no manifest: delete its folder and run again") from error
+        raise StorageError(f"{storage.locate(path)} is no manifest: {remedy}") from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mascing.errors import DataError, MascingError
+from mascing.runs import registry
 from mascing.runs.run_folder import INDEX
 from mascing.runs.upkeep.inventory import Inventory, take_inventory
 from mascing.storage.manifests import read_stored
@@ -78,11 +79,12 @@ def _check_text(storage: Storage, name: str) -> bool:
 
 
 def _check_json(storage: Storage, name: str) -> None:
-    text = open_json(storage.read(name), storage.locate(name))
+    remedy = registry.REMEDY if name.startswith("registry/") else "delete it and run again"
+    text = open_json(storage.read(name), storage.locate(name), remedy)
     try:
         json.loads(text)
     except ValueError as error:
-        raise DataError(f"{storage.locate(name)} is no JSON ({error}): delete it and run again") from error
+        raise DataError(f"{storage.locate(name)} is no JSON ({error}): {remedy}") from error
 
 
 def _found(checked: Callable[[], object]) -> str | bool:

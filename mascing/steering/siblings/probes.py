@@ -15,6 +15,7 @@ from torch.nn.functional import kl_div
 from mascing.conversations.chat import render
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
+from mascing.prose import counted
 from mascing.routers.spec import find_routers, inspect_routers
 from mascing.schemas.conversation import Conversation
 from mascing.steering.steer import steer
@@ -45,6 +46,16 @@ class Probed:
     def tokens(self) -> int:
         """Number of tokens."""
         return len(self.selected_TLK)
+
+    @property
+    def moves_LE(self) -> Tensor:
+        """The change of the selection rates by the mask, float32 [L, E]."""
+        return self.rates_SLE[1] - self.rates_SLE[0]
+
+    @property
+    def basis(self) -> str:
+        """How much was run, in words."""
+        return f"{counted(self.tokens, 'token')} of {counted(len(self.ids), 'probe')}"
 
 
 def router_weights(model: Any) -> list[Tensor]:

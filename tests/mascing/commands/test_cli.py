@@ -90,6 +90,20 @@ def test_a_usage_error_exits_with_2(arguments: list[str], capsys: pytest.Capture
     assert capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["mask", "import", "list.json", "--model", "", "--out", "mask"], "--model"),
+        (["mask", "transfer", "mask.safetensors", "--to="], "--to"),
+        (["campaign", ""], "campaign"),
+        (["mask", "show", ""], "show"),
+        (["doctor", "--model", " "], "--model"),
+    ],
+)
+def test_an_empty_argument_is_said(arguments: list[str], what: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused(capsys, *arguments).startswith(f"error: what follows {what} is empty: ")
+
+
 def test_a_missing_config_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no such file" in refused(capsys, "run", str(tmp_path / "none.yaml"), "--storage", str(tmp_path))
 
@@ -162,7 +176,7 @@ def test_masks_are_composed_into_a_file(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_composed_mask_that_cannot_be_written_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(tmp_path / "a.safetensors")
     Mask.from_bias(torch.ones(1, 4), SPEC).save(path)
-    out = str(tmp_path / "nowhere" / "both.safetensors")
+    out = f"{path}/both.safetensors"
     assert "cannot be written" in refused(capsys, "mask", "compose", path, path, "--out", out)
 
 

@@ -1,5 +1,6 @@
 """The commands about what runs left: `report`, `runs`, `registry`, and the last lines of a run."""
 
+import json
 import re
 from io import StringIO
 from pathlib import Path
@@ -18,10 +19,11 @@ from mascing.schemas.finished import Collected
 from mascing.schemas.result import HeldChannel, Remedy, Result, UnprovenMask
 from mascing.storage.manifests import StageOutput, shard_at
 from mascing.storage.object_storage import Storage
-from tests.mascing.made_cards import stored
+from mascing.storage.sealing import open_json
+from tests.mascing.made_cards import FINGERPRINT, stored
 from tests.mascing.report.run_on_disk import FOLDER, write_run
 
-MODEL = NamedCheckpoint("org/olmoe", "3fa9c1d2e4b5" + "0" * 52)
+MODEL = NamedCheckpoint("org/olmoe", FINGERPRINT)
 ADDRESS = "org--olmoe-3fa9c1d2e4b5/policy"
 
 
@@ -143,13 +145,35 @@ def test_a_channel_that_cannot_be_read_is_listed_as_damaged(
     lines(capsys, storage, "registry", "promote", "policy@candidate", "production")
     damaged = next(path for path in storage.list("registry") if path.endswith("/production.json"))
     storage.overwrite(damaged, storage.read(damaged).replace(b"policy-a", b"policy-b"))
-    said = lines(capsys, storage, "registry", "list")
+    capsys.readouterr()
+    assert main(["registry", "list", "--storage", storage.url]) == 1
+    said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("damaged: checksum failed")
-    assert damaged in "".join(said)
+    assert damaged in said[0]
+    assert "restore an earlier copy of it; to delete it forgets its history and which masks were withdrawn" in said[0]
     assert any(line.startswith(f"{ADDRESS}@candidate ") for line in said)
     assert "a channel cannot be read: checksum failed" in refused(
         capsys, storage, "registry", "show", "policy@production"
     )
+
+
+@pytest.mark.parametrize("version", [2, None])
+def test_a_mask_that_an_earlier_version_wrote_or_that_is_gone_is_told_and_its_folder_kept(
+    version: int | None, storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = f"{mask(storage, 'a')}/manifest.json"
+    earlier = json.loads(open_json(storage.read(path), path)) | {"facts": {"version": version}}
+    storage.remove(path)
+    said = "holds no finished mask: restore it"
+    if version is not None:
+        storage.create(path, json.dumps(earlier).encode())
+        said = "(facts.version: must be one of 3, got 2): keep its folder while a channel holds it"
+    for command in (["list"], ["show", "policy@candidate"]):
+        assert main(["registry", *command, "--storage", storage.url]) == 1
+        out = capsys.readouterr().out
+        assert f"damaged: the mask of {ADDRESS}@candidate: " in out
+        assert said in out
+    assert said in refused(capsys, storage, "registry", "promote", "policy@candidate", "production")
 
 
 MASK, OTHER = "masks/b-1", "masks/b-2"

@@ -1,6 +1,8 @@
 """Channels: what they hold afterwards, their history, and which model they belong to."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,15 +12,15 @@ from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
 from mascing.masks.unproven import marked_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
-from mascing.runs.registry import channels, current, promote, publish, rollback
+from mascing.runs.registry import channels, channels_and_damage, current, promote, publish, rollback
 from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
-from tests.mascing.made_cards import SPEC
+from tests.mascing.made_cards import FINGERPRINT, SPEC
 from tests.mascing.made_cards import stored as mask
 
-M = NamedCheckpoint("org/m", "3fa9c1d2e4b5" + "0" * 52)
+M = NamedCheckpoint("org/m", FINGERPRINT)
 
 
 def test_a_channel_points_at_the_mask_published_last_and_keeps_its_history(storage: Storage) -> None:
@@ -112,7 +114,7 @@ def test_a_damaged_channel_is_told_and_does_not_hide_the_others(storage: Storage
     storage.overwrite("registry/org--m-3fa9c1d2e4b5/defence/candidate.json", b"{}")
     storage.overwrite("registry/m/policy/candidate.json", b'{"model": "m", "mask": "of another layout"}')
     storage.overwrite("registry/notes.json", b"[1]")
-    with pytest.raises(StorageError, match="is not a channel: restore it"):
+    with pytest.raises(StorageError, match=r"is not a channel \(.* is required\): restore an earlier copy"):
         publish(storage, M, "defence", prefix)
     assert channels(storage) == [whole]
 
@@ -177,6 +179,20 @@ def test_masks_that_an_earlier_version_moved_are_told_without_a_reason(storage: 
     assert [(held, move is None) for held, move in told] == [(first, True), (second, False)]
 
 
+@pytest.mark.parametrize("edited", [{"history": []}, {"mask": "masks/other-0"}], ids=["history", "mask"])
+def test_a_channel_whose_moves_led_to_other_masks_is_told_as_damaged(tmp_path: Path, edited: dict[str, object]) -> None:
+    storage = Storage.open(str(tmp_path))
+    first, second = mask(storage, "first"), mask(storage, "second")
+    publish(storage, M, "policy", first)
+    held = publish(storage, M, "policy", second)
+    storage.overwrite(
+        f"registry/{held.checkpoint}/policy/candidate.json", json.dumps(held.model_dump(mode="json") | edited).encode()
+    )
+    found, [damage] = channels_and_damage(storage)
+    assert found == []
+    assert "is not a channel" in damage
+
+
 def test_a_mask_that_was_rolled_back_from_is_withdrawn_until_it_is_promoted_by_hand(storage: Storage) -> None:
     first, second = mask(storage, "first"), mask(storage, "second")
     promote(storage, publish(storage, M, "policy", first), "production", None, "by hand")
@@ -211,3 +227,44 @@ def test_a_mask_without_proof_of_its_gates_is_not_promoted(storage: Storage) -> 
     with pytest.raises(MaskError, match="has no card"):
         promote(storage, publish(storage, M, "policy", output.prefix), "production", None, "by hand")
     assert current(storage, M, "policy", "production") is None
+
+
+OF_ANOTHER = pytest.mark.parametrize(
+    ("behaviour", "checkpoint", "said"),
+    [
+        ("defence", M.fingerprint, "behaviour defence, not for policy"),
+        ("policy", "1" * 64, "checkpoint 1{64}, not for 3fa9c1d2e4b50{52}"),
+    ],
+)
+
+
+@OF_ANOTHER
+def test_a_mask_of_another_behaviour_or_checkpoint_is_not_promoted(
+    storage: Storage, behaviour: str, checkpoint: str, said: str
+) -> None:
+    other = mask(storage, "other", behaviour=behaviour, checkpoint=checkpoint)
+    with pytest.raises(MaskError, match=rf"is no mask for .*/policy@candidate: .* the {said}"):
+        promote(storage, publish(storage, M, "policy", other), "production", None, "by hand")
+    assert current(storage, M, "policy", "production") is None
+
+
+@OF_ANOTHER
+def test_a_rollback_goes_back_to_nothing_that_could_not_be_promoted(
+    storage: Storage, behaviour: str, checkpoint: str, said: str
+) -> None:
+    good, weak = mask(storage, "good"), mask(storage, "weak", gate="fail")
+    other = mask(storage, "other", behaviour=behaviour, checkpoint=checkpoint)
+    held = [publish(storage, M, "policy", prefix) for prefix in (good, weak, other, mask(storage, "now"))][-1]
+    with pytest.raises(MaskError, match=rf"the {said}"):
+        rollback(storage, held)
+    with pytest.raises(MaskError, match=r"does not pass its gates \(fail: target\)"):
+        rollback(storage, held, weak)
+    assert current(storage, M, "policy") == held
+    assert rollback(storage, held, good).mask == good
+
+
+def test_a_card_that_cannot_be_read_proves_nothing(storage: Storage) -> None:
+    output = StageOutput(storage, MaskStored, "odd", "0" * 16)
+    output.commit([output.put("card.json", b"{}", rows=1)], MaskFacts(), rows_in=1)
+    with pytest.raises(MaskError, match="is not one that this version reads"):
+        promote(storage, publish(storage, M, "policy", output.prefix), "production", None, "by hand")

@@ -1,15 +1,17 @@
 """RAY_ADDRESS is looked at before Ray tries it for minutes, and a cluster that wants a token gets it."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 import pytest
 import ray
+from ray._private import utils
 
 from mascing.errors import MascingError
 from mascing.progress import forwarded, told_of_losses
@@ -146,3 +148,20 @@ def test_a_local_instance_that_hangs_while_it_starts_is_told(monkeypatch: pytest
     [line] = lines
     assert line.startswith("Ray does not start within 0 s: check memory")
     assert line.endswith("the same command goes on from there")
+
+
+def test_a_sigterm_while_ray_starts_stops_the_run_as_ctrl_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    def terminated(**_: object) -> None:
+        utils.set_sigterm_handler(lambda number, frame: sys.exit(number))  # as Ray does first of all
+        os.kill(os.getpid(), signal.SIGTERM)
+        sleep(10)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", terminated)
+    before, claim = signal.getsignal(signal.SIGTERM), utils.set_sigterm_handler
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            connect(ComputeConfig(workers=1))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert utils.set_sigterm_handler is claim

@@ -19,14 +19,14 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.watching import settle as module
 from mascing.tasks.watching.live import live_channel
 from mascing.tasks.watching.settle import Live, settle
-from tests.mascing.made_cards import a_mask, stored
+from tests.mascing.made_cards import FINGERPRINT, a_mask, stored
 
 EXACT = ExactJudge()
 CONFIG = RunConfig(
     model=ModelConfig(path="org/m"),
     behaviour=BehaviourConfig(name="policy", conversations="x", target=EXACT, utility=EXACT, protected=EXACT),
 )
-M = NamedCheckpoint("org/m", "3fa9c1d2e4b5" + "0" * 52)
+M = NamedCheckpoint("org/m", FINGERPRINT)
 
 
 class Night:
@@ -136,6 +136,14 @@ def test_a_channel_that_moved_meanwhile_is_left_as_it_is(night: Night) -> None:
     assert "was moved meanwhile" in check.reasons[-1]
 
 
+def test_a_candidate_that_is_for_another_behaviour_is_held(night: Night) -> None:
+    before = night.publish("a", live=True)
+    registry.publish(night.storage, M, "policy", stored(night.storage, "b", behaviour="defence"))
+    check = night.settle()
+    assert (check.outcome, check.decision, night.held()) == ("held", "fail", before)
+    assert "its gates were passed for the behaviour defence, not for policy" in check.reasons[-1]
+
+
 def test_a_withdrawn_mask_is_held_under_another_card_too(night: Night) -> None:
     night.publish("a", live=True)
     night.publish("b", live=True)
@@ -175,6 +183,17 @@ def test_the_mask_before_comes_back_if_the_settings_say_so_and_it_passes(
     assert night.held() == (before if earlier == "pass" else fallen)
     if earlier == "pass":
         assert night.settle().outcome == "held"  # the candidate is the mask that was left
+
+
+def test_a_regressed_mask_stays_where_the_card_of_the_one_before_says_that_it_fails(night: Night) -> None:
+    weak = stored(night.storage, "weak", gate="fail")
+    registry.publish(night.storage, M, "policy", weak, "production")
+    fallen = stored(night.storage, "fallen")
+    registry.publish(night.storage, M, "policy", fallen, "production")
+    night.gates[fallen] = "fail"
+    check = night.settle(on_regression="roll_back")
+    assert (check.outcome, check.alarming, night.held()) == ("held", True, fallen)
+    assert "does not pass its gates" in check.reasons[-1]
 
 
 def test_a_mask_without_a_past_stays(night: Night) -> None:

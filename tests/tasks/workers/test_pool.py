@@ -13,7 +13,8 @@ import torch
 
 from mascing.errors import DataError, MascingError
 from mascing.schemas.config import ComputeConfig
-from mascing.tasks.workers.pool import Pool, interrupt_on_sigterm
+from mascing.tasks.guarding.sigterm import interrupt_on_sigterm
+from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.work_queue import RETRIES
 from mascing.tasks.workers.worker import Worker
 

@@ -97,6 +97,8 @@ def test_labels_are_counted_once_for_all_seeds(tmp_path: Path) -> None:
     assert found.rows is not None
     alone = replies_of(config, found.rows)
     assert alone["label"] == 80
+    # A grid this small takes more than its budget: all four candidates, and pick and control on all of dev.
+    assert alone["select"] == (4 + 2) * found.rows.sets["dev"].total()
     plan = plan_shown._plan(campaign)
     both = plan_shown._replies(campaign.runs, plan, plan_shown._made(campaign.runs, {}))
     assert both["label"] == 80

@@ -24,8 +24,9 @@ def test_what_is_exported_is_imported_again_unproven_and_steers(
 ) -> None:
     mask = Mask.from_bias(torch.eye(3, 8), inspect_routers(olmoe_folder.model()), {"method": "gradient"})
     mask.save(tmp_path / "mask.safetensors")
-    listed, out = str(tmp_path / "listed.json"), str(tmp_path / "out")
+    listed, out = str(tmp_path / "not yet there" / "listed.json"), str(tmp_path / "out")
     assert main(["mask", "export", str(tmp_path / "mask.safetensors"), "--out", listed]) == 0
+    assert f"mascing mask import '{listed}' --model" in capsys.readouterr().out
     written = Path(listed).read_bytes()
     assert main(["mask", "export", str(tmp_path / "mask.safetensors"), "--format", "json", "--out", listed]) == 1
     assert "name another file by --out" in capsys.readouterr().err
@@ -55,6 +56,9 @@ def test_a_file_that_cannot_be_imported_is_named(
     nowhere = str(tmp_path / "nowhere")
     assert main(["mask", "import", str(tmp_path / "soft.json"), "--model", nowhere, "--out", nowhere]) == 1
     assert "error: soft.json: layer 0 has mode soft" in capsys.readouterr().err
+    strange = ["--behaviour", "../../etc/x", "--model", model, "--out", nowhere]
+    assert main(["mask", "import", str(tmp_path / "far.json"), *strange]) == 1
+    assert "a name has lower-case letters, digits and hyphens" in capsys.readouterr().err
     assert main(["mask", "import", str(tmp_path / "far.json"), "--model", model, "--out", nowhere]) == 1
     assert "error: far.json: the model has no layer 9" in capsys.readouterr().err
     assert not Path(nowhere, "mask.safetensors").exists()

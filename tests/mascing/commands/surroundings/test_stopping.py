@@ -126,10 +126,11 @@ def test_native_code_that_complains_while_a_run_closes_is_not_heard(then: str, s
 
 
 FAILING = """
-import sys, threading, time
+import signal, sys, threading, time
 from mascing.commands.surroundings.stopping import stoppable
 
 with stoppable(lambda: print("stopped", flush=True)) as fail:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as Ray does
     threading.Timer(0.1, fail, [lambda: print("why", flush=True)]).start()
     while True:
         try:
@@ -139,8 +140,9 @@ with stoppable(lambda: print("stopped", flush=True)) as fail:
 """
 
 
-@pytest.mark.parametrize("then", ["pass", "raise"])
-def test_another_thread_ends_the_program_with_its_own_words(then: str) -> None:
-    program = subprocess.run([sys.executable, "-c", FAILING.format(then=then)], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(("then", "interrupt"), [("pass", signal.SIG_DFL), ("raise", signal.SIG_IGN)])
+def test_another_thread_ends_the_program_with_its_own_words(then: str, interrupt: signal.Handlers) -> None:
+    with ctrl_c(interrupt):
+        program = subprocess.run([sys.executable, "-c", FAILING.format(then=then)], stdout=subprocess.PIPE, text=True)
     assert program.stdout.splitlines() == ["why"]
     assert program.returncode == FAILED

@@ -64,6 +64,21 @@ def test_easysteer_has_no_bias() -> None:
         exported(random_bias(SPEC), "easysteer")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_json_is_known_in_every_encoding_that_it_has(encoding: str) -> None:
+    mask = random_override(SPEC)
+    for name in ("json", "easysteer"):
+        back = brought(exported(mask, name).decode().encode(encoding))
+        assert torch.equal(back.mask.rule.signed_LE, mask.rule.signed_LE)
+
+
+@pytest.mark.parametrize("name", ["json", "easysteer"])
+def test_a_mask_without_entries_is_not_written(name: str) -> None:
+    nobody_LE = torch.zeros(SPEC.n_layers, SPEC.n_experts, dtype=torch.bool)
+    with pytest.raises(MaskError, match="the mask has no entries"):
+        exported(Mask.from_override(nobody_LE, nobody_LE, nobody_LE.float(), SPEC), name)
+
+
 def test_the_modes_of_easysteer_are_read_as_it_reads_them() -> None:
     mask = brought(
         easysteer(
@@ -95,17 +110,35 @@ def test_the_modes_of_easysteer_are_read_as_it_reads_them() -> None:
             easysteer(l0={"expert_ids": [1]}, l00={"mode": "deactivate", "expert_ids": [1]}),
             "layer 0 stands there twice",
         ),
-        (b'{"layer_configs": {"0": {"expert_ids": [1]}, "0": {"expert_ids": [2]}}}', "'0' stands twice"),
+        (b'{"layer_configs": {"0": {"expert_ids": [1]}, "0": {"expert_ids": [2]}}}', "'0' stands there twice"),
+        (
+            b'{"format": "mascing-experts-1", "experts": [{"layer": 0, "expert": 3, "forced": "on"}], "experts": '
+            b'[{"layer": 0, "expert": 5, "forced": "on"}]}',
+            "'experts' stands there twice",
+        ),
+        (
+            b'{"format": "mascing-experts-1", "experts": [{"layer": 0, "layer": 1, "expert": 3, "forced": "on"}]}',
+            "'layer' stands there twice",
+        ),
         ({"layer_configs": {"9" * 5000: {"expert_ids": [1]}}}, "must be the number of a layer"),
         (b'{"layer_configs": ' + b"[" * 100_000, "nested too deeply"),
         (plain({"layer": 0, "expert": 1, "bias": 1e39}), "layer 0, expert 1: a bias is a finite number of at most"),
         (plain({"layer": 0, "expert": 1, "priority": 1e39, "forced": "on"}), "a priority is a finite number"),
+        (plain({"layer": -1, "expert": 1, "bias": 1.0}), r"^experts\.0\.layer: must be [a-z ]* 0, got -1$"),
+        (plain(), "^experts: must not be empty, got \\[\\]$"),
+        (plain({"layer": True, "expert": 1, "bias": 1.0}), "experts.0.layer: must be a whole number, got true"),
+        (plain({"layer": 0, "expert": 1, "bias": True}), "experts.0.bias: must be a number, got true"),
+        (plain({"layer": 0, "expert": 1, "bias": 1.0}, epsilon=True), "epsilon: must be a number, got true"),
+        (plain({"layer": 0, "expert": 1, "bias": 1.0}, model={"top_k": "2"}), "model.top_k: must be a whole number"),
         (plain({"layer": 0, "expert": 1}), 'needs either "bias"'),
         (plain({"layer": 0, "expert": 1, "bias": 1.0}, {"layer": 0, "expert": 2, "forced": "on"}), "one rule"),
         (plain({"layer": 0, "expert": 1, "bias": 1.0}, {"layer": 0, "expert": 1, "bias": 1.0}), "stands there twice"),
         (plain({"layer": 0, "expert": 1, "bias": 1.0}, model={"family": "mixtral"}), "its family is mixtral"),
         (plain({"layer": 0, "expert": 1, "bias": 1.0}, model={"fingerprint": "c"}), "mascing mask transfer"),
         (plain({"layer": 0, "expert": 1, "bias": 1.0}, model={"top_k": 4}), "its top_k is 4"),
+        (plain({"layer": 0, "expert": 1, "bias": 0}), "moves no expert"),
+        (plain({"layer": 0, "expert": 1, "priority": 1.0}), "moves no expert"),
+        (plain({"layer": 0, "expert": 1, "bias": -1e-60}), "a bias is -1e-60, which float32 holds as 0"),
         ({"some": "json"}, "no format of masks that is known"),
         (b"GGUF\x03\0\0\0", "a GGUF control vector"),
         (b"PK\x03\x04data.pkl", "added to the hidden states"),

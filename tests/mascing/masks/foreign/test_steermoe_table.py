@@ -62,7 +62,11 @@ def csv_of_a_spreadsheet(table: pd.DataFrame) -> bytes:
     return b"\xef\xbb\xbf" + csv_of(table).replace(b"\n", b"\r\n")
 
 
-@pytest.mark.parametrize("written", [pickled, csv_of, csv_of_a_spreadsheet])
+def csv_of_a_shell(table: pd.DataFrame) -> bytes:
+    return csv_of(table).decode().encode("utf-16")
+
+
+@pytest.mark.parametrize("written", [pickled, csv_of, csv_of_a_spreadsheet, csv_of_a_shell])
 def test_the_strongest_experts_of_either_sign_are_forced(written: Callable[[pd.DataFrame], bytes]) -> None:
     assert is_table(written(TABLE))
     mask = imported(written(TABLE), Choice(n_activated=1, n_deactivated=2)).mask

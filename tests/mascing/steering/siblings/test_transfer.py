@@ -16,10 +16,12 @@ from mascing.routers.spec import find_routers, inspect_routers
 from mascing.schemas.config import ModelConfig
 from mascing.schemas.conversation import Conversation
 from mascing.steering.siblings.probes import agreement, rates
-from mascing.steering.siblings.transfer import Transfer, told, transferred, verdict
+from mascing.steering.siblings.transfer import LEAST_PROBES, Transfer, told, transferred, verdict
 from tests.mascing import olmoe_folder
 
-PROBES = [olmoe_folder.conversation(f"p{number}", f"How do I bake bread number {number}?") for number in range(6)]
+PROBES = [
+    olmoe_folder.conversation(f"p{number}", f"How do I bake bread number {number}?") for number in range(LEAST_PROBES)
+]
 
 
 def fine_tuned(model: nn.Module, step: float) -> None:
@@ -114,6 +116,20 @@ def test_without_the_own_model_nothing_is_shown(mask: Mask, sibling: Callable[..
     assert "give that model by --from" in verdict(found)
 
 
+def test_on_next_to_nothing_nothing_is_decided(mask: Mask, own: ModelConfig) -> None:
+    found = report(mask, own, own, PROBES[: LEAST_PROBES - 1])
+    assert (found.answer, list(found.measures)) == ("unknown", ["routers"])
+    assert f" of {LEAST_PROBES - 1} probes decide nothing: give 32 probes or more" in verdict(found)
+
+
+def test_a_mask_that_moves_nothing_is_told_apart_from_a_model_that_differs(mask: Mask, own: ModelConfig) -> None:
+    with pytest.raises(MaskError, match="the mask has no entries"):
+        report(Mask.from_bias(torch.zeros(3, 8), mask.spec), own, own)
+    found = report(Mask.from_bias(torch.full((3, 8), 1e-9), mask.spec), own, own)
+    assert found.answer == "unknown"
+    assert "it changes no selection rate of these probes" in verdict(found)
+
+
 def others(model: nn.Module) -> None:
     torch.manual_seed(2)
     with torch.no_grad():
@@ -166,7 +182,9 @@ def test_the_command_says_whether_to_trust_and_writes_a_mask_that_fits(
     assert main([*command, "--from", own.path]) == 1
     assert "no: nothing shows" in capsys.readouterr().out
     assert main([*command, "--from", own.path, "--conversations", str(rows), "--out", str(out)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].startswith("ok: the mask moves the routing")
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("ok: the mask moves the routing")
+    assert f" tokens of {LEAST_PROBES} probes. " in said
     assert main(["mask", "verify", str(out), "--model", there]) == 0
     assert main(["mask", "transfer", str(given), "--to", own.path, "--from", there]) == 1
     assert "--from is not the model that the mask was made for" in capsys.readouterr().err
