@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mascing.engines.openai.stored_answers import PaidAnew
 from mascing.errors import ConfigError
 from mascing.judges.calibrations.calibration import calibration_of
 from mascing.judges.canaries.canary import hear_canaries, misread
@@ -53,7 +54,11 @@ def trust(judge: UsedJudge) -> str:
 
 def wrongly_read(judge: UsedJudge, storage: Storage | None = None) -> str | None:
     """What the judge reads wrong of its canaries, in a sentence; None if it passes. Raises the errors of judging."""
-    return misread(f"judge {judge}", hear_canaries(judge.config, storage))
+    wrong = misread(f"judge {judge}", hear_canaries(judge.config, storage))
+    if wrong is None or storage is None or judge.by_rules:
+        return wrong
+    # Its answers may have been stored before its endpoint was mended.
+    return misread(f"judge {judge}", hear_canaries(judge.config, PaidAnew(storage)))
 
 
 def refuse_unless(allowed: bool, wrong: str) -> None:

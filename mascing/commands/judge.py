@@ -1,12 +1,13 @@
 """`mascing judge`: judge the replies of a file, compare the verdicts with human labels, and calibrate the judge."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption, storage_option
 from mascing.commands.verdicts.asked_judge import judge_config as checked_config
 from mascing.commands.verdicts.counted import counted, spent
 from mascing.commands.verdicts.human_labels import KNOWN_LABELS, Labels, agreement, labels_of
@@ -15,6 +16,7 @@ from mascing.prose import echo_prose
 
 if TYPE_CHECKING:
     from mascing.conversations.intake.reply_files import GivenReply, ReplyFile
+    from mascing.engines.openai.ledger import Amount
     from mascing.schemas.settings.judge_settings import JudgeConfig
     from mascing.schemas.verdict import Outcome, Verdict
     from mascing.storage.object_storage import Storage
@@ -63,7 +65,7 @@ def judge(
     leaves), with 95% intervals clustered by group_id, or else by prompt. --calibration keeps them for runs, which then
     report rates without the judge's known error too.
 
-    What an endpoint is paid for is kept under --storage, and nothing is paid twice.
+    What an endpoint is paid for is kept under --storage, and nothing is paid twice; --canary alone always asks anew.
 
     Examples:
 
@@ -80,14 +82,18 @@ def judge(
       mascing judge --judge llm --judge-config judge.yaml --canary
     """
     config = checked_config(judge, judge_config)
+    paid = _paid_answers(config, storage)
+    named = f"--judge {judge}" + (f" --judge-config {shlex.quote(judge_config)}" if judge_config else "")
+    named += storage_option(storage) if paid is not None else ""
     if canary:
         if file:
             raise ConfigError("--canary tries the judge on its own set: leave out the file, or --canary")
-        _try_canaries(config, _paid_answers(config, storage))
+        _try_canaries(config, paid, named)
         return
     if not file:
         raise ConfigError("give the file of replies, or --canary")
-    _judge_file(config, file, reply, labels, tuple(positive or ()), output, calibration, _paid_answers(config, storage))
+    shown = f"{shlex.quote(file)} {named}{_columns(reply, labels, positive or [])}"
+    _judge_file(config, file, reply, labels, tuple(positive or ()), output, calibration, paid, shown)
 
 
 def _judge_file(
@@ -99,18 +105,19 @@ def _judge_file(
     output: Path | None,
     calibration: Path | None,
     storage: "Storage | None",
+    shown: str,
 ) -> None:
     from mascing.conversations.intake.reply_files import read_replies
     from mascing.storage.source import files_of_rows
 
     replies = read_replies(files_of_rows(file), reply)
-    paid_before = _paid(storage)
+    before = _spent(storage)
     judged = _judged(config, replies, storage)
     found = labels_of([given.columns for given, _ in judged], replies.columns, labels, positive, config.kind)
     groups = [given.conversation.group_id for given, _ in judged]
     verdicts = [verdict for _, verdict in judged]
     outcomes = [verdict.outcome for verdict in verdicts]
-    for line in [*counted(config.kind, verdicts, groups), *spent(verdicts, paid_before == _paid(storage))]:
+    for line in [*counted(config.kind, verdicts, groups), *spent(verdicts, before, _spent(storage))]:
         echo_prose(line)
     scored = set(outcomes) != {"unscored"}
     if found is not None and scored:
@@ -125,7 +132,7 @@ def _judge_file(
         )
     if calibration is not None:
         _calibrate(calibration, config, file, found, outcomes, groups)
-    echo_prose(_next(config.kind, file, output, found, calibration))
+    echo_prose(_next(shown, output, found, calibration))
 
 
 def _paid_answers(config: "JudgeConfig", url: str) -> "Storage | None":
@@ -138,21 +145,34 @@ def _paid_answers(config: "JudgeConfig", url: str) -> "Storage | None":
     return Storage.open(url) if paid else None
 
 
-def _paid(storage: "Storage | None") -> int:
-    """How many answers were paid so far."""
-    return len(storage.list("answers")) if storage is not None else 0
+def _spent(storage: "Storage | None") -> "Amount | None":
+    """What this process was paid for so far; None if no judge is paid."""
+    if storage is None:
+        return None
+    from mascing.engines.openai.endpoint import spent_here
+
+    return spent_here()
 
 
-def _try_canaries(config: "JudgeConfig", storage: "Storage | None") -> None:
-    """Say what the judge makes of each canary. Raises ConfigError if it reads one of them wrong."""
+def _try_canaries(config: "JudgeConfig", storage: "Storage | None", named: str) -> None:
+    """Say what the judge makes of each canary today. Raises ConfigError if it reads one of them wrong."""
+    from mascing.engines.openai.stored_answers import PaidAnew
     from mascing.judges.canaries.canary import hear_canaries, refuse_wrong
 
-    heard = hear_canaries(config, storage)
+    heard = hear_canaries(config, PaidAnew(storage) if storage is not None else None)
     for each in heard:
         mark = "right" if each.right else "WRONG"
         echo_prose(f"{mark:<10} {each.canary.name}: {each.verdict.outcome} ({each.verdict.reason})")
+    if storage is not None:
+        echo_prose("asked anew: no stored answer counts here, and these are not stored")
     refuse_wrong(config, heard)
-    echo_prose(f"next: compare it with people: mascing judge FILE --judge {config.kind} --labels COLUMN")
+    echo_prose(f"next: compare it with people: mascing judge FILE {named} --labels COLUMN --positive VALUE")
+
+
+def _columns(reply: str, labels: str, positive: list[str]) -> str:
+    """The options that name columns, as the user wrote them."""
+    given = [("--reply", reply), ("--labels", labels), *(("--positive", value) for value in positive)]
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in given if value)
 
 
 def _calibrate(
@@ -222,11 +242,11 @@ def _write(output: Path, judged: "list[tuple[GivenReply, Verdict]]", labels: Lab
         raise DataError(f"{output} cannot be written: {error}") from error
 
 
-def _next(kind: str, file: str, output: Path | None, labels: Labels | None, calibration: Path | None) -> str:
+def _next(shown: str, output: Path | None, labels: Labels | None, calibration: Path | None) -> str:
+    """What to do next; ``shown`` are the words that judge the same file again."""
     if calibration is not None:
         return f"next: add `calibration: {calibration}` to this judge in the configuration of a run"
     if output is not None:
         return f"next: read the verdicts in {output}" + (", first those that differ from their label" if labels else "")
-    if labels is None:
-        return f"next: look at the verdicts: mascing judge {file} --judge {kind} --output verdicts.jsonl"
-    return f"next: read where they disagree: mascing judge {file} --judge {kind} --output verdicts.jsonl"
+    why = "look at the verdicts" if labels is None else "read where they disagree"
+    return f"next: {why}: mascing judge {shown} --output verdicts.jsonl"

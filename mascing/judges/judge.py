@@ -5,10 +5,10 @@ at once. A factory makes the judge from its options.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from mascing.errors import DataError, MascingError
 from mascing.schemas.conversation import Conversation
@@ -17,6 +17,8 @@ from mascing.storage.object_storage import Storage
 
 # Verdicts awaited at the same time: enough to keep a judge behind a network busy, few enough not to flood it.
 CONCURRENCY = 32
+
+Value = TypeVar("Value")
 
 Judge = Callable[[Conversation, str], Awaitable[Verdict]]
 """``async (conversation, reply) -> Verdict``; many calls are awaited at once."""
@@ -75,6 +77,18 @@ def summed(known: Iterable[float | None]) -> float | None:
     return fsum(values) if values else None
 
 
+async def arriving(works: Iterable[Coroutine[Any, Any, Value]]) -> AsyncIterator[Value]:
+    """The values of all works, as they come; the first error ends the others too, and none is left to be told of."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        for done in asyncio.as_completed(tasks):
+            yield await done
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def _one_by_one(judge: Judge, pairs: Sequence[Pair]) -> Verdicts:
     slots = asyncio.Semaphore(CONCURRENCY)
 
@@ -90,13 +104,8 @@ async def _one_by_one(judge: Judge, pairs: Sequence[Pair]) -> Verdicts:
             raise DataError(f"the judge of {conversation.set} returned {verdict!r}: a judge must return a Verdict")
         return place, verdict
 
-    tasks = [asyncio.ensure_future(judged(place, *pair)) for place, pair in enumerate(pairs)]
-    try:
-        for done in asyncio.as_completed(tasks):
-            yield await done
-    finally:
-        for task in tasks:
-            task.cancel()
+    async for heard in arriving(judged(place, *pair) for place, pair in enumerate(pairs)):
+        yield heard
 
 
 def _failed(error: Exception) -> Verdict:

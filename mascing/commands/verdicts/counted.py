@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from mascing.commands.verdicts.human_labels import share
 
 if TYPE_CHECKING:
+    from mascing.engines.openai.ledger import Amount
     from mascing.schemas.verdict import Verdict
 
 _REASONS_SHOWN = 5
+# A billionth of a dollar is the rounding of sums.
+_ROUNDING = 1e-9
 
 
 def counted(kind: str, verdicts: "Sequence[Verdict]", groups: list[str]) -> list[str]:
@@ -31,13 +34,23 @@ def counted(kind: str, verdicts: "Sequence[Verdict]", groups: list[str]) -> list
     return [*lines, *_why_unscored(verdicts)]
 
 
-def spent(verdicts: "Sequence[Verdict]", all_stored: bool) -> list[str]:
-    """What the judge took, if it is paid; ``all_stored`` if every answer was paid before."""
+def spent(verdicts: "Sequence[Verdict]", before: "Amount | None", after: "Amount | None") -> list[str]:
+    """What a paid judge took, and how much of it this process paid now, by what it had spent ``before`` and ``after``.
+
+    Both are None for a judge that is not paid.
+    """
     from mascing.judges.judge import summed
 
+    if before is None or after is None:
+        return []
+    now = after - before
     cost = summed(verdict.cost for verdict in verdicts)
-    now = ", paid before: all answers came from the storage, and nothing was paid now" if all_stored else ""
-    return [f"cost        ${cost:.4f}{now}"] if cost is not None else []
+    lines = [] if cost is None else [f"cost        ${cost:.4f}"]
+    if not now.tokens:
+        return [*lines, "stored      all answers, and nothing was paid now: to ask anew, name another --storage"]
+    if cost is not None and cost - now.dollars > _ROUNDING:
+        lines[0] += f", of which ${now.dollars:.4f} was paid now: the other answers were stored"
+    return lines
 
 
 def _why_unscored(verdicts: "Sequence[Verdict]") -> list[str]:

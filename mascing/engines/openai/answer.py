@@ -92,7 +92,8 @@ class _Choice(_Lenient):
 
 
 class _Tokens(_Lenient):
-    prompt_tokens: int = Field(ge=0)
+    # No prompt is empty: a server that says 0 does not count.
+    prompt_tokens: int = Field(ge=1)
     completion_tokens: int = Field(ge=0)
 
 

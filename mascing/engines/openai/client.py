@@ -96,9 +96,12 @@ class Client:
         return f"put a valid key for {self._config.base_url} into the environment variable {name}"
 
     def _told(self, error: Any) -> str:
-        """What the server said, in one line and without the key, which some servers repeat."""
+        """What the server said, in one line and without the key, which some servers repeat.
+
+        It is the message of an error as OpenAI shapes it, or else the body as it is.
+        """
         body = error.body if isinstance(error.body, dict) else {}
-        text = " ".join(str(body.get("message") or error.message).split())
+        text = " ".join(str(body.get("message") or error.response.text).split())
         return self._without_key(text)[:_LONGEST_MESSAGE].rstrip(". ") or "without a reason"
 
     def _without_key(self, text: str) -> str:

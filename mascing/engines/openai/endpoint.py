@@ -4,23 +4,22 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, Required, TypedDict, TypeVar, Unpack
+from typing import Any, Required, TypedDict, Unpack
 
 from mascing.engines.engine import Usage
 from mascing.engines.openai.answer import ChatAnswer, Completion
 from mascing.engines.openai.client import Client
+from mascing.engines.openai.finishing import finished, overheard
 from mascing.engines.openai.ledger import Amount
 from mascing.engines.openai.retrying import DeniedError, FailedError, RefusedError, Retrying
-from mascing.engines.openai.spending import Spending, amount, cost, most_prompt_tokens
+from mascing.engines.openai.spending import Hold, Spending, amount, cost, most_prompt_tokens
 from mascing.engines.openai.stored_answers import PaidAnew, StoredAnswers
 from mascing.errors import EndpointError, MascingError, RequestError
 from mascing.schemas.settings.engine_settings import OpenAIEngine
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
-
-Value = TypeVar("Value")
 
 _opening = threading.Lock()
 _open: dict[tuple[OpenAIEngine, str | None, type, int], "Endpoint"] = {}
@@ -37,6 +36,12 @@ def endpoint(config: OpenAIEngine, storage: Storage | None) -> "Endpoint":
         if key not in _open or _open[key].closed:
             _open[key] = Endpoint(config, storage)
         return _open[key]
+
+
+def spent_here() -> Amount:
+    """What the answers took that this process asked for, at all endpoints; stored answers take nothing."""
+    with _opening:
+        return sum((each.spent for each in _open.values()), Amount())
 
 
 class Options(TypedDict, total=False):
@@ -148,7 +153,7 @@ class Endpoint:
         request = {"body": body, "draw": draw}
         name = fingerprint(request)
         if name not in self._asked:
-            self._asked[name] = _Asked(asyncio.create_task(self._answer(request, most)))
+            self._asked[name] = _Asked(overheard(self._answer(request, most)))
         asked = self._asked[name]
         try:
             with asked:
@@ -161,21 +166,26 @@ class Endpoint:
     async def _answer(self, request: dict[str, Any], most: Amount) -> ChatAnswer:
         if self._stored is not None and (found := await asyncio.to_thread(self._stored.get, request)) is not None:
             return found
-        return await self._retrying.answer(lambda: _finished(self._paid(request, most)))
+        return await self._retrying.answer(lambda: self._paid(request, most))
 
     async def _paid(self, request: dict[str, Any], most: Amount) -> ChatAnswer:
-        """Send the request once, and store its answer as soon as it is there."""
-        async with self._spending.hold(most) as hold:
+        """Send the request once, as soon as the budget has room for it; nobody's cancelling loses what was sent."""
+        return await finished(self._sent(request, await self._spending.hold(most)))
+
+    async def _sent(self, request: dict[str, Any], hold: Hold) -> ChatAnswer:
+        """Send the request, and store its answer as soon as it is there."""
+        async with self._spending.settling(hold):
             began = time.monotonic()
             try:
                 response = await self._client.send(request["body"])
             except FailedError as failed:
-                hold.took(most if failed.perhaps_paid else Amount())
+                if not failed.perhaps_paid:
+                    hold.took(Amount())
                 raise
             except (RefusedError, DeniedError, MascingError):
                 hold.took(Amount())
                 raise
-            usage = self._usage(Completion.read(response), most, time.monotonic() - began)
+            usage = self._usage(Completion.read(response), hold.most, time.monotonic() - began)
             hold.took(Amount(usage.prompt_tokens + usage.completion_tokens, usage.cost or 0.0))
         if self._stored is None:
             return Completion.read(response).answer(usage)
@@ -210,8 +220,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-async def _finished(work: Coroutine[Any, Any, Value]) -> Value:
-    """Await work that goes on when its caller is cancelled: a request that is sent is paid, so its answer is kept."""
-    return await asyncio.shield(asyncio.ensure_future(work))

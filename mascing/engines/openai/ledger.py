@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from mascing.engines.openai.stored_answers import answers_folder
 from mascing.schemas.settings.engine_settings import OpenAIEngine
@@ -33,6 +33,22 @@ class Amount:
         """Whether it is more in tokens or in dollars; a billionth of a dollar is the rounding of sums."""
         return self.tokens > other.tokens or self.dollars > other.dollars + 1e-9
 
+    def beyond(self, other: "Amount") -> "Amount":
+        """By how much it is more, in tokens and in dollars; nothing where it is not."""
+        return Amount(max(0, self.tokens - other.tokens), max(0.0, self.dollars - other.dollars))
+
+    def most(self, other: "Amount") -> "Amount":
+        """The larger tokens and the larger dollars of both."""
+        return Amount(max(self.tokens, other.tokens), max(self.dollars, other.dollars))
+
+
+@dataclass(frozen=True)
+class Account:
+    """What was ``taken`` by all, and by how much at most an answer took more than was set aside for it."""
+
+    taken: Amount = Amount()
+    excess: Amount = Amount()
+
 
 class Ledger:
     """One object that all processes change by compare-and-swap; without a storage this process counts for itself.
@@ -45,57 +61,66 @@ class Ledger:
         assert config.budget is not None
         self._budget, self._storage = config.budget, storage
         self._path = f"{answers_folder(config)}/spending.json"
-        self._alone = _written(Amount())
+        self._alone = _written(Account())
 
     @property
     def limits(self) -> str:
         """The budget, in words."""
         return ", ".join(f"{name}: {limit:g}" for name, limit in self._budget.model_dump(exclude_none=True).items())
 
-    @property
-    def taken(self) -> Amount:
-        """What was taken by all."""
+    def account(self) -> Account:
+        """What stands in it now."""
         if self._storage is None:
             return self._read(self._alone)
         try:
             return self._read(self._storage.read(self._path))
         except FileNotFoundError:
-            return Amount()
+            return Account()
+
+    @property
+    def taken(self) -> Amount:
+        """What was taken by all."""
+        return self.account().taken
 
     def take(self, least: Amount) -> Amount | None:
         """Take ``least``, or a whole part of the budget where that is more and left; None if ``least`` is not left."""
         tokens, dollars = self._budget.tokens or 0, self._budget.dollars or 0.0
-        part = Amount(max(least.tokens, tokens // _PARTS), max(least.dollars, dollars / _PARTS))
+        part = least.most(Amount(tokens // _PARTS, dollars / _PARTS))
         granted: Amount | None = None
 
-        def change(taken: Amount) -> Amount:
+        def change(before: Account) -> Account:
             nonlocal granted
-            granted = next((amount for amount in (part, least) if self._fits(taken + amount)), None)
-            return taken + (granted or Amount())
+            granted = next((amount for amount in (part, least) if self._fits(before.taken + amount)), None)
+            return replace(before, taken=before.taken + (granted or Amount()))
 
         self._update(change)
         return granted
 
+    def owe(self, amount: Amount, excess: Amount) -> None:
+        """Count what was spent beyond all that was taken, whether it is left or not; an answer took ``excess`` more."""
+        self._update(lambda before: Account(before.taken + amount, before.excess.most(excess)))
+
     def give_back(self, amount: Amount) -> None:
         """Return what was taken and not used."""
-        self._update(lambda taken: taken - amount)
+        self._update(lambda before: replace(before, taken=before.taken - amount))
 
     def _fits(self, amount: Amount) -> bool:
         limit = Amount(self._budget.tokens or amount.tokens, self._budget.dollars or amount.dollars)
         return not amount.exceeds(limit)
 
-    def _update(self, change: Callable[[Amount], Amount]) -> None:
+    def _update(self, change: Callable[[Account], Account]) -> None:
         def changed(data: bytes | None) -> bytes:
-            return _written(change(Amount() if data is None else self._read(data)))
+            return _written(change(Account() if data is None else self._read(data)))
 
         if self._storage is None:
             self._alone = changed(self._alone)
         else:
             self._storage.update(self._path, changed)
 
-    def _read(self, data: bytes) -> Amount:
-        return Amount(**json.loads(open_json(data, self._path)))
+    def _read(self, data: bytes) -> Account:
+        stored = json.loads(open_json(data, self._path))
+        return Account(Amount(stored["tokens"], stored["dollars"]), Amount(**stored.get("excess", {})))
 
 
-def _written(amount: Amount) -> bytes:
-    return seal_json(json.dumps(asdict(amount)))
+def _written(account: Account) -> bytes:
+    return seal_json(json.dumps({**asdict(account.taken), "excess": asdict(account.excess)}))

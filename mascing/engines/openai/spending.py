@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from mascing.engines.openai.finishing import finished
 from mascing.engines.openai.ledger import Amount, Ledger
 from mascing.errors import BudgetError
 from mascing.schemas.settings.engine_settings import OpenAIEngine, Prices
@@ -30,13 +31,15 @@ def most_prompt_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
 
 
 class Hold:
-    """What one request could take, until it is settled."""
+    """What one request could take by its length, what is set aside for it, and what it took once that is known."""
 
-    def __init__(self, most: Amount) -> None:
-        self.taken = most
+    def __init__(self, most: Amount, aside: Amount) -> None:
+        self.most, self.aside = most, aside
+        # A request that may have been paid unseen keeps what is set aside for it.
+        self.taken = aside
 
     def took(self, amount: Amount) -> None:
-        """Say what the request really took; a request that may have been paid unseen keeps its most."""
+        """Say what the request really took, be it more than was set aside."""
         self.taken = amount
 
 
@@ -49,56 +52,68 @@ class Spending:
         self.spent = Amount()
         self._held = Amount()
         self._granted = Amount()
+        self._excess: Amount | None = None
         self._turn = asyncio.Condition()
 
-    @asynccontextmanager
-    async def hold(self, most: Amount) -> AsyncIterator[Hold]:
-        """Hold what a request could take, and count at its end what it took.
+    async def hold(self, most: Amount) -> Hold:
+        """Set aside what a request could take, and what earlier answers took beyond that; it must be settled.
 
         Waits while only requests in flight stand in the way. Raises BudgetError if the request could take more than is
         left.
         """
-        if self._ledger is not None:
-            await self._cover(self._ledger, most)
-        hold = Hold(most)
+        aside = most if self._ledger is None else await self._set_aside(self._ledger, most)
+        return Hold(most, aside)
+
+    @asynccontextmanager
+    async def settling(self, hold: Hold) -> AsyncIterator[None]:
+        """Count at the end what a request took for which ``hold`` was set aside."""
         try:
-            yield hold
+            yield
         finally:
             self.spent += hold.taken
             if self._ledger is not None:
                 async with self._turn:
-                    self._held -= most
-                    await self._return_unused(self._ledger)
+                    self._held -= hold.aside
+                    await self._settle(self._ledger, hold.taken.beyond(hold.most))
                     self._turn.notify()
 
-    async def _cover(self, ledger: Ledger, most: Amount) -> None:
+    async def _set_aside(self, ledger: Ledger, most: Amount) -> Amount:
         async with self._turn:
             try:
-                while not await self._covered(ledger, most):
+                if self._excess is None:
+                    self._excess = (await asyncio.to_thread(ledger.account)).excess
+                while not await self._covered(ledger, most + self._excess):
                     if not self._held.tokens:
-                        raise BudgetError(self._exhausted(ledger, most))
+                        raise BudgetError(self._exhausted(ledger, most + self._excess))
                     await self._turn.wait()
-                self._held += most
+                self._held += most + self._excess
+                return most + self._excess
             finally:
                 self._turn.notify()  # there may be room for the next one too, and if not, it is told so
 
-    async def _covered(self, ledger: Ledger, most: Amount) -> bool:
+    async def _covered(self, ledger: Ledger, aside: Amount) -> bool:
         """Whether what this process was granted covers one more request; if not, it asks for more."""
-        lacking = self.spent + self._held + most - self._granted
-        if not lacking.exceeds(Amount()):
-            return True
+        lacking = self.spent + self._held + aside - self._granted
+        return not lacking.exceeds(Amount()) or await finished(self._granted_more(ledger, lacking))
+
+    async def _granted_more(self, ledger: Ledger, lacking: Amount) -> bool:
         more = await asyncio.to_thread(ledger.take, lacking)
         self._granted += more or Amount()
         return more is not None
 
-    async def _return_unused(self, ledger: Ledger) -> None:
+    async def _settle(self, ledger: Ledger, excess: Amount) -> None:
+        """Count what was spent beyond all that was granted, and return what was granted and not used."""
+        owed, known = (self.spent + self._held).beyond(self._granted), self._excess or Amount()
+        if owed.exceeds(Amount()) or excess.exceeds(known):
+            await asyncio.to_thread(ledger.owe, owed, excess)
+            self._granted, self._excess = self._granted + owed, known.most(excess)
         if not self._held.tokens and self._granted.exceeds(self.spent):
             await asyncio.to_thread(ledger.give_back, self._granted - self.spent)
             self._granted = self.spent
 
-    def _exhausted(self, ledger: Ledger, most: Amount) -> str:
+    def _exhausted(self, ledger: Ledger, aside: Amount) -> str:
         return (
             f"the budget of {self._model} ({ledger.limits}) does not hold the next request: {ledger.taken} were spent "
-            f"or set aside for requests of others, {self.spent} of that here, and it could take {most}. What was "
+            f"or set aside for requests of others, {self.spent} of that here, and it could take {aside}. What was "
             "answered is kept: raise the budget and run the same command again, and only what is missing is asked"
         )

@@ -116,7 +116,7 @@ def misread(judge: str, heard: Sequence[Heard]) -> str | None:
 def refuse_wrong(config: JudgeConfig, heard: Sequence[Heard]) -> None:
     """Raise ConfigError if the judge read one of the canaries wrong."""
     if wrong := misread(f"the judge {config.kind}", heard):
-        raise ConfigError(f"{wrong}: choose another judge, model or rubric")
+        raise ConfigError(f"{wrong}: choose another judge, model or rubric, or mend its endpoint and try again")
 
 
 def _canaries(reading: Reading | None) -> Iterator[Canary]:

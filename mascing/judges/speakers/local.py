@@ -13,7 +13,8 @@ from mascing.conversations.rendering.turn_ends import turn_ends
 from mascing.conversations.thoughts import said_in
 from mascing.errors import ModelError
 from mascing.judges.speakers.checkpoint import causal_model, context_of
-from mascing.judges.speakers.speaker import Ask, Manner, Said, defused
+from mascing.judges.speakers.marks import defused
+from mascing.judges.speakers.speaker import Ask, Manner, Said
 from mascing.models.checkpoints import one_line
 from mascing.schemas.settings.judging_models import JudgingModel
 from mascing.storage.object_storage import Storage

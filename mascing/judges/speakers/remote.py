@@ -1,12 +1,12 @@
 """A judge's model behind an OpenAI-compatible endpoint."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from math import exp
 from typing import TYPE_CHECKING, Any
 
 from mascing.conversations.thoughts import said_in
 from mascing.errors import RequestError
+from mascing.judges.judge import arriving
 from mascing.judges.speakers.speaker import Ask, Manner, Said
 from mascing.judges.speakers.weighed import messages_of
 from mascing.schemas.settings.engine_settings import OpenAIEngine
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # The most likely first tokens that an endpoint tells, among which the asked words are sought.
 _LIKELIEST = 20
+_OF_SCHEMAS = ("response_format", "schema")
+_SHOWN = 200
 
 
 class RemoteSpeaker:
@@ -36,13 +38,8 @@ class RemoteSpeaker:
         from mascing.engines.openai.endpoint import endpoint
 
         place = endpoint(self._config, storage)
-        tasks = [asyncio.ensure_future(_answer(place, number, ask, manner)) for number, ask in enumerate(asked)]
-        try:
-            for done in asyncio.as_completed(tasks):
-                yield await done
-        finally:
-            for task in tasks:
-                task.cancel()
+        async for heard in arriving(_answer(place, number, ask, manner) for number, ask in enumerate(asked)):
+            yield heard
 
 
 async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> tuple[int, Said]:
@@ -55,7 +52,10 @@ async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> t
             logprobs=_LIKELIEST if manner.words else None,
         )
     except RequestError as error:
-        return number, Said(failure=f"the judge gave no answer: {error}", passing=True)
+        return number, Said(failure=f"the judge gave no answer: {error}{_way_out(manner, error)}", passing=True)
+    if answer.refusal and not answer.text:
+        why = f"the judge's model declines to judge: {answer.refusal[:_SHOWN]}"
+        return number, Said(answer.refusal, False, answer.usage.cost, answer.usage.seconds, failure=why)
     said = said_in(answer.text)
     filtered = answer.finish_reason == "content_filter"
     return number, Said(
@@ -65,6 +65,14 @@ async def _answer(place: "Endpoint", number: int, ask: Ask, manner: Manner) -> t
         answer.usage.seconds,
         _shares(answer, manner.words),
         failure="the endpoint's content filter ended the judge's answer" if filtered else None,
+    )
+
+
+def _way_out(manner: Manner, error: RequestError) -> str:
+    """What to do where a server knows no schemas."""
+    about_schema = manner.schema is not None and any(word in str(error) for word in _OF_SCHEMAS)
+    return (
+        "; where the server knows no JSON schemas, set `output: line` in the judge's settings" if about_schema else ""
     )
 
 

@@ -6,14 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mascing.judges.speakers.frames import labels_of, without_labels
+from mascing.judges.speakers.marks import defused
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 
 _FIELD = re.compile(r"\{(\w+)\}")
-# What separates turns or parts in the prompts of known models. A reply that holds one could speak as somebody else.
-_MARK = re.compile(
-    r"<\|[^<>|\s]{1,40}\|>|\[/?[A-Z_]{3,20}\]|<</?SYS>>|</?s>|</?(?:start|end)_of_turn>|<(?:BEGIN|END) [A-Z ]{3,40}>"
-)
 
 
 @dataclass(frozen=True)
@@ -81,10 +78,3 @@ class Speaker(Protocol):
     def say(self, asked: Sequence[Ask], manner: Manner, storage: Storage | None) -> AsyncIterator[tuple[int, Said]]:
         """Yield the place of each prompt and its answer, as they come: in any order, each once."""
         ...
-
-
-def defused(text: str, marks: Iterable[str] = ()) -> str:
-    """The text with a blank in every mark that separates turns or parts of a prompt: ``<|eot|>`` is ``< |eot|>``."""
-    for mark in marks:
-        text = text.replace(mark, f"{mark[0]} {mark[1:]}")
-    return _MARK.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)

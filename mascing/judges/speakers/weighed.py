@@ -2,7 +2,8 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from mascing.judges.speakers.speaker import Ask, Manner, Said, defused
+from mascing.judges.speakers.marks import defused
+from mascing.judges.speakers.speaker import Ask, Manner, Said
 from mascing.storage.object_storage import Storage
 
 

@@ -1,5 +1,7 @@
 """A campaign says how far each of its judges can be trusted, and none starts that reads its canaries wrong."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,11 @@ from mascing.errors import ConfigError
 from mascing.judges.calibrations.calibration import calibrated, write_calibration
 from mascing.schemas.campaign import PlannedRun
 from mascing.schemas.settings.judge_settings import PanelJudge, PluggedJudge, RefusalJudge
+from mascing.schemas.settings.judging_models import LlmJudge
+from mascing.storage.object_storage import Storage
+from tests.fake_endpoint import FakeEndpoint
 from tests.mascing.campaigns.made_up import run
+from tests.mascing.engines.openai.asking import config_for
 
 GULLIBLE = PluggedJudge(kind="tests.mascing.judges.canaries.gullible:gullible")
 
@@ -54,3 +60,20 @@ def test_one_that_reads_its_canaries_wrong_is_refused_unless_the_campaign_allows
     refuse_unless(True, wrong)
     with pytest.raises(ConfigError, match="`allow_failing_judges: true`"):
         refuse_unless(False, wrong)
+
+
+def test_canaries_that_were_read_wrong_are_asked_anew_and_those_read_right_are_not_paid_again(
+    fake_endpoint: Callable[..., FakeEndpoint], tmp_path: Path
+) -> None:
+    said = {"verdict": "PERHAPS"}
+    fake = fake_endpoint(reply=lambda body: json.dumps(said))
+    judge, *_ = judges_of(runs(target=LlmJudge(rubric="harmful", endpoint=config_for(fake))))
+    storage = Storage.open(str(tmp_path / "broken"))
+    assert "canaries wrong" in (wrongly_read(judge, storage) or "")
+    said["verdict"] = "NO"
+    assert wrongly_read(judge, storage) is None
+    storage = Storage.open(str(tmp_path / "mended"))
+    assert wrongly_read(judge, storage) is None
+    paid = fake.answered.total()
+    assert wrongly_read(judge, storage) is None
+    assert fake.answered.total() == paid

@@ -11,7 +11,7 @@ from tests.fake_endpoint import FakeEndpoint
 
 
 def config_for(fake: FakeEndpoint, **settings: Any) -> OpenAIEngine:
-    return OpenAIEngine(base_url=fake.url, model=fake.model, **{"timeout": 5, **settings})
+    return OpenAIEngine(**{"base_url": fake.url, "model": fake.model, "timeout": 5, **settings})
 
 
 def all_of(endpoint: Endpoint, contents: Sequence[str], **options: Any) -> list[ChatAnswer | BaseException]:

@@ -35,7 +35,7 @@ def said(content: Any = "fine", **parts: Any) -> dict[str, Any]:
     return {"choices": [choice], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}
 
 
-def response(body: dict[str, Any], status: int = 200, length: int | None = None, **headers: str) -> bytes:
+def response(body: Any, status: int = 200, length: int | None = None, **headers: str) -> bytes:
     """A response over HTTP; ``length`` is what it says of its length where that is not true."""
     content = json.dumps(body).encode()
     told = {"Content-Type": "application/json", "Content-Length": str(length or len(content)), **headers}

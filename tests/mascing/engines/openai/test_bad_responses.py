@@ -60,6 +60,13 @@ def test_a_prompt_that_is_moderated_is_denied_alone_and_a_key_that_is_denied_end
         assert "refuses the key" in str(error)
 
 
+@pytest.mark.parametrize("body", [{"detail": "no such field"}, {"error": "no such field"}, ["no such field"]])
+def test_an_error_of_another_shape_is_told_as_it_is(body: Any) -> None:
+    [error], _ = asked(lambda _: response(body, status=422))
+    assert isinstance(error, RequestError)
+    assert f"(422: {json.dumps(body)})" in str(error)
+
+
 def test_payment_that_is_required_ends_all() -> None:
     [error, _], _ = asked(lambda body: response({"error": {"message": "Insufficient credits"}}, status=402), "a", "b")
     assert not isinstance(error, RequestError)
@@ -67,7 +74,14 @@ def test_payment_that_is_required_ends_all() -> None:
 
 
 @pytest.mark.parametrize(
-    "usage", [{}, None, {"prompt_tokens": None, "completion_tokens": 1}, {"prompt_tokens": -9, "completion_tokens": 1}]
+    "usage",
+    [
+        {},
+        None,
+        {"prompt_tokens": None, "completion_tokens": 1},
+        {"prompt_tokens": -9, "completion_tokens": 1},
+        {"prompt_tokens": 0, "completion_tokens": 0},
+    ],
 )
 def test_usage_that_cannot_be_read_counts_as_the_most(usage: dict[str, Any] | None) -> None:
     [answer], endpoint = asked(lambda body: response(said() | {"usage": usage}))
