@@ -144,7 +144,7 @@ def channels_and_damage(storage: Storage) -> tuple[list[Channel], list[str]]:
             if _CHANNEL_PATH.fullmatch(path):
                 damage.append(str(error))
             continue
-        if channel.checkpoint in homes and path == _path(channel.checkpoint, channel.behaviour, channel.channel):
+        if channel.checkpoint in homes:
             found.append(channel)
     return sorted(found, key=lambda channel: channel.address), damage
 
@@ -263,13 +263,20 @@ def _refuse_unproven(storage: Storage, stored: MaskStored) -> None:
 
 
 def _decode(storage: Storage, path: str, data: bytes) -> Channel:
+    """The channel at ``path``. Raises StorageError if it is damaged, or another channel's, as a copied file is."""
     try:
-        return Channel.model_validate_json(open_json(data, storage.locate(path), REMEDY))
+        channel = Channel.model_validate_json(open_json(data, storage.locate(path), REMEDY))
     except DataError as error:
         raise StorageError(str(error)) from error
     except ValidationError as error:
         why = complaints(error, Channel)[0]
         raise StorageError(f"{storage.locate(path)} is not a channel ({why}): {REMEDY}") from error
+    if path != _path(channel.checkpoint, channel.behaviour, channel.channel):
+        raise StorageError(
+            f"{storage.locate(path)} holds the record of another channel, {channel.address}: restore an earlier copy "
+            "of it or, if there never was such a channel, delete it and make one by `mascing registry promote`"
+        )
+    return channel
 
 
 def _folder(storage: Storage, checkpoint: NamedCheckpoint) -> str:

@@ -12,7 +12,7 @@ from mascing.masks.combining.composition import compose
 from mascing.masks.mask import Mask
 from mascing.masks.unproven import marked_unproven
 from mascing.models.checkpoint_names import NamedCheckpoint
-from mascing.runs.registry import channels, channels_and_damage, current, promote, publish, rollback
+from mascing.runs.registry import channels, channels_and_damage, current, promote, publish, rollback, sibling
 from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
 from mascing.storage.manifests import StageOutput
@@ -117,6 +117,23 @@ def test_a_damaged_channel_is_told_and_does_not_hide_the_others(storage: Storage
     with pytest.raises(StorageError, match=r"is not a channel \(.* is required\): restore an earlier copy"):
         publish(storage, M, "defence", prefix)
     assert channels(storage) == [whole]
+
+
+def test_a_channel_that_was_copied_as_a_file_is_told_and_moves_nothing(storage: Storage) -> None:
+    channel = publish(storage, M, "policy", mask(storage, "first"))
+    [path] = storage.list("registry")
+    copied = path.replace(channel.channel, "production")
+    storage.overwrite(copied, storage.read(path))
+    for act in (
+        lambda: current(storage, M, "policy", "production"),
+        lambda: sibling(storage, channel, "production"),
+        lambda: promote(storage, channel, "production", None, "by hand"),
+    ):
+        with pytest.raises(StorageError, match="holds the record of another channel"):
+            act()
+    found, damage = channels_and_damage(storage)
+    assert found == [channel]
+    assert [copied in told for told in damage] == [True]
 
 
 @pytest.mark.parametrize("name", ["", "/", "..", "a/b"])
