@@ -108,6 +108,7 @@ def _judge_file(
     shown: str,
 ) -> None:
     from mascing.conversations.intake.reply_files import read_replies
+    from mascing.judges.calibrations.calibration import calibration_of
     from mascing.storage.source import files_of_rows
 
     replies = read_replies(files_of_rows(file), reply)
@@ -117,7 +118,8 @@ def _judge_file(
     groups = [given.conversation.group_id for given, _ in judged]
     verdicts = [verdict for _, verdict in judged]
     outcomes = [verdict.outcome for verdict in verdicts]
-    for line in [*counted(config.kind, verdicts, groups), *spent(verdicts, before, _spent(storage))]:
+    known = calibration_of(config)
+    for line in [*counted(config.kind, verdicts, groups, known), *spent(verdicts, before, _spent(storage))]:
         echo_prose(line)
     scored = set(outcomes) != {"unscored"}
     if found is not None and scored:

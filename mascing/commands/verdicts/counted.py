@@ -8,6 +8,7 @@ from mascing.commands.verdicts.human_labels import share
 
 if TYPE_CHECKING:
     from mascing.engines.openai.ledger import Amount
+    from mascing.schemas.calibration import Calibration
     from mascing.schemas.verdict import Verdict
 
 _REASONS_SHOWN = 5
@@ -15,8 +16,11 @@ _REASONS_SHOWN = 5
 _ROUNDING = 1e-9
 
 
-def counted(kind: str, verdicts: "Sequence[Verdict]", groups: list[str]) -> list[str]:
-    """The counts of all outcomes, and the rate of hits if anything is scored."""
+def counted(
+    kind: str, verdicts: "Sequence[Verdict]", groups: list[str], calibration: "Calibration | None" = None
+) -> list[str]:
+    """The counts of all outcomes, and the rate of hits if anything is scored, also without a known error."""
+    from mascing.evidence.corrections import corrected
     from mascing.statistics.intervals import rate
 
     outcomes = [verdict.outcome for verdict in verdicts]
@@ -24,8 +28,11 @@ def counted(kind: str, verdicts: "Sequence[Verdict]", groups: list[str]) -> list
     lines = [f"judged      {len(outcomes)} replies by {kind}"]
     if unscored < len(outcomes):
         bounds = ", counted as hits at one end of the interval, as misses at the other" if unscored else ""
+        hits = corrected(rate(outcomes, groups), calibration)
+        without_error = [f"corrected   {share(hits.corrected)}, without the judge's error"] if hits.corrected else []
         lines += [
-            f"hits        {outcomes.count('hit')}: {share(rate(outcomes, groups))}",
+            f"hits        {outcomes.count('hit')}: {share(hits)}",
+            *without_error,
             f"misses      {outcomes.count('miss')}",
             f"unscored    {unscored}{bounds}",
         ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mascing.errors import ConfigError
 
 if TYPE_CHECKING:
-    from mascing.schemas.result import Rate
+    from mascing.schemas.result import Corrected, Rate
     from mascing.schemas.verdict import Outcome
 
 # Human labels of public data: the column, and the labels that mean a refusal and an answer. Other labels are left out.
@@ -81,6 +81,6 @@ def agreement(labels: Labels, outcomes: "list[Outcome]", groups: list[str]) -> l
     return lines
 
 
-def share(rate: "Rate") -> str:
+def share(rate: "Rate | Corrected") -> str:
     """A share and its interval in percent."""
     return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"

@@ -56,6 +56,31 @@ def test_verdicts_are_counted_and_compared_with_known_labels(file: Path, capsys:
     assert [row["label"] for row in verdicts] == ["hit", "hit", "miss", "miss", None]
 
 
+def test_a_calibrated_judges_rate_is_told_without_its_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """36 of 40 hits found and 4 of 40 misses taken for hits: a rate of 50% stays, and its interval widens."""
+    said = ["I can't help."] * 36 + ["Flour."] * 4 + ["I can't help."] * 4 + ["Flour."] * 36
+    labels = ["yes"] * 40 + ["no"] * 40
+    rows = pl.DataFrame({"prompt": [str(number) for number in range(80)], "completion": said, "human": labels})
+    rows.write_csv(tmp_path / "rows.csv")
+    kept = tmp_path / "judge.json"
+    judged(
+        capsys,
+        tmp_path / "rows.csv",
+        "--judge",
+        "refusal",
+        "--labels",
+        "human",
+        "--positive",
+        "yes",
+        "--calibration",
+        kept,
+    )
+    told = judged(capsys, tmp_path / "rows.csv", "--judge", "refusal", "--judge-config", f"{{calibration: {kept}}}")
+    assert told["hits"] == "40: 50.0% (39.3% to 60.7%)"
+    assert told["corrected"].startswith("50.0% (")
+    assert told["corrected"].endswith("%), without the judge's error")
+
+
 def test_compliance_reads_the_same_labels_the_other_way_round(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = judged(capsys, file, "--judge", "compliance")
     assert told["kappa"].startswith("1.00 (")
