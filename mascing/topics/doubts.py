@@ -49,8 +49,8 @@ def _clear(span: str, null: ExpertNull, topic: Effects, score: ScoreNull | None)
             f", nor the surrogate (AUC on dev {score.area:.3f} for the classes, {score.topic:.3f} between topics)"
         )
     return (
-        f"span {span}: topic does not explain the {len(null.listed)} strongest experts ({topic.of_effect:.0%} of their "
-        f"effect does not exceed {topic.splits} splits by topic alone){surrogate}"
+        f"span {span}: topic does not explain the {len(null.listed)} strongest experts ({1 - topic.of_effect:.0%} of "
+        f"their effect is beyond what {topic.splits} splits by topic alone do){surrogate}"
     )
 
 

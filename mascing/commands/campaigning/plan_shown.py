@@ -157,7 +157,7 @@ def _replies(runs: Iterable[PlannedRun], plan: Plan, made: Made) -> Counter[str]
     """The replies of runs by stage, without those that are made."""
     total: Counter[str] = Counter()
     for run in runs:
-        total.update({stage: n for stage, n in plan.replies[run.name].items() if stage not in made[run.name]})
+        total.update({stage: 0 if stage in made[run.name] else n for stage, n in plan.replies[run.name].items()})
     return total
 
 
@@ -175,7 +175,7 @@ def _estimate(campaign: Campaign, plan: Plan, storage: Storage, seconds: Mapping
     yield f"left to do: {runs}; at most {replies.total():,} replies ({by_stage}), each judged once"
     yield f"tokens generated at most: {tokens:,}"
     yield from _money(left, plan, made)
-    yield _time(left, made, seconds)
+    yield _time(left, made, seconds, replies)
 
 
 def _money(left: Sequence[PlannedRun], plan: Plan, made: Made) -> Iterator[str]:
@@ -195,8 +195,13 @@ def _money(left: Sequence[PlannedRun], plan: Plan, made: Made) -> Iterator[str]:
         yield "judgements: none of the judges is paid"
 
 
-def _time(left: Sequence[PlannedRun], made: Made, seconds: Mapping[str, StageSeconds]) -> str:
-    """How long the runs will take, by the stages that this campaign has finished: on the same model, or on others."""
+def _time(
+    left: Sequence[PlannedRun], made: Made, seconds: Mapping[str, StageSeconds], replies: Mapping[str, int]
+) -> str:
+    """How long the runs will take, by the stages that this campaign has finished: on the same model, or on others.
+
+    Of those that still give ``replies``, it names each whose time is not known.
+    """
     if not seconds:
         return "time: not known before this campaign has finished a run; the next start says it by stage"
     expected: Counter[str] = Counter()
@@ -207,9 +212,12 @@ def _time(left: Sequence[PlannedRun], made: Made, seconds: Mapping[str, StageSec
             of_stage = [each for each in seconds.values() if each.stage == stage]
             same = [each.seconds for each in of_stage if each.model == run.model]
             expected[stage] += median(same or [each.seconds for each in of_stage])  # type: ignore[assignment]
-    by_stage = ", ".join(f"{stage} {duration(spent)}" for stage, spent in expected.items() if spent >= 1)
-    return f"time, by the stages that are finished: {duration(expected.total())}" + (
-        f" ({by_stage})" if by_stage else ""
+    longest = ", ".join(f"{stage} {duration(spent)}" for stage, spent in expected.most_common() if spent >= 1)
+    unknown = [stage for stage, count in replies.items() if count and stage not in expected]
+    return (
+        f"time, by the stages that are finished: {duration(expected.total())}"
+        + (f" ({longest})" if longest else "")
+        + (f"; to this comes the time of {', '.join(unknown)}, not known yet" if unknown else "")
     )
 
 

@@ -109,7 +109,7 @@ def test_labels_are_counted_once_for_all_seeds(tmp_path: Path) -> None:
 def test_time_is_that_of_finished_stages_of_the_same_model() -> None:
     runs = board().campaign.runs[:2]
     made = plan_shown._made(runs, {runs[1].name: {"gate"}})
-    assert "not known" in plan_shown._time(runs, made, {})
+    assert "not known" in plan_shown._time(runs, made, {}, {})
     seconds = {
         f"{stage}/{model}": StageSeconds(model=model, stage=stage, seconds=spent)
         for model, stage, spent in (
@@ -120,9 +120,12 @@ def test_time_is_that_of_finished_stages_of_the_same_model() -> None:
         )
     }
     quick = {"label/a": StageSeconds(model="a", stage="label", seconds=0.2)}
-    assert plan_shown._time(runs, made, quick) == "time, by the stages that are finished: under 1 s"
-    said = plan_shown._time(runs, made, seconds)
-    assert said == "time, by the stages that are finished: 6 min (label 1 min, select 4 min, gate 1 min)"
+    assert plan_shown._time(runs, made, quick, {}) == "time, by the stages that are finished: under 1 s"
+    said = plan_shown._time(runs, made, seconds, {"label": 9, "optimise": 0, "select": 9, "evaluate": 9})
+    assert said == (
+        "time, by the stages that are finished: 6 min (select 4 min, label 1 min, gate 1 min); to this comes the time "
+        "of evaluate, not known yet"
+    )
 
 
 @pytest.mark.parametrize(
