@@ -63,7 +63,8 @@ def conversations(
     ):
         echo_prose(line)
     if not found.used:
-        echo_prose("next: mend the rows, or say by --columns what the columns hold")
+        empty = "next: name a file that has rows, since this one has none"
+        echo_prose("next: mend the rows, or say by --columns what the columns hold" if found.refused else empty)
         raise typer.Exit(1)
     if convert is not None:
         echo_prose(f"written     {_converted(reading, file, convert)} conversations to {convert}")

@@ -14,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from mascing.errors import MaskError
+from mascing.errors import MaskError, first_line
 from mascing.masks.arguments import facts, refuse_other_types, refuse_unstorable
 from mascing.masks.experts import bias_of, to_polars
 from mascing.masks.groups import group_complaint
@@ -189,7 +189,10 @@ class Mask:
             rule = rule_of({name: tensors[name] for name in TENSORS if name in tensors}, float(description["epsilon"]))
             return cls(RouterSpec.from_json(description["spec"]), rule, dict(description["provenance"]))
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, struct.error) as error:
-            raise MaskError(f"not a mask: {error!r}. A mask is a safetensors file that Mask.save wrote") from error
+            why = f"it has no {error}" if isinstance(error, KeyError) else first_line(error)
+            raise MaskError(
+                f"not a mask ({why}): a mask is a safetensors file that a run or Mask.save wrote"
+            ) from error
 
     def save(self, url: str | PathLike[str]) -> None:
         """Write the mask to a local path or any fsspec URL (``s3://bucket/mask.safetensors``).

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mascing.cli import main
 from mascing.errors import DataError
@@ -183,6 +184,14 @@ def test_a_composed_mask_that_cannot_be_written_is_said(tmp_path: Path, capsys: 
 def test_a_file_that_is_no_mask_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "card.json").write_text(json.dumps({}))
     assert "not a mask" in refused(capsys, "mask", "show", str(tmp_path / "card.json"))
+    save_file({"truth_LE": torch.ones(1, 4)}, tmp_path / "truth.safetensors")
+    assert "it has no '__metadata__'" in refused(capsys, "mask", "show", str(tmp_path / "truth.safetensors"))
+
+
+def test_a_file_without_rows_is_told_as_empty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.csv").write_text("id,prompt\n")
+    assert main(["conversations", str(tmp_path / "rows.csv")]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "next: name a file that has rows, since this one has none"
 
 
 def test_verify_refuses_a_model_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
