@@ -64,7 +64,7 @@ class GivenReplies(Frozen):
 class PrepareFacts(Facts):
     """Conversations by split, then by set, and how the judges read the replies that the file gives."""
 
-    version: Literal[5] = 5
+    version: Literal[6] = 6
     splits: SplitSizes
     sets: dict[Split, dict[str, int]]
     given: tuple[GivenReplies, ...] = ()

@@ -137,6 +137,23 @@ def test_several_sources_make_one_run_that_is_found_again_wherever_their_rows_li
     assert not prepare(storage, run("changed", 41)).reused
 
 
+def test_a_goal_that_two_sources_ask_for_is_one_group(tmp_path: Path, storage: Storage) -> None:
+    sources = []
+    for name, asked in (("plain", "target"), ("framed", "protected/framed")):
+        rows = [
+            row(number, messages=[user(f"{name} request {number}")], set=asked, label=None) for number in range(120)
+        ]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+        sources.append({"name": name, "file": str(tmp_path / f"{name}.jsonl")})
+    behaviour = {"name": "policy", "conversations": sources, "target": JUDGE, "utility": EXACT, "protected": JUDGE}
+    config = RunConfig(model=ModelConfig(path=model()), behaviour=BehaviourConfig.model_validate(behaviour))
+    prepared = prepare(storage, config).manifest
+    splits = [conversations_of(storage, prepared, split) for split in SPLITS]
+    groups = [{conversation.group_id for conversation in rows} for rows in splits]
+    assert sum(len(names) for names in groups) == len(set().union(*groups)) == 60
+    assert sum(len({conversation.id for conversation in rows}) for rows in splits) == 240
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [

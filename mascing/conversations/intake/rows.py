@@ -89,7 +89,7 @@ class Maker:
         if grouped:
             fields["group_id"] = hash_of(_first_request(fields.get("messages")))
         if self._source is not None:
-            fields |= _of_source(self._source, fields, grouped)
+            fields |= _of_source(self._source, fields)
         conversation = None
         try:
             conversation = Conversation.model_validate(fields | {"metadata": self._metadata(row, reply)})
@@ -172,13 +172,14 @@ class Maker:
         return not is_read(name, self._read) or (self._lenient and _of_others(name, value))
 
 
-def _of_source(source: SourceConfig, fields: Row, grouped: bool) -> Row:
-    """The fields that all conversations of a source share, and names that are those of no other source.
+def _of_source(source: SourceConfig, fields: Row) -> Row:
+    """The fields that all conversations of a source share, and an id that is that of no other source.
 
-    A group id that is a hash of the first request stays as it is: equal requests are one group wherever they stand.
+    A group is the same wherever it stands: one goal asked in two sources must not be in train and in test.
     """
-    names = [field for field in ("id", "group_id") if isinstance(fields[field], str) and fields[field]]
-    named: Row = {field: f"{source.name}:{_short(fields[field])}" for field in names if field == "id" or not grouped}
+    named: Row = {name: _short(fields[name]) for name in ("id", "group_id") if isinstance(fields[name], str)}
+    if named.get("id"):
+        named["id"] = f"{source.name}:{named['id']}"
     if source.set is not None:
         named["set"] = source.set
     if source.answers:
