@@ -66,7 +66,7 @@ def train(
         recipe(config, read, harvested),
         lambda output: _train(output, _Shared(config, storage, harvested, contrast), pool),
     )
-    for note in _notes(finished.manifest.facts, config):
+    for note in _notes(finished, config):
         tell(Event("train", "note", text=note))
     if not config.surrogate.allow_confounded:
         refuse_confounded(finished.manifest.facts.cards)
@@ -86,11 +86,12 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Tra
     return Recipe(Trained, config.behaviour.name, identity, {"label": labelled, "harvest": harvested})
 
 
-def _notes(facts: TrainFacts, config: RunConfig) -> Iterator[str]:
-    """What topic or chance explains, or that topic explains nothing, and what follows from it."""
-    checks = topic_checks(facts)
-    yield from (sentence for check in checks.values() if check.state == "clear" for sentence in check.sentences)
-    yield from doubts(facts)
+def _notes(finished: Finished[Trained], config: RunConfig) -> Iterator[str]:
+    """What topic or chance explains, and what follows from it; once, that topic explains nothing."""
+    checks = topic_checks(finished.manifest.facts)
+    if not finished.reused:
+        yield from (sentence for check in checks.values() if check.state == "clear" for sentence in check.sentences)
+    yield from doubts(finished.manifest.facts)
     explained = [span for span, check in checks.items() if check.state == "explained"]
     if explained and not config.gates.allow_topic:
         yield (

@@ -15,6 +15,7 @@ pytest_plugins = [
 LONGEST = (
     "tests/torture/costs/test_costs",
     "tests/flows/test_killed_campaign",
+    "tests/torture/rounds/test_rounds",
     "tests/flows/schedule/test_served_schedule",
 )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from mascing.prose import counted
 from mascing.schemas.cards.topic_null import Effects, ExpertNull, ScoreNull, TopicCheck, Topics
 from mascing.schemas.facts import TrainFacts
 
@@ -50,7 +51,7 @@ def _clear(span: str, null: ExpertNull, topic: Effects, score: ScoreNull | None)
         )
     return (
         f"span {span}: topic does not explain the {len(null.listed)} strongest experts ({1 - topic.of_effect:.0%} of "
-        f"their effect is beyond what {topic.splits} splits by topic alone do){surrogate}"
+        f"their effect is beyond that of {counted(topic.splits, 'split')} by topic alone){surrogate}"
     )
 
 
