@@ -13,9 +13,8 @@ pytest_plugins = [
 
 
 LONGEST = (
-    "tests/torture/costs/test_costs",
+    "tests/torture/",
     "tests/flows/test_killed_campaign",
-    "tests/torture/rounds/test_rounds",
     "tests/flows/schedule/test_served_schedule",
 )
 

@@ -115,7 +115,7 @@ def test_experts_that_topic_does_not_explain_are_said_to_be_clear_of_it() -> Non
     section = trust_section(None, TrainFacts(experts={"reply": clear}), DevRates(target_rate=0.5), None, {})
     assert section is not None
     assert (section.warnings, len(section.sentences)) == ([], 1)
-    assert section.sentences[0].startswith("span reply: topic does not explain the 4 strongest experts (10% of their")
+    assert section.sentences[0].startswith("span reply: topic does not explain the 4 strongest experts (90% of their")
 
 
 def test_without_a_split_by_topic_the_section_says_why() -> None:
