@@ -39,7 +39,7 @@ from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, ru
 from mascing.tasks.running.stored_items import stored_items
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
-from mascing.topics.doubts import doubts, topic_checks
+from mascing.topics.doubts import clearances, doubts, topic_checks
 from mascing.topics.experts import expert_null
 from mascing.topics.score_nulls import score_null
 from mascing.topics.shared_topics import contrasts
@@ -88,11 +88,11 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Tra
 
 def _notes(finished: Finished[Trained], config: RunConfig) -> Iterator[str]:
     """What topic or chance explains, and what follows from it; once, that topic explains nothing."""
-    checks = topic_checks(finished.manifest.facts)
+    facts = finished.manifest.facts
     if not finished.reused:
-        yield from (sentence for check in checks.values() if check.state == "clear" for sentence in check.sentences)
-    yield from doubts(finished.manifest.facts)
-    explained = [span for span, check in checks.items() if check.state == "explained"]
+        yield from clearances(facts)
+    yield from doubts(facts)
+    explained = [span for span, check in topic_checks(facts).items() if check.state == "explained"]
     if explained and not config.gates.allow_topic:
         yield (
             f"will block publication of masks that are found in {' and '.join(explained)} by comparing the routing of "

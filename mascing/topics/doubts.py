@@ -22,6 +22,11 @@ def doubts(facts: TrainFacts) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def clearances(facts: TrainFacts) -> list[str]:
+    """Say, in a sentence each, of which spans topic explains neither the experts nor the surrogate."""
+    return [each for check in topic_checks(facts).values() if check.state == "clear" for each in check.sentences]
+
+
 def topic_checks(facts: TrainFacts) -> dict[str, TopicCheck]:
     """Whether topic explains the experts or the surrogate of each span; nothing of chance."""
     scores = {span: card.topic for span, card in facts.cards.items()}

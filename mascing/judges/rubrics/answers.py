@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mascing.judges.speakers.bare_lines import bare_line, bare_lines
+from mascing.validation import distinct
 
 _FENCED = re.compile(r"(?P<before>[^`]*)```(?:json)?\s*(?P<body>\{.*\})\s*```", re.DOTALL | re.IGNORECASE)
 _HEADING = re.compile(r"VERDICT\s*:?", re.IGNORECASE)
@@ -32,10 +33,7 @@ def _in_json(text: str, verdicts: Sequence[str]) -> str | None:
 
 
 def _by_lower_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = {key.lower(): value for key, value in pairs}
-    if len(found) < len(pairs):
-        raise ValueError("a key stands twice")
-    return found
+    return distinct([(key.lower(), value) for key, value in pairs])
 
 
 def _in_last_line(text: str) -> str | None:

@@ -13,7 +13,7 @@ from mascing.report.figures.topic_null import effects_figures, nulls_table
 from mascing.report.wording import percent
 from mascing.schemas.facts import TrainFacts
 from mascing.schemas.result import DevRates, MaskAgreement, MethodResult, Overlap, SingleExpert, Trust
-from mascing.topics.doubts import doubts, topic_checks
+from mascing.topics.doubts import clearances, doubts
 
 _NOTHING = 0.01
 """A smaller share of an effect is called none."""
@@ -57,7 +57,7 @@ def trust_section(
         effects=effects_figures(trained.experts),
         nulls=nulls_table(trained.experts, trained.cards) if trained.experts else None,
         sentences=(
-            *_clear_of_topic(trained),
+            *clearances(trained),  # the warnings say the rest
             *(scatter_text(method, scatter) for method, scatter in trust.seeds.items()),
             *_agreement_sentences(trust.agreement, first),
             *_single_sentences(trust.single),
@@ -67,13 +67,6 @@ def trust_section(
         agreement=_agreement_table(trust.agreement, methods),
         single=_single_table(trust.single),
     )
-
-
-def _clear_of_topic(trained: TrainFacts) -> Iterator[str]:
-    """The warnings say the rest."""
-    for check in topic_checks(trained).values():
-        if check.state == "clear":
-            yield from check.sentences
 
 
 def _agreement_sentences(agreement: Sequence[MaskAgreement], first: str | None) -> Iterator[str]:
