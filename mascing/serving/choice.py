@@ -1,0 +1,66 @@
+"""What a request asks for: a mask of those that the server holds, and the tokens on which it acts.
+
+A request says so by two arguments, ``mascing_mask`` and ``mascing_tokens``, in ``SamplingParams.extra_args`` or, over
+HTTP, in ``vllm_xargs``.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mascing.errors import MaskError
+
+MASK, TOKENS = "mascing_mask", "mascing_tokens"
+
+NO_MASK = "none"
+"""The mask by which a request asks for the model as it is, whatever the default is."""
+
+_FROM = re.compile(r"from:(0|[1-9][0-9]{0,8})")
+
+
+@dataclass(frozen=True)
+class Span:
+    """The tokens of one conversation on which a mask acts: positions from ``start`` up to ``stop``, or to the end."""
+
+    start: int
+    stop: int | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The mask that a request asks for, by name or digest, or None for the default; and the tokens it acts on.
+
+    ``tokens`` is ``all``, ``prompt``, ``reply`` or ``from:N``, N the position from which on the mask acts; the first
+    token of the prompt has position 0. The last token of the prompt predicts the first of the reply, so ``reply``
+    leaves that one as it is, as :func:`mascing.steer` does.
+    """
+
+    mask: str | None = None
+    tokens: str = "all"
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any] | None) -> "Choice":
+        """The choice in a request's arguments; raises MaskError for an argument of ours that is none or malformed."""
+        ours = {name: value for name, value in (arguments or {}).items() if name.startswith("mascing")}
+        unknown = sorted(ours.keys() - {MASK, TOKENS})
+        if unknown:
+            raise MaskError(f"a request has no argument {unknown[0]!r}: it may have {MASK!r} and {TOKENS!r}")
+        mask, tokens = ours.get(MASK), ours.get(TOKENS, "all")
+        if MASK in ours and not (isinstance(mask, str) and mask):
+            raise MaskError(f"{MASK} is the name or digest of a mask, or {NO_MASK!r}; not {mask!r}")
+        if not isinstance(tokens, str) or not (tokens in ("all", "prompt", "reply") or _FROM.fullmatch(tokens)):
+            raise MaskError(f"{TOKENS} is 'all', 'prompt', 'reply' or 'from:N', not {tokens!r}")
+        return cls(mask, tokens)
+
+    def span(self, prompt_tokens: int) -> Span:
+        """The positions on which the mask acts, of a conversation whose prompt has so many tokens."""
+        match self.tokens:
+            case "all":
+                return Span(0, None)
+            case "prompt":
+                return Span(0, prompt_tokens)
+            case "reply":
+                return Span(prompt_tokens, None)
+            case positions:
+                return Span(int(positions.removeprefix("from:")), None)

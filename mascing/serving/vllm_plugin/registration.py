@@ -1,0 +1,5 @@
+"""The entry point of the plugin."""
+
+
+def register() -> None:
+    """vLLM calls this once in each of its processes."""
