@@ -1,12 +1,13 @@
 """The configuration of one reconfiguration run: typed, frozen, and checked when it is loaded."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from mascing.schemas.base import Frozen
 from mascing.schemas.settings.behaviour_settings import BehaviourConfig as BehaviourConfig
 from mascing.schemas.settings.behaviour_settings import MatchingConfig as MatchingConfig
+from mascing.schemas.settings.engine_settings import RunEngine, TransformersEngine
 from mascing.schemas.settings.gate_settings import GatesConfig as GatesConfig
 from mascing.schemas.settings.gate_settings import RobustnessConfig as RobustnessConfig
 from mascing.schemas.settings.generation_settings import GenerationConfig as GenerationConfig
@@ -205,7 +206,20 @@ class RunConfig(Frozen):
     gates: GatesConfig = GatesConfig()
     robustness: RobustnessConfig = RobustnessConfig()
     audit: AuditConfig = AuditConfig()
+    engine: RunEngine = Field(
+        default=TransformersEngine(), description="[what replies](#engine) and records the contrast"
+    )
     compute: ComputeConfig = ComputeConfig()
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _reaches_the_routers(cls, engine: Any) -> Any:
+        if isinstance(engine, dict) and engine.get("kind") == "openai":
+            raise ValueError(
+                "an endpoint cannot reply in a run, which steers and records the routers of its model: take "
+                "`transformers` or `vllm`; judges may ask endpoints"
+            )
+        return engine
 
     @model_validator(mode="after")
     def _live_conversations_stop_somewhere(self) -> "RunConfig":

@@ -5,15 +5,16 @@ Shape suffixes: B batch, T token, L MoE layer, E expert.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mascing.conversations.chat import Prompt, render, render_recent
-from mascing.conversations.rendering.turn_ends import turn_ends
+from mascing.conversations.chat import Prompt
 from mascing.conversations.reply import Reply
 from mascing.conversations.thoughts import ThoughtReader
+from mascing.engines.endings import Endings
+from mascing.engines.prompts import rendered
 from mascing.engines.sampling import RowSampler, refuse_nan
 from mascing.masks.mask import Mask
 from mascing.models.batching import Told, untold
@@ -36,15 +37,8 @@ def generate(
 
 
 def prompts_of(loaded: Loaded, conversations: Sequence[Conversation], generation: GenerationConfig) -> list[Prompt]:
-    """Render the conversations so that prompt and reply fit the context.
-
-    Of one that is too long the oldest tokens are dropped, and of a live one the oldest turns after the system turn.
-    """
-    context = context_length(loaded)
-    room = context - generation.max_new_tokens if context else None
-    if generation.turns == "live":
-        return [render_recent(loaded.tokenizer, conversation, room) for conversation in conversations]
-    return [render(loaded.tokenizer, conversation, max_tokens=room) for conversation in conversations]
+    """Render the conversations so that prompt and reply fit the model's context, as :func:`rendered` says."""
+    return rendered(loaded.tokenizer, conversations, generation, context_length(loaded))
 
 
 def context_length(loaded: Loaded) -> int | None:
@@ -93,11 +87,11 @@ def completions(
     with steer(loaded.model, masks[0]) if shared and masks and masks[0] is not None else nullcontext():
         for batch in batches(prompts, generation.batch_size):
             with (
-                _greedy(loaded, generation) as settings,
+                _greedy(loaded, generation) as decoding,
                 nullcontext() if shared else steer(loaded.model, [masks[index] for index in batch]),
                 torch.inference_mode(),
             ):
-                said = _replies(loaded, [prompts[index] for index in batch], settings, generation.temperature, told)
+                said = _replies(loaded, [prompts[index] for index in batch], decoding, generation.temperature, told)
             yield from zip(batch, said, strict=True)
 
 
@@ -116,12 +110,12 @@ def complete_recorded(
     for batch in batches(prompts, generation.batch_size):
         rows = [prompts[index] for index in batch]
         with (
-            _greedy(loaded, generation) as settings,
+            _greedy(loaded, generation) as decoding,
             steer(loaded.model, [masks[index] for index in batch]),
             record(loaded.model, selected=False) as trace,
             torch.inference_mode(),
         ):
-            said = _replies(loaded, rows, settings, generation.temperature, told)
+            said = _replies(loaded, rows, decoding, generation.temperature, told)
             z_BTLE = trace.take().to("cpu", torch.float16)
         end = max(len(row.token_ids) for row in rows)
         yield {
@@ -131,7 +125,17 @@ def complete_recorded(
         }
 
 
-def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperature: float, told: Told) -> list[Reply]:
+class _Decoding(NamedTuple):
+    """The settings of ``generate`` in force, and where replies end."""
+
+    settings: Any
+    endings: Endings
+
+
+def _replies(
+    loaded: Loaded, prompts: Sequence[Prompt], decoding: _Decoding, temperature: float, told: Told
+) -> list[Reply]:
+    settings, endings = decoding
     rows = [prompt.token_ids for prompt in prompts]
     ids_BT, real_BT = _left_padded(rows, settings.pad_token_id, loaded.model.device)
     sampler = [RowSampler([prompt.conversation_id for prompt in prompts], temperature)] if temperature > 0 else []
@@ -142,29 +146,15 @@ def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperatu
         logits_processor=[refuse_nan, *sampler],
         tokenizer=loaded.tokenizer,  # finds stop strings
     )
-    ends = set(settings.eos_token_id or ())
     written = output_BT[:, ids_BT.shape[1] :].tolist()
-    said = [_until(ends, row) for row in written]
+    said = [endings.until(row) for row in written]
     ended = sum(len(ids) < len(row) for ids, row in zip(said, written, strict=True))  # by a token that is real too
     real = sum(map(len, rows)) + sum(map(len, said)) + ended
     told(real, output_BT.numel() - real)
     reader = ThoughtReader(loaded.tokenizer)
-    return [_reply(reader, prompt, ids, settings) for prompt, ids in zip(prompts, said, strict=True)]
-
-
-def _reply(reader: ThoughtReader, prompt: Prompt, ids: list[int], settings: Any) -> Reply:
-    marks = settings.stop_strings or ()
-    full = len(ids) == settings.max_new_tokens
-    said = reader.read(prompt.token_ids[slice(*prompt.prompt)], ids, cut_off=full)
-    thought, text = (_before(marks, part or "") for part in (said.thought, said.text))
-    stopped = (thought, text) != (said.thought or "", said.text)
-    return Reply(
-        text,
-        thought.strip() or None,
-        cut_off=not stopped and full,
-        tokens=len(ids),
-        in_thought=not said.closed,
-    )
+    return [
+        endings.reply(reader, prompt, ids, settings.max_new_tokens) for prompt, ids in zip(prompts, said, strict=True)
+    ]
 
 
 def _left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -175,46 +165,28 @@ def _left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.devic
     return torch.tensor(ids, device=device), torch.tensor(real, device=device)
 
 
-def _until(ends: set[int], row: list[int]) -> list[int]:
-    """The tokens before the first end token; the rest is padding, which need not be a special token."""
-    return row[: next((position for position, token in enumerate(row) if token in ends), len(row))]
-
-
-def _before(marks: Sequence[str], text: str) -> str:
-    """The text before the first end mark that is no token of its own."""
-    return text[: min((text.index(mark) for mark in marks if mark in text), default=len(text))]
-
-
 @contextmanager
-def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[Any]:
+def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[_Decoding]:
     """Set the model to plain greedy decoding with the checkpoint's own end tokens, then restore its settings.
 
-    A reply also ends where the chat template ends a turn: the files of a fine-tuned model may name only the end of text
-    of its base model. generate() fills unset fields from the model's settings. The penalties and lengths that a
+    generate() fills unset fields from the model's settings. The penalties and lengths that a
     checkpoint recommends for sampling would change greedy replies, so they are replaced within the context.
     """
     from transformers import GenerationConfig as Settings
 
     recommended = loaded.model.generation_config
-    of_template = turn_ends(loaded.tokenizer)
-    ends = _end_tokens(recommended.eos_token_id) | _end_tokens(loaded.tokenizer.eos_token_id) | of_template.ids
-    pads = (loaded.tokenizer.pad_token_id, recommended.pad_token_id, *sorted(ends), 0)
+    endings = Endings.of(loaded.tokenizer, recommended)
+    pads = (loaded.tokenizer.pad_token_id, recommended.pad_token_id, *sorted(endings.ids), 0)
     settings = Settings(
         max_new_tokens=generation.max_new_tokens,
         do_sample=False,
-        eos_token_id=sorted(ends) or None,
+        eos_token_id=sorted(endings.ids) or None,
         pad_token_id=next(pad for pad in pads if pad is not None),
         use_cache=True,
-        stop_strings=list(of_template.marks) or None,
+        stop_strings=list(endings.marks) or None,
     )
     loaded.model.generation_config = settings
     try:
-        yield settings
+        yield _Decoding(settings, endings)
     finally:
         loaded.model.generation_config = recommended
-
-
-def _end_tokens(ids: int | list[int] | None) -> set[int]:
-    if ids is None:
-        return set()
-    return {ids} if isinstance(ids, int) else set(ids)

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, Tag, field_validator, model_validator
 
 from mascing.schemas.base import Frozen
 
@@ -19,9 +19,32 @@ class TransformersEngine(Frozen):
 
 
 class VllmEngine(Frozen):
-    """vLLM in the worker's process."""
+    """vLLM in the worker's process, which must have the package; ``model`` and ``generation`` of the run say the rest.
+
+    Only ``max_model_len`` can change a reply.
+    """
 
     kind: Literal["vllm"] = "vllm"
+    max_model_len: int | None = Field(
+        default=None,
+        gt=0,
+        description="tokens of a prompt with its reply at most; a longer prompt loses its oldest tokens, so this "
+        "determines replies. Null: the model's context, for one sequence of which the cache must have room",
+    )
+    max_num_seqs: int = Field(default=128, gt=0, description="conversations that are replied to at the same time")
+    gpu_memory_utilization: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="share of the worker's GPU memory for vLLM's weights and cache; the stages that compute "
+        "likelihoods or gradients load the model by transformers beside it",
+    )
+    kv_cache_memory_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="bytes of vLLM's cache of keys and values; null: on a GPU what `gpu_memory_utilization` leaves, on "
+        "a CPU 1 GiB",
+    )
 
 
 class Prices(Frozen):
@@ -102,6 +125,12 @@ class OpenAIEngine(Frozen):
             raise ValueError("budget.dollars needs `prices`: say what a million tokens cost, or limit budget.tokens")
         return self
 
+
+RunEngine = Annotated[
+    Annotated[TransformersEngine, Tag("transformers")] | Annotated[VllmEngine, Tag("vllm")],
+    Field(discriminator="kind"),
+]
+"""The engine of a run: what replies, and records the contrast, with the routers of the run's own model."""
 
 EngineConfig = Annotated[TransformersEngine | VllmEngine | OpenAIEngine, Field(discriminator="kind")]
 """The engine that replies; ``kind`` selects the model."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mascing.schemas.config import RunConfig
-from mascing.schemas.settings.engine_settings import OpenAIEngine, Prices, SpendingLimit
+from mascing.schemas.settings.engine_settings import OpenAIEngine, Prices, RunEngine, SpendingLimit
 from mascing.schemas.settings.judge_settings import JudgeConfig, PluggedJudge
 from mascing.schemas.settings.judging_models import JudgingModel, RubricText
 
@@ -33,14 +33,22 @@ Written by `python -m tests.docs.settings_page` from `schemas/config.py`; a test
 
 def page() -> str:
     """The text of the page."""
-    return "\n".join([_OPENING, *_section("", RunConfig), *_judges()]).rstrip() + "\n"
+    return "\n".join([_OPENING, *_section("", RunConfig), *_engines(), *_judges()]).rstrip() + "\n"
+
+
+def _engines() -> Iterator[str]:
+    """A table for each kind of engine that a run can have."""
+    yield "## Engine\n"
+    yield "`engine` is one of these, by `kind`.\n"
+    for each in _kinds(RunEngine):
+        yield from _of_kind(f"engine of kind: {each.model_fields['kind'].default}", each)
 
 
 def _judges() -> Iterator[str]:
     """A table for each kind of judge, and for the parts that several of them share."""
     yield "## Judges\n"
     yield "`behaviour.target`, `.utility`, `.protected` and the members of a panel are each one of these, by `kind`.\n"
-    kinds = [get_args(member)[0] for member in get_args(get_args(JudgeConfig)[0])]
+    kinds = _kinds(JudgeConfig)
     shared = {
         "model": JudgingModel,
         "endpoint": OpenAIEngine,
@@ -50,14 +58,7 @@ def _judges() -> Iterator[str]:
     }
     named = {f"kind: {each.model_fields['kind'].default}": each for each in kinds if each is not PluggedJudge}
     for title, model in {**named, **{f"{name} of a judge": part for name, part in shared.items()}}.items():
-        yield f"### {title}\n"
-        yield f"{_first_sentence(model)}\n"
-        yield _HEAD
-        for name, field in model.model_fields.items():
-            if name != "kind":
-                meaning = _cell(field.description or "")
-                yield f"| `{name}` | {_type(field.annotation)} | {_default(field, False)} | {meaning} |"
-        yield ""
+        yield from _of_kind(title, model)
 
 
 def _first_sentence(model: type[BaseModel]) -> str:
@@ -78,6 +79,25 @@ def _section(path: str, model: type[BaseModel]) -> Iterator[str]:
     yield ""
     for name, part in parts.items():
         yield from _section(f"{path}.{name}".lstrip("."), part)
+
+
+def _kinds(union: Any) -> list[type[BaseModel]]:
+    """The members of a union that `kind` tells apart."""
+    return [get_args(member)[0] for member in get_args(get_args(union)[0])]
+
+
+def _of_kind(title: str, model: type[BaseModel]) -> Iterator[str]:
+    """A heading, the model's own sentence and a row for each setting but `kind`."""
+    yield f"### {title}\n"
+    yield f"{_first_sentence(model)}\n"
+    if model.model_fields.keys() == {"kind"}:
+        return
+    yield _HEAD
+    for name, field in model.model_fields.items():
+        if name != "kind":
+            meaning = _cell(field.description or "")
+            yield f"| `{name}` | {_type(field.annotation)} | {_default(field, False)} | {meaning} |"
+    yield ""
 
 
 def _part(annotation: Any) -> type[BaseModel] | None:
