@@ -20,7 +20,7 @@ def audit(config: RunConfig, storage_url: str) -> str:
     """Measure how the rate of the audited set falls as experts are suppressed; returns the name of its folder."""
     tag_run(config.behaviour.name, model_name(config.model))
     config = with_pinned_model(config)
-    with Pool(config.compute, config.model) as pool:
+    with Pool(config.compute, config.model, config.engine) as pool:
         audited = order.audit_line(stage_task, pool, config, storage_url)
     return str(_conclude(storage_url, config, audited))
 

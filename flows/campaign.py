@@ -108,7 +108,8 @@ class _Running:
                             raise unusable
                         _refuse_doomed(run.config)  # before a worker loads, or looks for, what is not there
                         if pool is None:
-                            pool = opened.enter_context(Pool(run.config.compute, pinned(run.config.model)))
+                            of_model = Pool(run.config.compute, pinned(run.config.model), run.config.engine)
+                            pool = opened.enter_context(of_model)
                         outcome = self._attempt(run, pool)
                     except Exception as error:  # noqa: BLE001 - whatever a run provokes is that run's failure
                         _refuse_common(error)

@@ -16,5 +16,5 @@ def label_line(config: RunConfig, storage_url: str) -> Labelled:
     """Let the unsteered model reply to the conversations and label them; returns the finished stage."""
     tag_run(config.behaviour.name, model_name(config.model))
     config = with_pinned_model(config)
-    with Pool(config.compute, config.model) as pool:
+    with Pool(config.compute, config.model, config.engine) as pool:
         return order.label_line(stage_task, pool, config, storage_url)

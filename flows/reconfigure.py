@@ -31,7 +31,7 @@ def reconfigure(config: RunConfig, storage_url: str, testbed: Finished[TestbedBu
     """
     _tag(config)
     config = with_pinned_model(config)
-    with Pool(config.compute, config.model) as pool:
+    with Pool(config.compute, config.model, config.engine) as pool:
         return _line(stage_task, pool, config, storage_url, testbed)
 
 

@@ -14,7 +14,7 @@ from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying.judged import BASELINE, Judging, Steered
-from mascing.tasks.running.identity import judged_replies_identity
+from mascing.tasks.running.identity import engine_part, judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.workers.pool import Pool
@@ -42,7 +42,8 @@ def evaluate(
 def recipe(config: RunConfig, labelled: Placed, selected: Placed) -> Recipe[Evaluated]:
     """The recipe that identifies the verdicts."""
     inputs = {"label": labelled, "select": selected}
-    return Recipe(Evaluated, config.behaviour.name, judged_replies_identity(config), inputs)
+    identity = {**judged_replies_identity(config), **engine_part(config)}
+    return Recipe(Evaluated, config.behaviour.name, identity, inputs)
 
 
 def _evaluate(

@@ -13,7 +13,6 @@ from mascing.conversations.intake.rows import Quarantined
 from mascing.conversations.parquet_tables import quarantine_table
 from mascing.errors import DataError
 from mascing.evidence.sufficiency import lacking
-from mascing.routers.spec import inspect_routers
 from mascing.runs.files import traces_prefix
 from mascing.runs.readers import conversations_table, in_contrast
 from mascing.runs.stored_conversations import StoredConversations
@@ -30,7 +29,7 @@ from mascing.storage.manifests import QUARANTINE, StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check
 from mascing.tasks.running.bisection import SetAside
-from mascing.tasks.running.identity import rendered_model_identity
+from mascing.tasks.running.identity import engine_part, rendered_model_identity
 from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.pieces import pieces_of
 from mascing.tasks.running.recording import recorded
@@ -74,6 +73,7 @@ def recipe(config: RunConfig, checkpoint: str, labelled: Placed) -> Recipe[Harve
     """The recipe that identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
         **rendered_model_identity(config.model, checkpoint),
+        **engine_part(config),
         "rows_per_shard": config.harvest.rows_per_shard,
         "replies": _replies(config),
     }
@@ -172,7 +172,11 @@ def _replies(config: RunConfig) -> bool:
 def _pieces(shared: _Shared) -> Iterator[_Piece]:
     """The contrast in pieces; each is named by what its recording reads."""
     config = shared.config
-    recipe_of_all = {"version": Harvested.recipe_version(), **rendered_model_identity(config.model, shared.checkpoint)}
+    recipe_of_all = {
+        "version": Harvested.recipe_version(),
+        **rendered_model_identity(config.model, shared.checkpoint),
+        **engine_part(config),
+    }
     folder = f"traces/{fingerprint(recipe_of_all)}"
     for split, table in shared.tables.items():
         for rows in pieces_of(_contrast(table), config.harvest.rows_per_shard, lambda row: row[1].id):
@@ -187,16 +191,16 @@ def _contrast(table: StoredTable) -> Iterator[tuple[int, Conversation]]:
 
 def _record(worker: Worker, shared: _Shared, piece: _Piece, set_aside: SetAside) -> bytes:
     """The traces of the piece's conversations as one shard; its footer says which failed."""
-    config, loaded = shared.config, worker.model(shared.config.model)
-    spec = inspect_routers(loaded.model)
+    config = shared.config
+    engine = worker.engine(config.model, config.engine)
     before = recorded_before(shared.storage, piece.path)
     record = partial(
-        recorded, worker, loaded, config.harvest, replies=_replies(config), chosen=EVERYTHING, before=before
+        recorded, worker, engine, config.harvest, replies=_replies(config), chosen=EVERYTHING, before=before
     )
     results = around(set_aside, piece.read(shared.tables[piece.split]), record)
     failed = {place: asdict(result) for place, result in enumerate(results) if isinstance(result, Failed)}
     samples = [result for result in results if isinstance(result, SampleTrace)]
-    data = encode(samples, spec, shared.checkpoint, notes={_FAILED: json.dumps(failed)})
+    data = encode(samples, engine.spec, shared.checkpoint, notes={_FAILED: json.dumps(failed)})
     worker.count("bytes", len(data))
     worker.count("quarantined", len(failed))
     return data

@@ -39,7 +39,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.contrast.contrasts import ContrastCounter, Matched, completed, matched
 from mascing.tasks.contrast.replied import Replied
 from mascing.tasks.contrast.unsteered import Unsteered
-from mascing.tasks.running.identity import judged_replies_identity, rendered_model_identity
+from mascing.tasks.running.identity import engine_part, judged_replies_identity, rendered_model_identity
 from mascing.tasks.running.isolation import refuse_many, tell_set_aside
 from mascing.tasks.running.second_try import refuse_failures
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage
@@ -95,6 +95,7 @@ def recipe(config: RunConfig, checkpoint: str, prepared: Placed) -> Recipe[Label
     """The recipe that identifies labels and replies; ``checkpoint`` is the fingerprint of weights and tokenizer."""
     identity = {
         **judged_replies_identity(config),
+        **engine_part(config),
         **rendered_model_identity(config.model, checkpoint),
         "label": config.label,
         "wanted_reply": config.behaviour.wanted_reply,

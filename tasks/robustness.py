@@ -24,7 +24,7 @@ from mascing.storage.fingerprint import Streamed, fingerprint
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying.judged import BASELINE, Judging, Steered
-from mascing.tasks.running.identity import judged_replies_identity
+from mascing.tasks.running.identity import engine_part, judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.workers.pool import Pool
@@ -66,6 +66,7 @@ def recipe(
     """The recipe that identifies the verdicts; it holds the gates because they decide which masks are judged."""
     identity = {
         **judged_replies_identity(config),
+        **engine_part(config),
         "gates": config.gates,
         "conditions": config.robustness.model_dump(exclude={"uplift_share", "loss_factor"}),
     }

@@ -41,7 +41,7 @@ from mascing.tasks.picking.sample import Sample
 from mascing.tasks.picking.scatter import scatter_of
 from mascing.tasks.picking.shuffles import Control, control_of, replies_for_control
 from mascing.tasks.replying.judged import Judging, Row
-from mascing.tasks.running.identity import judged_replies_identity
+from mascing.tasks.running.identity import engine_part, judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Part, Placed, Recipe, run_stage, steps
 from mascing.tasks.workers.pool import Pool
 
@@ -66,6 +66,7 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed, optimised: Pl
     """The recipe that identifies the picks; it holds only those gates that limit what a pick may cost."""
     identity = {
         **judged_replies_identity(config),
+        **engine_part(config),
         "selection": config.selection,
         "limits": [config.gates.max_utility_loss, config.gates.protected_tolerance],
         "seed": config.seed,

@@ -13,6 +13,7 @@ from torch import Tensor
 from mascing.circuits.gradient.attribution import attribution
 from mascing.circuits.steermoe.risk_difference import count_selections
 from mascing.conversations.reply import Reply
+from mascing.engines.engine import Turn
 from mascing.errors import DataError
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
@@ -40,7 +41,7 @@ from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json, seal_json
 from mascing.tasks.concluding.kept_config import keep_config
 from mascing.tasks.replying.replies import generated
-from mascing.tasks.running.identity import judged_replies_identity
+from mascing.tasks.running.identity import engine_part, judged_replies_identity
 from mascing.tasks.running.stage import Body, Finished, Placed, Recipe, run_stage, steps
 from mascing.tasks.running.stored_items import stored_items
 from mascing.tasks.workers.pool import Pool
@@ -64,6 +65,7 @@ def recipe(config: RunConfig, labelled: Placed, harvested: Placed) -> Recipe[Aud
     """The recipe that identifies the curve; it holds the model's name because the curve does."""
     identity = {
         **judged_replies_identity(config),
+        **engine_part(config),
         "audit": config.audit,
         "model": model_name(config.model),
         "seed": config.seed,
@@ -187,7 +189,7 @@ def _measure(worker: Worker, shared: _Shared, item: _Item) -> bytes:
     outcomes = Outcomes()
     for start in range(0, len(item.conversations), PART_ROWS):
         rows = [*item.conversations[start : start + PART_ROWS]]
-        replies = generated(worker, shared.config, rows, item.mask)
+        replies = generated(worker, shared.config, [Turn(row, item.mask) for row in rows])
         spoken = [(row, reply) for row, reply in zip(rows, replies, strict=True) if isinstance(reply, Reply)]
         asked, said = [row for row, _ in spoken], [reply for _, reply in spoken]
         verdicts = judge_all(shared.config.behaviour, asked, said, shared.storage)

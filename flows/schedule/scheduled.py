@@ -79,7 +79,7 @@ def _checked(
 ) -> tuple[ScheduledCheck, MascingError | None]:
     """The record of the run, and why the line made no candidate if it failed: what is served is looked at anyway."""
     config, error, run = with_pinned_model(config), None, None
-    with Pool(config.compute, config.model) as pool:
+    with Pool(config.compute, config.model, config.engine) as pool:
         prepared, labelled = order.prepared_and_labelled(stage_task, pool, config, storage_url)
         watch = Watch(Storage.open(storage_url), config, schedule, prepared, labelled, pool)
         judges, live = _hear(watch), _look(watch)

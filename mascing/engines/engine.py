@@ -7,8 +7,11 @@ from typing import NamedTuple, Protocol
 from mascing.conversations.reply import Reply
 from mascing.masks.mask import Mask
 from mascing.models.batching import Told, untold
+from mascing.routers.spec import RouterSpec
 from mascing.schemas.config import GenerationConfig
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.trace_layout import EVERYTHING, Chosen
+from mascing.traces.trace_set import SampleTrace
 
 
 class Turn(NamedTuple):
@@ -46,4 +49,24 @@ class Engine(Protocol):
         ``told`` hears of real tokens and of padding. Raises DataError if a conversation cannot be rendered, and
         MaskError if the engine cannot steer or a mask does not fit its model.
         """
+        ...
+
+
+class ModelEngine(Engine, Protocol):
+    """An engine that runs the model itself, so that it steers replies and records routing."""
+
+    @property
+    def spec(self) -> RouterSpec:
+        """The routers of the model."""
+        ...
+
+    def traces(
+        self,
+        conversations: Sequence[Conversation],
+        batch_tokens: int,
+        replies: bool = False,
+        chosen: Chosen = EVERYTHING,
+        told: Told = untold,
+    ) -> list[SampleTrace]:
+        """The routing of the conversations, as :func:`mascing.traces.batch_recording.harvest` records it."""
         ...

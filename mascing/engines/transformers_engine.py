@@ -6,7 +6,12 @@ from mascing.engines.engine import Answer, Turn
 from mascing.engines.generation import completions, prompts_of
 from mascing.models.batching import Told, untold
 from mascing.models.loading import Loaded
+from mascing.routers.spec import RouterSpec, inspect_routers
 from mascing.schemas.config import GenerationConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.trace_layout import EVERYTHING, Chosen
+from mascing.traces.batch_recording import harvest
+from mascing.traces.trace_set import SampleTrace
 
 
 class TransformersEngine:
@@ -26,3 +31,19 @@ class TransformersEngine:
         masks = [turn.mask for turn in asked]
         for number, reply in completions(self._loaded, prompts, masks, generation, told):
             yield number, Answer(reply)
+
+    @property
+    def spec(self) -> RouterSpec:
+        """The routers of the model."""
+        return inspect_routers(self._loaded.model)
+
+    def traces(
+        self,
+        conversations: Sequence[Conversation],
+        batch_tokens: int,
+        replies: bool = False,
+        chosen: Chosen = EVERYTHING,
+        told: Told = untold,
+    ) -> list[SampleTrace]:
+        """The routing of the conversations, recorded in batches of at most ``batch_tokens`` padded tokens."""
+        return harvest(self._loaded, conversations, batch_tokens, replies, chosen, told)

@@ -41,13 +41,34 @@ def harvest(
     cannot be rendered or has no token in the chosen spans, and ModelError if a router does not see every token or if
     its selection cannot be observed.
     """
-    prompts = [_prompt(loaded, conversation, replies) for conversation in conversations]
+    return traced(
+        loaded.tokenizer,
+        _context(loaded.model),
+        conversations,
+        lambda prompts: record_prompts(loaded.model, prompts, batch_tokens, chosen, told),
+        replies,
+        chosen,
+    )
+
+
+def traced(
+    tokenizer: Any,
+    context: int | None,
+    conversations: Sequence[Conversation],
+    record: Callable[[Sequence[Prompt]], Sequence["Routing"]],
+    replies: bool = False,
+    chosen: Chosen = EVERYTHING,
+) -> list[SampleTrace]:
+    """The same, whatever ``record`` reads the chosen routing of prompts with; ``context`` is the tokens they may have.
+
+    Raises DataError as :func:`harvest` does.
+    """
+    prompts = [_prompt(tokenizer, context, conversation, replies) for conversation in conversations]
     regions = [_regions(prompt, chosen.spans) for prompt in prompts]
     for conversation, regions_T in zip(conversations, regions, strict=True):
         if not len(regions_T):
             spans = " and ".join(chosen.spans)
             raise DataError(f"conversation {conversation.id!r} has no token to record in its {spans}")
-    recorded = record_prompts(loaded.model, prompts, batch_tokens, chosen, told)
     return [
         SampleTrace(
             conversation.id,
@@ -57,7 +78,7 @@ def harvest(
             regions_T,
             routing.selected,
         )
-        for conversation, regions_T, routing in zip(conversations, regions, recorded, strict=True)
+        for conversation, regions_T, routing in zip(conversations, regions, record(prompts), strict=True)
     ]
 
 
@@ -121,7 +142,7 @@ class _Recorder:
     def __init__(self, prompts: Sequence[Prompt], spec: RouterSpec, device: torch.device, chosen: Chosen) -> None:
         self._prompts = prompts
         self._on_gpu = device.type == "cuda"
-        self._chosen = [_tokens_in(prompt, chosen.spans) for prompt in prompts]
+        self._chosen = [tokens_in(prompt, chosen.spans) for prompt in prompts]
         layers = layers_of(chosen, spec.n_layers)
         self._place = {layer: place for place, layer in enumerate(layers)}
         total = sum(map(len, self._chosen))
@@ -193,11 +214,11 @@ class _Recorder:
         return self._rows_R[device]
 
 
-def _prompt(loaded: Loaded, conversation: Conversation, replies: bool) -> Prompt:
-    context, reply = _context(loaded.model), _reply(conversation)
+def _prompt(tokenizer: Any, context: int | None, conversation: Conversation, replies: bool) -> Prompt:
+    reply = _reply(conversation)
     if not replies or not reply:
-        return render(loaded.tokenizer, conversation, context)
-    [prompt] = with_replies(loaded.tokenizer, conversation, [reply])
+        return render(tokenizer, conversation, context)
+    [prompt] = with_replies(tokenizer, conversation, [reply])
     return prompt.fitted(context) if context is not None else prompt
 
 
@@ -215,7 +236,7 @@ def _ends(prompt: Prompt) -> dict[Region, tuple[int, int]]:
     return {"question": prompt.question, "prompt": prompt.prompt, "reply": (prompt.prompt[1], len(prompt.token_ids))}
 
 
-def _tokens_in(prompt: Prompt, spans: Sequence[Region]) -> Tensor:
+def tokens_in(prompt: Prompt, spans: Sequence[Region]) -> Tensor:
     """The positions of the prompt's tokens in these spans, in order: int64 [R]."""
     return torch.cat([torch.arange(*ends) for span, ends in _ends(prompt).items() if span in spans])
 

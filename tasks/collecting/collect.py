@@ -15,7 +15,6 @@ from mascing.models.checkpoints import checkpoint_fingerprint
 from mascing.progress import Event, tell
 from mascing.prose import counted
 from mascing.report.wording import duration
-from mascing.routers.spec import inspect_routers
 from mascing.runs.table_parts import StoredTable
 from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.conversation import Conversation
@@ -198,18 +197,18 @@ class _Budget:
 
 def _record(worker: Worker, shared: _Shared, part: Rows, set_aside: SetAside) -> bytes:
     """The traces of the part's conversations as one shard; its footer says which failed."""
-    config, loaded = shared.config, worker.model(shared.config.model)
+    config, engine = shared.config, worker.engine(shared.config.model)
     conversations = _conversations(shared, part)
     replies = "reply" in config.chosen.spans
     before = recorded_before(shared.storage, part.path)
-    record = partial(recorded, worker, loaded, config.harvest, replies=replies, chosen=config.chosen, before=before)
+    record = partial(recorded, worker, engine, config.harvest, replies=replies, chosen=config.chosen, before=before)
     results = around(set_aside, conversations, record)
     # Numbered within the part, which other collections may have elsewhere.
     both = enumerate(zip(conversations, results, strict=True), start=1)
     failed = [asdict(quarantined(row, said, why)) for row, (said, why) in both if isinstance(why, Failed)]
     samples = [result for result in results if isinstance(result, SampleTrace)]
     notes = {_FAILED: json.dumps(failed)}
-    data = encode(samples, inspect_routers(loaded.model), shared.checkpoint, config.chosen, notes)
+    data = encode(samples, engine.spec, shared.checkpoint, config.chosen, notes)
     worker.count("bytes", len(data))
     worker.count("quarantined", len(failed))
     return data

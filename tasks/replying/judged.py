@@ -24,7 +24,7 @@ from mascing.schemas.tables import VERDICTS
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import replies as stored_replies
-from mascing.tasks.replying.replies import RepliesFolder, replies_to
+from mascing.tasks.replying.replies import RepliesFolder, Sought, replies_to, replies_to_all
 from mascing.tasks.replying.verdict_pieces import verdicts_on
 from mascing.tasks.running.bisection import SetAside
 from mascing.tasks.running.isolation import Failed
@@ -37,6 +37,9 @@ from mascing.tasks.workers.worker import Worker
 
 BASELINE = "baseline"
 """The method name in the rows of the unsteered model."""
+
+# Conversations that `vllm` is asked at once: they are stored, and progress is told, only when all have a reply.
+_ROWS_TOGETHER = 4096
 
 # Folders of masks that are listed at once.
 _LISTED_AT_ONCE = 16
@@ -144,7 +147,8 @@ class Judging:
         distinct = list({unit.path: unit for of_mask in units for unit in of_mask}.values())
         shared = _Shared(self.config, self.storage, asked[0][1], self._others(distinct))
         heard, failed = Spilled(), dict[str, Mapping[str, Failed]]()
-        for unit, (table, why) in run_units(self.pool, self.storage, Kind(_reply, _judge), shared, distinct, progress):
+        kind, together = Kind(_reply, _judge, _reply_all), _rows_together(self.config, distinct)
+        for unit, (table, why) in run_units(self.pool, self.storage, kind, shared, distinct, progress, together):
             heard.put(unit.path, table)
             failed[unit.path] = why
             self._cost[unit.path] = summed(table["cost"].to_pylist())
@@ -193,6 +197,26 @@ def _reply(worker: Worker, shared: _Shared, unit: _Unit, set_aside: SetAside) ->
 
     conversations = shared.asked.read(unit)
     return stored_replies.to_bytes(conversations, around(set_aside, conversations, reply))
+
+
+def _reply_all(worker: Worker, shared: _Shared, units: Sequence[_Unit]) -> list[bytes]:
+    asked = [shared.asked.read(unit) for unit in units]
+    sought = [
+        Sought(rows, unit.mask, shared.others.get(_folder_of(unit.path), ()))
+        for unit, rows in zip(units, asked, strict=True)
+    ]
+    replies = replies_to_all(worker, shared.storage, shared.config, sought)
+    return [stored_replies.to_bytes(rows, said) for rows, said in zip(asked, replies, strict=True)]
+
+
+def _rows_together(config: RunConfig, units: Sequence[_Unit]) -> int:
+    """Rows that one call of the engine replies to: those of a unit, or of many units for an engine with slots.
+
+    An engine that batches as it goes is best asked for all that there is for a worker, under whatever masks.
+    """
+    if config.engine.kind == "transformers":
+        return 0
+    return min(_ROWS_TOGETHER, -(-sum(map(len, units)) // config.compute.workers))
 
 
 def _judge(worker: Worker, shared: _Shared, unit: _Unit, data: bytes, set_aside: SetAside) -> Heard:

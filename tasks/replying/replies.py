@@ -3,23 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from mascing.conversations.reply import Reply
-from mascing.engines.engine import Turn
+from mascing.engines.engine import Engine, Turn
 from mascing.engines.table import ENGINES
-from mascing.engines.transformers_engine import TransformersEngine
 from mascing.masks.mask import Mask
-from mascing.models.loading import Loaded
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.tables import REPLIES
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.identity import generation_identity
+from mascing.tasks.running.identity import engine_part, generation_identity
 from mascing.tasks.running.isolation import Failed, surviving
 from mascing.tasks.workers.worker import Worker
 
@@ -37,7 +35,8 @@ class RepliesFolder:
     def of(cls, config: RunConfig, checkpoint: str) -> "RepliesFolder":
         """The folder for a run's settings; ``checkpoint`` is the fingerprint of weights and tokenizer."""
         version = ENGINES["transformers"].version
-        return cls(f"replies/{fingerprint({'engine': version, **generation_identity(config, checkpoint)})}")
+        identity = {"engine": version, **generation_identity(config, checkpoint), **engine_part(config)}
+        return cls(f"replies/{fingerprint(identity)}")
 
     def under(self, mask: Mask | None) -> str:
         """The folder of one mask; None is the unsteered model."""
@@ -58,11 +57,36 @@ def replies_to(
     others: Sequence[str],
 ) -> list[Reply | Failed]:
     """One reply per conversation: found in ``others``, pieces of the same folder, or generated."""
-    known = {content: reply for path in others for content, reply in _replies_in(storage, path).items()}
-    found = [known.get(content_of(row)) for row in conversations]
-    missing = [row for row, reply in zip(conversations, found, strict=True) if reply is None]
-    made = iter(generated(worker, config, missing, mask) if missing else ())
-    return [next(made) if reply is None else reply for reply in found]
+    [replies] = replies_to_all(worker, storage, config, [Sought(conversations, mask, others)])
+    return replies
+
+
+class Sought(NamedTuple):
+    """Conversations that are replied to under a mask, and stored pieces of its folder that may hold the replies."""
+
+    conversations: Sequence[Conversation]
+    mask: Mask | None
+    others: Sequence[str]
+
+
+def replies_to_all(
+    worker: Worker, storage: Storage, config: RunConfig, sought: Sequence[Sought]
+) -> list[list[Reply | Failed]]:
+    """The replies of several at once: what is not found is generated in one call of the engine, whatever the masks."""
+    found = [_found(storage, each) for each in sought]
+    turns = [
+        Turn(row, each.mask)
+        for each, replies in zip(sought, found, strict=True)
+        for row, reply in zip(each.conversations, replies, strict=True)
+        if reply is None
+    ]
+    made = iter(generated(worker, config, turns) if turns else ())
+    return [[next(made) if reply is None else reply for reply in replies] for replies in found]
+
+
+def _found(storage: Storage, sought: Sought) -> list[Reply | None]:
+    known = {content: reply for path in sought.others for content, reply in _replies_in(storage, path).items()}
+    return [known.get(content_of(row)) for row in sought.conversations]
 
 
 def to_bytes(conversations: Sequence[Conversation], replies: Sequence[Reply | Failed]) -> bytes:
@@ -89,34 +113,26 @@ def of_table(table: pa.Table) -> list[Reply | Failed]:
     return [reply for _, reply in _rows_of(table)]
 
 
-def generated(
-    worker: Worker, config: RunConfig, conversations: Sequence[Conversation], mask: Mask | None
-) -> list[Reply | Failed]:
-    """One new reply per conversation, which is not stored; memory that runs out halves the batch."""
-    loaded = worker.model(config.model)
+def generated(worker: Worker, config: RunConfig, turns: Sequence[Turn]) -> list[Reply | Failed]:
+    """One new reply per turn, which is not stored; memory that runs out halves the batch of `transformers`."""
+    engine = worker.engine(config.model, config.engine)
 
-    def complete_rows(rows: Sequence[Conversation]) -> list[Reply]:
+    def complete_rows(rows: Sequence[Turn]) -> list[Reply]:
         return worker.within_memory(
-            "generate", config.generation.batch_size, lambda size: _complete(worker, loaded, config, rows, mask, size)
+            "generate", config.generation.batch_size, lambda size: _complete(worker, engine, config, rows, size)
         )
 
-    replies = surviving(complete_rows, conversations)
+    replies = surviving(complete_rows, turns)
     worker.count("replies", len(replies))
     return replies
 
 
 def _complete(
-    worker: Worker,
-    loaded: Loaded,
-    config: RunConfig,
-    rows: Sequence[Conversation],
-    mask: Mask | None,
-    batch_size: int,
+    worker: Worker, engine: Engine, config: RunConfig, turns: Sequence[Turn], batch_size: int
 ) -> list[Reply]:
     settings = config.generation.model_copy(update={"batch_size": batch_size})
-    turns = [Turn(row, mask) for row in rows]
-    made = dict(TransformersEngine(loaded).replies(turns, settings, worker.count_batch))
-    return [made[number].reply for number in range(len(rows))]
+    made = dict(engine.replies(turns, settings, worker.count_batch))
+    return [made[number].reply for number in range(len(turns))]
 
 
 @lru_cache(maxsize=_KEPT_PIECES)

@@ -40,6 +40,9 @@ class Work(Generic[U]):
     of: U | None = None
     start: int = 0
 
+    def __len__(self) -> int:
+        return len(self.unit)
+
     @property
     def name(self) -> str:
         """The unit's, for logs; of rows alone with their places."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mascing.engines.table import engine_identity
 from mascing.judges.table import judge_identity
 from mascing.schemas.config import ModelConfig, RunConfig
 from mascing.schemas.settings.generation_settings import stop_of
@@ -24,7 +25,7 @@ def rendered_model_identity(model: ModelConfig, checkpoint: str) -> dict[str, An
 def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     """The settings that determine replies and verdicts, beside the model, its mask and the conversations.
 
-    Every stage that generates and judges replies includes all of them. The batch size is missing because it is
+    Every stage that generates and judges replies includes all of them, and :func:`engine_part`. The batch size is missing because it is
     placement: a GPU's memory must not decide whether finished work is found again.
     """
     generation = config.generation
@@ -36,6 +37,14 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
             **_turns_identity(config),
         },
     }
+
+
+def engine_part(config: RunConfig) -> dict[str, Any]:
+    """What the engine adds to the identity of what it makes: replies, and the traces of the contrast.
+
+    Empty for `transformers`, whose replies and fingerprints are older than the setting.
+    """
+    return {} if config.engine.kind == "transformers" else {"engine": engine_identity(config.engine)}
 
 
 def judges_identity(config: RunConfig) -> dict[str, Any]:

@@ -43,12 +43,23 @@ def stored(storage: Storage, path: str, make: Callable[[], Data]) -> Data:
 
     ``make`` may return None if its result must not be kept; the result is then None as well.
     """
+    there = found(storage, path)
+    if there is not None:
+        return there
+    data = make()
+    return data if data is None else created(storage, path, data)
+
+
+def found(storage: Storage, path: str) -> bytes | None:
+    """The object at ``path``, or None if nobody has stored it."""
     try:
         return storage.read(path)
     except FileNotFoundError:
-        data = make()
-    if data is None:
-        return data
+        return None
+
+
+def created(storage: Storage, path: str, data: bytes) -> bytes:
+    """``data``, stored at ``path``; or what is there, if somebody was first."""
     try:
         storage.create(path, data)
     except ConflictError:

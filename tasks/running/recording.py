@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from mascing.models.loading import Loaded
+from mascing.engines.engine import ModelEngine
 from mascing.schemas.config import HarvestConfig
 from mascing.schemas.conversation import Conversation
 from mascing.schemas.trace_layout import Chosen
 from mascing.tasks.running.isolation import Failed, surviving
 from mascing.tasks.workers.worker import Worker
-from mascing.traces.batch_recording import harvest as record_traces
 from mascing.traces.trace_set import SampleTrace, refuse_non_logits
 
 
 def recorded(
     worker: Worker,
-    loaded: Loaded,
+    engine: ModelEngine,
     settings: HarvestConfig,
     rows: Sequence[Conversation],
     *,
@@ -28,13 +27,13 @@ def recorded(
     ``before`` are traces by conversation that are not recorded again.
     """
     missing = [row for row in rows if row.id not in before]
-    made = iter(surviving(partial(_samples, worker, loaded, settings, replies, chosen), missing))
+    made = iter(surviving(partial(_samples, worker, engine, settings, replies, chosen), missing))
     return [before[row.id] if row.id in before else next(made) for row in rows]
 
 
 def _samples(
     worker: Worker,
-    loaded: Loaded,
+    engine: ModelEngine,
     settings: HarvestConfig,
     replies: bool,
     chosen: Chosen,
@@ -44,7 +43,7 @@ def _samples(
     samples = worker.within_memory(
         "harvest",
         settings.batch_tokens,
-        lambda tokens: record_traces(loaded, rows, tokens, replies, chosen, worker.count_batch),
+        lambda tokens: engine.traces(rows, tokens, replies, chosen, worker.count_batch),
     )
     if chosen.keep == "logits":
         refuse_non_logits([sample.z for sample in samples])

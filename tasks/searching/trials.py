@@ -23,6 +23,7 @@ from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.runs.readers import spec_of
 from mascing.schemas.conversation import Conversation
+from mascing.schemas.settings.engine_settings import TransformersEngine
 from mascing.schemas.verdict import Outcome
 from mascing.storage import parquet
 from mascing.storage.fingerprint import fingerprint
@@ -91,7 +92,8 @@ def asked_in(storage: Storage, path: str) -> Asked:
 def units_of(worker: Worker, shared: Shared, item: Item, path: str) -> list[Trials]:
     """The trials that are asked for at ``path``, in the batches of a generation that does them all."""
     asked, config = asked_in(shared.storage, path), shared.config
-    folder = PurePosixPath(RepliesFolder.of(config, shared.harvested.facts.checkpoint).path).name
+    by_transformers = config.model_copy(update={"engine": TransformersEngine()})  # trials record their routing
+    folder = PurePosixPath(RepliesFolder.of(by_transformers, shared.harvested.facts.checkpoint).path).name
     conversations = shared.conversations.here()
     rows = [conversations[place] for place in asked.places]
     prompts = prompts_of(worker.model(config.model), rows, config.generation)

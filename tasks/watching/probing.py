@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from mascing.errors import DataError, StorageError
 from mascing.evidence.promoting.routing_drift import routing_drift, undecided_drift
-from mascing.routers.spec import inspect_routers
 from mascing.runs.readers import conversations_of
 from mascing.schemas.cards.scheduled_check import RoutingDrift
 from mascing.schemas.config import RunConfig
@@ -67,7 +66,7 @@ def probe(storage: Storage, config: RunConfig, published: PublishedMask, min_shi
 
 def _record(worker: Worker, config: RunConfig, rows: Sequence[Conversation]) -> Probes | None:
     """The selections of each conversation, counted where they are recorded; None if no row can be recorded."""
-    loaded = worker.model(config.model)
-    traces = recorded(worker, loaded, config.harvest, rows, replies=False, chosen=_ROUTING, before={})
+    engine = worker.engine(config.model)
+    traces = recorded(worker, engine, config.harvest, rows, replies=False, chosen=_ROUTING, before={})
     samples = [trace for trace in traces if isinstance(trace, SampleTrace)]
-    return Probes.of(samples, inspect_routers(loaded.model).n_experts) if samples else None
+    return Probes.of(samples, engine.spec.n_experts) if samples else None

@@ -11,13 +11,14 @@ import ray
 from mascing.progress import waiting_for
 from mascing.prose import counted
 from mascing.schemas.config import ComputeConfig, ModelConfig
+from mascing.schemas.settings.engine_settings import RunEngine
 from mascing.tasks.guarding.sigterm import interrupt_on_sigterm
 from mascing.tasks.workers.connection import OF_THIS_PROCESS
 from mascing.tasks.workers.room import Room
 from mascing.tasks.workers.seats import Seat
 from mascing.tasks.workers.stuck import give_up, unstarted
 from mascing.tasks.workers.work_queue import WorkQueue
-from mascing.tasks.workers.worker import Worker
+from mascing.tasks.workers.worker import TRANSFORMERS, Worker
 
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
@@ -45,7 +46,7 @@ def _never(item: Any) -> bool:
 
 
 class Pool:
-    """Workers of one run; each loads ``model``, if given, before it takes an item.
+    """Workers of one run; each loads ``model``, if given, in its ``engine`` before it takes an item.
 
     They run on the cluster that RAY_ADDRESS names, or on a local Ray instance. Several pools, such as one for each of
     several models, share the connection, and a local instance has room for the workers of the first one and ends with
@@ -53,9 +54,12 @@ class Pool:
     later joins in.
     """
 
-    def __init__(self, compute: ComputeConfig, model: ModelConfig | None = None) -> None:
+    def __init__(
+        self, compute: ComputeConfig, model: ModelConfig | None = None, engine: RunEngine = TRANSFORMERS
+    ) -> None:
         self._compute = compute
         self._model = model
+        self._engine = engine
         self._joined = False
         self._room = Room(compute)
         self.seats: list[Seat] = []
@@ -162,7 +166,7 @@ class Pool:
             runtime_env={"env_vars": _ONE_THREAD},
         )
         worker = actor.remote(self._compute.num_gpus)
-        return Seat(worker, worker.ready.remote(self._model))
+        return Seat(worker, worker.ready.remote(self._model, self._engine))
 
 
 def _of_pair(function: Callable[[Worker, Any, Any], Any], worker: Worker, shared: Any, pair: tuple[int, Any]) -> Any:

@@ -13,16 +13,24 @@ from typing import Any, TypeVar
 import psutil
 import ray
 
+from mascing.engines.engine import ModelEngine
+from mascing.engines.table import Place, make_engine
+from mascing.engines.transformers_engine import TransformersEngine
 from mascing.models.gpu_share import limit_gpu_memory
 from mascing.models.loading import Loaded, load
 from mascing.models.out_of_memory import is_out_of_memory
 from mascing.schemas.config import ModelConfig
+from mascing.schemas.settings.engine_settings import RunEngine
+from mascing.schemas.settings.engine_settings import TransformersEngine as TransformersOptions
 from mascing.tasks.workers.metrics import report_item
 
 Value = TypeVar("Value")
 
 # What a process cannot recover from: its CUDA context or its engine is gone, and every further call would fail.
 _DEAD_ENGINE = ("CUDA error", "device-side assert", "EngineDeadError", "EngineCore encountered")
+
+
+TRANSFORMERS = TransformersOptions()
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,9 @@ class Worker:
 
         torch.set_num_threads(1)
         limit_gpu_memory(num_gpus)
+        self._num_gpus = num_gpus
         self._model: tuple[ModelConfig, Loaded] | None = None
+        self._engine: tuple[ModelConfig, RunEngine, ModelEngine] | None = None
         self._budgets: dict[str, int] = {}
         self._counts: Counter[str] = Counter()
         self._shared: tuple[Any, Any] = (None, None)
@@ -57,10 +67,10 @@ class Worker:
         thread = threads.get(self._thread)
         return thread.user_time + thread.system_time if thread else 0.0
 
-    def ready(self, config: ModelConfig | None = None) -> None:
-        """Return as soon as the actor is placed and started, and the model loaded if one is named."""
+    def ready(self, config: ModelConfig | None = None, engine: RunEngine = TRANSFORMERS) -> None:
+        """Return as soon as the actor is placed and started, and the model loaded in its engine if one is named."""
         if config is not None:
-            self.model(config)
+            self.engine(config, engine)
 
     def run(
         self,
@@ -102,6 +112,18 @@ class Worker:
             self._model = None
             self._model = (config, load(config))
         return self._model[1]
+
+    def engine(self, config: ModelConfig, engine: RunEngine = TRANSFORMERS) -> ModelEngine:
+        """The engine that runs the model of ``config``, started only if it is not the one in memory.
+
+        What `transformers` loads is :meth:`model`; another engine holds weights of its own, and neither ends the other.
+        """
+        if isinstance(engine, TransformersOptions):
+            return TransformersEngine(self.model(config))
+        if self._engine is None or self._engine[:2] != (config, engine):
+            self._engine = None
+            self._engine = (config, engine, make_engine(engine, Place(model=config, num_gpus=self._num_gpus)))
+        return self._engine[2]
 
     def count(self, name: str, number: int) -> None:
         """Count something of the running item, such as its tokens, for the summary of the stage."""

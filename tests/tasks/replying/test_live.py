@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 
 from mascing.conversations.reply import Reply
+from mascing.engines.engine import Turn
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
@@ -90,10 +91,10 @@ def model(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """A fake model in place of the real one; returns what it was asked for, by mask and content."""
     made: list[str] = []
 
-    def generated(worker: Any, config: RunConfig, asked: Sequence[Conversation], mask: Mask | None) -> list[Reply]:
+    def generated(worker: Any, config: RunConfig, asked: Sequence[Turn]) -> list[Reply]:
         del worker, config
-        made.extend(f"{mask is not None} {replies.content_of(row)}" for row in asked)
-        return [says(mask, row.id, row.messages) for row in asked]
+        made.extend(f"{mask is not None} {replies.content_of(row)}" for row, mask in asked)
+        return [says(mask, row.id, row.messages) for row, mask in asked]
 
     monkeypatch.setattr(replies, "generated", generated)
     return made
@@ -146,8 +147,8 @@ def test_what_an_assistant_says_before_any_user_is_history_and_no_reply_of_the_f
 ) -> None:
     shown: list[list[tuple[str, str]]] = []
 
-    def generated(worker: Any, config: RunConfig, asked: Sequence[Conversation], mask: Mask | None) -> list[Reply]:
-        shown.extend([(message.role, message.content) for message in row.messages] for row in asked)
+    def generated(worker: Any, config: RunConfig, asked: Sequence[Turn]) -> list[Reply]:
+        shown.extend([(message.role, message.content) for message in row.messages] for row, _ in asked)
         return [Reply("no")] * len(asked)
 
     monkeypatch.setattr(replies, "generated", generated)
@@ -169,8 +170,8 @@ def test_a_judge_that_cannot_tell_on_the_way_leaves_the_end_open_unless_a_later_
     }
     chats = [olmoe_folder.conversation(name, "one", "FILE", "two", "FILE", "three") for name in said]
 
-    def generated(worker: Any, config: RunConfig, asked: Sequence[Conversation], mask: Mask | None) -> list[Reply]:
-        texts = [said[row.id][0][row.turns - 1] for row in asked]
+    def generated(worker: Any, config: RunConfig, asked: Sequence[Turn]) -> list[Reply]:
+        texts = [said[row.id][0][row.turns - 1] for row, _ in asked]
         return [Reply(text, cut_off=text == "perhaps") for text in texts]
 
     monkeypatch.setattr(replies, "generated", generated)

@@ -20,11 +20,11 @@ def _note(kind: str, keys: list[str]) -> None:
 def _wrap_replies(module: object) -> None:
     made = module.generated  # type: ignore[attr-defined]
 
-    def generated(worker, config, conversations, mask):  # type: ignore[no-untyped-def]
-        replies = made(worker, config, conversations, mask)
-        under = "unsteered" if mask is None else mask.digest
+    def generated(worker, config, turns):  # type: ignore[no-untyped-def]
+        replies = made(worker, config, turns)
         settings = f"{config.model.path} {config.generation.temperature}"
-        _note("reply", [f"{settings} {under} {module.content_of(row)}" for row in conversations])  # type: ignore[attr-defined]
+        named = [(row, "unsteered" if mask is None else mask.digest) for row, mask in turns]
+        _note("reply", [f"{settings} {under} {module.content_of(row)}" for row, under in named])  # type: ignore[attr-defined]
         return replies
 
     module.generated = generated  # type: ignore[attr-defined]
