@@ -250,6 +250,15 @@ class RunConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _vllm_has_one_device(self) -> "RunConfig":
+        if self.engine.kind == "vllm" and self.compute.num_gpus > 1:
+            raise ValueError(
+                f"compute.num_gpus is {self.compute.num_gpus:g}, and the engine `vllm` of a run uses one GPU of a "
+                "worker: set num_gpus to 1, or take `transformers`, which spreads the layers over all"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _model_uses_the_gpus_of_its_worker(self) -> "RunConfig":
         device, num_gpus = self.model.device, self.compute.num_gpus
         if num_gpus > 1 and num_gpus != int(num_gpus):

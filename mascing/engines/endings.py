@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mascing.conversations.chat import Prompt
@@ -45,6 +46,17 @@ class Endings:
             tokens=len(ids),
             in_thought=not said.closed,
         )
+
+
+def recommended_in(folder: Path, trust_remote_code: bool) -> Any:
+    """The settings of generation of a model folder, as transformers reads them when it loads the model."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(folder)
+    except OSError:  # it has no such file
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        return GenerationConfig.from_model_config(config)
 
 
 def _before(marks: Sequence[str], text: str) -> str:

@@ -27,7 +27,7 @@ class RowSampler:
     """
 
     def __init__(self, names: Sequence[str], temperature: float) -> None:
-        self._generators = [torch.Generator().manual_seed(_seed(name)) for name in names]
+        self._generators = [torch.Generator().manual_seed(seed_of(name)) for name in names]
         self._temperature = temperature
 
     def __call__(self, input_ids: Tensor, scores_BV: Tensor) -> Tensor:
@@ -72,5 +72,6 @@ def refuse_nan(input_ids: Tensor, scores_BV: Tensor) -> Tensor:
     return scores_BV
 
 
-def _seed(name: str) -> int:
+def seed_of(name: str) -> int:
+    """The seed that a name stands for, below 2**56."""
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:7])

@@ -7,12 +7,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from mascing.engines.engine import Engine
+from mascing.engines.installed import refuse_missing
 from mascing.engines.openai.endpoint import endpoint
 from mascing.engines.openai.endpoint_engine import EndpointEngine
 from mascing.engines.transformers_engine import TransformersEngine
-from mascing.engines.vllm_engine import refused_vllm
+from mascing.engines.vllm_engine import vllm_engine
 from mascing.errors import ConfigError
 from mascing.models.loading import Loaded
+from mascing.schemas.config import ModelConfig
 from mascing.schemas.settings.engine_settings import EngineConfig
 from mascing.schemas.settings.engine_settings import OpenAIEngine as OpenAIOptions
 from mascing.schemas.settings.engine_settings import TransformersEngine as TransformersOptions
@@ -22,10 +24,15 @@ from mascing.storage.object_storage import Storage
 
 @dataclass(frozen=True)
 class Place:
-    """Where an engine works: the loaded model if it runs that, and the storage where an endpoint's answers are kept."""
+    """Where an engine works: what it runs, and the storage where an endpoint's answers are kept.
+
+    ``loaded`` is a model of transformers; ``model`` says which model another engine loads, into ``num_gpus`` of a GPU.
+    """
 
     loaded: Loaded | None = None
     storage: Storage | None = None
+    model: ModelConfig | None = None
+    num_gpus: float = 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,10 @@ def _transformers(config: TransformersOptions, place: Place) -> Engine:
 
 
 def _vllm(config: VllmOptions, place: Place) -> Engine:
-    raise refused_vllm()
+    refuse_missing(config)
+    if place.model is None:
+        raise ConfigError("the engine `vllm` runs a model, and none is named here: name an endpoint instead")
+    return vllm_engine(config, place.model, place.num_gpus)
 
 
 def _openai(config: OpenAIOptions, place: Place) -> Engine:
@@ -70,6 +80,6 @@ def _openai(config: OpenAIOptions, place: Place) -> Engine:
 
 ENGINES: Mapping[str, EngineKind] = {
     "transformers": EngineKind(TransformersOptions, _transformers, version=2),
-    "vllm": EngineKind(VllmOptions, _vllm),
+    "vllm": EngineKind(VllmOptions, _vllm, determines=("max_model_len",)),
     "openai": EngineKind(OpenAIOptions, _openai, steers=False, determines=("base_url", "model")),
 }

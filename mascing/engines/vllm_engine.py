@@ -1,23 +1,149 @@
-"""The engine `vllm`: it is refused, with what is missing, until a plugin steers the routers of vLLM's models.
+"""The engine `vllm`: the model in vLLM, in this process, which steers each conversation by its own mask.
 
-vLLM runs a model in processes of its own, so nothing here can reach its routers. A plugin that vLLM itself loads there
-(entry point `mascing` of the group `vllm.general_plugins`) will put a mask on each row.
+All conversations of a call, under whatever masks, are one continuous batch: a new one begins as soon as another ends.
+Shapes: T token, L MoE layer, E expert, K selected expert.
 """
 
-from importlib.metadata import entry_points
-from importlib.util import find_spec
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from mascing.errors import ConfigError
+from mascing.conversations.chat import Prompt
+from mascing.conversations.thoughts import ThoughtReader
+from mascing.engines.endings import Endings, recommended_in
+from mascing.engines.engine import Answer, Turn
+from mascing.engines.prompts import rendered
+from mascing.engines.sampling import seed_of
+from mascing.errors import MascingError, ModelError
+from mascing.models.batching import Told, untold
+from mascing.models.checkpoints import local_folder, one_line
+from mascing.models.model_folder import context_in, dtype_in, settings_of
+from mascing.models.out_of_memory import is_out_of_memory
+from mascing.models.tokenizer import tokenizer_in
+from mascing.routers.spec import RouterSpec
+from mascing.schemas.config import GenerationConfig, ModelConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.settings.engine_settings import VllmEngine as Options
+from mascing.schemas.trace_layout import EVERYTHING, Chosen
+from mascing.traces.batch_recording import Routing, chosen_routing, traced
+from mascing.traces.trace_set import SampleTrace
 
-_PLUGINS, _PLUGIN = "vllm.general_plugins", "mascing"
+if TYPE_CHECKING:
+    from mascing.serving.vllm_plugin.offline import SteeredVllm
+
+_CACHE_BYTES = 2**30
+"""vLLM's cache on a CPU, unless the settings say otherwise."""
 
 
-def refused_vllm() -> ConfigError:
-    """The error that says what this installation lacks for the engine, and what to do."""
-    if find_spec("vllm") is None:
-        lacking = "the package vllm is not installed"
-    elif not entry_points(group=_PLUGINS, name=_PLUGIN):
-        lacking = f"no plugin steers its models: nothing is registered as {_PLUGIN!r} in {_PLUGINS}"
-    else:
-        lacking = "this version of mascing does not know the plugin that is registered"
-    return ConfigError(f"the engine `vllm` cannot be used: {lacking}; use the engine `transformers`")
+@dataclass(frozen=True)
+class VllmEngine:
+    """Replies and traces of a model in vLLM; ``context`` is the number of tokens that prompt and reply may have."""
+
+    vllm: "SteeredVllm"
+    tokenizer: Any
+    endings: Endings
+    context: int
+
+    @property
+    def spec(self) -> RouterSpec:
+        """The routers of the model."""
+        return self.vllm.spec
+
+    def replies(
+        self, asked: Sequence[Turn], generation: GenerationConfig, told: Told = untold
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yield positions and answers as they are done, in any order.
+
+        Above temperature 0 the id of a conversation seeds its reply. Raises DataError for a conversation that cannot be
+        rendered, MaskError for a mask of another model, SteeringError if a mask did not act, and ModelError if memory
+        runs out.
+        """
+        from mascing.serving.vllm_plugin.offline import Request
+
+        prompts = rendered(self.tokenizer, [turn.conversation for turn in asked], generation, self.context)
+        seeds = [seed_of(prompt.conversation_id) if generation.temperature > 0 else None for prompt in prompts]
+        requests = [
+            # A mask that moves nothing, as pruning may try, has no slot.
+            Request(prompt.token_ids, turn.mask if turn.mask and turn.mask.entries else None, seed=seed)
+            for prompt, turn, seed in zip(prompts, asked, seeds, strict=True)
+        ]
+        reader = ThoughtReader(self.tokenizer)
+        with _in_memory():
+            for number, made in self.vllm.generate(
+                requests,
+                max_new_tokens=generation.max_new_tokens,
+                temperature=generation.temperature,
+                end_ids=sorted(self.endings.ids),
+                stop_strings=self.endings.marks,
+            ):
+                prompt, said = prompts[number], self.endings.until(made.token_ids)
+                told(len(prompt.token_ids) + len(made.token_ids), 0)
+                yield number, Answer(self.endings.reply(reader, prompt, said, generation.max_new_tokens))
+
+    def traces(
+        self,
+        conversations: Sequence[Conversation],
+        batch_tokens: int,
+        replies: bool = False,
+        chosen: Chosen = EVERYTHING,
+        told: Told = untold,
+    ) -> list[SampleTrace]:
+        """The routing of the conversations, read in one continuous batch, whatever ``batch_tokens`` says."""
+        del batch_tokens
+
+        def record(prompts: Sequence[Prompt]) -> list[Routing]:
+            routings: dict[int, Routing] = {}
+            with _in_memory():
+                for number, z_TLE, ids_TLK in self.vllm.record([prompt.token_ids for prompt in prompts]):
+                    told(len(z_TLE), 0)
+                    routings[number] = chosen_routing(prompts[number], z_TLE, ids_TLK, chosen)
+            return [routings[number] for number in range(len(prompts))]
+
+        return traced(self.tokenizer, self.context, conversations, record, replies, chosen)
+
+
+def vllm_engine(options: Options, model: ModelConfig, num_gpus: float) -> VllmEngine:
+    """Load the model into vLLM, in this process, on ``num_gpus`` of a GPU or, at 0, on the CPU.
+
+    Raises ModelError if vLLM cannot load it, and SteeringError if the plugin cannot steer it there.
+    """
+    from mascing.serving.vllm_plugin.offline import SteeredVllm
+
+    with local_folder(model) as folder:
+        settings, tokenizer = settings_of(folder), tokenizer_in(folder, model)
+        limits = (context_in(settings), options.max_model_len)
+        arguments: dict[str, Any] = {
+            "max_model_len": min((limit for limit in limits if limit is not None), default=None),
+            "max_num_seqs": options.max_num_seqs,
+            "trust_remote_code": model.trust_remote_code,
+            "kv_cache_memory_bytes": options.kv_cache_memory_bytes or (None if num_gpus else _CACHE_BYTES),
+            "enforce_eager": not num_gpus,  # compiling takes minutes on a CPU and gains little there
+        }
+        if num_gpus:
+            arguments["gpu_memory_utilization"] = options.gpu_memory_utilization * min(num_gpus, 1)
+        dtype = dtype_in(folder, settings) if model.dtype == "auto" else model.dtype
+        try:
+            vllm = SteeredVllm(str(folder), dtype=dtype, capture=True, engine_args=arguments)
+        except MascingError:
+            raise
+        except Exception as error:  # vLLM raises what it likes, and only it knows the model
+            raise ModelError(
+                f"vLLM cannot load the model in {folder}: {one_line(error)}; set engine.max_model_len or "
+                "engine.kv_cache_memory_bytes if it is about memory, or take `engine: {kind: transformers}`"
+            ) from error
+        endings = Endings.of(tokenizer, recommended_in(folder, model.trust_remote_code))
+    return VllmEngine(vllm, tokenizer, endings, vllm.max_tokens)
+
+
+@contextmanager
+def _in_memory() -> Iterator[None]:
+    """Say what to do if memory runs out: vLLM took what it needs when it started, so a smaller batch does not help."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"vLLM ran out of memory ({one_line(error)}): lower engine.gpu_memory_utilization or engine.max_num_seqs"
+        ) from error

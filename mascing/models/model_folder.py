@@ -78,6 +78,20 @@ def refuse_dense(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
+def dtype_in(folder: Path, settings: dict[str, Any]) -> str:
+    """The dtype that `auto` means, as transformers reads it: what the config.json names, else that of the weights.
+
+    Raises ModelError if the headers of the weights cannot be read.
+    """
+    inner = settings.get("text_config")
+    for each in (settings, inner if isinstance(inner, dict) else {}):
+        if named := each.get("dtype") or each.get("torch_dtype"):
+            return str(named)
+    tensors = (tensor for file in sorted(folder.glob("*.safetensors")) for tensor in _tensors(file))
+    stored = (_STORED[tensor["dtype"]] for tensor in tensors if tensor.get("dtype") in _STORED)
+    return next(stored, "float32")
+
+
 def weights_bytes(folder: Path, dtype: str = "auto") -> int | None:
     """The memory that the weights take as ``dtype``, by their files' headers; None if the files are not here."""
     files = sorted(folder.glob("*.safetensors"))
@@ -85,6 +99,17 @@ def weights_bytes(folder: Path, dtype: str = "auto") -> int | None:
 
 
 def _bytes_as(file: Path, dtype: str) -> int:
+    total = 0
+    for tensor in _tensors(file):
+        start, end = tensor["data_offsets"]
+        stored = _STORED.get(tensor["dtype"])
+        factor = _BYTES[dtype] / _BYTES[stored] if dtype in _BYTES and stored is not None else 1
+        total += round((end - start) * factor)
+    return total
+
+
+def _tensors(file: Path) -> list[dict[str, Any]]:
+    """What the header of a safetensors file says of its tensors. Raises ModelError if the file is not whole."""
     try:
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
@@ -96,13 +121,7 @@ def _bytes_as(file: Path, dtype: str) -> int:
             raise ValueError("its tensors are cut off")
     except (OSError, ValueError) as error:
         raise ModelError(f"{file} is not a whole safetensors file ({one_line(error)}): copy it again") from error
-    total = 0
-    for tensor in tensors:
-        start, end = tensor["data_offsets"]
-        stored = _STORED.get(tensor["dtype"])
-        factor = _BYTES[dtype] / _BYTES[stored] if dtype in _BYTES and stored is not None else 1
-        total += round((end - start) * factor)
-    return total
+    return tensors
 
 
 def _size_in_index(folder: Path) -> int | None:

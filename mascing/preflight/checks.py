@@ -1,10 +1,12 @@
 """Everything that can be known of a run before it starts: its model, its machine, its rows and its gates."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mascing.engines.installed import refuse_missing
 from mascing.errors import MascingError
 from mascing.evidence.foregone import Foregone, foregone
 from mascing.evidence.planning import question_of
@@ -61,13 +63,15 @@ def preflight(config: RunConfig) -> Preflight:
     problems: list[str] = []
     _found(refuse_silent_services, problems)
     _found(lambda: refuse_unknown_names(config.model), problems)
+    if not os.environ.get("RAY_ADDRESS"):  # else the workers are elsewhere
+        _found(lambda: refuse_missing(config.engine), problems)
     model = _found(lambda: _model(config), problems)
     machine = _found(lambda: machine_for(config, model.weights if model else None), problems)
-    tokenizer, context = (model.tokenizer, model.context) if model else (None, None)
+    tokenizer, context = (model.tokenizer, _context(config, model)) if model else (None, None)
     if context is not None and config.generation.max_new_tokens >= context:
         problems.append(
             f"generation.max_new_tokens {config.generation.max_new_tokens} leaves no room in the model's context of "
-            f"{context} tokens: lower it"
+            f"{context} tokens{' by engine.max_model_len' if context != model.context else ''}: lower it"
         )
         context = None  # else each row would say so again
     lengths = Lengths(config, tokenizer, context) if model else None
@@ -98,6 +102,12 @@ def _model(config: RunConfig) -> Model:
             context_in(settings),
             quick_tokenizer_in(folder, config.model),
         )
+
+
+def _context(config: RunConfig, model: Model) -> int | None:
+    """The tokens that a prompt and its reply may have together."""
+    limits = (model.context, config.engine.max_model_len if config.engine.kind == "vllm" else None)
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _found(check: Callable[[], Value], problems: list[str]) -> Value | None:

@@ -93,6 +93,16 @@ class Routing(NamedTuple):
     selected: Tensor
 
 
+def chosen_routing(prompt: Prompt, z_TLE: Tensor, ids_TLK: Tensor, chosen: Chosen = EVERYTHING) -> Routing:
+    """The chosen part of the routing of all tokens and layers of a prompt. Raises DataError for layers not there."""
+    n_layers, n_experts = z_TLE.shape[1:]
+    layers, tokens_R = list(layers_of(chosen, n_layers)), tokens_in(prompt, chosen.spans)
+    kept = layers if chosen.keep == "logits" else []
+    return Routing(
+        z_TLE[tokens_R][:, kept].to(torch.float16), ids_TLK[tokens_R][:, layers].to(selection_dtype(n_experts))
+    )
+
+
 def record_prompts(
     model: Any, prompts: Sequence[Prompt], batch_tokens: int, chosen: Chosen = EVERYTHING, told: Told = untold
 ) -> list[Routing]:

@@ -127,9 +127,7 @@ def generated(worker: Worker, config: RunConfig, turns: Sequence[Turn]) -> list[
     return replies
 
 
-def _complete(
-    worker: Worker, engine: Engine, config: RunConfig, turns: Sequence[Turn], batch_size: int
-) -> list[Reply]:
+def _complete(worker: Worker, engine: Engine, config: RunConfig, turns: Sequence[Turn], batch_size: int) -> list[Reply]:
     settings = config.generation.model_copy(update={"batch_size": batch_size})
     made = dict(engine.replies(turns, settings, worker.count_batch))
     return [made[number].reply for number in range(len(turns))]

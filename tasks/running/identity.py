@@ -25,8 +25,8 @@ def rendered_model_identity(model: ModelConfig, checkpoint: str) -> dict[str, An
 def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     """The settings that determine replies and verdicts, beside the model, its mask and the conversations.
 
-    Every stage that generates and judges replies includes all of them, and :func:`engine_part`. The batch size is missing because it is
-    placement: a GPU's memory must not decide whether finished work is found again.
+    Every stage that generates and judges replies includes all of them, and :func:`engine_part`. The batch size is
+    missing because it is placement: a GPU's memory must not decide whether finished work is found again.
     """
     generation = config.generation
     return {

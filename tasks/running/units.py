@@ -58,8 +58,9 @@ def run_units(
 ) -> Iterator[tuple[U, Value]]:
     """Each unit with the value that ``kind`` reads of its object, as they finish; units that are stored are not remade.
 
-    ``progress`` counts rows. A worker makes units of up to ``together`` rows at once, if ``kind`` can. Raises MascingError as a unit raised it, and WorkerDiedError if a unit ends its workers
-    although none of its rows alone does.
+    ``progress`` counts rows. A worker makes units of up to ``together`` rows at once, which ``kind`` must be able to.
+    Raises MascingError as a unit raised it, and WorkerDiedError if a unit ends its workers although none of its rows
+    alone does.
     """
     done, total = 0, sum(map(len, units))
     progress(done, total)
