@@ -14,6 +14,7 @@ from mascing.circuits.method import Method
 from mascing.circuits.methods import METHODS
 from mascing.judges.table import JUDGES, JudgeKind
 from mascing.schemas.config import BehaviourConfig, GenerationConfig, ModelConfig, RunConfig
+from mascing.schemas.settings.engine_settings import VllmEngine
 from mascing.schemas.settings.generation_settings import StopConfig
 from mascing.schemas.settings.judge_settings import ExactJudge, PluggedJudge, RefusalJudge
 from mascing.schemas.settings.method_settings import ConsensusConfig, MethodsConfig, SteerMoEConfig
@@ -31,6 +32,7 @@ from mascing.tasks import (
     suppress,
     train,
 )
+from mascing.tasks.replying.replies import RepliesFolder
 from mascing.tasks.running.stage import Recipe
 
 ALL = "prepare label harvest train optimise select evaluate robustness gate publish audit"
@@ -213,6 +215,23 @@ def test_another_version_of_a_method_changes_its_candidates(monkeypatch: pytest.
     after = recipes(CONFIG)
     moved = {stage for stage in before if before[stage].prefix != after[stage].prefix}
     assert moved == downstream({"optimise"}, before)
+
+
+def test_an_engine_changes_what_it_makes_and_its_placement_nothing() -> None:
+    plain, vllm = recipes(CONFIG), CONFIG.model_copy(update={"engine": VllmEngine()})
+    made = {"label", "harvest", "select", "evaluate", "robustness", "audit"}
+    assert moved(plain, recipes(vllm)) == downstream(made, plain)
+    for name, value in {"max_num_seqs": 3, "gpu_memory_utilization": 0.1, "kv_cache_memory_bytes": 1}.items():
+        other = VllmEngine.model_validate({name: value})
+        assert moved(recipes(vllm), recipes(vllm.model_copy(update={"engine": other}))) == set()
+    shorter = vllm.model_copy(update={"engine": VllmEngine(max_model_len=64)})
+    assert moved(recipes(vllm), recipes(shorter)) == downstream(made, plain)
+    folders = {RepliesFolder.of(config, "c").path for config in (CONFIG, vllm, shorter)}
+    assert len(folders) == 3
+
+
+def moved(before: dict[str, Recipe[Any]], after: dict[str, Recipe[Any]]) -> set[str]:
+    return {stage for stage in before if before[stage].prefix != after[stage].prefix}
 
 
 def test_every_entry_of_the_table_is_a_field() -> None:

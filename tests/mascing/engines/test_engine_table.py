@@ -1,7 +1,7 @@
 """The table of engines, their settings, and what is refused."""
 
-import importlib.util
 import json
+import re
 import traceback
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -11,9 +11,11 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from mascing.config import load_config
-from mascing.engines import vllm_engine
+from mascing.engines import installed
 from mascing.engines.table import ENGINES, Place, engine_identity, make_engine
 from mascing.errors import ConfigError
+from mascing.preflight.checks import preflight
+from mascing.schemas.config import RunConfig
 from mascing.schemas.settings.engine_settings import EngineConfig, OpenAIEngine, TransformersEngine, VllmEngine
 from mascing.validation import complaints
 
@@ -79,9 +81,45 @@ def test_a_key_pasted_into_a_run_is_in_no_error(tmp_path: Path) -> None:
 def test_an_engine_that_cannot_work_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="none is loaded here"):
         make_engine(TransformersEngine(), Place())
+    monkeypatch.setattr(installed, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="vllm is not installed"):
         make_engine(VllmEngine(), Place())
-    monkeypatch.setattr(vllm_engine, "find_spec", lambda name: ModuleSpec(name, None))
-    with pytest.raises(ConfigError, match=r"no plugin steers its models.*engine `transformers`"):
+    monkeypatch.setattr(installed, "find_spec", lambda name: ModuleSpec(name, None))
+    monkeypatch.setattr(installed, "entry_points", lambda **_: ())
+    with pytest.raises(ConfigError, match=r"no plugin would steer its models.*kind: transformers"):
         make_engine(VllmEngine(), Place())
-    assert importlib.util.find_spec("vllm") is None
+    monkeypatch.undo()
+
+
+def run_on(engine: dict[str, Any], **compute: Any) -> RunConfig:
+    sets: dict[str, Any] = dict.fromkeys(("target", "utility", "protected"), {"kind": "refusal"})
+    behaviour = {"name": "b", "conversations": "c.jsonl", **sets}
+    return RunConfig.model_validate(
+        {"model": {"path": "m", "device": "auto"}, "behaviour": behaviour, "engine": engine, "compute": compute}
+    )
+
+
+@pytest.mark.parametrize(
+    ("engine", "gpus", "said"),
+    [
+        ({"kind": "openai", "model": "m"}, 0, r"engine: an endpoint cannot reply in a run.*`transformers` or `vllm`"),
+        ({"kind": "vllm", "max_num_seqs": 0}, 0, "engine.max_num_seqs: must be greater than 0"),
+        ({"kind": "vllm", "slot": 3}, 0, "engine.slot: unknown key; known are kind, max_model_len"),
+        ({"kind": "vllm"}, 2, "uses one GPU of a worker: set num_gpus to 1"),
+    ],
+)
+def test_an_engine_that_a_run_cannot_have_is_refused(engine: dict[str, Any], gpus: int, said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        run_on(engine, num_gpus=gpus)
+    [complaint] = complaints(caught.value, RunConfig)
+    assert re.search(said, complaint)
+
+
+def test_a_run_without_vllm_is_told_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installed, "find_spec", lambda name: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    found = preflight(run_on({"kind": "vllm"}))
+    assert any("vllm is not installed" in problem for problem in found.problems)
+    assert not any("vllm" in problem for problem in preflight(run_on({"kind": "transformers"})).problems)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # its workers may have it
+    assert not any("vllm" in problem for problem in preflight(run_on({"kind": "vllm"})).problems)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mascing.storage.object_storage import Storage
-from mascing.tasks.running.bisection import SetAside
+from mascing.tasks.running.bisection import SetAside, Work
 from mascing.tasks.running.units import Kind, run_units
 from mascing.tasks.workers.work_queue import Died, WorkerDiedError
 from mascing.tasks.workers.worker import Worker
@@ -38,7 +38,10 @@ class MortalPool(HerePool):
         super().__init__()
 
     def result(self, function: Any, shared: Any, work: Any) -> Any:
-        numbers = [number for place, number in enumerate(work.unit.numbers) if place not in work.set_aside]
+        if not isinstance(work, Work):  # several at once
+            numbers = [number for unit in work.units for number in unit.numbers]
+        else:
+            numbers = [number for place, number in enumerate(work.unit.numbers) if place not in work.set_aside]
         self.asked.append(tuple(numbers))
         return Died("killed") if self.ends(numbers) else super().result(function, shared, work)
 
@@ -55,9 +58,14 @@ def read(worker: Worker, shared: Any, unit: Numbers, data: bytes, set_aside: Set
 UNITS = [Numbers("units/a", (1, 2)), Numbers("units/b", (3, 4, 5, 6)), Numbers("units/c", (7,))]
 
 
-def run(pool: HerePool, storage: Storage, units: Sequence[Numbers] = UNITS) -> dict[str, str]:
+def make_all(worker: Worker, shared: Any, units: Sequence[Numbers]) -> list[bytes]:
+    return [make(worker, shared, unit, {}) for unit in units]
+
+
+def run(pool: HerePool, storage: Storage, units: Sequence[Numbers] = UNITS, together: int = 0) -> dict[str, str]:
     progress: list[tuple[int, int]] = []
-    made = run_units(pool, storage, Kind(make, read), None, units, lambda done, total: progress.append((done, total)))
+    kind = Kind(make, read, make_all)
+    made = run_units(pool, storage, kind, None, units, lambda done, total: progress.append((done, total)), together)
     values = {unit.path: value for unit, value in made}
     assert progress[-1] == (sum(map(len, units)),) * 2
     return values
@@ -96,3 +104,17 @@ def test_a_unit_that_still_ends_its_worker_without_the_rows_that_were_found_is_t
     pool = MortalPool(lambda numbers: numbers == [5] or 5 in numbers or len(numbers) == 3)
     with pytest.raises(WorkerDiedError, match="none of its rows alone does"):
         run(pool, storage)
+
+
+def test_units_that_are_made_at_once_are_objects_of_their_own(storage: Storage) -> None:
+    storage.create("units/a", b"another run's")
+    pool = MortalPool(lambda numbers: False)
+    assert run(pool, storage, together=6) == {"units/a": "another run's", "units/b": "3,4,5,6", "units/c": "7"}
+    assert pool.asked == [(1, 2, 3, 4, 5, 6), (7,)]
+    assert storage.read("units/b") == b"3,4,5,6"
+
+
+def test_units_that_end_their_worker_at_once_are_tried_one_by_one(storage: Storage) -> None:
+    pool = MortalPool(lambda numbers: 5 in numbers)
+    assert run(pool, storage, together=7) == {"units/a": "1,2", "units/b": "3,4,killed,6", "units/c": "7"}
+    assert len(pool.asked[0]) == 7
