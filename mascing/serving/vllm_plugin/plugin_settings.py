@@ -31,4 +31,4 @@ def settings_in(additional_config: Any) -> PluginSettings | None:
     try:
         return PluginSettings.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(f"additional_config[{KEY!r}]: {'; '.join(complaints(error))}") from error
+        raise ConfigError(f"additional_config[{KEY!r}]: {'; '.join(complaints(error, PluginSettings))}") from error
