@@ -30,9 +30,9 @@ ArgumentsOf = Callable[[str], Mapping[str, Any] | None]
 class Tracked:
     """A request that a mask steers, or that is recorded.
 
-    ``name`` is the one that admission gave it, else the request's own; replies drawn from one prompt share it. ``start`` and ``stop``
-    bound the positions that the mask acts on. ``reached`` is the position up to which it was computed, and ``first``
-    the one from which: those before came out of the prefix cache.
+    ``name`` is the one that admission gave it, else its own; replies drawn from one prompt share it. ``start`` and
+    ``stop`` bound the positions that the mask acts on. ``reached`` is the position up to which it was computed, and
+    ``first`` the one from which: those before came out of the prefix cache.
     """
 
     name: str
