@@ -30,9 +30,9 @@ ArgumentsOf = Callable[[str], Mapping[str, Any] | None]
 class Tracked:
     """A request that a mask steers, or that is recorded.
 
-    ``name`` is the one that admission gave it; replies that are drawn from one prompt share it. ``start`` and ``stop``
-    bound the positions that the mask acts on. ``reached`` is the position up to which it was computed, and ``first``
-    the one from which: those before came out of the prefix cache.
+    ``name`` is the one that admission gave it, else its own; replies drawn from one prompt share it. ``start`` and
+    ``stop`` bound the positions that the mask acts on. ``reached`` is the position up to which it was computed, and
+    ``first`` the one from which: those before came out of the prefix cache.
     """
 
     name: str
@@ -46,10 +46,11 @@ class Tracked:
     pieces: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> "Tracked":
+    def of(cls, request: str, arguments: Mapping[str, Any]) -> "Tracked":
         """What admission decided for the request."""
         capture = bool(arguments.get("capture", False))
-        return cls(arguments["id"], int(arguments["slot"]), int(arguments["start"]), arguments["stop"], capture)
+        name = arguments.get("id", request)
+        return cls(name, int(arguments["slot"]), int(arguments["start"]), arguments["stop"], capture)
 
     def within(self, start: int, stop: int) -> tuple[int, int]:
         """The part of these positions that the mask acts on."""
@@ -172,7 +173,7 @@ class Steps:
             return None
         if not self.proved:
             raise SteeringError("a request asks for a mask before steering was proved: ask for mascing_spec first")
-        tracked = Tracked.of(arguments)
+        tracked = Tracked.of(name, arguments)
         self._known.setdefault(tracked.name, []).append(tracked)
         while len(self._known) > _KEPT:
             del self._known[next(iter(self._known))]
