@@ -4,10 +4,13 @@ All conversations of a call, under whatever masks, are one continuous batch: a n
 Shapes: T token, L MoE layer, E expert, K selected expert.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from mascing.conversations.chat import Prompt
 from mascing.conversations.thoughts import ThoughtReader
@@ -18,7 +21,7 @@ from mascing.engines.sampling import seed_of
 from mascing.errors import MascingError, ModelError
 from mascing.models.batching import Told, untold
 from mascing.models.checkpoints import local_folder, one_line
-from mascing.models.model_folder import context_in, dtype_in, settings_of
+from mascing.models.model_folder import context_in, dtype_in, settings_of, vocabulary_in
 from mascing.models.out_of_memory import is_out_of_memory
 from mascing.models.tokenizer import tokenizer_in
 from mascing.routers.spec import RouterSpec
@@ -32,18 +35,25 @@ from mascing.traces.trace_set import SampleTrace
 if TYPE_CHECKING:
     from mascing.serving.vllm_plugin.offline import SteeredVllm
 
+_IN_A_WORKER = {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+
 _CACHE_BYTES = 2**30
 """vLLM's cache on a CPU, unless the settings say otherwise."""
 
 
 @dataclass(frozen=True)
 class VllmEngine:
-    """Replies and traces of a model in vLLM; ``context`` is the number of tokens that prompt and reply may have."""
+    """Replies and traces of a model in vLLM.
+
+    ``context`` is the number of tokens that prompt and reply may have, and ``end_ids`` are the end tokens that the
+    model knows: the files of some name others, which vLLM refuses.
+    """
 
     vllm: "SteeredVllm"
     tokenizer: Any
     endings: Endings
     context: int
+    end_ids: tuple[int, ...]
 
     @property
     def spec(self) -> RouterSpec:
@@ -74,7 +84,7 @@ class VllmEngine:
                 requests,
                 max_new_tokens=generation.max_new_tokens,
                 temperature=generation.temperature,
-                end_ids=sorted(self.endings.ids),
+                end_ids=self.end_ids,
                 stop_strings=self.endings.marks,
             ):
                 prompt, said = prompts[number], self.endings.until(made.token_ids)
@@ -97,7 +107,8 @@ class VllmEngine:
             with _in_memory():
                 for number, z_TLE, ids_TLK in self.vllm.record([prompt.token_ids for prompt in prompts]):
                     told(len(z_TLE), 0)
-                    routings[number] = chosen_routing(prompts[number], z_TLE, ids_TLK, chosen)
+                    routing = torch.from_numpy(z_TLE), torch.from_numpy(ids_TLK)
+                    routings[number] = chosen_routing(prompts[number], *routing, chosen)
             return [routings[number] for number in range(len(prompts))]
 
         return traced(self.tokenizer, self.context, conversations, record, replies, chosen)
@@ -113,8 +124,10 @@ def vllm_engine(options: Options, model: ModelConfig, num_gpus: float) -> VllmEn
     with local_folder(model) as folder:
         settings, tokenizer = settings_of(folder), tokenizer_in(folder, model)
         limits = (context_in(settings), options.max_model_len)
+        context = min((limit for limit in limits if limit is not None), default=None)
         arguments: dict[str, Any] = {
-            "max_model_len": min((limit for limit in limits if limit is not None), default=None),
+            # vLLM reads a prompt only if one more token has room; nothing is computed at that position.
+            "max_model_len": None if context is None else context + 1,
             "max_num_seqs": options.max_num_seqs,
             "trust_remote_code": model.trust_remote_code,
             "kv_cache_memory_bytes": options.kv_cache_memory_bytes or (None if num_gpus else _CACHE_BYTES),
@@ -122,6 +135,7 @@ def vllm_engine(options: Options, model: ModelConfig, num_gpus: float) -> VllmEn
         }
         if num_gpus:
             arguments["gpu_memory_utilization"] = options.gpu_memory_utilization * min(num_gpus, 1)
+        os.environ.update(_IN_A_WORKER)
         dtype = dtype_in(folder, settings) if model.dtype == "auto" else model.dtype
         try:
             vllm = SteeredVllm(str(folder), dtype=dtype, capture=True, engine_args=arguments)
@@ -133,7 +147,9 @@ def vllm_engine(options: Options, model: ModelConfig, num_gpus: float) -> VllmEn
                 "engine.kv_cache_memory_bytes if it is about memory, or take `engine: {kind: transformers}`"
             ) from error
         endings = Endings.of(tokenizer, recommended_in(folder, model.trust_remote_code))
-    return VllmEngine(vllm, tokenizer, endings, vllm.max_tokens)
+    vocabulary = vocabulary_in(settings)
+    known = (token for token in sorted(endings.ids) if vocabulary is None or token < vocabulary)
+    return VllmEngine(vllm, tokenizer, endings, context or vllm.max_tokens - 1, tuple(known))
 
 
 @contextmanager

@@ -64,8 +64,17 @@ def refuse_unloadable_fp8(folder: Path, settings: dict[str, Any]) -> None:
 
 def context_in(settings: dict[str, Any]) -> int | None:
     """The number of tokens that the model can read by its config.json, or None if it does not say."""
+    return _of_text(settings, "max_position_embeddings")
+
+
+def vocabulary_in(settings: dict[str, Any]) -> int | None:
+    """The number of tokens that the model tells apart by its config.json, or None if it does not say."""
+    return _of_text(settings, "vocab_size")
+
+
+def _of_text(settings: dict[str, Any], name: str) -> int | None:
     inner = settings.get("text_config")
-    found = (inner if isinstance(inner, dict) else settings).get("max_position_embeddings")
+    found = (inner if isinstance(inner, dict) else settings).get(name)
     return found if isinstance(found, int) else None
 
 

@@ -92,7 +92,7 @@ def test_an_engine_that_cannot_work_here_says_why(monkeypatch: pytest.MonkeyPatc
 
 
 def run_on(engine: dict[str, Any], **compute: Any) -> RunConfig:
-    sets: dict[str, Any] = dict.fromkeys(("target", "utility", "protected"), {"kind": "refusal"})
+    sets: dict[str, Any] = {name: {"kind": "refusal"} for name in ("target", "utility", "protected")}
     behaviour = {"name": "b", "conversations": "c.jsonl", **sets}
     return RunConfig.model_validate(
         {"model": {"path": "m", "device": "auto"}, "behaviour": behaviour, "engine": engine, "compute": compute}
