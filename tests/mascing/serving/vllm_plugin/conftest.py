@@ -1,5 +1,6 @@
 """How the tests run vLLM: in their own process, where they can look into it, and without a process for each model."""
 
+import gc
 import os
 
 import pytest
@@ -16,3 +17,9 @@ def _models_inspected_here() -> None:
     registry = pytest.importorskip("vllm.model_executor.models.registry").ModelRegistry
     for name in ARCHITECTURES:
         registry.register_model(name, registry.models[name].load_model_cls())
+
+
+@pytest.fixture(autouse=True)
+def _imports_are_no_garbage() -> None:
+    """An engine collects garbage nine times as it starts and ends, half a second each over all that was imported."""
+    gc.freeze()
