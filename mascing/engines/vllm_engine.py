@@ -135,6 +135,9 @@ def vllm_engine(options: Options, model: ModelConfig, num_gpus: float) -> VllmEn
         }
         if num_gpus:
             arguments["gpu_memory_utilization"] = options.gpu_memory_utilization * min(num_gpus, 1)
+        elif "kv_lora_rank" in settings:
+            # vLLM's own kernels for CPUs compute latent attention wrongly after the first position.
+            arguments["compilation_config"] = {"custom_ops": ["none"]}
         os.environ.update(_IN_A_WORKER)
         dtype = dtype_in(folder, settings) if model.dtype == "auto" else model.dtype
         try:

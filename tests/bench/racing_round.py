@@ -1,0 +1,131 @@
+"""A racing round through the engine `vllm` against the same round through `transformers`: replies per second, judged.
+
+Run from the root, where vLLM is installed: ``OMP_NUM_THREADS=1 python -m tests.bench.racing_round``.
+
+Each turn has a seed of its own, which draws masks and conversations; both engines judge the same round, with storage
+and judges as in a run, in one process and one after the other. The model is random, so a coin judges its replies: it
+tells any two replies apart half of the time. In float32 the replies must be the same.
+"""
+
+import argparse
+import random
+import statistics
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from mascing.masks.mask import Mask
+from mascing.routers.spec import RouterSpec
+from mascing.schemas.config import BehaviourConfig, ComputeConfig, GenerationConfig, ModelConfig, RunConfig
+from mascing.schemas.conversation import Conversation
+from mascing.schemas.settings.engine_settings import VllmEngine
+from mascing.storage.object_storage import Storage
+from mascing.tasks.replying.judged import Judging, Row, Steered
+from mascing.tasks.streaming.asked import Asked
+from tests.mascing import olmoe_folder
+from tests.tasks.here_pool import HerePool
+
+COIN: Any = {"kind": "tests.tasks.coin_judge:coin"}
+WORDS = ("bench", "lamp", "river", "stone", "paper", "cloud", "quiet", "seven", "window", "garden", "engine")
+
+
+def config_of(model: Path, device: str, new: int, batch: int) -> RunConfig:
+    """A run on the model with plain replies of at most ``new`` tokens."""
+    gpus = float(device != "cpu")
+    return RunConfig(
+        model=ModelConfig(path=str(model), device=device),
+        behaviour=BehaviourConfig(name="b", conversations="-", target=COIN, utility=COIN, protected=COIN),
+        generation=GenerationConfig(max_new_tokens=new, batch_size=batch),
+        compute=ComputeConfig(workers=1, num_gpus=gpus),
+    )
+
+
+def conversations(n: int, words: int, draw: random.Random) -> list[Conversation]:
+    """Conversations of random words, of about ``words`` words each."""
+    lengths = [max(3, round(words * draw.lognormvariate(0, 0.5))) for _ in range(n)]
+    return [
+        olmoe_folder.conversation(f"c{number}", " ".join(draw.choices(WORDS, k=length)), label=None)
+        for number, length in enumerate(lengths)
+    ]
+
+
+def masks(n: int, spec: RouterSpec, seed: int) -> list[Steered]:
+    """Masks that move every expert of every layer."""
+    draw = torch.Generator().manual_seed(seed)
+    drawn = (torch.randn((spec.n_layers, spec.n_experts), generator=draw) for _ in range(n))
+    return [(f"mask-{number}", Mask.from_bias(bias_LE, spec)) for number, bias_LE in enumerate(drawn)]
+
+
+class Way:
+    """An engine in a pool of one worker, which keeps it from turn to turn."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.pool, self.config = HerePool(), config
+        self.pool.worker = type(self.pool.worker)(config.compute.num_gpus)
+        self.spec = self.pool.worker.engine(config.model, config.engine).spec
+
+    def judge(self, asked: list[Conversation], steered: list[Steered]) -> tuple[float, list[list[Row]]]:
+        """The seconds of the round, and the rows of each mask."""
+        with TemporaryDirectory() as folder:
+            judging = Judging(self.pool, Storage.open(folder), self.config, "c" * 64)
+            self.pool.worker._counts.clear()
+            started = time.perf_counter()
+            judged = judging.judge(Asked.given(asked), steered, lambda done, total: None)
+            seconds = time.perf_counter() - started
+            return seconds, [[row for table in of_mask.tables() for row in table.to_pylist()] for of_mask in judged]
+
+
+def main() -> None:
+    """Print the rates of each turn, and their ratio with its spread."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--masks", type=int, default=32)
+    parser.add_argument("--conversations", type=int, default=200)
+    parser.add_argument("--words", type=int, default=12)
+    parser.add_argument("--new", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=64, help="generation.batch_size of transformers")
+    parser.add_argument("--seqs", type=int, default=256, help="engine.max_num_seqs of vLLM")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--hidden", type=int, default=512, help="with 8 layers of 32 experts: about 100M parameters")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as folder:
+        sizes: dict[str, Any] = {
+            "hidden_size": options.hidden, "intermediate_size": options.hidden // 2, "num_hidden_layers": 8,
+            "num_attention_heads": options.hidden // 64, "num_experts": 32, "num_experts_per_tok": 4,
+            "max_position_embeddings": 1024, "initializer_range": 0.1,
+        }  # fmt: skip
+        model = olmoe_folder.save(Path(folder, "model"), **sizes)
+        plain = config_of(model, options.device, options.new, options.batch)
+        ways = [Way(plain), Way(plain.model_copy(update={"engine": VllmEngine(max_num_seqs=options.seqs)}))]
+        for way in ways:  # unmeasured
+            way.judge(conversations(8, options.words, random.Random(-1)), masks(2, way.spec, -1))
+        ratios = [turn(ways, options, seed) for seed in range(options.turns)]
+    print(
+        f"vllm / transformers, {options.masks} masks x {options.conversations} conversations: median "
+        f"{statistics.median(ratios):.2f}x, {len(ratios)} turns from {min(ratios):.2f} to {max(ratios):.2f}"
+    )
+
+
+def turn(ways: list[Way], options: argparse.Namespace, seed: int) -> float:
+    """One round by each, the other one first in every other turn; how many times as fast vLLM was."""
+    asked = conversations(options.conversations, options.words, random.Random(seed))
+    steered = masks(options.masks, ways[0].spec, seed)
+    order = (0, 1) if seed % 2 == 0 else (1, 0)
+    done = {place: ways[place].judge(asked, steered) for place in order}
+    (slow, theirs), (fast, ours) = done[0], done[1]
+    pairs = [(a, b) for rows in zip(theirs, ours, strict=True) for a, b in zip(*rows, strict=True)]
+    same = {name: sum(a[name] == b[name] for a, b in pairs) for name in ("reply", "outcome")}
+    print(
+        f"seed {seed}: transformers {len(pairs) / slow:.1f} and vllm {len(pairs) / fast:.1f} replies/s, "
+        f"{slow / fast:.2f}x; of {len(pairs)} the same: {same['reply']} replies, {same['outcome']} verdicts",
+        flush=True,
+    )
+    return slow / fast
+
+
+if __name__ == "__main__":
+    main()
