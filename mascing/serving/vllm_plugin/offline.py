@@ -58,7 +58,8 @@ class SteeredVllm:
         from vllm import LLM
 
         given = dict(engine_args or {})
-        additional = {**given.pop("additional_config", {}), KEY: {"slots": slots, "capture": capture}}
+        additional = dict(given.pop("additional_config", {}))
+        additional[KEY] = {**additional.get(KEY, {}), "slots": slots, "capture": capture}
         given.setdefault("distributed_executor_backend", "uni")
         self._llm: Any = LLM(folder, dtype=dtype, additional_config=additional, **given)
         self._names = (f"mascing-{number}" for number in count())
