@@ -68,10 +68,11 @@ def preflight(config: RunConfig) -> Preflight:
     model = _found(lambda: _model(config), problems)
     machine = _found(lambda: machine_for(config, model.weights if model else None), problems)
     tokenizer, context = (model.tokenizer, _context(config, model)) if model else (None, None)
+    limited = " by engine.max_model_len" if model and context != model.context else ""
     if context is not None and config.generation.max_new_tokens >= context:
         problems.append(
             f"generation.max_new_tokens {config.generation.max_new_tokens} leaves no room in the model's context of "
-            f"{context} tokens{' by engine.max_model_len' if context != model.context else ''}: lower it"
+            f"{context} tokens{limited}: lower it"
         )
         context = None  # else each row would say so again
     lengths = Lengths(config, tokenizer, context) if model else None

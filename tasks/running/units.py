@@ -58,7 +58,7 @@ def run_units(
 ) -> Iterator[tuple[U, Value]]:
     """Each unit with the value that ``kind`` reads of its object, as they finish; units that are stored are not remade.
 
-    ``progress`` counts rows. A worker makes units of up to ``together`` rows at once, which ``kind`` must be able to.
+    ``progress`` counts rows. A worker makes units of up to ``together`` rows at once, if ``kind`` can.
     Raises MascingError as a unit raised it, and WorkerDiedError if a unit ends its workers although none of its rows
     alone does.
     """
@@ -70,7 +70,7 @@ def run_units(
     queue = pool.queue(
         _run,
         _Common(storage, kind, shared),
-        _items(_stored_first(storage, units), together),
+        _items(_stored_first(storage, units), together if kind.make_all is not None else 0),
         survives=lambda work: True,
         size=len,
     )
@@ -147,12 +147,13 @@ def _run(worker: Worker, common: _Common, work: Work[Any] | _Several[Any]) -> An
 
 
 def _run_several(worker: Worker, common: _Common, several: _Several[Any]) -> list[Any]:
-    there = {unit.path: found(common.storage, unit.path) for unit in several.units}
-    missing = [unit for unit in several.units if there[unit.path] is None]
+    there = {unit.path: data for unit in several.units if (data := found(common.storage, unit.path)) is not None}
+    missing = [unit for unit in several.units if unit.path not in there]
+    worker.count("found", len(there))
+    assert common.kind.make_all is not None
     made = common.kind.make_all(worker, common.shared, missing) if missing else []
     for unit, data in zip(missing, made, strict=True):
         there[unit.path] = created(common.storage, unit.path, data)
-    worker.count("found", len(several.units) - len(missing))
     return [common.kind.read(worker, common.shared, unit, there[unit.path], {}) for unit in several.units]
 
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import psutil
 import ray
@@ -122,7 +122,8 @@ class Worker:
             return TransformersEngine(self.model(config))
         if self._engine is None or self._engine[:2] != (config, engine):
             self._engine = None
-            self._engine = (config, engine, make_engine(engine, Place(model=config, num_gpus=self._num_gpus)))
+            made = make_engine(engine, Place(model=config, num_gpus=self._num_gpus))
+            self._engine = config, engine, cast(ModelEngine, made)
         return self._engine[2]
 
     def count(self, name: str, number: int) -> None:

@@ -49,7 +49,7 @@ def _judges() -> Iterator[str]:
     yield "## Judges\n"
     yield "`behaviour.target`, `.utility`, `.protected` and the members of a panel are each one of these, by `kind`.\n"
     kinds = _kinds(JudgeConfig)
-    shared = {
+    shared: dict[str, type[BaseModel]] = {
         "model": JudgingModel,
         "endpoint": OpenAIEngine,
         "endpoint.prices": Prices,

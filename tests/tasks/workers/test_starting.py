@@ -34,7 +34,7 @@ def stopped_in_ready(pid: Path) -> type[Worker]:
     """A worker whose first process stops while it would load the model."""
 
     class Stopped(Worker):
-        def ready(self, config: Any = None) -> None:
+        def ready(self, config: Any = None, engine: Any = None) -> None:
             _stop_first(pid)
 
     return Stopped
