@@ -1,22 +1,29 @@
 """Judged replies: what is stored is found by content, and looked for once."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
 from mascing.conversations.reply import Reply
+from mascing.engines.engine import Answer, Turn
 from mascing.judges.judging import judge_all
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
+from mascing.schemas.config import ComputeConfig
+from mascing.schemas.settings.engine_settings import VllmEngine
 from mascing.schemas.verdict import Verdict
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying import verdict_pieces
 from mascing.tasks.replying.judged import Judging, Steered
+from mascing.tasks.replying.replies import RepliesFolder
 from mascing.tasks.replying.verdict_pieces import verdicts_on
 from mascing.tasks.streaming.asked import Asked
+from mascing.tasks.workers.worker import Worker
 from tests.mascing import olmoe_folder
 from tests.tasks.contrast.test_labelling import chats, config_for
 from tests.tasks.here_pool import EndsItsProcess, HerePool, MortalPool
@@ -118,3 +125,31 @@ def test_the_table_says_what_a_judge_said_and_took_and_each_piece_is_paid_once(
     [table] = judged[0].tables()
     assert table.select(["raw", "cost"]).to_pylist() == [{"raw": said.raw, "cost": said.cost}] * len(rows)
     assert judged[0].outcomes[0].keys().isdisjoint({"raw", "cost", "reply"})
+
+
+def test_vllm_is_asked_once_for_all_masks_of_a_round_and_its_replies_are_stored_by_mask(
+    tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    class Vllm:
+        def replies(self, asked: Sequence[Turn], *_: Any) -> Iterator[tuple[int, Answer]]:
+            calls.append(len(asked))
+            for number, (row, mask) in reversed(list(enumerate(asked))):  # as they are done
+                yield number, Answer(Reply(f"{mask.digest if mask else ''} {row.id}"))
+
+    monkeypatch.setattr(Worker, "engine", lambda *_: Vllm())
+    rows, plain = chats(), config_for(olmoe_folder.save(tmp_path / "model"), tmp_path, chats())
+    config = plain.model_copy(update={"engine": VllmEngine(), "compute": ComputeConfig(workers=1)})
+    judged = Judging(HerePool(), storage, config, "c" * 64).judge(Asked.given(rows[:40]), MASKS, lambda *_: None)
+    assert calls == [2 * 40]
+    for (_, mask), of_mask in zip(MASKS, judged, strict=True):
+        assert mask is not None
+        table = pa.concat_tables(of_mask.tables())
+        assert table["reply"].to_pylist() == [f"{mask.digest} {row.id}" for row in rows[:40]]
+        assert storage.list(RepliesFolder.of(config, "c" * 64).under(mask))
+    Judging(HerePool(), storage, config, "c" * 64).judge(Asked.given(rows), MASKS, lambda *_: None)
+    assert calls == [2 * 40, 2 * 40], "the second round finds the replies of the first"
+    two = config.model_copy(update={"compute": ComputeConfig(workers=2)})
+    Judging(HerePool(), storage, two, "d" * 64).judge(Asked.given(rows), MASKS, lambda *_: None)
+    assert len(calls) == 2 + 2, "each worker has a call"
