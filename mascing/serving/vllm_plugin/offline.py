@@ -56,6 +56,7 @@ class SteeredVllm:
         """Load the model of a folder; ``engine_args`` are those of ``vllm.LLM``."""
         # vLLM reads these when its engine is made; another process could not be asked for recorded tensors.
         os.environ.update(IN_THIS_PROCESS)
+        os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")  # the tests run the first version of the two
         from vllm import LLM
 
         register()  # in this process vLLM's own list of plugins (VLLM_PLUGINS) decides nothing
