@@ -32,8 +32,8 @@ def prepare(worker: Any, settings: PluginSettings) -> None:
     """Have this worker load its model with masks, follow its steps, and answer by the methods of :mod:`.methods`."""
     from mascing.serving.vllm_plugin.masking import load_with_masks
     from mascing.serving.vllm_plugin.methods import METHODS
-    from mascing.serving.vllm_plugin.refusals import refuse_unsupported
     from mascing.serving.vllm_plugin.runners import follow
+    from mascing.serving.vllm_plugin.unsupported import refuse_unsupported
 
     refuse_unsupported(worker.vllm_config)
     runner = worker.model_runner

@@ -9,7 +9,7 @@ import torch
 from mascing.errors import ConfigError, SteeringError
 from mascing.serving.vllm_plugin.interception import point_for
 from mascing.serving.vllm_plugin.plugin_settings import PluginSettings, settings_in
-from mascing.serving.vllm_plugin.refusals import refuse_unsupported
+from mascing.serving.vllm_plugin.unsupported import refuse_unsupported
 
 
 def config(**changes: Any) -> SimpleNamespace:
