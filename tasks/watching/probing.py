@@ -17,7 +17,7 @@ from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.recording import recorded
 from mascing.tasks.running.stage import steps
-from mascing.tasks.watching.published_mask import PublishedMask
+from mascing.runs.publications.published_mask import PublishedMask
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 from mascing.traces.probes import Probes

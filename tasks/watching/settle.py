@@ -15,7 +15,7 @@ from mascing.storage.object_storage import Storage
 from mascing.tasks.running.identity import judges_identity
 from mascing.tasks.watching import records
 from mascing.tasks.watching.live import live_channel, standing_of
-from mascing.tasks.watching.published_mask import published_mask
+from mascing.runs.publications.published_mask import published_mask
 from mascing.tasks.watching.standing import Standing, Watch, software
 
 

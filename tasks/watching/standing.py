@@ -25,7 +25,7 @@ from mascing.tasks.replying.replies import content_of
 from mascing.tasks.running.stage import steps
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.watching.probing import Measured, probe
-from mascing.tasks.watching.published_mask import PublishedMask
+from mascing.runs.publications.published_mask import PublishedMask
 from mascing.tasks.workers.pool import Pool
 
 _SOFTWARE = ("mascing", "torch", "transformers")
