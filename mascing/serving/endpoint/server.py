@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import socket
 
 import uvicorn
 
 from mascing.models.loading import load
+from mascing.prose import echo_prose
 from mascing.schemas.config import ModelConfig
 from mascing.serving.endpoint.application import application, serve_masks
 from mascing.serving.options import FirstMasks, ServeOptions
@@ -32,7 +34,20 @@ def serve(options: ServeOptions, first: FirstMasks) -> None:
             log_level="warning",
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        await uvicorn.Server(settings).serve()
+        await _Telling(settings, f"listening; try: {options.first_request}").serve()
 
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
         asyncio.run(run())
+
+
+class _Telling(uvicorn.Server):
+    """Says so once it listens."""
+
+    def __init__(self, config: uvicorn.Config, told: str) -> None:
+        super().__init__(config)
+        self._told = told
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            echo_prose(self._told)
