@@ -51,6 +51,13 @@ class Running:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return httpx.request(method, f"{self.url}/mascing/{path}", json=body, headers=headers)
 
+    @contextmanager
+    def held_as(self, name: str, mask: Mask) -> Iterator[None]:
+        """The server holds this mask too."""
+        asyncio.run(self.served.held.load(name, mask))
+        yield
+        self.served.held.unload(name)
+
 
 def ask(client: openai.OpenAI, text: str = "hello", **options: Any) -> Any:
     """A greedy reply of a few tokens; ``mask`` and ``tokens`` are what is asked of the server."""
