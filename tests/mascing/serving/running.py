@@ -15,8 +15,8 @@ import uvicorn
 
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec, inspect_routers
-from mascing.serving.endpoint.application import Served, application, serve_masks
 from mascing.serving.options import FirstMasks, ServeOptions
+from mascing.serving.thin_endpoint.application import Served, application, serve_masks
 from tests.mascing import olmoe_folder
 
 TOKEN = "a-token"

@@ -92,9 +92,10 @@ def serve(
     if chosen is EngineName.VLLM:
         from importlib import import_module
 
+        echo_prose(f"once it listens: {asked.first_request}")
         import_module("mascing.serving.vllm_plugin.server").serve(asked)
     else:
-        from mascing.serving.endpoint.server import serve as serve_transformers
+        from mascing.serving.thin_endpoint.server import serve as serve_transformers
 
         serve_transformers(asked, first)
 

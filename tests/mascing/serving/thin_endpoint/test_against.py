@@ -8,8 +8,8 @@ import pytest
 from mascing.cli import main
 from mascing.errors import EndpointError, MaskError, SteeringError
 from mascing.serving.against import verify_against
-from mascing.serving.endpoint import completion
 from mascing.serving.in_force import InForce
+from mascing.serving.thin_endpoint import completion
 from tests.mascing.serving.running import Running, foreign
 
 
