@@ -21,6 +21,7 @@ from mascing.commands.judge import judge
 from mascing.commands.label import label
 from mascing.commands.mask import mask
 from mascing.commands.masks.harness_tasks import run_tasks
+from mascing.commands.masks.serve import serve
 from mascing.commands.outcomes.channels import registry
 from mascing.commands.outcomes.housekeeping import storage
 from mascing.commands.outcomes.rebuild_report import report, runs
@@ -79,6 +80,7 @@ mask.command("tasks")(run_tasks)
 app.add_typer(mask, name="mask")
 app.add_typer(traces, name="traces")
 app.add_typer(registry, name="registry")
+app.command()(serve)
 app.add_typer(storage, name="storage")
 app.command()(doctor)
 

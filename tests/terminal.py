@@ -38,6 +38,11 @@ class Terminal:
         """Send keys as if they were typed; ``\\x03`` is Ctrl-C."""
         os.write(self._descriptor, keys.encode())
 
+    def widen(self, columns: int) -> None:
+        """Make the window wider, as somebody does who drags its edge."""
+        termios.tcsetwinsize(self._descriptor, (self._screen.lines, columns))
+        self._screen.resize(columns=columns)
+
     def watch(self, seen: Callable[["Terminal"], bool], seconds: float) -> bool:
         """Draw what the program writes until ``seen`` holds, the program ends or the time is over; whether it held."""
         deadline = monotonic() + seconds

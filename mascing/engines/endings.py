@@ -1,6 +1,6 @@
 """Where replies end, and what a reply is: the text before its end, without the thought that came first."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,23 +29,25 @@ class Endings:
         ids = _end_tokens(recommended.eos_token_id) | _end_tokens(tokenizer.eos_token_id) | of_template.ids
         return cls(frozenset(ids), tuple(of_template.marks))
 
-    def until(self, ids: list[int]) -> list[int]:
-        """The tokens before the first end token; the rest may be padding, which need not be a special token."""
-        return ids[: next((position for position, token in enumerate(ids) if token in self.ids), len(ids))]
 
-    def reply(self, reader: ThoughtReader, prompt: Prompt, ids: list[int], max_new_tokens: int) -> Reply:
-        """The reply that the tokens before the end are; as many as ``max_new_tokens`` were cut off by the limit."""
-        full = len(ids) == max_new_tokens
-        said = reader.read(prompt.token_ids[slice(*prompt.prompt)], ids, cut_off=full)
-        thought, text = (_before(self.marks, part or "") for part in (said.thought, said.text))
-        stopped = (thought, text) != (said.thought or "", said.text)
-        return Reply(
-            text,
-            thought.strip() or None,
-            cut_off=not stopped and full,
-            tokens=len(ids),
-            in_thought=not said.closed,
-        )
+def before_end(ends: Set[int], row: list[int]) -> list[int]:
+    """The tokens before the first end token; the rest is padding, which need not be a special token."""
+    return row[: next((position for position, token in enumerate(row) if token in ends), len(row))]
+
+
+def reply_of(reader: ThoughtReader, prompt: Prompt, ids: Sequence[int], marks: Sequence[str], limit: int) -> Reply:
+    """The reply that these tokens are: up to the first of the ``marks``, cut off if they are ``limit`` and none is."""
+    full = len(ids) == limit
+    said = reader.read(prompt.token_ids[slice(*prompt.prompt)], ids, cut_off=full)
+    thought, text = (_before(marks, part or "") for part in (said.thought, said.text))
+    stopped = (thought, text) != (said.thought or "", said.text)
+    return Reply(
+        text,
+        thought.strip() or None,
+        cut_off=not stopped and full,
+        tokens=len(ids),
+        in_thought=not said.closed,
+    )
 
 
 def recommended_in(folder: Path, trust_remote_code: bool) -> Any:

@@ -5,7 +5,7 @@ Shape suffixes: B batch, T token, L MoE layer, E expert.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from torch import Tensor
 from mascing.conversations.chat import Prompt
 from mascing.conversations.reply import Reply
 from mascing.conversations.thoughts import ThoughtReader
-from mascing.engines.endings import Endings
+from mascing.engines.endings import Endings, before_end, reply_of
 from mascing.engines.prompts import rendered
 from mascing.engines.sampling import RowSampler, refuse_nan
 from mascing.masks.mask import Mask
@@ -87,11 +87,11 @@ def completions(
     with steer(loaded.model, masks[0]) if shared and masks and masks[0] is not None else nullcontext():
         for batch in batches(prompts, generation.batch_size):
             with (
-                _greedy(loaded, generation) as decoding,
+                decoding_settings(loaded, generation.max_new_tokens) as settings,
                 nullcontext() if shared else steer(loaded.model, [masks[index] for index in batch]),
                 torch.inference_mode(),
             ):
-                said = _replies(loaded, [prompts[index] for index in batch], decoding, generation.temperature, told)
+                said = _replies(loaded, [prompts[index] for index in batch], settings, generation.temperature, told)
             yield from zip(batch, said, strict=True)
 
 
@@ -110,12 +110,12 @@ def complete_recorded(
     for batch in batches(prompts, generation.batch_size):
         rows = [prompts[index] for index in batch]
         with (
-            _greedy(loaded, generation) as decoding,
+            decoding_settings(loaded, generation.max_new_tokens) as settings,
             steer(loaded.model, [masks[index] for index in batch]),
             record(loaded.model, selected=False) as trace,
             torch.inference_mode(),
         ):
-            said = _replies(loaded, rows, decoding, generation.temperature, told)
+            said = _replies(loaded, rows, settings, generation.temperature, told)
             z_BTLE = trace.take().to("cpu", torch.float16)
         end = max(len(row.token_ids) for row in rows)
         yield {
@@ -125,19 +125,9 @@ def complete_recorded(
         }
 
 
-class _Decoding(NamedTuple):
-    """The settings of ``generate`` in force, and where replies end."""
-
-    settings: Any
-    endings: Endings
-
-
-def _replies(
-    loaded: Loaded, prompts: Sequence[Prompt], decoding: _Decoding, temperature: float, told: Told
-) -> list[Reply]:
-    settings, endings = decoding
+def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperature: float, told: Told) -> list[Reply]:
     rows = [prompt.token_ids for prompt in prompts]
-    ids_BT, real_BT = _left_padded(rows, settings.pad_token_id, loaded.model.device)
+    ids_BT, real_BT = left_padded(rows, settings.pad_token_id, loaded.model.device)
     sampler = [RowSampler([prompt.conversation_id for prompt in prompts], temperature)] if temperature > 0 else []
     output_BT = loaded.model.generate(
         input_ids=ids_BT,
@@ -146,18 +136,18 @@ def _replies(
         logits_processor=[refuse_nan, *sampler],
         tokenizer=loaded.tokenizer,  # finds stop strings
     )
+    ends = set(settings.eos_token_id or ())
     written = output_BT[:, ids_BT.shape[1] :].tolist()
-    said = [endings.until(row) for row in written]
+    said = [before_end(ends, row) for row in written]
     ended = sum(len(ids) < len(row) for ids, row in zip(said, written, strict=True))  # by a token that is real too
     real = sum(map(len, rows)) + sum(map(len, said)) + ended
     told(real, output_BT.numel() - real)
     reader = ThoughtReader(loaded.tokenizer)
-    return [
-        endings.reply(reader, prompt, ids, settings.max_new_tokens) for prompt, ids in zip(prompts, said, strict=True)
-    ]
+    marks, limit = settings.stop_strings or (), settings.max_new_tokens
+    return [reply_of(reader, prompt, ids, marks, limit) for prompt, ids in zip(prompts, said, strict=True)]
 
 
-def _left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask, [B, T]; padded on the left, because generation continues at the end."""
     length = max(len(row) for row in rows)
     ids = [[pad_id] * (length - len(row)) + list(row) for row in rows]
@@ -166,7 +156,7 @@ def _left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.devic
 
 
 @contextmanager
-def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[_Decoding]:
+def decoding_settings(loaded: Loaded, max_new_tokens: int) -> Iterator[Any]:
     """Set the model to plain greedy decoding with the checkpoint's own end tokens, then restore its settings.
 
     generate() fills unset fields from the model's settings. The penalties and lengths that a
@@ -178,7 +168,7 @@ def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[_Decoding]
     endings = Endings.of(loaded.tokenizer, recommended)
     pads = (loaded.tokenizer.pad_token_id, recommended.pad_token_id, *sorted(endings.ids), 0)
     settings = Settings(
-        max_new_tokens=generation.max_new_tokens,
+        max_new_tokens=max_new_tokens,
         do_sample=False,
         eos_token_id=sorted(endings.ids) or None,
         pad_token_id=next(pad for pad in pads if pad is not None),
@@ -187,6 +177,6 @@ def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[_Decoding]
     )
     loaded.model.generation_config = settings
     try:
-        yield _Decoding(settings, endings)
+        yield settings
     finally:
         loaded.model.generation_config = recommended

@@ -14,7 +14,7 @@ import torch
 
 from mascing.conversations.chat import Prompt
 from mascing.conversations.thoughts import ThoughtReader
-from mascing.engines.endings import Endings, recommended_in
+from mascing.engines.endings import Endings, before_end, recommended_in, reply_of
 from mascing.engines.engine import Answer, Turn
 from mascing.engines.prompts import rendered
 from mascing.engines.sampling import seed_of
@@ -87,9 +87,9 @@ class VllmEngine:
                 end_ids=self.end_ids,
                 stop_strings=self.endings.marks,
             ):
-                prompt, said = prompts[number], self.endings.until(made.token_ids)
+                prompt, said = prompts[number], before_end(self.endings.ids, made.token_ids)
                 told(len(prompt.token_ids) + len(made.token_ids), 0)
-                yield number, Answer(self.endings.reply(reader, prompt, said, generation.max_new_tokens))
+                yield number, Answer(reply_of(reader, prompt, said, self.endings.marks, generation.max_new_tokens))
 
     def traces(
         self,

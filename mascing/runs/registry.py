@@ -81,7 +81,7 @@ def promote(storage: Storage, source: Channel, channel: str, seen: Channel | Non
     if the mask's card is of another behaviour or checkpoint, or does not say that the mask passes its gates, and
     ConflictError if the channel moved meanwhile.
     """
-    _refuse_unfit(storage, source)
+    refuse_unfit(storage, source)
     return _moved(storage, source.model_copy(update={"channel": channel}), _Only(seen), why=why)
 
 
@@ -99,25 +99,25 @@ def rollback(storage: Storage, channel: Channel, mask_prefix: str | None = None,
         hint = f"; name one by --to, or publish another: {', '.join(left)} are left out" if channel.history else ""
         raise MaskError(f"{channel.address} cannot go back to {wanted}: it held {held} before{hint}")
     back = channel.model_copy(update={"mask": earlier[-1]})
-    _refuse_unfit(storage, back)
+    refuse_unfit(storage, back)
     told = why or f"rolled back from {channel.mask}"
     return _moved(storage, back, _Only(channel), why=told, withdraw=channel.mask)
 
 
 def current(storage: Storage, checkpoint: NamedCheckpoint, behaviour: str, channel: str = CANDIDATE) -> Channel | None:
     """Return what a channel holds, or None if nothing was published to it."""
-    path = _path(_folder(storage, checkpoint), behaviour, channel)
+    path = channel_path(_folder(storage, checkpoint), behaviour, channel)
     try:
-        return _decode(storage, path, storage.read(path))
+        return decode_channel(storage, path, storage.read(path))
     except FileNotFoundError:
         return None
 
 
 def sibling(storage: Storage, channel: Channel, name: str) -> Channel | None:
     """The channel ``name`` of the same checkpoint and behaviour, or None if nothing was published to it."""
-    path = _path(channel.checkpoint, channel.behaviour, name)
+    path = channel_path(channel.checkpoint, channel.behaviour, name)
     try:
-        return _decode(storage, path, storage.read(path))
+        return decode_channel(storage, path, storage.read(path))
     except FileNotFoundError:
         return None
 
@@ -137,7 +137,7 @@ def channels_and_damage(storage: Storage) -> tuple[list[Channel], list[str]]:
     homes = _homes(paths).values()
     for path in paths:
         try:
-            channel = _decode(storage, path, storage.read(path))
+            channel = decode_channel(storage, path, storage.read(path))
         except FileNotFoundError:  # deleted since it was listed
             continue
         except StorageError as error:
@@ -170,13 +170,13 @@ def _moved(
 ) -> Channel:
     """Move a channel to the mask of ``to``, which is not withdrawn any more; ``withdraw`` is from now on."""
     _refuse_unproven(storage, _stored(storage, to.mask))
-    path = _path(to.checkpoint, to.behaviour, to.channel)
+    path = channel_path(to.checkpoint, to.behaviour, to.channel)
     move = Move(mask=to.mask, at=datetime.now(UTC), by=_who(), why=why)
     held = to
 
     def change(data: bytes | None) -> bytes:
         nonlocal held
-        before = None if data is None else _decode(storage, path, data)
+        before = None if data is None else decode_channel(storage, path, data)
         if only is not None and before != only.channel:
             raise ConflictError(f"{to.address} was moved meanwhile: look at it again with `mascing registry show`")
         if data is not None and before is not None and before.mask == to.mask:
@@ -215,7 +215,7 @@ def _stored(storage: Storage, prefix: str) -> MaskStored:
         ) from error
 
 
-def _refuse_unfit(storage: Storage, to: Channel) -> None:
+def refuse_unfit(storage: Storage, to: Channel) -> None:
     """Raise MaskError unless the card of a channel's mask is of its behaviour and checkpoint, and passes its gates."""
     where, card = storage.locate(to.mask), _card(storage, to.mask)
     for what, found, wanted in (
@@ -262,7 +262,7 @@ def _refuse_unproven(storage: Storage, stored: MaskStored) -> None:
         )
 
 
-def _decode(storage: Storage, path: str, data: bytes) -> Channel:
+def decode_channel(storage: Storage, path: str, data: bytes) -> Channel:
     """The channel at ``path``. Raises StorageError if it is damaged, or another channel's, as a copied file is."""
     try:
         channel = Channel.model_validate_json(open_json(data, storage.locate(path), REMEDY))
@@ -271,7 +271,7 @@ def _decode(storage: Storage, path: str, data: bytes) -> Channel:
     except ValidationError as error:
         why = complaints(error, Channel)[0]
         raise StorageError(f"{storage.locate(path)} is not a channel ({why}): {REMEDY}") from error
-    if path != _path(channel.checkpoint, channel.behaviour, channel.channel):
+    if path != channel_path(channel.checkpoint, channel.behaviour, channel.channel):
         raise StorageError(
             f"{storage.locate(path)} holds the record of another channel, {channel.address}: restore an earlier copy "
             "of it or, if there never was such a channel, delete it and make one by `mascing registry promote`"
@@ -290,7 +290,8 @@ def _homes(paths: Iterable[str]) -> dict[str, str]:
     return {folder.rpartition("-")[2]: folder for folder in folders}
 
 
-def _path(checkpoint: str, behaviour: str, channel: str) -> str:
+def channel_path(checkpoint: str, behaviour: str, channel: str) -> str:
+    """Where a channel lies. Raises StorageError for a name that none can have."""
     for name in (behaviour, channel):
         if not _NAME.fullmatch(name):
             raise StorageError(f"{name!r} cannot name a channel: use letters, digits, dots and dashes")

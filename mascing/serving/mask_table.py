@@ -58,6 +58,12 @@ class MaskTable:
         with self._lock:
             return {name: self._masks[slot][1] for name, slot in sorted(self._names.items())}
 
+    @property
+    def masks(self) -> dict[str, Mask]:
+        """Each mask by its name."""
+        with self._lock:
+            return {name: self._masks[slot][0] for name, slot in sorted(self._names.items())}
+
     def reserve(self, mask: Mask) -> tuple[int, bool]:
         """A slot for the mask, and whether the mask must still be written there.
 

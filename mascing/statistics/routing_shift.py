@@ -61,9 +61,7 @@ def routing_shift(
     selected = before_PLE.sum((0, 2)) / tokens_before_P.sum()
 
     def moved(change_RC: Floats) -> Floats:
-        change_RLE = np.abs(change_RC).reshape(len(change_RC), n_layers, n_experts)
-        share_RL: Floats = change_RLE.sum(2) / (2 * selected)
-        return share_RL
+        return moved_share(change_RC.reshape(len(change_RC), n_layers, n_experts), selected)
 
     moved_L = moved(change_GC.sum(0, keepdims=True))[0]
     reached_L = np.zeros(n_layers)
@@ -74,6 +72,15 @@ def routing_shift(
         reached_L += (largest_R[:, None] >= moved_L * (1 - 1e-9)).sum(0)
     p_L: Floats = reached_L / len(signs_RG)
     return RoutingShift(moved_L, p_L, change_GC.sum(0).reshape(n_layers, n_experts))
+
+
+def moved_share(change_RLE: Floats, selected_L: Floats) -> Floats:
+    """The share of a layer's selections that went to other experts, [R, L]; a token has ``selected_L`` of them.
+
+    ``change_RLE`` is the change of selections per token.
+    """
+    share_RL: Floats = np.abs(change_RLE).sum(-1) / (2 * selected_L)
+    return share_RL
 
 
 def _signs(n_groups: int) -> Floats:

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-import pytest
 import yaml
 
 from tests.small_run import small_config
 from tests.starting import ctrl_c
 from tests.terminal import Terminal, at_terminal
 
+NARROW, WIDE = 60, 120
 SECONDS_TO_A_BAR = 240
 SECONDS_TO_THE_END = 10
 # Count, rate, perhaps the time that is left, and the time that has passed.
@@ -44,24 +44,30 @@ def end(processes: list[psutil.Process]) -> bool:
     return not psutil.wait_procs(processes, timeout=240)[1]  # a busy machine once took over a minute
 
 
-@pytest.mark.parametrize("columns", [60, 120])
-def test_bars_are_drawn_and_ctrl_c_ends_the_run(columns: int, testbed_folder: Path, tmp_path: Path) -> None:
+def bars(terminal: Terminal) -> list[str]:
+    return [line for line in terminal.lines if COUNTED.match(line)]
+
+
+def test_bars_fit_the_window_and_ctrl_c_ends_the_run(testbed_folder: Path, tmp_path: Path) -> None:
     waited_for: set[str] = set()
-    with run(testbed_folder, tmp_path, columns) as terminal:
+    with run(testbed_folder, tmp_path, NARROW) as terminal:
 
         def counted(screen: Terminal) -> bool:
             waited_for.update(what for what in WAITED_FOR for line in screen.lines if f" {what}" in line)
-            return any(COUNTED.match(line) for line in screen.lines)
+            return bool(bars(screen))
 
         assert terminal.watch(counted, SECONDS_TO_A_BAR), terminal.scrolled
         assert waited_for == set(WAITED_FOR)
-        assert all(len(line) < columns for line in terminal.lines if COUNTED.match(line))
+        assert all(len(line) < NARROW for line in bars(terminal))
+        terminal.widen(WIDE)
+        assert terminal.watch(lambda _: any(len(line) > NARROW for line in bars(terminal)), SECONDS_TO_A_BAR)
+        assert all(len(line) < WIDE for line in bars(terminal))
         processes = started_by(terminal)
         terminal.type("\x03")
         assert terminal.wait(SECONDS_TO_THE_END) == 130
         said = " ".join(terminal.scrolled)
         assert said.endswith("stopped: finished stages are kept; the same command goes on from there")
-        assert not [line for line in terminal.lines if COUNTED.match(line)], "the bars are left on the screen"
+        assert not bars(terminal), "the bars are left on the screen"
         assert "Traceback" not in terminal.text
         assert "raylet" not in terminal.text
     assert end(processes)

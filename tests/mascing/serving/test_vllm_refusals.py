@@ -9,7 +9,7 @@ import torch
 from mascing.errors import ConfigError, SteeringError
 from mascing.serving.vllm_plugin.interception import point_for
 from mascing.serving.vllm_plugin.plugin_settings import PluginSettings, settings_in
-from mascing.serving.vllm_plugin.refusals import refuse_unsupported
+from mascing.serving.vllm_plugin.unsupported import refuse_unsupported
 
 
 def config(**changes: Any) -> SimpleNamespace:
@@ -20,10 +20,9 @@ def config(**changes: Any) -> SimpleNamespace:
         "decode_context_parallel_size": 1,
         "prefill_context_parallel_size": 1,
     }
-    others = {"speculative_config": None, "use_v2_model_runner": False}
     return SimpleNamespace(
         parallel_config=SimpleNamespace(**{name: changes.get(name, value) for name, value in parallel.items()}),
-        **{name: changes.get(name, value) for name, value in others.items()},
+        speculative_config=changes.get("speculative_config"),
     )
 
 
@@ -35,7 +34,6 @@ def config(**changes: Any) -> SimpleNamespace:
         ({"pipeline_parallel_size": 2}, "pipeline parallelism"),
         ({"decode_context_parallel_size": 2}, "context parallelism"),
         ({"speculative_config": object()}, "speculative decoding"),
-        ({"use_v2_model_runner": True}, "VLLM_USE_V2_MODEL_RUNNER=0"),
     ],
 )
 def test_what_is_not_handled_is_refused_at_start(changes: dict[str, Any], told: str) -> None:

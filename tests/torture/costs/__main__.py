@@ -12,6 +12,7 @@ from statistics import median
 import yaml
 
 from mascing.schemas.config import HarvestConfig
+from mascing.schemas.settings.method_settings import MethodsConfig
 from tests.small_run import small_config
 from tests.torture.costs.killed import STAGES, Kill, KilledRun, Victim
 
@@ -22,7 +23,11 @@ VICTIMS: tuple[Victim, ...] = ("driver", "actor")
 
 def kills(testbed: Path, folder: Path, seed: int, victim: Victim, stages: tuple[str, ...] = STAGES) -> list[Kill]:
     """The kills of one run of several units a stage."""
-    config = small_config(testbed, folder, WORKERS).model_copy(update={"harvest": HarvestConfig(rows_per_shard=8)})
+    small = small_config(testbed, folder, WORKERS)
+    # One method that learns surrogates, one that counts, and the one whose optimisation has units.
+    few = {name: getattr(small.methods, name) for name in ("mascing", "steermoe", "active", "random")}
+    methods = MethodsConfig(**{**dict.fromkeys(MethodsConfig.model_fields), **few})
+    config = small.model_copy(update={"harvest": HarvestConfig(rows_per_shard=8), "methods": methods})
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     return KilledRun(path, folder).killed(victim, stages, Random(f"{seed}-{victim}"))

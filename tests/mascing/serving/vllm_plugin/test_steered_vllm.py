@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM
 
@@ -13,7 +14,7 @@ from mascing.masks.mask import Mask
 from mascing.serving.vllm_plugin import offline
 from mascing.serving.vllm_plugin.offline import Request, SteeredVllm
 from tests.mascing.olmoe_folder import save
-from tests.mascing.serving.vllm_plugin.test_steered_families import added, greedy, overridden
+from tests.mascing.serving.vllm_plugin.test_steered_families import added, greedy, overridden, recorded
 from tests.mascing.serving.vllm_plugin.tiny_checkpoints import ENGINE_ARGS
 
 vllm = pytest.importorskip("vllm")
@@ -122,11 +123,18 @@ def test_a_layer_that_does_not_steer_is_told(served: SteeredVllm, monkeypatch: p
 @pytest.mark.parametrize(
     "changes", [{"point": "_apply_quant_method"}, {"enforce_eager": False}], ids=["point", "compiled"]
 )
-def test_the_second_point_and_compiled_graphs_say_the_same(folder: Path, model: Any, changes: dict[str, Any]) -> None:
-    point = changes.pop("point", None)
-    given = {**ENGINE_ARGS, **changes, "additional_config": {"mascing": {"point": point}}}
-    served = SteeredVllm(str(folder), dtype=given.pop("dtype"), slots=3, engine_args=given)
+def test_the_second_point_and_compiled_graphs_say_and_record_the_same(
+    folder: Path, model: Any, changes: dict[str, Any]
+) -> None:
+    point = changes.get("point")
+    given = {name: value for name, value in changes.items() if name != "point"}
+    served = loaded(folder, additional_config={"mascing": {"point": point}}, **given)
     masks = [None, added(served.spec, 1), overridden(served.spec)]
     requests = [Request(prompt, mask) for prompt in PROMPTS for mask in masks]
     assert said(served, requests) == [greedy(model, list(request.prompt), request.mask) for request in requests]
+    for _ in range(2):  # the prefixes are cached by now
+        for number, z_TLE, ids_TLK in served.record(PROMPTS):
+            expected_z_TLE, expected_ids_TLK = recorded(model, PROMPTS[number])
+            np.testing.assert_allclose(z_TLE, expected_z_TLE, atol=1e-3)
+            assert np.array_equal(np.sort(ids_TLK), np.sort(expected_ids_TLK))
     vllm.distributed.cleanup_dist_env_and_memory()

@@ -1,0 +1,133 @@
+"""The endpoints that load and unload masks and name the default, for whoever has the token."""
+
+import asyncio
+import hmac
+import ipaddress
+import os
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field
+
+from mascing.errors import MascingError
+from mascing.masks.unproven import why_unproven
+from mascing.serving.api_errors import error_response
+from mascing.serving.choice import NO_MASK
+from mascing.serving.held_masks import HeldMasks
+from mascing.serving.options import mask_at
+
+TOKEN = "MASCING_CONTROL_TOKEN"
+"""The environment variable with the token; without it nobody controls the server."""
+
+PREFIX = "/mascing"
+
+
+class _Load(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, Field(min_length=1)]
+    url: Annotated[str, Field(min_length=1)]
+
+
+class _Default(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, Field(min_length=1)]
+
+
+def control_router(held: HeldMasks, storage: str, anywhere: bool = False) -> APIRouter:
+    """The control endpoints of a server; the token is that of the environment now.
+
+    ``storage`` is where addresses of the registry are looked up. Only clients of this machine are answered, wherever
+    the server listens, unless ``anywhere``; the token is needed in any case.
+    """
+    router = APIRouter(
+        prefix=PREFIX, route_class=_guarded(held, os.environ.get(TOKEN, "").strip(), anywhere), include_in_schema=False
+    )
+
+    @router.get("/masks")
+    async def masks() -> dict[str, Any]:
+        return _told(held)
+
+    @router.post("/masks")
+    async def load(asked: _Load) -> dict[str, Any]:
+        await held.load(asked.name, await asyncio.to_thread(mask_at, asked.url, storage))
+        return _told(held)
+
+    @router.delete("/masks/{name:path}")
+    async def unload(name: str) -> dict[str, Any]:
+        held.unload(name)
+        return _told(held)
+
+    @router.put("/default")
+    async def default(asked: _Default) -> dict[str, Any]:
+        held.make_default(None if asked.name == NO_MASK else asked.name)
+        return _told(held)
+
+    return router
+
+
+def _told(held: HeldMasks) -> dict[str, Any]:
+    """What the server holds; ``unproven`` says why a mask passed no gates."""
+    table = held.table
+    digests = table.named
+    return {
+        "masks": [
+            {"name": name, "digest": digests.get(name), "unproven": why_unproven(mask)}
+            for name, mask in table.masks.items()
+        ],
+        "default": table.default,
+        "followed": held.followed,
+        "slots": table.slots,
+    }
+
+
+def _guarded(held: HeldMasks, token: str, anywhere: bool) -> type[APIRoute]:
+    """Routes that ask for the token first, and tell errors as OpenAI's API does."""
+
+    class Guarded(APIRoute):
+        def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+            handle = super().get_route_handler()
+
+            async def guarded(request: Request) -> Response:
+                refusal = _refusal(request, token, anywhere)
+                if refusal is not None:
+                    return error_response(*refusal)
+                try:
+                    return await handle(request)
+                except RequestValidationError as error:
+                    first = error.errors()[0]
+                    where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
+                    return error_response(400, f"{where}: {first['msg']}")
+                except MascingError as error:
+                    held.metrics.refused("control")
+                    return error_response(400, str(error))
+
+            return guarded
+
+    return Guarded
+
+
+def _refusal(request: Request, token: str, anywhere: bool) -> tuple[int, str] | None:
+    """Status and reason if this client may not control the server."""
+    if not (anywhere or is_of_this_machine(request)):
+        return 403, "masks are controlled from the machine of the server; --control-anywhere at its start allows others"
+    if not token:
+        return 403, f"nobody controls the masks of this server: set {TOKEN} in its environment and start it again"
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+        return 401, f"the control endpoints take `Authorization: Bearer` with the token in {TOKEN} of the server"
+    return None
+
+
+def is_of_this_machine(request: Request) -> bool:
+    """Whether the client is on this machine; one of a Unix socket, which has no address, is."""
+    if request.client is None:
+        return True
+    try:
+        address = ipaddress.ip_address(request.client.host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

@@ -1,0 +1,30 @@
+"""What steered a reply, as the reply itself says it."""
+
+from collections.abc import Mapping
+
+from pydantic import Field
+
+from mascing.schemas.base import Frozen
+from mascing.serving.mask_table import Admission
+
+KEY = "mascing"
+"""The member of a chat completion, and of the last chunk of a streamed one, that holds an :class:`InForce`."""
+
+
+class InForce(Frozen):
+    """The mask that was in force during one reply; ``mask`` and ``digest`` are null if there was none.
+
+    ``tokens`` are those that the mask acts on, as the request asked. ``steered_tokens`` counts those of prompt and
+    reply on which it acted, by depth of the MoE layer; it is empty where nothing was steered.
+    """
+
+    mask: str | None
+    digest: str | None
+    tokens: str
+    steered_tokens: dict[str, int] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, admission: Admission, steered_tokens: Mapping[int, int]) -> "InForce":
+        """The proof of an admitted request whose reply is done, from what was counted while it was made."""
+        counted = {} if admission.digest is None else {str(layer): n for layer, n in steered_tokens.items()}
+        return cls(mask=admission.name, digest=admission.digest, tokens=admission.choice.tokens, steered_tokens=counted)
