@@ -60,7 +60,7 @@ build/transformers-%/.installed: pyproject.toml constraints.txt
 	touch $@
 
 # The plugin on stock vLLM, on a CPU, in an environment of its own; `make test-vllm VLLM=0.31.0` for the release before.
-# A test that is skipped here has failed: see tests/asked_for_vllm.py.
+# A test that is skipped here has failed: see tests/mascing/serving/asked_for_vllm.py.
 VLLM ?= 0.32.0
 VLLM_TESTS := tests/mascing/serving tests/mascing/engines/test_vllm_engine.py tests/tasks/replying/test_vllm_line.py
 # What vLLM bounds otherwise than constraints.txt pins it.

@@ -3,7 +3,7 @@
 import pytest
 
 pytest_plugins = [
-    "tests.asked_for_vllm",
+    "tests.mascing.serving.asked_for_vllm",
     "tests.fake_endpoint",
     "tests.fixtures_families",
     "tests.fixtures_prefect",

@@ -24,7 +24,7 @@ def test_exit_status(
     pytester.makepyfile(**{f"test_{number}": text for number, text in enumerate(modules)})
 
     def status() -> int:
-        return pytester.runpytest("-p", "tests.asked_for_vllm", "-p", "no:cacheprovider").ret
+        return pytester.runpytest("-p", "tests.mascing.serving.asked_for_vllm", "-p", "no:cacheprovider").ret
 
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # each session would load a dozen again
     monkeypatch.delenv("MASCING_VLLM", raising=False)
