@@ -1,6 +1,6 @@
 """A racing round through the engine `vllm` against the same round through `transformers`: replies per second, judged.
 
-Run from the root, where vLLM is installed: ``OMP_NUM_THREADS=1 python -m tests.bench.racing_round``.
+Run from the root, where vLLM is installed: ``OMP_NUM_THREADS=1 python -m tests.bench.serving.racing_round``.
 
 Each turn has a seed of its own, which draws masks and conversations; both engines judge the same round, with storage
 and judges as in a run, in one process and one after the other. The model is random, so a coin judges its replies: it
