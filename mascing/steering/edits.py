@@ -4,6 +4,7 @@ Shapes: L MoE layer, E expert, R row of the batch, N token of all rows.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -92,7 +93,26 @@ def _where_it_acts(running: Running | None, edited: Tensor, plain: Tensor) -> Te
     return torch.where(running.acts_N1.to(plain.device), edited, plain)
 
 
-def choice_change_LE(routers: Sequence[Router], on_LE: Tensor, off_LE: Tensor) -> Tensor:
+class Corrected(Protocol):
+    """A router as far as its selection is corrected, in whatever engine it runs."""
+
+    @property
+    def n_experts(self) -> int:
+        """Number of experts, E."""
+        ...
+
+    @property
+    def correction(self) -> Tensor | None:
+        """The vector added to the scores only for selection, or None."""
+        ...
+
+    @property
+    def groups(self) -> tuple[int, int] | None:
+        """(number of groups, groups kept) if selection is limited to groups of experts."""
+        ...
+
+
+def choice_change_LE(routers: Sequence[Corrected], on_LE: Tensor, off_LE: Tensor) -> Tensor:
     """What an override adds to the corrected scores of each router, [L, E]; zeros where a router has no correction."""
     changes = [
         torch.zeros(on_E.shape)

@@ -1,0 +1,186 @@
+"""What each step of vLLM holds: which of its tokens a mask acts on, and how many of each request were steered so far.
+
+Positions count from the first token of the prompt. A step may hold a part of a prompt (chunked prefill), one token of a
+reply, or tokens that were computed before (a request that was preempted).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mascing.errors import SteeringError
+from mascing.serving.vllm_plugin.slots import Slots
+
+_KEPT = 2**16
+"""Requests that are done and whose numbers nobody has asked for."""
+
+KEY = "mascing"
+"""The key in ``extra_args`` under which admission tells the workers what it decided."""
+
+
+@dataclass
+class Tracked:
+    """A request that a mask steers, or that is recorded.
+
+    ``start`` and ``stop`` bound the positions that the mask acts on. ``reached`` is the position up to which it was
+    computed, and ``first`` the one from which: those before came out of the prefix cache.
+    """
+
+    slot: int
+    start: int
+    stop: int | None
+    capture: bool
+    first: int | None = None
+    reached: int = 0
+    steered: int = 0
+    pieces: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> "Tracked":
+        """What admission decided for the request."""
+        return cls(
+            int(arguments["slot"]), int(arguments["start"]), arguments["stop"], bool(arguments.get("capture", False))
+        )
+
+    def within(self, start: int, stop: int) -> tuple[int, int]:
+        """The part of these positions that the mask acts on."""
+        return max(start, self.start), max(start, self.start, stop if self.stop is None else min(stop, self.stop))
+
+    @property
+    def cached(self) -> int:
+        """Tokens that the mask acts on and that were not computed: the cache had them, made under the same mask."""
+        return self._in_span(0, self.first or 0)
+
+    def advance(self, start: int, stop: int) -> None:
+        """Count the positions that were not computed before."""
+        if self.first is None:
+            self.first = self.reached = start
+        if self.slot:
+            self.steered += self._in_span(max(start, self.reached), stop)
+        self.reached = max(self.reached, stop)
+
+    def _in_span(self, start: int, stop: int) -> int:
+        begin, end = self.within(start, stop)
+        return max(0, end - begin)
+
+
+class Steps:
+    """Follows the steps of one worker and writes each into the slots' buffers."""
+
+    def __init__(self, slots: Slots, layer_ids: Sequence[int]) -> None:
+        self._slots, self._layer_ids = slots, layer_ids
+        self._running: dict[str, Tracked | None] = {}
+        self._done: dict[str, Tracked] = {}
+        self._host_N = np.zeros(len(slots.slot_N), dtype=np.int64)
+        self._filled = 0
+        self._expected = 0
+        self._recorded: list[tuple[Tracked, int, int, int]] = []
+        self.proved = False
+
+    def begin(self, requests: Sequence[tuple[str, int, int]], arguments_of: Any) -> None:
+        """Take in a step: (request, first position, number of tokens), in the order of the batch.
+
+        ``arguments_of`` gives the extra arguments of a request that is new.
+        """
+        at, steered, self._recorded = 0, 0, []
+        filled: list[tuple[int, int, int]] = []
+        for name, start, count in requests:
+            if name not in self._running:
+                self._running[name] = self._admitted(name, arguments_of)
+            tracked = self._running[name]
+            if tracked is not None:
+                begin, end = tracked.within(start, start + count)
+                if tracked.slot and end > begin:
+                    filled.append((at + begin - start, at + end - start, tracked.slot))
+                    steered += end - begin
+                tracked.advance(start, start + count)
+                if tracked.capture:
+                    self._recorded.append((tracked, start, at, at + count))
+            at += count
+        self._write(filled, steered)
+
+    def end(self) -> None:
+        """Keep what the step has shown of the requests that are recorded."""
+        if not self._recorded:
+            return
+        last = self._recorded[-1][3]
+        z_LNE = self._slots.z_LNE[:, :last].to("cpu", copy=True)
+        ids_LNK = self._slots.ids_LNK[:, :last].to("cpu", copy=True)
+        for tracked, start, begin, end in self._recorded:
+            tracked.pieces.append((start, z_LNE[:, begin:end], ids_LNK[:, begin:end]))
+        self._recorded = []
+
+    def finished(self, names: Sequence[str] | set[str]) -> None:
+        """Requests that are done or given up; their numbers are kept until they are asked for."""
+        for name in names:
+            tracked = self._running.pop(name, None)
+            if tracked is not None:
+                self._done[name] = tracked
+        while len(self._done) > _KEPT:
+            del self._done[next(iter(self._done))]
+
+    def probe(self, tokens: int, slot: int) -> None:
+        """A forward of so many tokens that belong to no request, all steered by a slot, or by none where it is 0."""
+        self._write([(0, tokens, slot)] if slot else [], tokens if slot else 0)
+
+    def idle(self) -> None:
+        """A forward that holds no request: nothing in it is steered."""
+        self._write([], 0)
+
+    def proof(self, name: str) -> dict[str, Any]:
+        """What was steered of a request: tokens by depth of the layer, and those that the prefix cache had."""
+        tracked = self._done.pop(name, None) or self._running.get(name)
+        missing = [self._expected - int(tally) for tally in self._slots.tally_L]
+        steered, cached = (tracked.steered, tracked.cached) if tracked is not None and tracked.slot else (0, 0)
+        by_layer = zip(self._layer_ids, missing, strict=True)
+        return {"steered": {layer: max(0, steered - lacks) for layer, lacks in by_layer}, "cached": cached}
+
+    def take(self, name: str) -> tuple[Tensor, Tensor]:
+        """The recorded logits [T, L, E] and ids [T, L, K] of a request, positions in order.
+
+        Raises SteeringError if a position lacks.
+        """
+        tracked = self._done.pop(name, None) or self._running.pop(name, None)
+        if tracked is None or not tracked.pieces:
+            raise SteeringError(f"nothing was recorded of request {name}")
+        pieces = sorted(tracked.pieces, key=lambda piece: piece[0])
+        z, ids, at = [], [], 0
+        for start, z_LNE, ids_LNK in pieces:
+            if start > at:
+                raise SteeringError(f"positions {at} to {start - 1} of request {name} were not recorded")
+            z.append(z_LNE[:, at - start :].transpose(0, 1))
+            ids.append(ids_LNK[:, at - start :].transpose(0, 1))
+            at = max(at, start + z_LNE.shape[1])
+        return torch.cat(z), torch.cat(ids)
+
+    @property
+    def steered_by_layer(self) -> dict[int, int]:
+        """Tokens steered so far, by depth of the layer."""
+        return {layer: int(tally) for layer, tally in zip(self._layer_ids, self._slots.tally_L, strict=True)}
+
+    def _admitted(self, name: str, arguments_of: Any) -> Tracked | None:
+        arguments = (arguments_of(name) or {}).get(KEY)
+        if arguments is None:
+            return None
+        if not self.proved:
+            raise SteeringError("a request asks for a mask before steering was proved: ask for mascing_spec first")
+        return Tracked.of(arguments)
+
+    def _write(self, filled: Sequence[tuple[int, int, int]], steered: int) -> None:
+        """Tell the layers which tokens are steered; where nothing is and nothing was, there is nothing to write."""
+        slots = self._slots
+        slots.idle = not filled
+        if filled or self._filled:
+            self._host_N[: self._filled] = 0
+            for begin, end, slot in filled:
+                self._host_N[begin:end] = slot
+            last = filled[-1][1] if filled else 0
+            extent = max(last, self._filled)
+            slots.slot_N[:extent].copy_(torch.from_numpy(self._host_N[:extent]))
+            slots.steered.fill_(steered)
+            self._filled = last
+            self._expected += steered
