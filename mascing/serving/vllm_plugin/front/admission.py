@@ -1,0 +1,38 @@
+"""Bind a request to its mask, as it goes to the engine."""
+
+from typing import Any
+
+from mascing.errors import MaskError
+from mascing.serving.choice import Span
+from mascing.serving.mask_table import UNSTEERED, Admission
+
+BOUND = "mascing"
+"""The argument by which the workers are told what steers a request; no client can pass it."""
+
+_SALT = "mascing:"
+"""Begins the salt of every steered request. vLLM hashes salts together with the names of adapters, so ours has a name
+that no adapter has."""
+
+
+def prompt_length(request: Any) -> int:
+    """Number of tokens in the prompt of an EngineCoreRequest, which may be embeddings."""
+    prompt = request.prompt_token_ids if request.prompt_token_ids is not None else request.prompt_embeds
+    return len(prompt)
+
+
+def bind(request: Any, admission: Admission, span: Span) -> None:
+    """Write into an EngineCoreRequest what steers it, and keep its cached keys and values apart from all others.
+
+    What is cached for a prefix depends on the mask and on the positions that it acts on, so both are in the salt.
+    Raises MaskError for a salt that could be taken for one of these.
+    """
+    salt = request.cache_salt or ""
+    if salt.startswith(_SALT):
+        raise MaskError(f"cache_salt cannot begin with {_SALT!r}: that is how masks are kept apart")
+    if admission.slot == UNSTEERED:
+        return
+    stop = "" if span.stop is None else span.stop
+    request.cache_salt = f"{_SALT}{admission.digest}:{span.start}-{stop}" + (f":{salt}" if salt else "")
+    bound = {"slot": admission.slot, "digest": admission.digest, "start": span.start, "stop": span.stop}
+    # A new dictionary: the client's own may be shared by many requests.
+    request.sampling_params.extra_args = {**(request.sampling_params.extra_args or {}), BOUND: bound}

@@ -1,0 +1,56 @@
+"""The entry point of ``vllm.endpoint_plugins``: what vLLM's server of OpenAI's API gets of masks."""
+
+import asyncio
+from argparse import Namespace
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import REGISTRY
+
+from mascing.serving.control import control_router
+from mascing.serving.options import FirstMasks, ServeOptions
+from mascing.serving.vllm_plugin.front.replies import Replies
+from mascing.serving.vllm_plugin.plugin_settings import settings_in
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the server starts with."""
+
+    options: ServeOptions
+    masks: FirstMasks
+
+
+START: ContextVar[Start | None] = ContextVar("mascing_start", default=None)
+"""Set by whoever starts vLLM's server in this process; without it nothing of this plugin is attached."""
+
+
+class MaskEndpoints:
+    """Proof in replies, control endpoints and metrics. vLLM makes one for the app of a server."""
+
+    name = "mascing"
+    required_tasks = ("generate",)
+
+    def __init__(self) -> None:
+        self._app: FastAPI | None = None
+        self._following: asyncio.Task[None] | None = None
+
+    def attach_router(self, app: FastAPI) -> None:
+        """Put the layer that tells what was in force around the app."""
+        if settings_in(app.state.args.additional_config) is not None:
+            app.add_middleware(Replies)
+            self._app = app
+
+    async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
+        """Load the masks that the server starts with, before it listens, and go on following their channel."""
+        start = START.get()
+        if self._app is None or start is None:
+            return
+        held = await engine_client.mascing.held()
+        self._app.include_router(control_router(held, start.options.storage, start.options.control_anywhere))
+        REGISTRY.register(held.metrics.registry)
+        follower = await start.masks.load(held)
+        if follower is not None:
+            self._following = asyncio.create_task(follower.run())
