@@ -11,6 +11,8 @@ from mascing.serving.vllm_plugin.plugin_settings import KEY
 
 _OURS = ("--model", "--host", "--port", "--additional-config", "--middleware", "--api-server-count")
 
+_ENDPOINTS = "vllm.endpoint_plugins"
+
 
 def serve(options: ServeOptions) -> None:
     """Serve the model until the process is told to stop; vLLM stops its other processes then.
@@ -21,6 +23,7 @@ def serve(options: ServeOptions) -> None:
     for argument in options.engine_args:
         if argument.partition("=")[0] in _OURS:
             raise ConfigError(f"{argument} cannot be given to vLLM's server: mascing serve sets it")
+    _refuse_old_installation()
     START.set(Start(options, FirstMasks.of(options)))
     _allow_endpoints()
 
@@ -44,6 +47,12 @@ def _arguments(options: ServeOptions) -> Any:
     return arguments
 
 
+def _refuse_old_installation() -> None:
+    for group in ("vllm.general_plugins", _ENDPOINTS):
+        if MaskEndpoints.name not in {entry.name for entry in entry_points(group=group)}:
+            raise ConfigError(f"vLLM does not see mascing in {group}: install mascing again, so that it is told there")
+
+
 def _allow_endpoints() -> None:
     """vLLM adds the endpoints of a plugin only if ``VLLM_PLUGINS`` names it, and then no plugin that it does not name."""
     named = os.environ.get("VLLM_PLUGINS")
@@ -53,4 +62,4 @@ def _allow_endpoints() -> None:
 
 def _loaded_by_default() -> list[str]:
     groups = [group for group in sorted(entry_points().groups) if group.startswith("vllm.")]
-    return [entry.name for group in groups if group != "vllm.endpoint_plugins" for entry in entry_points(group=group)]
+    return [entry.name for group in groups if group != _ENDPOINTS for entry in entry_points(group=group)]
