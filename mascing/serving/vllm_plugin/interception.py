@@ -94,7 +94,7 @@ class OutsideGate:
             logits = plain(*args, **kwargs)
             return edit(logits.reshape(-1, logits.shape[-1])).view(logits.shape)
 
-        layer.gate.forward = steered  # type: ignore[method-assign]
+        layer.gate.forward = steered
 
 
 POINTS: Sequence[Point] = (Dispatch(), QuantMethod(), OutsideGate())

@@ -25,7 +25,7 @@ class RoutedLayer:
     name: str
     layer_id: int
     runner: Any
-    gate: nn.Module
+    gate: Any
     n_experts: int
     width: int
     routed_outside: bool
@@ -92,10 +92,10 @@ def _layer(name: str, runner: Any, model: nn.Module) -> RoutedLayer:
 
     n_experts = int(runner.moe_config.num_logical_experts)
     block = model.get_submodule(name.rpartition(".")[0])
-    gate = runner.gate if runner.gate is not None else _gate_in(block, n_experts, name)
-    shared = gate.weight.shape[0] - n_experts
+    gate: Any = runner.gate if runner.gate is not None else _gate_in(block, n_experts, name)
+    shared = int(gate.weight.shape[0]) - n_experts
     if runner.gate is not None and runner.shared_expert_gate is not None:
-        shared = runner.shared_expert_gate.weight.shape[0]  # vLLM fuses the two gates at the first forward
+        shared = int(runner.shared_expert_gate.weight.shape[0])  # vLLM fuses the two gates at the first forward
     return RoutedLayer(
         name=name,
         layer_id=extract_layer_index(name),
@@ -109,7 +109,7 @@ def _layer(name: str, runner: Any, model: nn.Module) -> RoutedLayer:
 
 def _gate_in(block: nn.Module, n_experts: int, name: str) -> nn.Module:
     """The module of a block that makes its router logits: the only one whose weight has a row for each expert."""
-    found = [
+    found: list[nn.Module] = [
         module
         for path, module in block.named_modules()
         if path.split(".")[0] in ("gate", "router")

@@ -20,9 +20,7 @@ class PluginSettings(Frozen):
     slots: int = Field(default=256, ge=1, le=65536, description="masks that can be resident at once")
     overrides: bool = Field(default=True, description="whether masks may force experts, not only add a bias")
     capture: bool = Field(default=False, description="whether router logits and selected experts can be recorded")
-    point: str | None = Field(
-        default=None, description="where router logits are taken; null is the first that fits"
-    )
+    point: str | None = Field(default=None, description="where router logits are taken; null is the first that fits")
 
 
 def settings_in(additional_config: Any) -> PluginSettings | None:
@@ -33,4 +31,4 @@ def settings_in(additional_config: Any) -> PluginSettings | None:
     try:
         return PluginSettings.model_validate(given)
     except ValidationError as error:
-        raise ConfigError(f"additional_config[{KEY!r}]: {'; '.join(complaints(error))}") from error
+        raise ConfigError(f"additional_config[{KEY!r}]: {'; '.join(complaints(error, PluginSettings))}") from error

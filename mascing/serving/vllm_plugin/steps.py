@@ -4,7 +4,7 @@ Positions count from the first token of the prompt. A step may hold a part of a 
 reply, or tokens that were computed before (a request that was preempted).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,20 +16,26 @@ from mascing.errors import SteeringError
 from mascing.serving.vllm_plugin.slots import Slots
 
 _KEPT = 2**16
-"""Requests that are done and whose numbers nobody has asked for."""
+"""Requests whose numbers are kept although nobody has asked for them."""
 
 KEY = "mascing"
 """The key in ``extra_args`` under which admission tells the workers what it decided."""
+
+
+ArgumentsOf = Callable[[str], Mapping[str, Any] | None]
+"""The extra arguments of a request."""
 
 
 @dataclass
 class Tracked:
     """A request that a mask steers, or that is recorded.
 
-    ``start`` and ``stop`` bound the positions that the mask acts on. ``reached`` is the position up to which it was
-    computed, and ``first`` the one from which: those before came out of the prefix cache.
+    ``name`` is the one that admission gave it, else its own; replies drawn from one prompt share it. ``start`` and
+    ``stop`` bound the positions that the mask acts on. ``reached`` is the position up to which it was computed, and
+    ``first`` the one from which: those before came out of the prefix cache.
     """
 
+    name: str
     slot: int
     start: int
     stop: int | None
@@ -40,11 +46,11 @@ class Tracked:
     pieces: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> "Tracked":
+    def of(cls, request: str, arguments: Mapping[str, Any]) -> "Tracked":
         """What admission decided for the request."""
-        return cls(
-            int(arguments["slot"]), int(arguments["start"]), arguments["stop"], bool(arguments.get("capture", False))
-        )
+        capture = bool(arguments.get("capture", False))
+        name = arguments.get("id", request)
+        return cls(name, int(arguments["slot"]), int(arguments["start"]), arguments["stop"], capture)
 
     def within(self, start: int, stop: int) -> tuple[int, int]:
         """The part of these positions that the mask acts on."""
@@ -74,14 +80,16 @@ class Steps:
     def __init__(self, slots: Slots, layer_ids: Sequence[int]) -> None:
         self._slots, self._layer_ids = slots, layer_ids
         self._running: dict[str, Tracked | None] = {}
-        self._done: dict[str, Tracked] = {}
+        self._known: dict[str, list[Tracked]] = {}
         self._host_N = np.zeros(len(slots.slot_N), dtype=np.int64)
         self._filled = 0
         self._expected = 0
         self._recorded: list[tuple[Tracked, int, int, int]] = []
         self.proved = False
 
-    def begin(self, requests: Sequence[tuple[str, int, int]], arguments_of: Any) -> None:
+    def begin(
+        self, requests: Sequence[tuple[str, int, int]], arguments_of: Callable[[str], Mapping[str, Any] | None]
+    ) -> None:
         """Take in a step: (request, first position, number of tokens), in the order of the batch.
 
         ``arguments_of`` gives the extra arguments of a request that is new.
@@ -114,14 +122,10 @@ class Steps:
             tracked.pieces.append((start, z_LNE[:, begin:end], ids_LNK[:, begin:end]))
         self._recorded = []
 
-    def finished(self, names: Sequence[str] | set[str]) -> None:
+    def finished(self, names: Iterable[str]) -> None:
         """Requests that are done or given up; their numbers are kept until they are asked for."""
         for name in names:
-            tracked = self._running.pop(name, None)
-            if tracked is not None:
-                self._done[name] = tracked
-        while len(self._done) > _KEPT:
-            del self._done[next(iter(self._done))]
+            self._running.pop(name, None)
 
     def probe(self, tokens: int, slot: int) -> None:
         """A forward of so many tokens that belong to no request, all steered by a slot, or by none where it is 0."""
@@ -133,9 +137,9 @@ class Steps:
 
     def proof(self, name: str) -> dict[str, Any]:
         """What was steered of a request: tokens by depth of the layer, and those that the prefix cache had."""
-        tracked = self._done.pop(name, None) or self._running.get(name)
+        tracked = [each for each in self._known.pop(name, []) if each.slot]
+        steered, cached = sum(each.steered for each in tracked), sum(each.cached for each in tracked)
         missing = [self._expected - int(tally) for tally in self._slots.tally_L]
-        steered, cached = (tracked.steered, tracked.cached) if tracked is not None and tracked.slot else (0, 0)
         by_layer = zip(self._layer_ids, missing, strict=True)
         return {"steered": {layer: max(0, steered - lacks) for layer, lacks in by_layer}, "cached": cached}
 
@@ -144,10 +148,9 @@ class Steps:
 
         Raises SteeringError if a position lacks.
         """
-        tracked = self._done.pop(name, None) or self._running.pop(name, None)
-        if tracked is None or not tracked.pieces:
-            raise SteeringError(f"nothing was recorded of request {name}")
-        pieces = sorted(tracked.pieces, key=lambda piece: piece[0])
+        pieces = sorted(
+            (piece for each in self._known.pop(name, []) for piece in each.pieces), key=lambda piece: piece[0]
+        )
         z, ids, at = [], [], 0
         for start, z_LNE, ids_LNK in pieces:
             if start > at:
@@ -155,6 +158,8 @@ class Steps:
             z.append(z_LNE[:, at - start :].transpose(0, 1))
             ids.append(ids_LNK[:, at - start :].transpose(0, 1))
             at = max(at, start + z_LNE.shape[1])
+        if not z:
+            raise SteeringError(f"nothing was recorded of request {name}")
         return torch.cat(z), torch.cat(ids)
 
     @property
@@ -162,13 +167,17 @@ class Steps:
         """Tokens steered so far, by depth of the layer."""
         return {layer: int(tally) for layer, tally in zip(self._layer_ids, self._slots.tally_L, strict=True)}
 
-    def _admitted(self, name: str, arguments_of: Any) -> Tracked | None:
+    def _admitted(self, name: str, arguments_of: ArgumentsOf) -> Tracked | None:
         arguments = (arguments_of(name) or {}).get(KEY)
         if arguments is None:
             return None
         if not self.proved:
             raise SteeringError("a request asks for a mask before steering was proved: ask for mascing_spec first")
-        return Tracked.of(arguments)
+        tracked = Tracked.of(name, arguments)
+        self._known.setdefault(tracked.name, []).append(tracked)
+        while len(self._known) > _KEPT:
+            del self._known[next(iter(self._known))]
+        return tracked
 
     def _write(self, filled: Sequence[tuple[int, int, int]], steered: int) -> None:
         """Tell the layers which tokens are steered; where nothing is and nothing was, there is nothing to write."""

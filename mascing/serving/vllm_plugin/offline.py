@@ -1,0 +1,223 @@
+"""vLLM in this process, under masks: many requests in one continuous batch, each under its own, or recorded.
+
+Shape suffixes: T token, L MoE layer, E expert, K selected expert.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from mascing.errors import SteeringError
+from mascing.masks.mask import Mask, refuse_empty
+from mascing.routers.spec import RouterSpec
+from mascing.serving.choice import Choice, Span
+from mascing.serving.vllm_plugin.plugin_settings import KEY
+from mascing.steering.steer import check_fits
+
+IN_THIS_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt, the mask that steers its reply, and the tokens on which it acts (see :class:`Choice`)."""
+
+    prompt: Sequence[int]
+    mask: Mask | None = None
+    tokens: str = "all"
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The tokens of a reply with its end token, whether the limit cut it off, and tokens steered by depth of layer."""
+
+    token_ids: list[int]
+    cut_off: bool
+    steered: dict[int, int] = field(default_factory=dict)
+
+
+class SteeredVllm:
+    """A model in vLLM, with as many masks at once as it has slots. Raises the errors of the plugin."""
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        dtype: str = "auto",
+        slots: int = 256,
+        capture: bool = False,
+        engine_args: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Load the model of a folder; ``engine_args`` are those of ``vllm.LLM``."""
+        # vLLM reads these when its engine is made; another process could not be asked for recorded tensors.
+        os.environ.update(IN_THIS_PROCESS)
+        from vllm import LLM
+
+        given = dict(engine_args or {})
+        additional = {**given.pop("additional_config", {}), KEY: {"slots": slots, "capture": capture}}
+        given.setdefault("distributed_executor_backend", "uni")
+        self._llm: Any = LLM(folder, dtype=dtype, additional_config=additional, **given)
+        self._names = (f"mascing-{number}" for number in count())
+        self._slots, self._resident = slots, dict[str, int]()
+        try:
+            [description] = self._llm.collective_rpc("mascing_spec")
+        except AttributeError as error:
+            raise SteeringError(
+                "vLLM did not load the plugin: install mascing where vLLM runs, and where VLLM_PLUGINS is set, name "
+                "`mascing` in it"
+            ) from error
+        self.spec = RouterSpec.from_json(description)
+
+    @property
+    def max_tokens(self) -> int:
+        """The tokens that a prompt and its reply may have together."""
+        return int(self._llm.llm_engine.model_config.max_model_len)
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        end_ids: Sequence[int] = (),
+        stop_strings: Sequence[str] = (),
+    ) -> Iterator[tuple[int, Generated]]:
+        """Yield each request's number and its reply as they are done, all in one continuous batch.
+
+        Only where there are more masks than slots, some masks wait for others. Raises MaskError for a mask of another
+        model, and SteeringError if a layer did not steer a token that it had to.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        for wave in self._waves(requests):
+            self._place([request.mask for _, request in wave if request.mask is not None])
+            asked = {next(self._names): each for each in wave}
+            for name, (_, request) in asked.items():
+                params = SamplingParams(
+                    temperature=temperature,
+                    seed=request.seed,
+                    max_tokens=max_new_tokens,
+                    ignore_eos=True,
+                    stop_token_ids=list(end_ids),
+                    stop=list(stop_strings) or None,
+                    detokenize=bool(stop_strings),
+                    output_kind=RequestOutputKind.FINAL_ONLY,
+                    extra_args=self._arguments(name, request),
+                )
+                self._add(name, request, params)
+            for name, output in self._finished(asked):
+                number, request = asked[name]
+                reply = output.outputs[0]
+                steered = self._proved(name, request, len(reply.token_ids)) if request.mask is not None else {}
+                yield number, Generated(list(reply.token_ids), reply.finish_reason == "length", steered)
+
+    def record(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield each prompt's number, its raw router logits float32 [T, L, E] and what was selected, int32 [T, L, K].
+
+        The prefix cache is not read for them, since it holds no logits. Raises SteeringError if the model was not
+        loaded for that (``capture``).
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        asked = {next(self._names): (number, Request(prompt)) for number, prompt in enumerate(prompts)}
+        for name, (_, request) in asked.items():
+            recorded = {"id": name, "slot": 0, "start": 0, "stop": 0, "capture": True}
+            params = SamplingParams(
+                temperature=0,
+                max_tokens=1,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+                skip_reading_prefix_cache=True,
+                extra_args={KEY: recorded},
+            )
+            self._add(name, request, params)
+        for name, _ in self._finished(asked):
+            [[(z_TLE, ids_TLK)]] = self._llm.collective_rpc("mascing_recorded", args=([name],))
+            yield asked[name][0], z_TLE, ids_TLK
+
+    def _waves(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Request]]]:
+        """The numbered requests, in parts that have no more masks than there are slots."""
+        wave: list[tuple[int, Request]] = []
+        digests: set[str] = set()
+        for number, request in sorted(enumerate(requests), key=lambda each: _digest(each[1])):
+            digest = _digest(request)
+            if digest and digest not in digests and len(digests) == self._slots:
+                yield wave
+                wave, digests = [], set()
+            wave.append((number, request))
+            digests |= {digest} - {""}
+        if wave:
+            yield wave
+
+    def _place(self, masks: Sequence[Mask]) -> None:
+        """Have the masks in slots; those that nobody asks for now make room."""
+        wanted = {mask.digest: mask for mask in masks}
+        for digest, mask in wanted.items():
+            if digest in self._resident:
+                continue
+            check_fits(mask, self.spec)
+            refuse_empty(mask)
+            taken = set(self._resident.values())
+            slot = next((slot for slot in range(1, self._slots + 1) if slot not in taken), None)
+            if slot is None:
+                slot = self._resident.pop(next(held for held in self._resident if held not in wanted))
+            self._llm.collective_rpc("mascing_write", args=(slot, mask.to_bytes()))
+            self._resident[digest] = slot
+
+    def _arguments(self, name: str, request: Request) -> dict[str, Any] | None:
+        if request.mask is None:
+            return None
+        span = Choice(tokens=request.tokens).span(len(request.prompt))
+        slot = self._resident[request.mask.digest]
+        return {KEY: {"id": name, "slot": slot, "start": span.start, "stop": span.stop}}
+
+    def _add(self, name: str, request: Request, params: Any) -> None:
+        prompt: dict[str, Any] = {"prompt_token_ids": list(request.prompt)}
+        if request.mask is not None:
+            span = Choice(tokens=request.tokens).span(len(request.prompt))
+            prompt["cache_salt"] = cache_salt(request.mask.digest, span)
+        self._llm.llm_engine.add_request(name, prompt, params)
+
+    def _finished(self, asked: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """The replies as they are done; whoever stops listening gives up the others."""
+        engine, open_names = self._llm.llm_engine, set(asked)
+        try:
+            while open_names:
+                for output in engine.step():
+                    if output.finished and output.request_id in open_names:
+                        open_names.discard(output.request_id)
+                        yield output.request_id, output
+        finally:
+            if open_names:
+                engine.abort_request(sorted(open_names))
+
+    def _proved(self, name: str, request: Request, reply_tokens: int) -> dict[int, int]:
+        """Tokens steered by layer; raises SteeringError if a layer steered fewer than it had to."""
+        [proofs] = self._llm.collective_rpc("mascing_proof", args=([name],))
+        span = Choice(tokens=request.tokens).span(len(request.prompt))
+        routed = len(request.prompt) + reply_tokens - 1  # the last token of a reply is never routed
+        due = max(0, min(routed, span.stop if span.stop is not None else routed) - span.start)
+        steered = {int(layer): tokens for layer, tokens in proofs[name]["steered"].items()}
+        lacking = {layer: n for layer, n in steered.items() if n + proofs[name]["cached"] < due}
+        if lacking:
+            raise SteeringError(f"a mask must act on {due} tokens of a reply, and acted on fewer in layers {lacking}")
+        return steered
+
+
+def cache_salt(digest: str, span: Span) -> str:
+    """What keeps the prefix cache of one mask, and of one choice of tokens, from all others.
+
+    Positions count, not the choice: what is a reply here is a part of the prompt in the next turn.
+    """
+    positions = "" if span == Span(0, None) else f":{span.start}-{'' if span.stop is None else span.stop}"
+    return f"mascing:{digest}{positions}"
+
+
+def _digest(request: Request) -> str:
+    return request.mask.digest if request.mask is not None else ""
