@@ -26,6 +26,7 @@ from mascing.commands.outcomes.housekeeping import storage
 from mascing.commands.outcomes.rebuild_report import report, runs
 from mascing.commands.plan import plan
 from mascing.commands.run import run
+from mascing.commands.serve import serve
 from mascing.commands.understood import conversations
 from mascing.errors import ConfigError, MascingError
 from mascing.prose import echo_prose
@@ -79,6 +80,7 @@ mask.command("tasks")(run_tasks)
 app.add_typer(mask, name="mask")
 app.add_typer(traces, name="traces")
 app.add_typer(registry, name="registry")
+app.command()(serve)
 app.add_typer(storage, name="storage")
 app.command()(doctor)
 

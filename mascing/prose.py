@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import TextIO
 
 _COMMANDS = (
-    "audit|behaviours|campaign|check|conversations|demo|doctor|harvest|judge|label|mask|plan|registry|report|run|runs|"
+    "audit|behaviours|campaign|check|conversations|demo|doctor|harvest|judge|label|mask|plan|registry|report|run|runs|serve|"
     "storage|traces"
 )
 # A command ends with its line, or where the sentence around it goes on.

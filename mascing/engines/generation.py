@@ -93,7 +93,7 @@ def completions(
     with steer(loaded.model, masks[0]) if shared and masks and masks[0] is not None else nullcontext():
         for batch in batches(prompts, generation.batch_size):
             with (
-                _greedy(loaded, generation) as settings,
+                decoding_settings(loaded, generation.max_new_tokens) as settings,
                 nullcontext() if shared else steer(loaded.model, [masks[index] for index in batch]),
                 torch.inference_mode(),
             ):
@@ -116,7 +116,7 @@ def complete_recorded(
     for batch in batches(prompts, generation.batch_size):
         rows = [prompts[index] for index in batch]
         with (
-            _greedy(loaded, generation) as settings,
+            decoding_settings(loaded, generation.max_new_tokens) as settings,
             steer(loaded.model, [masks[index] for index in batch]),
             record(loaded.model, selected=False) as trace,
             torch.inference_mode(),
@@ -133,7 +133,7 @@ def complete_recorded(
 
 def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperature: float, told: Told) -> list[Reply]:
     rows = [prompt.token_ids for prompt in prompts]
-    ids_BT, real_BT = _left_padded(rows, settings.pad_token_id, loaded.model.device)
+    ids_BT, real_BT = left_padded(rows, settings.pad_token_id, loaded.model.device)
     sampler = [RowSampler([prompt.conversation_id for prompt in prompts], temperature)] if temperature > 0 else []
     output_BT = loaded.model.generate(
         input_ids=ids_BT,
@@ -144,17 +144,18 @@ def _replies(loaded: Loaded, prompts: Sequence[Prompt], settings: Any, temperatu
     )
     ends = set(settings.eos_token_id or ())
     written = output_BT[:, ids_BT.shape[1] :].tolist()
-    said = [_until(ends, row) for row in written]
+    said = [before_end(ends, row) for row in written]
     ended = sum(len(ids) < len(row) for ids, row in zip(said, written, strict=True))  # by a token that is real too
     real = sum(map(len, rows)) + sum(map(len, said)) + ended
     told(real, output_BT.numel() - real)
     reader = ThoughtReader(loaded.tokenizer)
-    return [_reply(reader, prompt, ids, settings) for prompt, ids in zip(prompts, said, strict=True)]
+    marks, limit = settings.stop_strings or (), settings.max_new_tokens
+    return [reply_of(reader, prompt, ids, marks, limit) for prompt, ids in zip(prompts, said, strict=True)]
 
 
-def _reply(reader: ThoughtReader, prompt: Prompt, ids: list[int], settings: Any) -> Reply:
-    marks = settings.stop_strings or ()
-    full = len(ids) == settings.max_new_tokens
+def reply_of(reader: ThoughtReader, prompt: Prompt, ids: Sequence[int], marks: Sequence[str], limit: int) -> Reply:
+    """The reply that these tokens are: up to the first of the ``marks``, cut off if they are ``limit`` and none is."""
+    full = len(ids) == limit
     said = reader.read(prompt.token_ids[slice(*prompt.prompt)], ids, cut_off=full)
     thought, text = (_before(marks, part or "") for part in (said.thought, said.text))
     stopped = (thought, text) != (said.thought or "", said.text)
@@ -167,7 +168,7 @@ def _reply(reader: ThoughtReader, prompt: Prompt, ids: list[int], settings: Any)
     )
 
 
-def _left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask, [B, T]; padded on the left, because generation continues at the end."""
     length = max(len(row) for row in rows)
     ids = [[pad_id] * (length - len(row)) + list(row) for row in rows]
@@ -175,7 +176,7 @@ def _left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.devic
     return torch.tensor(ids, device=device), torch.tensor(real, device=device)
 
 
-def _until(ends: set[int], row: list[int]) -> list[int]:
+def before_end(ends: set[int], row: list[int]) -> list[int]:
     """The tokens before the first end token; the rest is padding, which need not be a special token."""
     return row[: next((position for position, token in enumerate(row) if token in ends), len(row))]
 
@@ -186,7 +187,7 @@ def _before(marks: Sequence[str], text: str) -> str:
 
 
 @contextmanager
-def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[Any]:
+def decoding_settings(loaded: Loaded, max_new_tokens: int) -> Iterator[Any]:
     """Set the model to plain greedy decoding with the checkpoint's own end tokens, then restore its settings.
 
     A reply also ends where the chat template ends a turn: the files of a fine-tuned model may name only the end of text
@@ -200,7 +201,7 @@ def _greedy(loaded: Loaded, generation: GenerationConfig) -> Iterator[Any]:
     ends = _end_tokens(recommended.eos_token_id) | _end_tokens(loaded.tokenizer.eos_token_id) | of_template.ids
     pads = (loaded.tokenizer.pad_token_id, recommended.pad_token_id, *sorted(ends), 0)
     settings = Settings(
-        max_new_tokens=generation.max_new_tokens,
+        max_new_tokens=max_new_tokens,
         do_sample=False,
         eos_token_id=sorted(ends) or None,
         pad_token_id=next(pad for pad in pads if pad is not None),

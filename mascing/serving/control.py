@@ -111,7 +111,7 @@ def _guarded(held: HeldMasks, token: str, anywhere: bool) -> type[APIRoute]:
 
 def _refusal(request: Request, token: str, anywhere: bool) -> tuple[int, str] | None:
     """Status and reason if this client may not control the server."""
-    if not (anywhere or _is_of_this_machine(request)):
+    if not (anywhere or is_of_this_machine(request)):
         return 403, "masks are controlled from the machine of the server; --control-anywhere at its start allows others"
     if not token:
         return 403, f"nobody controls the masks of this server: set {TOKEN} in its environment and start it again"
@@ -121,7 +121,7 @@ def _refusal(request: Request, token: str, anywhere: bool) -> tuple[int, str] | 
     return None
 
 
-def _is_of_this_machine(request: Request) -> bool:
+def is_of_this_machine(request: Request) -> bool:
     """Whether the client is on this machine; one of a Unix socket, which has no address, is."""
     if request.client is None:
         return True

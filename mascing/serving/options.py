@@ -1,12 +1,15 @@
 """What `mascing serve` was asked for, whichever engine runs."""
 
+import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mascing.errors import ConfigError
+from mascing.errors import ConfigError, MaskError
 from mascing.masks.mask import Mask
 from mascing.runs.mask_address import find_channel, mask_url
 from mascing.runs.publications.followed_channel import FollowedChannel
+from mascing.serving.choice import MASK, NO_MASK
 from mascing.serving.following import Follower
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.mask_table import checked_name
@@ -33,6 +36,20 @@ class ServeOptions:
     control_anywhere: bool = False
     engine_args: tuple[str, ...] = ()
 
+    @property
+    def first_request(self) -> str:
+        """A command that asks the server for a reply under one of its masks."""
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": "Hello"}],
+            "vllm_xargs": {MASK: next(iter(self.masks), NO_MASK)},
+        }
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return (
+            f"curl http://{host}:{self.port}/v1/chat/completions -H 'Content-Type: application/json' "
+            f"-d {shlex.quote(json.dumps(body))}"
+        )
+
 
 @dataclass(frozen=True)
 class FirstMasks:
@@ -51,7 +68,7 @@ class FirstMasks:
             raise ConfigError("--default and --follow both say what the default is: give one")
         if len(options.masks) + (options.follow is not None) > options.slots:
             raise ConfigError(f"{len(options.masks)} masks do not fit into {options.slots} slots: raise --slots")
-        masks = {checked_name(name): mask_at(url, options.storage) for name, url in options.masks.items()}
+        masks = {checked_name(name): _named(name, url, options.storage) for name, url in options.masks.items()}
         channel = None
         if options.follow is not None:
             storage = Storage.open_to_read(options.storage)
@@ -65,12 +82,22 @@ class FirstMasks:
         Raises MaskError if one was made for another model.
         """
         for name, mask in self.masks.items():
-            await held.load(name, mask, as_default=name == self.default)
+            try:
+                await held.load(name, mask, as_default=name == self.default)
+            except MaskError as error:
+                raise MaskError(f"--mask {name}: {error}") from error
         if self.channel is None:
             return None
         follower = Follower(self.channel, held)
         await follower.start()
         return follower
+
+
+def _named(name: str, url: str, storage: str) -> Mask:
+    try:
+        return mask_at(url, storage)
+    except MaskError as error:
+        raise MaskError(f"--mask {name}={url}: {error}") from error
 
 
 def mask_at(address: str, storage: str) -> Mask:

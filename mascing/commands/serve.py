@@ -1,0 +1,145 @@
+"""`mascing serve`: an OpenAI-compatible server whose requests choose masks."""
+
+import socket
+from enum import StrEnum
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mascing.commands.options import DEFAULT_STORAGE, StorageOption
+from mascing.errors import ConfigError
+from mascing.prose import counted, echo_prose
+
+if TYPE_CHECKING:
+    from mascing.serving.options import FirstMasks, ServeOptions
+
+
+class EngineName(StrEnum):
+    """What runs the model: vLLM where it is installed, by default."""
+
+    AUTO = "auto"
+    VLLM = "vllm"
+    TRANSFORMERS = "transformers"
+
+
+def serve(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder, storage URL or hub id of the model.")],
+    engine_args: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- ARGS]", help="After --: arguments for vLLM's own server.")
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=URL", help="A mask, and the name by which requests ask for it; may be repeated."),
+    ] = None,
+    default: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The mask of requests that ask for none; by default no mask.")
+    ] = None,
+    follow: Annotated[
+        str | None,
+        typer.Option(metavar="CHANNEL", help="Its mask is the default, and moves with it: behaviour@channel."),
+    ] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
+    slots: Annotated[int, typer.Option(min=1, help="Masks that are held at once.")] = 64,
+    engine: Annotated[EngineName, typer.Option(help="What runs the model; auto is vLLM where it is installed.")] = (
+        EngineName.AUTO
+    ),
+    control_anywhere: Annotated[
+        bool, typer.Option("--control-anywhere", help="Let clients of other machines control the masks, by the token.")
+    ] = False,
+) -> None:
+    """Serve a model over OpenAI's API, where each request chooses its mask.
+
+    A request chooses by `"vllm_xargs": {"mascing_mask": NAME}`; one that does not gets the default, and "none" asks for
+    the model as it is. Each reply says in `mascing` which mask was in force and how many tokens it steered.
+
+    With a token in MASCING_CONTROL_TOKEN, masks are loaded, unloaded and made the default at /mascing while the server
+    runs, from this machine.
+
+    Examples:
+
+      mascing serve ./my-model --mask defence=jailbreak-defence@candidate --default defence
+
+      mascing serve ./my-model --follow jailbreak-defence@production --storage s3://bucket/mascing
+    """
+    from mascing.serving.options import FirstMasks, ServeOptions
+
+    asked = ServeOptions(
+        model=model,
+        host=host,
+        port=port,
+        masks=_named(mask or []),
+        default=default,
+        follow=follow,
+        storage=storage,
+        slots=slots,
+        control_anywhere=control_anywhere,
+        engine_args=tuple(engine_args or ()),
+    )
+    chosen, why = _engine(engine)
+    if asked.engine_args and chosen is EngineName.TRANSFORMERS:
+        raise ConfigError(
+            f"{' '.join(asked.engine_args)}: arguments after -- are for vLLM, and transformers runs: {why}"
+        )
+    first = FirstMasks.of(asked)
+    _refuse_taken(host, port)
+    echo_prose(f"{chosen.value} runs {model}: {why}")
+    echo_prose(_told(asked, first))
+    if chosen is EngineName.VLLM:
+        from importlib import import_module
+
+        import_module("mascing.serving.vllm_plugin.server").serve(asked)
+    else:
+        from mascing.serving.endpoint.server import serve as serve_transformers
+
+        serve_transformers(asked, first)
+
+
+def _named(given: list[str]) -> dict[str, str]:
+    masks: dict[str, str] = {}
+    for entry in given:
+        name, equals, url = entry.partition("=")
+        if not (name and equals and url):
+            raise ConfigError(f"--mask {entry!r}: give NAME=URL, such as defence=jailbreak-defence@candidate")
+        if name in masks:
+            raise ConfigError(f"--mask {name} is given twice: each mask has a name of its own")
+        masks[name] = url
+    return masks
+
+
+def _engine(asked: EngineName) -> tuple[EngineName, str]:
+    """The engine that runs, and why. Raises ConfigError if it is not installed."""
+    is_there = find_spec("vllm") is not None
+    if asked is EngineName.TRANSFORMERS:
+        return asked, "--engine says so"
+    if is_there:
+        return EngineName.VLLM, "vLLM is installed"
+    if asked is EngineName.VLLM:
+        raise ConfigError("--engine vllm: vLLM is not installed here; install it, or leave out --engine")
+    return EngineName.TRANSFORMERS, "vLLM is not installed; this server is thin, for small loads"
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Raise ConfigError if nobody can listen there: better now than once the model is loaded."""
+    try:
+        [(family, kind, _, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.socket(family, kind) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"nobody can listen at {host}:{port} ({error.strerror}): choose another --port or --host"
+        ) from error
+
+
+def _told(asked: "ServeOptions", first: "FirstMasks") -> str:
+    """The masks that it starts with."""
+    held = (
+        f"{counted(len(first.masks), 'mask')} by name ({', '.join(first.masks)})" if first.masks else "no mask by name"
+    )
+    default = f"that of {first.channel.address}" if first.channel else asked.default or "no mask"
+    return f"holds {held}; the default is {default}"

@@ -1,0 +1,118 @@
+"""Write the replies of one batch, each under its own mask, and count what the masks acted on.
+
+Shapes: B row of the batch, T token.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mascing.conversations.thoughts import ThoughtReader
+from mascing.engines.generation import before_end, decoding_settings, left_padded
+from mascing.engines.sampling import RowSampler, refuse_nan
+from mascing.errors import ServerError, SteeringError
+from mascing.models.loading import Loaded
+from mascing.serving.endpoint.asked import Asked, Done, Writing
+from mascing.serving.endpoint.selections import UnsteeredSelections
+from mascing.steering.steer import Steering, steer
+
+
+def write_replies(
+    loaded: Loaded, batch: Sequence[Asked], selections: UnsteeredSelections, stopping: Callable[[], bool]
+) -> list[Done]:
+    """Write the replies of a batch whose ``tokens`` and ``temperature`` are the same, and tell their text meanwhile.
+
+    Greedy replies are those of :class:`TransformersEngine`. Raises SteeringError if the masks did not act on just the
+    tokens that they should, and ServerError once ``stopping`` is true.
+    """
+    first = batch[0]
+    steers = any(asked.mask is not None for asked in batch)
+    with (
+        decoding_settings(loaded, max(asked.max_tokens for asked in batch)) as settings,
+        _steered(loaded, batch) if steers else nullcontext() as handle,
+        torch.inference_mode(),
+    ):
+        reader = ThoughtReader(loaded.tokenizer)
+        rows = [Writing(asked, reader, settings.stop_strings or ()) for asked in batch]
+        ids_BT, real_BT = left_padded(
+            [asked.prompt.token_ids for asked in batch], settings.pad_token_id, loaded.model.device
+        )
+        before = {} if handle is None else handle.counters
+        watch = _Watch(rows, set(settings.eos_token_id or ()), ids_BT.shape[1], selections, stopping)
+        watch.count_from(real_BT)
+        sampler = [RowSampler([asked.seed for asked in batch], first.temperature)] if first.temperature > 0 else []
+        try:
+            output_BT = loaded.model.generate(
+                input_ids=ids_BT,
+                attention_mask=real_BT,
+                generation_config=settings,
+                logits_processor=[refuse_nan, *sampler],
+                stopping_criteria=[watch],
+                tokenizer=loaded.tokenizer,
+            )
+        finally:
+            selections.tokens = None
+        written = output_BT[:, ids_BT.shape[1] :].tolist()
+        steered = [_steered_tokens(asked, ids, settings) for asked, ids in zip(batch, written, strict=True)]
+        layers = {} if handle is None else {layer: n - before[layer] for layer, n in handle.counters.items()}
+        _refuse_other_counts(layers, sum(steered))
+    return [
+        Done(row.whole(before_end(watch.ends, ids[: row.length])), {layer: n for layer in layers} if n else {})
+        for row, ids, n in zip(rows, written, steered, strict=True)
+    ]
+
+
+def _steered(loaded: Loaded, batch: Sequence[Asked]) -> AbstractContextManager[Steering]:
+    return steer(loaded.model, [asked.mask for asked in batch], tokens=batch[0].tokens)
+
+
+def _steered_tokens(asked: Asked, ids: Sequence[int], settings: Any) -> int:
+    """The tokens on which a row's mask must have acted: the model never got the last column that was written."""
+    if asked.mask is None:
+        return 0
+    reply = len(before_end({*(settings.eos_token_id or ()), settings.pad_token_id}, list(ids[:-1])))
+    prompt = len(asked.prompt.token_ids)
+    return {"all": prompt + reply, "prompt": prompt, "reply": reply}[asked.tokens]
+
+
+def _refuse_other_counts(counted: Mapping[int, int], wanted: int) -> None:
+    """Raise SteeringError unless every layer counted as many steered tokens as the rows with a mask have."""
+    if any(n != wanted for n in counted.values()):
+        raise SteeringError(f"the masks should have acted on {wanted} tokens, and acted on {dict(counted)} by layer")
+
+
+class _Watch:
+    """Ends each row where it should, and tells what is written. ``generate`` calls it after each token."""
+
+    def __init__(
+        self,
+        rows: Sequence[Writing],
+        ends: set[int],
+        prompt: int,
+        selections: UnsteeredSelections,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._rows, self.ends, self._prompt = rows, ends, prompt
+        self._selections, self._stopping = selections, stopping
+        self._done = [False] * len(rows)
+        self._plain_B = torch.tensor([row.asked.mask is None for row in rows])
+
+    def count_from(self, real_BT: Tensor) -> None:
+        """Count the selections of the unsteered rows, from their prompts on; ``real_BT`` are the prompts' tokens."""
+        self._count(real_BT.bool().cpu() & self._plain_B[:, None])
+
+    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
+        """Whether each row is done, bool [B]."""
+        if self._stopping():
+            raise ServerError("the server stops: ask again once it is back")
+        for number, (row, ids) in enumerate(zip(self._rows, input_ids[:, self._prompt :].tolist(), strict=True)):
+            if not self._done[number]:
+                self._done[number] = ids[-1] in self.ends or row.ends_with(ids)
+        self._count((~torch.tensor(self._done) & self._plain_B)[:, None])
+        return torch.tensor(self._done, device=input_ids.device)
+
+    def _count(self, tokens: Tensor) -> None:
+        self._selections.tokens = tokens if tokens.any() else None

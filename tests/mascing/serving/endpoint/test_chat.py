@@ -1,0 +1,113 @@
+"""Chat completions of the thin endpoint, by the real client: the engine's replies, each under the mask it asked for."""
+
+from typing import Any
+
+import openai
+import pytest
+
+from mascing.engines.engine import Turn
+from mascing.engines.transformers_engine import TransformersEngine
+from mascing.masks.mask import Mask
+from mascing.schemas.config import GenerationConfig
+from tests.mascing import olmoe_folder
+from tests.mascing.serving.running import MODEL, Running, ask
+
+LAYERS = ("0", "1", "2")
+TEXTS = ("hello", "a longer text than that one")
+
+
+def of_the_engine(text: str, mask: Mask | None, tokens: int = 8) -> str:
+    engine = TransformersEngine(olmoe_folder.loaded())
+    turn = Turn(olmoe_folder.conversation("one", text), mask)
+    [(_, answer)] = engine.replies([turn], GenerationConfig(max_new_tokens=tokens))
+    return answer.reply.text
+
+
+@pytest.mark.parametrize("name", ["none", "defence", "policy", "brief"])
+def test_a_greedy_reply_is_that_of_the_engine_and_says_what_steered_it(server: Running, name: str) -> None:
+    mask = server.masks.get(name)
+    for text in TEXTS:
+        reply = ask(server.client, text, mask=name)
+        assert reply.choices[0].message.content == of_the_engine(text, mask)
+        assert reply.choices[0].finish_reason == ("stop" if name == "brief" else "length")
+        proof = reply.model_extra["mascing"]
+        if mask is None:
+            assert proof == {"mask": None, "digest": None, "tokens": "all", "steered_tokens": {}}
+        else:
+            predicting = reply.usage.completion_tokens - (name != "brief")  # the last one that the limit allows is not
+            steered = reply.usage.prompt_tokens + predicting
+            assert proof == {
+                "mask": name,
+                "digest": mask.digest,
+                "tokens": "all",
+                "steered_tokens": dict.fromkeys(LAYERS, steered),
+            }
+
+
+def test_replies_under_the_masks_differ(server: Running) -> None:
+    said = {ask(server.client, mask=name).choices[0].message.content for name in ("none", "defence", "policy")}
+    assert len(said) == 3
+
+
+def test_a_stream_gives_the_same_text_and_its_last_chunk_the_proof(server: Running) -> None:
+    whole = ask(server.client, mask="defence", max_tokens=24)
+    chunks = list(
+        ask(server.client, mask="defence", max_tokens=24, stream=True, stream_options={"include_usage": True})
+    )
+    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert sum(map(bool, pieces)) > 3
+    assert chunks[-1].model_extra["mascing"] == whole.model_extra["mascing"]
+    assert chunks[-1].usage == whole.usage
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-2:] == [None, "length"]
+
+
+@pytest.mark.parametrize("tokens", ["prompt", "reply"])
+def test_a_mask_for_a_part_acts_on_that_part(server: Running, tokens: str) -> None:
+    reply = ask(server.client, mask="defence", tokens=tokens)
+    parts = {"prompt": reply.usage.prompt_tokens, "reply": reply.usage.completion_tokens - 1}
+    assert reply.model_extra["mascing"]["steered_tokens"] == dict.fromkeys(LAYERS, parts[tokens])
+
+
+def test_a_stop_string_ends_the_reply_before_it_streamed_or_not(server: Running) -> None:
+    text = ask(server.client, mask="policy", max_tokens=24).choices[0].message.content
+    stop = next(text[at : at + 2] for at in range(4, len(text)) if "�" not in text[at : at + 2])
+    reply = ask(server.client, mask="policy", max_tokens=24, stop=[stop]).choices[0]
+    assert (reply.message.content, reply.finish_reason) == (text[: text.index(stop)], "stop")
+    streamed = ask(server.client, mask="policy", max_tokens=24, stop=[stop], stream=True)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in streamed) == text[: text.index(stop)]
+
+
+def test_a_seed_makes_a_sampled_reply_again(server: Running) -> None:
+    said = [ask(server.client, temperature=1.5, seed=seed).choices[0].message.content for seed in (1, 1, 2)]
+    assert said[0] == said[1] != said[2]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"mask": "unheard"}, "holds no mask 'unheard'"),
+        ({"mask": "defence", "tokens": "from:3"}, "all, prompt, reply"),
+        ({"mask": "defence", "tokens": "some"}, "mascing_tokens is"),
+        ({"n": 2}, "n=2 is not supported"),
+        ({"logprobs": True}, "logprobs=True is not supported"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "is not supported"),
+        ({"max_tokens": 100_000}, "context is 512 tokens"),
+        ({"text": " "}, "blank"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_with_a_reason(server: Running, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=said):
+        ask(server.client, **options)
+
+
+def test_another_model_is_not_found(server: Running) -> None:
+    with pytest.raises(openai.NotFoundError, match=f"this server has '{MODEL}'"):
+        server.client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "hello"}])
+
+
+def test_models_tell_the_masks(server: Running) -> None:
+    [model] = server.client.models.list().data
+    assert model.id == MODEL
+    assert model.model_extra is not None
+    assert model.model_extra["mascing"]["masks"] == {name: mask.digest for name, mask in server.masks.items()}

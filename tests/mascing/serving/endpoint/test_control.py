@@ -1,0 +1,100 @@
+"""The control endpoints and the metrics of a running server."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.requests import Request
+
+from mascing.serving.control import TOKEN as VARIABLE
+from mascing.serving.control import is_of_this_machine
+from tests.mascing.serving.running import Running, ask, foreign, running
+
+
+def metric(server: Running, sample: str) -> float:
+    """The value of a sample, written with its labels; 0 if it is not there yet."""
+    lines = httpx.get(f"{server.url}/metrics").text.splitlines()
+    return next((float(line.rpartition(" ")[2]) for line in lines if line.rpartition(" ")[0] == sample), 0.0)
+
+
+def test_a_mask_is_loaded_chosen_made_the_default_and_unloaded(server: Running, tmp_path: Path) -> None:
+    mask = server.masks["policy"] * 0.5
+    mask.save(tmp_path / "mask.safetensors")
+    before = metric(server, "mascing_swaps_total")
+    told = server.control("POST", "masks", {"name": "half", "url": str(tmp_path)}).json()
+    assert {"name": "half", "digest": mask.digest, "unproven": None} in told["masks"]
+    assert ask(server.client, mask="half").model_extra["mascing"]["digest"] == mask.digest
+    assert ask(server.client, mask=mask.digest[:12]).model_extra["mascing"]["mask"] == "half"
+    assert server.control("PUT", "default", {"name": "half"}).json()["default"] == "half"
+    assert ask(server.client).model_extra["mascing"]["mask"] == "half"
+    assert metric(server, f'mascing_default_mask{{digest="{mask.digest}",mask="half"}}') == 1
+    assert server.control("DELETE", "masks/half").status_code == 400
+    assert server.control("PUT", "default", {"name": "none"}).json()["default"] is None
+    assert metric(server, "mascing_swaps_total") == before + 2
+    held = server.control("DELETE", "masks/half").json()["masks"]
+    assert [entry["name"] for entry in held] == sorted(server.masks)
+
+
+def test_steered_tokens_and_replies_are_counted(server: Running) -> None:
+    digest = server.masks["defence"].digest
+    samples = [f'mascing_replies_total{{digest="{digest}"}}', 'mascing_steered_tokens_total{layer="2"}']
+    before = [metric(server, sample) for sample in samples]
+    reply = ask(server.client, mask="defence").model_extra["mascing"]
+    after = [metric(server, sample) for sample in samples]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, reply["steered_tokens"]["2"]]
+
+
+def test_a_mask_that_cannot_be_loaded_is_refused_with_the_reason(server: Running, tmp_path: Path) -> None:
+    before = metric(server, 'mascing_refusals_total{reason="control"}')
+    foreign().save(tmp_path / "foreign" / "mask.safetensors")
+    (tmp_path / "corrupt.safetensors").write_bytes(b"no mask")
+    for name, url, said in (
+        ("foreign", tmp_path / "foreign", "the mask is for 2 MoE layers"),
+        ("corrupt", tmp_path / "corrupt.safetensors", "mask"),
+        ("absent", tmp_path / "absent", "there is no mask at"),
+        ("none", tmp_path / "foreign", "a mask cannot be named 'none'"),
+    ):
+        refused = server.control("POST", "masks", {"name": name, "url": str(url)})
+        assert refused.status_code == 400
+        assert said in refused.json()["error"]["message"]
+    assert metric(server, 'mascing_refusals_total{reason="control"}') == before + 4
+    assert server.control("POST", "masks", {"name": "half"}).json()["error"]["message"] == "url: Field required"
+    assert server.control("DELETE", "masks/half").status_code == 400
+
+
+def test_a_full_table_is_refused_and_the_masks_in_it_stay(server: Running, tmp_path: Path) -> None:
+    for number in range(2):
+        (server.masks["policy"] * (2.0 + number)).save(tmp_path / f"{number}.safetensors")
+    first, second = (
+        server.control("POST", "masks", {"name": f"m{number}", "url": str(tmp_path / f"{number}.safetensors")})
+        for number in range(2)
+    )
+    assert (first.status_code, second.status_code) == (200, 400)
+    assert "all 4 slots hold masks" in second.json()["error"]["message"]
+    assert server.control("DELETE", "masks/m0").status_code == 200
+
+
+@pytest.mark.parametrize("token", [None, "another"])
+def test_without_the_token_nobody_controls(server: Running, token: str | None) -> None:
+    for method, path in (("GET", "masks"), ("POST", "masks"), ("DELETE", "masks/policy"), ("PUT", "default")):
+        refused = server.control(method, path, token=token)
+        assert refused.status_code == 401
+        assert VARIABLE in refused.json()["error"]["message"]
+
+
+def test_without_a_token_of_the_server_control_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with running() as server:
+        refused = server.control("GET", "masks", token="x")
+        assert refused.status_code == 403
+        assert f"set {VARIABLE}" in refused.json()["error"]["message"]
+        assert httpx.get(f"{server.url}/health").json() == {"status": "ok"}
+        assert httpx.get(f"{server.url}/nothing").json()["error"]["code"] == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "is_here"),
+    [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("10.0.0.7", False), ("elsewhere", False)],
+)
+def test_control_is_for_clients_of_this_machine(host: str, is_here: bool) -> None:
+    assert is_of_this_machine(Request({"type": "http", "client": (host, 1)})) == is_here
