@@ -14,17 +14,18 @@ _OURS = ("--model", "--host", "--port", "--additional-config", "--middleware", "
 _ENDPOINTS = "vllm.endpoint_plugins"
 
 
-def serve(options: ServeOptions) -> None:
+def serve(options: ServeOptions, first: FirstMasks) -> None:
     """Serve the model until the process is told to stop; vLLM stops its other processes then.
 
-    The masks are read before the model is loaded, and loaded before the first request is admitted. Raises ConfigError
-    for an argument of vLLM that is not the user's to give, and the errors of :meth:`FirstMasks.of`.
+    The first masks are loaded before a request is admitted. Raises ConfigError for an argument of vLLM that is not the
+    user's to give, SteeringError for a version or a configuration of vLLM that cannot be steered, and MaskError if a
+    mask is not for the model.
     """
     for argument in options.engine_args:
         if argument.partition("=")[0] in _OURS:
             raise ConfigError(f"{argument} cannot be given to vLLM's server: mascing serve sets it")
     _refuse_old_installation()
-    START.set(Start(options, FirstMasks.of(options)))
+    START.set(Start(options, first))
     _allow_endpoints()
 
     import uvloop

@@ -5,13 +5,12 @@ from typing import Any
 from mascing.errors import MaskError
 from mascing.serving.choice import Span
 from mascing.serving.mask_table import UNSTEERED, Admission
-
-BOUND = "mascing"
-"""The argument by which the workers are told what steers a request; no client can pass it."""
+from mascing.serving.vllm_plugin.offline import cache_salt
+from mascing.serving.vllm_plugin.plugin_settings import KEY
 
 _SALT = "mascing:"
-"""Begins the salt of every steered request. vLLM hashes salts together with the names of adapters, so ours has a name
-that no adapter has."""
+"""Begins the salt of every steered request. vLLM hashes salts together with the names of adapters, so ours begins as no
+adapter's name does."""
 
 
 def prompt_length(request: Any) -> int:
@@ -31,8 +30,8 @@ def bind(request: Any, admission: Admission, span: Span) -> None:
         raise MaskError(f"cache_salt cannot begin with {_SALT!r}: that is how masks are kept apart")
     if admission.slot == UNSTEERED:
         return
-    stop = "" if span.stop is None else span.stop
-    request.cache_salt = f"{_SALT}{admission.digest}:{span.start}-{stop}" + (f":{salt}" if salt else "")
+    # The client's salt comes after a plus sign, which ours has not, so that it cannot be read as positions.
+    request.cache_salt = cache_salt(admission.digest or "", span) + (f"+{salt}" if salt else "")
     bound = {"slot": admission.slot, "digest": admission.digest, "start": span.start, "stop": span.stop}
     # A new dictionary: the client's own may be shared by many requests.
-    request.sampling_params.extra_args = {**(request.sampling_params.extra_args or {}), BOUND: bound}
+    request.sampling_params.extra_args = {**(request.sampling_params.extra_args or {}), KEY: bound}

@@ -3,12 +3,13 @@
 import asyncio
 from argparse import Namespace
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
+from mascing.prose import echo_prose
 from mascing.serving.control import control_router
 from mascing.serving.options import FirstMasks, ServeOptions
 from mascing.serving.vllm_plugin.front.replies import Replies
@@ -54,3 +55,5 @@ class MaskEndpoints:
         follower = await start.masks.load(held)
         if follower is not None:
             self._following = asyncio.create_task(follower.run())
+        named = replace(start.options, model=(args.served_model_name or [args.model])[0])
+        echo_prose(f"the masks are loaded; once the server listens, try: {named.first_request}")

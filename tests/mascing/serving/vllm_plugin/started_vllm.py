@@ -1,12 +1,11 @@
 """vLLM's server with masks on a tiny OLMoE, in processes of its own, and clients of it."""
 
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +24,6 @@ TOKEN = "a-token"
 SIZES = {"hidden_size": 64}
 LAYERS = ("0", "1", "2")
 
-_START = """
-import json, sys
-from mascing.serving.options import ServeOptions
-from mascing.serving.vllm_plugin.server import serve
-serve(ServeOptions(**json.loads(sys.argv[1])))
-"""
 _ENGINE_ARGS = (
     "--dtype=float32",
     "--enforce-eager",
@@ -48,8 +41,7 @@ _SECONDS_TO_START = 300
 @dataclass(frozen=True)
 class Running:
     url: str
-    process: psutil.Process
-    folder: Path
+    log: Path
 
     @property
     def client(self) -> openai.OpenAI:
@@ -87,23 +79,12 @@ def ask(client: openai.OpenAI, text: str = "hello", **options: Any) -> Any:
 
 
 @contextmanager
-def started(folder: Path, masks: Mapping[str, Path], **options: Any) -> Iterator[Running]:
+def started(folder: Path, *options: str) -> Iterator[Running]:
     """A server that answers; afterwards it is told to stop, and must leave no process behind."""
     model = olmoe_folder.save(folder / "model", **SIZES)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-    asked = {
-        "model": str(model),
-        "host": "127.0.0.1",
-        "port": port,
-        "masks": {name: str(path) for name, path in masks.items()},
-        "default": None,
-        "follow": None,
-        "storage": str(folder / "none"),
-        "slots": 12,
-        "engine_args": _ENGINE_ARGS,
-    }
     environment = os.environ | {
         "MASCING_CONTROL_TOKEN": TOKEN,
         "OMP_NUM_THREADS": "1",
@@ -111,25 +92,25 @@ def started(folder: Path, masks: Mapping[str, Path], **options: Any) -> Iterator
         "VLLM_NO_USAGE_STATS": "1",
     }
     environment.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    command = [sys.executable, "-m", "mascing", "serve", str(model), f"--port={port}", *options, "--", *_ENGINE_ARGS]
     log = folder / "server.log"
     with log.open("wb") as said:
-        command = [sys.executable, "-c", _START, json.dumps(asked | options)]
         process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
-    running = Running(f"http://127.0.0.1:{port}", psutil.Process(process.pid), folder)
+    running = Running(f"http://127.0.0.1:{port}", log)
     try:
-        _wait(running, process, log)
+        _wait(running, process)
         yield running
     finally:
-        family = [*running.process.children(recursive=True), running.process] if process.poll() is None else []
+        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.terminate()
-        _, alive = psutil.wait_procs(family, timeout=60)
+        process.wait(60)
+        _, alive = psutil.wait_procs(family, timeout=10)
         for left in alive:
             left.kill()
-        process.wait()
     assert not alive, f"left behind: {alive}"
 
 
-def _wait(running: Running, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(running: Running, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _SECONDS_TO_START
     while process.poll() is None and time.monotonic() < deadline:
         try:
@@ -137,4 +118,4 @@ def _wait(running: Running, process: subprocess.Popen[bytes], log: Path) -> None
             return
         except httpx.HTTPError:
             time.sleep(0.2)
-    raise AssertionError(f"the server does not answer:\n{log.read_text(errors='replace')[-6000:]}")
+    raise AssertionError(f"the server does not answer:\n{running.log.read_text(errors='replace')[-6000:]}")
