@@ -5,11 +5,11 @@ from mascing.evidence.gates import WORDS
 from mascing.evidence.promoting.routing_drift import undecided_drift
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs import registry
+from mascing.runs.publications.published_mask import published_mask
 from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.cards.scheduled_check import MaskStanding
 from mascing.schemas.result import Gate
 from mascing.storage.object_storage import Storage
-from mascing.runs.publications.published_mask import published_mask
 from mascing.tasks.watching.standing import Standing, Watch
 
 

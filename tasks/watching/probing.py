@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from mascing.errors import DataError, StorageError
 from mascing.evidence.promoting.routing_drift import routing_drift, undecided_drift
 from mascing.routers.spec import inspect_routers
+from mascing.runs.publications.published_mask import PublishedMask
 from mascing.runs.readers import conversations_of
 from mascing.schemas.cards.scheduled_check import RoutingDrift
 from mascing.schemas.config import RunConfig
@@ -17,7 +18,6 @@ from mascing.storage.manifests import read_manifest
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.recording import recorded
 from mascing.tasks.running.stage import steps
-from mascing.runs.publications.published_mask import PublishedMask
 from mascing.tasks.workers.pool import Pool
 from mascing.tasks.workers.worker import Worker
 from mascing.traces.probes import Probes

@@ -9,13 +9,13 @@ from mascing.evidence.promoting.promotion import decide_not_worse, paired_by_set
 from mascing.models.checkpoint_names import NamedCheckpoint, named_checkpoint
 from mascing.progress import Event, tell
 from mascing.runs import registry
+from mascing.runs.publications.published_mask import published_mask
 from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.cards.scheduled_check import JudgesToday, MaskStanding, Outcome, ScheduledCheck
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.identity import judges_identity
 from mascing.tasks.watching import records
 from mascing.tasks.watching.live import live_channel, standing_of
-from mascing.runs.publications.published_mask import published_mask
 from mascing.tasks.watching.standing import Standing, Watch, software
 
 

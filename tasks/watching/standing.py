@@ -11,6 +11,7 @@ from mascing.errors import DataError, StorageError
 from mascing.evidence.gates import Decision, decide_judges, judges_of
 from mascing.evidence.promoting.promotion import Row, decide_drift, paired_by_set
 from mascing.evidence.results import further_gated, method_result, rates_by_set
+from mascing.runs.publications.published_mask import PublishedMask
 from mascing.runs.readers import COUNTED, conversations_of, verdicts_of
 from mascing.schemas.cards.scheduled_check import MaskStanding
 from mascing.schemas.config import RunConfig
@@ -25,7 +26,6 @@ from mascing.tasks.replying.replies import content_of
 from mascing.tasks.running.stage import steps
 from mascing.tasks.streaming.asked import Asked
 from mascing.tasks.watching.probing import Measured, probe
-from mascing.runs.publications.published_mask import PublishedMask
 from mascing.tasks.workers.pool import Pool
 
 _SOFTWARE = ("mascing", "torch", "transformers")

@@ -1,11 +1,15 @@
-"""Give each engine that is made its front, where its configuration turns the plugin on."""
+"""Give each engine that is made its front, where its configuration turns the plugin on.
+
+Where it does not, one thing is added: a request that asks for a mask is refused, since nothing would steer it.
+"""
 
 import inspect
 from functools import wraps
 from typing import Any
 
 from mascing.errors import SteeringError
-from mascing.serving.vllm_plugin.plugin_settings import settings_in
+from mascing.serving.choice import MASK, TOKENS
+from mascing.serving.vllm_plugin.plugin_settings import KEY, settings_in
 from mascing.serving.vllm_plugin.refusals import refuse_unsupported
 
 
@@ -37,6 +41,23 @@ def stand_before_engines() -> None:
 
     made.mascing = True  # type: ignore[attr-defined]
     AsyncLLM.__init__ = made
+    _refuse_what_nobody_binds()
+
+
+def _refuse_what_nobody_binds() -> None:
+    from vllm.exceptions import VLLMValidationError
+    from vllm.v1.engine.input_processor import InputProcessor
+
+    plain = InputProcessor.assign_request_id
+
+    def assign_request_id(request: Any) -> None:
+        arguments = getattr(request.sampling_params, "extra_args", None) or {}
+        asked = [name for name in (MASK, TOKENS) if name in arguments]
+        if asked and KEY not in arguments:
+            raise VLLMValidationError(f"{asked[0]}: this engine was started without masks; start it by mascing serve")
+        plain(request)
+
+    InputProcessor.assign_request_id = staticmethod(assign_request_id)
 
 
 def _refuse_other_version(engine: Any) -> None:

@@ -1,6 +1,7 @@
 """The entry point of ``vllm.endpoint_plugins``: what vLLM's server of OpenAI's API gets of masks."""
 
 import asyncio
+import logging
 from argparse import Namespace
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from mascing.serving.control import control_router
 from mascing.serving.options import FirstMasks, ServeOptions
 from mascing.serving.vllm_plugin.front.replies import Replies
 from mascing.serving.vllm_plugin.plugin_settings import settings_in
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,5 +58,11 @@ class MaskEndpoints:
         follower = await start.masks.load(held)
         if follower is not None:
             self._following = asyncio.create_task(follower.run())
+            self._following.add_done_callback(_tell_of_its_end)
         named = replace(start.options, model=(args.served_model_name or [args.model])[0])
         echo_prose(f"the masks are loaded; once the server listens, try: {named.first_request}")
+
+
+def _tell_of_its_end(following: asyncio.Task[None]) -> None:
+    if not following.cancelled():
+        _log.error("the channel is followed no longer, start the server again: %r", following.exception())

@@ -21,9 +21,6 @@ from mascing.serving.vllm_plugin.plugin_settings import PluginSettings
 _ENTERING: ContextVar[tuple[Exchange, Entry] | None] = ContextVar("mascing_entering", default=None)
 """The request that the running task is handing to the engine."""
 
-_FINISHED = ("stop", "length", "repetition")
-"""Reasons to finish of replies that are whole; others were given up by the client or the engine."""
-
 
 class EngineFront:
     """Admits the requests to one AsyncLLM, and proves its replies.
@@ -36,7 +33,7 @@ class EngineFront:
         self._engine, self._settings = engine, settings
         self._held: HeldMasks | None = None
         self._starting = asyncio.Lock()
-        self._proofs = Proofs(lambda ids: engine.collective_rpc("mascing_proof", args=(ids,)))
+        self._proofs = Proofs(lambda request_ids: self._called("mascing_proof", request_ids))
         self._generate, self._encode = engine.generate, engine.encode
         self._assign_id = engine.input_processor.assign_request_id
         engine.generate, engine.encode = self.generate, self.encode
@@ -46,17 +43,14 @@ class EngineFront:
         """The masks that the workers hold. The first call proves on the workers that masks act."""
         async with self._starting:
             if self._held is None:
-                specs = await self._engine.collective_rpc("mascing_spec")
+                specs = await self._called("mascing_spec")
                 table = MaskTable(RouterSpec.from_json(specs[0]), self._settings.slots)
                 self._held = HeldMasks(table, self, ServingMetrics(table))
         return self._held
 
     async def write(self, slot: int, mask: Mask) -> None:
         """Put a mask into a reserved slot, between two steps of the engine."""
-        try:
-            await self._engine.collective_rpc("mascing_write", args=(slot, mask.to_bytes()))
-        except Exception as error:  # vLLM tells what a worker raised as a plain Exception
-            raise SteeringError(f"the engine does not take the mask: {error}") from error
+        await self._called("mascing_write", slot, mask.to_bytes())
 
     async def generate(self, prompt: Any, sampling_params: Any, request_id: str, **others: Any) -> AsyncIterator[Any]:
         """What AsyncLLM.generate yields. The last output has ``mascing``, the :class:`InForce` with the proof."""
@@ -72,9 +66,12 @@ class EngineFront:
                     output = await anext(outputs, None)  # the request enters here
                 finally:
                     _ENTERING.reset(token)
+                if output is not None and entry.admission is None:
+                    raise SteeringError("vLLM took a request past its admission: this version cannot be steered")
                 while output is not None:
                     _count(entry, output, sampling_params)
-                    if output.finished and await self._proved(entry, output):
+                    if output.finished:
+                        await self._prove(entry, held.table)
                         output.mascing = exchange.in_force([entry])
                         held.metrics.replied(output.mascing)
                     yield output
@@ -90,15 +87,15 @@ class EngineFront:
 
     def _enter(self, request: Any) -> None:
         """Bind an EngineCoreRequest, and give it its id."""
-        self._assign_id(request)
-        if request.sampling_params is None:
+        sampling, entering = request.sampling_params, _ENTERING.get()
+        if sampling is None:
+            self._assign_id(request)
             return
-        entering = _ENTERING.get()
         if entering is None or self._held is None:
             raise _refusal("this server steers requests by masks, and admits only those that come by generate()")
         exchange, entry = entering
         try:
-            choice = Choice.of(request.sampling_params.extra_args)
+            choice = Choice.of(sampling.extra_args)
             admission = exchange.admit(self._held.table, choice)
             entry.prompt_tokens = prompt_length(request)
             entry.span = choice.span(entry.prompt_tokens)
@@ -106,30 +103,36 @@ class EngineFront:
         except MaskError as error:
             self._held.metrics.refused("request")
             raise _refusal(str(error)) from error
-        n, own = request.sampling_params.n, request.request_id
-        entry.request_ids = [own] if n == 1 else [f"{index}_{own}" for index in range(n)]
+        self._assign_id(request)
         entry.admission = admission
+        # vLLM names the replies drawn from one prompt so.
+        own, n = request.request_id, sampling.n
+        entry.request_ids = [own] if n == 1 else [f"{index}_{own}" for index in range(n)]
 
-    async def _proved(self, entry: Entry, output: Any) -> bool:
-        """Whether it is proved what steered a reply; not for one that was given up. Raises if it was not steered."""
+    async def _prove(self, entry: Entry, table: MaskTable) -> None:
+        """Learn what was steered of a reply that is done. Raises what vLLM answers as a fault of the server."""
         from vllm.exceptions import GenerationError
 
-        if entry.admission is None or self._held is None:
-            raise GenerationError("vLLM took a request past its admission: this version cannot be steered")
-        if any(reply.finish_reason not in _FINISHED for reply in output.outputs):
-            return False
+        assert entry.admission is not None
         if entry.admission.slot == UNSTEERED:
             entry.steered = {}
-            return True
+            return
         replies = await self._proofs.of(entry.request_ids)
-        mask = self._held.table.mask_in(entry.admission.slot)
+        mask = table.mask_in(entry.admission.slot)
         try:
             for index, steered in enumerate(replies):
-                check(mask, steered, entry.span, entry.prompt_tokens + entry.reply_tokens.get(index, 0) - 1)
+                made = entry.reply_tokens.get(index, 0)
+                check(mask, steered, entry.span, entry.prompt_tokens + made - 1 if made else 0)
         except SteeringError as error:
             raise GenerationError(str(error)) from error
         entry.steered = {layer: sum(reply.by_layer[layer] for reply in replies) for layer in mask.spec.layer_ids}
-        return True
+
+    async def _called(self, method: str, *arguments: Any) -> Any:
+        """What each worker answers. Raises SteeringError with what one of them raised."""
+        try:
+            return await self._engine.collective_rpc(method, args=arguments)
+        except Exception as error:  # vLLM raises a plain Exception, whatever it was in the worker
+            raise SteeringError(f"a worker of vLLM does not answer {method}: {error}") from error
 
 
 def _count(entry: Entry, output: Any, sampling_params: Any) -> None:

@@ -5,7 +5,6 @@ or streams of them, and only HTTP is the same in all versions of vLLM.
 """
 
 import json
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -111,20 +110,19 @@ def _asked(headers: Headers, body: bytes) -> Choice | None:
     return Choice.of(arguments) if isinstance(arguments, dict) else Choice()
 
 
-def _with_proof(body: bytes, exchange: Exchange) -> bytes:
-    """The JSON object with what was in force; other JSON as it is."""
-    reply: Any = json.loads(body)
-    if not isinstance(reply, dict):
-        return body
-    told = exchange.in_force(exchange.entries).model_dump()
-    return json.dumps({**reply, KEY: told}, ensure_ascii=False, separators=(",", ":")).encode()
+def _with_proof(reply: bytes, exchange: Exchange) -> bytes:
+    """A JSON object with what was in force; other JSON as it is. It is not read, since it may be long."""
+    if not (reply.startswith(b'{"') and reply.endswith(b"}")):
+        return reply
+    told = exchange.in_force(exchange.entries).model_dump_json().encode()
+    return reply[:-1] + b',"' + KEY.encode() + b'":' + told + b"}"
 
 
 def _with_proof_at_end(stream: bytes, exchange: Exchange) -> bytes:
     """The events of a stream, with what was in force in the last one that is a JSON object."""
     lines = stream.split(b"\n")
     for number in reversed(range(len(lines))):
-        if lines[number].startswith(b"data: {"):
+        if lines[number].startswith(b'data: {"'):
             lines[number] = b"data: " + _with_proof(lines[number].removeprefix(b"data: "), exchange)
             break
     return b"\n".join(lines)

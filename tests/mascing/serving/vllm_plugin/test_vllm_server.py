@@ -100,13 +100,14 @@ def test_a_mask_for_a_part_acts_on_that_part(server: Running, tokens: str) -> No
 def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
     client, xargs = server.client, {"vllm_xargs": {"mascing_mask": "policy"}}
     alone = text(ask(client, "many", mask="policy"))
-    several = ask(client, "many", mask="policy", n=2, temperature=0.001, seed=1)
+    several = ask(client, "many", mask="policy", n=2, temperature=1, extra_body={"top_k": 1})
     assert [choice.message.content for choice in several.choices] == [alone, alone]
     assert proof(several)["digest"] == POLICY.digest
-    batch = client.completions.create(model="tiny", prompt=["one", "two"], max_tokens=8, temperature=0, extra_body=xargs)
+    fixed: dict[str, Any] = {"model": "tiny", "temperature": 0, "extra_body": xargs}
+    batch = client.completions.create(prompt=["one", "two"], max_tokens=8, **fixed)
     assert batch.usage is not None
     assert proof(batch)["steered_tokens"] == dict.fromkeys(LAYERS, batch.usage.total_tokens - 2)
-    response = client.responses.create(model="tiny", input="hello", max_output_tokens=8, extra_body=xargs)
+    response = client.responses.create(input="hello", max_output_tokens=8, **fixed)
     assert proof(response)["digest"] == POLICY.digest
     stop = next(alone[at] for at in range(4, len(alone)) if alone[at] not in "�" + alone[:at])
     stopped = ask(client, "many", mask="policy", stop=[stop])
