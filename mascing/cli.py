@@ -21,12 +21,12 @@ from mascing.commands.judge import judge
 from mascing.commands.label import label
 from mascing.commands.mask import mask
 from mascing.commands.masks.harness_tasks import run_tasks
+from mascing.commands.masks.serve import serve
 from mascing.commands.outcomes.channels import registry
 from mascing.commands.outcomes.housekeeping import storage
 from mascing.commands.outcomes.rebuild_report import report, runs
 from mascing.commands.plan import plan
 from mascing.commands.run import run
-from mascing.commands.serve import serve
 from mascing.commands.understood import conversations
 from mascing.errors import ConfigError, MascingError
 from mascing.prose import echo_prose

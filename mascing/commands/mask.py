@@ -1,8 +1,9 @@
 """`mascing mask`: look at masks, compare, combine, prove and make them; `masks/` has those that let them travel."""
 
+from collections.abc import Iterator
 from enum import StrEnum
 from shlex import quote
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,9 @@ from mascing.commands.masks.transfer import transfer
 from mascing.commands.options import DEFAULT_STORAGE, BehaviourOption, MaskArgument, StorageOption
 from mascing.errors import ConfigError
 from mascing.prose import echo_prose
+
+if TYPE_CHECKING:
+    from mascing.steering.verification import Proof
 
 mask = typer.Typer(
     no_args_is_help=True,
@@ -113,26 +117,48 @@ def compose(
 @mask.command()
 def verify(
     mask: MaskArgument,
-    model: Annotated[str, typer.Option(help="Folder, storage URL or hub id of the model.")],
+    model: Annotated[str | None, typer.Option(help="Folder, storage URL or hub id of the model.")] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="URL", help="A running server of `mascing serve` instead of a model.")
+    ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
-    """Prove that a mask fits its model and steers it.
+    """Prove that a mask fits its model and steers it, or that a running server steers by it.
 
     Compares the mask with the card beside it, its shape and fingerprint with the model's routers, and the model's
     output with and without it. Exits with 1 at the first thing that does not hold.
 
-    Example:
+    With --against, a server is asked a few harmless questions without and with the mask: its replies must say that this
+    very mask steered tokens in every layer that it moves, and at least one of them must change.
+
+    Examples:
 
       mascing mask verify jailbreak-defence@candidate --model ./my-model
+
+      mascing mask verify jailbreak-defence@production --against http://localhost:8000
     """
     from mascing.runs.mask_address import mask_url
+
+    if (model is None) == (against is None):
+        raise typer.BadParameter("say what to prove the mask on: --model FOLDER, or --against URL of a running server")
+    url = mask_url(mask, storage)
+    for proof in _proofs(url, model, against):
+        echo_prose(f"{'ok' if proof.holds else 'note'}: {proof.said}")
+    if model is not None:
+        echo_prose(f'next: steer with it: with mascing.steer(model, mascing.Mask.load("{url}")): ...')
+
+
+def _proofs(url: str, model: str | None, against: str | None) -> Iterator["Proof"]:
+    from mascing.masks.mask import Mask
+
+    if against is not None:
+        from mascing.serving.against import verify_against
+
+        return verify_against(Mask.load(url), against)
     from mascing.schemas.config import ModelConfig
     from mascing.steering.verification import verify_mask
 
-    url = mask_url(mask, storage)
-    for proof in verify_mask(url, ModelConfig(path=model)):
-        echo_prose(f"{'ok' if proof.holds else 'note'}: {proof.said}")
-    echo_prose(f'next: steer with it: with mascing.steer(model, mascing.Mask.load("{url}")): ...')
+    return verify_mask(url, ModelConfig(path=str(model)))
 
 
 @mask.command()

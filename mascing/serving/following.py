@@ -64,6 +64,12 @@ class Follower:
         except MascingError as error:
             raise RefusedError("unheld", str(error)) from error
         self._held.metrics.card = published.card.routing
+        if published.card.chat_template:
+            _log.warning(
+                "%s was found under the chat template options %s: the server must set the same",
+                self._channel.address,
+                published.card.chat_template,
+            )
 
     def _refuse(self, version: str | None, refused: RefusedError) -> None:
         if self._complaint != (version, str(refused)):

@@ -55,7 +55,7 @@ def _refuse_old_installation() -> None:
 
 
 def _allow_endpoints() -> None:
-    """vLLM adds the endpoints of a plugin only if ``VLLM_PLUGINS`` names it, and then loads no plugin without a name."""
+    """vLLM adds the endpoints of a plugin only if ``VLLM_PLUGINS`` names it, and then loads no plugin unnamed."""
     named = os.environ.get("VLLM_PLUGINS")
     others = _loaded_by_default() if named is None else named.split(",")
     os.environ["VLLM_PLUGINS"] = ",".join(dict.fromkeys([*others, MaskEndpoints.name]))

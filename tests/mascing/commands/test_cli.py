@@ -55,7 +55,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        *([command] for command in ("demo", "run", "label", "plan", "report", "runs", "judge", "doctor")),
+        *([command] for command in ("demo", "run", "label", "plan", "report", "runs", "judge", "doctor", "serve")),
         *(["mask", command] for command in ("show", "diff", "compose", "verify", "from-counts")),
         *(["mask", command] for command in ("import", "export", "transfer")),
         *(["registry", command] for command in ("list", "show", "history", "promote", "rollback")),

@@ -15,8 +15,8 @@ import uvicorn
 
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec, inspect_routers
-from mascing.serving.endpoint.application import Served, application, serve_masks
 from mascing.serving.options import FirstMasks, ServeOptions
+from mascing.serving.thin_endpoint.application import Served, application, serve_masks
 from tests.mascing import olmoe_folder
 
 TOKEN = "a-token"
@@ -50,6 +50,13 @@ class Running:
     def control(self, method: str, path: str, body: Any = None, token: str | None = TOKEN) -> httpx.Response:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return httpx.request(method, f"{self.url}/mascing/{path}", json=body, headers=headers)
+
+    @contextmanager
+    def held_as(self, name: str, mask: Mask) -> Iterator[None]:
+        """The server holds this mask too."""
+        asyncio.run(self.served.held.load(name, mask))
+        yield
+        self.served.held.unload(name)
 
 
 def ask(client: openai.OpenAI, text: str = "hello", **options: Any) -> Any:

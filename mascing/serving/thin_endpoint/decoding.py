@@ -15,8 +15,8 @@ from mascing.engines.generation import before_end, decoding_settings, left_padde
 from mascing.engines.sampling import RowSampler, refuse_nan
 from mascing.errors import ServerError, SteeringError
 from mascing.models.loading import Loaded
-from mascing.serving.endpoint.asked import Asked, Done, Writing
-from mascing.serving.endpoint.selections import UnsteeredSelections
+from mascing.serving.thin_endpoint.asked import Asked, Done, Writing
+from mascing.serving.thin_endpoint.selections import UnsteeredSelections
 from mascing.steering.steer import Steering, steer
 
 

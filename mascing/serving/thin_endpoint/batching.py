@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from mascing.errors import MascingError, ServerError
 from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
-from mascing.serving.endpoint.asked import Asked
-from mascing.serving.endpoint.decoding import write_replies
-from mascing.serving.endpoint.selections import UnsteeredSelections
+from mascing.serving.thin_endpoint.asked import Asked
+from mascing.serving.thin_endpoint.decoding import write_replies
+from mascing.serving.thin_endpoint.selections import UnsteeredSelections
 from mascing.steering.steer import steer
 
 _log = logging.getLogger(__name__)

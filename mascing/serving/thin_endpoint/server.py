@@ -9,8 +9,8 @@ import uvicorn
 from mascing.models.loading import load
 from mascing.prose import echo_prose
 from mascing.schemas.config import ModelConfig
-from mascing.serving.endpoint.application import application, serve_masks
 from mascing.serving.options import FirstMasks, ServeOptions
+from mascing.serving.thin_endpoint.application import application, serve_masks
 
 _GRACE_SECONDS = 5
 """How long replies may go on being written once the server is told to stop."""

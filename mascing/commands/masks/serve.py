@@ -94,7 +94,7 @@ def serve(
 
         serve_vllm(asked, first)
     else:
-        from mascing.serving.endpoint.server import serve as serve_transformers
+        from mascing.serving.thin_endpoint.server import serve as serve_transformers
 
         serve_transformers(asked, first)
 

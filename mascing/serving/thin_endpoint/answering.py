@@ -16,13 +16,13 @@ from mascing.errors import DataError, MascingError, MaskError, RequestError
 from mascing.models.loading import Loaded
 from mascing.serving.api_errors import error_body, error_response
 from mascing.serving.choice import Choice
-from mascing.serving.endpoint.asked import Asked, Done, Event
-from mascing.serving.endpoint.batching import Batcher
-from mascing.serving.endpoint.chat_request import ChatRequest
-from mascing.serving.endpoint.completion import Completion
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.in_force import InForce
 from mascing.serving.mask_table import UNSTEERED, Admission
+from mascing.serving.thin_endpoint.asked import Asked, Done, Event
+from mascing.serving.thin_endpoint.batching import Batcher
+from mascing.serving.thin_endpoint.chat_request import ChatRequest
+from mascing.serving.thin_endpoint.completion import Completion
 from mascing.steering.forwards import Tokens
 
 _TEMPERATURE = 1.0

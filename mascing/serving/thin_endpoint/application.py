@@ -16,13 +16,13 @@ from mascing.models.loading import Loaded
 from mascing.routers.spec import inspect_routers
 from mascing.serving.api_errors import error_response
 from mascing.serving.control import control_router
-from mascing.serving.endpoint.answering import Answering
-from mascing.serving.endpoint.batching import Batcher
 from mascing.serving.following import Follower
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.mask_table import MaskTable
 from mascing.serving.metrics import ServingMetrics
 from mascing.serving.options import ServeOptions
+from mascing.serving.thin_endpoint.answering import Answering
+from mascing.serving.thin_endpoint.batching import Batcher
 
 ROWS = 16
 """Requests in one batch."""

@@ -1,0 +1,103 @@
+"""`mascing serve`: what it says, what it refuses before the model is loaded, and that Ctrl-C ends it."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mascing.cli import main
+from mascing.routers.spec import inspect_routers
+from tests.mascing import olmoe_folder
+from tests.mascing.serving.running import foreign, masks_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model and masks: one for it, one for another model, and one that is none."""
+    folder = tmp_path_factory.mktemp("served")
+    olmoe_folder.save(folder / "model")
+    masks_of(inspect_routers(olmoe_folder.model()))["defence"].save(folder / "defence.safetensors")
+    foreign().save(folder / "foreign.safetensors")
+    (folder / "corrupt.safetensors").write_bytes(b"no mask")
+    return folder
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def serve(folder: Path, *arguments: str) -> int:
+    return main(["serve", str(folder / "model"), "--engine", "transformers", *arguments])
+
+
+def test_it_serves_until_ctrl_c(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    answers: list[httpx.Response] = []
+
+    def ask_then_interrupt() -> None:
+        url, request = f"http://127.0.0.1:{port}", {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
+        for _ in range(600):
+            try:
+                httpx.get(f"{url}/health").raise_for_status()
+                break
+            except httpx.HTTPError:
+                time.sleep(0.05)
+        answers.append(httpx.post(f"{url}/v1/chat/completions", json=request))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    client = threading.Thread(target=ask_then_interrupt)
+    client.start()
+    mask = folder / "defence.safetensors"
+    assert serve(folder, "--mask", f"defence={mask}", "--default", "defence", "--port", str(port)) == 0
+    client.join()
+    assert answers[0].json()["mascing"]["mask"] == "defence"
+    engine, holds, listening = capsys.readouterr().out.splitlines()
+    assert engine == f"transformers runs {folder / 'model'}: --engine says so"
+    assert holds == "holds 1 mask by name (defence); the default is defence"
+    assert listening.startswith(f"listening; try: curl http://127.0.0.1:{port}/v1/chat/completions ")
+    body = json.loads(listening.partition(" -d '")[2].removesuffix("'"))
+    assert body["vllm_xargs"] == {"mascing_mask": "defence"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mask", "defence={}/corrupt.safetensors"], "--mask defence={}/corrupt.safetensors: not a mask"),
+        (["--mask", "defence={}/absent.safetensors"], "there is no mask at {}/absent.safetensors"),
+        (["--mask", "defence={}/foreign.safetensors"], "the mask is for 2 MoE layers x 8 experts"),
+        (["--mask", "none={}/defence.safetensors"], "a mask cannot be named 'none'"),
+        (["--mask", "{}/defence.safetensors"], "give NAME=URL"),
+        (["--mask", "a={0}/defence.safetensors", "--mask", "a={0}/defence.safetensors"], "--mask a is given twice"),
+        (["--default", "defence"], "no mask has that name"),
+        (["--mask", "a={}/defence.safetensors", "--default", "a", "--follow", "x@y"], "give one"),
+        (["--follow", "policy@production", "--storage", "{}"], "nothing is published as policy@production"),
+        (["--", "--max-model-len", "9"], "arguments after -- are for vLLM"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(
+    folder: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [argument.format(folder) for argument in arguments]
+    assert serve(folder, "--port", str(free_port()), *given) == 1
+    [error] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert said.format(folder) in error
+
+
+def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert main(["serve", str(folder / "absent"), "--engine", "transformers", "--port", str(port)]) == 1
+    assert f"nobody can listen at 127.0.0.1:{port}" in capsys.readouterr().err
