@@ -69,7 +69,8 @@ class Masking:
         self.slots.write(self._last_slot, mask)
         try:
             self.steps.probe(_TOKENS, self._last_slot if mask is not None else 0)
-            self._runner.plain_dummy_run(_TOKENS)
+            # Without its metadata attention hands over whatever its memory holds, which may be no number.
+            self._runner.plain_dummy_run(_TOKENS, force_attention=True)
             return self.slots.ids_LNK[:, :_TOKENS].cpu().long()
         finally:
             self.steps.idle()

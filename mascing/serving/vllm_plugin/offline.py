@@ -62,7 +62,7 @@ class SteeredVllm:
         given.setdefault("distributed_executor_backend", "uni")
         self._llm: Any = LLM(folder, dtype=dtype, additional_config=additional, **given)
         self._names = (f"mascing-{number}" for number in count())
-        self._slots, self._resident = slots, dict[str, int]()
+        self._slots, self._capture, self._resident = slots, capture, dict[str, int]()
         try:
             [description] = self._llm.collective_rpc("mascing_spec")
         except AttributeError as error:
@@ -116,25 +116,31 @@ class SteeredVllm:
                 steered = self._proved(name, request, len(reply.token_ids)) if request.mask is not None else {}
                 yield number, Generated(list(reply.token_ids), reply.finish_reason == "length", steered)
 
-    def record(self, prompts: Sequence[Sequence[int]]) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Yield each prompt's number, its raw router logits float32 [T, L, E] and what was selected, int32 [T, L, K].
+    def record(
+        self, prompts: Sequence[Sequence[int]], mask: Mask | None = None
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield each prompt's number, its router logits float32 [T, L, E] and what was selected, int32 [T, L, K].
 
-        The prefix cache is not read for them, since it holds no logits. Raises SteeringError if the model was not
-        loaded for that (``capture``).
+        The logits are those before the mask, the selection is under it. The prefix cache is not read, since it holds
+        no logits. Raises SteeringError if the model was not loaded for that (``capture``).
         """
+        if not self._capture:
+            raise SteeringError("this model was not loaded to be recorded: load it with capture")
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        asked = {next(self._names): (number, Request(prompt)) for number, prompt in enumerate(prompts)}
+        asked = {next(self._names): (number, Request(prompt, mask)) for number, prompt in enumerate(prompts)}
+        self._place([mask] if mask is not None else [])
         for name, (_, request) in asked.items():
-            recorded = {"id": name, "slot": 0, "start": 0, "stop": 0, "capture": True}
+            plain = {KEY: {"id": name, "slot": 0, "start": 0, "stop": 0}}
+            arguments = self._arguments(name, request) or plain
             params = SamplingParams(
                 temperature=0,
                 max_tokens=1,
                 detokenize=False,
                 output_kind=RequestOutputKind.FINAL_ONLY,
                 skip_reading_prefix_cache=True,
-                extra_args={KEY: recorded},
+                extra_args={KEY: {**arguments[KEY], "capture": True}},
             )
             self._add(name, request, params)
         for name, _ in self._finished(asked):
