@@ -94,14 +94,14 @@ def test_no_salt_of_another_mask_part_or_client_is_the_same() -> None:
 
 
 def test_what_is_bound_is_told_to_the_workers_and_changes_nothing_of_the_client() -> None:
-    admission, request = a_table("one").admit(Choice("one")), a_request(mascing_mask="one")
+    admission, request = a_table("one").admit(Choice("one")), a_request(mascing_mask="one", other="1")
     given = request.sampling_params.extra_args
     bind(request, admission, Span(1, None))
     told = {"slot": 1, "digest": MASK.digest, "start": 1, "stop": None}
-    assert request.sampling_params.extra_args == {"mascing_mask": "one", "mascing": told}
-    assert given == {"mascing_mask": "one"}
-    plain = a_request("mine")
-    bind(plain, a_table().admit(Choice()), Span(0, None))
+    assert request.sampling_params.extra_args == {"other": "1", "mascing": told}
+    assert given == {"mascing_mask": "one", "other": "1"}
+    plain = a_request("mine", mascing_mask="none")
+    bind(plain, a_table().admit(Choice("none")), Span(0, None))
     assert (plain.cache_salt, plain.sampling_params.extra_args) == ("mine", None)
     with pytest.raises(MaskError, match="cannot begin with"):
         bind(a_request("mascing:x"), admission, Span(0, None))

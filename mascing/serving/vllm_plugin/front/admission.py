@@ -3,8 +3,8 @@
 from typing import Any
 
 from mascing.errors import MaskError
-from mascing.serving.choice import Span
-from mascing.serving.mask_table import UNSTEERED, Admission
+from mascing.serving.choice import MASK, TOKENS, Span
+from mascing.serving.mask_table import Admission
 from mascing.serving.vllm_plugin.offline import cache_salt
 from mascing.serving.vllm_plugin.plugin_settings import KEY
 
@@ -20,7 +20,7 @@ def prompt_length(request: Any) -> int:
 
 
 def bind(request: Any, admission: Admission, span: Span) -> None:
-    """Write into an EngineCoreRequest what steers it, and keep its cached keys and values apart from all others.
+    """Replace what an EngineCoreRequest asks for by what was decided, and keep its cached keys and values apart.
 
     What is cached for a prefix depends on the mask and on the positions that it acts on, so both are in the salt.
     Raises MaskError for a salt that could be taken for one of these.
@@ -28,10 +28,12 @@ def bind(request: Any, admission: Admission, span: Span) -> None:
     salt = request.cache_salt or ""
     if salt.startswith(_SALT):
         raise MaskError(f"cache_salt cannot begin with {_SALT!r}: that is how masks are kept apart")
-    if admission.slot == UNSTEERED:
-        return
-    # The client's salt comes after a plus sign, which ours has not, so that it cannot be read as positions.
-    request.cache_salt = cache_salt(admission.digest or "", span) + (f"+{salt}" if salt else "")
-    bound = {"slot": admission.slot, "digest": admission.digest, "start": span.start, "stop": span.stop}
+    given = request.sampling_params.extra_args or {}
     # A new dictionary: the client's own may be shared by many requests.
-    request.sampling_params.extra_args = {**(request.sampling_params.extra_args or {}), KEY: bound}
+    arguments = {name: value for name, value in given.items() if name not in (MASK, TOKENS)}
+    if admission.digest is not None:
+        # The client's salt comes after a plus sign, which ours has not, so that it cannot be read as positions.
+        request.cache_salt = cache_salt(admission.digest, span) + (f"+{salt}" if salt else "")
+        bound = {"slot": admission.slot, "digest": admission.digest, "start": span.start, "stop": span.stop}
+        arguments[KEY] = bound
+    request.sampling_params.extra_args = arguments or None

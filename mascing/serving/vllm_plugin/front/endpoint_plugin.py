@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from argparse import Namespace
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,7 +40,7 @@ class MaskEndpoints:
 
     def __init__(self) -> None:
         self._app: FastAPI | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._going_on: list[asyncio.Task[None]] = []
 
     def attach_router(self, app: FastAPI) -> None:
         """Put the layer that tells what was in force around the app."""
@@ -52,17 +53,21 @@ class MaskEndpoints:
         start = START.get()
         if self._app is None or start is None:
             return
-        held = await engine_client.mascing.held()
+        front = engine_client.mascing
+        held = await front.held()
         self._app.include_router(control_router(held, start.options.storage, start.options.control_anywhere))
         REGISTRY.register(held.metrics.registry)
         follower = await start.masks.load(held)
         if follower is not None:
-            self._following = asyncio.create_task(follower.run())
-            self._following.add_done_callback(_tell_of_its_end)
+            self._go_on("the channel is followed", follower.run())
+            self._go_on("the drift of routing is measured", front.sample_selections())
         named = replace(start.options, model=(args.served_model_name or [args.model])[0])
         echo_prose(f"the masks are loaded; once the server listens, try: {named.first_request}")
 
+    def _go_on(self, what: str, work: Coroutine[Any, Any, None]) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled():
+                _log.error("%s no longer, start the server again: %r", what, task.exception())
 
-def _tell_of_its_end(following: asyncio.Task[None]) -> None:
-    if not following.cancelled():
-        _log.error("the channel is followed no longer, start the server again: %r", following.exception())
+        self._going_on.append(asyncio.create_task(work))  # the loop itself does not keep a task
+        self._going_on[-1].add_done_callback(ended)

@@ -33,6 +33,7 @@ class EngineFront:
         self._engine, self._settings = engine, settings
         self._held: HeldMasks | None = None
         self._starting = asyncio.Lock()
+        self._selected: dict[int, list[int]] = {}
         self._proofs = Proofs(lambda request_ids: self._called("mascing_proof", request_ids))
         self._generate, self._encode = engine.generate, engine.encode
         self._assign_id = engine.input_processor.assign_request_id
@@ -45,12 +46,24 @@ class EngineFront:
             if self._held is None:
                 specs = await self._called("mascing_spec")
                 table = MaskTable(RouterSpec.from_json(specs[0]), self._settings.slots)
-                self._held = HeldMasks(table, self, ServingMetrics(table))
+                self._held = HeldMasks(table, self, ServingMetrics(table, self._selected.copy))
         return self._held
 
     async def write(self, slot: int, mask: Mask) -> None:
         """Put a mask into a reserved slot, between two steps of the engine."""
         await self._called("mascing_write", slot, mask.to_bytes())
+
+    async def sample_selections(self, seconds: float = 1.0) -> None:
+        """Look every so often at what one step selects, if there is a card to hold it against; until cancelled."""
+        held = await self.held()
+        while True:
+            await asyncio.sleep(seconds)
+            if held.metrics.card is None:
+                continue
+            (counts, *_) = await self._called("mascing_selected")
+            for layer, counts_E in counts.items():
+                before_E = self._selected.get(int(layer), [0] * len(counts_E))
+                self._selected[int(layer)] = [sum(both) for both in zip(before_E, counts_E, strict=True)]
 
     async def generate(self, prompt: Any, sampling_params: Any, request_id: str, **others: Any) -> AsyncIterator[Any]:
         """What AsyncLLM.generate yields. The last output has ``mascing``, the :class:`InForce` with the proof."""
