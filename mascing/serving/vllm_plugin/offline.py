@@ -16,6 +16,7 @@ from mascing.masks.mask import Mask, refuse_empty
 from mascing.routers.spec import RouterSpec
 from mascing.serving.choice import Choice, Span
 from mascing.serving.vllm_plugin.plugin_settings import KEY
+from mascing.serving.vllm_plugin.registration import register
 from mascing.steering.steer import check_fits
 
 IN_THIS_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
@@ -55,21 +56,18 @@ class SteeredVllm:
         """Load the model of a folder; ``engine_args`` are those of ``vllm.LLM``."""
         # vLLM reads these when its engine is made; another process could not be asked for recorded tensors.
         os.environ.update(IN_THIS_PROCESS)
+        os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")  # the tests run the first version of the two
         from vllm import LLM
 
+        register()  # in this process vLLM's own list of plugins (VLLM_PLUGINS) decides nothing
         given = dict(engine_args or {})
-        additional = {**given.pop("additional_config", {}), KEY: {"slots": slots, "capture": capture}}
+        additional = dict(given.pop("additional_config", {}))
+        additional[KEY] = {**additional.get(KEY, {}), "slots": slots, "capture": capture}
         given.setdefault("distributed_executor_backend", "uni")
         self._llm: Any = LLM(folder, dtype=dtype, additional_config=additional, **given)
         self._names = (f"mascing-{number}" for number in count())
         self._slots, self._capture, self._resident = slots, capture, dict[str, int]()
-        try:
-            [description] = self._llm.collective_rpc("mascing_spec")
-        except AttributeError as error:
-            raise SteeringError(
-                "vLLM did not load the plugin: install mascing where vLLM runs, and where VLLM_PLUGINS is set, name "
-                "`mascing` in it"
-            ) from error
+        [description] = self._llm.collective_rpc("mascing_spec")
         self.spec = RouterSpec.from_json(description)
 
     @property
@@ -95,9 +93,10 @@ class SteeredVllm:
         from vllm.sampling_params import RequestOutputKind
 
         for wave in self._waves(requests):
-            self._place([request.mask for _, request in wave if request.mask is not None])
+            self._place(wave)
             asked = {next(self._names): each for each in wave}
-            for name, (_, request) in asked.items():
+            for name, each in asked.items():
+                request = each.request
                 params = SamplingParams(
                     temperature=temperature,
                     seed=request.seed,
@@ -107,14 +106,13 @@ class SteeredVllm:
                     stop=list(stop_strings) or None,
                     detokenize=bool(stop_strings),
                     output_kind=RequestOutputKind.FINAL_ONLY,
-                    extra_args=self._arguments(name, request),
+                    extra_args=self._arguments(name, each),
                 )
-                self._add(name, request, params)
+                self._add(name, each, params)
             for name, output in self._finished(asked):
-                number, request = asked[name]
-                reply = output.outputs[0]
-                steered = self._proved(name, request, len(reply.token_ids)) if request.mask is not None else {}
-                yield number, Generated(list(reply.token_ids), reply.finish_reason == "length", steered)
+                each, reply = asked[name], output.outputs[0]
+                steered = self._proved(name, each.request, len(reply.token_ids)) if each.digest else {}
+                yield each.number, Generated(list(reply.token_ids), reply.finish_reason == "length", steered)
 
     def record(
         self, prompts: Sequence[Sequence[int]], mask: Mask | None = None
@@ -129,11 +127,11 @@ class SteeredVllm:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        asked = {next(self._names): (number, Request(prompt, mask)) for number, prompt in enumerate(prompts)}
-        self._place([mask] if mask is not None else [])
-        for name, (_, request) in asked.items():
-            plain = {KEY: {"id": name, "slot": 0, "start": 0, "stop": 0}}
-            arguments = self._arguments(name, request) or plain
+        rows = _asked([Request(prompt, mask) for prompt in prompts])
+        self._place(rows)
+        asked = {next(self._names): row for row in rows}
+        for name, row in asked.items():
+            arguments = self._arguments(name, row) or {KEY: {"id": name, "slot": 0, "start": 0, "stop": 0}}
             params = SamplingParams(
                 temperature=0,
                 max_tokens=1,
@@ -142,30 +140,29 @@ class SteeredVllm:
                 skip_reading_prefix_cache=True,
                 extra_args={KEY: {**arguments[KEY], "capture": True}},
             )
-            self._add(name, request, params)
+            self._add(name, row, params)
         for name, _ in self._finished(asked):
             [[(z_TLE, ids_TLK)]] = self._llm.collective_rpc("mascing_recorded", args=([name],))
-            yield asked[name][0], z_TLE, ids_TLK
+            yield asked[name].number, z_TLE, ids_TLK
 
-    def _waves(self, requests: Sequence[Request]) -> Iterator[list[tuple[int, Request]]]:
-        """The numbered requests, in parts that have no more masks than there are slots."""
-        wave: list[tuple[int, Request]] = []
+    def _waves(self, requests: Sequence[Request]) -> Iterator[list["_Asked"]]:
+        """The requests in parts that have no more masks than there are slots."""
+        wave: list[_Asked] = []
         digests: set[str] = set()
-        for number, request in sorted(enumerate(requests), key=lambda each: _digest(each[1])):
-            digest = _digest(request)
-            if digest and digest not in digests and len(digests) == self._slots:
+        for each in sorted(_asked(requests), key=lambda each: each.digest):
+            if each.digest and each.digest not in digests and len(digests) == self._slots:
                 yield wave
                 wave, digests = [], set()
-            wave.append((number, request))
-            digests |= {digest} - {""}
+            wave.append(each)
+            digests |= {each.digest} - {""}
         if wave:
             yield wave
 
-    def _place(self, masks: Sequence[Mask]) -> None:
+    def _place(self, wave: Sequence["_Asked"]) -> None:
         """Have the masks in slots; those that nobody asks for now make room."""
-        wanted = {mask.digest: mask for mask in masks}
+        wanted = {each.digest: each.request.mask for each in wave}
         for digest, mask in wanted.items():
-            if digest in self._resident:
+            if mask is None or digest in self._resident:
                 continue
             check_fits(mask, self.spec)
             refuse_empty(mask)
@@ -176,18 +173,16 @@ class SteeredVllm:
             self._llm.collective_rpc("mascing_write", args=(slot, mask.to_bytes()))
             self._resident[digest] = slot
 
-    def _arguments(self, name: str, request: Request) -> dict[str, Any] | None:
-        if request.mask is None:
+    def _arguments(self, name: str, each: "_Asked") -> dict[str, Any] | None:
+        if not each.digest:
             return None
-        span = Choice(tokens=request.tokens).span(len(request.prompt))
-        slot = self._resident[request.mask.digest]
+        slot, span = self._resident[each.digest], each.span
         return {KEY: {"id": name, "slot": slot, "start": span.start, "stop": span.stop}}
 
-    def _add(self, name: str, request: Request, params: Any) -> None:
-        prompt: dict[str, Any] = {"prompt_token_ids": list(request.prompt)}
-        if request.mask is not None:
-            span = Choice(tokens=request.tokens).span(len(request.prompt))
-            prompt["cache_salt"] = cache_salt(request.mask.digest, span)
+    def _add(self, name: str, each: "_Asked", params: Any) -> None:
+        prompt: dict[str, Any] = {"prompt_token_ids": list(each.request.prompt)}
+        if each.digest:
+            prompt["cache_salt"] = cache_salt(each.digest, each.span)
         self._llm.llm_engine.add_request(name, prompt, params)
 
     def _finished(self, asked: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -225,5 +220,23 @@ def cache_salt(digest: str, span: Span) -> str:
     return f"mascing:{digest}{positions}"
 
 
-def _digest(request: Request) -> str:
-    return request.mask.digest if request.mask is not None else ""
+@dataclass(frozen=True)
+class _Asked:
+    """A request with its number, and the digest of its mask, "" for none."""
+
+    number: int
+    request: Request
+    digest: str
+
+    @property
+    def span(self) -> Span:
+        return Choice(tokens=self.request.tokens).span(len(self.request.prompt))
+
+
+def _asked(requests: Sequence[Request]) -> list[_Asked]:
+    """The requests with their digests, each made once: it is over the whole of a mask."""
+    digests: dict[int, str] = {}
+    for request in requests:
+        if id(request.mask) not in digests:
+            digests[id(request.mask)] = request.mask.digest if request.mask is not None else ""
+    return [_Asked(number, request, digests[id(request.mask)]) for number, request in enumerate(requests)]

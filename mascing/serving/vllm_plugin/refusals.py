@@ -24,7 +24,3 @@ def refuse_unsupported(vllm_config: Any) -> None:
         raise SteeringError("context parallelism gathers tokens of several processes: start without it")
     if vllm_config.speculative_config is not None:
         raise SteeringError("the model that drafts tokens would not be steered: start without speculative decoding")
-    if vllm_config.use_v2_model_runner:
-        raise SteeringError(
-            "vLLM's model runner V2 prepares its steps elsewhere: set VLLM_USE_V2_MODEL_RUNNER=0 in the environment"
-        )

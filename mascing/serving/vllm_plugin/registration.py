@@ -36,6 +36,7 @@ def prepare(worker: Any, settings: PluginSettings) -> None:
     from mascing.serving.vllm_plugin.masking import load_with_masks
     from mascing.serving.vllm_plugin.methods import METHODS
     from mascing.serving.vllm_plugin.refusals import refuse_unsupported
+    from mascing.serving.vllm_plugin.runners import follow
 
     refuse_unsupported(worker.vllm_config)
     runner = worker.model_runner
@@ -47,32 +48,3 @@ def prepare(worker: Any, settings: PluginSettings) -> None:
 
 def _load(runner: Any, settings: PluginSettings, plain: Any, load_with_masks: Any, *args: Any, **kwargs: Any) -> None:
     load_with_masks(runner, settings, partial(plain, *args, **kwargs))
-
-
-def follow(runner: Any) -> None:
-    """Have the runner tell of every step before its forward, and after it."""
-    prepare_inputs, execute_model, dummy_run = runner._prepare_inputs, runner.execute_model, runner._dummy_run
-
-    def prepared(scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
-        result = prepare_inputs(scheduler_output, *args, **kwargs)
-        batch = runner.input_batch
-        names = batch.req_ids[: batch.num_reqs]
-        starts = batch.num_computed_tokens_cpu[: batch.num_reqs].tolist()
-        counts = scheduler_output.num_scheduled_tokens
-        step = [(name, start, counts[name]) for name, start in zip(names, starts, strict=True)]
-        runner.mascing.steps.begin(step, lambda name: runner.requests[name].sampling_params.extra_args)
-        return result
-
-    def executed(scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
-        runner.mascing.steps.finished(scheduler_output.finished_req_ids)
-        result = execute_model(scheduler_output, *args, **kwargs)
-        runner.mascing.steps.end()
-        return result
-
-    def dummy(*args: Any, **kwargs: Any) -> Any:
-        if hasattr(runner, "mascing"):
-            runner.mascing.steps.idle()
-        return dummy_run(*args, **kwargs)
-
-    runner._prepare_inputs, runner.execute_model, runner._dummy_run = prepared, executed, dummy
-    runner.plain_dummy_run = dummy_run

@@ -1,0 +1,168 @@
+"""What masks cost a model that vLLM serves: tokens per second with the plugin against those without it.
+
+Run from the root, where vLLM is installed: ``OMP_NUM_THREADS=1 python -m tests.bench.serving.decode_throughput``.
+
+The ways are engines of one process, each loaded with the same model of about 100M parameters, and take turns with the
+same stream of requests, a short prompt and ``--new`` tokens each, all at once. ``stock`` does not load the plugin at
+all, ``off`` loads it and is not told to steer, ``one`` steers all requests by one mask, ``many`` each by its own, and
+``captured`` records the router logits of every token. Each
+process has one thread, and tokens are counted per second of its CPU time, which other processes disturb less. The
+seeds draw prompts and masks. ``--graphs`` compiles, as vLLM
+does by default; a token of the ways that steer nothing that differs from stock's ends the run.
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from mascing.masks.mask import Mask
+from mascing.serving.vllm_plugin.offline import IN_THIS_PROCESS, Request, SteeredVllm
+from mascing.serving.vllm_plugin.plugin_settings import KEY
+from mascing.serving.vllm_plugin.registration import register
+from tests.mascing import olmoe_folder
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 512,
+    "intermediate_size": 256,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_experts": 32,
+    "num_experts_per_tok": 4,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.1,
+}
+Way = Callable[[list[list[int]], int], list[list[int]]]
+"""Tokens of the replies to prompts, with masks drawn from a seed."""
+
+
+def main() -> None:
+    """Print each way's tokens per second in each turn, and its ratio to stock with the spread."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--requests", type=int, default=256)
+    parser.add_argument("--prompt", type=int, default=16)
+    parser.add_argument("--new", type=int, default=64)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--graphs", action="store_true")
+    parser.add_argument("--device-memory", type=int, default=1 << 30, help="bytes of the key-value cache of each way")
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        model = olmoe_folder.save(Path(folder, "model"), **SIZES)
+        ways = ways_of(str(model), options)
+        rates: dict[str, list[float]] = {name: [] for name in ways}
+        for turn in range(-1, options.turns):
+            take(ways, rates if turn >= 0 else {name: [] for name in ways}, options, turn)
+    for name, rate in rates.items():
+        ratios = sorted(mine / stock for mine, stock in zip(rate, rates["stock"], strict=True))
+        spread = f"{len(ratios)} turns from {ratios[0]:.3f} to {ratios[-1]:.3f}"
+        print(f"{name}: median {statistics.median(ratios):.3f} x stock, {spread}")
+
+
+def ways_of(model: str, options: argparse.Namespace) -> dict[str, Way]:
+    """The ways by name."""
+    given = {
+        "dtype": "float32",
+        "enforce_eager": not options.graphs,
+        "distributed_executor_backend": "uni",
+        "max_model_len": 256,
+        "max_num_seqs": options.requests,
+        "kv_cache_memory_bytes": options.device_memory,
+    }
+    os.environ.update(IN_THIS_PROCESS, VLLM_PLUGINS="")
+    stock = plain(model, given, options)
+    register()
+    dtype = given.pop("dtype")
+    steered = SteeredVllm(model, dtype=str(dtype), slots=options.requests, engine_args=given)
+    captured = SteeredVllm(model, dtype=str(dtype), slots=1, capture=True, engine_args=given)
+    given["dtype"] = dtype
+
+    def under(engine: SteeredVllm, masks: int) -> Way:
+        def reply(prompts: list[list[int]], seed: int) -> list[list[int]]:
+            drawn = [mask(engine, seed * options.requests + number) for number in range(masks)]
+            requests = [Request(prompt, drawn[n % masks] if masks else None) for n, prompt in enumerate(prompts)]
+            done = dict(engine.generate(requests, max_new_tokens=options.new))
+            return [done[number].token_ids for number in range(len(prompts))]
+
+        return reply
+
+    return {
+        "stock": stock,
+        "off": plain(model, given, options),
+        "one": under(steered, 1),
+        "many": under(steered, options.requests),
+        "captured": recorded(captured, options),
+    }
+
+
+def plain(model: str, given: dict[str, Any], options: argparse.Namespace) -> Way:
+    """vLLM's own way, which no mask reaches."""
+    from vllm import LLM, SamplingParams
+
+    llm = LLM(model, **given)
+    sampling = SamplingParams(temperature=0, max_tokens=options.new, ignore_eos=True, detokenize=False)
+
+    def reply(prompts: list[list[int]], seed: int) -> list[list[int]]:
+        replies = llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], sampling, use_tqdm=False)
+        return [list(reply.outputs[0].token_ids) for reply in replies]
+
+    return reply
+
+
+def recorded(engine: SteeredVllm, options: argparse.Namespace) -> Way:
+    """Every token of prompts and replies is recorded, and taken over from the worker."""
+    from vllm import SamplingParams
+
+    llm = engine._llm
+
+    def reply(prompts: list[list[int]], seed: int) -> list[list[int]]:
+        names = [f"{time.perf_counter_ns()}-{number}" for number in range(len(prompts))]
+        sampling = [
+            SamplingParams(
+                temperature=0,
+                max_tokens=options.new,
+                ignore_eos=True,
+                detokenize=False,
+                skip_reading_prefix_cache=True,
+                extra_args={KEY: {"id": name, "slot": 0, "start": 0, "stop": 0, "capture": True}},
+            )
+            for name in names
+        ]
+        replies = llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], sampling, use_tqdm=False)
+        [taken] = llm.collective_rpc("mascing_recorded", args=(names,))
+        assert {len(z_TLE) for z_TLE, _ in taken} == {options.prompt + options.new - 1}
+        return [list(reply.outputs[0].token_ids) for reply in replies]
+
+    return reply
+
+
+def mask(engine: SteeredVllm, seed: int) -> Mask:
+    """A mask that moves every expert of every layer."""
+    drawn = torch.randn(engine.spec.n_layers, engine.spec.n_experts, generator=torch.Generator().manual_seed(seed))
+    return Mask.from_bias(drawn, engine.spec)
+
+
+def take(ways: dict[str, Way], rates: dict[str, list[float]], options: argparse.Namespace, turn: int) -> None:
+    """One turn of each way, another one first each time."""
+    draw = torch.Generator().manual_seed(1000 + turn)
+    prompts = torch.randint(3, 250, (options.requests, options.prompt), generator=draw).tolist()
+    names = list(ways)
+    said: dict[str, list[list[int]]] = {}
+    for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        began = time.process_time()
+        said[name] = ways[name](prompts, turn)
+        rates[name].append(options.requests * options.new / (time.process_time() - began))
+    for name in ("off", "captured"):
+        assert said[name] == said["stock"], f"{name} says something else than stock"
+    assert said["one"] != said["stock"]
+    told = ", ".join(f"{name} {rate[-1]:.0f}" for name, rate in rates.items())
+    print(f"turn {turn}: tokens/s {told}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
