@@ -47,6 +47,8 @@ class Follower:
             self._complaint = None
         except RefusedError as refused:
             self._refuse(version, refused)
+        except Exception as error:  # noqa: BLE001  # this must not be the last look, whatever it met
+            self._refuse(version, RefusedError("error", f"{type(error).__name__}: {error}"))
 
     async def run(self, seconds: float = SECONDS) -> None:
         """Look again and again, until cancelled."""

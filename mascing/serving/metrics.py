@@ -94,9 +94,9 @@ def _drift(card: RoutingRates, selected: Mapping[int, Sequence[int]]) -> Metric:
     )
     for layer, rates_E in zip(card.layers, card.rates, strict=True):
         now_E = np.asarray(selected.get(layer, ()), dtype=float)
-        if now_E.shape != (len(rates_E),) or not now_E.sum():
-            continue
         then_E = np.asarray(rates_E)
+        if now_E.shape != then_E.shape or not now_E.sum() or not then_E.sum():
+            continue
         # Both as selections per token: a layer selects equally many for each.
         change_1LE = (now_E * (then_E.sum() / now_E.sum()) - then_E)[None, None]
         moved.add_metric([str(layer)], float(moved_share(change_1LE, then_E.sum()[None])[0, 0]))

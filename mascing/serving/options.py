@@ -66,8 +66,12 @@ class FirstMasks:
             raise ConfigError(f"--default {options.default}: no mask has that name: add --mask {options.default}=URL")
         if options.default is not None and options.follow is not None:
             raise ConfigError("--default and --follow both say what the default is: give one")
-        if len(options.masks) + (options.follow is not None) > options.slots:
-            raise ConfigError(f"{len(options.masks)} masks do not fit into {options.slots} slots: raise --slots")
+        needed = len(options.masks) + (2 if options.follow is not None else 0)
+        if needed > options.slots:
+            following = ", and a channel that is followed takes two while it moves" if options.follow else ""
+            raise ConfigError(
+                f"--slots {options.slots}: the server needs {needed}, one for each mask{following}: raise it"
+            )
         masks = {checked_name(name): _named(name, url, options.storage) for name, url in options.masks.items()}
         channel = None
         if options.follow is not None:

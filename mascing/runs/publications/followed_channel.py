@@ -11,13 +11,16 @@ from mascing.runs.registry import REMEDY, channel_path, decode_channel, refuse_u
 from mascing.schemas.cards.mask_card import Channel
 from mascing.storage.object_storage import Storage
 
-Reason = Literal["storage", "channel", "damaged", "corrupt", "card", "digest", "unfit", "unproven", "foreign", "unheld"]
+Reason = Literal[
+    "storage", "channel", "damaged", "corrupt", "card", "digest", "unfit", "unproven", "foreign", "unheld", "error"
+]
 """Why the mask of a channel is not served.
 
 ``storage``: it does not answer. ``channel``: the channel's file is damaged or gone. ``damaged``: the stored bytes are
 not those that were published. ``corrupt``: they are no mask. ``card``: there is none that can be read. ``digest``: the
 mask is not that of its card. ``unfit``: its card is of another behaviour or checkpoint, or passes no gates.
 ``unproven``: it says so of itself. ``foreign``: it was made for another model. ``unheld``: the model did not take it.
+``error``: something else, which the log names.
 """
 
 

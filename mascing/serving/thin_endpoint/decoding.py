@@ -5,6 +5,7 @@ Shapes: B row of the batch, T token.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -56,12 +57,12 @@ def write_replies(
         finally:
             selections.tokens = None
         written = output_BT[:, ids_BT.shape[1] :].tolist()
-        steered = [_steered_tokens(asked, ids, settings) for asked, ids in zip(batch, written, strict=True)]
+        counts = [_Counted.of(row, ids, settings) for row, ids in zip(rows, written, strict=True)]
         layers = {} if handle is None else {layer: n - before[layer] for layer, n in handle.counters.items()}
-        _refuse_other_counts(layers, sum(steered))
+        _refuse_other_counts(layers, sum(count.in_all for count in counts))
     return [
-        Done(row.whole(before_end(watch.ends, ids[: row.length])), {layer: n for layer in layers} if n else {})
-        for row, ids, n in zip(rows, written, steered, strict=True)
+        Done(row.whole(before_end(watch.ends, ids[: row.length])), dict.fromkeys(layers, count.needed))
+        for row, ids, count in zip(rows, written, counts, strict=True)
     ]
 
 
@@ -69,13 +70,31 @@ def _steered(loaded: Loaded, batch: Sequence[Asked]) -> AbstractContextManager[S
     return steer(loaded.model, [asked.mask for asked in batch], tokens=batch[0].tokens)
 
 
-def _steered_tokens(asked: Asked, ids: Sequence[int], settings: Any) -> int:
-    """The tokens on which a row's mask must have acted: the model never got the last column that was written."""
-    if asked.mask is None:
-        return 0
-    reply = len(before_end({*(settings.eos_token_id or ()), settings.pad_token_id}, list(ids[:-1])))
-    prompt = len(asked.prompt.token_ids)
-    return {"all": prompt + reply, "prompt": prompt, "reply": reply}[asked.tokens]
+@dataclass(frozen=True)
+class _Counted:
+    """The tokens of a row on which its mask must have acted, ``in_all`` and as far as the reply ``needed`` them.
+
+    The last token of a row that ends before others is given to the model for their sake alone.
+    """
+
+    in_all: int
+    needed: int
+
+    @classmethod
+    def of(cls, row: Writing, ids: Sequence[int], settings: Any) -> "_Counted":
+        """For the columns that were written in a row: the model never got the last one."""
+        if row.asked.mask is None:
+            return cls(0, 0)
+        given = len(before_end({*(settings.eos_token_id or ()), settings.pad_token_id}, list(ids[:-1])))
+        needed = given if row.length is None else min(given, row.length - 1)
+        prompt = len(row.asked.prompt.token_ids)
+        match row.asked.tokens:
+            case "all":
+                return cls(prompt + given, prompt + needed)
+            case "prompt":
+                return cls(prompt, prompt)
+            case "reply":
+                return cls(given, needed)
 
 
 def _refuse_other_counts(counted: Mapping[int, int], wanted: int) -> None:

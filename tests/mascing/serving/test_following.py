@@ -172,6 +172,24 @@ def test_what_may_not_serve_is_refused_and_the_mask_before_serves_on(
     assert server.serves == a_mask("third")
 
 
+def test_it_looks_until_it_is_cancelled(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        raise ZeroDivisionError("of a library")
+
+    async def follow() -> None:
+        following = asyncio.create_task(server.follower.run(seconds=0.001))
+        with monkeypatch.context() as patch:
+            patch.setattr(Storage, "read_versioned", broken)
+            while not server.sample("mascing_refusals_total", reason="error"):
+                await asyncio.sleep(0.001)
+        server.move("second")
+        while server.serves != a_mask("second"):
+            await asyncio.sleep(0.001)
+        following.cancel()
+
+    asyncio.run(asyncio.wait_for(follow(), timeout=30))
+
+
 def test_a_storage_that_does_not_answer_is_counted_and_taken_up_again(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

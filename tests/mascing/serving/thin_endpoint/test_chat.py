@@ -1,5 +1,6 @@
 """Chat completions of the thin endpoint, by the real client: the engine's replies, each under the mask it asked for."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
@@ -42,6 +43,34 @@ def test_a_greedy_reply_is_that_of_the_engine_and_says_what_steered_it(server: R
                 "tokens": "all",
                 "steered_tokens": dict.fromkeys(LAYERS, steered),
             }
+
+
+def test_a_mixed_batch_equals_separate_replies(server: Running) -> None:
+    asked = [
+        (text, mask, tokens, limit)
+        for text, limit in zip(TEXTS, (8, 3), strict=True)
+        for mask, tokens in (("none", "all"), ("defence", "all"), ("policy", "all"), ("policy", "reply"))
+    ]
+
+    def reply(text: str, mask: str, tokens: str, limit: int) -> tuple[str, Any]:
+        answer = ask(server.client, text, mask=mask, tokens=tokens, max_tokens=limit)
+        return answer.choices[0].message.content, answer.model_extra["mascing"]
+
+    alone = [reply(*one) for one in asked]
+    with ThreadPoolExecutor(len(asked)) as pool:
+        assert list(pool.map(lambda one: reply(*one), asked)) == alone
+
+
+def test_selections_are_counted_where_no_mask_acts(server: Running) -> None:
+    def counted() -> list[int]:
+        return [sum(counts) for counts in server.served.batcher.selections.by_layer().values()]
+
+    before = counted()
+    ask(server.client, mask="defence")
+    assert counted() == before
+    usage = ask(server.client, mask="none").usage
+    tokens = usage.prompt_tokens + usage.completion_tokens - 1
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [2 * tokens] * len(LAYERS)
 
 
 def test_replies_under_the_masks_differ(server: Running) -> None:
