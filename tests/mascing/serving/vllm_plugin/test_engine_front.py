@@ -172,15 +172,15 @@ def make(masks: bool = True, ranks: int = 1, runner: str = "generate", **others:
         parallel_config=SimpleNamespace(data_parallel_size=ranks),
         model_config=SimpleNamespace(runner_type=runner),
     )
-    return AsyncLLM(config, None, False, **others)  # type: ignore[arg-type]
+    return AsyncLLM(config, None, False, **others)
 
 
 def test_an_engine_has_a_front_if_its_configuration_says_so(made: list[Any]) -> None:
-    assert isinstance(make().mascing, EngineFront)  # type: ignore[attr-defined]
+    assert isinstance(make().mascing, EngineFront)
     plain = make(masks=False, ranks=2)
     assert set(vars(plain)) == {"input_processor"}
     with pytest.raises(VLLMValidationError, match="started without masks"):
-        InputProcessor.assign_request_id(SimpleNamespace(sampling_params=params(mascing_mask="one")))  # type: ignore[arg-type]
+        InputProcessor.assign_request_id(SimpleNamespace(sampling_params=params(mascing_mask="one")))
 
 
 @pytest.mark.parametrize(
