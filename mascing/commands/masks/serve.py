@@ -90,10 +90,9 @@ def serve(
     echo_prose(f"{chosen.value} runs {model}: {why}")
     echo_prose(_told(asked, first))
     if chosen is EngineName.VLLM:
-        from importlib import import_module
+        from mascing.serving.vllm_plugin.server import serve as serve_vllm
 
-        echo_prose(f"once it listens: {asked.first_request}")
-        import_module("mascing.serving.vllm_plugin.server").serve(asked)
+        serve_vllm(asked, first)
     else:
         from mascing.serving.thin_endpoint.server import serve as serve_transformers
 

@@ -31,6 +31,12 @@ def tallies(runner: Any) -> dict[int, int]:
     return steered
 
 
+def selected(runner: Any) -> dict[int, list[int]]:
+    """How often the unsteered tokens of the last step selected each expert, by depth of the layer."""
+    counts: dict[int, list[int]] = runner.mascing.steps.selected()
+    return counts
+
+
 def recorded(runner: Any, requests: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
     """The router logits float32 [T, L, E] and selected experts int32 [T, L, K] of requests that were recorded."""
     taken = (runner.mascing.steps.take(name) for name in requests)
@@ -42,5 +48,6 @@ METHODS: Mapping[str, Callable[..., Any]] = {
     "mascing_write": write,
     "mascing_proof": proof,
     "mascing_tallies": tallies,
+    "mascing_selected": selected,
     "mascing_recorded": recorded,
 }

@@ -7,12 +7,15 @@ method of vLLM's wrapper around workers asks for the configuration, and that is 
 from functools import partial
 from typing import Any
 
+from mascing.serving.vllm_plugin.front.attachment import stand_before_engines
 from mascing.serving.vllm_plugin.plugin_settings import PluginSettings, settings_in
 
 
 def register() -> None:
-    """Prepare vLLM's workers; vLLM calls this in each of its processes, in some more than once."""
+    """Prepare vLLM's workers and its front; vLLM calls this in each of its processes, in some more than once."""
     from vllm.v1.worker.worker_base import WorkerWrapperBase
+
+    stand_before_engines()
 
     plain = WorkerWrapperBase.init_device
     if getattr(plain, "mascing", False):

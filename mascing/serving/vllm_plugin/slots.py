@@ -52,6 +52,11 @@ class Slots:
         self.z_LNE = torch.zeros((n_layers, n_tokens if settings.capture else 0, n_experts), device=device)
         self._lead = [group_lead(layer.groups, layer.correction is not None, scoring) for layer in layers]
 
+    @property
+    def n_experts(self) -> int:
+        """Experts of a layer, E."""
+        return self._bias_LME.shape[2]
+
     def write(self, slot: int, mask: Mask | None) -> None:
         """Put a mask into a slot, in place; None empties it. Raises MaskError if the slot cannot hold its rule."""
         if not 0 < slot < self._bias_LME.shape[1]:
@@ -74,7 +79,7 @@ class Slots:
 
     def edit(self, layer: int, logits: Tensor) -> Tensor:
         """The logits [N, width] of a layer as its experts are selected by; the columns after E are left alone."""
-        tokens, n_experts = logits.shape[0], self._bias_LME.shape[2]
+        tokens, n_experts = logits.shape[0], self.n_experts
         wide = logits.shape[1] > n_experts
         z_NE = logits[:, :n_experts] if wide else logits
         if self._settings.capture:

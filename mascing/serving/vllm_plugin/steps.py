@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mascing.errors import SteeringError
+from mascing.serving.mask_table import UNSTEERED
 from mascing.serving.vllm_plugin.slots import Slots
 
 _KEPT = 2**16
@@ -84,6 +85,7 @@ class Steps:
         self._host_N = np.zeros(len(slots.slot_N), dtype=np.int64)
         self._filled = 0
         self._expected = 0
+        self._tokens = 0
         self._recorded: list[tuple[Tracked, int, int, int]] = []
         self.proved = False
 
@@ -109,6 +111,7 @@ class Steps:
                 if tracked.capture:
                     self._recorded.append((tracked, start, at, at + count))
             at += count
+        self._tokens = at
         self._write(filled, steered)
 
     def end(self) -> None:
@@ -129,10 +132,12 @@ class Steps:
 
     def probe(self, tokens: int, slot: int) -> None:
         """A forward of so many tokens that belong to no request, all steered by a slot, or by none where it is 0."""
+        self._tokens = 0
         self._write([(0, tokens, slot)] if slot else [], tokens if slot else 0)
 
     def idle(self) -> None:
         """A forward that holds no request: nothing in it is steered."""
+        self._tokens = 0
         self._write([], 0)
 
     def proof(self, name: str) -> dict[str, Any]:
@@ -161,6 +166,17 @@ class Steps:
         if not z:
             raise SteeringError(f"nothing was recorded of request {name}")
         return torch.cat(z), torch.cat(ids)
+
+    def selected(self) -> dict[int, list[int]]:
+        """How often each expert was selected by the tokens of the last step that no mask acts on, by depth of layer.
+
+        A step is told once. Counting every step would wait for the device each time.
+        """
+        free_N = self._slots.slot_N[: self._tokens] == UNSTEERED
+        ids_LNK = self._slots.ids_LNK[:, : self._tokens][:, free_N]
+        self._tokens = 0
+        counts = (torch.bincount(ids_NK.flatten().cpu(), minlength=self._slots.n_experts) for ids_NK in ids_LNK)
+        return {layer: counts_E.tolist() for layer, counts_E in zip(self._layer_ids, counts, strict=True)}
 
     @property
     def steered_by_layer(self) -> dict[int, int]:

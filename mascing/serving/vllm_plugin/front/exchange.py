@@ -1,0 +1,88 @@
+"""One exchange with a client: its requests to the engine, all of them steered by what was decided at the first."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from mascing.errors import MaskError
+from mascing.serving.choice import MASK, TOKENS, Choice, Span
+from mascing.serving.in_force import InForce
+from mascing.serving.mask_table import Admission, MaskTable
+
+
+@dataclass
+class Entry:
+    """One request to the engine: what steers it, and what the workers say that they steered.
+
+    ``request_ids`` are those that the workers know, several if one prompt gets several replies. ``steered`` is tokens
+    by depth of the MoE layer, None until it is proved.
+    """
+
+    admission: Admission | None = None
+    request_ids: list[str] = field(default_factory=list)
+    span: Span = field(default_factory=lambda: Span(0, None))
+    prompt_tokens: int = 0
+    reply_tokens: dict[int, int] = field(default_factory=dict)
+    steered: dict[int, int] | None = None
+
+
+class Exchange:
+    """What one client asked for at once, such as the prompts of one HTTP request.
+
+    The default mask may be another one by the time that the second prompt is admitted, so an exchange admits each
+    choice once. ``asked`` is what the body of the HTTP request says, None if that is not known: a request to the engine
+    that does not carry it comes from a route that lost it.
+    """
+
+    def __init__(self, asked: Choice | None = None) -> None:
+        self.asked = asked
+        self.entries: list[Entry] = []
+        self._admitted: dict[Choice, tuple[MaskTable, Admission]] = {}
+        self._users = 0
+
+    @property
+    def proved(self) -> bool:
+        """Whether there were requests to the engine and all of them are done and proved."""
+        return bool(self.entries) and all(entry.steered is not None for entry in self.entries)
+
+    def admit(self, table: MaskTable, choice: Choice) -> Admission:
+        """What steers a request. Raises MaskError for a mask that is not held or a choice that got lost."""
+        if self.asked is not None and choice != self.asked:
+            raise MaskError(
+                f"this way of asking does not pass {MASK} and {TOKENS} on to the model, so the reply would not be "
+                f"steered as they say: leave beam search out, or leave them out"
+            )
+        if choice not in self._admitted:
+            self._admitted[choice] = table, table.admit(choice)
+        return self._admitted[choice][1]
+
+    def in_force(self, entries: Sequence[Entry]) -> InForce:
+        """What steered these requests to the engine, which are proved."""
+        admission = entries[0].admission
+        assert admission is not None
+        steered = Counter[int]()
+        for entry in entries:
+            steered.update(entry.steered)
+        return InForce.of(admission, steered)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep what is admitted until the block is left; the last one to leave releases it.
+
+        A client that goes away ends the HTTP request at once and the engine's work a moment later.
+        """
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._users == 0:
+                for table, admission in self._admitted.values():
+                    table.release(admission)
+                self._admitted.clear()
+
+
+EXCHANGE: ContextVar[Exchange | None] = ContextVar("mascing_exchange", default=None)
+"""The HTTP request that is being answered."""

@@ -1,0 +1,72 @@
+"""Ask the workers what they steered, and hold it against what they had to steer."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mascing.errors import SteeringError
+from mascing.masks.mask import Mask
+from mascing.serving.choice import Span
+
+Ask = Callable[[list[str]], Awaitable[Sequence[Mapping[str, Mapping[str, Any]]]]]
+"""From the ids of requests to what each worker says of them (``mascing_proof``)."""
+
+
+@dataclass(frozen=True)
+class Steered:
+    """What the workers steered of one request: tokens by depth of the MoE layer, and tokens that the cache had.
+
+    Those in the cache were computed under the same mask, for an earlier request.
+    """
+
+    by_layer: Mapping[int, int]
+    cached: int
+
+    @classmethod
+    def least(cls, answers: Sequence[Mapping[str, Any]]) -> "Steered":
+        """What every worker steered: each of them computes a part of every layer."""
+        layers = [{int(layer): tokens for layer, tokens in answer["steered"].items()} for answer in answers]
+        by_layer = {layer: min(worker.get(layer, 0) for worker in layers) for layer in layers[0]}
+        return cls(by_layer, min(int(answer["cached"]) for answer in answers))
+
+
+class Proofs:
+    """Gathers the questions of one turn of the event loop into one call, since it waits for the engine's next step."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._open: tuple[list[str], asyncio.Task[dict[str, Steered]]] | None = None
+
+    async def of(self, request_ids: Sequence[str]) -> list[Steered]:
+        """What was steered of each request."""
+        if self._open is None:
+            ids: list[str] = []
+            self._open = ids, asyncio.create_task(self._answer(ids))
+        ids, task = self._open
+        ids.extend(request_ids)
+        # Others wait for the same answer: it must not be cancelled with this one.
+        answers = await asyncio.shield(task)
+        return [answers[request_id] for request_id in request_ids]
+
+    async def _answer(self, ids: list[str]) -> dict[str, Steered]:
+        await asyncio.sleep(0)
+        self._open = None
+        workers = await self._ask(ids)
+        return {request_id: Steered.least([worker[request_id] for worker in workers]) for request_id in ids}
+
+
+def check(mask: Mask, steered: Steered, span: Span, computed: int) -> None:
+    """Raise SteeringError if a layer that the mask moves steered fewer tokens than the mask acts on.
+
+    ``computed`` is the number of tokens that went through the model: those of the prompt and all of the reply but its
+    last. More may be steered, since a step more than needed may run at the end.
+    """
+    wanted = max((computed if span.stop is None else min(computed, span.stop)) - span.start, 0)
+    for layer_id, moves in zip(mask.spec.layer_ids, mask.rule.entries_LE.any(-1).tolist(), strict=True):
+        found = steered.by_layer.get(layer_id, 0) + steered.cached
+        if moves and found < wanted:
+            raise SteeringError(
+                f"the mask {mask.digest[:12]} acts on {wanted} tokens of this reply, but layer {layer_id} steered "
+                f"{found}: the reply is withheld, because it is not what was asked for"
+            )

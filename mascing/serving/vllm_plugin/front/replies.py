@@ -1,0 +1,144 @@
+"""Write into each reply over HTTP what steered it.
+
+A layer around the whole app rather than a change of the class that serves chats: replies of every kind are JSON objects
+or streams of them, and only HTTP is the same in all versions of vLLM.
+"""
+
+import json
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mascing.errors import MaskError
+from mascing.serving.api_errors import error_response
+from mascing.serving.choice import MASK, TOKENS, Choice
+from mascing.serving.in_force import KEY
+from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Exchange
+
+
+class Replies:
+    """Middleware that makes one exchange of each HTTP request, and tells what was in force at its end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        messages = await _whole(receive)
+        try:
+            asked = _asked(Headers(scope=scope), b"".join(message.get("body", b"") for message in messages))
+        except MaskError as error:
+            await error_response(400, str(error))(scope, receive, send)
+            return
+        exchange = Exchange(asked)
+        token = EXCHANGE.set(exchange)
+        try:
+            with exchange.held():
+                await self._app(scope, _replayed(messages, receive), _Told(exchange, send))
+        finally:
+            EXCHANGE.reset(token)
+
+
+class _Told:
+    """Passes a response on, with what was in force in its JSON object or in the last one of its stream."""
+
+    def __init__(self, exchange: Exchange, send: Send) -> None:
+        self._exchange, self._send = exchange, send
+        self._start: Message | None = None
+        self._body = b""
+        self._type = ""
+
+    async def __call__(self, message: Message) -> None:
+        """Take one message of the response."""
+        if message["type"] == "http.response.start":
+            self._type = Headers(raw=message["headers"]).get("content-type", "").partition(";")[0]
+            if message["status"] == 200 and self._type == "application/json":
+                self._start = message  # its length is known once the body is whole
+            else:
+                await self._send(message)
+        elif message["type"] != "http.response.body":
+            await self._send(message)
+        elif self._start is not None:
+            await self._object(self._start, message)
+        elif self._type == "text/event-stream":
+            await self._stream(message)
+        else:
+            await self._send(message)
+
+    async def _object(self, start: Message, message: Message) -> None:
+        self._body += message.get("body", b"")
+        if message.get("more_body", False):
+            return
+        body = _with_proof(self._body, self._exchange) if self._exchange.proved else self._body
+        MutableHeaders(raw=start["headers"])["content-length"] = str(len(body))
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _stream(self, message: Message) -> None:
+        """Hold back what comes after the last token, which is no more than a few chunks, to find the last of them."""
+        more = message.get("more_body", False)
+        if self._exchange.proved:
+            self._body += message.get("body", b"")
+            if more:
+                return
+            message = {"type": "http.response.body", "body": _with_proof_at_end(self._body, self._exchange)}
+        elif self._body:  # the model goes on, as after it called a tool
+            message = {**message, "body": self._body + message.get("body", b"")}
+            self._body = b""
+        await self._send(message)
+
+
+def _asked(headers: Headers, body: bytes) -> Choice | None:
+    """The choice in the body of a request, None if it is no JSON; raises MaskError for one that is not read."""
+    if headers.get("content-type", "application/json").partition(";")[0] != "application/json":
+        return None
+    if b"mascing" not in body:
+        return Choice()
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(asked, dict):
+        return None
+    for name in (MASK, TOKENS):
+        if name in asked:
+            raise MaskError(f'{name} belongs into vllm_xargs: "vllm_xargs": {{"{name}": {json.dumps(asked[name])}}}')
+    arguments = asked.get("vllm_xargs")
+    return Choice.of(arguments) if isinstance(arguments, dict) else Choice()
+
+
+def _with_proof(reply: bytes, exchange: Exchange) -> bytes:
+    """A JSON object with what was in force; other JSON as it is. It is not read, since it may be long."""
+    if not (reply.startswith(b'{"') and reply.endswith(b"}")):
+        return reply
+    told = exchange.in_force(exchange.entries).model_dump_json().encode()
+    return reply[:-1] + b',"' + KEY.encode() + b'":' + told + b"}"
+
+
+def _with_proof_at_end(stream: bytes, exchange: Exchange) -> bytes:
+    """The events of a stream, with what was in force in the last one that is a JSON object."""
+    lines = stream.split(b"\n")
+    for number in reversed(range(len(lines))):
+        if lines[number].startswith(b'data: {"'):
+            lines[number] = b"data: " + _with_proof(lines[number].removeprefix(b"data: "), exchange)
+            break
+    return b"\n".join(lines)
+
+
+async def _whole(receive: Receive) -> list[Message]:
+    messages = [await receive()]
+    while messages[-1].get("more_body", False):
+        messages.append(await receive())
+    return messages
+
+
+def _replayed(messages: list[Message], receive: Receive) -> Receive:
+    waiting = iter(messages)
+
+    async def replayed() -> Message:
+        return next(waiting, None) or await receive()
+
+    return replayed

@@ -1,0 +1,66 @@
+"""Start vLLM's server of OpenAI's API with masks."""
+
+import os
+from importlib.metadata import entry_points
+from typing import Any
+
+from mascing.errors import ConfigError
+from mascing.serving.options import FirstMasks, ServeOptions
+from mascing.serving.vllm_plugin.front.endpoint_plugin import START, MaskEndpoints, Start
+from mascing.serving.vllm_plugin.plugin_settings import KEY
+
+_OURS = ("--model", "--host", "--port", "--additional-config", "--middleware", "--api-server-count")
+
+_ENDPOINTS = "vllm.endpoint_plugins"
+
+
+def serve(options: ServeOptions, first: FirstMasks) -> None:
+    """Serve the model until the process is told to stop; vLLM stops its other processes then.
+
+    The first masks are loaded before a request is admitted. Raises ConfigError for an argument of vLLM that is not the
+    user's to give, SteeringError for a version or a configuration of vLLM that cannot be steered, and MaskError if a
+    mask is not for the model.
+    """
+    for argument in options.engine_args:
+        if argument.partition("=")[0] in _OURS:
+            raise ConfigError(f"{argument} cannot be given to vLLM's server: mascing serve sets it")
+    _refuse_old_installation()
+    START.set(Start(options, first))
+    _allow_endpoints()
+
+    import uvloop
+    from vllm.entrypoints.launchers.api_server.entry import run_server
+    from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
+
+    cli_env_setup()
+    uvloop.run(run_server(_arguments(options)))
+
+
+def _arguments(options: ServeOptions) -> Any:
+    """The arguments as vLLM's own command would read them."""
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    given = ["--model", options.model, "--host", options.host, "--port", str(options.port), *options.engine_args]
+    arguments = make_arg_parser(FlexibleArgumentParser(prog="mascing serve")).parse_args(given)
+    arguments.additional_config = {KEY: {"slots": options.slots}}
+    validate_parsed_serve_args(arguments)
+    return arguments
+
+
+def _refuse_old_installation() -> None:
+    for group in ("vllm.general_plugins", _ENDPOINTS):
+        if MaskEndpoints.name not in {entry.name for entry in entry_points(group=group)}:
+            raise ConfigError(f"vLLM does not see mascing in {group}: install mascing again, so that it is told there")
+
+
+def _allow_endpoints() -> None:
+    """vLLM adds the endpoints of a plugin only if ``VLLM_PLUGINS`` names it, and then loads no plugin unnamed."""
+    named = os.environ.get("VLLM_PLUGINS")
+    others = _loaded_by_default() if named is None else named.split(",")
+    os.environ["VLLM_PLUGINS"] = ",".join(dict.fromkeys([*others, MaskEndpoints.name]))
+
+
+def _loaded_by_default() -> list[str]:
+    groups = [group for group in sorted(entry_points().groups) if group.startswith("vllm.")]
+    return [entry.name for group in groups if group != _ENDPOINTS for entry in entry_points(group=group)]

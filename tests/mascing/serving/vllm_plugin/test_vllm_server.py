@@ -1,0 +1,220 @@
+"""vLLM's server with masks, by the real client: each reply under the mask it asked for, and says so."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import torch
+
+from mascing.masks.mask import Mask
+from mascing.models.checkpoint_names import NamedCheckpoint
+from mascing.runs.files import CARD, MASK
+from mascing.runs.registry import publish
+from mascing.schemas.facts import MaskFacts
+from mascing.schemas.finished import MaskStored
+from mascing.storage.manifests import StageOutput
+from mascing.storage.object_storage import Storage
+from tests.mascing.made_cards import FINGERPRINT, SPEC, a_card, stored
+from tests.mascing.serving.vllm_plugin.started_vllm import LAYERS, Running, ask, masks, started
+
+pytest.importorskip("vllm")
+
+MASKS = masks(6)
+DEFENCE, POLICY, FIRST, SECOND, *_ = MASKS
+SWAPS, CLIENTS = 200, 16
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    for number, mask in enumerate(MASKS):
+        mask.save(folder / f"{number}.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def channel(folder: Path) -> Storage:
+    storage = Storage.open(str(folder / "storage"))
+    move(storage, "first", FIRST)
+    return storage
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, channel: Storage) -> Iterator[Running]:
+    named = [f"--mask=defence={folder / '0.safetensors'}", f"--mask=policy={folder / '1.safetensors'}", "--slots=12"]
+    with started(folder, *named, "--follow=policy@candidate", f"--storage={folder / 'storage'}") as running:
+        yield running
+
+
+def move(storage: Storage, name: str, mask: Mask) -> None:
+    publish(storage, NamedCheckpoint("org/m", FINGERPRINT), "policy", stored(storage, name, mask))
+
+
+def proof(reply: Any) -> Any:
+    return reply.model_extra["mascing"]
+
+
+def text(reply: Any) -> str:
+    return str(reply.choices[0].message.content)
+
+
+def of_stream(chunks: list[Any]) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def test_each_reply_is_under_the_mask_it_asked_for_and_says_so(server: Running) -> None:
+    said = {name: ask(server.client, mask=name) for name in ("none", "defence", "policy")}
+    assert len({text(reply) for reply in said.values()}) == 3
+    assert proof(said["none"]) == {"mask": None, "digest": None, "tokens": "all", "steered_tokens": {}}
+    for name, mask in {"defence": DEFENCE, "policy": POLICY}.items():
+        steered = said[name].usage.total_tokens - 1  # the last one predicts none
+        counted = dict.fromkeys(LAYERS, steered)
+        assert proof(said[name]) == {"mask": name, "digest": mask.digest, "tokens": "all", "steered_tokens": counted}
+    assert text(ask(server.client, mask=POLICY.digest[:12])) == text(said["policy"])
+
+
+def test_a_stream_gives_the_same_text_and_its_last_chunk_the_proof(server: Running) -> None:
+    whole = ask(server.client, "a stream", mask="defence")
+    usage: dict[str, Any] = {"stream_options": {"include_usage": True}}
+    for options in ({}, usage):
+        chunks = list(ask(server.client, "a stream", mask="defence", stream=True, **options))
+        assert of_stream(chunks) == text(whole)
+        assert len(chunks) > 6
+        assert ["mascing" in (chunk.model_extra or {}) for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+        assert proof(chunks[-1])["digest"] == DEFENCE.digest
+
+
+@pytest.mark.parametrize("tokens", ["prompt", "reply", "from:5"])
+def test_a_mask_for_a_part_acts_on_that_part(server: Running, tokens: str) -> None:
+    reply = ask(server.client, f"part {tokens}", mask="defence", tokens=tokens)
+    prompt, made = reply.usage.prompt_tokens, reply.usage.completion_tokens - 1
+    expected = {"prompt": prompt, "reply": made, "from:5": prompt + made - 5}
+    assert proof(reply)["steered_tokens"] == dict.fromkeys(LAYERS, expected[tokens])
+
+
+def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
+    client, xargs = server.client, {"vllm_xargs": {"mascing_mask": "policy"}}
+    alone = text(ask(client, "many", mask="policy"))
+    several = ask(client, "many", mask="policy", n=2, temperature=1, extra_body={"top_k": 1})
+    assert [choice.message.content for choice in several.choices] == [alone, alone]
+    assert proof(several)["digest"] == POLICY.digest
+    fixed: dict[str, Any] = {"model": "tiny", "temperature": 0, "extra_body": xargs}
+    batch = client.completions.create(prompt=["one", "two"], max_tokens=8, **fixed)
+    assert batch.usage is not None
+    assert proof(batch)["steered_tokens"] == dict.fromkeys(LAYERS, batch.usage.total_tokens - 2)
+    response = client.responses.create(input="hello", max_output_tokens=8, **fixed)
+    assert proof(response)["digest"] == POLICY.digest
+    stop = next(alone[at] for at in range(4, len(alone)) if alone[at] not in "�" + alone[:at])
+    stopped = ask(client, "many", mask="policy", stop=[stop])
+    assert (text(stopped), proof(stopped)["digest"]) == (alone.partition(stop)[0], POLICY.digest)
+    with pytest.raises(openai.BadRequestError, match="leave beam search out"):
+        ask(client, mask="policy", n=2, extra_body={"use_beam_search": True})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"mask": "unheard"}, "holds no mask 'unheard': it holds"),
+        ({"mask": "defence", "tokens": "some"}, "mascing_tokens is"),
+        ({"extra_body": {"mascing_mask": "defence"}}, "belongs into vllm_xargs"),
+        ({"extra_body": {"vllm_xargs": {"mascing": "1"}}}, "no argument 'mascing'"),
+        ({"extra_body": {"cache_salt": "mascing:1"}}, "cache_salt cannot begin"),
+    ],
+)
+def test_what_cannot_be_steered_as_asked_is_refused(server: Running, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(openai.BadRequestError, match=said):
+        ask(server.client, **options)
+
+
+def test_a_foreign_mask_is_refused_and_counted(server: Running, folder: Path) -> None:
+    Mask.from_bias(torch.ones(1, 4), SPEC).save(folder / "foreign.safetensors")
+    refused = server.control("POST", "masks", {"name": "other", "url": str(folder / "foreign.safetensors")})
+    assert (refused.status_code, server.metric('mascing_refusals_total{reason="control"}')) == (400, 1)
+    assert server.control("GET", "masks", token=None).status_code == 401
+
+
+def _corrupt(channel: Storage) -> None:
+    move(channel, "corrupt", POLICY)
+    prefix = next(path for path in channel.list("masks") if path.startswith("masks/corrupt")).rpartition("/")[0]
+    channel.overwrite(f"{prefix}/{MASK}", b"no mask")
+
+
+def _foreign(channel: Storage) -> None:
+    move(channel, "foreign", Mask.from_bias(torch.ones(1, 4), SPEC))
+
+
+def _misdigested(channel: Storage) -> None:
+    output = StageOutput(channel, MaskStored, "misdigested", "0" * 16)
+    card = a_card(DEFENCE).model_dump_json().encode()
+    shards = [output.put(MASK, POLICY.to_bytes(), rows=1), output.put(CARD, card, rows=0)]
+    made = output.commit(shards, MaskFacts(), rows_in=1).prefix
+    publish(channel, NamedCheckpoint("org/m", FINGERPRINT), "policy", made)
+
+
+def test_the_default_follows_the_channel_unless_it_holds_what_may_not_serve(server: Running, channel: Storage) -> None:
+    assert proof(ask(server.client))["digest"] == FIRST.digest
+    move(channel, "second", SECOND)
+    _wait_until(lambda: proof(ask(server.client))["digest"] == SECOND.digest)
+    for spoil, reason in ((_corrupt, "damaged"), (_foreign, "foreign"), (_misdigested, "digest")):
+        spoil(channel)
+        _wait_until(lambda line=f'mascing_refusals_total{{reason="{reason}"}}': server.metric(line) == 1)  # type: ignore[misc]
+        assert proof(ask(server.client))["digest"] == SECOND.digest
+
+
+def test_the_default_steers_who_asks_for_none(server: Running) -> None:
+    asked = text(ask(server.client, "default", mask="defence"))
+    assert server.control("PUT", "default", {"name": "defence"}).status_code == 200
+    reply = ask(server.client, "default")
+    assert (text(reply), proof(reply)["mask"]) == (asked, "defence")
+    beams = ask(server.client, "default", n=2, extra_body={"use_beam_search": True})
+    assert proof(beams)["digest"] == DEFENCE.digest
+    assert server.metric(f'mascing_default_mask{{digest="{DEFENCE.digest}",mask="defence"}}') == 1
+
+
+def test_two_hundred_hot_swaps_under_load_mix_no_reply(server: Running, folder: Path) -> None:
+    """Each swap writes another mask under the name of the default, while sixteen clients ask for the default."""
+    path = {mask.digest: str(folder / f"{number}.safetensors") for number, mask in enumerate(MASKS)}
+    expected = {}
+    for digest in path:
+        assert server.control("POST", "masks", {"name": "hot", "url": path[digest]}).status_code == 200
+        expected[digest] = text(ask(server.client, "under load", mask="hot"))
+    assert len(set(expected.values())) == len(MASKS)
+    assert server.control("PUT", "default", {"name": "hot"}).status_code == 200
+    before, done = server.metric("mascing_swaps_total"), threading.Event()
+
+    def asks(number: int) -> list[tuple[str, str]]:
+        seen, client = [], server.client
+        while not done.is_set():
+            if number % 2:
+                reply = ask(client, "under load")
+                seen.append((proof(reply)["digest"], text(reply)))
+            else:
+                chunks = list(ask(client, "under load", stream=True))
+                seen.append((proof(chunks[-1])["digest"], of_stream(chunks)))
+        return seen
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        running = [pool.submit(asks, number) for number in range(CLIENTS)]
+        try:
+            for swap in range(SWAPS):
+                digest = MASKS[swap % len(MASKS)].digest
+                assert server.control("POST", "masks", {"name": "hot", "url": path[digest]}).status_code == 200
+        finally:
+            done.set()
+        replies = [reply for one in running for reply in one.result()]
+    assert server.metric("mascing_swaps_total") - before >= SWAPS
+    assert len(replies) >= SWAPS / 2
+    assert {digest for digest, _ in replies} == set(path)
+    assert [reply for reply in replies if expected[reply[0]] != reply[1]] == []
+
+
+def _wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
