@@ -10,7 +10,7 @@ from typing import Any
 from mascing.errors import SteeringError
 from mascing.serving.choice import MASK, TOKENS
 from mascing.serving.vllm_plugin.plugin_settings import KEY, settings_in
-from mascing.serving.vllm_plugin.refusals import refuse_unsupported
+from mascing.serving.vllm_plugin.unsupported import refuse_unsupported
 
 
 def stand_before_engines() -> None:
