@@ -22,7 +22,8 @@ def write(runner: Any, slot: int, mask: bytes | None) -> None:
 
 def proof(runner: Any, requests: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What was steered of each request: ``steered``, tokens by depth of the layer, and ``cached``."""
-    return {name: runner.mascing.steps.proof(name) for name in requests}
+    proofs: dict[str, dict[str, Any]] = runner.mascing.steps.proofs(requests)
+    return proofs
 
 
 def tallies(runner: Any) -> dict[int, int]:

@@ -25,6 +25,7 @@ def serve(options: ServeOptions, first: FirstMasks) -> None:
         if argument.partition("=")[0] in _OURS:
             raise ConfigError(f"{argument} cannot be given to vLLM's server: mascing serve sets it")
     _refuse_old_installation()
+    os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")  # the tests run the first version of the two
     START.set(Start(options, first))
     _allow_endpoints()
 

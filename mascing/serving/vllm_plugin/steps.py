@@ -140,13 +140,16 @@ class Steps:
         self._tokens = 0
         self._write([], 0)
 
-    def proof(self, name: str) -> dict[str, Any]:
-        """What was steered of a request: tokens by depth of the layer, and those that the prefix cache had."""
-        tracked = [each for each in self._known.pop(name, []) if each.slot]
-        steered, cached = sum(each.steered for each in tracked), sum(each.cached for each in tracked)
-        missing = [self._expected - int(tally) for tally in self._slots.tally_L]
-        by_layer = zip(self._layer_ids, missing, strict=True)
-        return {"steered": {layer: max(0, steered - lacks) for layer, lacks in by_layer}, "cached": cached}
+    def proofs(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What was steered of each request: tokens by depth of the layer, and those that the prefix cache had."""
+        # The tallies are read once for all, since on a GPU that waits for the device.
+        missing = {layer: self._expected - tally for layer, tally in self.steered_by_layer.items()}
+        return {name: self._proof(self._known.pop(name, []), missing) for name in names}
+
+    def _proof(self, tracked: Sequence[Tracked], missing: Mapping[int, int]) -> dict[str, Any]:
+        masked = [each for each in tracked if each.slot]
+        steered, cached = sum(each.steered for each in masked), sum(each.cached for each in masked)
+        return {"steered": {layer: max(0, steered - lacks) for layer, lacks in missing.items()}, "cached": cached}
 
     def take(self, name: str) -> tuple[Tensor, Tensor]:
         """The recorded logits [T, L, E] and ids [T, L, K] of a request, positions in order.

@@ -51,20 +51,20 @@ def test_each_token_has_the_slot_of_its_request_and_the_rest_none(steps: Steps) 
 def test_a_mask_acts_on_its_span_alone(steps: Steps, start: int, stop: int | None, first: Any, then: Any) -> None:
     assert step(steps, ("a", 0, 4), a=span(1, start, stop))[:4] == first
     assert step(steps, ("a", 4, 1))[:1] == then
-    assert steps.proof("a")["steered"] == dict.fromkeys((0, 3), sum(first) + sum(then))
+    assert steps.proofs(["a"])["a"]["steered"] == dict.fromkeys((0, 3), sum(first) + sum(then))
 
 
 def test_what_is_computed_again_counts_once_and_what_was_cached_is_told(steps: Steps) -> None:
     step(steps, ("a", 2, 4), a=span(1))
     step(steps, ("a", 0, 6))  # preempted, and computed from the start
     step(steps, ("a", 6, 1))
-    assert steps.proof("a") == {"steered": {0: 5, 3: 5}, "cached": 2}
+    assert steps.proofs(["a"])["a"] == {"steered": {0: 5, 3: 5}, "cached": 2}
 
 
 def test_a_layer_that_lacks_tokens_is_told(steps: Steps) -> None:
     steps.begin([("a", 0, 5)], lambda name: {KEY: span(1)})
     steps._slots.edit(0, torch.zeros(5, 4))
-    assert steps.proof("a")["steered"] == {0: 5, 3: 0}
+    assert steps.proofs(["a"])["a"]["steered"] == {0: 5, 3: 0}
 
 
 def test_nothing_is_steered_before_the_proof(steps: Steps) -> None:
