@@ -16,6 +16,7 @@ MASK, TOKENS = "mascing_mask", "mascing_tokens"
 NO_MASK = "none"
 """The mask by which a request asks for the model as it is, whatever the default is."""
 
+_PARTS = ("all", "prompt", "reply")
 _FROM = re.compile(r"from:(0|[1-9][0-9]{0,8})")
 
 
@@ -33,11 +34,16 @@ class Choice:
 
     ``tokens`` is ``all``, ``prompt``, ``reply`` or ``from:N``, N the position from which on the mask acts; the first
     token of the prompt has position 0. The last token of the prompt predicts the first of the reply, so ``reply``
-    leaves that one as it is, as :func:`mascing.steer` does.
+    leaves that one as it is, as :func:`mascing.steer` does. Raises MaskError for any other ``tokens``.
     """
 
     mask: str | None = None
     tokens: str = "all"
+
+    def __post_init__(self) -> None:
+        known = isinstance(self.tokens, str) and (self.tokens in _PARTS or _FROM.fullmatch(self.tokens))
+        if not known:
+            raise MaskError(f"{TOKENS} is 'all', 'prompt', 'reply' or 'from:N', not {self.tokens!r}")
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any] | None) -> "Choice":
@@ -46,12 +52,10 @@ class Choice:
         unknown = sorted(ours.keys() - {MASK, TOKENS})
         if unknown:
             raise MaskError(f"a request has no argument {unknown[0]!r}: it may have {MASK!r} and {TOKENS!r}")
-        mask, tokens = ours.get(MASK), ours.get(TOKENS, "all")
+        mask = ours.get(MASK)
         if MASK in ours and not (isinstance(mask, str) and mask):
             raise MaskError(f"{MASK} is the name or digest of a mask, or {NO_MASK!r}; not {mask!r}")
-        if not isinstance(tokens, str) or not (tokens in ("all", "prompt", "reply") or _FROM.fullmatch(tokens)):
-            raise MaskError(f"{TOKENS} is 'all', 'prompt', 'reply' or 'from:N', not {tokens!r}")
-        return cls(mask, tokens)
+        return cls(mask, ours.get(TOKENS, "all"))
 
     def span(self, prompt_tokens: int) -> Span:
         """The positions on which the mask acts, of a conversation whose prompt has so many tokens."""

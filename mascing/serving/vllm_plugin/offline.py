@@ -4,14 +4,15 @@ Shape suffixes: T token, L MoE layer, E expert, K selected expert.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from mascing.errors import SteeringError
+from mascing.errors import DataError, SteeringError
 from mascing.masks.mask import Mask, refuse_empty
 from mascing.routers.spec import RouterSpec
 from mascing.serving.choice import Choice, Span
@@ -24,12 +25,18 @@ IN_THIS_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_NO_USAGE_STATS":
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt, the mask that steers its reply, and the tokens on which it acts (see :class:`Choice`)."""
+    """A prompt, the mask that steers its reply, and the tokens on which it acts.
+
+    Raises MaskError for ``tokens`` that a :class:`Choice` does not know, also where no mask acts on them.
+    """
 
     prompt: Sequence[int]
     mask: Mask | None = None
     tokens: str = "all"
     seed: int | None = None
+
+    def __post_init__(self) -> None:
+        Choice(tokens=self.tokens)
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,12 @@ class Generated:
 
 
 class SteeredVllm:
-    """A model in vLLM, with as many masks at once as it has slots. Raises the errors of the plugin."""
+    """A model in vLLM, with as many masks at once as it has slots. Raises the errors of the plugin.
+
+    One call at a time: while what :meth:`generate` or :meth:`record` yields is not read to its end, and its iterator
+    not closed, the next call raises SteeringError. Both raise DataError for a prompt that the model cannot read, before
+    any of the call is computed.
+    """
 
     def __init__(
         self,
@@ -67,6 +79,7 @@ class SteeredVllm:
         self._llm: Any = LLM(folder, dtype=dtype, additional_config=additional, **given)
         self._names = (f"mascing-{number}" for number in count())
         self._slots, self._capture, self._resident = slots, capture, dict[str, int]()
+        self._is_read = False
         [description] = self._llm.collective_rpc("mascing_spec")
         self.spec = RouterSpec.from_json(description)
 
@@ -92,27 +105,26 @@ class SteeredVllm:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        for wave in self._waves(requests):
-            self._place(wave)
-            asked = {next(self._names): each for each in wave}
-            for name, each in asked.items():
-                request = each.request
-                params = SamplingParams(
-                    temperature=temperature,
-                    seed=request.seed,
-                    max_tokens=max_new_tokens,
-                    ignore_eos=True,
-                    stop_token_ids=list(end_ids),
-                    stop=list(stop_strings) or None,
-                    detokenize=bool(stop_strings),
-                    output_kind=RequestOutputKind.FINAL_ONLY,
-                    extra_args=self._arguments(name, each),
-                )
-                self._add(name, each, params)
-            for name, output in self._finished(asked):
-                each, reply = asked[name], output.outputs[0]
-                steered = self._proved(name, each.request, len(reply.token_ids)) if each.digest else {}
-                yield each.number, Generated(list(reply.token_ids), reply.finish_reason == "length", steered)
+        def sampling(name: str, each: _Asked) -> SamplingParams:
+            return SamplingParams(
+                temperature=temperature,
+                seed=each.request.seed,
+                max_tokens=max_new_tokens,
+                ignore_eos=True,
+                stop_token_ids=list(end_ids),
+                stop=list(stop_strings) or None,
+                detokenize=bool(stop_strings),
+                output_kind=RequestOutputKind.FINAL_ONLY,
+                extra_args=self._arguments(name, each),
+            )
+
+        with self._alone():
+            for wave in self._waves(self._asked(requests)):
+                self._place(wave)
+                for name, each, output in self._finished(wave, sampling):
+                    reply = output.outputs[0]
+                    steered = self._proved(name, each.request, len(reply.token_ids)) if each.digest else {}
+                    yield each.number, Generated(list(reply.token_ids), reply.finish_reason == "length", steered)
 
     def record(
         self, prompts: Sequence[Sequence[int]], mask: Mask | None = None
@@ -127,12 +139,9 @@ class SteeredVllm:
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
-        rows = _asked([Request(prompt, mask) for prompt in prompts])
-        self._place(rows)
-        asked = {next(self._names): row for row in rows}
-        for name, row in asked.items():
-            arguments = self._arguments(name, row) or {KEY: {"id": name, "slot": 0, "start": 0, "stop": 0}}
-            params = SamplingParams(
+        def sampling(name: str, each: _Asked) -> SamplingParams:
+            arguments = self._arguments(name, each) or {KEY: {"id": name, "slot": 0, "start": 0, "stop": 0}}
+            return SamplingParams(
                 temperature=0,
                 max_tokens=1,
                 detokenize=False,
@@ -140,16 +149,54 @@ class SteeredVllm:
                 skip_reading_prefix_cache=True,
                 extra_args={KEY: {**arguments[KEY], "capture": True}},
             )
-            self._add(name, row, params)
-        for name, _ in self._finished(asked):
-            [[(z_TLE, ids_TLK)]] = self._llm.collective_rpc("mascing_recorded", args=([name],))
-            yield asked[name].number, z_TLE, ids_TLK
 
-    def _waves(self, requests: Sequence[Request]) -> Iterator[list["_Asked"]]:
+        with self._alone():
+            rows = self._asked([Request(prompt, mask) for prompt in prompts])
+            self._place(rows)
+            for name, row, _ in self._finished(rows, sampling):
+                [[(z_TLE, ids_TLK)]] = self._llm.collective_rpc("mascing_recorded", args=([name],))
+                yield row.number, z_TLE, ids_TLK
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Refuse a second call beside the first: each step of the engine tells it of all replies, and only once."""
+        if self._is_read:
+            raise SteeringError(
+                "an earlier call still replies: read what it yields to the end, or close() its iterator, and call again"
+            )
+        self._is_read = True
+        try:
+            yield
+        finally:
+            self._is_read = False
+
+    def _asked(self, requests: Sequence[Request]) -> list["_Asked"]:
+        """The requests with their digests, each made once: it is over the whole of a mask."""
+        digests: dict[int, str] = {}
+        for number, request in enumerate(requests):
+            self._refuse_unreadable(number, request.prompt)
+            if id(request.mask) not in digests:
+                digests[id(request.mask)] = request.mask.digest if request.mask is not None else ""
+        return [_Asked(number, request, digests[id(request.mask)]) for number, request in enumerate(requests)]
+
+    def _refuse_unreadable(self, number: int, prompt: Sequence[int]) -> None:
+        if not prompt:
+            raise DataError(f"request {number}: its prompt is empty: give at least one token id")
+        if len(prompt) >= self.max_tokens:
+            raise DataError(
+                f"request {number}: its prompt has {len(prompt)} tokens, and with a reply of one the model reads up to "
+                f"{self.max_tokens}: shorten it, or load the model with a larger max_model_len"
+            )
+        vocabulary = int(self._llm.llm_engine.model_config.get_vocab_size())
+        foreign = next((token for token in prompt if not 0 <= token < vocabulary), None)
+        if foreign is not None:
+            raise DataError(f"request {number}: the model has no token {foreign}: its ids are 0 to {vocabulary - 1}")
+
+    def _waves(self, asked: Sequence["_Asked"]) -> Iterator[list["_Asked"]]:
         """The requests in parts that have no more masks than there are slots."""
         wave: list[_Asked] = []
         digests: set[str] = set()
-        for each in sorted(_asked(requests), key=lambda each: each.digest):
+        for each in sorted(asked, key=lambda each: each.digest):
             if each.digest and each.digest not in digests and len(digests) == self._slots:
                 yield wave
                 wave, digests = [], set()
@@ -185,18 +232,26 @@ class SteeredVllm:
             prompt["cache_salt"] = cache_salt(each.digest, each.span)
         self._llm.llm_engine.add_request(name, prompt, params)
 
-    def _finished(self, asked: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-        """The replies as they are done; whoever stops listening gives up the others."""
-        engine, open_names = self._llm.llm_engine, set(asked)
+    def _finished(
+        self, asked: Sequence["_Asked"], sampling: Callable[[str, "_Asked"], Any]
+    ) -> Iterator[tuple[str, "_Asked", Any]]:
+        """Run the requests, and yield each with its name and reply as it is done.
+
+        Whoever stops listening, and an error, gives up the others: none runs on where nobody reads it.
+        """
+        engine, running = self._llm.llm_engine, dict[str, _Asked]()
         try:
-            while open_names:
+            for each in asked:
+                name = next(self._names)
+                running[name] = each
+                self._add(name, each, sampling(name, each))
+            while running:
                 for output in engine.step():
-                    if output.finished and output.request_id in open_names:
-                        open_names.discard(output.request_id)
-                        yield output.request_id, output
+                    if output.finished and output.request_id in running:
+                        yield output.request_id, running.pop(output.request_id), output
         finally:
-            if open_names:
-                engine.abort_request(sorted(open_names))
+            if running:
+                engine.abort_request(sorted(running))
 
     def _proved(self, name: str, request: Request, reply_tokens: int) -> dict[int, int]:
         """Tokens steered by layer; raises SteeringError if a layer steered fewer than it had to."""
@@ -231,12 +286,3 @@ class _Asked:
     @property
     def span(self) -> Span:
         return Choice(tokens=self.request.tokens).span(len(self.request.prompt))
-
-
-def _asked(requests: Sequence[Request]) -> list[_Asked]:
-    """The requests with their digests, each made once: it is over the whole of a mask."""
-    digests: dict[int, str] = {}
-    for request in requests:
-        if id(request.mask) not in digests:
-            digests[id(request.mask)] = request.mask.digest if request.mask is not None else ""
-    return [_Asked(number, request, digests[id(request.mask)]) for number, request in enumerate(requests)]

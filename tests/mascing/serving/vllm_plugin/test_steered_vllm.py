@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 import mascing
-from mascing.errors import MaskError, SteeringError
+from mascing.errors import DataError, MaskError, SteeringError
 from mascing.masks.mask import Mask
 from mascing.serving.vllm_plugin import offline
 from mascing.serving.vllm_plugin.offline import Request, SteeredVllm
@@ -110,6 +110,63 @@ def test_the_mask_of_another_model_is_refused_and_the_next_request_is_served(
     with pytest.raises(MaskError, match="another model"):
         said(served, [Request(PROMPTS[0], foreign)])
     assert len(said(served, [Request(PROMPTS[0])])) == 1
+
+
+def test_a_second_call_beside_the_first_is_refused_and_the_first_goes_on(served: SteeredVllm, model: Any) -> None:
+    masks = [added(served.spec, seed) for seed in range(6)]
+    replies = served.generate([Request(prompt, masks[0]) for prompt in PROMPTS], max_new_tokens=TOKENS)
+    first = dict([next(replies)])
+    others = [Request(PROMPTS[0], mask) for mask in masks[3:]]  # they would take the slots of the first
+    for call in served.generate(others, max_new_tokens=TOKENS), served.record(PROMPTS):
+        with pytest.raises(SteeringError, match=r"read what it yields to the end, or close\(\) its iterator"):
+            next(call)
+    replied = first | dict(replies)
+    assert [replied[i].token_ids for i in range(4)] == [greedy(model, prompt, masks[0]) for prompt in PROMPTS]
+    given_up = served.generate([Request(prompt) for prompt in PROMPTS], max_new_tokens=TOKENS)
+    next(given_up)
+    given_up.close()
+    assert said(served, [Request(PROMPTS[0])]) == [greedy(model, PROMPTS[0], None)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "told"),
+    [
+        ([], "request 1: its prompt is empty"),
+        ([5] * 256, "request 1: its prompt has 256 tokens, .* reads up to 256"),
+        ([5, 300], "request 1: the model has no token 300: its ids are 0 to 299"),
+        ([5, -1], "request 1: the model has no token -1"),
+    ],
+)
+def test_a_prompt_that_the_model_cannot_read_is_told_before_anything_runs(
+    served: SteeredVllm, prompt: list[int], told: str
+) -> None:
+    with pytest.raises(DataError, match=told):
+        said(served, [Request(PROMPTS[0]), Request(prompt)])
+    with pytest.raises(DataError, match=told):
+        next(served.record([PROMPTS[0], prompt]))
+    assert not served._llm.llm_engine.has_unfinished_requests()
+
+
+def test_what_the_engine_refuses_leaves_nothing_running(served: SteeredVllm, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, engine = served._llm.llm_engine.add_request, served._llm.llm_engine
+
+    def add_request(name: str, prompt: Any, params: Any) -> None:
+        if engine.has_unfinished_requests():
+            raise ZeroDivisionError
+        plain(name, prompt, params)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "add_request", add_request)
+        with pytest.raises(ZeroDivisionError):
+            said(served, [Request(prompt) for prompt in PROMPTS])
+    assert not engine.has_unfinished_requests()
+    assert len(said(served, [Request(PROMPTS[0])])) == 1
+
+
+@pytest.mark.parametrize("tokens", ["ALL", "from:x", ""])
+def test_tokens_that_are_none_are_refused_with_a_mask_and_without(tokens: str) -> None:
+    with pytest.raises(MaskError, match="'all', 'prompt', 'reply' or 'from:N'"):
+        Request(PROMPTS[0], tokens=tokens)
 
 
 def test_a_layer_that_does_not_steer_is_told(served: SteeredVllm, monkeypatch: pytest.MonkeyPatch) -> None:
