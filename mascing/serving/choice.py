@@ -1,7 +1,7 @@
 """What a request asks for: a mask of those that the server holds, and the tokens on which it acts.
 
-A request says so by two arguments, ``mascing_mask`` and ``mascing_tokens``, in ``SamplingParams.extra_args`` or, over
-HTTP, in ``vllm_xargs``.
+A request says so by the arguments ``mascing_mask`` and ``mascing_tokens``, in ``SamplingParams.extra_args`` or, over
+HTTP, in ``vllm_xargs``. With ``mascing_selected`` it asks which experts its tokens really selected.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 from mascing.errors import MaskError
 
-MASK, TOKENS = "mascing_mask", "mascing_tokens"
+MASK, TOKENS, SELECTED = "mascing_mask", "mascing_tokens", "mascing_selected"
 
 NO_MASK = "none"
 """The mask by which a request asks for the model as it is, whatever the default is."""
@@ -34,11 +34,13 @@ class Choice:
 
     ``tokens`` is ``all``, ``prompt``, ``reply`` or ``from:N``, N the position from which on the mask acts; the first
     token of the prompt has position 0. The last token of the prompt predicts the first of the reply, so ``reply``
-    leaves that one as it is, as :func:`mascing.steer` does. Raises MaskError for any other ``tokens``.
+    leaves that one as it is, as :func:`mascing.steer` does. ``selected`` asks for the selections to be counted. Raises
+    MaskError for any other ``tokens``.
     """
 
     mask: str | None = None
     tokens: str = "all"
+    selected: bool = False
 
     def __post_init__(self) -> None:
         known = isinstance(self.tokens, str) and (self.tokens in _PARTS or _FROM.fullmatch(self.tokens))
@@ -49,13 +51,15 @@ class Choice:
     def of(cls, arguments: Mapping[str, Any] | None) -> "Choice":
         """The choice in a request's arguments; raises MaskError for an argument of ours that is none or malformed."""
         ours = {name: value for name, value in (arguments or {}).items() if name.startswith("mascing")}
-        unknown = sorted(ours.keys() - {MASK, TOKENS})
+        unknown = sorted(ours.keys() - {MASK, TOKENS, SELECTED})
         if unknown:
-            raise MaskError(f"a request has no argument {unknown[0]!r}: it may have {MASK!r} and {TOKENS!r}")
-        mask = ours.get(MASK)
+            raise MaskError(f"a request has no argument {unknown[0]!r}: it may have {MASK}, {TOKENS} and {SELECTED}")
+        mask, selected = ours.get(MASK), ours.get(SELECTED, 0)
         if MASK in ours and not (isinstance(mask, str) and mask):
             raise MaskError(f"{MASK} is the name or digest of a mask, or {NO_MASK!r}; not {mask!r}")
-        return cls(mask, ours.get(TOKENS, "all"))
+        if selected not in (0, 1):  # vLLM takes no true or false there
+            raise MaskError(f"{SELECTED} is 1 to have the selected experts counted, or 0; not {selected!r}")
+        return cls(mask, ours.get(TOKENS, "all"), bool(selected))
 
     def span(self, prompt_tokens: int) -> Span:
         """The positions on which the mask acts, of a conversation whose prompt has so many tokens."""
