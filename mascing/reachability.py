@@ -3,8 +3,10 @@
 import os
 import re
 import socket
+import stat
 import sys
 from pathlib import Path
+from typing import IO
 
 _SECONDS = 5.0
 _LARGEST_PORT = 65535
@@ -38,15 +40,37 @@ def refuse_silent_endpoint(url: str) -> None:
             return
 
 
-def read_bytes(place: str) -> bytes:
-    """Read a local path or a URL that fsspec knows. Raises one of :func:`url_errors` if nothing can be read there."""
+def read_bytes(place: str, most: int | None = None) -> bytes:
+    """Read a local path or a URL that fsspec knows. Raises one of :func:`url_errors` if nothing can be read there.
+
+    With ``most``, a file of more bytes is refused before it is read whole, and so is a local one that has no end or
+    none to wait for, such as a device or a pipe.
+    """
     if "://" not in place:
-        return Path(place).read_bytes()
+        return _read_local(place, most)
     refuse_silent_endpoint(place)
     import fsspec
+    from fsspec.implementations.local import LocalFileSystem
 
-    with fsspec.open(place, "rb") as file:
-        data: bytes = file.read()
+    filesystem, path = fsspec.url_to_fs(place)
+    if isinstance(filesystem, LocalFileSystem):
+        return _read_local(path, most)
+    with filesystem.open(path, "rb") as file:
+        return _read(file, most)
+
+
+def _read_local(path: str, most: int | None) -> bytes:
+    # Opening a pipe waits for its writer, so the kind is asked first.
+    if most is not None and not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
+        raise ValueError("it is no regular file but a device, a pipe or a socket: copy what it gives to a file")
+    with open(path, "rb") as file:
+        return _read(file, most)
+
+
+def _read(file: IO[bytes], most: int | None) -> bytes:
+    data = file.read(-1 if most is None else most + 1)
+    if most is not None and len(data) > most:
+        raise ValueError(f"it is larger than the {most / 10**6:g} MB that such a file may have")
     return data
 
 

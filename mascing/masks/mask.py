@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 FORMAT = "mascing-mask-1"
 
+_LARGEST_BYTES = 64 * 10**6
+"""Of a file that is read as a mask; those of the largest models have less than a hundredth."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mask:
@@ -207,10 +210,13 @@ class Mask:
 
     @classmethod
     def load(cls, url: str | PathLike[str]) -> "Mask":
-        """Read a mask from a local path or any fsspec URL. Raises MaskError if there is none or it is not a mask."""
+        """Read a mask from a local path or any fsspec URL. Raises MaskError if there is none or it is not a mask.
+
+        Only a regular file is read, of up to 64 MB.
+        """
         place = _place(url)
         try:
-            return cls.from_bytes(read_bytes(place))
+            return cls.from_bytes(read_bytes(place, _LARGEST_BYTES))
         except url_errors() as error:
             raise MaskError(f"no mask can be read from {place}: {told(place, error)}") from error
 

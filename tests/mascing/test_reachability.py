@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from mascing.reachability import answers, speaks_grpc
+from mascing.reachability import answers, read_bytes, speaks_grpc, write_bytes
 
 
 def test_a_listening_port_answers_and_a_closed_one_does_not() -> None:
@@ -48,3 +48,10 @@ def test_a_grpc_server_opens_with_settings(answer: bytes, expected: bool) -> Non
 def server_port_of_nobody() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+def test_no_more_is_read_of_a_url_than_was_allowed() -> None:
+    write_bytes("memory://reachability/x", b"four")
+    assert read_bytes("memory://reachability/x") == read_bytes("memory://reachability/x", 4) == b"four"
+    with pytest.raises(ValueError, match="larger than"):
+        read_bytes("memory://reachability/x", 3)

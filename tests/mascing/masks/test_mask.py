@@ -138,6 +138,21 @@ def test_what_is_no_mask_is_refused_in_one_line(tmp_path: Path) -> None:
         a_bias().save("zz://absent")
 
 
+def test_what_has_no_end_or_is_too_large_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(64 * 10**6 + 1)
+    for place, said in (
+        (f"{tmp_path}/pipe", "no regular file but a device, a pipe or a socket"),
+        (f"file://{tmp_path}/pipe", "no regular file"),
+        ("/dev/zero", "no regular file"),
+        (f"{tmp_path}/large", "larger than the 64 MB"),
+        (str(tmp_path), "Is a directory"),
+    ):
+        with pytest.raises(MaskError, match=f"no mask can be read from {place}: .*{said}"):
+            Mask.load(place)
+
+
 @pytest.mark.parametrize(
     "change",
     [
