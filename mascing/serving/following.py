@@ -77,7 +77,10 @@ class Follower:
         if self._complaint != (version, str(refused)):
             self._complaint = version, str(refused)
             self._held.metrics.refused(refused.reason)
-            serving = self._held.table.default or "no mask"
             _log.warning(
-                "%s: refused (%s), %s goes on serving: %s", self._channel.address, refused.reason, serving, refused
+                "%s: refused (%s), the default goes on being %s: %s",
+                self._channel.address,
+                refused.reason,
+                self._held.default_told,
+                refused,
             )

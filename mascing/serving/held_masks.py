@@ -1,6 +1,7 @@
 """Bring masks into the model that is served, and take them out, while it replies."""
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -8,6 +9,9 @@ from typing import Protocol
 from mascing.masks.mask import Mask
 from mascing.serving.mask_table import MaskTable, checked_name
 from mascing.serving.metrics import ServingMetrics
+
+
+_log = logging.getLogger(__name__)
 
 
 class Carrier(Protocol):
@@ -46,26 +50,35 @@ class HeldMasks:
             except BaseException:
                 self.table.discard(slot)
                 raise
-            with self._swaps_counted():
+            with self._swaps_told():
                 self.table.publish(name, slot)
                 if as_default:
                     self.table.make_default(name)
 
     def make_default(self, name: str | None) -> None:
         """Steer requests that ask for no mask by this one; None for none. Raises MaskError if it is not held."""
-        with self._swaps_counted():
+        with self._swaps_told():
             self.table.make_default(name)
 
     def unload(self, name: str) -> None:
         """Hold a mask no longer under this name. Raises MaskError if none has it, or if it is the default."""
         self.table.withdraw(name)
 
+    @property
+    def default_told(self) -> str:
+        """The default with its digest, in words."""
+        name = self.table.default
+        return "no mask" if name is None else f"{name} ({self.table.named[name]})"
+
     @contextmanager
-    def _swaps_counted(self) -> Iterator[None]:
-        before = self._default_digest()
+    def _swaps_told(self) -> Iterator[None]:
+        """Count and log that the default became another mask, or the same by another name."""
+        before, digest_before = self.default_told, self._default_digest()
         yield
-        if self._default_digest() != before:
+        if self._default_digest() != digest_before:
             self.metrics.swapped()
+        if self.default_told != before:
+            _log.info("the default is %s now; before it was %s", self.default_told, before)
 
     def _default_digest(self) -> str | None:
         name = self.table.default

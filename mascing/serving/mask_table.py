@@ -79,9 +79,7 @@ class MaskTable:
                     return slot, False
             free = next((slot for slot in range(1, self.slots + 1) if slot not in self._masks), None)
             if free is None:
-                raise MaskError(
-                    f"all {self.slots} slots hold masks: unload one, or start the server with more slots for masks"
-                )
+                raise MaskError(self._full())
             self._masks[free] = mask, digest
             self._running[free] += 1
             return free, True
@@ -147,6 +145,14 @@ class MaskTable:
     def _unknown(self, asked: str) -> str:
         held = ", ".join(f"{name} ({digest[:12]})" for name, digest in list(self.named.items())[:8]) or "no mask"
         return f"this server holds no mask {asked!r}: it holds {held}"
+
+    def _full(self) -> str:
+        ending = len(self._masks) - len(set(self._names.values()))
+        under_way = f", {ending} of them only until replies under way are done" if ending else ""
+        return (
+            f"all {self.slots} slots hold masks{under_way}: unload one, or start the server with more slots for masks; "
+            "a mask that takes the name of another needs a free one too"
+        )
 
     def _done(self, slot: int) -> None:
         with self._lock:

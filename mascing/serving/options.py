@@ -53,11 +53,12 @@ class ServeOptions:
 
 @dataclass(frozen=True)
 class FirstMasks:
-    """The masks that a server starts with, read before its model is loaded."""
+    """The masks that a server starts with, read before its model is loaded; ``followed`` is the channel's."""
 
     masks: Mapping[str, Mask]
     default: str | None
     channel: FollowedChannel | None
+    followed: Mask | None = None
 
     @classmethod
     def of(cls, options: ServeOptions) -> "FirstMasks":
@@ -73,12 +74,12 @@ class FirstMasks:
                 f"--slots {options.slots}: the server needs {needed}, one for each mask{following}: raise it"
             )
         masks = {checked_name(name): _named(name, url, options.storage) for name, url in options.masks.items()}
-        channel = None
+        channel = followed = None
         if options.follow is not None:
             storage = Storage.open_to_read(options.storage)
             channel = FollowedChannel(storage, find_channel(storage, options.follow))
-            channel.mask_of(channel.now()[0])
-        return cls(masks, options.default, channel)
+            followed = channel.mask_of(channel.now()[0]).mask
+        return cls(masks, options.default, channel, followed)
 
     async def load(self, held: HeldMasks) -> Follower | None:
         """Bring them into the model; returns who follows the channel, whose ``run`` the server must run.

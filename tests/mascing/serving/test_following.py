@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mascing.errors import StorageError
+from mascing.errors import MaskError, StorageError
 from mascing.masks.mask import Mask
 from mascing.models.checkpoint_names import NamedCheckpoint
 from mascing.runs.files import CARD, MASK
@@ -86,7 +86,10 @@ def server(tmp_path: Path) -> Server:
     return Server(Storage.open(str(tmp_path)))
 
 
-def test_the_default_moves_with_the_channel_wherever_it_is_stored(storage: Storage) -> None:
+def test_the_default_moves_with_the_channel_wherever_it_is_stored(
+    storage: Storage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mascing.serving")
     server = Server(storage)
     assert server.serves == a_mask("first")
     server.look()
@@ -96,6 +99,27 @@ def test_the_default_moves_with_the_channel_wherever_it_is_stored(storage: Stora
     assert server.serves == a_mask("second")
     assert server.held.table.default == server.held.followed == "org--m-3fa9c1d2e4b5/policy@candidate"
     assert server.sample("mascing_swaps_total") == 2
+    first, second = (f"{server.held.followed} ({a_mask(name).digest})" for name in ("first", "second"))
+    server.held.make_default(None)
+    told = [line for line in caplog.messages if line.startswith("the default is ")]
+    assert told == [
+        f"the default is {first} now; before it was no mask",
+        f"the default is {second} now; before it was {first}",
+        f"the default is no mask now; before it was {second}",
+    ]
+
+
+def test_slots_that_replies_under_way_hold_are_told(server: Server) -> None:
+    table = server.held.table
+    asyncio.run(server.held.load("ending", a_mask("ending")))
+    admission = table.admit(Choice("ending"))
+    with pytest.raises(MaskError, match="^all 2 slots hold masks: unload one"):
+        table.reserve(a_mask("third"))
+    server.held.unload("ending")
+    with pytest.raises(MaskError, match="^all 2 slots hold masks, 1 of them only until replies under way are done"):
+        table.reserve(a_mask("third"))
+    table.release(admission)
+    assert table.reserve(a_mask("third"))[1]
 
 
 def _corrupt(server: Server) -> None:
@@ -164,7 +188,8 @@ def test_what_may_not_serve_is_refused_and_the_mask_before_serves_on(
     assert server.serves == a_mask("first")
     assert server.sample("mascing_refusals_total", reason=reason) == 1
     [logged] = caplog.records
-    assert f"refused ({reason})" in logged.getMessage()
+    first = f"policy@candidate ({a_mask('first').digest})"
+    assert f"refused ({reason}), the default goes on being org--m-3fa9c1d2e4b5/{first}: " in logged.getMessage()
     server.model.breaks = False
     server.storage.remove(PATH)
     server.move("third")
