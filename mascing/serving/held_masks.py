@@ -10,7 +10,6 @@ from mascing.masks.mask import Mask
 from mascing.serving.mask_table import MaskTable, checked_name
 from mascing.serving.metrics import ServingMetrics
 
-
 _log = logging.getLogger(__name__)
 
 

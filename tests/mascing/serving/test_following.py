@@ -113,10 +113,10 @@ def test_slots_that_replies_under_way_hold_are_told(server: Server) -> None:
     table = server.held.table
     asyncio.run(server.held.load("ending", a_mask("ending")))
     admission = table.admit(Choice("ending"))
-    with pytest.raises(MaskError, match="^all 2 slots hold masks: unload one"):
+    with pytest.raises(MaskError, match=r"^all 2 slots hold masks: unload one"):
         table.reserve(a_mask("third"))
     server.held.unload("ending")
-    with pytest.raises(MaskError, match="^all 2 slots hold masks, 1 of them only until replies under way are done"):
+    with pytest.raises(MaskError, match=r"^all 2 slots hold masks, 1 of them only until replies under way are done"):
         table.reserve(a_mask("third"))
     table.release(admission)
     assert table.reserve(a_mask("third"))[1]
