@@ -139,7 +139,9 @@ def verify(
     """
     from mascing.runs.mask_address import mask_url
 
-    if (model is None) == (against is None):
+    if model is not None and against is not None:
+        raise typer.BadParameter("--model and --against are two proofs: give one, then the other")
+    if model is None and against is None:
         raise typer.BadParameter("say what to prove the mask on: --model FOLDER, or --against URL of a running server")
     url = mask_url(mask, storage)
     for proof in _proofs(url, model, against):

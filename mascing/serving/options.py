@@ -44,7 +44,8 @@ class ServeOptions:
             "messages": [{"role": "user", "content": "Hello"}],
             "vllm_xargs": {MASK: next(iter(self.masks), NO_MASK)},
         }
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # those are no addresses to ask
+        host = f"[{host}]" if ":" in host else host
         return (
             f"curl http://{host}:{self.port}/v1/chat/completions -H 'Content-Type: application/json' "
             f"-d {shlex.quote(json.dumps(body))}"

@@ -1,18 +1,27 @@
 """`mascing serve`: an OpenAI-compatible server whose requests choose masks."""
 
+import ipaddress
+import logging
+import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption
-from mascing.errors import ConfigError
+from mascing.errors import ConfigError, MascingError
 from mascing.prose import counted, echo_prose
 
 if TYPE_CHECKING:
     from mascing.serving.options import FirstMasks, ServeOptions
+
+_NEEDED = ("uvicorn", "prometheus_client")
+"""The packages of the extra `serve`."""
 
 
 class EngineName(StrEnum):
@@ -85,18 +94,46 @@ def serve(
         raise ConfigError(
             f"{' '.join(asked.engine_args)}: arguments after -- are for vLLM, and transformers runs: {why}"
         )
+    _refuse_missing_packages()
+    _refuse_absent_model(model)
     first = FirstMasks.of(asked)
     _refuse_taken(host, port)
     echo_prose(f"{chosen.value} runs {model}: {why}")
     echo_prose(_told(asked, first))
-    if chosen is EngineName.VLLM:
-        from mascing.serving.vllm_plugin.server import serve as serve_vllm
+    for line in _open_to(asked):
+        echo_prose(line)
+    with _log_shown():
+        _serve(chosen, asked, first)
 
-        serve_vllm(asked, first)
-    else:
-        from mascing.serving.thin_endpoint.server import serve as serve_transformers
 
-        serve_transformers(asked, first)
+def _serve(chosen: EngineName, asked: "ServeOptions", first: "FirstMasks") -> None:
+    try:
+        if chosen is EngineName.VLLM:
+            from mascing.serving.vllm_plugin.server import serve as serve_vllm
+
+            serve_vllm(asked, first)
+        else:
+            from mascing.serving.thin_endpoint.server import serve as serve_transformers
+
+            serve_transformers(asked, first)
+    except MascingError as error:
+        error.args = (str(error).replace("model.path", "MODEL"),)  # there is no configuration file here
+        raise
+
+
+@contextmanager
+def _log_shown() -> Iterator[None]:
+    """Show what is logged of masks on stderr: no engine's own logging shows it, and swaps are no warnings."""
+    log, handler = logging.getLogger("mascing.serving"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
 
 
 def _named(given: list[str]) -> dict[str, str]:
@@ -119,8 +156,25 @@ def _engine(asked: EngineName) -> tuple[EngineName, str]:
     if is_there:
         return EngineName.VLLM, "vLLM is installed"
     if asked is EngineName.VLLM:
-        raise ConfigError("--engine vllm: vLLM is not installed here; install it, or leave out --engine")
+        raise ConfigError(
+            "--engine vllm: vLLM is not installed here: docs/environments.md says under `vLLM` how to install it; or "
+            "leave out --engine, and transformers runs the model"
+        )
     return EngineName.TRANSFORMERS, "vLLM is not installed; this server is thin, for small loads"
+
+
+def _refuse_missing_packages() -> None:
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"this needs {' and '.join(missing)}, not installed here: pip install 'mascing[serve]'")
+
+
+def _refuse_absent_model(model: str) -> None:
+    """Raise ConfigError for a folder that is not there: better now than from the depths of an engine."""
+    from mascing.models.checkpoints import is_hub_id
+
+    if not ("://" in model or is_hub_id(model) or Path(model).expanduser().is_dir()):
+        raise ConfigError(f"the model folder {model} does not exist: MODEL is a folder, a URL or a hub id")
 
 
 def _refuse_taken(host: str, port: int) -> None:
@@ -141,5 +195,30 @@ def _told(asked: "ServeOptions", first: "FirstMasks") -> str:
     held = (
         f"{counted(len(first.masks), 'mask')} by name ({', '.join(first.masks)})" if first.masks else "no mask by name"
     )
-    default = f"that of {first.channel.address}" if first.channel else asked.default or "no mask"
+    if first.channel and first.followed:
+        default = f"that of {first.channel.address}, now {first.followed.digest}"
+    elif asked.default is not None:
+        default = f"{asked.default}, {first.masks[asked.default].digest}"
+    else:
+        default = "no mask"
     return f"holds {held}; the default is {default}"
+
+
+def _open_to(asked: "ServeOptions") -> Iterator[str]:
+    """Who controls the masks, and who gets replies if that is more than this machine."""
+    from mascing.serving.control import TOKEN
+
+    if os.environ.get(TOKEN, "").strip():
+        clients = "any machine" if asked.control_anywhere else "this machine"
+        yield f"control is on: clients of {clients} change the masks by the token in {TOKEN}"
+    else:
+        yield f"control is off: nobody changes the masks by request, since {TOKEN} is not set"
+    if not _is_of_this_machine(asked.host):
+        yield f"note: replies need no token: whoever reaches port {asked.port} of {asked.host} gets them"
+
+
+def _is_of_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -160,4 +160,6 @@ def _say_moved(before: Channel | None, channel: Channel, storage: str) -> None:
         echo_prose(f"{channel.address} holds {channel.mask} already: nothing was changed")
     else:
         echo_prose(f"{channel.address} now holds {channel.mask}")
-    echo_prose(f"next: look at its history: mascing registry history {channel.address}{storage_option(storage)}")
+    where = f"{channel.address}{storage_option(storage)}"
+    echo_prose(f"next: look at its history: mascing registry history {where}")
+    echo_prose(f"next: serve what it holds: mascing serve MODEL --follow {where}")

@@ -18,6 +18,7 @@ from mascing.commands.surroundings.model_memory import room_for
 from mascing.commands.surroundings.proxies import hosts_through_proxy, only_this_machine, proxies
 from mascing.commands.surroundings.readiness import instead
 from mascing.commands.surroundings.services import dashboard, prefect, ray, storage, stuck
+from mascing.commands.surroundings.serving_packages import serving_packages
 from mascing.errors import MascingError
 from mascing.tasks.guarding.leftovers import left_folders, leftovers
 
@@ -32,6 +33,7 @@ def findings(storage_url: str, model: str | None = None) -> Iterator[Finding]:
     yield _python()
     yield from _packages()
     yield _torch()
+    yield from serving_packages()
     if model is not None:
         yield room_for(model)
     yield _proxy()

@@ -6,6 +6,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from mascing.commands.surroundings.finding import INSTALL, Finding
+from mascing.commands.surroundings.serving_packages import installed_version
 from mascing.errors import MascingError, StorageError, first_line
 
 
@@ -77,18 +78,10 @@ def dashboard() -> Iterator[Finding]:
     """A note if Ray's dashboard is not installed; a run needs none."""
     wanted = [Requirement(line) for line in metadata.requires("ray") or ()]
     extra = [each.name for each in wanted if each.marker and each.marker.evaluate({"extra": "default"})]
-    if not all(map(_installed, extra)):
+    if any(installed_version(name) is None for name in extra):
         yield Finding(
             "note",
             "dashboard",
             f"Ray's is not installed, and a run needs none: to watch a cluster of your own, install the extra "
             f"`ray[default]=={metadata.version('ray')}` on its head node",
         )
-
-
-def _installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

@@ -1,10 +1,14 @@
 """Start vLLM's server of OpenAI's API with masks."""
 
 import os
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
-from mascing.errors import ConfigError
+from mascing.errors import ConfigError, MascingError, ModelError
+from mascing.models.checkpoints import one_line
 from mascing.serving.options import FirstMasks, ServeOptions
 from mascing.serving.vllm_plugin.front.endpoint_plugin import START, MaskEndpoints, Start
 from mascing.serving.vllm_plugin.plugin_settings import KEY
@@ -18,8 +22,8 @@ def serve(options: ServeOptions, first: FirstMasks) -> None:
     """Serve the model until the process is told to stop; vLLM stops its other processes then.
 
     The first masks are loaded before a request is admitted. Raises ConfigError for an argument of vLLM that is not the
-    user's to give, SteeringError for a version or a configuration of vLLM that cannot be steered, and MaskError if a
-    mask is not for the model.
+    user's to give, SteeringError for a version or a configuration of vLLM that cannot be steered, MaskError if a mask
+    is not for the model, and ModelError for all that vLLM itself fails with.
     """
     for argument in options.engine_args:
         if argument.partition("=")[0] in _OURS:
@@ -34,7 +38,22 @@ def serve(options: ServeOptions, first: FirstMasks) -> None:
     from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
 
     cli_env_setup()
-    uvloop.run(run_server(_arguments(options)))
+    with failures_told(options.model):
+        uvloop.run(run_server(_arguments(options)))
+
+
+@contextmanager
+def failures_told(model: str) -> Iterator[None]:
+    """End with one sentence below vLLM's log. Raises ModelError for what is no error of ours."""
+    try:
+        yield
+    except MascingError:
+        raise
+    except Exception as error:  # vLLM raises what it likes
+        raise ModelError(
+            f"vLLM does not serve {model} ({one_line(error)}): its log above says why; mend that, or let transformers "
+            f"run the model: mascing serve {shlex.quote(model)} --engine transformers"
+        ) from error
 
 
 def _arguments(options: ServeOptions) -> Any:

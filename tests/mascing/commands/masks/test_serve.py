@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,9 +13,14 @@ import httpx
 import pytest
 
 from mascing.cli import main
+from mascing.commands.masks.serve import _open_to
+from mascing.errors import MaskError, ModelError
+from mascing.masks.mask import Mask
 from mascing.routers.spec import inspect_routers
+from mascing.serving.control import TOKEN
+from mascing.serving.vllm_plugin.server import failures_told
 from tests.mascing import olmoe_folder
-from tests.mascing.serving.running import foreign, masks_of
+from tests.mascing.serving.running import foreign, masks_of, options
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +66,13 @@ def test_it_serves_until_ctrl_c(folder: Path, capsys: pytest.CaptureFixture[str]
     assert serve(folder, "--mask", f"defence={mask}", "--default", "defence", "--port", str(port)) == 0
     client.join()
     assert answers[0].json()["mascing"]["mask"] == "defence"
-    engine, holds, listening = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    engine, holds, control, listening = printed.out.splitlines()
     assert engine == f"transformers runs {folder / 'model'}: --engine says so"
-    assert holds == "holds 1 mask by name (defence); the default is defence"
+    digest = Mask.load(mask).digest
+    assert holds == f"holds 1 mask by name (defence); the default is defence, {digest}"
+    assert control.startswith("control is off: ")
+    assert f"INFO the default is defence ({digest}) now; before it was no mask\n" in printed.err
     assert listening.startswith(f"listening; try: curl http://127.0.0.1:{port}/v1/chat/completions ")
     body = json.loads(listening.partition(" -d '")[2].removesuffix("'"))
     assert body["vllm_xargs"] == {"mascing_mask": "defence"}
@@ -81,23 +91,62 @@ def test_it_serves_until_ctrl_c(folder: Path, capsys: pytest.CaptureFixture[str]
         (["--mask", "a={}/defence.safetensors", "--default", "a", "--follow", "x@y"], "give one"),
         (["--follow", "policy@production", "--storage", "{}"], "nothing is published as policy@production"),
         (["--", "--max-model-len", "9"], "arguments after -- are for vLLM"),
+        (["--engine", "vllm"], "docs/environments.md says"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_line(
-    folder: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    arguments: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)  # as where it is not installed
     given = [argument.format(folder) for argument in arguments]
     assert serve(folder, "--port", str(free_port()), *given) == 1
     [error] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert said.format(folder) in error
 
 
-def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
-        assert main(["serve", str(folder / "absent"), "--engine", "transformers", "--port", str(port)]) == 1
+        assert main(["serve", "org/absent", "--engine", "transformers", "--port", str(port)]) == 1
     assert f"nobody can listen at 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_is_told_by_the_name_of_the_argument(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["serve", str(folder / "absent"), "--engine", "transformers", "--port", str(free_port())]) == 1
+    assert f"the model folder {folder / 'absent'} does not exist: MODEL is a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "prometheus_client"])
+def test_a_missing_package_is_told_with_its_extra(
+    package: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert serve(folder) == 1
+    assert f"this needs {package}, not installed here: pip install 'mascing[serve]'" in capsys.readouterr().err
+
+
+def test_a_server_for_other_machines_says_who_may_do_what(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TOKEN, "a-token")
+    told = list(_open_to(options(host="0.0.0.0", port=8000, control_anywhere=True)))
+    assert told[0].startswith("control is on: clients of any machine change the masks by the token in MASCING_CONTROL_")
+    assert told[1].startswith("note: replies need no token: whoever reaches port 8000 of 0.0.0.0")
+    [control] = _open_to(options(host="::1"))
+    assert "clients of this machine" in control
+    for host, asked in (("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("box", "box")):
+        assert options(host=host, port=80).first_request.startswith(f"curl http://{asked}:80/")
+
+
+def test_what_vllm_fails_with_is_told_in_a_sentence() -> None:
+    said = r"vLLM does not serve ./m \(Engine core .* failed\): its log above says why"
+    with pytest.raises(ModelError, match=said), failures_told("./m"):
+        raise RuntimeError("Engine core initialization failed")
+    with pytest.raises(MaskError), failures_told("./m"):
+        raise MaskError("not for this model")

