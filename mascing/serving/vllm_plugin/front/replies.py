@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mascing.errors import MaskError
 from mascing.serving.api_errors import error_response
-from mascing.serving.choice import MASK, TOKENS, Choice
+from mascing.serving.choice import MASK, SELECTED, TOKENS, Choice
 from mascing.serving.in_force import KEY
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Exchange
 
@@ -103,7 +103,7 @@ def _asked(headers: Headers, body: bytes) -> Choice | None:
         return None
     if not isinstance(asked, dict):
         return None
-    for name in (MASK, TOKENS):
+    for name in (MASK, TOKENS, SELECTED):
         if name in asked:
             raise MaskError(f'{name} belongs into vllm_xargs: "vllm_xargs": {{"{name}": {json.dumps(asked[name])}}}')
     arguments = asked.get("vllm_xargs")
