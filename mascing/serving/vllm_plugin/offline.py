@@ -4,7 +4,7 @@ Shape suffixes: T token, L MoE layer, E expert, K selected expert.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -96,7 +96,7 @@ class SteeredVllm:
         temperature: float = 0.0,
         end_ids: Sequence[int] = (),
         stop_strings: Sequence[str] = (),
-    ) -> Iterator[tuple[int, Generated]]:
+    ) -> Generator[tuple[int, Generated], None, None]:
         """Yield each request's number and its reply as they are done, all in one continuous batch.
 
         Only where there are more masks than slots, some masks wait for others. Raises MaskError for a mask of another
@@ -128,7 +128,7 @@ class SteeredVllm:
 
     def record(
         self, prompts: Sequence[Sequence[int]], mask: Mask | None = None
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    ) -> Generator[tuple[int, np.ndarray, np.ndarray], None, None]:
         """Yield each prompt's number, its router logits float32 [T, L, E] and what was selected, int32 [T, L, K].
 
         The logits are those before the mask, the selection is under it. The prefix cache is not read, since it holds

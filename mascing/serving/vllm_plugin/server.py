@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
-from mascing.errors import ConfigError, MascingError, ModelError
+from mascing.errors import ConfigError, MascingError, ModelError, SteeringError
 from mascing.models.checkpoints import one_line
 from mascing.serving.options import FirstMasks, ServeOptions
 from mascing.serving.vllm_plugin.front.endpoint_plugin import START, MaskEndpoints, Start
@@ -44,15 +44,17 @@ def serve(options: ServeOptions, first: FirstMasks) -> None:
 
 @contextmanager
 def failures_told(model: str) -> Iterator[None]:
-    """End with one sentence below vLLM's log. Raises ModelError for what is no error of ours."""
+    """End with one sentence below vLLM's log, with a way out. Raises ModelError for what is no error of ours."""
+    instead = f"let transformers run the model: mascing serve {shlex.quote(model)} --engine transformers"
     try:
         yield
+    except SteeringError as error:
+        raise SteeringError(f"{error}; or {instead}") from error
     except MascingError:
         raise
     except Exception as error:  # vLLM raises what it likes
         raise ModelError(
-            f"vLLM does not serve {model} ({one_line(error)}): its log above says why; mend that, or let transformers "
-            f"run the model: mascing serve {shlex.quote(model)} --engine transformers"
+            f"vLLM does not serve {model} ({one_line(error)}): its log above says why; mend that, or {instead}"
         ) from error
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from mascing.cli import main
 from mascing.commands.masks.serve import _open_to
-from mascing.errors import MaskError, ModelError
+from mascing.errors import MaskError, ModelError, SteeringError
 from mascing.masks.mask import Mask
 from mascing.routers.spec import inspect_routers
 from mascing.serving.control import TOKEN
@@ -148,5 +148,8 @@ def test_what_vllm_fails_with_is_told_in_a_sentence() -> None:
     said = r"vLLM does not serve ./m \(Engine core .* failed\): its log above says why"
     with pytest.raises(ModelError, match=said), failures_told("./m"):
         raise RuntimeError("Engine core initialization failed")
-    with pytest.raises(MaskError), failures_told("./m"):
+    said = r"start without it; or let transformers run the model: mascing serve ./m --engine transformers$"
+    with pytest.raises(SteeringError, match=said), failures_told("./m"):
+        raise SteeringError("start without it")
+    with pytest.raises(MaskError, match="^not for this model$"), failures_told("./m"):
         raise MaskError("not for this model")
