@@ -151,5 +151,5 @@ def test_what_vllm_fails_with_is_told_in_a_sentence() -> None:
     said = r"start without it; or let transformers run the model: mascing serve ./m --engine transformers$"
     with pytest.raises(SteeringError, match=said), failures_told("./m"):
         raise SteeringError("start without it")
-    with pytest.raises(MaskError, match="^not for this model$"), failures_told("./m"):
+    with pytest.raises(MaskError, match=r"^not for this model$"), failures_told("./m"):
         raise MaskError("not for this model")
