@@ -21,6 +21,9 @@ from mascing.serving.vllm_plugin.plugin_settings import PluginSettings
 _ENTERING: ContextVar[tuple[Exchange, Entry] | None] = ContextVar("mascing_entering", default=None)
 """The request that the running task is handing to the engine."""
 
+_LOOK_SECONDS = 0.5
+"""How often a call to the workers looks whether the engine is still there."""
+
 
 class EngineFront:
     """Admits the requests to one AsyncLLM, and proves its replies.
@@ -141,11 +144,20 @@ class EngineFront:
         entry.steered = {layer: sum(reply.by_layer[layer] for reply in replies) for layer in mask.spec.layer_ids}
 
     async def _called(self, method: str, *arguments: Any) -> Any:
-        """What each worker answers. Raises SteeringError with what one of them raised."""
+        """What each worker answers. Raises SteeringError with what one of them raised, or once the engine is gone."""
+        call = asyncio.ensure_future(self._engine.collective_rpc(method, args=arguments))
         try:
-            return await self._engine.collective_rpc(method, args=arguments)
+            # vLLM never ends the calls that were under way when its engine died.
+            while not (await asyncio.wait({call}, timeout=_LOOK_SECONDS))[0]:
+                if self._engine.errored:
+                    raise SteeringError(f"the engine of vLLM ended before it answered {method}")
+            return await call
+        except SteeringError:
+            raise
         except Exception as error:  # vLLM raises a plain Exception, whatever it was in the worker
             raise SteeringError(f"a worker of vLLM does not answer {method}: {error}") from error
+        finally:
+            call.cancel()
 
 
 def _count(entry: Entry, output: Any, sampling_params: Any) -> None:

@@ -30,8 +30,9 @@ PROMPT, REPLY = [1, 2, 3], 4
 class Engine:
     """Replies with a few tokens, and steers all of them but ``lacking``."""
 
-    def __init__(self, lacking: int = 0, past_admission: bool = False) -> None:
-        self.lacking, self.past_admission = lacking, past_admission
+    def __init__(self, lacking: int = 0, past_admission: bool = False, dies: bool = False) -> None:
+        self.lacking, self.past_admission, self.dies = lacking, past_admission, dies
+        self.errored = False
         self.input_processor = SimpleNamespace(assign_request_id=lambda request: None)
         self.given_up = 0
 
@@ -55,6 +56,9 @@ class Engine:
     async def collective_rpc(self, method: str, args: tuple[Any, ...] = ()) -> list[Any]:
         if method == "mascing_spec":
             return [SPEC.to_json()]
+        if method == "mascing_proof" and self.dies:
+            self.errored = True
+            await asyncio.Event().wait()
         if method == "mascing_proof":
             steered = {0: len(PROMPT) + REPLY - 1 - self.lacking}
             return [{request: {"steered": steered, "cached": 0} for request in args[0]}]
@@ -98,6 +102,17 @@ def test_a_reply_that_was_not_steered_whole_is_withheld() -> None:
     async def work(held: HeldMasks) -> None:
         with pytest.raises(GenerationError, match="acts on 6 tokens of this reply, but layer 0 steered 5"):
             await last(engine, mascing_mask="one")
+
+    run(engine, work)
+
+
+def test_a_reply_whose_engine_dies_before_the_proof_is_an_error_and_waits_no_longer() -> None:
+    engine = Engine(dies=True)
+
+    async def work(held: HeldMasks) -> None:
+        with pytest.raises(SteeringError, match="ended before it answered mascing_proof"):
+            async with asyncio.timeout(10):
+                await last(engine, mascing_mask="one")
 
     run(engine, work)
 
