@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -15,10 +15,10 @@ from mascing.engines.generation import context_length
 from mascing.errors import DataError, MascingError, MaskError, RequestError
 from mascing.models.loading import Loaded
 from mascing.serving.api_errors import error_body, error_response
-from mascing.serving.choice import Choice
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.in_force import InForce
 from mascing.serving.mask_table import UNSTEERED, Admission
+from mascing.serving.misplaced import refuse_misplaced
 from mascing.serving.thin_endpoint.asked import Asked, Done, Event
 from mascing.serving.thin_endpoint.batching import Batcher
 from mascing.serving.thin_endpoint.chat_request import ChatRequest
@@ -47,9 +47,10 @@ class Answering:
         self.name, self._loaded, self._held, self._batcher = name, loaded, held, batcher
         self._tokenizer = threading.Lock()
 
-    async def answer(self, body: Any) -> Response:
-        """The response to a request; what is wrong with it is told with a status of 4xx."""
+    async def answer(self, body: Any, query: str, headers: Iterable[str]) -> Response:
+        """The response to a request, of whose headers the names are given; what is wrong is told with 4xx."""
         try:
+            refuse_misplaced(body, query, headers)
             request = ChatRequest.of(body)
             if request.model not in (None, self.name):
                 return error_response(404, f"there is no model {request.model!r} here: this server has {self.name!r}")
@@ -63,7 +64,7 @@ class Answering:
         return await self._whole(underway)
 
     async def _begun(self, request: ChatRequest) -> _Underway:
-        choice = Choice.of(request.vllm_xargs)
+        choice = request.choice
         if choice.tokens not in get_args(Tokens):
             raise MaskError(f"this engine steers {', '.join(get_args(Tokens))} tokens, not {choice.tokens!r}: use vLLM")
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"

@@ -174,10 +174,10 @@ def an_app(answer: Callable[[], Response]) -> FastAPI:
     return app
 
 
-def posted(app: FastAPI, body: Any) -> httpx.Response:
+def posted(app: FastAPI, body: Any, **options: Any) -> httpx.Response:
     async def post() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            return await client.post("/", json=body)
+            return await client.post("/", json=body, **options)
 
     return asyncio.run(post())
 
@@ -200,8 +200,44 @@ def test_the_last_object_of_a_stream_tells_it() -> None:
     assert reply.text == f'data: {{"n":1}}\n\nevent: last\ndata: {told}\n\ndata: [DONE]\n\n'
 
 
-@pytest.mark.parametrize("body", [{"mascing_mask": "one"}, {"vllm_xargs": {"mascing_masks": "one"}}])
-def test_a_choice_in_the_wrong_place_is_refused(body: Any) -> None:
+XARGS = "vllm_xargs"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"mascing_mask": "one"}, "not read in the body: it belongs into vllm_xargs"),
+        ({"Mascing-Mask": "one"}, "not read in the body"),
+        ({"mascing_tokens": "reply"}, "mascing_tokens is not read in the body"),
+        ({"extra_body": {XARGS: {"mascing_mask": "one"}}}, "not read in extra_body.vllm_xargs"),
+        ({"extra_args": {"mascing_mask": "one"}, XARGS: {"mascing_mask": "one"}}, "not read in extra_args"),
+        ({"messages": [{"metadata": {"MASCING_MASK": "one"}}]}, "not read in messages.0.metadata"),
+        ({XARGS: {"more": {"mascing_mask": "one"}}}, "not read in vllm_xargs.more"),
+        ({XARGS: [{"mascing_mask": "one"}]}, "not read in vllm_xargs.0"),
+        ({XARGS: {"mascing_masks": "one"}}, "no argument 'mascing_masks': it may have 'mascing_mask'"),
+        ({XARGS: {"Mascing_mask": "one"}}, "no argument 'Mascing_mask'"),
+        ({XARGS: {"mask": "one"}}, "no argument 'mask'"),
+        ({XARGS: {"masking_mask": "one"}}, "no argument 'masking_mask'"),
+    ],
+)
+def test_a_choice_in_the_wrong_place_is_refused(body: Any, said: str) -> None:
     reply = posted(an_app(lambda: JSONResponse({})), body)
     assert reply.status_code == 400
-    assert "mascing_mask" in reply.json()["error"]["message"]
+    assert said in reply.json()["error"]["message"]
+
+
+def test_a_choice_beside_the_body_is_refused() -> None:
+    app = an_app(lambda: JSONResponse({}))
+    for said, options in {
+        "the query string": {"params": {"mascing_mask": "one"}},
+        "a header": {"headers": {"X-Mascing-Mask": "one"}},
+    }.items():
+        assert said in posted(app, {}, **options).json()["error"]["message"]
+
+
+def test_a_choice_is_found_where_its_letters_are_escaped_and_text_is_none() -> None:
+    app = an_app(lambda: JSONResponse({}))
+    escaped = '{"\\u006dascing_mask": "one"}'
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert posted(app, None, content=escaped, headers=headers).status_code == 400
+    assert posted(app, {"messages": [{"content": "what is mascing_mask?"}], XARGS: {"k": 1}}).status_code == 200

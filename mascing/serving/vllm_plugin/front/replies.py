@@ -5,15 +5,20 @@ or streams of them, and only HTTP is the same in all versions of vLLM.
 """
 
 import json
+import re
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mascing.errors import MaskError
 from mascing.serving.api_errors import error_response
-from mascing.serving.choice import MASK, TOKENS, Choice
+from mascing.serving.choice import Choice
 from mascing.serving.in_force import KEY
+from mascing.serving.misplaced import ARGUMENTS, refuse_misplaced
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Exchange
+
+_MAY_CHOOSE = re.compile(rb"mascing|xargs|\\u00", re.IGNORECASE)
+"""Found in every body that has a word of ours, also one whose letters are escaped: the others are not parsed twice."""
 
 
 class Replies:
@@ -29,7 +34,7 @@ class Replies:
             return
         messages = await _whole(receive)
         try:
-            asked = _asked(Headers(scope=scope), b"".join(message.get("body", b"") for message in messages))
+            asked = _asked(scope, b"".join(message.get("body", b"") for message in messages))
         except MaskError as error:
             await error_response(400, str(error))(scope, receive, send)
             return
@@ -91,22 +96,22 @@ class _Told:
         await self._send(message)
 
 
-def _asked(headers: Headers, body: bytes) -> Choice | None:
+def _asked(scope: Scope, body: bytes) -> Choice | None:
     """The choice in the body of a request, None if it is no JSON; raises MaskError for one that is not read."""
-    if headers.get("content-type", "application/json").partition(";")[0] != "application/json":
+    headers, query = Headers(scope=scope), scope["query_string"].decode("latin-1")
+    refuse_misplaced(None, query, headers.keys())
+    if headers.get("content-type", "application/json").partition(";")[0].strip().lower() != "application/json":
         return None
-    if b"mascing" not in body:
+    if not _MAY_CHOOSE.search(body):
         return Choice()
     try:
         asked = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(asked, dict):
         return None
-    for name in (MASK, TOKENS):
-        if name in asked:
-            raise MaskError(f'{name} belongs into vllm_xargs: "vllm_xargs": {{"{name}": {json.dumps(asked[name])}}}')
-    arguments = asked.get("vllm_xargs")
+    refuse_misplaced(asked)
+    arguments = asked.get(ARGUMENTS)
     return Choice.of(arguments) if isinstance(arguments, dict) else Choice()
 
 
