@@ -14,9 +14,16 @@ pytest_plugins = [
 
 
 LONGEST = (
-    "tests/torture/",
-    "tests/flows/test_killed_campaign",
+    "tests/docs/test_your_model",
     "tests/flows/schedule/test_served_schedule",
+    "tests/flows/test_killed_campaign",
+    "tests/flows/test_reconfigure",
+    "tests/flows/test_thinking_families",
+    "tests/mascing/testbeds/planted/test_hard_levels",
+    "tests/tasks/test_flipped_bits",
+    "tests/tasks/test_recipe_versions",
+    "tests/tasks/workers/",
+    "tests/torture/",
 )
 
 

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from mascing.errors import EndpointError, MaskError, SteeringError
 from mascing.masks.mask import Mask, refuse_empty
-from mascing.serving.choice import MASK, NO_MASK
+from mascing.masks.rules import OverrideRule
+from mascing.serving.choice import MASK, NO_MASK, SELECTED
 from mascing.serving.in_force import KEY, InForce
 from mascing.steering.verification import Proof
 
@@ -31,7 +32,8 @@ def verify_against(mask: Mask, url: str) -> Iterator[Proof]:
     Raises:
         EndpointError: if the server does not answer as one that serves masks.
         MaskError: if it does not hold the mask.
-        SteeringError: if its replies do not say that the mask steered them, or are all the same as without it.
+        SteeringError: if its replies do not say that the mask steered them, or if neither they nor the experts that
+            they select, where the server counts these, differ from those without it.
     """
     refuse_empty(mask)
     with _Server(url) as server:
@@ -46,13 +48,19 @@ def verify_against(mask: Mask, url: str) -> Iterator[Proof]:
         f"holds the mask, as {steered[0].in_force.mask} with digest {mask.digest}; {len(steered)} replies say that it "
         f"steered them: {tokens} tokens in each of {layers} layers"
     )
+    counted = server.counts
+    if counted and isinstance(mask.rule, OverrideRule):
+        yield _forces(mask, mask.rule, _counts(steered))
     changed = sum(with_it.text != without.text for with_it, without in zip(steered, plain, strict=True))
-    if not changed:
+    moved = _moved(_counts(plain), _counts(steered)) if counted else 0
+    if not changed and not moved:
+        same = "and the experts that they select are" if counted else "are"
         raise SteeringError(
-            f"all of {len(CANARIES)} greedy replies are the same with the mask as without, so nothing shows that it "
+            f"all of {len(CANARIES)} greedy replies {same} the same with the mask as without, so nothing shows that it "
             "acts: prove it on the model itself (mascing mask verify MASK --model FOLDER); a weak mask may change none"
         )
-    yield Proof(f"changes {changed} of {len(CANARIES)} greedy replies")
+    selections = f", and sends {moved} selections to other experts" if counted else ""
+    yield Proof(f"changes {changed} of {len(CANARIES)} greedy replies{selections}")
 
 
 @dataclass(frozen=True)
@@ -72,9 +80,14 @@ class _Server:
         if not (isinstance(listed, Sequence) and listed and isinstance(listed[0], Mapping) and "id" in listed[0]):
             raise EndpointError(f"{self.url} names no model: give the address of a server that `mascing serve` started")
         self.model = str(listed[0]["id"])
+        self.counts = True
+        try:
+            self.reply(CANARIES[0], NO_MASK)
+        except MaskError:  # this server does not count
+            self.counts = False
 
     def reply(self, text: str, mask: str) -> _Reply:
-        """The greedy reply under a mask."""
+        """The greedy reply under a mask, with its selections if the server counts them."""
         answer = self._json(
             "POST",
             "/chat/completions",
@@ -83,7 +96,7 @@ class _Server:
                 "messages": [{"role": "user", "content": text}],
                 "max_tokens": _TOKENS,
                 "temperature": 0,
-                "vllm_xargs": {MASK: mask},
+                "vllm_xargs": {MASK: mask, **({SELECTED: 1} if self.counts else {})},
             },
         )
         try:
@@ -118,6 +131,39 @@ def _message(content: Any) -> str:
     """What an error says, in OpenAI's shape or in none."""
     error = content.get("error", content) if isinstance(content, dict) else content
     return str(error.get("message", error) if isinstance(error, dict) else error)
+
+
+_Counts = dict[str, list[int]]
+"""How often each expert was selected, by depth of the MoE layer."""
+
+
+def _counts(replies: Sequence[_Reply]) -> _Counts:
+    """The selections of all replies. Raises SteeringError if one does not tell them."""
+    told = [reply.in_force.selected for reply in replies]
+    if not all(told):
+        raise SteeringError("the server was asked to count selections, and its replies do not tell them")
+    layers = told[0] or {}
+    return {layer: [sum(each) for each in zip(*((of or {})[layer] for of in told), strict=True)] for layer in layers}
+
+
+def _moved(plain: _Counts, steered: _Counts) -> int:
+    """Selections that went elsewhere, at least: replies of other lengths select more often in all."""
+    return sum(max(0, a - b) for layer in plain for a, b in zip(steered[layer], plain[layer], strict=True))
+
+
+def _forces(mask: Mask, rule: OverrideRule, counts: _Counts) -> Proof:
+    """Each token selects the experts that are forced on, and none of those that are forced off."""
+    for row, layer in enumerate(mask.spec.layer_ids):
+        of_layer = counts[str(layer)]
+        tokens = sum(of_layer) // mask.spec.top_k
+        on, off = (tensor[row].nonzero().flatten().tolist() for tensor in (rule.activated_LE, rule.deactivated_LE))
+        wrong = [expert for expert in off if of_layer[expert]] + [expert for expert in on if of_layer[expert] != tokens]
+        if wrong:
+            raise SteeringError(
+                f"expert {wrong[0]} of layer {layer} is forced {'off' if wrong[0] in off else 'on'}, and "
+                f"{of_layer[wrong[0]]} of {tokens} tokens selected it"
+            )
+    return Proof("all tokens select the experts that are forced on, and none those that are forced off")
 
 
 def _refuse_unproven(replies: Sequence[_Reply], mask: Mask | None) -> None:

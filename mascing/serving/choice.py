@@ -1,7 +1,7 @@
 """What a request asks for: a mask of those that the server holds, and the tokens on which it acts.
 
-A request says so by two arguments, ``mascing_mask`` and ``mascing_tokens``, in ``SamplingParams.extra_args`` or, over
-HTTP, in ``vllm_xargs``.
+A request says so by the arguments ``mascing_mask`` and ``mascing_tokens``, in ``SamplingParams.extra_args`` or, over
+HTTP, in ``vllm_xargs``. With ``mascing_selected`` it asks which experts its tokens really selected.
 """
 
 import re
@@ -12,7 +12,8 @@ from typing import Any
 
 from mascing.errors import MaskError
 
-MASK, TOKENS = "mascing_mask", "mascing_tokens"
+MASK, TOKENS, SELECTED = "mascing_mask", "mascing_tokens", "mascing_selected"
+NAMES = MASK, TOKENS, SELECTED
 
 NO_MASK = "none"
 """The mask by which a request asks for the model as it is, whatever the default is."""
@@ -34,25 +35,28 @@ class Choice:
 
     ``tokens`` is ``all``, ``prompt``, ``reply`` or ``from:N``, N the position from which on the mask acts; the first
     token of the prompt has position 0. The last token of the prompt predicts the first of the reply, so ``reply``
-    leaves that one as it is, as :func:`mascing.steer` does.
+    leaves that one as it is, as :func:`mascing.steer` does. ``selected`` asks for the selections to be counted.
     """
 
     mask: str | None = None
     tokens: str = "all"
+    selected: bool = False
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any] | None) -> "Choice":
         """The choice in a request's arguments; raises MaskError for one that is malformed, or that reads like ours."""
         ours = {name: value for name, value in (arguments or {}).items() if _reads_like_ours(name)}
-        unknown = sorted(ours.keys() - {MASK, TOKENS})
+        unknown = sorted(ours.keys() - set(NAMES))
         if unknown:
-            raise MaskError(f"a request has no argument {unknown[0]!r}: it may have {MASK!r} and {TOKENS!r}")
-        mask, tokens = ours.get(MASK), ours.get(TOKENS, "all")
+            raise MaskError(f"a request has no argument {unknown[0]!r}: it may have {MASK}, {TOKENS} and {SELECTED}")
+        mask, tokens, selected = ours.get(MASK), ours.get(TOKENS, "all"), ours.get(SELECTED, 0)
         if MASK in ours and not (isinstance(mask, str) and mask):
             raise MaskError(f"{MASK} is the name or digest of a mask, or {NO_MASK!r}; not {mask!r}")
         if not isinstance(tokens, str) or not (tokens in ("all", "prompt", "reply") or _FROM.fullmatch(tokens)):
             raise MaskError(f"{TOKENS} is 'all', 'prompt', 'reply' or 'from:N', not {tokens!r}")
-        return cls(mask, tokens)
+        if selected not in (0, 1):  # vLLM takes no true or false there
+            raise MaskError(f"{SELECTED} is 1 to have the selected experts counted, or 0; not {selected!r}")
+        return cls(mask, tokens, bool(selected))
 
     def span(self, prompt_tokens: int) -> Span:
         """The positions on which the mask acts, of a conversation whose prompt has so many tokens."""
@@ -70,4 +74,4 @@ class Choice:
 def _reads_like_ours(name: str) -> bool:
     """Whether this is an argument of ours, or one that somebody may have meant so."""
     spelt = name.casefold().replace("-", "_")
-    return spelt.startswith("mascing") or bool(get_close_matches(spelt, (MASK, TOKENS, "mask", "tokens"), cutoff=0.85))
+    return spelt.startswith("mascing") or bool(get_close_matches(spelt, (*NAMES, "mask", "tokens"), cutoff=0.85))

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from mascing.errors import MaskError
-from mascing.serving.choice import MASK, TOKENS
+from mascing.serving.choice import NAMES
 
 ARGUMENTS = "vllm_xargs"
 """The member of a request's body that holds our arguments."""
@@ -20,7 +20,7 @@ def refuse_misplaced(body: Any, query: str = "", headers: Iterable[str] = ()) ->
     places = [("the query string", unquote(query)), *(("a header", header) for header in headers), *_keys(body)]
     for place, key in places:
         spelt = key.casefold().replace("-", "_")
-        for name in (MASK, TOKENS):
+        for name in NAMES:
             if name in spelt:
                 raise MaskError(
                     f"{name} is not read in {place}: it belongs into {ARGUMENTS}, at the top of the body: "

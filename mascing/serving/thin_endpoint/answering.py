@@ -15,6 +15,7 @@ from mascing.engines.generation import context_length
 from mascing.errors import DataError, MascingError, MaskError, RequestError
 from mascing.models.loading import Loaded
 from mascing.serving.api_errors import error_body, error_response
+from mascing.serving.choice import SELECTED
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.in_force import InForce
 from mascing.serving.mask_table import UNSTEERED, Admission
@@ -65,6 +66,8 @@ class Answering:
 
     async def _begun(self, request: ChatRequest) -> _Underway:
         choice = request.choice
+        if choice.selected:
+            raise MaskError(f"this engine does not count selections, so leave {SELECTED} out: use vLLM")
         if choice.tokens not in get_args(Tokens):
             raise MaskError(f"this engine steers {', '.join(get_args(Tokens))} tokens, not {choice.tokens!r}: use vLLM")
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"

@@ -27,6 +27,10 @@ ArgumentsOf = Callable[[str], Mapping[str, Any] | None]
 """The extra arguments of a request."""
 
 
+Piece = tuple[int, Tensor, Tensor]
+"""Of some positions in a row: the first one, their router logits [L, N, E] and their selected experts [L, N, K]."""
+
+
 @dataclass
 class Tracked:
     """A request that a mask steers, or that is recorded.
@@ -41,17 +45,19 @@ class Tracked:
     start: int
     stop: int | None
     capture: bool
+    counted: bool = False
     first: int | None = None
     reached: int = 0
     steered: int = 0
-    pieces: list[tuple[int, Tensor, Tensor]] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
 
     @classmethod
     def of(cls, request: str, arguments: Mapping[str, Any]) -> "Tracked":
         """What admission decided for the request."""
         capture = bool(arguments.get("capture", False))
         name = arguments.get("id", request)
-        return cls(name, int(arguments["slot"]), int(arguments["start"]), arguments["stop"], capture)
+        start, counted = int(arguments["start"]), bool(arguments.get("selected", False))
+        return cls(name, int(arguments["slot"]), start, arguments["stop"], capture, counted)
 
     def within(self, start: int, stop: int) -> tuple[int, int]:
         """The part of these positions that the mask acts on."""
@@ -108,7 +114,7 @@ class Steps:
                     filled.append((at + begin - start, at + end - start, tracked.slot))
                     steered += end - begin
                 tracked.advance(start, start + count)
-                if tracked.capture:
+                if tracked.capture or tracked.counted:
                     self._recorded.append((tracked, start, at, at + count))
             at += count
         self._tokens = at
@@ -149,26 +155,33 @@ class Steps:
     def _proof(self, tracked: Sequence[Tracked], missing: Mapping[int, int]) -> dict[str, Any]:
         masked = [each for each in tracked if each.slot]
         steered, cached = sum(each.steered for each in masked), sum(each.cached for each in masked)
-        return {"steered": {layer: max(0, steered - lacks) for layer, lacks in missing.items()}, "cached": cached}
+        proof = {"steered": {layer: max(0, steered - lacks) for layer, lacks in missing.items()}, "cached": cached}
+        return {**proof, "selected": self._counts([each for each in tracked if each.counted])}
+
+    def _counts(self, tracked: Sequence[Tracked]) -> dict[int, list[int]]:
+        """How often each expert was selected by the tokens of these requests that were computed, by depth of layer."""
+        if not tracked:
+            return {}
+        ids_LNK = torch.cat([piece[2] for each in tracked for piece in in_order(each.pieces)], dim=1)
+        counts = (torch.bincount(ids_NK.flatten(), minlength=self._slots.n_experts) for ids_NK in ids_LNK)
+        return {layer: counts_E.tolist() for layer, counts_E in zip(self._layer_ids, counts, strict=True)}
 
     def take(self, name: str) -> tuple[Tensor, Tensor]:
         """The recorded logits [T, L, E] and ids [T, L, K] of a request, positions in order.
 
         Raises SteeringError if a position lacks.
         """
-        pieces = sorted(
-            (piece for each in self._known.pop(name, []) for piece in each.pieces), key=lambda piece: piece[0]
-        )
-        z, ids, at = [], [], 0
-        for start, z_LNE, ids_LNK in pieces:
+        pieces = in_order([piece for each in self._known.pop(name, []) for piece in each.pieces])
+        if not pieces:
+            raise SteeringError(f"nothing was recorded of request {name}")
+        at = 0
+        for start, z_LNE, _ in pieces:
             if start > at:
                 raise SteeringError(f"positions {at} to {start - 1} of request {name} were not recorded")
-            z.append(z_LNE[:, at - start :].transpose(0, 1))
-            ids.append(ids_LNK[:, at - start :].transpose(0, 1))
-            at = max(at, start + z_LNE.shape[1])
-        if not z:
-            raise SteeringError(f"nothing was recorded of request {name}")
-        return torch.cat(z), torch.cat(ids)
+            at = start + z_LNE.shape[1]
+        z_LTE = torch.cat([z_LNE for _, z_LNE, _ in pieces], dim=1)
+        ids_LTK = torch.cat([ids_LNK for _, _, ids_LNK in pieces], dim=1)
+        return z_LTE.transpose(0, 1), ids_LTK.transpose(0, 1)
 
     def selected(self) -> dict[int, list[int]]:
         """How often each expert was selected by the tokens of the last step that no mask acts on, by depth of layer.
@@ -212,3 +225,15 @@ class Steps:
             slots.steered.fill_(steered)
             self._filled = last
             self._expected += steered
+
+
+def in_order(pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces by position, each without the positions that one before it has: some are computed again."""
+    kept: list[Piece] = []
+    at = 0
+    for start, z_LNE, ids_LNK in sorted(pieces, key=lambda piece: piece[0]):
+        known = max(0, at - start)
+        if known < ids_LNK.shape[1]:
+            kept.append((start + known, z_LNE[:, known:], ids_LNK[:, known:]))
+            at = start + ids_LNK.shape[1]
+    return kept

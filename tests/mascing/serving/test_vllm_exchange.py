@@ -97,7 +97,7 @@ def test_what_is_bound_is_told_to_the_workers_and_changes_nothing_of_the_client(
     admission, request = a_table("one").admit(Choice("one")), a_request(mascing_mask="one", other="1")
     given = request.sampling_params.extra_args
     bind(request, admission, Span(1, None))
-    told = {"slot": 1, "digest": MASK.digest, "start": 1, "stop": None}
+    told = {"slot": 1, "digest": MASK.digest, "start": 1, "stop": None, "selected": False}
     assert request.sampling_params.extra_args == {"other": "1", "mascing": told}
     assert given == {"mascing_mask": "one", "other": "1"}
     plain = a_request("mine", mascing_mask="none")
@@ -214,7 +214,7 @@ XARGS = "vllm_xargs"
         ({"messages": [{"metadata": {"MASCING_MASK": "one"}}]}, "not read in messages.0.metadata"),
         ({XARGS: {"more": {"mascing_mask": "one"}}}, "not read in vllm_xargs.more"),
         ({XARGS: [{"mascing_mask": "one"}]}, "not read in vllm_xargs.0"),
-        ({XARGS: {"mascing_masks": "one"}}, "no argument 'mascing_masks': it may have 'mascing_mask'"),
+        ({XARGS: {"mascing_masks": "one"}}, "no argument 'mascing_masks': it may have mascing_mask"),
         ({XARGS: {"Mascing_mask": "one"}}, "no argument 'Mascing_mask'"),
         ({XARGS: {"mask": "one"}}, "no argument 'mask'"),
         ({XARGS: {"masking_mask": "one"}}, "no argument 'masking_mask'"),

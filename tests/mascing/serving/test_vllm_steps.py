@@ -58,7 +58,7 @@ def test_what_is_computed_again_counts_once_and_what_was_cached_is_told(steps: S
     step(steps, ("a", 2, 4), a=span(1))
     step(steps, ("a", 0, 6))  # preempted, and computed from the start
     step(steps, ("a", 6, 1))
-    assert steps.proofs(["a"])["a"] == {"steered": {0: 5, 3: 5}, "cached": 2}
+    assert steps.proofs(["a"])["a"] == {"steered": {0: 5, 3: 5}, "cached": 2, "selected": {}}
 
 
 def test_a_layer_that_lacks_tokens_is_told(steps: Steps) -> None:
@@ -72,6 +72,20 @@ def test_nothing_is_steered_before_the_proof(steps: Steps) -> None:
     with pytest.raises(SteeringError, match="before steering was proved"):
         step(steps, ("a", 0, 2), a=span(1))
     step(steps, ("b", 0, 2))
+
+
+def test_selections_are_counted_of_the_tokens_that_were_computed(steps: Steps) -> None:
+    for start, count in ((2, 2), (3, 2)):  # two were cached, one is computed again
+        steps.begin(
+            [("x", 0, 1), ("a", start, count)], lambda name: {KEY: span(1, selected=True)} if name == "a" else None
+        )
+        for layer in range(2):
+            steps._slots.edit(layer, torch.zeros(1 + count, 4))
+            steps._slots.selected(layer, torch.tensor([[0, 1], *[[layer, 3]] * count]))
+        steps.end()
+    assert steps.proofs(["a"])["a"] == {
+        "steered": {0: 3, 3: 3}, "cached": 2, "selected": {0: [3, 0, 0, 3], 3: [0, 3, 0, 3]},
+    }  # fmt: skip
 
 
 def test_recorded_positions_come_in_order_whatever_the_steps_were(steps: Steps) -> None:

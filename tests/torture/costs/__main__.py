@@ -21,7 +21,14 @@ IN_FLIGHT = 2 * WORKERS
 VICTIMS: tuple[Victim, ...] = ("driver", "actor")
 
 
-def kills(testbed: Path, folder: Path, seed: int, victim: Victim, stages: tuple[str, ...] = STAGES) -> list[Kill]:
+def kills(
+    testbed: Path,
+    folder: Path,
+    seed: int,
+    victim: Victim,
+    stages: tuple[str, ...] = STAGES,
+    prefect_url: str | None = None,
+) -> list[Kill]:
     """The kills of one run of several units a stage."""
     small = small_config(testbed, folder, WORKERS)
     # One method that learns surrogates, one that counts, and the one whose optimisation has units.
@@ -30,7 +37,7 @@ def kills(testbed: Path, folder: Path, seed: int, victim: Victim, stages: tuple[
     config = small.model_copy(update={"harvest": HarvestConfig(rows_per_shard=8), "methods": methods})
     path = folder / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    return KilledRun(path, folder).killed(victim, stages, Random(f"{seed}-{victim}"))
+    return KilledRun(path, folder, prefect_url).killed(victim, stages, Random(f"{seed}-{victim}"))
 
 
 def main() -> int:

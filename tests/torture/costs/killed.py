@@ -34,10 +34,14 @@ class Kill:
 
 
 class KilledRun:
-    """A run of a configuration in ``folder``, and the journal of what its processes begin to make."""
+    """A run of a configuration in ``folder``, and the journal of what its processes begin to make.
 
-    def __init__(self, config: Path, folder: Path) -> None:
+    It uses the Prefect server of the URL; without one, each start has a server of its own.
+    """
+
+    def __init__(self, config: Path, folder: Path, prefect_url: str | None = None) -> None:
         self._config, self._folder = config, folder
+        self._server = {} if prefect_url is None else {"PREFECT_API_URL": prefect_url}
         self._journal = folder / "journal"
         self._starts = 0
 
@@ -86,7 +90,8 @@ class KilledRun:
                 [sys.executable, "-m", "mascing", "run", str(self._config), "--storage", str(self._folder / "storage")],
                 env={name: value for name, value in os.environ.items() if name not in _HIDDEN}
                 | {"PYTHONPATH": path, "MASCING_JOURNAL": str(self._journal), "PYTHONUNBUFFERED": "1"}
-                | {"OMP_NUM_THREADS": "1"},
+                | {"OMP_NUM_THREADS": "1"}
+                | self._server,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

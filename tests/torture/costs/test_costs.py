@@ -23,9 +23,10 @@ BEFORE = ("prepare", "label", "harvest", "train", "optimise", "select")
 @pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("prefect_here")
 def test_a_killed_driver_costs_a_run_the_units_in_flight_at_most_and_its_result_nothing(
-    testbed_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    testbed_folder: Path, tmp_path: Path, prefect_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = kills(testbed_folder, tmp_path, seed=0, victim="driver", stages=KILLED_IN)
+    # One server for all starts; what a kill does to a run's own server has a test of its own.
+    found = kills(testbed_folder, tmp_path, seed=0, victim="driver", stages=KILLED_IN, prefect_url=prefect_url)
     assert [kill.stage for kill in found] == list(KILLED_IN)
     assert all(kill.after for kill in found), found
     assert all(kill.twice <= IN_FLIGHT for kill in found), found

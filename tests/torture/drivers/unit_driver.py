@@ -4,12 +4,14 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ray
 
 from mascing.schemas.config import ComputeConfig
 from mascing.schemas.manifest import Shard
+from mascing.storage import lease
 from mascing.storage.manifests import StageOutput, shard_at
 from mascing.storage.object_storage import Storage
 from mascing.tasks.running.bisection import SetAside
@@ -60,6 +62,7 @@ def read(worker: Worker, journal: str, row: Row, data: bytes, set_aside: SetAsid
 def main() -> None:
     """Run the stage, and say so."""
     url, journal = sys.argv[1:]
+    vars(lease)["Pace"] = partial(lease.Pace, beat=0.5, patience=6.0)  # so that a paused driver is soon given up
     storage, rows = Storage.open(url), [Row(number) for number in range(UNITS)]
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     with Pool(ComputeConfig(workers=WORKERS)) as pool:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mascing.errors import MaskError
-from mascing.serving.choice import MASK, TOKENS, Span
+from mascing.serving.choice import MASK, SELECTED, TOKENS, Span
 from mascing.serving.mask_table import Admission
 from mascing.serving.vllm_plugin.offline import cache_salt
 from mascing.serving.vllm_plugin.plugin_settings import KEY
@@ -30,10 +30,11 @@ def bind(request: Any, admission: Admission, span: Span) -> None:
         raise MaskError(f"cache_salt cannot begin with {_SALT!r}: that is how masks are kept apart")
     given = request.sampling_params.extra_args or {}
     # A new dictionary: the client's own may be shared by many requests.
-    arguments = {name: value for name, value in given.items() if name not in (MASK, TOKENS)}
+    arguments = {name: value for name, value in given.items() if name not in (MASK, TOKENS, SELECTED)}
     if admission.digest is not None:
         # The client's salt comes after a plus sign, which ours has not, so that it cannot be read as positions.
         request.cache_salt = cache_salt(admission.digest, span) + (f"+{salt}" if salt else "")
+    if admission.digest is not None or admission.choice.selected:
         bound = {"slot": admission.slot, "digest": admission.digest, "start": span.start, "stop": span.stop}
-        arguments[KEY] = bound
+        arguments[KEY] = {**bound, "selected": admission.choice.selected}
     request.sampling_params.extra_args = arguments or None

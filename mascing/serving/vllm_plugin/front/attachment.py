@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 from mascing.errors import SteeringError
-from mascing.serving.choice import MASK, TOKENS
+from mascing.serving.choice import MASK, SELECTED, TOKENS
 from mascing.serving.vllm_plugin.plugin_settings import KEY, settings_in
 from mascing.serving.vllm_plugin.unsupported import refuse_unsupported
 
@@ -52,7 +52,7 @@ def _refuse_what_nobody_binds() -> None:
 
     def assign_request_id(request: Any) -> None:
         arguments = getattr(request.sampling_params, "extra_args", None) or {}
-        asked = [name for name in (MASK, TOKENS) if name in arguments]
+        asked = [name for name in (MASK, TOKENS, SELECTED) if name in arguments]
         if asked and KEY not in arguments:
             raise VLLMValidationError(f"{asked[0]}: this engine was started without masks; start it by mascing serve")
         plain(request)

@@ -130,10 +130,12 @@ class EngineFront:
         from vllm.exceptions import GenerationError
 
         assert entry.admission is not None
+        asked = entry.admission.choice.selected
+        replies = await self._proofs.of(entry.request_ids) if asked or entry.admission.slot != UNSTEERED else []
+        entry.selected = [reply.selected for reply in replies]
         if entry.admission.slot == UNSTEERED:
             entry.steered = {}
             return
-        replies = await self._proofs.of(entry.request_ids)
         mask = table.mask_in(entry.admission.slot)
         try:
             for index, steered in enumerate(replies):

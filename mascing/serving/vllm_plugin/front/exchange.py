@@ -1,7 +1,7 @@
 """One exchange with a client: its requests to the engine, all of them steered by what was decided at the first."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,7 +17,8 @@ class Entry:
     """One request to the engine: what steers it, and what the workers say that they steered.
 
     ``request_ids`` are those that the workers know, several if one prompt gets several replies. ``steered`` is tokens
-    by depth of the MoE layer, None until it is proved.
+    by depth of the MoE layer, None until it is proved. ``selected`` is, of each reply, how often each expert was
+    selected, if that was asked.
     """
 
     admission: Admission | None = None
@@ -26,6 +27,7 @@ class Entry:
     prompt_tokens: int = 0
     reply_tokens: dict[int, int] = field(default_factory=dict)
     steered: dict[int, int] | None = None
+    selected: Sequence[Mapping[int, list[int]]] = ()
 
 
 class Exchange:
@@ -65,7 +67,8 @@ class Exchange:
         steered = Counter[int]()
         for entry in entries:
             steered.update(entry.steered)
-        return InForce.of(admission, steered)
+        selected = [of_reply for entry in entries for of_reply in entry.selected]
+        return InForce.of(admission, steered, _summed(selected) if admission.choice.selected else None)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -82,6 +85,11 @@ class Exchange:
                 for table, admission in self._admitted.values():
                     table.release(admission)
                 self._admitted.clear()
+
+
+def _summed(selected: Sequence[Mapping[int, list[int]]]) -> dict[int, list[int]]:
+    """Selections of all replies, by depth of the MoE layer."""
+    return {layer: [sum(each) for each in zip(*(of[layer] for of in selected), strict=True)] for layer in selected[0]}
 
 
 EXCHANGE: ContextVar[Exchange | None] = ContextVar("mascing_exchange", default=None)

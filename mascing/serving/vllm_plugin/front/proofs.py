@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mascing.errors import SteeringError
@@ -17,18 +17,21 @@ Ask = Callable[[list[str]], Awaitable[Sequence[Mapping[str, Mapping[str, Any]]]]
 class Steered:
     """What the workers steered of one request: tokens by depth of the MoE layer, and tokens that the cache had.
 
-    Those in the cache were computed under the same mask, for an earlier request.
+    Those in the cache were computed under the same mask, for an earlier request. ``selected`` is empty unless the
+    request asked for its selections.
     """
 
     by_layer: Mapping[int, int]
     cached: int
+    selected: Mapping[int, list[int]] = field(default_factory=dict)
 
     @classmethod
     def least(cls, answers: Sequence[Mapping[str, Any]]) -> "Steered":
         """What every worker steered: each of them computes a part of every layer."""
         layers = [{int(layer): tokens for layer, tokens in answer["steered"].items()} for answer in answers]
         by_layer = {layer: min(worker.get(layer, 0) for worker in layers) for layer in layers[0]}
-        return cls(by_layer, min(int(answer["cached"]) for answer in answers))
+        selected = {int(layer): counts for layer, counts in answers[0].get("selected", {}).items()}
+        return cls(by_layer, min(int(answer["cached"]) for answer in answers), selected)
 
 
 class Proofs:

@@ -17,10 +17,11 @@ from mascing.runs.files import CARD, MASK
 from mascing.runs.registry import publish
 from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
+from mascing.serving.against import verify_against
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from tests.mascing.made_cards import FINGERPRINT, SPEC, a_card, stored
-from tests.mascing.serving.vllm_plugin.started_vllm import LAYERS, Running, ask, masks, started
+from tests.mascing.serving.vllm_plugin.started_vllm import LAYERS, Running, ask, masks, spec, started
 
 pytest.importorskip("vllm")
 
@@ -129,6 +130,26 @@ def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
 def test_what_cannot_be_steered_as_asked_is_refused(server: Running, options: dict[str, Any], said: str) -> None:
     with pytest.raises(openai.BadRequestError, match=said):
         ask(server.client, **options)
+
+
+def test_a_mask_is_proved_on_the_server_by_what_its_tokens_select(server: Running, folder: Path) -> None:
+    said = [proof.said for proof in verify_against(DEFENCE, server.url)]
+    assert "selections to other experts" in said[-1]
+    routers = spec()
+    off_LE = torch.zeros(routers.n_layers, routers.n_experts, dtype=torch.bool)
+    off_LE[:, [0, 5]] = True
+    on_LE = off_LE.roll(1, dims=1)
+    forcing = Mask.from_override(on_LE, off_LE, on_LE.float(), routers)
+    forcing.save(folder / "forcing.safetensors")
+    loaded = {"name": "forcing", "url": str(folder / "forcing.safetensors")}
+    assert server.control("POST", "masks", loaded).status_code < 300
+    said = [proof.said for proof in verify_against(forcing, server.url)]
+    assert any("none those that are forced off" in each for each in said)
+    assert server.control("DELETE", "masks/forcing").status_code < 300
+    reply = ask(server.client, mask="none", selected=1)
+    selections = 2 * (reply.usage.total_tokens - 1)
+    counted = {layer: sum(counts) for layer, counts in proof(reply)["selected"].items()}
+    assert counted == dict.fromkeys(LAYERS, selections)
 
 
 def test_a_foreign_mask_is_refused_and_counted(server: Running, folder: Path) -> None:
