@@ -56,8 +56,10 @@ class Answering:
             if request.model not in (None, self.name):
                 return error_response(404, f"there is no model {request.model!r} here: this server has {self.name!r}")
             underway = await self._begun(request)
-        except (RequestError, MaskError, DataError) as error:
+        except MaskError as error:
             self._held.metrics.refused("request")
+            return error_response(400, str(error))
+        except (RequestError, DataError) as error:
             return error_response(400, str(error))
         if request.stream:
             usage = request.stream_options is not None and request.stream_options.include_usage

@@ -15,7 +15,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from mascing.errors import MaskError, SteeringError
 from mascing.masks.mask import Mask
 from mascing.serving.choice import Choice, Span
+from mascing.serving.held_masks import HeldMasks
 from mascing.serving.mask_table import MaskTable
+from mascing.serving.metrics import ServingMetrics
 from mascing.serving.vllm_plugin.front.admission import bind
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Entry, Exchange
 from mascing.serving.vllm_plugin.front.proofs import Proofs, Steered, check
@@ -30,6 +32,9 @@ def a_table(*names: str) -> MaskTable:
     for name in names:
         table.publish(name, table.reserve(a_mask(name))[0])
     return table
+
+
+a_carrier: Any = None  # nothing is loaded here
 
 
 def a_request(salt: str | None = None, **arguments: str) -> Any:
@@ -157,15 +162,17 @@ def test_questions_of_one_turn_are_one_call_and_all_workers_must_have_steered() 
 
 
 def an_app(answer: Callable[[], Response]) -> FastAPI:
-    app = FastAPI()
-    app.add_middleware(Replies)
-    table = a_table("one")
+    app, table = FastAPI(), a_table("one")
+    app.state.held = HeldMasks(table, a_carrier, ServingMetrics(table))
+    app.add_middleware(Replies, held=lambda: app.state.held)
 
     @app.post("/")
     async def reply(request: Request) -> Response:
         exchange = EXCHANGE.get()
         assert exchange is not None
         await request.body()
+        if exchange.asked == Choice("one"):
+            table.withdraw("one")  # as a hot swap does between admission and the engine
         entry = Entry(admission=exchange.admit(table, exchange.asked or Choice()))
         exchange.entries.append(entry)
         entry.steered = {0: 7}
@@ -224,6 +231,23 @@ def test_a_choice_in_the_wrong_place_is_refused(body: Any, said: str) -> None:
     reply = posted(an_app(lambda: JSONResponse({})), body)
     assert reply.status_code == 400
     assert said in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({XARGS: {"mascing_mask": "two"}}, "holds no mask 'two'"),
+        ({XARGS: {"mascing_tokens": "some"}}, "mascing_tokens is"),
+        ({XARGS: {"mascing_mask": "one"}, "use_beam_search": True}, "leave beam search out"),
+        ({"cache_salt": "mascing:1"}, "cache_salt cannot begin"),
+    ],
+)
+def test_what_masks_forbid_is_refused_before_a_stream_begins_and_counted(body: Any, said: str) -> None:
+    app = an_app(lambda: StreamingResponse(iter(["data: {}"]), media_type="text/event-stream"))
+    reply = posted(app, {"stream": True} | body)
+    assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert said in reply.json()["error"]["message"]
+    assert 'mascing_refusals_total{reason="request"} 1.0' in app.state.held.metrics.text().decode()
 
 
 def test_a_choice_beside_the_body_is_refused() -> None:
