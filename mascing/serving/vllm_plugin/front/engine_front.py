@@ -72,6 +72,7 @@ class EngineFront:
         """What AsyncLLM.generate yields. The last output has ``mascing``, the :class:`InForce` with the proof."""
         held = await self.held()
         if isinstance(prompt, AsyncGenerator):
+            held.metrics.refused("request")
             raise _refusal("input that is streamed cannot be steered: send the prompt as a whole")
         exchange, entry = EXCHANGE.get() or Exchange(), Entry()
         with exchange.held():
@@ -89,13 +90,15 @@ class EngineFront:
                     if output.finished:
                         await self._prove(entry, held.table)
                         output.mascing = exchange.in_force([entry])
-                        held.metrics.replied(output.mascing)
+                        held.metrics.replied(output.mascing, len(entry.request_ids))
                     yield output
                     output = await anext(outputs, None)
 
     async def encode(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """What AsyncLLM.encode yields; refused where a default mask is in force, since it carries no choice."""
-        if (await self.held()).table.default is not None:
+        held = await self.held()
+        if held.table.default is not None:
+            held.metrics.refused("request")
             raise _refusal("a request for embeddings, classes or scores cannot be steered, and a default mask is set")
         async with aclosing(self._encode(*args, **kwargs)) as outputs:
             async for output in outputs:
@@ -147,13 +150,16 @@ class EngineFront:
 
     async def _called(self, method: str, *arguments: Any) -> Any:
         """What each worker answers. Raises SteeringError with what one of them raised, or once the engine is gone."""
+        gone = f"the engine of vLLM ended before it answered {method}"
         call = asyncio.ensure_future(self._engine.collective_rpc(method, args=arguments))
         try:
             # vLLM never ends the calls that were under way when its engine died.
             while not (await asyncio.wait({call}, timeout=_LOOK_SECONDS))[0]:
                 if self._engine.errored:
-                    raise SteeringError(f"the engine of vLLM ended before it answered {method}")
-            return await call
+                    raise SteeringError(gone)
+            if call.cancelled():  # by the socket that was closed, which must not read as if the client went away
+                raise SteeringError(gone)
+            return call.result()
         except SteeringError:
             raise
         except Exception as error:  # vLLM raises a plain Exception, whatever it was in the worker

@@ -90,12 +90,13 @@ def test_a_stream_gives_the_same_text_and_its_last_chunk_the_proof(server: Runni
         assert proof(chunks[-1])["digest"] == DEFENCE.digest
 
 
-@pytest.mark.parametrize("tokens", ["prompt", "reply", "from:5"])
+@pytest.mark.parametrize("tokens", ["prompt", "reply", "from:5", "from:200"])
 def test_a_mask_for_a_part_acts_on_that_part(server: Running, tokens: str) -> None:
     reply = ask(server.client, f"part {tokens}", mask="defence", tokens=tokens)
     prompt, made = reply.usage.prompt_tokens, reply.usage.completion_tokens - 1
-    expected = {"prompt": prompt, "reply": made, "from:5": prompt + made - 5}
+    expected = {"prompt": prompt, "reply": made, "from:5": prompt + made - 5, "from:200": 0}
     assert proof(reply)["steered_tokens"] == dict.fromkeys(LAYERS, expected[tokens])
+    assert (proof(reply)["mask"], proof(reply)["digest"]) == ("defence", DEFENCE.digest)
 
 
 def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
