@@ -15,14 +15,12 @@ from mascing.serving.mask_table import UNSTEERED, MaskTable
 from mascing.serving.metrics import ServingMetrics
 from mascing.serving.vllm_plugin.front.admission import bind, prompt_length
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Entry, Exchange
+from mascing.serving.vllm_plugin.front.lifetime import Lifetime
 from mascing.serving.vllm_plugin.front.proofs import Proofs, check
 from mascing.serving.vllm_plugin.plugin_settings import PluginSettings
 
 _ENTERING: ContextVar[tuple[Exchange, Entry] | None] = ContextVar("mascing_entering", default=None)
 """The request that the running task is handing to the engine."""
-
-_LOOK_SECONDS = 0.5
-"""How often a call to the workers looks whether the engine is still there."""
 
 
 class EngineFront:
@@ -35,6 +33,7 @@ class EngineFront:
     def __init__(self, engine: Any, settings: PluginSettings) -> None:
         self._engine, self._settings = engine, settings
         self._held: HeldMasks | None = None
+        self._lifetime = Lifetime(engine)
         self._starting = asyncio.Lock()
         self._selected: dict[int, list[int]] = {}
         self._proofs = Proofs(lambda request_ids: self._called("mascing_proof", request_ids))
@@ -80,7 +79,7 @@ class EngineFront:
             async with aclosing(self._generate(prompt, sampling_params, request_id, **others)) as outputs:
                 token = _ENTERING.set((exchange, entry))
                 try:
-                    output = await anext(outputs, None)  # the request enters here
+                    output = await self._next(outputs)  # the request enters here
                 finally:
                     _ENTERING.reset(token)
                 if output is not None and entry.admission is None:
@@ -92,7 +91,7 @@ class EngineFront:
                         output.mascing = exchange.in_force([entry])
                         held.metrics.replied(output.mascing, len(entry.request_ids))
                     yield output
-                    output = await anext(outputs, None)
+                    output = await self._next(outputs)
 
     async def encode(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """What AsyncLLM.encode yields; refused where a default mask is in force, since it carries no choice."""
@@ -150,22 +149,24 @@ class EngineFront:
 
     async def _called(self, method: str, *arguments: Any) -> Any:
         """What each worker answers. Raises SteeringError with what one of them raised, or once the engine is gone."""
-        gone = f"the engine of vLLM ended before it answered {method}"
+        from vllm.v1.engine.exceptions import EngineDeadError
+
         call = asyncio.ensure_future(self._engine.collective_rpc(method, args=arguments))
         try:
-            # vLLM never ends the calls that were under way when its engine died.
-            while not (await asyncio.wait({call}, timeout=_LOOK_SECONDS))[0]:
-                if self._engine.errored:
-                    raise SteeringError(gone)
+            async with self._lifetime.awaited():
+                await asyncio.wait({call})
             if call.cancelled():  # by the socket that was closed, which must not read as if the client went away
-                raise SteeringError(gone)
+                raise EngineDeadError()
             return call.result()
-        except SteeringError:
-            raise
         except Exception as error:  # vLLM raises a plain Exception, whatever it was in the worker
             raise SteeringError(f"a worker of vLLM does not answer {method}: {error}") from error
         finally:
             call.cancel()
+
+    async def _next(self, outputs: AsyncIterator[Any]) -> Any:
+        """The next output, or None."""
+        async with self._lifetime.awaited():
+            return await anext(outputs, None)
 
 
 def _count(entry: Entry, output: Any, sampling_params: Any) -> None:

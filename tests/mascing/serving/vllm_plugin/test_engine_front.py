@@ -18,6 +18,7 @@ pytest.importorskip("vllm")
 from vllm import SamplingParams
 from vllm.exceptions import GenerationError, VLLMValidationError
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.input_processor import InputProcessor
 
 from mascing.serving.vllm_plugin.front import attachment
@@ -42,6 +43,9 @@ class Engine:
         )
         if not self.past_admission:
             self.input_processor.assign_request_id(request)
+        if self.dies == "before a token":
+            self.errored = True
+            await asyncio.Event().wait()
         try:
             for made in range(1, REPLY + 1):
                 reply = SimpleNamespace(index=0, token_ids=list(range(made)), finish_reason=None)
@@ -119,12 +123,12 @@ def test_a_reply_that_was_not_steered_whole_is_withheld() -> None:
     run(engine, work)
 
 
-@pytest.mark.parametrize("dies", ["silently", "and closes its socket"])
-def test_a_reply_whose_engine_dies_before_the_proof_is_an_error_and_waits_no_longer(dies: str) -> None:
+@pytest.mark.parametrize("dies", ["before a token", "before the proof", "and closes its socket"])
+def test_a_reply_whose_engine_dies_is_an_error_and_waits_no_longer(dies: str) -> None:
     engine = Engine(dies=dies)
 
     async def work(held: HeldMasks) -> None:
-        with pytest.raises(SteeringError, match="ended before it answered mascing_proof"):
+        with pytest.raises((EngineDeadError, SteeringError), match="EngineCore encountered an issue"):
             async with asyncio.timeout(10):
                 await last(engine, mascing_mask="one")
 
