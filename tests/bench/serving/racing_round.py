@@ -4,7 +4,9 @@ Run from the root, where vLLM is installed: ``OMP_NUM_THREADS=1 python -m tests.
 
 Each turn has a seed of its own, which draws masks and conversations; both engines judge the same round, with storage
 and judges as in a run, in one process and one after the other. The model is random, so a coin judges its replies: it
-tells any two replies apart half of the time. In float32 the replies must be the same.
+tells any two replies apart half of the time. In float32 the replies must be the same. Its end token is made likelier,
+so that replies end at lengths that vary, as those of trained models do: a batch of transformers waits for its longest
+reply, and continuous batching does not.
 """
 
 import argparse
@@ -59,6 +61,16 @@ def masks(n: int, spec: RouterSpec, seed: int) -> list[Steered]:
     return [(f"mask-{number}", Mask.from_bias(bias_LE, spec)) for number, bias_LE in enumerate(drawn)]
 
 
+def saved(folder: Path, end: float, sizes: dict[str, Any]) -> Path:
+    """A random model whose replies end by themselves, at lengths that vary as those of trained models do."""
+    model = olmoe_folder.model(**sizes)
+    with torch.no_grad():
+        model.lm_head.weight[olmoe_folder.SPECIAL.index("<|im_end|>")] *= end
+    model.save_pretrained(folder)
+    olmoe_folder.tokenizer().save_pretrained(folder)
+    return folder
+
+
 class Way:
     """An engine in a pool of one worker, which keeps it from turn to turn."""
 
@@ -84,7 +96,10 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=32)
     parser.add_argument("--conversations", type=int, default=200)
     parser.add_argument("--words", type=int, default=12)
-    parser.add_argument("--new", type=int, default=32)
+    parser.add_argument("--new", type=int, default=128)
+    parser.add_argument(
+        "--end", type=float, default=1.5, help="scale of the end token's row in the head; 1 ends rarely"
+    )
     parser.add_argument("--batch", type=int, default=64, help="generation.batch_size of transformers")
     parser.add_argument("--seqs", type=int, default=256, help="engine.max_num_seqs of vLLM")
     parser.add_argument("--turns", type=int, default=3)
@@ -98,7 +113,7 @@ def main() -> None:
             "num_attention_heads": options.hidden // 64, "num_experts": 32, "num_experts_per_tok": 4,
             "max_position_embeddings": 1024, "initializer_range": 0.1,
         }  # fmt: skip
-        model = olmoe_folder.save(Path(folder, "model"), **sizes)
+        model = saved(Path(folder, "model"), options.end, sizes)
         plain = config_of(model, options.device, options.new, options.batch)
         ways = [Way(plain), Way(plain.model_copy(update={"engine": VllmEngine(max_num_seqs=options.seqs)}))]
         for way in ways:  # unmeasured
@@ -119,9 +134,11 @@ def turn(ways: list[Way], options: argparse.Namespace, seed: int) -> float:
     (slow, theirs), (fast, ours) = done[0], done[1]
     pairs = [(a, b) for rows in zip(theirs, ours, strict=True) for a, b in zip(*rows, strict=True)]
     same = {name: sum(a[name] == b[name] for a, b in pairs) for name in ("reply", "outcome")}
+    ended = sum(not a["cut_off"] for a, _ in pairs)
     print(
         f"seed {seed}: transformers {len(pairs) / slow:.1f} and vllm {len(pairs) / fast:.1f} replies/s, "
-        f"{slow / fast:.2f}x; of {len(pairs)} the same: {same['reply']} replies, {same['outcome']} verdicts",
+        f"{slow / fast:.2f}x; of {len(pairs)} the same: {same['reply']} replies, {same['outcome']} verdicts; "
+        f"{ended} ended before the limit",
         flush=True,
     )
     return slow / fast
