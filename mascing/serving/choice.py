@@ -7,11 +7,13 @@ HTTP, in ``vllm_xargs``. With ``mascing_selected`` it asks which experts its tok
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 
 from mascing.errors import MaskError
 
 MASK, TOKENS, SELECTED = "mascing_mask", "mascing_tokens", "mascing_selected"
+NAMES = MASK, TOKENS, SELECTED
 
 NO_MASK = "none"
 """The mask by which a request asks for the model as it is, whatever the default is."""
@@ -49,9 +51,9 @@ class Choice:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any] | None) -> "Choice":
-        """The choice in a request's arguments; raises MaskError for an argument of ours that is none or malformed."""
-        ours = {name: value for name, value in (arguments or {}).items() if name.startswith("mascing")}
-        unknown = sorted(ours.keys() - {MASK, TOKENS, SELECTED})
+        """The choice in a request's arguments; raises MaskError for one that is malformed, or that reads like ours."""
+        ours = {name: value for name, value in (arguments or {}).items() if _reads_like_ours(name)}
+        unknown = sorted(ours.keys() - set(NAMES))
         if unknown:
             raise MaskError(f"a request has no argument {unknown[0]!r}: it may have {MASK}, {TOKENS} and {SELECTED}")
         mask, selected = ours.get(MASK), ours.get(SELECTED, 0)
@@ -72,3 +74,9 @@ class Choice:
                 return Span(prompt_tokens, None)
             case positions:
                 return Span(int(positions.removeprefix("from:")), None)
+
+
+def _reads_like_ours(name: str) -> bool:
+    """Whether this is an argument of ours, or one that somebody may have meant so."""
+    spelt = name.casefold().replace("-", "_")
+    return spelt.startswith("mascing") or bool(get_close_matches(spelt, (*NAMES, "mask", "tokens"), cutoff=0.85))

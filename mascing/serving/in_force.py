@@ -15,8 +15,9 @@ class InForce(Frozen):
     """The mask that was in force during one reply; ``mask`` and ``digest`` are null if there was none.
 
     ``tokens`` are those that the mask acts on, as the request asked. ``steered_tokens`` counts those of prompt and
-    reply on which it acted, by depth of the MoE layer; it is empty where nothing was steered. ``selected`` says how
-    often each expert was selected by the tokens that were computed, if the request asked for that.
+    reply on which it acted, by depth of the MoE layer; it is empty without a mask, and 0 in each layer if the mask met
+    none of the tokens that it was to act on. ``selected`` says how often each expert was selected by the tokens that
+    were computed, if the request asked for that.
     """
 
     mask: str | None

@@ -50,9 +50,9 @@ class ServingMetrics:
         """All metrics as Prometheus reads them."""
         return generate_latest(self.registry)
 
-    def replied(self, in_force: InForce) -> None:
-        """Count a reply that is done."""
-        self._replies.labels(in_force.digest or NOT_STEERED).inc()
+    def replied(self, in_force: InForce, replies: int = 1) -> None:
+        """Count replies that are done, of which ``in_force`` tells in all."""
+        self._replies.labels(in_force.digest or NOT_STEERED).inc(replies)
         for layer, tokens in in_force.steered_tokens.items():
             self._steered.labels(layer).inc(tokens)
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -15,10 +15,11 @@ from mascing.engines.generation import context_length
 from mascing.errors import DataError, MascingError, MaskError, RequestError
 from mascing.models.loading import Loaded
 from mascing.serving.api_errors import error_body, error_response
-from mascing.serving.choice import SELECTED, Choice
+from mascing.serving.choice import SELECTED
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.in_force import InForce
 from mascing.serving.mask_table import UNSTEERED, Admission
+from mascing.serving.misplaced import refuse_misplaced
 from mascing.serving.thin_endpoint.asked import Asked, Done, Event
 from mascing.serving.thin_endpoint.batching import Batcher
 from mascing.serving.thin_endpoint.chat_request import ChatRequest
@@ -47,15 +48,18 @@ class Answering:
         self.name, self._loaded, self._held, self._batcher = name, loaded, held, batcher
         self._tokenizer = threading.Lock()
 
-    async def answer(self, body: Any) -> Response:
-        """The response to a request; what is wrong with it is told with a status of 4xx."""
+    async def answer(self, body: Any, query: str, headers: Iterable[str]) -> Response:
+        """The response to a request, of whose headers the names are given; what is wrong is told with 4xx."""
         try:
+            refuse_misplaced(body, query, headers)
             request = ChatRequest.of(body)
             if request.model not in (None, self.name):
                 return error_response(404, f"there is no model {request.model!r} here: this server has {self.name!r}")
             underway = await self._begun(request)
-        except (RequestError, MaskError, DataError) as error:
+        except MaskError as error:
             self._held.metrics.refused("request")
+            return error_response(400, str(error))
+        except (RequestError, DataError) as error:
             return error_response(400, str(error))
         if request.stream:
             usage = request.stream_options is not None and request.stream_options.include_usage
@@ -63,7 +67,7 @@ class Answering:
         return await self._whole(underway)
 
     async def _begun(self, request: ChatRequest) -> _Underway:
-        choice = Choice.of(request.vllm_xargs)
+        choice = request.choice
         if choice.selected:
             raise MaskError(f"this engine does not count selections, so leave {SELECTED} out: use vLLM")
         if choice.tokens not in get_args(Tokens):

@@ -82,7 +82,7 @@ def application(served: Served, options: ServeOptions, follower: Follower | None
             body = await request.json()
         except ValueError:
             return error_response(400, "the body of a request is JSON")
-        return await answering.answer(body)
+        return await answering.answer(body, request.url.query, request.headers.keys())
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mascing.errors import RequestError
 from mascing.schemas.conversation import Conversation, Message
+from mascing.serving.choice import MASK, NAMES, TOKENS, Choice
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -59,6 +60,16 @@ class ChatRequest(BaseModel):
                     f"{', '.join(cls.model_fields)}; a server with vLLM takes more"
                 )
         return asked
+
+    @property
+    def choice(self) -> Choice:
+        """The mask that is asked for. Raises MaskError if it is malformed, RequestError for arguments of others."""
+        arguments = self.vllm_xargs or {}
+        choice = Choice.of(arguments)
+        unread = sorted(arguments.keys() - set(NAMES))
+        if unread:
+            raise RequestError(f"vllm_xargs: this endpoint reads {MASK} and {TOKENS} alone, not {unread[0]!r}")
+        return choice
 
     @property
     def stops(self) -> tuple[str, ...]:

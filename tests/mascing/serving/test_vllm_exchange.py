@@ -15,7 +15,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from mascing.errors import MaskError, SteeringError
 from mascing.masks.mask import Mask
 from mascing.serving.choice import Choice, Span
+from mascing.serving.held_masks import HeldMasks
 from mascing.serving.mask_table import MaskTable
+from mascing.serving.metrics import ServingMetrics
 from mascing.serving.vllm_plugin.front.admission import bind
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Entry, Exchange
 from mascing.serving.vllm_plugin.front.proofs import Proofs, Steered, check
@@ -30,6 +32,9 @@ def a_table(*names: str) -> MaskTable:
     for name in names:
         table.publish(name, table.reserve(a_mask(name))[0])
     return table
+
+
+a_carrier: Any = None  # nothing is loaded here
 
 
 def a_request(salt: str | None = None, **arguments: str) -> Any:
@@ -142,7 +147,7 @@ def test_questions_of_one_turn_are_one_call_and_all_workers_must_have_steered() 
 
     async def ask(ids: list[str]) -> list[dict[str, dict[str, Any]]]:
         calls.append(ids)
-        return [{i: {"steered": {0: n, 1: 9}, "cached": n} for i in ids} for n in (5, 4)]
+        return [{i: {"steered": {0: n, 1: 9}, "cached": n, "selected": {}} for i in ids} for n in (5, 4)]
 
     async def both() -> list[list[Steered]]:
         proofs = Proofs(ask)
@@ -157,15 +162,17 @@ def test_questions_of_one_turn_are_one_call_and_all_workers_must_have_steered() 
 
 
 def an_app(answer: Callable[[], Response]) -> FastAPI:
-    app = FastAPI()
-    app.add_middleware(Replies)
-    table = a_table("one")
+    app, table = FastAPI(), a_table("one")
+    app.state.held = HeldMasks(table, a_carrier, ServingMetrics(table))
+    app.add_middleware(Replies, held=lambda: app.state.held)
 
     @app.post("/")
     async def reply(request: Request) -> Response:
         exchange = EXCHANGE.get()
         assert exchange is not None
         await request.body()
+        if exchange.asked == Choice("one"):
+            table.withdraw("one")  # as a hot swap does between admission and the engine
         entry = Entry(admission=exchange.admit(table, exchange.asked or Choice()))
         exchange.entries.append(entry)
         entry.steered = {0: 7}
@@ -174,10 +181,10 @@ def an_app(answer: Callable[[], Response]) -> FastAPI:
     return app
 
 
-def posted(app: FastAPI, body: Any) -> httpx.Response:
+def posted(app: FastAPI, body: Any, **options: Any) -> httpx.Response:
     async def post() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            return await client.post("/", json=body)
+            return await client.post("/", json=body, **options)
 
     return asyncio.run(post())
 
@@ -200,8 +207,61 @@ def test_the_last_object_of_a_stream_tells_it() -> None:
     assert reply.text == f'data: {{"n":1}}\n\nevent: last\ndata: {told}\n\ndata: [DONE]\n\n'
 
 
-@pytest.mark.parametrize("body", [{"mascing_mask": "one"}, {"vllm_xargs": {"mascing_masks": "one"}}])
-def test_a_choice_in_the_wrong_place_is_refused(body: Any) -> None:
+XARGS = "vllm_xargs"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"mascing_mask": "one"}, "not read in the body: it belongs into vllm_xargs"),
+        ({"Mascing-Mask": "one"}, "not read in the body"),
+        ({"mascing_tokens": "reply"}, "mascing_tokens is not read in the body"),
+        ({"extra_body": {XARGS: {"mascing_mask": "one"}}}, "not read in extra_body.vllm_xargs"),
+        ({"extra_args": {"mascing_mask": "one"}, XARGS: {"mascing_mask": "one"}}, "not read in extra_args"),
+        ({"messages": [{"metadata": {"MASCING_MASK": "one"}}]}, "not read in messages.0.metadata"),
+        ({XARGS: {"more": {"mascing_mask": "one"}}}, "not read in vllm_xargs.more"),
+        ({XARGS: [{"mascing_mask": "one"}]}, "not read in vllm_xargs.0"),
+        ({XARGS: {"mascing_masks": "one"}}, "no argument 'mascing_masks': it may have mascing_mask"),
+        ({XARGS: {"Mascing_mask": "one"}}, "no argument 'Mascing_mask'"),
+        ({XARGS: {"mask": "one"}}, "no argument 'mask'"),
+        ({XARGS: {"masking_mask": "one"}}, "no argument 'masking_mask'"),
+    ],
+)
+def test_a_choice_in_the_wrong_place_is_refused(body: Any, said: str) -> None:
     reply = posted(an_app(lambda: JSONResponse({})), body)
     assert reply.status_code == 400
-    assert "mascing_mask" in reply.json()["error"]["message"]
+    assert said in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({XARGS: {"mascing_mask": "two"}}, "holds no mask 'two'"),
+        ({XARGS: {"mascing_tokens": "some"}}, "mascing_tokens is"),
+        ({XARGS: {"mascing_mask": "one"}, "use_beam_search": True}, "leave beam search out"),
+        ({"cache_salt": "mascing:1"}, "cache_salt cannot begin"),
+    ],
+)
+def test_what_masks_forbid_is_refused_before_a_stream_begins_and_counted(body: Any, said: str) -> None:
+    app = an_app(lambda: StreamingResponse(iter(["data: {}"]), media_type="text/event-stream"))
+    reply = posted(app, {"stream": True} | body)
+    assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert said in reply.json()["error"]["message"]
+    assert 'mascing_refusals_total{reason="request"} 1.0' in app.state.held.metrics.text().decode()
+
+
+def test_a_choice_beside_the_body_is_refused() -> None:
+    app = an_app(lambda: JSONResponse({}))
+    for said, options in {
+        "the query string": {"params": {"mascing_mask": "one"}},
+        "a header": {"headers": {"X-Mascing-Mask": "one"}},
+    }.items():
+        assert said in posted(app, {}, **options).json()["error"]["message"]
+
+
+def test_a_choice_is_found_where_its_letters_are_escaped_and_text_is_none() -> None:
+    app = an_app(lambda: JSONResponse({}))
+    escaped = '{"\\u006dascing_mask": "one"}'
+    headers = {"content-type": "Application/JSON; charset=utf-8"}
+    assert posted(app, None, content=escaped, headers=headers).status_code == 400
+    assert posted(app, {"messages": [{"content": "what is mascing_mask?"}], XARGS: {"k": 1}}).status_code == 200

@@ -19,6 +19,12 @@ def prompt_length(request: Any) -> int:
     return len(prompt)
 
 
+def check_salt(salt: Any) -> None:
+    """Raise MaskError for a client's salt that could be taken for one of a mask."""
+    if isinstance(salt, str) and salt.startswith(_SALT):
+        raise MaskError(f"cache_salt cannot begin with {_SALT!r}: that is how masks are kept apart")
+
+
 def bind(request: Any, admission: Admission, span: Span) -> None:
     """Replace what an EngineCoreRequest asks for by what was decided, and keep its cached keys and values apart.
 
@@ -26,8 +32,7 @@ def bind(request: Any, admission: Admission, span: Span) -> None:
     Raises MaskError for a salt that could be taken for one of these.
     """
     salt = request.cache_salt or ""
-    if salt.startswith(_SALT):
-        raise MaskError(f"cache_salt cannot begin with {_SALT!r}: that is how masks are kept apart")
+    check_salt(salt)
     given = request.sampling_params.extra_args or {}
     # A new dictionary: the client's own may be shared by many requests.
     arguments = {name: value for name, value in given.items() if name not in (MASK, TOKENS, SELECTED)}

@@ -70,6 +70,7 @@ def _refuse_other_version(engine: Any) -> None:
         "AsyncLLM.generate": _parameters(engine, "generate")[1:4] == ["prompt", "sampling_params", "request_id"],
         "AsyncLLM.encode": bool(_parameters(engine, "encode")),
         "AsyncLLM.collective_rpc": _parameters(engine, "collective_rpc")[1:4] == ["method", "timeout", "args"],
+        "AsyncLLM.errored": isinstance(getattr(engine, "errored", None), property),
         "InputProcessor.assign_request_id": _parameters(InputProcessor, "assign_request_id") == ["request"],
         "EngineCoreRequest": fields <= set(EngineCoreRequest.__struct_fields__),
     }

@@ -13,6 +13,7 @@ from prometheus_client import REGISTRY
 
 from mascing.prose import echo_prose
 from mascing.serving.control import control_router
+from mascing.serving.held_masks import HeldMasks
 from mascing.serving.options import FirstMasks, ServeOptions
 from mascing.serving.vllm_plugin.front.replies import Replies
 from mascing.serving.vllm_plugin.plugin_settings import settings_in
@@ -40,21 +41,23 @@ class MaskEndpoints:
 
     def __init__(self) -> None:
         self._app: FastAPI | None = None
+        self._held: HeldMasks | None = None
         self._going_on: list[asyncio.Task[None]] = []
 
     def attach_router(self, app: FastAPI) -> None:
         """Put the layer that tells what was in force around the app."""
         if settings_in(app.state.args.additional_config) is not None:
-            app.add_middleware(Replies)
+            app.add_middleware(Replies, held=self._loaded)
             self._app = app
 
     async def init_state(self, engine_client: Any, state: Any, args: Namespace) -> None:
         """Load the masks that the server starts with, before it listens, and go on following their channel."""
-        start = START.get()
-        if self._app is None or start is None:
+        if self._app is None:
             return
-        front = engine_client.mascing
-        held = await front.held()
+        front, start = engine_client.mascing, START.get()
+        self._held = held = await front.held()
+        if start is None:
+            return
         self._app.include_router(control_router(held, start.options.storage, start.options.control_anywhere))
         REGISTRY.register(held.metrics.registry)
         follower = await start.masks.load(held)
@@ -63,6 +66,10 @@ class MaskEndpoints:
             self._go_on("the drift of routing is measured", front.sample_selections())
         named = replace(start.options, model=(args.served_model_name or [args.model])[0])
         echo_prose(f"the masks are loaded; once the server listens, try: {named.first_request}")
+
+    def _loaded(self) -> HeldMasks:
+        assert self._held is not None, "the server listens once this plugin has its state"
+        return self._held
 
     def _go_on(self, what: str, work: Coroutine[Any, Any, None]) -> None:
         def ended(task: asyncio.Task[None]) -> None:

@@ -15,6 +15,7 @@ from mascing.serving.mask_table import UNSTEERED, MaskTable
 from mascing.serving.metrics import ServingMetrics
 from mascing.serving.vllm_plugin.front.admission import bind, prompt_length
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Entry, Exchange
+from mascing.serving.vllm_plugin.front.lifetime import Lifetime
 from mascing.serving.vllm_plugin.front.proofs import Proofs, check
 from mascing.serving.vllm_plugin.plugin_settings import PluginSettings
 
@@ -32,6 +33,7 @@ class EngineFront:
     def __init__(self, engine: Any, settings: PluginSettings) -> None:
         self._engine, self._settings = engine, settings
         self._held: HeldMasks | None = None
+        self._lifetime = Lifetime(engine)
         self._starting = asyncio.Lock()
         self._selected: dict[int, list[int]] = {}
         self._proofs = Proofs(lambda request_ids: self._called("mascing_proof", request_ids))
@@ -69,6 +71,7 @@ class EngineFront:
         """What AsyncLLM.generate yields. The last output has ``mascing``, the :class:`InForce` with the proof."""
         held = await self.held()
         if isinstance(prompt, AsyncGenerator):
+            held.metrics.refused("request")
             raise _refusal("input that is streamed cannot be steered: send the prompt as a whole")
         exchange, entry = EXCHANGE.get() or Exchange(), Entry()
         with exchange.held():
@@ -76,7 +79,7 @@ class EngineFront:
             async with aclosing(self._generate(prompt, sampling_params, request_id, **others)) as outputs:
                 token = _ENTERING.set((exchange, entry))
                 try:
-                    output = await anext(outputs, None)  # the request enters here
+                    output = await self._next(outputs)  # the request enters here
                 finally:
                     _ENTERING.reset(token)
                 if output is not None and entry.admission is None:
@@ -86,13 +89,15 @@ class EngineFront:
                     if output.finished:
                         await self._prove(entry, held.table)
                         output.mascing = exchange.in_force([entry])
-                        held.metrics.replied(output.mascing)
+                        held.metrics.replied(output.mascing, len(entry.request_ids))
                     yield output
-                    output = await anext(outputs, None)
+                    output = await self._next(outputs)
 
     async def encode(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         """What AsyncLLM.encode yields; refused where a default mask is in force, since it carries no choice."""
-        if (await self.held()).table.default is not None:
+        held = await self.held()
+        if held.table.default is not None:
+            held.metrics.refused("request")
             raise _refusal("a request for embeddings, classes or scores cannot be steered, and a default mask is set")
         async with aclosing(self._encode(*args, **kwargs)) as outputs:
             async for output in outputs:
@@ -143,11 +148,25 @@ class EngineFront:
         entry.steered = {layer: sum(reply.by_layer[layer] for reply in replies) for layer in mask.spec.layer_ids}
 
     async def _called(self, method: str, *arguments: Any) -> Any:
-        """What each worker answers. Raises SteeringError with what one of them raised."""
+        """What each worker answers. Raises SteeringError with what one of them raised, or once the engine is gone."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        call = asyncio.ensure_future(self._engine.collective_rpc(method, args=arguments))
         try:
-            return await self._engine.collective_rpc(method, args=arguments)
+            async with self._lifetime.awaited():
+                await asyncio.wait({call})
+            if call.cancelled():  # by the socket that was closed, which must not read as if the client went away
+                raise EngineDeadError()
+            return call.result()
         except Exception as error:  # vLLM raises a plain Exception, whatever it was in the worker
             raise SteeringError(f"a worker of vLLM does not answer {method}: {error}") from error
+        finally:
+            call.cancel()
+
+    async def _next(self, outputs: AsyncIterator[Any]) -> Any:
+        """The next output, or None."""
+        async with self._lifetime.awaited():
+            return await anext(outputs, None)
 
 
 def _count(entry: Entry, output: Any, sampling_params: Any) -> None:

@@ -51,11 +51,7 @@ class Exchange:
 
     def admit(self, table: MaskTable, choice: Choice) -> Admission:
         """What steers a request. Raises MaskError for a mask that is not held or a choice that got lost."""
-        if self.asked is not None and choice != self.asked:
-            raise MaskError(
-                f"this way of asking does not pass {MASK} and {TOKENS} on to the model, so the reply would not be "
-                f"steered as they say: leave beam search out, or leave them out"
-            )
+        check_passed_on(choice, self.asked)
         if choice not in self._admitted:
             self._admitted[choice] = table, table.admit(choice)
         return self._admitted[choice][1]
@@ -85,6 +81,15 @@ class Exchange:
                 for table, admission in self._admitted.values():
                     table.release(admission)
                 self._admitted.clear()
+
+
+def check_passed_on(choice: Choice, asked: Choice | None) -> None:
+    """Raise MaskError if a request to the engine has another choice than the HTTP request that it comes from."""
+    if asked is not None and choice != asked:
+        raise MaskError(
+            f"this way of asking does not pass {MASK} and {TOKENS} on to the model, so the reply would not be "
+            f"steered as they say: leave beam search out, or leave them out"
+        )
 
 
 def _summed(selected: Sequence[Mapping[int, list[int]]]) -> dict[int, list[int]]:

@@ -30,7 +30,7 @@ class Steered:
         """What every worker steered: each of them computes a part of every layer."""
         layers = [{int(layer): tokens for layer, tokens in answer["steered"].items()} for answer in answers]
         by_layer = {layer: min(worker.get(layer, 0) for worker in layers) for layer in layers[0]}
-        selected = {int(layer): counts for layer, counts in answers[0].get("selected", {}).items()}
+        selected = {int(layer): counts for layer, counts in answers[0]["selected"].items()}
         return cls(by_layer, min(int(answer["cached"]) for answer in answers), selected)
 
 

@@ -5,41 +5,55 @@ or streams of them, and only HTTP is the same in all versions of vLLM.
 """
 
 import json
+import re
+from collections.abc import Callable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mascing.errors import MaskError
 from mascing.serving.api_errors import error_response
-from mascing.serving.choice import MASK, SELECTED, TOKENS, Choice
+from mascing.serving.choice import Choice
+from mascing.serving.held_masks import HeldMasks
 from mascing.serving.in_force import KEY
-from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Exchange
+from mascing.serving.misplaced import ARGUMENTS, refuse_misplaced
+from mascing.serving.vllm_plugin.front.admission import check_salt
+from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Exchange, check_passed_on
+
+_MAY_CHOOSE = re.compile(rb"mascing|xargs|\\u00", re.IGNORECASE)
+"""Found in every body that has a word of ours, also one whose letters are escaped: the others are not parsed twice."""
 
 
 class Replies:
-    """Middleware that makes one exchange of each HTTP request, and tells what was in force at its end."""
+    """Middleware that makes one exchange of each HTTP request, and tells what was in force at its end.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    A mask that is asked for is admitted here: once a stream has begun, its status can no longer be 400. ``held`` gives
+    what the server holds, which is loaded before it listens.
+    """
+
+    def __init__(self, app: ASGIApp, held: Callable[[], HeldMasks]) -> None:
+        self._app, self._held = app, held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        messages = await _whole(receive)
-        try:
-            asked = _asked(Headers(scope=scope), b"".join(message.get("body", b"") for message in messages))
-        except MaskError as error:
-            await error_response(400, str(error))(scope, receive, send)
-            return
-        exchange = Exchange(asked)
-        token = EXCHANGE.set(exchange)
-        try:
-            with exchange.held():
+        messages, held, exchange = await _whole(receive), self._held(), Exchange()
+        with exchange.held():
+            try:
+                exchange.asked = _asked(scope, b"".join(message.get("body", b"") for message in messages))
+                if exchange.asked is not None and exchange.asked.mask is not None:
+                    exchange.admit(held.table, exchange.asked)
+            except MaskError as error:
+                held.metrics.refused("request")
+                await error_response(400, str(error))(scope, receive, send)
+                return
+            token = EXCHANGE.set(exchange)
+            try:
                 await self._app(scope, _replayed(messages, receive), _Told(exchange, send))
-        finally:
-            EXCHANGE.reset(token)
+            finally:
+                EXCHANGE.reset(token)
 
 
 class _Told:
@@ -91,23 +105,27 @@ class _Told:
         await self._send(message)
 
 
-def _asked(headers: Headers, body: bytes) -> Choice | None:
+def _asked(scope: Scope, body: bytes) -> Choice | None:
     """The choice in the body of a request, None if it is no JSON; raises MaskError for one that is not read."""
-    if headers.get("content-type", "application/json").partition(";")[0] != "application/json":
+    headers, query = Headers(scope=scope), scope["query_string"].decode("latin-1")
+    refuse_misplaced(None, query, headers.keys())
+    if headers.get("content-type", "application/json").partition(";")[0].strip().lower() != "application/json":
         return None
-    if b"mascing" not in body:
+    if not _MAY_CHOOSE.search(body):
         return Choice()
     try:
         asked = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(asked, dict):
         return None
-    for name in (MASK, TOKENS, SELECTED):
-        if name in asked:
-            raise MaskError(f'{name} belongs into vllm_xargs: "vllm_xargs": {{"{name}": {json.dumps(asked[name])}}}')
-    arguments = asked.get("vllm_xargs")
-    return Choice.of(arguments) if isinstance(arguments, dict) else Choice()
+    refuse_misplaced(asked)
+    arguments = asked.get(ARGUMENTS)
+    choice = Choice.of(arguments) if isinstance(arguments, dict) else Choice()
+    check_salt(asked.get("cache_salt"))
+    if asked.get("use_beam_search"):  # the one way of asking of which it is known that it loses them
+        check_passed_on(Choice(), choice)
+    return choice
 
 
 def _with_proof(reply: bytes, exchange: Exchange) -> bytes:

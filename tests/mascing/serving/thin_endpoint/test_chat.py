@@ -118,6 +118,23 @@ def test_a_seed_makes_a_sampled_reply_again(server: Running) -> None:
         ({"mask": "unheard"}, "holds no mask 'unheard'"),
         ({"mask": "defence", "tokens": "from:3"}, "all, prompt, reply"),
         ({"mask": "defence", "tokens": "some"}, "mascing_tokens is"),
+        ({"extra_body": {"mascing_mask": "defence"}}, "belongs into vllm_xargs"),
+        ({"metadata": {"mascing_mask": "defence"}}, "not read in metadata: it belongs into vllm_xargs"),
+        ({"extra_query": {"mascing_mask": "defence"}}, "not read in the query string"),
+        ({"extra_headers": {"mascing-mask": "defence"}}, "not read in a header"),
+        ({"extra_body": {"vllm_xargs": {"mask": "defence"}}}, "no argument 'mask'"),
+    ],
+)
+def test_what_masks_forbid_is_refused_with_a_reason_and_counted(
+    server: Running, options: dict[str, Any], said: str
+) -> None:
+    assert counted_refusals(server, options, said) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"extra_body": {"vllm_xargs": {"other": 1}}}, "mascing_tokens alone, not 'other'"),
         ({"n": 2}, "n=2 is not supported"),
         ({"logprobs": True}, "logprobs=True is not supported"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "is not supported"),
@@ -126,8 +143,21 @@ def test_a_seed_makes_a_sampled_reply_again(server: Running) -> None:
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_a_reason(server: Running, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(openai.BadRequestError, match=said):
+    assert counted_refusals(server, options, said) == 0
+
+
+def counted_refusals(server: Running, options: dict[str, Any], said: str) -> float:
+    """How many refusals of requests are counted when the server refuses this one."""
+
+    def counted() -> float:
+        registry = server.served.held.metrics.registry
+        return registry.get_sample_value("mascing_refusals_total", {"reason": "request"}) or 0
+
+    before = counted()
+    with pytest.raises(openai.BadRequestError, match=said) as refused:
         ask(server.client, **options)
+    assert refused.value.type == "invalid_request_error"
+    return counted() - before
 
 
 def test_another_model_is_not_found(server: Running) -> None:

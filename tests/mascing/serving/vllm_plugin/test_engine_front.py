@@ -18,6 +18,7 @@ pytest.importorskip("vllm")
 from vllm import SamplingParams
 from vllm.exceptions import GenerationError, VLLMValidationError
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.input_processor import InputProcessor
 
 from mascing.serving.vllm_plugin.front import attachment
@@ -30,8 +31,9 @@ PROMPT, REPLY = [1, 2, 3], 4
 class Engine:
     """Replies with a few tokens, and steers all of them but ``lacking``."""
 
-    def __init__(self, lacking: int = 0, past_admission: bool = False) -> None:
-        self.lacking, self.past_admission = lacking, past_admission
+    def __init__(self, lacking: int = 0, past_admission: bool = False, dies: str = "") -> None:
+        self.lacking, self.past_admission, self.dies = lacking, past_admission, dies
+        self.errored = False
         self.input_processor = SimpleNamespace(assign_request_id=lambda request: None)
         self.given_up = 0
 
@@ -41,6 +43,9 @@ class Engine:
         )
         if not self.past_admission:
             self.input_processor.assign_request_id(request)
+        if self.dies == "before a token":
+            self.errored = True
+            await asyncio.Event().wait()
         try:
             for made in range(1, REPLY + 1):
                 reply = SimpleNamespace(index=0, token_ids=list(range(made)), finish_reason=None)
@@ -55,9 +60,14 @@ class Engine:
     async def collective_rpc(self, method: str, args: tuple[Any, ...] = ()) -> list[Any]:
         if method == "mascing_spec":
             return [SPEC.to_json()]
+        if method == "mascing_proof" and self.dies:
+            if self.dies == "and closes its socket":
+                raise asyncio.CancelledError
+            self.errored = True
+            await asyncio.Event().wait()
         if method == "mascing_proof":
             steered = {0: len(PROMPT) + REPLY - 1 - self.lacking}
-            return [{request: {"steered": steered, "cached": 0} for request in args[0]}]
+            return [{request: {"steered": steered, "cached": 0, "selected": {}} for request in args[0]}]
         return [None]
 
 
@@ -71,12 +81,23 @@ def run(engine: Engine, work: Callable[[HeldMasks], Coroutine[Any, Any, None]]) 
     asyncio.run(made())
 
 
-def params(**arguments: str) -> SamplingParams:
-    return SamplingParams(extra_args=arguments or None)
+def params(n: int = 1, **arguments: str) -> SamplingParams:
+    return SamplingParams(n=n, extra_args=arguments or None)
 
 
-async def last(engine: Engine, **arguments: str) -> Any:
-    return [output async for output in engine.generate(PROMPT, params(**arguments), "r")][-1]
+async def last(engine: Engine, n: int = 1, **arguments: str) -> Any:
+    return [output async for output in engine.generate(PROMPT, params(n, **arguments), "r")][-1]
+
+
+def test_each_of_several_replies_to_one_prompt_is_counted() -> None:
+    engine = Engine()
+
+    async def work(held: HeldMasks) -> None:
+        await last(engine, n=3, mascing_mask="one")
+        labels = {"digest": a_mask("one").digest}
+        assert held.metrics.registry.get_sample_value("mascing_replies_total", labels) == 3
+
+    run(engine, work)
 
 
 def test_a_direct_user_gets_the_proof_on_the_last_output() -> None:
@@ -98,6 +119,18 @@ def test_a_reply_that_was_not_steered_whole_is_withheld() -> None:
     async def work(held: HeldMasks) -> None:
         with pytest.raises(GenerationError, match="acts on 6 tokens of this reply, but layer 0 steered 5"):
             await last(engine, mascing_mask="one")
+
+    run(engine, work)
+
+
+@pytest.mark.parametrize("dies", ["before a token", "before the proof", "and closes its socket"])
+def test_a_reply_whose_engine_dies_is_an_error_and_waits_no_longer(dies: str) -> None:
+    engine = Engine(dies=dies)
+
+    async def work(held: HeldMasks) -> None:
+        with pytest.raises((EngineDeadError, SteeringError), match="EngineCore encountered an issue"):
+            async with asyncio.timeout(10):
+                await last(engine, mascing_mask="one")
 
     run(engine, work)
 
@@ -141,6 +174,7 @@ def test_what_carries_no_choice_is_refused_where_it_would_have_to_be_steered() -
             await anext(engine.encode())
         with pytest.raises(VLLMValidationError, match="as a whole"):
             await anext(engine.generate(streamed(), params(), "r"))
+        assert held.metrics.registry.get_sample_value("mascing_refusals_total", {"reason": "request"}) == 2
         with pytest.raises(VLLMValidationError, match="only those that come by generate"):
             engine.input_processor.assign_request_id(SimpleNamespace(sampling_params=params()))
 

@@ -90,12 +90,13 @@ def test_a_stream_gives_the_same_text_and_its_last_chunk_the_proof(server: Runni
         assert proof(chunks[-1])["digest"] == DEFENCE.digest
 
 
-@pytest.mark.parametrize("tokens", ["prompt", "reply", "from:5"])
+@pytest.mark.parametrize("tokens", ["prompt", "reply", "from:5", "from:200"])
 def test_a_mask_for_a_part_acts_on_that_part(server: Running, tokens: str) -> None:
     reply = ask(server.client, f"part {tokens}", mask="defence", tokens=tokens)
     prompt, made = reply.usage.prompt_tokens, reply.usage.completion_tokens - 1
-    expected = {"prompt": prompt, "reply": made, "from:5": prompt + made - 5}
+    expected = {"prompt": prompt, "reply": made, "from:5": prompt + made - 5, "from:200": 0}
     assert proof(reply)["steered_tokens"] == dict.fromkeys(LAYERS, expected[tokens])
+    assert (proof(reply)["mask"], proof(reply)["digest"]) == ("defence", DEFENCE.digest)
 
 
 def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
@@ -121,6 +122,7 @@ def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
     ("options", "said"),
     [
         ({"mask": "unheard"}, "holds no mask 'unheard': it holds"),
+        ({"mask": "unheard", "stream": True}, "holds no mask 'unheard'"),
         ({"mask": "defence", "tokens": "some"}, "mascing_tokens is"),
         ({"extra_body": {"mascing_mask": "defence"}}, "belongs into vllm_xargs"),
         ({"extra_body": {"vllm_xargs": {"mascing": "1"}}}, "no argument 'mascing'"),
@@ -128,8 +130,11 @@ def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
     ],
 )
 def test_what_cannot_be_steered_as_asked_is_refused(server: Running, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(openai.BadRequestError, match=said):
+    before = server.metric('mascing_refusals_total{reason="request"}')
+    with pytest.raises(openai.BadRequestError, match=said) as refused:
         ask(server.client, **options)
+    assert refused.value.type == "invalid_request_error"
+    assert server.metric('mascing_refusals_total{reason="request"}') == before + 1
 
 
 def test_a_mask_is_proved_on_the_server_by_what_its_tokens_select(server: Running, folder: Path) -> None:
