@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 
-from mascing.errors import MascingError
+from mascing.errors import MascingError, MaskError
 from mascing.masks.unproven import why_unproven
 from mascing.serving.api_errors import error_response
 from mascing.serving.choice import NO_MASK
@@ -52,6 +52,8 @@ def control_router(held: HeldMasks, storage: str, anywhere: bool = False) -> API
 
     @router.post("/masks")
     async def load(asked: _Load) -> dict[str, Any]:
+        if asked.name == held.followed:
+            raise MaskError(f"{asked.name} is the channel that this server follows: give the mask another name")
         await held.load(asked.name, await asyncio.to_thread(mask_at, asked.url, storage))
         return _told(held)
 
