@@ -3,10 +3,10 @@
 Run from the root, where vLLM is installed: ``OMP_NUM_THREADS=1 python -m tests.bench.serving.racing_round``.
 
 Each turn has a seed of its own, which draws masks and conversations; both engines judge the same round, with storage
-and judges as in a run, in one process and one after the other. The model is random, so a coin judges its replies: it
-tells any two replies apart half of the time. In float32 the replies must be the same. Its end token is made likelier,
-so that replies end at lengths that vary, as those of trained models do: a batch of transformers waits for its longest
-reply, and continuous batching does not.
+and judges as in a run, in one process and one after the other. The model copies a part of its prompt
+(:mod:`tests.bench.serving.copying`), so that its replies end at lengths that vary: a batch of transformers waits for
+its longest reply, and continuous batching does not. A coin judges the replies: it tells any two apart half of the time.
+In float32 the replies must be the same.
 """
 
 import argparse
@@ -27,11 +27,10 @@ from mascing.schemas.settings.engine_settings import VllmEngine
 from mascing.storage.object_storage import Storage
 from mascing.tasks.replying.judged import Judging, Row, Steered
 from mascing.tasks.streaming.asked import Asked
-from tests.mascing import olmoe_folder
+from tests.bench.serving import copying
 from tests.tasks.here_pool import HerePool
 
 COIN: Any = {"kind": "tests.tasks.coin_judge:coin"}
-WORDS = ("bench", "lamp", "river", "stone", "paper", "cloud", "quiet", "seven", "window", "garden", "engine")
 
 
 def config_of(model: Path, device: str, new: int, batch: int) -> RunConfig:
@@ -45,30 +44,11 @@ def config_of(model: Path, device: str, new: int, batch: int) -> RunConfig:
     )
 
 
-def conversations(n: int, words: int, draw: random.Random) -> list[Conversation]:
-    """Conversations of random words, of about ``words`` words each."""
-    lengths = [max(3, round(words * draw.lognormvariate(0, 0.5))) for _ in range(n)]
-    return [
-        olmoe_folder.conversation(f"c{number}", " ".join(draw.choices(WORDS, k=length)), label=None)
-        for number, length in enumerate(lengths)
-    ]
-
-
 def masks(n: int, spec: RouterSpec, seed: int) -> list[Steered]:
     """Masks that move every expert of every layer."""
     draw = torch.Generator().manual_seed(seed)
     drawn = (torch.randn((spec.n_layers, spec.n_experts), generator=draw) for _ in range(n))
     return [(f"mask-{number}", Mask.from_bias(bias_LE, spec)) for number, bias_LE in enumerate(drawn)]
-
-
-def saved(folder: Path, end: float, sizes: dict[str, Any]) -> Path:
-    """A random model whose replies end by themselves, at lengths that vary as those of trained models do."""
-    model = olmoe_folder.model(**sizes)
-    with torch.no_grad():
-        model.lm_head.weight[olmoe_folder.SPECIAL.index("<|im_end|>")] *= end
-    model.save_pretrained(folder)
-    olmoe_folder.tokenizer().save_pretrained(folder)
-    return folder
 
 
 class Way:
@@ -95,7 +75,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--masks", type=int, default=32)
     parser.add_argument("--conversations", type=int, default=200)
-    parser.add_argument("--words", type=int, default=12)
     parser.add_argument("--new", type=int, default=128)
     parser.add_argument(
         "--end", type=float, default=1.5, help="scale of the end token's row in the head; 1 ends rarely"
@@ -103,21 +82,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64, help="generation.batch_size of transformers")
     parser.add_argument("--seqs", type=int, default=256, help="engine.max_num_seqs of vLLM")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--hidden", type=int, default=512, help="with 8 layers of 32 experts: about 100M parameters")
+    parser.add_argument("--model", type=Path, help="folder of a model that was trained before; else it is trained now")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
-        sizes: dict[str, Any] = {
-            "hidden_size": options.hidden, "intermediate_size": options.hidden // 2, "num_hidden_layers": 8,
-            "num_attention_heads": options.hidden // 64, "num_experts": 32, "num_experts_per_tok": 4,
-            "max_position_embeddings": 1024, "initializer_range": 0.1,
-        }  # fmt: skip
-        model = saved(Path(folder, "model"), options.end, sizes)
+        model = options.model or copying.save(Path(folder, "model"))
         plain = config_of(model, options.device, options.new, options.batch)
         ways = [Way(plain), Way(plain.model_copy(update={"engine": VllmEngine(max_num_seqs=options.seqs)}))]
         for way in ways:  # unmeasured
-            way.judge(conversations(8, options.words, random.Random(-1)), masks(2, way.spec, -1))
+            way.judge(copying.conversations(8, random.Random(-1)), masks(2, way.spec, -1))
         ratios = [turn(ways, options, seed) for seed in range(options.turns)]
     print(
         f"vllm / transformers, {options.masks} masks x {options.conversations} conversations: median "
@@ -127,7 +101,7 @@ def main() -> None:
 
 def turn(ways: list[Way], options: argparse.Namespace, seed: int) -> float:
     """One round by each, the other one first in every other turn; how many times as fast vLLM was."""
-    asked = conversations(options.conversations, options.words, random.Random(seed))
+    asked = copying.conversations(options.conversations, random.Random(seed))
     steered = masks(options.masks, ways[0].spec, seed)
     order = (0, 1) if seed % 2 == 0 else (1, 0)
     done = {place: ways[place].judge(asked, steered) for place in order}
