@@ -8,16 +8,12 @@ BIN    := $(VENV)/bin
 export OMP_NUM_THREADS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check suite docs install test-range test-vllm torture clean
+.PHONY: demo test check docs install test-range test-vllm torture clean
 
 demo: install
 	$(BIN)/mascing demo
 
-# Side by side: the checks use one core only, and the tests wait for servers now and then.
-test: install
-	$(MAKE) --jobs 2 check suite
-
-suite: install
+test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: install
