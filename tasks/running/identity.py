@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from mascing.engines.table import engine_identity
 from mascing.judges.table import judge_identity
 from mascing.schemas.config import ModelConfig, RunConfig
 from mascing.schemas.settings.generation_settings import stop_of
@@ -44,7 +43,12 @@ def engine_part(config: RunConfig) -> dict[str, Any]:
 
     Empty for `transformers`, whose replies and fingerprints are older than the setting.
     """
-    return {} if config.engine.kind == "transformers" else {"engine": engine_identity(config.engine)}
+    if config.engine.kind == "transformers":
+        return {}
+    # The engines import torch, which a run with bad input must not wait for.
+    from mascing.engines.table import engine_identity
+
+    return {"engine": engine_identity(config.engine)}
 
 
 def judges_identity(config: RunConfig) -> dict[str, Any]:

@@ -157,13 +157,6 @@ def test_a_mask_is_proved_on_the_server_by_what_its_tokens_select(server: Runnin
     assert counted == dict.fromkeys(LAYERS, selections)
 
 
-def test_no_mask_takes_the_name_of_the_followed_channel(server: Running, folder: Path) -> None:
-    followed = server.control("GET", "masks").json()["followed"]
-    refused = server.control("POST", "masks", {"name": followed, "url": str(folder / "0.safetensors")})
-    assert refused.status_code == 400
-    assert "give the mask another name" in refused.json()["error"]["message"]
-
-
 def test_a_foreign_mask_is_refused_and_counted(server: Running, folder: Path) -> None:
     Mask.from_bias(torch.ones(1, 4), SPEC).save(folder / "foreign.safetensors")
     refused = server.control("POST", "masks", {"name": "other", "url": str(folder / "foreign.safetensors")})
@@ -207,6 +200,13 @@ def test_the_default_steers_who_asks_for_none(server: Running) -> None:
     beams = ask(server.client, "default", n=2, extra_body={"use_beam_search": True})
     assert proof(beams)["digest"] == DEFENCE.digest
     assert server.metric(f'mascing_default_mask{{digest="{DEFENCE.digest}",mask="defence"}}') == 1
+
+
+def test_no_mask_takes_the_name_of_the_followed_channel(server: Running, folder: Path) -> None:
+    followed = server.control("GET", "masks").json()["followed"]
+    refused = server.control("POST", "masks", {"name": followed, "url": str(folder / "0.safetensors")})
+    assert refused.status_code == 400
+    assert "give the mask another name" in refused.json()["error"]["message"]
 
 
 def test_two_hundred_hot_swaps_under_load_mix_no_reply(server: Running, folder: Path) -> None:
