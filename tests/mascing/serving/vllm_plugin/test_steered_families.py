@@ -1,4 +1,4 @@
-"""vLLM under masks, on the tiny checkpoint of every family: what transformers says and selects under the same."""
+"""vLLM, plain and under masks, on the tiny checkpoint of every family: what transformers says and selects."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -14,16 +14,16 @@ import mascing
 from mascing.masks.mask import Mask
 from mascing.routers.spec import RouterSpec
 from mascing.serving.vllm_plugin.offline import Request, SteeredVllm
-from tests.mascing.serving.vllm_plugin.tiny_checkpoints import SERVED, engine_args, save
+from tests.mascing.serving.vllm_plugin.tiny_checkpoints import PROMPTS, SERVED, engine_args, save
 
 vllm = pytest.importorskip("vllm")
 
-PROMPTS = [[5, 6, 7, 8], list(range(20, 60)), [100, 3, 250, 44, 44, 44, 9]]
-TOKENS = 16
+TOKENS = 24
 
 
 @pytest.fixture
 def _let_go() -> Iterator[None]:
+    """vLLM keeps process groups and caches of the model before."""
     yield
     vllm.distributed.cleanup_dist_env_and_memory()
 
@@ -37,10 +37,13 @@ def test_masks_do_in_vllm_what_they_do_in_transformers(family: str, tmp_path: Pa
     spec = mascing.inspect_routers(model)
     masks = [None, added(spec, seed=1), added(spec, seed=2), forced_off(spec), overridden(spec)]
     expected = [[greedy(model, prompt, mask) for prompt in PROMPTS] for mask in masks]
+    assert all(len(set(reply)) > 2 for reply in expected[0]), "replies that repeat one token would compare nothing"
     assert all(replies != expected[0] for replies in expected[1:]), "masks that change nothing would compare nothing"
 
     traces = [recorded(model, prompt) for prompt in PROMPTS]
-    # vLLM changes the classes of transformers that it runs, so `model` is of no use from here on.
+    # vLLM changes the classes of transformers that it runs, for the whole process: `model` is of no use from here on.
+    assert plain(family, folder) == expected[0]
+    vllm.distributed.cleanup_dist_env_and_memory()
     served = loaded(family, folder)
     assert served.spec == spec
     requests = [Request(prompt, mask) for mask in masks for prompt in PROMPTS]
@@ -60,6 +63,14 @@ def test_masks_do_in_vllm_what_they_do_in_transformers(family: str, tmp_path: Pa
     counts_LE = count_of(served, spec, override)
     assert counts_LE[override.rule.deactivated_LE.numpy()].sum() == 0
     assert (counts_LE[override.rule.activated_LE.numpy()] == sum(map(len, PROMPTS))).all()
+
+
+def plain(family: str, folder: Path) -> list[list[int]]:
+    """What vLLM says where the plugin is not turned on."""
+    sampling = vllm.SamplingParams(temperature=0, max_tokens=TOKENS, ignore_eos=True)
+    prompts = [{"prompt_token_ids": prompt} for prompt in PROMPTS]
+    replies = vllm.LLM(**engine_args(family, folder)).generate(prompts, sampling, use_tqdm=False)
+    return [list(reply.outputs[0].token_ids) for reply in replies]
 
 
 def loaded(family: str, folder: Path, **changes: Any) -> SteeredVllm:

@@ -14,13 +14,12 @@ from mascing.masks.mask import Mask
 from mascing.serving.vllm_plugin import offline
 from mascing.serving.vllm_plugin.offline import Request, SteeredVllm
 from tests.mascing.olmoe_folder import save
-from tests.mascing.serving.vllm_plugin.test_steered_families import added, greedy, overridden, recorded
+from tests.mascing.serving.vllm_plugin.test_steered_families import TOKENS, added, greedy, overridden, recorded
 from tests.mascing.serving.vllm_plugin.tiny_checkpoints import ENGINE_ARGS
 
 vllm = pytest.importorskip("vllm")
 
 PROMPTS = [[5 + i, 9, 7 + 2 * i, 30, 8, 41 + i] * 6 for i in range(4)]
-TOKENS = 16
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,9 @@ import torch
 from tests.mascing.olmoe_folder import tokenizer
 from tests.mascing.routers.families.family_models import FAMILIES, build
 
+PROMPTS = [[5, 6, 7, 8], list(range(20, 60)), [100, 3, 250, 44, 44, 44, 9]]
+"""What each of them is asked, as token ids."""
+
 ENGINE_ARGS: dict[str, Any] = {
     "dtype": "float32",
     "enforce_eager": True,
