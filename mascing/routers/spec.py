@@ -1,9 +1,9 @@
 """Find a model's routers and describe them: family, layers, experts, selection."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
@@ -71,6 +71,15 @@ class RouterSpec:
         return spec
 
 
+class Named(Protocol):
+    """A router as errors call it."""
+
+    @property
+    def name(self) -> str:
+        """The name of its module."""
+        ...
+
+
 def inspect_routers(model: nn.Module) -> RouterSpec:
     """Describe the routers of ``model``.
 
@@ -82,8 +91,8 @@ def inspect_routers(model: nn.Module) -> RouterSpec:
     return RouterSpec(
         family=config.model_type,
         layer_ids=tuple(router.layer_id for router in routers),
-        n_experts=_common(routers, "n_experts"),
-        top_k=_common(routers, "top_k"),
+        n_experts=common(routers, "n_experts"),
+        top_k=common(routers, "top_k"),
         scoring=SCORING.get(config.model_type, UNLISTED),
         fingerprint=router_fingerprint(config, [tensor for router in routers for tensor in router.tensors]),
         groups=routers[0].groups,
@@ -275,8 +284,8 @@ def _groups(module: nn.Module) -> tuple[int, int] | None:
     return n_groups, n_selected
 
 
-def _common(routers: list[Router], attribute: str) -> int:
-    """The value that all routers have. Raises ModelError if they differ."""
+def common(routers: Sequence[Named], attribute: str) -> int:
+    """The value that all routers have, in whatever engine. Raises ModelError if they differ."""
     values = {router.name: int(getattr(router, attribute)) for router in routers}
     if len(set(values.values())) != 1:
         raise ModelError(f"the routers differ in {attribute} ({values}): a mask needs the same in every layer")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mascing.errors import ModelError
 from mascing.routers.families import SCORING, UNLISTED
 from mascing.routers.identity import router_fingerprint
-from mascing.routers.spec import RouterSpec
+from mascing.routers.spec import RouterSpec, common
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def spec_of(layers: list[RoutedLayer], model_config: Any) -> RouterSpec:
     return RouterSpec(
         family=config.model_type,
         layer_ids=tuple(layer.layer_id for layer in layers),
-        n_experts=_common(layers, "n_experts"),
-        top_k=_common(layers, "top_k"),
+        n_experts=common(layers, "n_experts"),
+        top_k=common(layers, "top_k"),
         scoring=SCORING.get(config.model_type, UNLISTED),
         fingerprint=router_fingerprint(config, [tensor for layer in layers for tensor in layer.tensors]),
         groups=layers[0].groups,
@@ -120,10 +120,3 @@ def _gate_in(block: nn.Module, n_experts: int, name: str) -> nn.Module:
     if len(found) != 1:
         raise ModelError(f"the router of {name} is not found in vLLM's model: {len(found)} modules could be it")
     return found[0]
-
-
-def _common(layers: list[RoutedLayer], attribute: str) -> int:
-    values = {layer.name: int(getattr(layer, attribute)) for layer in layers}
-    if len(set(values.values())) != 1:
-        raise ModelError(f"the routers differ in {attribute} ({values}): a mask needs the same in every layer")
-    return next(iter(values.values()))
