@@ -123,8 +123,7 @@ def vllm_engine(options: Options, model: ModelConfig, num_gpus: float) -> VllmEn
 
     with local_folder(model) as folder:
         settings, tokenizer = settings_of(folder), tokenizer_in(folder, model)
-        limits = (context_in(settings), options.max_model_len)
-        context = min((limit for limit in limits if limit is not None), default=None)
+        context = options.context(context_in(settings))
         arguments: dict[str, Any] = {
             # vLLM reads a prompt only if one more token has room; nothing is computed at that position.
             "max_model_len": None if context is None else context + 1,

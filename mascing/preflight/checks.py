@@ -67,7 +67,7 @@ def preflight(config: RunConfig) -> Preflight:
         _found(lambda: refuse_missing(config.engine), problems)
     model = _found(lambda: _model(config), problems)
     machine = _found(lambda: machine_for(config, model.weights if model else None), problems)
-    tokenizer, context = (model.tokenizer, _context(config, model)) if model else (None, None)
+    tokenizer, context = (model.tokenizer, config.engine.context(model.context)) if model else (None, None)
     limited = " by engine.max_model_len" if model and context != model.context else ""
     if context is not None and config.generation.max_new_tokens >= context:
         problems.append(
@@ -103,12 +103,6 @@ def _model(config: RunConfig) -> Model:
             context_in(settings),
             quick_tokenizer_in(folder, config.model),
         )
-
-
-def _context(config: RunConfig, model: Model) -> int | None:
-    """The tokens that a prompt and its reply may have together."""
-    limits = (model.context, config.engine.max_model_len if config.engine.kind == "vllm" else None)
-    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def _found(check: Callable[[], Value], problems: list[str]) -> Value | None:

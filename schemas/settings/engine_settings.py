@@ -17,6 +17,10 @@ class TransformersEngine(Frozen):
 
     kind: Literal["transformers"] = "transformers"
 
+    def context(self, of_model: int | None) -> int | None:
+        """The tokens that a prompt and its reply may have together, where the model's own context is ``of_model``."""
+        return of_model
+
 
 class VllmEngine(Frozen):
     """vLLM in the worker's process, which must have the package; ``model`` and ``generation`` of the run say the rest.
@@ -45,6 +49,11 @@ class VllmEngine(Frozen):
         description="bytes of vLLM's cache of keys and values; null: on a GPU what `gpu_memory_utilization` leaves, on "
         "a CPU 1 GiB",
     )
+
+    def context(self, of_model: int | None) -> int | None:
+        """The tokens that a prompt and its reply may have together, where the model's own context is ``of_model``."""
+        limits = (of_model, self.max_model_len)
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 class Prices(Frozen):
