@@ -29,6 +29,16 @@ class Span:
     start: int
     stop: int | None
 
+    def within(self, start: int, stop: int) -> tuple[int, int]:
+        """The part of the positions from ``start`` up to ``stop`` on which the mask acts, empty if it ends first."""
+        begin = max(start, self.start)
+        return begin, max(begin, stop if self.stop is None else min(stop, self.stop))
+
+    def count(self, start: int, stop: int) -> int:
+        """How many of these positions the mask acts on."""
+        begin, end = self.within(start, stop)
+        return end - begin
+
 
 @dataclass(frozen=True)
 class Choice:

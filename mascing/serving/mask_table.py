@@ -121,8 +121,9 @@ class MaskTable:
                 return Admission(UNSTEERED, None, None, choice)
             slot = self._slot_of(asked)
             self._running[slot] += 1
-            name = next((name for name, at in self._names.items() if at == slot), asked)
-            return Admission(slot, self._masks[slot][1], asked if asked in self._names else name, choice)
+            by_digest = (name for name, at in self._names.items() if at == slot)
+            name = asked if asked in self._names else next(by_digest)
+            return Admission(slot, self._masks[slot][1], name, choice)
 
     def release(self, admission: Admission) -> None:
         """The reply of an admitted request is done, or was given up."""

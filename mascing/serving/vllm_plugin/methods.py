@@ -15,21 +15,15 @@ def spec(runner: Any) -> dict[str, Any]:
     return description
 
 
-def write(runner: Any, slot: int, mask: bytes | None) -> None:
-    """Put a mask into a slot, in the form of ``Mask.to_bytes``; None empties the slot."""
-    runner.mascing.slots.write(slot, None if mask is None else Mask.from_bytes(mask))
+def write(runner: Any, slot: int, mask: bytes) -> None:
+    """Put a mask into a slot, in the form of ``Mask.to_bytes``."""
+    runner.mascing.slots.write(slot, Mask.from_bytes(mask))
 
 
 def proof(runner: Any, requests: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What was steered of each request: ``steered``, tokens by depth of the layer, and ``cached``."""
+    """What was steered of each request: ``steered``, tokens by depth of the layer, ``cached``, and ``selected``."""
     proofs: dict[str, dict[str, Any]] = runner.mascing.steps.proofs(requests)
     return proofs
-
-
-def tallies(runner: Any) -> dict[int, int]:
-    """Tokens steered since the start, by depth of the layer."""
-    steered: dict[int, int] = runner.mascing.steps.steered_by_layer
-    return steered
 
 
 def selected(runner: Any) -> dict[int, list[int]]:
@@ -48,7 +42,6 @@ METHODS: Mapping[str, Callable[..., Any]] = {
     "mascing_spec": spec,
     "mascing_write": write,
     "mascing_proof": proof,
-    "mascing_tallies": tallies,
     "mascing_selected": selected,
     "mascing_recorded": recorded,
 }

@@ -123,7 +123,7 @@ class SteeredVllm:
                 self._place(wave)
                 for name, each, output in self._finished(wave, sampling):
                     reply = output.outputs[0]
-                    steered = self._proved(name, each.request, len(reply.token_ids)) if each.digest else {}
+                    steered = self._proved(name, each, len(reply.token_ids)) if each.digest else {}
                     yield each.number, Generated(list(reply.token_ids), reply.finish_reason == "length", steered)
 
     def record(
@@ -253,12 +253,11 @@ class SteeredVllm:
             if running:
                 engine.abort_request(sorted(running))
 
-    def _proved(self, name: str, request: Request, reply_tokens: int) -> dict[int, int]:
+    def _proved(self, name: str, each: "_Asked", reply_tokens: int) -> dict[int, int]:
         """Tokens steered by layer; raises SteeringError if a layer steered fewer than it had to."""
         [proofs] = self._llm.collective_rpc("mascing_proof", args=([name],))
-        span = Choice(tokens=request.tokens).span(len(request.prompt))
-        routed = len(request.prompt) + reply_tokens - 1  # the last token of a reply is never routed
-        due = max(0, min(routed, span.stop if span.stop is not None else routed) - span.start)
+        routed = len(each.request.prompt) + reply_tokens - 1  # the last token of a reply is never routed
+        due = each.span.count(0, routed)
         steered = {int(layer): tokens for layer, tokens in proofs[name]["steered"].items()}
         lacking = {layer: n for layer, n in steered.items() if n + proofs[name]["cached"] < due}
         if lacking:

@@ -10,8 +10,9 @@ from mascing.schemas.base import Frozen
 from mascing.validation import complaints
 
 KEY = "mascing"
-"""The key in ``additional_config`` that turns the plugin on. vLLM makes the whole of it part of what names its compiled
-graphs."""
+"""The key that turns the plugin on in ``additional_config``, which vLLM makes part of what names its compiled graphs.
+
+In ``extra_args`` it is the key under which admission tells the workers what it decided for a request."""
 
 
 class PluginSettings(Frozen):

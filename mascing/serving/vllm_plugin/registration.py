@@ -40,11 +40,12 @@ def prepare(worker: Any, settings: PluginSettings) -> None:
 
     refuse_unsupported(worker.vllm_config)
     runner = worker.model_runner
-    runner.load_model = partial(_load, runner, settings, runner.load_model, load_with_masks)
+    load_model = runner.load_model
+
+    def load(*args: Any, **kwargs: Any) -> None:
+        load_with_masks(runner, settings, partial(load_model, *args, **kwargs))
+
+    runner.load_model = load
     for name, method in METHODS.items():
         setattr(worker, name, partial(method, runner))
     follow(runner)
-
-
-def _load(runner: Any, settings: PluginSettings, plain: Any, load_with_masks: Any, *args: Any, **kwargs: Any) -> None:
-    load_with_masks(runner, settings, partial(plain, *args, **kwargs))

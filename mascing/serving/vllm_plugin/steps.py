@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from mascing.errors import SteeringError
+from mascing.serving.choice import Span
 from mascing.serving.mask_table import UNSTEERED
+from mascing.serving.vllm_plugin.plugin_settings import KEY
 from mascing.serving.vllm_plugin.slots import Slots
+from mascing.traces.counting import selections
 
 _KEPT = 2**16
 """Requests whose numbers are kept although nobody has asked for them."""
-
-KEY = "mascing"
-"""The key in ``extra_args`` under which admission tells the workers what it decided."""
-
 
 ArgumentsOf = Callable[[str], Mapping[str, Any] | None]
 """The extra arguments of a request."""
@@ -35,15 +34,14 @@ Piece = tuple[int, Tensor, Tensor]
 class Tracked:
     """A request that a mask steers, or that is recorded.
 
-    ``name`` is the one that admission gave it, else its own; replies drawn from one prompt share it. ``start`` and
-    ``stop`` bound the positions that the mask acts on. ``reached`` is the position up to which it was computed, and
-    ``first`` the one from which: those before came out of the prefix cache.
+    ``name`` is the one that admission gave it, else its own; replies drawn from one prompt share it. ``span`` are the
+    positions that the mask acts on. ``reached`` is the position up to which it was computed, and ``first`` the one from
+    which: those before came out of the prefix cache.
     """
 
     name: str
     slot: int
-    start: int
-    stop: int | None
+    span: Span
     capture: bool
     counted: bool = False
     first: int | None = None
@@ -56,29 +54,21 @@ class Tracked:
         """What admission decided for the request."""
         capture = bool(arguments.get("capture", False))
         name = arguments.get("id", request)
-        start, counted = int(arguments["start"]), bool(arguments.get("selected", False))
-        return cls(name, int(arguments["slot"]), start, arguments["stop"], capture, counted)
-
-    def within(self, start: int, stop: int) -> tuple[int, int]:
-        """The part of these positions that the mask acts on."""
-        return max(start, self.start), max(start, self.start, stop if self.stop is None else min(stop, self.stop))
+        span, counted = Span(int(arguments["start"]), arguments["stop"]), bool(arguments.get("selected", False))
+        return cls(name, int(arguments["slot"]), span, capture, counted)
 
     @property
     def cached(self) -> int:
         """Tokens that the mask acts on and that were not computed: the cache had them, made under the same mask."""
-        return self._in_span(0, self.first or 0)
+        return self.span.count(0, self.first or 0)
 
     def advance(self, start: int, stop: int) -> None:
         """Count the positions that were not computed before."""
         if self.first is None:
             self.first = self.reached = start
         if self.slot:
-            self.steered += self._in_span(max(start, self.reached), stop)
+            self.steered += self.span.count(max(start, self.reached), stop)
         self.reached = max(self.reached, stop)
-
-    def _in_span(self, start: int, stop: int) -> int:
-        begin, end = self.within(start, stop)
-        return max(0, end - begin)
 
 
 class Steps:
@@ -95,9 +85,7 @@ class Steps:
         self._recorded: list[tuple[Tracked, int, int, int]] = []
         self.proved = False
 
-    def begin(
-        self, requests: Sequence[tuple[str, int, int]], arguments_of: Callable[[str], Mapping[str, Any] | None]
-    ) -> None:
+    def begin(self, requests: Sequence[tuple[str, int, int]], arguments_of: ArgumentsOf) -> None:
         """Take in a step: (request, first position, number of tokens), in the order of the batch.
 
         ``arguments_of`` gives the extra arguments of a request that is new.
@@ -109,7 +97,7 @@ class Steps:
                 self._running[name] = self._admitted(name, arguments_of)
             tracked = self._running[name]
             if tracked is not None:
-                begin, end = tracked.within(start, start + count)
+                begin, end = tracked.span.within(start, start + count)
                 if tracked.slot and end > begin:
                     filled.append((at + begin - start, at + end - start, tracked.slot))
                     steered += end - begin
@@ -163,8 +151,7 @@ class Steps:
         if not tracked:
             return {}
         ids_LNK = torch.cat([piece[2] for each in tracked for piece in in_order(each.pieces)], dim=1)
-        counts = (torch.bincount(ids_NK.flatten(), minlength=self._slots.n_experts) for ids_NK in ids_LNK)
-        return {layer: counts_E.tolist() for layer, counts_E in zip(self._layer_ids, counts, strict=True)}
+        return self._by_layer(ids_LNK)
 
     def take(self, name: str) -> tuple[Tensor, Tensor]:
         """The recorded logits [T, L, E] and ids [T, L, K] of a request, positions in order.
@@ -191,8 +178,12 @@ class Steps:
         free_N = self._slots.slot_N[: self._tokens] == UNSTEERED
         ids_LNK = self._slots.ids_LNK[:, : self._tokens][:, free_N]
         self._tokens = 0
-        counts = (torch.bincount(ids_NK.flatten().cpu(), minlength=self._slots.n_experts) for ids_NK in ids_LNK)
-        return {layer: counts_E.tolist() for layer, counts_E in zip(self._layer_ids, counts, strict=True)}
+        return self._by_layer(ids_LNK.cpu())
+
+    def _by_layer(self, ids_LNK: Tensor) -> dict[int, list[int]]:
+        one_row_N = torch.zeros(ids_LNK.shape[1], dtype=torch.long)
+        counts = selections(ids_LNK.transpose(0, 1), one_row_N, 1, self._slots.n_experts)
+        return {layer: counts_1E[0].tolist() for layer, counts_1E in zip(self._layer_ids, counts, strict=True)}
 
     @property
     def steered_by_layer(self) -> dict[int, int]:

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mascing.errors import SteeringError
-from mascing.serving.vllm_plugin.plugin_settings import PluginSettings
+from mascing.serving.vllm_plugin.plugin_settings import KEY, PluginSettings
 from mascing.serving.vllm_plugin.slots import Slots
-from mascing.serving.vllm_plugin.steps import KEY, Steps
+from mascing.serving.vllm_plugin.steps import Steps
 
 LAYERS: Any = [SimpleNamespace(n_experts=4, top_k=2, groups=None, correction=None) for _ in range(2)]
 

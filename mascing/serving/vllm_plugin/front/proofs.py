@@ -65,7 +65,7 @@ def check(mask: Mask, steered: Steered, span: Span, computed: int) -> None:
     ``computed`` is the number of tokens that went through the model: those of the prompt and all of the reply but its
     last. More may be steered, since a step more than needed may run at the end.
     """
-    wanted = max((computed if span.stop is None else min(computed, span.stop)) - span.start, 0)
+    wanted = span.count(0, computed)
     for layer_id, moves in zip(mask.spec.layer_ids, mask.rule.entries_LE.any(-1).tolist(), strict=True):
         found = steered.by_layer.get(layer_id, 0) + steered.cached
         if moves and found < wanted:
