@@ -13,6 +13,7 @@ from mascing.serving.choice import Choice
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.mask_table import UNSTEERED, MaskTable
 from mascing.serving.metrics import ServingMetrics
+from mascing.serving.misplaced import refuse_nested
 from mascing.serving.vllm_plugin.front.admission import bind, prompt_length
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Entry, Exchange
 from mascing.serving.vllm_plugin.front.lifetime import Lifetime
@@ -113,6 +114,7 @@ class EngineFront:
             raise _refusal("this server steers requests by masks, and admits only those that come by generate()")
         exchange, entry = entering
         try:
+            refuse_nested(sampling.extra_args)
             choice = Choice.of(sampling.extra_args)
             admission = exchange.admit(self._held.table, choice)
             entry.prompt_tokens = prompt_length(request)

@@ -109,6 +109,8 @@ def test_a_direct_user_gets_the_proof_on_the_last_output() -> None:
         assert (await last(engine)).mascing.digest is None
         with pytest.raises(VLLMValidationError, match="holds no mask 'two'"):
             await last(engine, mascing_mask="two")
+        with pytest.raises(VLLMValidationError, match="mascing_mask is not read in vllm_xargs: it belongs at the top"):
+            await last(engine, vllm_xargs={"mascing_mask": "one"})
 
     run(engine, work)
 
@@ -213,8 +215,9 @@ def test_an_engine_has_a_front_if_its_configuration_says_so(made: list[Any]) -> 
     assert isinstance(make().mascing, EngineFront)
     plain = make(masks=False, ranks=2)
     assert set(vars(plain)) == {"input_processor"}
-    with pytest.raises(VLLMValidationError, match="started without masks"):
-        InputProcessor.assign_request_id(SimpleNamespace(sampling_params=params(mascing_mask="one")))
+    for asked in {"mascing_mask": "one"}, {"vllm_xargs": {"mascing_mask": "one"}}:
+        with pytest.raises(VLLMValidationError, match=r"in place of vllm\.LLM, which has no masks"):
+            InputProcessor.assign_request_id(SimpleNamespace(sampling_params=params(**asked)))
 
 
 @pytest.mark.parametrize(
