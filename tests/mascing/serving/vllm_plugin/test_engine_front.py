@@ -67,6 +67,7 @@ class Engine:
             await asyncio.Event().wait()
         if method == "mascing_proof":
             steered = {0: len(PROMPT) + REPLY - 1 - self.lacking}
+            assert set(args[0].values()) == {len(PROMPT) + REPLY - 1}
             return [{request: {"steered": steered, "cached": 0, "selected": {}} for request in args[0]}]
         return [None]
 
@@ -81,11 +82,11 @@ def run(engine: Engine, work: Callable[[HeldMasks], Coroutine[Any, Any, None]]) 
     asyncio.run(made())
 
 
-def params(n: int = 1, **arguments: str) -> SamplingParams:
+def params(n: int = 1, **arguments: Any) -> SamplingParams:
     return SamplingParams(n=n, extra_args=arguments or None)
 
 
-async def last(engine: Engine, n: int = 1, **arguments: str) -> Any:
+async def last(engine: Engine, n: int = 1, **arguments: Any) -> Any:
     return [output async for output in engine.generate(PROMPT, params(n, **arguments), "r")][-1]
 
 

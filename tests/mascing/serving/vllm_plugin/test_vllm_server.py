@@ -114,6 +114,7 @@ def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
     stop = next(alone[at] for at in range(4, len(alone)) if alone[at] not in "�" + alone[:at])
     stopped = ask(client, "many", mask="policy", stop=[stop])
     assert (text(stopped), proof(stopped)["digest"]) == (alone.partition(stop)[0], POLICY.digest)
+    assert proof(stopped)["steered_tokens"] == dict.fromkeys(LAYERS, stopped.usage.total_tokens - 1)
     with pytest.raises(openai.BadRequestError, match="leave beam search out"):
         ask(client, mask="policy", n=2, extra_body={"use_beam_search": True})
 
