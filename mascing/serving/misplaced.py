@@ -5,19 +5,21 @@ from typing import Any
 from urllib.parse import unquote
 
 from mascing.errors import MaskError
-from mascing.serving.choice import NAMES
+from mascing.serving.choice import MASK, MEMBER, NAMES
 
 ARGUMENTS = "vllm_xargs"
 """The member of a request's body that holds our arguments."""
 
 
 def refuse_misplaced(body: Any, query: str = "", headers: Iterable[str] = ()) -> None:
-    """Raise MaskError if a request names one of our arguments outside of its ``vllm_xargs``.
+    """Raise MaskError if a request names one of our arguments outside of its ``vllm_xargs``, or has a reply's member.
 
     ``body`` is its JSON, ``query`` what follows the question mark, ``headers`` the names of its headers. Any letter
     case is ours, and hyphens as underscores. What stands in ``vllm_xargs`` is read by :meth:`Choice.of`.
     """
     beside = [("the query string", unquote(query)), *(("a header", header) for header in headers)]
+    if isinstance(body, dict) and any(key.casefold() == MEMBER for key in body):
+        raise MaskError(f'{MEMBER} is what a reply says; a request asks by "{ARGUMENTS}": {{"{MASK}": ...}}')
     for place, name in _named((*beside, *_keys(body, read=(ARGUMENTS,)))):
         raise MaskError(
             f"{name} is not read in {place or 'the body'}: it belongs into {ARGUMENTS}, at the top of the body: "

@@ -224,6 +224,8 @@ XARGS = "vllm_xargs"
         ({XARGS: {"Mascing_mask": "one"}}, "no argument 'Mascing_mask'"),
         ({XARGS: {"mask": "one"}}, "no argument 'mask'"),
         ({XARGS: {"masking_mask": "one"}}, "no argument 'masking_mask'"),
+        ({"mascing": {"mask": "one"}}, "mascing is what a reply says; a request asks by"),
+        ({"Mascing": "one"}, "mascing is what a reply says"),
     ],
 )
 def test_a_choice_in_the_wrong_place_is_refused(body: Any, said: str) -> None:
@@ -262,5 +264,6 @@ def test_a_choice_is_found_where_its_letters_are_escaped_and_text_is_none() -> N
     app = an_app(lambda: JSONResponse({}))
     escaped = '{"\\u006dascing_mask": "one"}'
     headers = {"content-type": "Application/JSON; charset=utf-8"}
-    assert posted(app, None, content=escaped, headers=headers).status_code == 400
+    for content in escaped, json.dumps({"metadata": {"mascing_mask": "one"}}).encode("utf-16"):
+        assert posted(app, None, content=content, headers=headers).status_code == 400
     assert posted(app, {"messages": [{"content": "what is mascing_mask?"}], XARGS: {"k": 1}}).status_code == 200
