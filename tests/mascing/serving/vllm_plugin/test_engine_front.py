@@ -48,8 +48,9 @@ class Engine:
             await asyncio.Event().wait()
         try:
             for made in range(1, REPLY + 1):
-                reply = SimpleNamespace(index=0, token_ids=list(range(made)), finish_reason=None)
-                yield SimpleNamespace(outputs=[reply], finished=made == REPLY)
+                tokens = list(range(made))
+                replies = [SimpleNamespace(index=index, token_ids=tokens) for index in range(sampling_params.n)]
+                yield SimpleNamespace(outputs=replies, finished=made == REPLY)
         except GeneratorExit:
             self.given_up += 1
             raise
@@ -66,9 +67,8 @@ class Engine:
             self.errored = True
             await asyncio.Event().wait()
         if method == "mascing_proof":
-            steered = {0: len(PROMPT) + REPLY - 1 - self.lacking}
-            assert set(args[0].values()) == {len(PROMPT) + REPLY - 1}
-            return [{request: {"steered": steered, "cached": 0, "selected": {}} for request in args[0]}]
+            steered = {request: {0: length - self.lacking} for request, length in args[0].items()}
+            return [{request: {"steered": steered[request], "cached": 0, "selected": {}} for request in args[0]}]
         return [None]
 
 
@@ -94,7 +94,8 @@ def test_each_of_several_replies_to_one_prompt_is_counted() -> None:
     engine = Engine()
 
     async def work(held: HeldMasks) -> None:
-        await last(engine, n=3, mascing_mask="one")
+        told = (await last(engine, n=3, mascing_mask="one")).mascing
+        assert told.steered_tokens == {"0": 3 * 6}
         labels = {"digest": a_mask("one").digest}
         assert held.metrics.registry.get_sample_value("mascing_replies_total", labels) == 3
 
