@@ -60,8 +60,8 @@ class Running:
 
 
 def ask(client: openai.OpenAI, text: str = "hello", **options: Any) -> Any:
-    """A greedy reply of a few tokens; ``mask`` and ``tokens`` are what is asked of the server."""
-    xargs = {f"mascing_{name}": options.pop(name) for name in ("mask", "tokens") if name in options}
+    """A greedy reply of a few tokens; ``mask``, ``tokens`` and ``selected`` are what is asked of the server."""
+    xargs = {f"mascing_{name}": options.pop(name) for name in ("mask", "tokens", "selected") if name in options}
     body = options.pop("extra_body", {}) | ({"vllm_xargs": xargs} if xargs else {})
     settings = {"max_tokens": 8, "temperature": 0} | options
     return client.chat.completions.create(
