@@ -47,6 +47,12 @@ class Running:
     def client(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
 
+    @property
+    def refused_requests(self) -> float:
+        """Requests that were refused and counted."""
+        registry = self.served.held.metrics.registry
+        return registry.get_sample_value("mascing_refusals_total", {"reason": "request"}) or 0
+
     def control(self, method: str, path: str, body: Any = None, token: str | None = TOKEN) -> httpx.Response:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return httpx.request(method, f"{self.url}/mascing/{path}", json=body, headers=headers)

@@ -60,7 +60,9 @@ def test_a_mixed_batch_equals_separate_replies(server: Running) -> None:
         answer = ask(server.client, text, mask=mask, tokens=tokens, max_tokens=limit, selected=1)
         proof = answer.model_extra["mascing"]
         computed = answer.usage.total_tokens - (answer.choices[0].finish_reason == "length")
-        assert {layer: sum(counts) for layer, counts in proof["selected"].items()} == dict.fromkeys(LAYERS, 2 * computed)
+        assert {layer: sum(counts) for layer, counts in proof["selected"].items()} == dict.fromkeys(
+            LAYERS, 2 * computed
+        )
         return answer.choices[0].message.content, proof
 
     alone = [reply(*one) for one in asked]
@@ -167,15 +169,11 @@ def test_what_cannot_be_answered_is_refused_with_a_reason(server: Running, optio
 def counted_refusals(server: Running, options: dict[str, Any], said: str) -> float:
     """How many refusals of requests are counted when the server refuses this one."""
 
-    def counted() -> float:
-        registry = server.served.held.metrics.registry
-        return registry.get_sample_value("mascing_refusals_total", {"reason": "request"}) or 0
-
-    before = counted()
+    before = server.refused_requests
     with pytest.raises(openai.BadRequestError, match=said) as refused:
         ask(server.client, **options)
     assert refused.value.type == "invalid_request_error"
-    return counted() - before
+    return server.refused_requests - before
 
 
 def test_another_model_is_not_found(server: Running) -> None:
