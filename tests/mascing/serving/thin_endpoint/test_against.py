@@ -32,7 +32,7 @@ def test_a_mask_that_acts_on_the_server_is_proved(
     refused = server.refused_requests
     assert main(["mask", "verify", str(tmp_path), "--against", server.url]) == 0
     asking, served, holds, changes = capsys.readouterr().out.splitlines()
-    assert asking.startswith("note: asking 4 harmless questions: no run of the mask is in ")
+    assert asking.startswith("note: asking 4 harmless questions, since no run of the mask is in ")
     assert served == f"ok: {server.url} serves tiny"
     assert f"as defence with digest {server.masks['defence'].digest}; 4 replies say that it steered them" in holds
     assert "in each of 3 layers" in holds
