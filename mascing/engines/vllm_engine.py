@@ -130,7 +130,7 @@ def vllm_engine(options: Options, model: ModelConfig, num_gpus: float) -> VllmEn
             "max_num_seqs": options.max_num_seqs,
             "trust_remote_code": model.trust_remote_code,
             "kv_cache_memory_bytes": options.kv_cache_memory_bytes or (None if num_gpus else _CACHE_BYTES),
-            "enforce_eager": not num_gpus,  # compiling takes minutes on a CPU and gains little there
+            "enforce_eager": options.enforce_eager,
         }
         if num_gpus:
             arguments["gpu_memory_utilization"] = options.gpu_memory_utilization * min(num_gpus, 1)

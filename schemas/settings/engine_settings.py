@@ -25,7 +25,7 @@ class TransformersEngine(Frozen):
 class VllmEngine(Frozen):
     """vLLM in the worker's process, which must have the package; ``model`` and ``generation`` of the run say the rest.
 
-    Only ``max_model_len`` can change a reply.
+    Only ``max_model_len`` can change a reply, but for rounding.
     """
 
     kind: Literal["vllm"] = "vllm"
@@ -48,6 +48,11 @@ class VllmEngine(Frozen):
         gt=0,
         description="bytes of vLLM's cache of keys and values; null: on a GPU what `gpu_memory_utilization` leaves, on "
         "a CPU 1 GiB",
+    )
+    enforce_eager: bool = Field(
+        default=False,
+        description="whether the model's code runs as it is: it starts sooner, by the seconds to minutes that compiling "
+        "takes, and replies more slowly",
     )
 
     def context(self, of_model: int | None) -> int | None:
