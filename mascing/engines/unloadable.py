@@ -7,7 +7,7 @@ from mascing.models.model_folder import head_size_in, tensors_in
 
 _WEIGHTS = "model.safetensors"
 
-_CPU_HEADS = (32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
+CPU_HEADS = (32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 """The sizes of which vLLM 0.31 and 0.32 have kernels, which were asked for each; their own lists in Python lack 48."""
 
 
@@ -19,8 +19,8 @@ def why_unloadable(folder: Path, settings: dict[str, Any], on_cpu: bool) -> str 
     if not settings.get("architectures"):
         return "its config.json names no `architectures`, by which vLLM chooses its class"
     size = head_size_in(settings)
-    if on_cpu and size is not None and size not in _CPU_HEADS:
-        return f"its attention heads have size {size}, and on a CPU vLLM computes those of {_listed(_CPU_HEADS)}"
+    if on_cpu and size is not None and size not in CPU_HEADS:
+        return f"its attention heads have size {size}, and on a CPU vLLM computes those of {_listed(CPU_HEADS)}"
     return _strange_weights(folder)
 
 
