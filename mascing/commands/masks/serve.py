@@ -28,7 +28,7 @@ _THIN = "this server is thin, for small loads"
 
 
 class EngineName(StrEnum):
-    """What runs the model: vLLM where it is installed, by default."""
+    """What runs the model: by default vLLM, where it is installed and not known to be unable."""
 
     AUTO = "auto"
     VLLM = "vllm"
@@ -57,7 +57,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
     slots: Annotated[int, typer.Option(min=1, help="Masks that are held at once.")] = 64,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model; auto is vLLM where it is installed.")] = (
+    engine: Annotated[EngineName, typer.Option(help="What runs the model; auto is vLLM if it is installed and can.")] = (
         EngineName.AUTO
     ),
     control_anywhere: Annotated[

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors.torch import save
 
 from mascing.config import load_config
 from mascing.engines import installed
@@ -20,6 +18,7 @@ from mascing.preflight.checks import preflight
 from mascing.schemas.config import RunConfig
 from mascing.schemas.settings.engine_settings import EngineConfig, OpenAIEngine, TransformersEngine, VllmEngine
 from mascing.validation import complaints
+from tests.mascing import olmoe_folder
 
 PASTED = "sk-proj-0123456789abcdefghijklmnopqrstuv"
 
@@ -128,13 +127,11 @@ def test_a_run_without_vllm_is_told_before_it_starts(monkeypatch: pytest.MonkeyP
 
 
 def test_a_model_that_the_engine_cannot_load_is_told_before_it_starts(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(save({"lm_head.weight": torch.zeros(2)}))
-    settings = {"model_type": "olmoe", "num_experts": 8, "hidden_size": 64, "num_attention_heads": 4}
-    (tmp_path / "config.json").write_text(json.dumps(settings | {"architectures": ["OlmoeForCausalLM"]}))
+    folder = olmoe_folder.save(tmp_path / "model")
 
     def problems(engine: dict[str, Any], num_gpus: float) -> str:
         run = run_on(engine, num_gpus=num_gpus)
-        with_model = run.model_copy(update={"model": run.model.model_copy(update={"path": str(tmp_path)})})
+        with_model = run.model_copy(update={"model": run.model.model_copy(update={"path": str(folder)})})
         return "; ".join(preflight(with_model).problems)
 
     said = "the engine `vllm` cannot load the model: its attention heads have size 16, and on a CPU"
