@@ -57,7 +57,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
     slots: Annotated[int, typer.Option(min=1, help="Masks that are held at once.")] = 64,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model; auto is vLLM if it is installed and can.")] = (
+    engine: Annotated[EngineName, typer.Option(help="What runs the model; auto is vLLM wherever it works.")] = (
         EngineName.AUTO
     ),
     control_anywhere: Annotated[
