@@ -2,13 +2,14 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mascing.errors import ConfigError, MaskError
 from mascing.masks.mask import Mask
 from mascing.runs.mask_address import find_channel, mask_url
-from mascing.runs.publications.followed_channel import FollowedChannel
+from mascing.runs.publications.followed_channel import FollowedChannel, RefusedError
 from mascing.serving.choice import MASK, NO_MASK
 from mascing.serving.following import Follower
 from mascing.serving.held_masks import HeldMasks
@@ -79,7 +80,8 @@ class FirstMasks:
         if options.follow is not None:
             storage = Storage.open_to_read(options.storage)
             channel = FollowedChannel(storage, find_channel(storage, options.follow))
-            followed = channel.mask_of(channel.now()[0]).mask
+            with _told_of(channel):
+                followed = channel.mask_in(channel.read()[0]).mask
         return cls(masks, options.default, channel, followed)
 
     async def load(self, held: HeldMasks) -> Follower | None:
@@ -95,8 +97,18 @@ class FirstMasks:
         if self.channel is None:
             return None
         follower = Follower(self.channel, held)
-        await follower.start()
+        with _told_of(self.channel):
+            await follower.start()
         return follower
+
+
+@contextmanager
+def _told_of(channel: FollowedChannel) -> Iterator[None]:
+    """Say which option and channel an error is about."""
+    try:
+        yield
+    except RefusedError as refused:
+        raise RefusedError(refused.reason, f"--follow {channel.address}: {refused}") from refused
 
 
 def _named(name: str, url: str, storage: str) -> Mask:
