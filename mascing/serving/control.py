@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mascing.errors import MascingError, MaskError
 from mascing.masks.unproven import why_unproven
-from mascing.serving.api_errors import error_response
+from mascing.serving.api_errors import error_response, printable
 from mascing.serving.choice import NO_MASK
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.limited_reads import LimitedReads
@@ -109,9 +109,9 @@ def _logged(asked: str) -> Iterator[None]:
     try:
         yield
     except MascingError as error:
-        _log.warning("control: %s", _SECRETS.sub("", f"{asked} was refused: {' '.join(str(error).split())}"))
+        _log.warning("control: %s", printable(_SECRETS.sub("", f"{asked} was refused: {error}")))
         raise
-    _log.info("control: %s", _SECRETS.sub("", f"{asked} is done"))
+    _log.info("control: %s", printable(_SECRETS.sub("", f"{asked} is done")))
 
 
 def _guarded(held: HeldMasks, token: str, anywhere: bool) -> type[APIRoute]:

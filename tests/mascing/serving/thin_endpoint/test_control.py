@@ -65,18 +65,19 @@ def test_a_mask_that_cannot_be_loaded_is_refused_with_the_reason(server: Running
     assert server.control("DELETE", "masks/half").status_code == 400
 
 
-def test_a_url_that_nothing_can_be_read_from_is_refused_with_a_reason(server: Running, tmp_path: Path) -> None:
+def test_a_url_that_nothing_can_be_read_from_is_refused_with_a_reason(server: Running) -> None:
     for url, said in (
         ("x" * 3000, "File name too long"),
         ("x" * 5000, "url: String should have at most 4096 characters"),
         ("zip://x::/etc/passwd", "no mask can be read there"),
         ("http://[x", "no mask can be read"),
-        ("a\0b", "embedded null"),
+        ("a\0b", "there is no mask at"),
         ("\udc80", "there is no mask at"),
     ):
         refused = server.control("POST", "masks", {"name": "other", "url": url})
         assert refused.status_code == 400
         assert said in refused.json()["error"]["message"]
+        assert len(refused.text) < 1000
 
 
 def test_a_load_that_hangs_is_given_up_and_the_next_one_goes_on(
