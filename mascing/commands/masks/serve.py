@@ -103,7 +103,7 @@ def serve(
     first = FirstMasks.of(asked)
     _refuse_taken(host, port)
     echo_prose(f"{chosen.value} runs {model}: {why}")
-    echo_prose(_told(asked, first))
+    echo_prose(_told(first))
     for line in _open_to(asked):
         echo_prose(line)
     with _log_shown(), _told_of_arguments():
@@ -220,15 +220,15 @@ def _refuse_taken(host: str, port: int) -> None:
         ) from error
 
 
-def _told(asked: "ServeOptions", first: "FirstMasks") -> str:
+def _told(first: "FirstMasks") -> str:
     """The masks that it starts with."""
     held = (
         f"{counted(len(first.masks), 'mask')} by name ({', '.join(first.masks)})" if first.masks else "no mask by name"
     )
     if first.channel and first.followed:
         default = f"that of {first.channel.address}, now {first.followed.digest}"
-    elif asked.default is not None:
-        default = f"{asked.default}, {first.masks[asked.default].digest}"
+    elif first.default is not None:
+        default = f"{first.default}, {first.masks[first.default].digest}"
     else:
         default = "no mask"
     return f"holds {held}; the default is {default}"

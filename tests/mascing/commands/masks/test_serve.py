@@ -86,11 +86,11 @@ def test_it_serves_until_ctrl_c(folder: Path, capsys: pytest.CaptureFixture[str]
     [
         (["--mask", "defence={}/corrupt.safetensors"], "--mask defence={}/corrupt.safetensors: not a mask"),
         (["--mask", "defence={}/absent.safetensors"], "there is no mask at {}/absent.safetensors"),
-        (["--mask", "defence={}/foreign.safetensors"], "the mask is for 2 MoE layers x 8 experts"),
         (["--mask", "none={}/defence.safetensors"], "a mask cannot be named 'none'"),
         (["--mask", "{}/defence.safetensors"], "give NAME=URL"),
         (["--mask", "a={0}/defence.safetensors", "--mask", "a={0}/defence.safetensors"], "--mask a is given twice"),
         (["--default", "defence"], "no mask has that name"),
+        (["--mask", "defence={}/foreign.safetensors", "--default", "none"], "--mask defence: the mask is for 2 MoE"),
         (["--mask", "a={}/defence.safetensors", "--default", "a", "--follow", "x@y"], "give one"),
         (["--follow", "policy@production", "--storage", "{}"], "nothing is published as policy@production"),
         (["--", "--max-model-len", "9"], "arguments after -- are for vLLM"),
