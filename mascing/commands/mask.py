@@ -161,7 +161,7 @@ def _proofs_against(server: str, address: str, url: str, storage: str) -> Iterat
     from mascing.masks.mask import Mask
     from mascing.runs.publications.target_conversations import shortest_targets
     from mascing.serving.against import CANARIES, verify_against
-    from mascing.steering.verification import Proof, card_beside
+    from mascing.steering.verification import Proof, card_beside, unproven
     from mascing.storage.object_storage import Storage
 
     mask, card, why = Mask.load(url), card_beside(url), f"no run of the mask is in {storage}"
@@ -176,6 +176,7 @@ def _proofs_against(server: str, address: str, url: str, storage: str) -> Iterat
     else:
         yield Proof(f"asking {len(CANARIES)} harmless questions, since {why}", False)
         yield from verify_against(mask, server)
+    yield from unproven(mask)
 
 
 def _proofs(url: str, model: str | None) -> Iterator["Proof"]:

@@ -82,6 +82,8 @@ class FirstMasks:
         if options.follow is not None:
             storage = Storage.open_to_read(options.storage)
             channel = FollowedChannel(storage, find_channel(storage, options.follow))
+            if taken := masks.keys() & {options.follow, channel.address}:
+                raise ConfigError(f"--mask {taken.pop()} has the name of the channel that is followed: give it another")
             with _told_of(channel):
                 followed = channel.mask_in(channel.read()[0]).mask
         return cls(masks, None if options.default == NO_MASK else options.default, channel, followed)

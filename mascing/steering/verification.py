@@ -51,6 +51,11 @@ def verify_mask(url: str, model: ModelConfig) -> Iterator[Proof]:
     yield _steers(mask, loaded.model)
     if isinstance(mask.rule, OverrideRule):
         yield _forces(mask.rule)
+    yield from unproven(mask)
+
+
+def unproven(mask: Mask) -> Iterator[Proof]:
+    """What is not proved of a mask that passed no gates, though it steers."""
     if (why := why_unproven(mask)) is not None:
         yield Proof(f"unproven: it steers the model, but nothing shows that it does what it should ({why})", False)
 

@@ -104,7 +104,7 @@ def serve(
     _refuse_taken(host, port)
     echo_prose(f"{chosen.value} runs {model}: {why}")
     echo_prose(_told(first))
-    for line in _open_to(asked):
+    for line in (*_unproven(first), *_open_to(asked)):
         echo_prose(line)
     with _log_shown(), _told_of_arguments():
         _serve(chosen, asked, first)
@@ -232,6 +232,15 @@ def _told(first: "FirstMasks") -> str:
     else:
         default = "no mask"
     return f"holds {held}; the default is {default}"
+
+
+def _unproven(first: "FirstMasks") -> Iterator[str]:
+    """Which masks passed no gates, and why; a channel has none."""
+    from mascing.masks.unproven import why_unproven
+
+    for name, mask in first.masks.items():
+        if (why := why_unproven(mask)) is not None:
+            yield f"note: {name} is unproven: nothing shows that it does what it should ({why})"
 
 
 def _open_to(asked: "ServeOptions") -> Iterator[str]:

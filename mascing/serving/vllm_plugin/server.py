@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
@@ -12,9 +12,9 @@ from mascing.models.checkpoints import one_line
 from mascing.serving.options import FirstMasks, ServeOptions
 from mascing.serving.vllm_plugin.front.endpoint_plugin import START, MaskEndpoints, Start
 from mascing.serving.vllm_plugin.front.start_failure import start_failure
-from mascing.serving.vllm_plugin.plugin_settings import KEY
+from mascing.serving.vllm_plugin.plugin_settings import KEY, settings_in
 
-_OURS = ("--model", "--host", "--port", "--additional-config", "--middleware", "--api-server-count")
+_OURS = ("--model", "--host", "--port", "--middleware", "--api-server-count")
 
 _ENDPOINTS = "vllm.endpoint_plugins"
 
@@ -27,7 +27,7 @@ def serve(options: ServeOptions, first: FirstMasks) -> None:
     is not for the model, and ModelError for all that vLLM itself fails with.
     """
     for argument in options.engine_args:
-        if argument.partition("=")[0] in _OURS:
+        if argument.partition("=")[0].replace("_", "-") in _OURS:
             raise ConfigError(f"{argument} cannot be given to vLLM's server: mascing serve sets it")
     _refuse_old_installation()
     os.environ.setdefault("VLLM_USE_V2_MODEL_RUNNER", "0")  # the tests run the first version of the two
@@ -68,9 +68,23 @@ def _arguments(options: ServeOptions) -> Any:
 
     given = ["--model", options.model, "--host", options.host, "--port", str(options.port), *options.engine_args]
     arguments = make_arg_parser(FlexibleArgumentParser(prog="mascing serve")).parse_args(given)
-    arguments.additional_config = {KEY: {"slots": options.slots}}
+    for name in ("model", "host", "port"):
+        if getattr(arguments, name) != getattr(options, name):  # a file of vLLM's --config says otherwise
+            raise ConfigError(f"{name} cannot be given to vLLM's server: mascing serve sets it")
+    arguments.additional_config = with_masks(arguments.additional_config, options.slots)
     validate_parsed_serve_args(arguments)
     return arguments
+
+
+def with_masks(additional_config: Mapping[str, Any] | None, slots: int) -> dict[str, Any]:
+    """The user's ``additional_config`` with the plugin turned on. Raises ConfigError for malformed settings of it."""
+    given = dict(additional_config or {})
+    settings = dict(given.get(KEY) or {})
+    if "slots" in settings:
+        raise ConfigError(f"additional_config.{KEY}.slots: give --slots to mascing serve")
+    config = {**given, KEY: {**settings, "slots": slots}}
+    settings_in(config)
+    return config
 
 
 def _refuse_old_installation() -> None:

@@ -9,6 +9,7 @@ import torch
 from mascing.errors import ConfigError, SteeringError
 from mascing.serving.vllm_plugin.interception import point_for
 from mascing.serving.vllm_plugin.plugin_settings import PluginSettings, settings_in
+from mascing.serving.vllm_plugin.server import with_masks
 from mascing.serving.vllm_plugin.unsupported import refuse_unsupported
 
 
@@ -116,3 +117,13 @@ def test_an_edit_reaches_the_point_and_leaves_other_runners_alone(number: int) -
     passed = (runner._maybe_dispatch(None, logits)[1], runner._apply_quant_method(None, logits, None))
     assert [float(each.sum()) for each in passed] == ([6.0, 0.0] if number == 1 else [0.0, 6.0])
     assert other._maybe_dispatch(None, logits)[1] is logits
+
+
+def test_a_server_has_the_settings_of_the_user_and_its_own_slots() -> None:
+    assert with_masks(None, 3) == {"mascing": {"slots": 3}}
+    given = {"other": 1, "mascing": {"overrides": False}}
+    assert with_masks(given, 3) == {"other": 1, "mascing": {"overrides": False, "slots": 3}}
+    with pytest.raises(ConfigError, match="give --slots"):
+        with_masks({"mascing": {"slots": 2}}, 3)
+    with pytest.raises(ConfigError, match="overides"):
+        with_masks({"mascing": {"overides": False}}, 3)

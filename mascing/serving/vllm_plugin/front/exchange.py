@@ -95,7 +95,8 @@ def check_passed_on(choice: Choice, asked: Choice | None) -> None:
     if asked is not None and choice != asked:
         raise MaskError(
             f"this way of asking does not pass {MASK} and {TOKENS} on to the model, so the reply would not be "
-            f"steered as they say: leave beam search out, or leave them out"
+            "steered as they say; neither beam search nor /inference/v1/generate does: ask for a chat completion or a "
+            "completion, or leave them out"
         )
 
 

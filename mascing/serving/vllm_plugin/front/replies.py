@@ -19,7 +19,7 @@ from mascing.serving.misplaced import ARGUMENTS, refuse_misplaced
 from mascing.serving.vllm_plugin.front.admission import check_salt
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Exchange, check_passed_on
 
-_MAY_CHOOSE = re.compile(rb"mascing|xargs|\\u00|\x00", re.IGNORECASE)
+_MAY_CHOOSE = re.compile(rb"mascing|xargs|\"background\"|\\u00|\x00", re.IGNORECASE)
 """Found in every body that has a word of ours, also where its letters are escaped or of two bytes (UTF-16): the others
 are not parsed twice."""
 
@@ -131,6 +131,8 @@ def _asked(scope: Scope, body: bytes) -> Choice | None:
     check_salt(asked.get("cache_salt"))
     if asked.get("use_beam_search"):  # the one way of asking of which it is known that it loses them
         check_passed_on(Choice(), choice)
+    if asked.get("background"):
+        raise MaskError("a reply in the background cannot say what steered it: leave `background` out")
     return choice
 
 

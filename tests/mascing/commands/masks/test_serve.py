@@ -18,6 +18,7 @@ from mascing.commands.masks.serve import EngineName, _engine, _open_to
 from mascing.engines import installed
 from mascing.errors import ConfigError, MaskError, ModelError, SteeringError
 from mascing.masks.mask import Mask
+from mascing.masks.unproven import marked_unproven
 from mascing.routers.spec import inspect_routers
 from mascing.serving.control import TOKEN
 from mascing.serving.vllm_plugin.front.start_failure import tell_start_failure
@@ -31,7 +32,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model and masks: one for it, one for another model, and one that is none."""
     folder = tmp_path_factory.mktemp("served")
     olmoe_folder.save(folder / "model")
-    masks_of(inspect_routers(olmoe_folder.model()))["defence"].save(folder / "defence.safetensors")
+    defence = masks_of(inspect_routers(olmoe_folder.model()))["defence"]
+    defence.save(folder / "defence.safetensors")
+    marked_unproven(defence, "made by hand").save(folder / "made.safetensors")
     foreign().save(folder / "foreign.safetensors")
     (folder / "corrupt.safetensors").write_bytes(b"no mask")
     return folder
@@ -66,14 +69,17 @@ def test_it_serves_until_ctrl_c(folder: Path, capsys: pytest.CaptureFixture[str]
     client = threading.Thread(target=ask_then_interrupt)
     client.start()
     mask = folder / "defence.safetensors"
-    assert serve(folder, "--mask", f"defence={mask}", "--default", "defence", "--port", str(port)) == 0
+    made = f"made={folder / 'made.safetensors'}"
+    masks = ("--mask", f"defence={mask}", "--default", "defence", "--mask", made)
+    assert serve(folder, *masks, "--port", str(port)) == 0
     client.join()
     assert answers[0].json()["mascing"]["mask"] == "defence"
     printed = capsys.readouterr()
-    engine, holds, control, listening = printed.out.splitlines()
+    engine, holds, unproven, control, listening = printed.out.splitlines()
     assert engine == f"transformers runs {folder / 'model'}: --engine says so"
     digest = Mask.load(mask).digest
-    assert holds == f"holds 1 mask by name (defence); the default is defence, {digest}"
+    assert holds == f"holds 2 masks by name (defence, made); the default is defence, {digest}"
+    assert unproven == "note: made is unproven: nothing shows that it does what it should (made by hand)"
     assert control.startswith("control is off: ")
     assert f"INFO the default is defence ({digest}) now; before it was no mask\n" in printed.err
     assert listening.startswith(f"listening; try: curl http://127.0.0.1:{port}/v1/chat/completions ")
