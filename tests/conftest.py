@@ -20,8 +20,8 @@ LONGEST = (
     "tests/flows/test_reconfigure",
     "tests/flows/test_thinking_families",
     "tests/mascing/testbeds/planted/test_hard_levels",
+    "tests/tasks/searching/test_rounds",
     "tests/tasks/test_flipped_bits",
-    "tests/tasks/test_recipe_versions",
     "tests/tasks/workers/",
     "tests/torture/",
 )
