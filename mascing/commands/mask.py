@@ -10,7 +10,7 @@ import typer
 from mascing.commands.masks.exchange import export_mask, import_mask
 from mascing.commands.masks.transfer import transfer
 from mascing.commands.options import DEFAULT_STORAGE, BehaviourOption, MaskArgument, StorageOption
-from mascing.errors import ConfigError
+from mascing.errors import ConfigError, DataError, StorageError
 from mascing.prose import echo_prose
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ mask = typer.Typer(
         "a run kept and did not publish is runs/RUN/unproven."
     ),
 )
+
+
+_ASKED = 8
+"""Conversations at most that a server is asked to prove a mask."""
 
 
 class Score(StrEnum):
@@ -128,8 +132,10 @@ def verify(
     Compares the mask with the card beside it, its shape and fingerprint with the model's routers, and the model's
     output with and without it. Exits with 1 at the first thing that does not hold.
 
-    With --against, a server is asked a few harmless questions without and with the mask: its replies must say that this
-    very mask steered tokens in every layer that it moves, and at least one of them must change.
+    With --against, a server is asked greedily, without the mask, with it, and without it again: its replies must say
+    that this very mask steered tokens in every layer that it moves, and more of them, or of the experts that their
+    tokens select, must change with it than by chance. It is asked the eight shortest target conversations (dev) of the
+    run that the card names, if --storage holds that run, otherwise four harmless questions.
 
     Examples:
 
@@ -144,19 +150,34 @@ def verify(
     if model is None and against is None:
         raise typer.BadParameter("say what to prove the mask on: --model FOLDER, or --against URL of a running server")
     url = mask_url(mask, storage)
-    for proof in _proofs(url, model, against):
+    proofs = _proofs(url, model) if against is None else _proofs_against(against, url, storage)
+    for proof in proofs:
         echo_prose(f"{'ok' if proof.holds else 'note'}: {proof.said}")
     if model is not None:
         echo_prose(f'next: steer with it: with mascing.steer(model, mascing.Mask.load("{url}")): ...')
 
 
-def _proofs(url: str, model: str | None, against: str | None) -> Iterator["Proof"]:
+def _proofs_against(server: str, url: str, storage: str) -> Iterator["Proof"]:
     from mascing.masks.mask import Mask
+    from mascing.runs.publications.target_conversations import shortest_targets
+    from mascing.serving.against import CANARIES, verify_against
+    from mascing.steering.verification import Proof, card_beside
+    from mascing.storage.object_storage import Storage
 
-    if against is not None:
-        from mascing.serving.against import verify_against
+    mask, card, why = Mask.load(url), card_beside(url), f"no run of the mask is in {storage}"
+    try:
+        targets = shortest_targets(Storage.open_to_read(storage), card, _ASKED)
+    except (DataError, StorageError) as error:  # whoever serves a mask may not read its run
+        targets, why = [], f"those of its run cannot be read ({error})"
+    if targets:
+        yield Proof(f"asking {len(targets)} target conversations of the run that made the mask")
+        yield from verify_against(mask, server, [conversation.messages for conversation in targets])
+    else:
+        yield Proof(f"asking {len(CANARIES)} harmless questions, since {why}", False)
+        yield from verify_against(mask, server)
 
-        return verify_against(Mask.load(url), against)
+
+def _proofs(url: str, model: str | None) -> Iterator["Proof"]:
     from mascing.schemas.config import ModelConfig
     from mascing.steering.verification import verify_mask
 

@@ -66,7 +66,7 @@ def render(tokenizer: Any, conversation: Conversation, max_tokens: int | None = 
     )
 
 
-def render_recent(tokenizer: Any, conversation: Conversation, max_tokens: int | None) -> Prompt:
+def render_recent(tokenizer: Any, conversation: Conversation, max_tokens: int | None = None) -> Prompt:
     """Render as :func:`render` does, without the oldest turns after the system turn where all exceed ``max_tokens``.
 
     Turns are dropped up to the next user turn, so that a user still speaks first. Raises DataError if the system turn

@@ -1,6 +1,7 @@
 """What an engine reads of a conversation: its prompt, shortened so that the reply fits into the context as well."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from mascing.conversations.chat import Prompt, render, render_recent
@@ -14,9 +15,10 @@ def rendered(
     """The prompts of the conversations; ``context`` is the number of tokens that prompt and reply may have.
 
     Of one that is too long the oldest tokens are dropped, and of a live one the oldest turns after the system turn.
-    Raises DataError if a conversation cannot be rendered.
+    One that is asked under many masks is rendered once. Raises DataError if a conversation cannot be rendered.
     """
     room = context - generation.max_new_tokens if context else None
-    if generation.turns == "live":
-        return [render_recent(tokenizer, conversation, room) for conversation in conversations]
-    return [render(tokenizer, conversation, max_tokens=room) for conversation in conversations]
+    rendering = partial(render_recent if generation.turns == "live" else render, tokenizer, max_tokens=room)
+    distinct = {(row.id, row.messages): row for row in conversations}
+    prompts = {asked: rendering(row) for asked, row in distinct.items()}
+    return [prompts[row.id, row.messages] for row in conversations]

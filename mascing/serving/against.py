@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+from uuid import uuid4
 
 import httpx
 from pydantic import ValidationError
@@ -10,37 +11,42 @@ from pydantic import ValidationError
 from mascing.errors import EndpointError, MaskError, SteeringError
 from mascing.masks.mask import Mask, refuse_empty
 from mascing.masks.rules import OverrideRule
+from mascing.schemas.conversation import Message
 from mascing.serving.choice import MASK, NO_MASK, SELECTED
 from mascing.serving.in_force import KEY, InForce
 from mascing.steering.verification import Proof
 
-CANARIES = (
+_TEXTS = (
     "Hello, who are you?",
     "Count from one to ten.",
     "What is the capital of France?",
     "Write one sentence about the sea.",
 )
-"""What is asked without and with the mask; harmless, and answered greedily."""
+CANARIES = tuple((Message(role="user", content=text),) for text in _TEXTS)
+"""Harmless questions, for a mask of which no conversations are at hand."""
 
 _TOKENS = 24
 _SECONDS = 300.0
 
 
-def verify_against(mask: Mask, url: str) -> Iterator[Proof]:
-    """Ask the server at ``url`` the canaries without and with the mask, and yield each proof.
+def verify_against(mask: Mask, url: str, asked: Sequence[Sequence[Message]] = CANARIES) -> Iterator[Proof]:
+    """Ask the server at ``url`` for greedy replies without and with the mask, and yield each proof.
+
+    ``asked`` are conversations that end with a user turn.
 
     Raises:
         EndpointError: if the server does not answer as one that serves masks.
         MaskError: if it does not hold the mask.
         SteeringError: if its replies do not say that the mask steered them, or if neither they nor the experts that
-            they select, where the server counts these, differ from those without it.
+            they select change more with the mask than from one time to the next without it.
     """
     refuse_empty(mask)
     with _Server(url) as server:
         yield Proof(f"{server.url} serves {server.model}")
-        plain = [server.reply(text, NO_MASK) for text in CANARIES]
-        steered = [server.reply(text, mask.digest) for text in CANARIES]
-    _refuse_unproven(plain, None)
+        plain, steered, again = (
+            [server.reply(messages, name) for messages in asked] for name in (NO_MASK, mask.digest, NO_MASK)
+        )
+    _refuse_unproven([*plain, *again], None)
     _refuse_unproven(steered, mask)
     tokens = sum(min(reply.in_force.steered_tokens.values()) for reply in steered)
     layers = len(steered[0].in_force.steered_tokens)
@@ -48,25 +54,26 @@ def verify_against(mask: Mask, url: str) -> Iterator[Proof]:
         f"holds the mask, as {steered[0].in_force.mask} with digest {mask.digest}; {len(steered)} replies say that it "
         f"steered them: {tokens} tokens in each of {layers} layers"
     )
-    counted = server.counts
-    if counted and isinstance(mask.rule, OverrideRule):
-        yield _forces(mask, mask.rule, _counts(steered))
-    changed = sum(with_it.text != without.text for with_it, without in zip(steered, plain, strict=True))
-    moved = _moved(_counts(plain), _counts(steered)) if counted else 0
-    if not changed and not moved:
-        same = "and the experts that they select are" if counted else "are"
+    if not all(reply.selected for reply in (*plain, *steered, *again)):
+        yield Proof("the server cannot count which experts its tokens select: the replies alone are compared", False)
+    elif isinstance(mask.rule, OverrideRule):
+        yield _forces(mask, mask.rule, steered)
+    by_mask, by_chance = _Changes.between(plain, steered), _Changes.between(plain, again)
+    if by_mask.replies <= by_chance.replies and by_mask.selections <= by_chance.selections:
         raise SteeringError(
-            f"all of {len(CANARIES)} greedy replies {same} the same with the mask as without, so nothing shows that it "
-            "acts: prove it on the model itself (mascing mask verify MASK --model FOLDER); a weak mask may change none"
+            f"the mask changes {by_mask}; without it, {by_chance} change from one time to the next: nothing shows that "
+            "it acts, so prove it on the model itself (mascing mask verify MASK --model FOLDER)"
         )
-    selections = f", and sends {moved} selections to other experts" if counted else ""
-    yield Proof(f"changes {changed} of {len(CANARIES)} greedy replies{selections}")
+    yield Proof(f"changes {by_mask}; without it, {by_chance} change from one time to the next")
 
 
 @dataclass(frozen=True)
 class _Reply:
+    """``selected`` is empty if the server cannot count selections."""
+
     text: str
     in_force: InForce
+    selected: Mapping[str, Sequence[int]]
 
 
 class _Server:
@@ -80,23 +87,20 @@ class _Server:
         if not (isinstance(listed, Sequence) and listed and isinstance(listed[0], Mapping) and "id" in listed[0]):
             raise EndpointError(f"{self.url} names no model: give the address of a server that `mascing serve` started")
         self.model = str(listed[0]["id"])
-        self.counts = True
-        try:
-            self.reply(CANARIES[0], NO_MASK)
-        except MaskError:  # this server does not count
-            self.counts = False
 
-    def reply(self, text: str, mask: str) -> _Reply:
-        """The greedy reply under a mask, with its selections if the server counts them."""
+    def reply(self, messages: Sequence[Message], mask: str) -> _Reply:
+        """The greedy reply under a mask, with its selections."""
         answer = self._json(
             "POST",
             "/chat/completions",
             {
                 "model": self.model,
-                "messages": [{"role": "user", "content": text}],
+                "messages": [message.model_dump() for message in messages],
                 "max_tokens": _TOKENS,
                 "temperature": 0,
-                "vllm_xargs": {MASK: mask, **({SELECTED: 1} if self.counts else {})},
+                # What a prefix cache had is not computed, and so not counted.
+                "cache_salt": uuid4().hex,
+                "vllm_xargs": {MASK: mask, SELECTED: 1},
             },
         )
         try:
@@ -107,7 +111,9 @@ class _Server:
                 f"the replies of {self.url} do not say which mask was in force: it is no server that `mascing serve` "
                 "started, and nothing shows that a mask acts there"
             ) from error
-        return _Reply(said or "", in_force)
+        if in_force.selected is None:
+            raise SteeringError(f"{self.url} was asked to count selections, and its replies do not tell them")
+        return _Reply(said or "", in_force, in_force.selected)
 
     def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         try:
@@ -133,29 +139,39 @@ def _message(content: Any) -> str:
     return str(error.get("message", error) if isinstance(error, dict) else error)
 
 
-_Counts = dict[str, list[int]]
-"""How often each expert was selected, by depth of the MoE layer."""
+class _Changes(NamedTuple):
+    """Greedy replies that differ, and selections that went to other experts, at least: longer replies select more."""
+
+    of: int
+    replies: int
+    selections: int
+
+    @classmethod
+    def between(cls, some: Sequence[_Reply], others: Sequence[_Reply]) -> "_Changes":
+        """The changes from some replies to others to the same questions."""
+        pairs = list(zip(some, others, strict=True))
+        return cls(
+            len(pairs),
+            sum(one.text != other.text for one, other in pairs),
+            sum(_moved(one.selected, other.selected) for one, other in pairs),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.replies} of {self.of} greedy replies and {self.selections} selections of experts"
 
 
-def _counts(replies: Sequence[_Reply]) -> _Counts:
-    """The selections of all replies. Raises SteeringError if one does not tell them."""
-    told = [reply.in_force.selected for reply in replies]
-    if not all(told):
-        raise SteeringError("the server was asked to count selections, and its replies do not tell them")
-    layers = told[0] or {}
-    return {layer: [sum(each) for each in zip(*((of or {})[layer] for of in told), strict=True)] for layer in layers}
+def _moved(before: Mapping[str, Sequence[int]], after: Mapping[str, Sequence[int]]) -> int:
+    """Selections that went to other experts."""
+    return sum(
+        max(0, b - a) for layer in before.keys() & after for a, b in zip(before[layer], after[layer], strict=True)
+    )
 
 
-def _moved(plain: _Counts, steered: _Counts) -> int:
-    """Selections that went elsewhere, at least: replies of other lengths select more often in all."""
-    return sum(max(0, a - b) for layer in plain for a, b in zip(steered[layer], plain[layer], strict=True))
-
-
-def _forces(mask: Mask, rule: OverrideRule, counts: _Counts) -> Proof:
+def _forces(mask: Mask, rule: OverrideRule, steered: Sequence[_Reply]) -> Proof:
     """Each token selects the experts that are forced on, and none of those that are forced off."""
-    for row, layer in enumerate(mask.spec.layer_ids):
-        of_layer = counts[str(layer)]
-        tokens = sum(of_layer) // mask.spec.top_k
+    for row, layer in enumerate(map(str, mask.spec.layer_ids)):
+        tokens = sum(reply.in_force.steered_tokens[layer] for reply in steered)
+        of_layer = [sum(counts) for counts in zip(*(reply.selected[layer] for reply in steered), strict=True)]
         on, off = (tensor[row].nonzero().flatten().tolist() for tensor in (rule.activated_LE, rule.deactivated_LE))
         wrong = [expert for expert in off if of_layer[expert]] + [expert for expert in on if of_layer[expert] != tokens]
         if wrong:

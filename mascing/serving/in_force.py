@@ -17,7 +17,7 @@ class InForce(Frozen):
     ``tokens`` are those that the mask acts on, as the request asked. ``steered_tokens`` counts those of prompt and
     reply on which it acted, by depth of the MoE layer; it is empty without a mask, and 0 in each layer if the mask met
     none of the tokens that it was to act on. ``selected`` says how often each expert was selected by the tokens that
-    were computed, if the request asked for that.
+    were computed, if the request asked for that; it is empty if the model does not show it.
     """
 
     mask: str | None

@@ -56,7 +56,7 @@ def verify_mask(url: str, model: ModelConfig) -> Iterator[Proof]:
 
 
 def _against_card(mask: Mask, url: str) -> Proof:
-    card = _card_beside(url)
+    card = card_beside(url)
     if card is None:
         return Proof(f"no card.json beside the mask, so its digest {mask.digest} has nothing to agree with", False)
     if card.get("mask_digest") != mask.digest:
@@ -67,7 +67,8 @@ def _against_card(mask: Mask, url: str) -> Proof:
     return Proof(f"is the mask on its card: {card['method']} for {card['behaviour']}, digest {mask.digest}")
 
 
-def _card_beside(url: str) -> dict[str, Any] | None:
+def card_beside(url: str) -> dict[str, Any] | None:
+    """The card beside the mask at ``url``; None if there is none. Raises MaskError if it cannot be read."""
     folder, slash, _ = url.rpartition("/")
     path = f"{folder}{slash}card.json"
     try:

@@ -39,7 +39,7 @@ BASELINE = "baseline"
 """The method name in the rows of the unsteered model."""
 
 # Conversations that `vllm` is asked at once: they are stored, and progress is told, only when all have a reply.
-_ROWS_TOGETHER = 4096
+_ROWS_TOGETHER = 8192
 
 # Folders of masks that are listed at once.
 _LISTED_AT_ONCE = 16

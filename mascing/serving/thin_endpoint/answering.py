@@ -15,7 +15,6 @@ from mascing.engines.generation import context_length
 from mascing.errors import DataError, MascingError, MaskError, RequestError
 from mascing.models.loading import Loaded
 from mascing.serving.api_errors import error_body, error_response
-from mascing.serving.choice import SELECTED
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.in_force import InForce
 from mascing.serving.mask_table import UNSTEERED, Admission
@@ -68,8 +67,6 @@ class Answering:
 
     async def _begun(self, request: ChatRequest) -> _Underway:
         choice = request.choice
-        if choice.selected:
-            raise MaskError(f"this engine does not count selections, so leave {SELECTED} out: use vLLM")
         if choice.tokens not in get_args(Tokens):
             raise MaskError(f"this engine steers {', '.join(get_args(Tokens))} tokens, not {choice.tokens!r}: use vLLM")
         completion_id = f"chatcmpl-{uuid.uuid4().hex}"
@@ -87,6 +84,7 @@ class Answering:
             prompt=prompt,
             mask=None if admission.slot == UNSTEERED else self._held.table.mask_in(admission.slot),
             tokens=choice.tokens,  # type: ignore[arg-type]
+            selected=choice.selected,
             temperature=_TEMPERATURE if request.temperature is None else request.temperature,
             seed=completion_id if request.seed is None else str(request.seed),
             max_tokens=limit,
@@ -136,7 +134,7 @@ class Answering:
             underway.asked.given_up = True  # where the client went away
 
     def _proved(self, underway: _Underway, done: Done) -> InForce:
-        in_force = InForce.of(underway.admission, done.steered_tokens)
+        in_force = InForce.of(underway.admission, done.steered_tokens, done.selected)
         self._held.metrics.replied(in_force)
         return in_force
 

@@ -13,10 +13,14 @@ from mascing.steering.forwards import Tokens
 
 @dataclass(frozen=True)
 class Done:
-    """A whole reply, and the tokens of it and of its prompt that the mask acted on, by depth of the MoE layer."""
+    """A whole reply, and the tokens of it and of its prompt that the mask acted on, by depth of the MoE layer.
+
+    ``selected`` says how often each expert was selected, if that was asked; empty if the model does not show it.
+    """
 
     reply: Reply
     steered_tokens: dict[int, int]
+    selected: dict[int, list[int]] | None
 
 
 Event = str | Done | Exception
@@ -34,6 +38,7 @@ class Asked:
     prompt: Prompt
     mask: Mask | None
     tokens: Tokens
+    selected: bool
     temperature: float
     seed: str
     max_tokens: int

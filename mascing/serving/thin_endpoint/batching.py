@@ -9,7 +9,7 @@ from mascing.masks.mask import Mask
 from mascing.models.loading import Loaded
 from mascing.serving.thin_endpoint.asked import Asked
 from mascing.serving.thin_endpoint.decoding import write_replies
-from mascing.serving.thin_endpoint.selections import UnsteeredSelections
+from mascing.serving.thin_endpoint.selections import Selections
 from mascing.steering.steer import steer
 
 _log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class Batcher:
 
     def __init__(self, loaded: Loaded, rows: int) -> None:
         self._loaded, self._rows = loaded, rows
-        self.selections = UnsteeredSelections(loaded.model)
+        self.selections = Selections(loaded.model)
         self._waiting: list[Asked] = []
         self._changed = threading.Condition()
         self._stops = False

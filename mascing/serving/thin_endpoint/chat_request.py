@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mascing.errors import RequestError
 from mascing.schemas.conversation import Conversation, Message
-from mascing.serving.choice import MASK, NAMES, TOKENS, Choice
+from mascing.serving.choice import NAMES, Choice
 
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "n": (1,),
@@ -20,7 +20,8 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 """Settings that are not answered, with the values that ask for nothing."""
 
-_UNREAD = ("user", "metadata", "store")
+_UNREAD = ("user", "metadata", "store", "cache_salt")
+"""What changes no reply here; no request finds in a cache what another one left."""
 
 
 class _StreamOptions(BaseModel):
@@ -68,7 +69,7 @@ class ChatRequest(BaseModel):
         choice = Choice.of(arguments)
         unread = sorted(arguments.keys() - set(NAMES))
         if unread:
-            raise RequestError(f"vllm_xargs: this endpoint reads {MASK} and {TOKENS} alone, not {unread[0]!r}")
+            raise RequestError(f"vllm_xargs: this endpoint reads {', '.join(NAMES)} alone, not {unread[0]!r}")
         return choice
 
     @property

@@ -18,12 +18,12 @@ from mascing.engines.sampling import RowSampler, refuse_nan
 from mascing.errors import ServerError, SteeringError
 from mascing.models.loading import Loaded
 from mascing.serving.thin_endpoint.asked import Asked, Done, Writing
-from mascing.serving.thin_endpoint.selections import UnsteeredSelections
+from mascing.serving.thin_endpoint.selections import Selections
 from mascing.steering.steer import Steering, steer
 
 
 def write_replies(
-    loaded: Loaded, batch: Sequence[Asked], selections: UnsteeredSelections, stopping: Callable[[], bool]
+    loaded: Loaded, batch: Sequence[Asked], selections: Selections, stopping: Callable[[], bool]
 ) -> list[Done]:
     """Write the replies of a batch whose ``tokens`` and ``temperature`` are the same, and tell their text meanwhile.
 
@@ -44,9 +44,9 @@ def write_replies(
         )
         before = {} if handle is None else handle.counters
         watch = _Watch(rows, set(settings.eos_token_id or ()), ids_BT.shape[1], selections, stopping)
-        watch.count_from(real_BT)
         sampler = [RowSampler([asked.seed for asked in batch], first.temperature)] if first.temperature > 0 else []
-        try:
+        with selections.of_batch(torch.tensor([asked.mask is None for asked in batch])):
+            watch.count_from(real_BT)
             output_BT = loaded.model.generate(
                 input_ids=ids_BT,
                 attention_mask=real_BT,
@@ -55,15 +55,17 @@ def write_replies(
                 stopping_criteria=[watch],
                 tokenizer=loaded.tokenizer,
             )
-        finally:
-            selections.tokens = None
         written = output_BT[:, ids_BT.shape[1] :].tolist()
         counts = [_Counted.of(row, ids, settings) for row, ids in zip(rows, written, strict=True)]
         layers = {} if handle is None else {layer: n - before[layer] for layer, n in handle.counters.items()}
         _refuse_other_counts(layers, sum(count.in_all for count in counts))
     return [
-        Done(row.whole(before_end(watch.ends, ids[: row.length])), dict.fromkeys(layers, count.needed))
-        for row, ids, count in zip(rows, written, counts, strict=True)
+        Done(
+            row.whole(before_end(watch.ends, ids[: row.length])),
+            dict.fromkeys(layers, count.needed),
+            selections.of_row(number) if row.asked.selected else None,
+        )
+        for number, (row, ids, count) in enumerate(zip(rows, written, counts, strict=True))
     ]
 
 
@@ -112,17 +114,17 @@ class _Watch:
         rows: Sequence[Writing],
         ends: set[int],
         prompt: int,
-        selections: UnsteeredSelections,
+        selections: Selections,
         stopping: Callable[[], bool],
     ) -> None:
         self._rows, self.ends, self._prompt = rows, ends, prompt
         self._selections, self._stopping = selections, stopping
         self._done = [False] * len(rows)
-        self._plain_B = torch.tensor([row.asked.mask is None for row in rows])
+        self._counted_B = torch.tensor([row.asked.mask is None or row.asked.selected for row in rows])
 
     def count_from(self, real_BT: Tensor) -> None:
-        """Count the selections of the unsteered rows, from their prompts on; ``real_BT`` are the prompts' tokens."""
-        self._count(real_BT.bool().cpu() & self._plain_B[:, None])
+        """Count the selections of unsteered rows and of those that ask for it; ``real_BT`` are the prompts' tokens."""
+        self._count(real_BT.bool().cpu() & self._counted_B[:, None])
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         """Whether each row is done, bool [B]."""
@@ -131,7 +133,7 @@ class _Watch:
         for number, (row, ids) in enumerate(zip(self._rows, input_ids[:, self._prompt :].tolist(), strict=True)):
             if not self._done[number]:
                 self._done[number] = ids[-1] in self.ends or row.ends_with(ids)
-        self._count((~torch.tensor(self._done) & self._plain_B)[:, None])
+        self._count((~torch.tensor(self._done) & self._counted_B)[:, None])
         return torch.tensor(self._done, device=input_ids.device)
 
     def _count(self, tokens: Tensor) -> None:

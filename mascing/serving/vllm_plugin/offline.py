@@ -116,15 +116,18 @@ class SteeredVllm:
                 detokenize=bool(stop_strings),
                 output_kind=RequestOutputKind.FINAL_ONLY,
                 extra_args=self._arguments(name, each),
+                skip_clone=True,  # nobody else has this object
             )
 
         with self._alone():
             for wave in self._waves(self._asked(requests)):
                 self._place(wave)
-                for name, each, output in self._finished(wave, sampling):
-                    reply = output.outputs[0]
-                    steered = self._proved(name, each, len(reply.token_ids)) if each.digest else {}
-                    yield each.number, Generated(list(reply.token_ids), reply.finish_reason == "length", steered)
+                for done in self._finished(wave, sampling):
+                    proofs = self._proofs([name for name, each, _ in done if each.digest])
+                    for name, each, output in done:
+                        reply = output.outputs[0]
+                        steered = _proved(proofs[name], each, len(reply.token_ids)) if each.digest else {}
+                        yield each.number, Generated(list(reply.token_ids), reply.finish_reason == "length", steered)
 
     def record(
         self, prompts: Sequence[Sequence[int]], mask: Mask | None = None
@@ -153,9 +156,10 @@ class SteeredVllm:
         with self._alone():
             rows = self._asked([Request(prompt, mask) for prompt in prompts])
             self._place(rows)
-            for name, row, _ in self._finished(rows, sampling):
-                [[(z_TLE, ids_TLK)]] = self._llm.collective_rpc("mascing_recorded", args=([name],))
-                yield row.number, z_TLE, ids_TLK
+            for done in self._finished(rows, sampling):
+                for name, row, _ in done:
+                    [[(z_TLE, ids_TLK)]] = self._llm.collective_rpc("mascing_recorded", args=([name],))
+                    yield row.number, z_TLE, ids_TLK
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -234,8 +238,8 @@ class SteeredVllm:
 
     def _finished(
         self, asked: Sequence["_Asked"], sampling: Callable[[str, "_Asked"], Any]
-    ) -> Iterator[tuple[str, "_Asked", Any]]:
-        """Run the requests, and yield each with its name and reply as it is done.
+    ) -> Iterator[list[tuple[str, "_Asked", Any]]]:
+        """Run the requests, and yield those that a step finished, each with its name and reply.
 
         Whoever stops listening, and an error, gives up the others: none runs on where nobody reads it.
         """
@@ -246,23 +250,18 @@ class SteeredVllm:
                 running[name] = each
                 self._add(name, each, sampling(name, each))
             while running:
-                for output in engine.step():
-                    if output.finished and output.request_id in running:
-                        yield output.request_id, running.pop(output.request_id), output
+                done = [each for each in engine.step() if each.finished and each.request_id in running]
+                yield [(each.request_id, running.pop(each.request_id), each) for each in done]
         finally:
             if running:
                 engine.abort_request(sorted(running))
 
-    def _proved(self, name: str, each: "_Asked", reply_tokens: int) -> dict[int, int]:
-        """Tokens steered by layer; raises SteeringError if a layer steered fewer than it had to."""
-        [proofs] = self._llm.collective_rpc("mascing_proof", args=([name],))
-        routed = len(each.request.prompt) + reply_tokens - 1  # the last token of a reply is never routed
-        due = each.span.count(0, routed)
-        steered = {int(layer): tokens for layer, tokens in proofs[name]["steered"].items()}
-        lacking = {layer: n for layer, n in steered.items() if n + proofs[name]["cached"] < due}
-        if lacking:
-            raise SteeringError(f"a mask must act on {due} tokens of a reply, and acted on fewer in layers {lacking}")
-        return steered
+    def _proofs(self, names: Sequence[str]) -> dict[str, Any]:
+        """What the worker steered of these requests; asked once for all, since on a GPU that waits for the device."""
+        if not names:
+            return {}
+        [proofs] = self._llm.collective_rpc("mascing_proof", args=(list(names),))
+        return dict(proofs)
 
 
 def cache_salt(digest: str, span: Span) -> str:
@@ -285,3 +284,14 @@ class _Asked:
     @property
     def span(self) -> Span:
         return Choice(tokens=self.request.tokens).span(len(self.request.prompt))
+
+
+def _proved(proof: Mapping[str, Any], asked: _Asked, reply_tokens: int) -> dict[int, int]:
+    """Tokens steered by layer; raises SteeringError if a layer steered fewer than it had to."""
+    routed = len(asked.request.prompt) + reply_tokens - 1  # the last token of a reply is never routed
+    due = asked.span.count(0, routed)
+    steered = {int(layer): tokens for layer, tokens in proof["steered"].items()}
+    lacking = {layer: n for layer, n in steered.items() if n + proof["cached"] < due}
+    if lacking:
+        raise SteeringError(f"a mask must act on {due} tokens of a reply, and acted on fewer in layers {lacking}")
+    return steered

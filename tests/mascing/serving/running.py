@@ -47,6 +47,12 @@ class Running:
     def client(self) -> openai.OpenAI:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
 
+    @property
+    def refused_requests(self) -> float:
+        """Requests that were refused and counted."""
+        registry = self.served.held.metrics.registry
+        return registry.get_sample_value("mascing_refusals_total", {"reason": "request"}) or 0
+
     def control(self, method: str, path: str, body: Any = None, token: str | None = TOKEN) -> httpx.Response:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return httpx.request(method, f"{self.url}/mascing/{path}", json=body, headers=headers)
@@ -60,8 +66,8 @@ class Running:
 
 
 def ask(client: openai.OpenAI, text: str = "hello", **options: Any) -> Any:
-    """A greedy reply of a few tokens; ``mask`` and ``tokens`` are what is asked of the server."""
-    xargs = {f"mascing_{name}": options.pop(name) for name in ("mask", "tokens") if name in options}
+    """A greedy reply of a few tokens; ``mask``, ``tokens`` and ``selected`` are what is asked of the server."""
+    xargs = {f"mascing_{name}": options.pop(name) for name in ("mask", "tokens", "selected") if name in options}
     body = options.pop("extra_body", {}) | ({"vllm_xargs": xargs} if xargs else {})
     settings = {"max_tokens": 8, "temperature": 0} | options
     return client.chat.completions.create(

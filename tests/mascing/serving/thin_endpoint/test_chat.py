@@ -5,11 +5,15 @@ from typing import Any
 
 import openai
 import pytest
+import torch
 
+from mascing.conversations.chat import render
 from mascing.engines.engine import Turn
 from mascing.engines.transformers_engine import TransformersEngine
 from mascing.masks.mask import Mask
 from mascing.schemas.config import GenerationConfig
+from mascing.steering.steer import steer
+from mascing.traces.recording import record
 from tests.mascing import olmoe_folder
 from tests.mascing.serving.running import MODEL, Running, ask
 
@@ -53,8 +57,13 @@ def test_a_mixed_batch_equals_separate_replies(server: Running) -> None:
     ]
 
     def reply(text: str, mask: str, tokens: str, limit: int) -> tuple[str, Any]:
-        answer = ask(server.client, text, mask=mask, tokens=tokens, max_tokens=limit)
-        return answer.choices[0].message.content, answer.model_extra["mascing"]
+        answer = ask(server.client, text, mask=mask, tokens=tokens, max_tokens=limit, selected=1)
+        proof = answer.model_extra["mascing"]
+        computed = answer.usage.total_tokens - (answer.choices[0].finish_reason == "length")
+        assert {layer: sum(counts) for layer, counts in proof["selected"].items()} == dict.fromkeys(
+            LAYERS, 2 * computed
+        )
+        return answer.choices[0].message.content, proof
 
     alone = [reply(*one) for one in asked]
     with ThreadPoolExecutor(len(asked)) as pool:
@@ -71,6 +80,17 @@ def test_selections_are_counted_where_no_mask_acts(server: Running) -> None:
     usage = ask(server.client, mask="none").usage
     tokens = usage.prompt_tokens + usage.completion_tokens - 1
     assert [now - then for now, then in zip(counted(), before, strict=True)] == [2 * tokens] * len(LAYERS)
+
+
+@pytest.mark.parametrize("name", ["none", "policy"])
+def test_the_selections_of_a_reply_are_the_models_own(server: Running, name: str) -> None:
+    proof = ask(server.client, TEXTS[1], mask=name, selected=1, max_tokens=1).model_extra["mascing"]
+    loaded = olmoe_folder.loaded()
+    ids_BT = torch.tensor([render(loaded.tokenizer, olmoe_folder.conversation("one", TEXTS[1])).token_ids])
+    with steer(loaded.model, [server.masks.get(name)]), record(loaded.model) as trace, torch.inference_mode():
+        loaded.model(ids_BT)
+    of_layers = trace.selected[0].unbind(1)
+    assert list(proof["selected"].values()) == [ids_TK.flatten().bincount(minlength=8).tolist() for ids_TK in of_layers]
 
 
 def test_replies_under_the_masks_differ(server: Running) -> None:
@@ -134,7 +154,7 @@ def test_what_masks_forbid_is_refused_with_a_reason_and_counted(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"extra_body": {"vllm_xargs": {"other": 1}}}, "mascing_tokens alone, not 'other'"),
+        ({"extra_body": {"vllm_xargs": {"other": 1}}}, "mascing_selected alone, not 'other'"),
         ({"n": 2}, "n=2 is not supported"),
         ({"logprobs": True}, "logprobs=True is not supported"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "is not supported"),
@@ -149,15 +169,11 @@ def test_what_cannot_be_answered_is_refused_with_a_reason(server: Running, optio
 def counted_refusals(server: Running, options: dict[str, Any], said: str) -> float:
     """How many refusals of requests are counted when the server refuses this one."""
 
-    def counted() -> float:
-        registry = server.served.held.metrics.registry
-        return registry.get_sample_value("mascing_refusals_total", {"reason": "request"}) or 0
-
-    before = counted()
+    before = server.refused_requests
     with pytest.raises(openai.BadRequestError, match=said) as refused:
         ask(server.client, **options)
     assert refused.value.type == "invalid_request_error"
-    return counted() - before
+    return server.refused_requests - before
 
 
 def test_another_model_is_not_found(server: Running) -> None:
