@@ -19,7 +19,7 @@ def every_stage(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pat
     with FileLock(session / "every-stage.lock"):
         if not folder.exists():
             unfinished = session / "every-stage-in-the-making"
-            unfinished.mkdir()
+            unfinished.mkdir(exist_ok=True)
             storage, config = Storage.open(str(unfinished / "storage")), config_in(unfinished)
             list(run(storage, config))
             list(collection(storage, config))
