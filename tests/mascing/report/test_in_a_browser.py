@@ -26,12 +26,12 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"), reason=f"none of {', '.join(_NAMES)} is installed"
 )
 
-RULES = {
+RULES: dict[str, dict[str, object]] = {
     "light": {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]},
     "dark": {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}},
 }
 """The dark pages differ in colours alone."""
-IN_FULL = {"resultTypes": ["violations"]}
+IN_FULL: dict[str, object] = {"resultTypes": ["violations"]}
 """Of what passes, one node a rule is described, not thousands."""
 PAGES = ("report", "audit", "campaign", "index")
 
