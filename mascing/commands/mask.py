@@ -150,14 +150,14 @@ def verify(
     if model is None and against is None:
         raise typer.BadParameter("say what to prove the mask on: --model FOLDER, or --against URL of a running server")
     url = mask_url(mask, storage)
-    proofs = _proofs(url, model) if against is None else _proofs_against(against, url, storage)
+    proofs = _proofs(url, model) if against is None else _proofs_against(against, mask, url, storage)
     for proof in proofs:
         echo_prose(f"{'ok' if proof.holds else 'note'}: {proof.said}")
     if model is not None:
         echo_prose(f'next: steer with it: with mascing.steer(model, mascing.Mask.load("{url}")): ...')
 
 
-def _proofs_against(server: str, url: str, storage: str) -> Iterator["Proof"]:
+def _proofs_against(server: str, address: str, url: str, storage: str) -> Iterator["Proof"]:
     from mascing.masks.mask import Mask
     from mascing.runs.publications.target_conversations import shortest_targets
     from mascing.serving.against import CANARIES, verify_against
@@ -165,6 +165,7 @@ def _proofs_against(server: str, url: str, storage: str) -> Iterator["Proof"]:
     from mascing.storage.object_storage import Storage
 
     mask, card, why = Mask.load(url), card_beside(url), f"no run of the mask is in {storage}"
+    yield Proof(f"{address} is the mask with digest {mask.digest}")
     try:
         targets = shortest_targets(Storage.open_to_read(storage), card, _ASKED)
     except (DataError, StorageError) as error:  # whoever serves a mask may not read its run

@@ -1,6 +1,10 @@
 """Errors in the shape that clients of OpenAI's API read."""
 
+import re
+
 from fastapi.responses import JSONResponse
+
+_LONG_WORD = re.compile(r"(\S{200})\S+")
 
 
 def error_body(status: int, message: str) -> dict[str, object]:
@@ -11,7 +15,13 @@ def error_body(status: int, message: str) -> dict[str, object]:
 
 def error_response(status: int, message: str) -> JSONResponse:
     """The same as an HTTP response."""
-    return JSONResponse(error_body(status, " ".join(message.split())), status)
+    return JSONResponse(error_body(status, printable(message)), status)
+
+
+def printable(message: str) -> str:
+    """The message in one line that can be encoded, with long words cut: it may quote what a client sent."""
+    line = " ".join(message.split()).encode(errors="backslashreplace").decode()
+    return _LONG_WORD.sub(r"\1...", line)
 
 
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}

@@ -1,10 +1,13 @@
 """The endpoints that load and unload masks and name the default, for whoever has the token."""
 
-import asyncio
 import hmac
 import ipaddress
+import logging
 import os
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
@@ -14,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mascing.errors import MascingError, MaskError
 from mascing.masks.unproven import why_unproven
-from mascing.serving.api_errors import error_response
+from mascing.serving.api_errors import error_response, printable
 from mascing.serving.choice import NO_MASK
 from mascing.serving.held_masks import HeldMasks
+from mascing.serving.limited_reads import LimitedReads
 from mascing.serving.options import mask_at
 
 TOKEN = "MASCING_CONTROL_TOKEN"
@@ -24,24 +28,33 @@ TOKEN = "MASCING_CONTROL_TOKEN"
 
 PREFIX = "/mascing"
 
+_log = logging.getLogger(__name__)
+
+_SECRETS = re.compile(r"(?<=://)[^/@\s]*@|\?[^\s']*")
+"""What a URL may hold: user and password, and a query, which may be signed."""
+
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
+
 
 class _Load(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, Field(min_length=1)]
-    url: Annotated[str, Field(min_length=1)]
+    name: _Name
+    url: Annotated[str, Field(min_length=1, max_length=4096)]
 
 
 class _Default(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, Field(min_length=1)]
+    name: _Name
 
 
 def control_router(held: HeldMasks, storage: str, anywhere: bool = False) -> APIRouter:
     """The control endpoints of a server; the token is that of the environment now.
 
     ``storage`` is where addresses of the registry are looked up. Only clients of this machine are answered, wherever
-    the server listens, unless ``anywhere``; the token is needed in any case.
+    the server listens, unless ``anywhere``; the token is needed in any case. What was loaded and unloaded, or refused,
+    is logged.
     """
+    reads = LimitedReads()
     router = APIRouter(
         prefix=PREFIX, route_class=_guarded(held, os.environ.get(TOKEN, "").strip(), anywhere), include_in_schema=False
     )
@@ -52,19 +65,24 @@ def control_router(held: HeldMasks, storage: str, anywhere: bool = False) -> API
 
     @router.post("/masks")
     async def load(asked: _Load) -> dict[str, Any]:
-        if asked.name == held.followed:
-            raise MaskError(f"{asked.name} is the channel that this server follows: give the mask another name")
-        await held.load(asked.name, await asyncio.to_thread(mask_at, asked.url, storage))
+        with _logged(f"loading {asked.name!r} from {asked.url!r}"):
+            if asked.name == held.followed:
+                raise MaskError(f"{asked.name} is the channel that this server follows: give the mask another name")
+            await held.load(asked.name, await reads.read(partial(mask_at, asked.url, storage)))
         return _told(held)
 
     @router.delete("/masks/{name:path}")
     async def unload(name: str) -> dict[str, Any]:
-        held.unload(name)
+        with _logged(f"unloading {name!r}"):
+            if name == held.followed:
+                raise MaskError(f"{name} is the channel that this server follows: its mask stays while it is followed")
+            held.unload(name)
         return _told(held)
 
     @router.put("/default")
     async def default(asked: _Default) -> dict[str, Any]:
-        held.make_default(None if asked.name == NO_MASK else asked.name)
+        with _logged(f"making {asked.name!r} the default"):
+            held.make_default(None if asked.name == NO_MASK else asked.name)
         return _told(held)
 
     return router
@@ -83,6 +101,17 @@ def _told(held: HeldMasks) -> dict[str, Any]:
         "followed": held.followed,
         "slots": table.slots,
     }
+
+
+@contextmanager
+def _logged(asked: str) -> Iterator[None]:
+    """Log what was asked of control once it is done or refused, without secrets."""
+    try:
+        yield
+    except MascingError as error:
+        _log.warning("control: %s", printable(_SECRETS.sub("", f"{asked} was refused: {error}")))
+        raise
+    _log.info("control: %s", printable(_SECRETS.sub("", f"{asked} is done")))
 
 
 def _guarded(held: HeldMasks, token: str, anywhere: bool) -> type[APIRoute]:

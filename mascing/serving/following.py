@@ -2,15 +2,23 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
-from mascing.errors import MascingError, MaskError
+from mascing.errors import MascingError, MaskError, StorageError
 from mascing.runs.publications.followed_channel import FollowedChannel, RefusedError
 from mascing.runs.publications.published_mask import PublishedMask
 from mascing.serving.held_masks import HeldMasks
+from mascing.serving.limited_reads import LimitedReads
 from mascing.steering.steer import check_fits
 
 SECONDS = 2.0
 """Between two looks at the channel."""
+
+_MOST_DOUBLINGS = 8
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -24,26 +32,27 @@ class Follower:
     """
 
     def __init__(self, channel: FollowedChannel, held: HeldMasks) -> None:
-        self._channel, self._held = channel, held
+        self._channel, self._held, self._reads = channel, held, LimitedReads()
         self._taken: str | None = None  # the version of the channel's file whose mask serves
         self._complaint: tuple[str | None, str] | None = None
         held.followed = channel.address
 
     async def start(self) -> None:
         """Take the channel's mask over. Raises RefusedError: a server must not begin without the mask it should."""
-        channel, version = await asyncio.to_thread(self._channel.now)
-        await self._take(await asyncio.to_thread(self._channel.mask_of, channel))
+        file, version = await self._read(self._channel.read)
+        await self._take(await self._read(partial(self._channel.mask_in, file)))
         self._taken = version
 
     async def look(self) -> None:
         """Look at the channel once, and take its mask over if it moved."""
         version: str | None = None
         try:
-            channel, version = await asyncio.to_thread(self._channel.now)
+            file, version = await self._read(self._channel.read)
             if version != self._taken:
-                await self._take(await asyncio.to_thread(self._channel.mask_of, channel))
+                published = await self._read(partial(self._channel.mask_in, file))
+                await self._take(published)
                 self._taken = version
-                _log.info("%s moved to %s, which serves now", self._channel.address, channel.mask)
+                _log.info("%s moved to %s, which serves now", self._channel.address, published.prefix)
             self._complaint = None
         except RefusedError as refused:
             self._refuse(version, refused)
@@ -51,10 +60,19 @@ class Follower:
             self._refuse(version, RefusedError("error", f"{type(error).__name__}: {error}"))
 
     async def run(self, seconds: float = SECONDS) -> None:
-        """Look again and again, until cancelled."""
+        """Look again and again, until cancelled.
+
+        Each read that hangs doubles the pause, so that few threads pile up.
+        """
         while True:
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(seconds * 2 ** min(self._reads.hanging, _MOST_DOUBLINGS))
             await self.look()
+
+    async def _read(self, work: Callable[[], T]) -> T:
+        try:
+            return await self._reads.read(work)
+        except StorageError as error:
+            raise RefusedError("storage", str(error)) from error
 
     async def _take(self, published: PublishedMask) -> None:
         try:

@@ -54,10 +54,13 @@ class HeldMasks:
                 if as_default:
                     self.table.make_default(name)
 
-    def make_default(self, name: str | None) -> None:
-        """Steer requests that ask for no mask by this one; None for none. Raises MaskError if it is not held."""
+    def make_default(self, asked: str | None) -> None:
+        """Steer requests that ask for no mask by the one of this name or digest; None for none.
+
+        Raises MaskError if it is not held.
+        """
         with self._swaps_told():
-            self.table.make_default(name)
+            self.table.make_default(asked)
 
     def unload(self, name: str) -> None:
         """Hold a mask no longer under this name. Raises MaskError if none has it, or if it is the default."""

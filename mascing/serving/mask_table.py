@@ -106,12 +106,13 @@ class MaskTable:
                 raise MaskError(f"{name} is the default: name another default first, or {NO_MASK!r}")
             self._free_if_idle(self._names.pop(name))
 
-    def make_default(self, name: str | None) -> None:
-        """Steer requests that ask for no mask by this one from now on; None leaves them unsteered."""
+    def make_default(self, asked: str | None) -> None:
+        """Steer requests that ask for no mask by this one from now on; None leaves them unsteered.
+
+        Raises MaskError if no mask, or more than one, has this name or begin of its digest.
+        """
         with self._lock:
-            if name is not None and name not in self._names:
-                raise MaskError(self._unknown(name))
-            self._default = name
+            self._default = None if asked is None else self._found(asked)[1]
 
     def admit(self, choice: Choice) -> Admission:
         """Decide what steers a request; :meth:`release` must follow. Raises MaskError for a mask that is not held."""
@@ -119,10 +120,8 @@ class MaskTable:
             asked = self._default if choice.mask is None else choice.mask
             if asked is None or asked == NO_MASK:
                 return Admission(UNSTEERED, None, None, choice)
-            slot = self._slot_of(asked)
+            slot, name = self._found(asked)
             self._running[slot] += 1
-            by_digest = (name for name, at in self._names.items() if at == slot)
-            name = asked if asked in self._names else next(by_digest)
             return Admission(slot, self._masks[slot][1], name, choice)
 
     def release(self, admission: Admission) -> None:
@@ -134,14 +133,16 @@ class MaskTable:
         """The mask in a slot that is not free."""
         return self._masks[slot][0]
 
-    def _slot_of(self, asked: str) -> int:
+    def _found(self, asked: str) -> tuple[int, str]:
+        """The slot and a name of the mask with this name or begin of its digest."""
         if asked in self._names:
-            return self._names[asked]
+            return self._names[asked], asked
         named = set(self._names.values())
         found = {slot for slot in named if _DIGEST.fullmatch(asked) and self._masks[slot][1].startswith(asked)}
         if len(found) != 1:
             raise MaskError(self._unknown(asked) if not found else f"several masks have a digest that begins {asked}")
-        return found.pop()
+        slot = found.pop()
+        return slot, next(name for name, at in self._names.items() if at == slot)
 
     def _unknown(self, asked: str) -> str:
         held = ", ".join(f"{name} ({digest[:12]})" for name, digest in list(self.named.items())[:8]) or "no mask"

@@ -2,13 +2,15 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mascing.errors import ConfigError, MaskError
+from mascing.errors import ConfigError, MascingError, MaskError
 from mascing.masks.mask import Mask
+from mascing.models.checkpoints import one_line
 from mascing.runs.mask_address import find_channel, mask_url
-from mascing.runs.publications.followed_channel import FollowedChannel
+from mascing.runs.publications.followed_channel import FollowedChannel, RefusedError
 from mascing.serving.choice import MASK, NO_MASK
 from mascing.serving.following import Follower
 from mascing.serving.held_masks import HeldMasks
@@ -21,8 +23,9 @@ class ServeOptions:
     """A model and the masks that it is served with.
 
     ``masks`` are the addresses of masks (files, URLs, ``behaviour@channel`` in ``storage``) by name, ``default`` one of
-    these names. ``follow`` is the channel whose mask is the default instead. ``control_anywhere`` lets the control
-    endpoints answer more than clients of this machine. ``engine_args`` are arguments for the engine's own server.
+    these names or ``none``. ``follow`` is the channel whose mask is the default instead. ``control_anywhere`` lets the
+    control endpoints answer more than clients of this machine. ``engine_args`` are arguments for the engine's own
+    server.
     """
 
     model: str
@@ -64,7 +67,7 @@ class FirstMasks:
     @classmethod
     def of(cls, options: ServeOptions) -> "FirstMasks":
         """Read them. Raises MaskError, StorageError or ConfigError if the server could not start with them."""
-        if options.default is not None and options.default not in options.masks:
+        if options.default not in (None, NO_MASK, *options.masks):
             raise ConfigError(f"--default {options.default}: no mask has that name: add --mask {options.default}=URL")
         if options.default is not None and options.follow is not None:
             raise ConfigError("--default and --follow both say what the default is: give one")
@@ -79,8 +82,9 @@ class FirstMasks:
         if options.follow is not None:
             storage = Storage.open_to_read(options.storage)
             channel = FollowedChannel(storage, find_channel(storage, options.follow))
-            followed = channel.mask_of(channel.now()[0]).mask
-        return cls(masks, options.default, channel, followed)
+            with _told_of(channel):
+                followed = channel.mask_in(channel.read()[0]).mask
+        return cls(masks, None if options.default == NO_MASK else options.default, channel, followed)
 
     async def load(self, held: HeldMasks) -> Follower | None:
         """Bring them into the model; returns who follows the channel, whose ``run`` the server must run.
@@ -95,8 +99,18 @@ class FirstMasks:
         if self.channel is None:
             return None
         follower = Follower(self.channel, held)
-        await follower.start()
+        with _told_of(self.channel):
+            await follower.start()
         return follower
+
+
+@contextmanager
+def _told_of(channel: FollowedChannel) -> Iterator[None]:
+    """Say which option and channel an error is about."""
+    try:
+        yield
+    except RefusedError as refused:
+        raise RefusedError(refused.reason, f"--follow {channel.address}: {refused}") from refused
 
 
 def _named(name: str, url: str, storage: str) -> Mask:
@@ -108,4 +122,9 @@ def _named(name: str, url: str, storage: str) -> Mask:
 
 def mask_at(address: str, storage: str) -> Mask:
     """The mask at a path, a URL, or an address of the registry in ``storage``. Raises MaskError or StorageError."""
-    return Mask.load(mask_url(address, storage))
+    try:
+        return Mask.load(mask_url(address, storage))
+    except MascingError:
+        raise
+    except Exception as error:  # the file systems behind a URL raise what they like
+        raise MaskError(f"no mask can be read there ({one_line(error)}): check the path or the URL") from error

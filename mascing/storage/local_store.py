@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from uuid import uuid4
 
 from mascing.errors import StorageError
@@ -56,6 +56,7 @@ class LocalStore:
         """Return the file's bytes."""
         with self._explained(path):
             try:
+                self._refuse_waiting(path)
                 return (self._root / path).read_bytes()
             except (IsADirectoryError, NotADirectoryError) as error:
                 raise FileNotFoundError(errno.ENOENT, "no such object", str(self._root / path)) from error
@@ -193,6 +194,15 @@ class LocalStore:
                     finally:
                         name.unlink(missing_ok=True)
                     return
+
+    def _refuse_waiting(self, path: str) -> None:
+        """Raise StorageError for a pipe or a device: to open one may wait for ever for its writer."""
+        mode = (self._root / path).stat().st_mode
+        if not (S_ISREG(mode) or S_ISDIR(mode)):
+            raise StorageError(
+                f"{self._root / path} is no regular file but a device, a pipe or a socket: remove it, and restore the "
+                "file from a copy"
+            )
 
     @contextmanager
     def _explained(self, path: str) -> Iterator[None]:

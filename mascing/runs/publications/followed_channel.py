@@ -39,23 +39,23 @@ class FollowedChannel:
         self._storage, self.address = storage, found.address
         self._path = channel_path(found.checkpoint, found.behaviour, found.channel)
 
-    def now(self) -> tuple[Channel, str]:
-        """What the channel holds, and the version (ETag) of its file. Raises RefusedError."""
+    def read(self) -> tuple[bytes, str]:
+        """The channel's file and its version (ETag). Raises RefusedError."""
         try:
-            data, version = self._storage.read_versioned(self._path)
+            return self._storage.read_versioned(self._path)
         except FileNotFoundError as error:
             raise RefusedError(
                 "channel", f"{self._storage.locate(self._path)}, the file of the channel, is gone: {REMEDY}"
             ) from error
         except StorageError as error:
             raise RefusedError("storage", str(error)) from error
+
+    def mask_in(self, file: bytes) -> PublishedMask:
+        """The mask that the file names, with its card, which say the same and may be served. Raises RefusedError."""
         try:
-            return decode_channel(self._storage, self._path, data), version
+            channel = decode_channel(self._storage, self._path, file)
         except StorageError as error:
             raise RefusedError("channel", str(error)) from error
-
-    def mask_of(self, channel: Channel) -> PublishedMask:
-        """The channel's mask with its card, which say the same and may be served. Raises RefusedError."""
         published = self._read(channel)
         where, said = self._storage.locate(channel.mask), published.card.mask_digest
         if published.mask.digest != said:

@@ -20,6 +20,7 @@ from mascing.serving.following import Follower
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.mask_table import MaskTable
 from mascing.serving.metrics import ServingMetrics
+from mascing.serving.misplaced import TOO_DEEP
 from mascing.serving.options import ServeOptions
 from mascing.serving.thin_endpoint.answering import Answering
 from mascing.serving.thin_endpoint.batching import Batcher
@@ -82,6 +83,8 @@ def application(served: Served, options: ServeOptions, follower: Follower | None
             body = await request.json()
         except ValueError:
             return error_response(400, "the body of a request is JSON")
+        except RecursionError:
+            return error_response(400, TOO_DEEP)
         return await answering.answer(body, request.url.query, request.headers.keys())
 
     @app.get("/v1/models")

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from mascing.schemas.cards.mask_card import Channel
 from mascing.schemas.cards.routing_rates import RoutingRates
 from mascing.schemas.facts import MaskFacts
 from mascing.schemas.finished import MaskStored
+from mascing.serving import limited_reads
 from mascing.serving.choice import Choice
 from mascing.serving.following import Follower
 from mascing.serving.held_masks import HeldMasks
@@ -229,6 +232,49 @@ def test_a_storage_that_does_not_answer_is_counted_and_taken_up_again(
     server.move("second")
     server.look()
     assert server.serves == a_mask("second")
+
+
+def test_a_read_that_never_returns_neither_ends_the_following_nor_keeps_the_process(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    goes_on, returned = threading.Event(), threading.Event()
+    read_versioned = Storage.read_versioned
+
+    def hangs(storage: Storage, path: str) -> tuple[bytes, str]:
+        goes_on.wait(30)
+        returned.set()
+        return read_versioned(storage, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(limited_reads, "SECONDS", 0.05)
+        patch.setattr(Storage, "read_versioned", hangs)
+        server.look()
+        server.look()
+        assert server.follower._reads.hanging == 2
+    assert server.sample("mascing_refusals_total", reason="storage") == 1
+    [logged] = [record.getMessage() for record in caplog.records if "refused (storage)" in record.getMessage()]
+    assert logged.endswith("there was no answer within 0.05 seconds")
+    server.move("second")
+    server.look()
+    assert server.serves == a_mask("second")
+    assert not returned.is_set(), "asyncio.run waited for the thread, so the end of a server would"
+    goes_on.set()
+
+
+def test_a_pipe_in_the_place_of_the_channel_is_not_waited_for(server: Server) -> None:
+    path = Path(server.storage.url, PATH)
+    path.unlink()
+    os.mkfifo(path)
+    server.look()
+    assert server.sample("mascing_refusals_total", reason="storage") == 1
+
+
+def test_each_damaged_version_of_the_channel_is_counted_for_itself(server: Server) -> None:
+    for number in range(3):
+        server.storage.overwrite(PATH, b"damaged %d" % number)
+        server.look()
+        server.look()
+    assert server.sample("mascing_refusals_total", reason="channel") == 3
 
 
 def test_a_server_does_not_start_without_the_mask_that_it_should_serve(server: Server) -> None:

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mascing.errors import MaskError
+from mascing.errors import MaskError, RequestError
 from mascing.serving.api_errors import error_response
-from mascing.serving.choice import Choice
+from mascing.serving.choice import MEMBER, Choice
 from mascing.serving.held_masks import HeldMasks
-from mascing.serving.in_force import KEY
 from mascing.serving.misplaced import ARGUMENTS, refuse_misplaced
 from mascing.serving.vllm_plugin.front.admission import check_salt
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Exchange, check_passed_on
 
-_MAY_CHOOSE = re.compile(rb"mascing|xargs|\\u00", re.IGNORECASE)
-"""Found in every body that has a word of ours, also one whose letters are escaped: the others are not parsed twice."""
+_MAY_CHOOSE = re.compile(rb"mascing|xargs|\\u00|\x00", re.IGNORECASE)
+"""Found in every body that has a word of ours, also where its letters are escaped or of two bytes (UTF-16): the others
+are not parsed twice."""
 
 
 class Replies:
@@ -47,6 +47,9 @@ class Replies:
                     exchange.admit(held.table, exchange.asked)
             except MaskError as error:
                 held.metrics.refused("request")
+                await error_response(400, str(error))(scope, receive, send)
+                return
+            except RequestError as error:
                 await error_response(400, str(error))(scope, receive, send)
                 return
             token = EXCHANGE.set(exchange)
@@ -106,7 +109,10 @@ class _Told:
 
 
 def _asked(scope: Scope, body: bytes) -> Choice | None:
-    """The choice in the body of a request, None if it is no JSON; raises MaskError for one that is not read."""
+    """The choice in the body of a request, None if it is no JSON.
+
+    Raises MaskError for one that is not read, and RequestError for a body that is nested too deep to look for it.
+    """
     headers, query = Headers(scope=scope), scope["query_string"].decode("latin-1")
     refuse_misplaced(None, query, headers.keys())
     if headers.get("content-type", "application/json").partition(";")[0].strip().lower() != "application/json":
@@ -133,7 +139,7 @@ def _with_proof(reply: bytes, exchange: Exchange) -> bytes:
     if not (reply.startswith(b'{"') and reply.endswith(b"}")):
         return reply
     told = exchange.in_force(exchange.entries).model_dump_json().encode()
-    return reply[:-1] + b',"' + KEY.encode() + b'":' + told + b"}"
+    return reply[:-1] + b',"' + MEMBER.encode() + b'":' + told + b"}"
 
 
 def _with_proof_at_end(stream: bytes, exchange: Exchange) -> bytes:

@@ -31,7 +31,8 @@ def test_a_mask_that_acts_on_the_server_is_proved(
     server.masks["defence"].save(tmp_path / "mask.safetensors")
     refused = server.refused_requests
     assert main(["mask", "verify", str(tmp_path), "--against", server.url]) == 0
-    asking, served, holds, changes = capsys.readouterr().out.splitlines()
+    named, asking, served, holds, changes = capsys.readouterr().out.splitlines()
+    assert named == f"ok: {tmp_path} is the mask with digest {server.masks['defence'].digest}"
     assert asking.startswith("note: asking 4 harmless questions, since no run of the mask is in ")
     assert served == f"ok: {server.url} serves tiny"
     assert f"as defence with digest {server.masks['defence'].digest}; 4 replies say that it steered them" in holds
@@ -53,7 +54,7 @@ def test_the_conversations_of_the_run_are_asked(
     monkeypatch.setattr(target_conversations, "_targets", lambda storage, prefix: iter(targets))
     assert main(["mask", "verify", str(tmp_path), "--against", server.url]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("ok: asking 3 target conversations of the run that made the mask\n")
+    assert "\nok: asking 3 target conversations of the run that made the mask\n" in said
     assert "changes 3 of 3 greedy replies" in said
 
 

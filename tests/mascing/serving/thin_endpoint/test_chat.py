@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import torch
@@ -174,6 +175,14 @@ def counted_refusals(server: Running, options: dict[str, Any], said: str) -> flo
         ask(server.client, **options)
     assert refused.value.type == "invalid_request_error"
     return server.refused_requests - before
+
+
+@pytest.mark.parametrize("depth", [150, 950, 200_000])
+def test_a_body_that_is_nested_too_deep_is_refused(server: Running, depth: int) -> None:
+    body = '{"messages": [{"role": "user", "content": "hello"}], "tools": ' + "[" * depth + "]" * depth + "}"
+    refused = httpx.post(f"{server.url}/v1/chat/completions", content=body)
+    assert refused.status_code == 400
+    assert "no more than 100 lists and objects within each other" in refused.json()["error"]["message"]
 
 
 def test_another_model_is_not_found(server: Running) -> None:

@@ -1,11 +1,14 @@
 """The control endpoints and the metrics of a running server."""
 
+import logging
+import threading
 from pathlib import Path
 
 import httpx
 import pytest
 from starlette.requests import Request
 
+from mascing.serving import control, limited_reads
 from mascing.serving.control import TOKEN as VARIABLE
 from mascing.serving.control import is_of_this_machine
 from tests.mascing.serving.running import Running, ask, foreign, running
@@ -25,7 +28,7 @@ def test_a_mask_is_loaded_chosen_made_the_default_and_unloaded(server: Running, 
     assert {"name": "half", "digest": mask.digest, "unproven": None} in told["masks"]
     assert ask(server.client, mask="half").model_extra["mascing"]["digest"] == mask.digest
     assert ask(server.client, mask=mask.digest[:12]).model_extra["mascing"]["mask"] == "half"
-    assert server.control("PUT", "default", {"name": "half"}).json()["default"] == "half"
+    assert server.control("PUT", "default", {"name": mask.digest[:8]}).json()["default"] == "half"
     assert ask(server.client).model_extra["mascing"]["mask"] == "half"
     assert metric(server, f'mascing_default_mask{{digest="{mask.digest}",mask="half"}}') == 1
     assert server.control("DELETE", "masks/half").status_code == 400
@@ -60,6 +63,61 @@ def test_a_mask_that_cannot_be_loaded_is_refused_with_the_reason(server: Running
     assert metric(server, 'mascing_refusals_total{reason="control"}') == before + 4
     assert server.control("POST", "masks", {"name": "half"}).json()["error"]["message"] == "url: Field required"
     assert server.control("DELETE", "masks/half").status_code == 400
+
+
+def test_a_url_that_nothing_can_be_read_from_is_refused_with_a_reason(server: Running) -> None:
+    for url, said in (
+        ("x" * 3000, "File name too long"),
+        ("x" * 5000, "url: String should have at most 4096 characters"),
+        ("zip://x::/etc/passwd", "no mask can be read there"),
+        ("http://[x", "no mask can be read"),
+        ("a\0b", "there is no mask at"),
+        ("\udc80", "there is no mask at"),
+    ):
+        refused = server.control("POST", "masks", {"name": "other", "url": url})
+        assert refused.status_code == 400
+        assert said in refused.json()["error"]["message"]
+        assert len(refused.text) < 1000
+
+
+def test_a_load_that_hangs_is_given_up_and_the_next_one_goes_on(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    (server.masks["policy"] * 0.5).save(tmp_path / "mask.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(limited_reads, "SECONDS", 0.05)
+        patch.setattr(control, "mask_at", lambda url, storage: goes_on.wait(30))
+        refused = server.control("POST", "masks", {"name": "half", "url": str(tmp_path)})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"] == "there was no answer within 0.05 seconds"
+    assert server.control("POST", "masks", {"name": "half", "url": str(tmp_path)}).status_code == 200
+    assert server.control("DELETE", "masks/half").status_code == 200
+    goes_on.set()
+
+
+def test_what_control_did_and_refused_is_logged_without_secrets(
+    server: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "mascing.serving.control")
+    (server.masks["policy"] * 0.5).save(tmp_path / "mask.safetensors")
+    server.control("POST", "masks", {"name": "half", "url": str(tmp_path)})
+    server.control("POST", "masks", {"name": "b", "url": "nothing://me:secret@host/mask?signed=secret"})
+    server.control("DELETE", "masks/half")
+    loaded, refused, unloaded = caplog.messages
+    assert loaded == f"control: loading 'half' from '{tmp_path}' is done"
+    assert refused.startswith("control: loading 'b' from 'nothing://host/mask' was refused: no mask can be read from ")
+    assert unloaded == "control: unloading 'half' is done"
+    assert "secret" not in caplog.text
+
+
+def test_the_mask_of_the_channel_that_is_followed_is_not_unloaded(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.served.held, "followed", "policy")
+    refused = server.control("DELETE", "masks/policy")
+    assert refused.status_code == 400
+    assert "policy is the channel that this server follows" in refused.json()["error"]["message"]
 
 
 def test_a_full_table_is_refused_and_the_masks_in_it_stay(server: Running, tmp_path: Path) -> None:
