@@ -1,5 +1,8 @@
 """Fixtures shared by all tests; each kind has its own file."""
 
+import os
+from collections.abc import Iterator
+
 import pytest
 
 pytest_plugins = [
@@ -20,11 +23,19 @@ LONGEST = (
     "tests/flows/test_reconfigure",
     "tests/flows/test_thinking_families",
     "tests/mascing/testbeds/planted/test_hard_levels",
+    "tests/tasks/searching/test_rounds",
     "tests/tasks/test_flipped_bits",
-    "tests/tasks/test_recipe_versions",
     "tests/tasks/workers/",
     "tests/torture/",
 )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def without_waiting_for_the_disk() -> Iterator[None]:
+    """No test loses power, so what it stores in this process need not reach the disk, which takes milliseconds each."""
+    with pytest.MonkeyPatch.context() as here:
+        here.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

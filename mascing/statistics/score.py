@@ -35,7 +35,10 @@ def tango(differences_RN: Floats, members_N: Members) -> tuple[Floats, Floats]:
     effect_R = design_effect(differences_RN, members_N)
     n_R = differences_RN.shape[1] / effect_R
     gains_R, losses_R = (differences_RN > 0).sum(1) / effect_R, (differences_RN < 0).sum(1) / effect_R
-    return _tango_low(gains_R, losses_R, n_R), -_tango_low(losses_R, gains_R, n_R)
+    # The upper end is the lower one of the opposite difference; both in one bisection take half the time.
+    ends_2R = _tango_low(np.append(gains_R, losses_R), np.append(losses_R, gains_R), np.tile(n_R, 2))
+    low_R, opposite_R = np.split(ends_2R, 2)
+    return low_R, -opposite_R
 
 
 def upper_tail(differences_RN: Floats, members_N: Members) -> Floats:

@@ -184,6 +184,8 @@ def start_local(cpus: int) -> None:
             address="local",
             num_cpus=cpus,
             include_dashboard=False,
+            # Else Ray starts a process for each CPU, which our actors, with settings of their own, do not take over.
+            _system_config={"prestart_worker_first_driver": False},
         )
 
 

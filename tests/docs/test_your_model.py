@@ -22,6 +22,7 @@ from mascing.schemas.config import BehaviourConfig
 from mascing.storage.object_storage import Storage
 from mascing.storage.source import files_of_rows
 from tests.docs.blocks import blocks
+from tests.tasks.here_pool import HerePool
 from tests.tiny_families import Family
 from tests.tiny_families.questions import all_questions, conversation_of
 
@@ -60,6 +61,8 @@ def said(folder: Path) -> dict[str, str]:
     outputs = {}
     with pytest.MonkeyPatch.context() as here:
         here.chdir(folder)
+        for flow in ("label_line", "reconfigure"):  # how Ray starts from a command line is tested elsewhere
+            here.setattr(f"mascing.flows.{flow}.Pool", lambda *_: HerePool())
         for command in commands(PAGE):
             outputs[command] = printed(command)
     return outputs

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("prefect_here")
 
 @pytest.fixture(scope="module")
 def config(testbed_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
-    small = small_config(testbed_folder, tmp_path_factory.mktemp("conversations"))
+    small = small_config(testbed_folder, tmp_path_factory.mktemp("conversations"), workers=1)
     settings = AuditConfig(n_suppressed=(1, 16), random_draws=3)
     return small.model_copy(update={"audit": settings})
 

@@ -1,6 +1,7 @@
 """Whatever a run and a collection leave: a flipped bit in it is noticed when it is read, and the object named."""
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from mascing.runs.upkeep.verification import verify
 from mascing.schemas.config import GatesConfig
 from mascing.schemas.finished import MANIFESTS, RunStages
 from mascing.schemas.manifest import Manifest
+from mascing.storage import parquet
 from mascing.storage.lease import Lease, held
 from mascing.storage.manifests import read_manifest, read_stored
 from mascing.storage.object_storage import Storage
@@ -30,7 +32,7 @@ from mascing.tasks.conclude import conclude
 from mascing.tasks.replying import replies, verdict_pieces
 from mascing.tasks.running.stored_items import stored_items
 from tests.tasks.here_pool import HerePool
-from tests.tasks.recipe_outputs import collection, config_in, run
+from tests.tasks.recipe_outputs import config_in, run
 
 Reader = Callable[[], object]
 
@@ -40,12 +42,12 @@ ENDS, WITHIN = 60, 60
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> Storage:
+def left(every_stage: Path, tmp_path_factory: pytest.TempPathFactory) -> Storage:
     """All that a run, an audit and a collection of conversations leave."""
     folder = tmp_path_factory.mktemp("left")
+    shutil.copytree(every_stage, folder / "storage")
     storage, config = Storage.open(str(folder / "storage")), config_in(folder)
     manifests: dict[str, Manifest] = {manifest.stage: manifest for manifest in run(storage, config)}
-    list(collection(storage, config))
     stages = RunStages.model_validate({name: manifests[name] for name in RunStages.model_fields if name in manifests})
     conclude(storage, config.model_copy(update={"gates": GatesConfig()}), stages, {})  # the run's own are no file's
     return storage
@@ -92,6 +94,8 @@ def reader(storage: Storage, name: str) -> Reader:
         return partial(read_inputs, storage, RunFolder(folders[1]))
     if file == "run.yaml" and storage.url.startswith("/"):
         return partial(load_config, storage.locate(name))
+    if file.endswith(".parquet"):
+        return lambda: parquet.from_bytes(storage.read(name), storage.locate(name))
     return partial(verified, storage, name)
 
 
@@ -123,6 +127,12 @@ def flipped(data: bytes, places: Iterator[int]) -> Iterator[bytes]:
         yield data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :]
 
 
+def overwrite(place: Path, data: bytes) -> None:
+    """Write as many bytes as there are; some file systems flush a file to the disk that is emptied first."""
+    with place.open("r+b") as file:
+        file.write(data)
+
+
 def places(size: int) -> Iterator[int]:
     step = max(1, (size - 2 * ENDS) // WITHIN)
     yield from (place for place in range(size) if place < ENDS or place >= size - ENDS or place % step == 0)
@@ -135,12 +145,12 @@ def test_every_flipped_bit_of_whatever_is_left_is_noticed_and_the_object_named(l
         seldom = name.endswith(".html")  # all else is read as well each time
         read[name]()
         for damaged in list(flipped(content, places(len(content))))[:: 40 if seldom else 1]:
-            place.write_bytes(damaged)
+            overwrite(place, damaged)
             said = complaint(read[name])
             assert NOTICED.search(said), f"{kind}: a flipped bit passed unnoticed, or was told as {said}"
             assert str(place) in said
             count += 1
-        place.write_bytes(content)
+        overwrite(place, content)
     assert count > 5_000
     assert verify(left).damaged == ()
 

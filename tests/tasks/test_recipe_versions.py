@@ -1,5 +1,7 @@
 """A stage whose content changes without a new version of its recipe would pass off old results as new ones."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +17,10 @@ REMEDY = (
 
 
 @pytest.fixture(scope="module")
-def now(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return outputs(tmp_path_factory.mktemp("recipes"))
+def now(every_stage: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("recipes")
+    shutil.copytree(every_stage, folder / "storage")
+    return outputs(folder)
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:

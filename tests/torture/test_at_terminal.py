@@ -27,7 +27,7 @@ WAITED_FOR = ("starting Prefect, ", "starting Ray, ", "loading the model")
 def run(testbed: Path, folder: Path, columns: int) -> Iterator[Terminal]:
     """`mascing run` at a terminal, with a Prefect server of its own."""
     config = folder / "run.yaml"
-    config.write_text(yaml.safe_dump(small_config(testbed, folder).model_dump(mode="json")))
+    config.write_text(yaml.safe_dump(small_config(testbed, folder, workers=1).model_dump(mode="json")))
     command = [sys.executable, "-m", "mascing", "run", str(config), "--storage", str(folder / "storage")]
     hidden = ("PREFECT_API_URL", "COLUMNS", "LINES", "NO_COLOR")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}

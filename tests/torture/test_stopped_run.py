@@ -4,6 +4,7 @@ Ctrl-C, which a terminal sends to the whole process group, is typed in test_at_t
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,32 +47,39 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by Linux's /proc")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_a_run_that_is_told_to_stop_leaves_no_process_behind(
-    number: signal.Signals, testbed_folder: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_is_told_to_stop_leaves_no_process_behind(testbed_folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "run.yaml"
-    config.write_text(yaml.safe_dump(small_config(testbed_folder, tmp_path).model_dump(mode="json")))
+    config.write_text(yaml.safe_dump(small_config(testbed_folder, tmp_path, workers=1).model_dump(mode="json")))
+    stop(signal.SIGTERM, config)
+    lines = stop(signal.SIGINT, config)  # the same command goes on from there
+    assert "harvest: already done\n" in lines
+
+
+def stop(number: signal.Signals, config: Path) -> list[str]:
+    """Start the run, send it a signal while it trains, and see it end; returns its lines."""
+    folder = config.parent
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     with ctrl_c(signal.SIG_DFL):
         process = subprocess.Popen(
-            [sys.executable, "-m", "mascing", "run", str(config), "--storage", str(tmp_path / "storage")],
-            env={**environment, MARK: str(tmp_path), "PYTHONUNBUFFERED": "1"},
+            [sys.executable, "-m", "mascing", "run", str(config), "--storage", str(folder / "storage")],
+            env={**environment, MARK: str(folder), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
     assert process.stdout is not None
-    lines = []
+    lines: list[str] = []
+    told = None
     try:
         for line in process.stdout:
             lines.append(line)
-            if line.startswith("train: 1/"):
-                commands = left_behind(str(tmp_path))
+            if told is None and re.match(r"train: [1-9]", line):
+                commands = left_behind(str(folder))
                 told = monotonic()
                 process.send_signal(number)
         assert process.wait() == 130, "".join(lines)
+        assert told is not None, "".join(lines)
         assert monotonic() - told < _ENDS_WITHIN_SECONDS, "".join(lines)
     finally:
         process.kill()
@@ -79,5 +87,6 @@ def test_a_run_that_is_told_to_stop_leaves_no_process_behind(
     assert any("own_server" in command for command in commands), f"Prefect's server is not seen: {commands}"
     assert lines[-1].startswith("stopped: finished stages are kept"), lines
     assert not [line for line in lines if line.startswith("Traceback")], lines
-    wait_until(lambda: not left_behind(str(tmp_path)))
-    assert left_behind(str(tmp_path)) == []
+    wait_until(lambda: not left_behind(str(folder)))
+    assert left_behind(str(folder)) == []
+    return lines

@@ -1,7 +1,7 @@
 """A run whose driver is killed in three stages repeats what was in flight, and ends like an undisturbed one.
 
-The killed run is `mascing run` with two Ray workers, the undisturbed one is in this process with one: the result must
-not depend on placement either. `python -m tests.torture.costs` kills in all stages, and workers too.
+The killed run is `mascing run` with a Ray worker, the undisturbed one is in this process. `python -m
+tests.torture.costs` kills in all stages, with two workers, and workers too.
 """
 
 import json
@@ -26,7 +26,9 @@ def test_a_killed_driver_costs_a_run_the_units_in_flight_at_most_and_its_result_
     testbed_folder: Path, tmp_path: Path, prefect_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One server for all starts; what a kill does to a run's own server has a test of its own.
-    found = kills(testbed_folder, tmp_path, seed=0, victim="driver", stages=KILLED_IN, prefect_url=prefect_url)
+    found = kills(
+        testbed_folder, tmp_path, seed=0, victim="driver", stages=KILLED_IN, workers=1, prefect_url=prefect_url
+    )
     assert [kill.stage for kill in found] == list(KILLED_IN)
     assert all(kill.after for kill in found), found
     assert all(kill.twice <= IN_FLIGHT for kill in found), found

@@ -15,6 +15,8 @@ from tests.torture.rounds.torture import torture
 def test_a_run_whose_actor_is_killed_is_sound_and_the_checks_can_fail(testbed_folder: Path, tmp_path: Path) -> None:
     [told] = torture(tmp_path, testbed_folder, rounds=1, seed=3, only="SIGKILL of actor", program="run")
     assert told.faults == [], told
+    # The undisturbed run has two workers, so that the same result does not depend on placement either.
+    assert told.workers == 1
     undisturbed = tmp_path / "undisturbed-run"
     changed = tmp_path / "changed"
 
