@@ -289,4 +289,5 @@ class Result(Frozen):
         description="what the judges of replies took in USD; left out if none has a price",
     )
     timings: dict[str, float]
+    engine: str = Field(default="transformers", description="the kind of engine that replied")
     versions: dict[str, str]

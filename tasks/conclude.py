@@ -3,10 +3,10 @@
 import platform
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import metadata
 from itertools import combinations
 from typing import Any
 
+from mascing.engines.installed import versions
 from mascing.evidence.corrections import with_corrections
 from mascing.evidence.gates import gate_text
 from mascing.evidence.overlap import overlap
@@ -110,7 +110,8 @@ def _result(
         topic=topic_checks(stages.train.facts) if stages.train else {},
         judging_cost=summed(_judging_costs(stages)),
         timings={stage: round(spent, 3) for stage, spent in seconds.items()},
-        versions={"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        engine=config.engine.kind,
+        versions={"python": platform.python_version(), **versions(_PACKAGES, config.engine)},
     )
     return with_corrections(result, lambda name: calibration_of(config.behaviour.judge_of(name)))
 

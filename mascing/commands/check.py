@@ -23,11 +23,11 @@ def check(
 ) -> None:
     """Check a run in a second, before anything is started: its model, machine, rows and gates.
 
-    Says how many rows each set has in each split, which rows are set aside and why, whether replies fit the token limit
-    and conversations the context, whether the machine has the memory and the GPUs, and whether the gates can pass at
-    all. Loads no weights, starts neither Ray nor Prefect, and writes nothing. Exits with 1 if it finds a reason for
-    which `mascing run` would stop. The storage, the folders and the settings of Ray and Prefect are looked at by
-    `mascing doctor`, and by the run itself before it starts them.
+    Says which engine replies and whether it can load the model, how many rows each set has in each split, which rows
+    are set aside and why, whether replies fit the token limit and conversations the context, whether the machine has
+    the memory and the GPUs, and whether the gates can pass at all. Loads no weights, starts neither Ray nor Prefect,
+    and writes nothing. Exits with 1 if it finds a reason for which `mascing run` would stop. The storage, the folders
+    and the settings of Ray and Prefect are looked at by `mascing doctor`, and by the run itself before it starts them.
 
     Example:
 
@@ -115,6 +115,7 @@ def _described(found: "Preflight", config: "RunConfig") -> Iterator[str]:
         context = f"context {found.model.context} tokens" if found.model.context else "context not stated"
         yield f"model     {model_name(config.model)}: {found.model.type}, {context}"
     if found.machine is not None:
+        yield f"engine    {found.machine.engine}"
         yield f"wanted    {found.machine.wanted}"
         yield f"there     {found.machine.there}"
     if found.rows is not None:

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 _IN_A_WORKER = {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
 
-_CACHE_BYTES = 2**30
-"""vLLM's cache on a CPU, unless the settings say otherwise."""
-
 
 @dataclass(frozen=True)
 class VllmEngine:
@@ -129,11 +126,11 @@ def vllm_engine(options: Options, model: ModelConfig, num_gpus: float) -> VllmEn
             "max_model_len": None if context is None else context + 1,
             "max_num_seqs": options.max_num_seqs,
             "trust_remote_code": model.trust_remote_code,
-            "kv_cache_memory_bytes": options.kv_cache_memory_bytes or (None if num_gpus else _CACHE_BYTES),
-            "enforce_eager": not num_gpus,  # compiling takes minutes on a CPU and gains little there
+            "kv_cache_memory_bytes": options.cache_bytes(num_gpus),
+            "enforce_eager": options.enforce_eager,
         }
         if num_gpus:
-            arguments["gpu_memory_utilization"] = options.gpu_memory_utilization * min(num_gpus, 1)
+            arguments["gpu_memory_utilization"] = options.gpu_share(num_gpus)
         elif "kv_lora_rank" in settings:
             # vLLM's own kernels for CPUs compute latent attention wrongly after the first position.
             arguments["compilation_config"] = {"custom_ops": ["none"]}

@@ -72,6 +72,17 @@ def vocabulary_in(settings: dict[str, Any]) -> int | None:
     return _of_text(settings, "vocab_size")
 
 
+def head_size_in(settings: dict[str, Any]) -> int | None:
+    """The numbers that an attention head keeps of a token by its config.json, or None if it does not say.
+
+    Latent attention keeps none by head.
+    """
+    if _of_text(settings, "kv_lora_rank") is not None:
+        return None
+    heads, width = _of_text(settings, "num_attention_heads"), _of_text(settings, "hidden_size")
+    return _of_text(settings, "head_dim") or (width // heads if heads and width else None)
+
+
 def _of_text(settings: dict[str, Any], name: str) -> int | None:
     inner = settings.get("text_config")
     found = (inner if isinstance(inner, dict) else settings).get(name)
@@ -96,7 +107,7 @@ def dtype_in(folder: Path, settings: dict[str, Any]) -> str:
     for each in (settings, inner if isinstance(inner, dict) else {}):
         if named := each.get("dtype") or each.get("torch_dtype"):
             return str(named)
-    tensors = (tensor for file in sorted(folder.glob("*.safetensors")) for tensor in _tensors(file))
+    tensors = (tensor for file in sorted(folder.glob("*.safetensors")) for tensor in tensors_in(file).values())
     stored = (_STORED[tensor["dtype"]] for tensor in tensors if tensor.get("dtype") in _STORED)
     return next(stored, "float32")
 
@@ -109,7 +120,7 @@ def weights_bytes(folder: Path, dtype: str = "auto") -> int | None:
 
 def _bytes_as(file: Path, dtype: str) -> int:
     total = 0
-    for tensor in _tensors(file):
+    for tensor in tensors_in(file).values():
         start, end = tensor["data_offsets"]
         stored = _STORED.get(tensor["dtype"])
         factor = _BYTES[dtype] / _BYTES[stored] if dtype in _BYTES and stored is not None else 1
@@ -117,16 +128,17 @@ def _bytes_as(file: Path, dtype: str) -> int:
     return total
 
 
-def _tensors(file: Path) -> list[dict[str, Any]]:
-    """What the header of a safetensors file says of its tensors. Raises ModelError if the file is not whole."""
+def tensors_in(file: Path) -> dict[str, dict[str, Any]]:
+    """What the header of a safetensors file says of its tensors, by name. Raises ModelError if it is not whole."""
     try:
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
             if length > file.stat().st_size:
                 raise ValueError("its header is cut off")
             header = json.loads(opened.read(length))
-        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-        if 8 + length + max((tensor["data_offsets"][1] for tensor in tensors), default=0) > file.stat().st_size:
+        tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
+        ends = (tensor["data_offsets"][1] for tensor in tensors.values())
+        if 8 + length + max(ends, default=0) > file.stat().st_size:
             raise ValueError("its tensors are cut off")
     except (OSError, ValueError) as error:
         raise ModelError(f"{file} is not a whole safetensors file ({one_line(error)}): copy it again") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mascing.engines.installed import refuse_missing
+from mascing.engines.unloadable import why_unloadable
 from mascing.errors import MascingError
 from mascing.evidence.foregone import Foregone, foregone
 from mascing.evidence.planning import question_of
@@ -33,12 +34,16 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Model:
-    """What the files of a model say: its type, the bytes of its weights, its context, and its tokenizer."""
+    """What the files of a model say: its type, the bytes of its weights, its context, and its tokenizer.
+
+    ``unloadable`` is why the engine of the run cannot load it, as far as the files say.
+    """
 
     type: str
     weights: int | None
     context: int | None
     tokenizer: Any
+    unloadable: str | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,10 @@ def preflight(config: RunConfig) -> Preflight:
         _found(lambda: refuse_missing(config.engine), problems)
     model = _found(lambda: _model(config), problems)
     machine = _found(lambda: machine_for(config, model.weights if model else None), problems)
+    if model and model.unloadable:
+        problems.append(
+            f"the engine `vllm` cannot load the model: {model.unloadable}: take `engine: {{kind: transformers}}`"
+        )
     tokenizer, context = (model.tokenizer, config.engine.context(model.context)) if model else (None, None)
     limited = " by engine.max_model_len" if model and context != model.context else ""
     if context is not None and config.generation.max_new_tokens >= context:
@@ -102,7 +111,14 @@ def _model(config: RunConfig) -> Model:
             weights_bytes(folder, config.model.dtype),
             context_in(settings),
             quick_tokenizer_in(folder, config.model),
+            _unloadable(config, folder, settings),
         )
+
+
+def _unloadable(config: RunConfig, folder: Path, settings: dict[str, Any]) -> str | None:
+    if config.engine.kind != "vllm":
+        return None
+    return why_unloadable(folder, settings, on_cpu=not config.compute.num_gpus)
 
 
 def _found(check: Callable[[], Value], problems: list[str]) -> Value | None:

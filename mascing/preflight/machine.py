@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from mascing.errors import ConfigError
+from mascing.preflight.engine_memory import EngineMemory, engine_memory
 from mascing.preflight.hardware import LARGEST_SHARE, gpus, memory, size_text
 from mascing.prose import counted
 from mascing.reachability import answers
@@ -15,6 +16,7 @@ from mascing.schemas.config import SPREAD, RunConfig
 class Machine:
     """What a run asks for and what is there, in words, with what is wrong with it."""
 
+    engine: str
     wanted: str
     there: str
     problems: tuple[str, ...] = ()
@@ -23,22 +25,23 @@ class Machine:
 
 def machine_for(config: RunConfig | CollectionConfig, weights: int | None) -> Machine:
     """Compare what ``config`` asks for with this machine; ``weights`` are the bytes of one loaded model, if known."""
-    wanted = _wanted(config, weights)
+    engine, wanted = engine_memory(config, weights), _wanted(config, weights)
+    replies = f"{engine.name}: {engine.taken}, in each worker"
     if address := os.environ.get("RAY_ADDRESS"):
-        return Machine(wanted, f"the workers run on the Ray cluster at {address}, which is not looked at here")
+        return Machine(replies, wanted, f"the workers run on the Ray cluster at {address}, which is not looked at here")
     total, free = memory()
     there = f"{os.cpu_count()} CPUs, {size_text(free)} of {size_text(total)} memory free"
     if config.compute.num_gpus or config.model.device not in ("cpu", *SPREAD):
-        return _with_gpus(config, weights, wanted, there)
-    needed = config.compute.workers * (weights or 0)
+        there, problems, notes = _with_gpus(config, weights, engine, there)
+        return Machine(replies, wanted, there, problems, notes)
     told = (
-        f"the weights take {size_text(weights or 0)} in each of {_workers(config)}, and this machine has "
-        f"{size_text(total)} of memory, {size_text(free)} of them free: lower compute.workers, set model.dtype to "
-        "bfloat16, or take a larger machine"
+        f"{engine.taken}, in each of {_workers(config)}, and this machine has {size_text(total)} of memory, "
+        f"{size_text(free)} of them free: lower compute.workers, set model.dtype to bfloat16, or take a larger machine"
     )
-    if needed > total:
-        return Machine(wanted, there, problems=(told,))
-    return Machine(wanted, there, notes=(told,) if needed > LARGEST_SHARE * free else ())
+    if config.compute.workers * engine.least > total:
+        return Machine(replies, wanted, there, problems=(told,))
+    close = config.compute.workers * engine.most > LARGEST_SHARE * free
+    return Machine(replies, wanted, there, notes=(told,) if close else ())
 
 
 def refuse_silent_services() -> None:
@@ -56,31 +59,61 @@ def refuse_silent_services() -> None:
             raise ConfigError(f"nothing answers at {variable} {shown}: start it ({start}), correct or unset {variable}")
 
 
-def _with_gpus(config: RunConfig | CollectionConfig, weights: int | None, wanted: str, there: str) -> Machine:
+def _with_gpus(
+    config: RunConfig | CollectionConfig, weights: int | None, engine: EngineMemory, there: str
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """What is there, the problems, and the notes."""
     found = gpus()
     smallest = min((size for _, size in found), default=0)
     there += f"; {len(found)} x {found[0][0]} with {size_text(smallest)}" if found else "; no GPU that torch can use"
     needed = config.compute.workers * config.compute.num_gpus
-    problems = []
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    if found and weights is not None:
+        room = smallest * config.compute.num_gpus
+        kept = smallest * engine.share
+        problems, notes = _beside_vllm(weights, kept, room) if kept else _within(weights, room)
     if needed > len(found):
-        problems.append(
+        lacking = (
             f"compute asks for {counted(needed, 'GPU')} ({_workers(config)} x "
             f"{config.compute.num_gpus:g}) and this machine has {len(found)}: lower compute.workers or "
             "compute.num_gpus, set model.device to cpu, or name a Ray cluster in RAY_ADDRESS"
         )
-    room = smallest * config.compute.num_gpus
-    if found and weights is not None and weights > room:
-        problems.append(
-            f"the weights take {size_text(weights)} and the GPUs of a worker have {size_text(round(room))} for them: "
-            "set model.dtype to bfloat16, or model.device to auto and compute.num_gpus to more GPUs"
+        problems = (lacking, *problems)
+    return there, problems, notes
+
+
+def _within(weights: int, room: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Problems and notes about ``weights`` in ``room`` on the GPUs of a worker, both in bytes."""
+    of_them = f"the weights take {size_text(weights)}"
+    if weights > room:
+        told = (
+            f"{of_them} and the GPUs of a worker have {size_text(round(room))} for them: set model.dtype to bfloat16, "
+            "or model.device to auto and compute.num_gpus to more GPUs"
         )
-    notes = []
-    if found and weights is not None and LARGEST_SHARE * room < weights <= room:
-        notes.append(
-            f"the weights take {size_text(weights)} of the {size_text(round(room))} on the GPUs of a worker, which "
-            "leaves little for replies: lower generation.batch_size if a worker runs out of memory"
+        return (told,), ()
+    if weights > LARGEST_SHARE * room:
+        told = (
+            f"{of_them} of the {size_text(round(room))} on the GPUs of a worker, which leaves little for replies: "
+            "lower generation.batch_size if a worker runs out of memory"
         )
-    return Machine(wanted, there, problems=tuple(problems), notes=tuple(notes))
+        return (), (told,)
+    return (), ()
+
+
+def _beside_vllm(weights: int, kept: float, room: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The same where vLLM keeps ``kept`` of the room, and the stages that need both load the weights into the rest."""
+    of_them, mend = f"the weights take {size_text(weights)}", "set model.dtype to bfloat16, or take a larger GPU"
+    if weights > kept:
+        told = f"{of_them} and vLLM keeps {size_text(round(kept))} for them: raise engine.gpu_memory_utilization"
+        return (f"{told}, {mend}",), ()
+    if weights > room - kept:
+        told = (
+            f"{of_them} and beside vLLM {size_text(round(room - kept))} are left, too little for the stages that load "
+            "the model by transformers as well: lower engine.gpu_memory_utilization"
+        )
+        return (), (f"{told}, {mend}",)
+    return (), ()
 
 
 def _wanted(config: RunConfig | CollectionConfig, weights: int | None) -> str:

@@ -12,8 +12,8 @@ from mascing.errors import EndpointError, MaskError, SteeringError
 from mascing.masks.mask import Mask, refuse_empty
 from mascing.masks.rules import OverrideRule
 from mascing.schemas.conversation import Message
-from mascing.serving.choice import MASK, NO_MASK, SELECTED
-from mascing.serving.in_force import KEY, InForce
+from mascing.serving.choice import MASK, MEMBER, NO_MASK, SELECTED
+from mascing.serving.in_force import InForce
 from mascing.steering.verification import Proof
 
 _TEXTS = (
@@ -104,7 +104,7 @@ class _Server:
             },
         )
         try:
-            in_force = InForce.model_validate(answer[KEY])
+            in_force = InForce.model_validate(answer[MEMBER])
             said = answer["choices"][0]["message"]["content"]
         except (KeyError, IndexError, TypeError, ValidationError) as error:
             raise SteeringError(

@@ -15,6 +15,9 @@ from mascing.errors import MaskError
 MASK, TOKENS, SELECTED = "mascing_mask", "mascing_tokens", "mascing_selected"
 NAMES = MASK, TOKENS, SELECTED
 
+MEMBER = "mascing"
+"""The member of a reply that says what was in force."""
+
 NO_MASK = "none"
 """The mask by which a request asks for the model as it is, whatever the default is."""
 

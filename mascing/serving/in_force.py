@@ -7,13 +7,11 @@ from pydantic import Field
 from mascing.schemas.base import Frozen
 from mascing.serving.mask_table import Admission
 
-KEY = "mascing"
-"""The member of a chat completion, and of the last chunk of a streamed one, that holds an :class:`InForce`."""
-
 
 class InForce(Frozen):
     """The mask that was in force during one reply; ``mask`` and ``digest`` are null if there was none.
 
+    It is the member ``mascing`` (:data:`mascing.serving.choice.MEMBER`) of a reply, and of the last chunk of a stream.
     ``tokens`` are those that the mask acts on, as the request asked. ``steered_tokens`` counts those of prompt and
     reply on which it acted, by depth of the MoE layer; it is empty without a mask, and 0 in each layer if the mask met
     none of the tokens that it was to act on. ``selected`` says how often each expert was selected by the tokens that

@@ -11,6 +11,8 @@ _NAME_OF_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # What keys look like that match the pattern above: `sk_live_51H...`, a run of 32 letters and digits.
 _LIKE_A_KEY = re.compile(r"(sk|pk|hf|gsk|key)_[A-Za-z0-9_]{12,}|(?=.*\d)[A-Za-z0-9]{24,}")
 
+_CACHE_ON_CPU = 2**30
+
 
 class TransformersEngine(Frozen):
     """The model itself, in the worker's process; ``model``, ``generation`` and ``compute`` of the run say how."""
@@ -25,7 +27,7 @@ class TransformersEngine(Frozen):
 class VllmEngine(Frozen):
     """vLLM in the worker's process, which must have the package; ``model`` and ``generation`` of the run say the rest.
 
-    Only ``max_model_len`` can change a reply.
+    Only ``max_model_len`` can change a reply, but for rounding.
     """
 
     kind: Literal["vllm"] = "vllm"
@@ -49,11 +51,24 @@ class VllmEngine(Frozen):
         description="bytes of vLLM's cache of keys and values; null: on a GPU what `gpu_memory_utilization` leaves, on "
         "a CPU 1 GiB",
     )
+    enforce_eager: bool = Field(
+        default=False,
+        description="whether the model's code runs as it is: it starts sooner, by the seconds to minutes that compiling "
+        "takes, and replies more slowly",
+    )
 
     def context(self, of_model: int | None) -> int | None:
         """The tokens that a prompt and its reply may have together, where the model's own context is ``of_model``."""
         limits = (of_model, self.max_model_len)
         return min((limit for limit in limits if limit is not None), default=None)
+
+    def cache_bytes(self, num_gpus: float) -> int | None:
+        """The bytes of the cache on ``num_gpus`` of a GPU, or at 0 on a CPU; None: what its share of the GPU leaves."""
+        return self.kv_cache_memory_bytes or (None if num_gpus else _CACHE_ON_CPU)
+
+    def gpu_share(self, num_gpus: float) -> float:
+        """The share of a GPU that vLLM takes, in a worker that has ``num_gpus`` of it."""
+        return self.gpu_memory_utilization * min(num_gpus, 1)
 
 
 class Prices(Frozen):

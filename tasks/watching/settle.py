@@ -63,7 +63,7 @@ def settle(
         "model": labelled.facts.checkpoint,
         "conversations": labelled.inputs["prepare"],
         "judges": records.digest(judges_identity(config)),
-        "software": ", ".join(f"{package} {version}" for package, version in software().items()),
+        "software": ", ".join(f"{package} {version}" for package, version in software(config.engine).items()),
     }
     check = ScheduledCheck(
         at=datetime.now(UTC),

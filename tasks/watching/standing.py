@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Any
 
 import pyarrow as pa
 
+from mascing.engines.installed import versions
 from mascing.errors import DataError, StorageError
 from mascing.evidence.gates import Decision, decide_judges, judges_of
 from mascing.evidence.promoting.promotion import Row, decide_drift, paired_by_set
@@ -17,6 +16,7 @@ from mascing.schemas.cards.scheduled_check import MaskStanding
 from mascing.schemas.config import RunConfig
 from mascing.schemas.finished import Evaluated, Labelled, Prepared
 from mascing.schemas.result import Rate
+from mascing.schemas.settings.engine_settings import RunEngine
 from mascing.schemas.settings.schedule_settings import ScheduleConfig
 from mascing.storage.fingerprint import fingerprint
 from mascing.storage.manifests import read_manifest
@@ -85,7 +85,7 @@ class Watch:
         """What replies, as an address: the weights, the software, and where the routing drifted, what it is now."""
         drifted = measured.probes if measured.drift.gate == "fail" else None
         moved = None if drifted is None else drifted.to_bytes().hex()
-        return fingerprint([self.labelled.facts.checkpoint, software(), moved])
+        return fingerprint([self.labelled.facts.checkpoint, software(self.config.engine), moved])
 
     def _drift(self, published: PublishedMask, rows: Sequence[Row]) -> tuple[Decision, dict[str, Rate]]:
         """Whether the mask does worse than when its card was written, on the conversations that are still the same."""
@@ -107,6 +107,6 @@ class Watch:
         return {row.id for row in now if content_of(row) in then}
 
 
-def software() -> dict[str, Any]:
+def software(engine: RunEngine) -> dict[str, str]:
     """The versions of what computes replies."""
-    return {name: metadata.version(name) for name in _SOFTWARE}
+    return versions(_SOFTWARE, engine)

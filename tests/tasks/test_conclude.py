@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mascing.cli import main
+from mascing.engines import installed
 from mascing.errors import MaskError, StorageError
 from mascing.masks.mask import Mask
 from mascing.masks.unproven import why_unproven
@@ -18,6 +19,7 @@ from mascing.schemas.config import RunConfig
 from mascing.schemas.facts import MaskFacts, PublishFacts
 from mascing.schemas.finished import MaskStored, Published, RunStages
 from mascing.schemas.result import HeldChannel, UnprovenMask
+from mascing.schemas.settings.engine_settings import VllmEngine
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import open_json
@@ -68,6 +70,16 @@ def test_the_same_run_again_goes_to_the_same_folder_and_another_does_not(storage
         for fingerprint in ("1" * 16, "2" * 16, "1" * 16)
     ]
     assert folders[0] == folders[2] != folders[1]
+
+
+def test_the_result_says_which_engine_replied_and_its_version(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "vllm_version", lambda: "0.32.0")
+    config, stages = stages_of(storage, mask(storage, "a"))
+    for engine, version in (config.engine, None), (VllmEngine(), "0.32.0"):
+        result = read_result(storage, conclude(storage, config.model_copy(update={"engine": engine}), stages, {}))
+        assert (result.engine, result.versions.get("vllm")) == (engine.kind, version)
 
 
 def test_the_result_says_what_the_channel_holds(storage: Storage) -> None:

@@ -63,7 +63,7 @@ def test_a_run_that_can_work_is_described_with_its_rows_and_what_its_gates_take(
     said = cli.run(("check", "run.yaml"), folder, {})
     text = told(said)
     assert said.code == 0, text
-    assert "model model: olmoe, context 512 tokens" in text
+    assert "model model: olmoe, context 512 tokens engine transformers: the weights take" in text
     assert "480 of 480 in rows.jsonl can be used (JSON Lines, layout messages)" in text
     assert "utility/benches: 56 conversations in 56 groups, about 35 needed: enough" in text
     assert "target: 46 conversations in 46 groups, about 89 needed: too few" in text

@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import os
+import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 _NEEDED = ("uvicorn", "prometheus_client")
 """The packages of the extra `serve`."""
 
+_THIN = "this server is thin, for small loads"
+
 
 class EngineName(StrEnum):
-    """What runs the model: vLLM where it is installed, by default."""
+    """What runs the model: by default vLLM, where it is installed and not known to be unable."""
 
     AUTO = "auto"
     VLLM = "vllm"
@@ -54,7 +57,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
     slots: Annotated[int, typer.Option(min=1, help="Masks that are held at once.")] = 64,
-    engine: Annotated[EngineName, typer.Option(help="What runs the model; auto is vLLM where it is installed.")] = (
+    engine: Annotated[EngineName, typer.Option(help="What runs the model; auto is vLLM wherever it works.")] = (
         EngineName.AUTO
     ),
     control_anywhere: Annotated[
@@ -89,33 +92,40 @@ def serve(
         control_anywhere=control_anywhere,
         engine_args=tuple(engine_args or ()),
     )
-    chosen, why = _engine(engine)
+    _refuse_missing_packages()
+    _refuse_absent_model(model)
+    with _told_of_arguments():
+        chosen, why = _engine(engine, model)
     if asked.engine_args and chosen is EngineName.TRANSFORMERS:
         raise ConfigError(
             f"{' '.join(asked.engine_args)}: arguments after -- are for vLLM, and transformers runs: {why}"
         )
-    _refuse_missing_packages()
-    _refuse_absent_model(model)
     first = FirstMasks.of(asked)
     _refuse_taken(host, port)
     echo_prose(f"{chosen.value} runs {model}: {why}")
     echo_prose(_told(first))
     for line in _open_to(asked):
         echo_prose(line)
-    with _log_shown():
+    with _log_shown(), _told_of_arguments():
         _serve(chosen, asked, first)
 
 
 def _serve(chosen: EngineName, asked: "ServeOptions", first: "FirstMasks") -> None:
+    if chosen is EngineName.VLLM:
+        from mascing.serving.vllm_plugin.server import serve as serve_vllm
+
+        serve_vllm(asked, first)
+    else:
+        from mascing.serving.thin_endpoint.server import serve as serve_transformers
+
+        serve_transformers(asked, first)
+
+
+@contextmanager
+def _told_of_arguments() -> Iterator[None]:
+    """Let errors about a model name the argument of this command."""
     try:
-        if chosen is EngineName.VLLM:
-            from mascing.serving.vllm_plugin.server import serve as serve_vllm
-
-            serve_vllm(asked, first)
-        else:
-            from mascing.serving.thin_endpoint.server import serve as serve_transformers
-
-            serve_transformers(asked, first)
+        yield
     except MascingError as error:
         error.args = (str(error).replace("model.path", "MODEL"),)  # there is no configuration file here
         raise
@@ -148,19 +158,39 @@ def _named(given: list[str]) -> dict[str, str]:
     return masks
 
 
-def _engine(asked: EngineName) -> tuple[EngineName, str]:
-    """The engine that runs, and why. Raises ConfigError if it is not installed."""
-    is_there = find_spec("vllm") is not None
+def _engine(asked: EngineName, model: str) -> tuple[EngineName, str]:
+    """The engine that runs, and why. Raises ConfigError if it is not installed or known not to load the model."""
+    from mascing.engines.installed import vllm_version
+
     if asked is EngineName.TRANSFORMERS:
         return asked, "--engine says so"
-    if is_there:
-        return EngineName.VLLM, "vLLM is installed"
+    if vllm_version() is None:
+        if asked is EngineName.VLLM:
+            raise ConfigError(
+                "--engine vllm: vLLM is not installed here: docs/environments.md says under `vLLM` how to install it; "
+                "or leave out --engine, and transformers runs the model"
+            )
+        return EngineName.TRANSFORMERS, f"vLLM is not installed; {_THIN}"
+    reason = _why_not_by_vllm(model)
+    if reason is None:
+        return EngineName.VLLM, "vLLM is installed" if asked is EngineName.AUTO else "--engine says so"
     if asked is EngineName.VLLM:
         raise ConfigError(
-            "--engine vllm: vLLM is not installed here: docs/environments.md says under `vLLM` how to install it; or "
-            "leave out --engine, and transformers runs the model"
+            f"vLLM cannot load {model}: {reason}; let transformers run it: mascing serve {shlex.quote(model)} "
+            "--engine transformers"
         )
-    return EngineName.TRANSFORMERS, "vLLM is not installed; this server is thin, for small loads"
+    return EngineName.TRANSFORMERS, f"vLLM is installed and cannot load it: {reason}; {_THIN}"
+
+
+def _why_not_by_vllm(model: str) -> str | None:
+    from mascing.engines.installed import is_vllm_on_cpu
+    from mascing.engines.unloadable import why_unloadable
+    from mascing.models.checkpoints import local_folder
+    from mascing.models.model_folder import settings_of
+    from mascing.schemas.config import ModelConfig
+
+    with local_folder(ModelConfig(path=model), weights=False) as folder:
+        return why_unloadable(folder, settings_of(folder), is_vllm_on_cpu())
 
 
 def _refuse_missing_packages() -> None:

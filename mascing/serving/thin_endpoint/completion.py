@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mascing.conversations.reply import Reply
-from mascing.serving.in_force import KEY, InForce
+from mascing.serving.choice import MEMBER
+from mascing.serving.in_force import InForce
 
 
 @dataclass(frozen=True)
@@ -56,4 +57,4 @@ def _finish(reply: Reply) -> str:
 
 
 def _proof(in_force: InForce) -> dict[str, Any]:
-    return {KEY: in_force.model_dump()}
+    return {MEMBER: in_force.model_dump()}

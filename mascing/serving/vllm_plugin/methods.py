@@ -20,9 +20,12 @@ def write(runner: Any, slot: int, mask: bytes) -> None:
     runner.mascing.slots.write(slot, Mask.from_bytes(mask))
 
 
-def proof(runner: Any, requests: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """What was steered of each request: ``steered``, tokens by depth of the layer, ``cached``, and ``selected``."""
-    proofs: dict[str, dict[str, Any]] = runner.mascing.steps.proofs(requests)
+def proof(runner: Any, lengths: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """What was steered of each request: ``steered``, tokens by depth of the layer, ``cached``, and ``selected``.
+
+    ``lengths`` are the numbers of tokens of each that count, from the first of the prompt on.
+    """
+    proofs: dict[str, dict[str, Any]] = runner.mascing.steps.proofs(lengths)
     return proofs
 
 

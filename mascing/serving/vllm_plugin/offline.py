@@ -16,6 +16,7 @@ from mascing.errors import DataError, SteeringError
 from mascing.masks.mask import Mask, refuse_empty
 from mascing.routers.spec import RouterSpec
 from mascing.serving.choice import Choice, Span
+from mascing.serving.vllm_plugin.front.proofs import Steered, check
 from mascing.serving.vllm_plugin.plugin_settings import KEY
 from mascing.serving.vllm_plugin.registration import register
 from mascing.steering.steer import check_fits
@@ -123,11 +124,11 @@ class SteeredVllm:
             for wave in self._waves(self._asked(requests)):
                 self._place(wave)
                 for done in self._finished(wave, sampling):
-                    proofs = self._proofs([name for name, each, _ in done if each.digest])
+                    steered = self._steered(done)
                     for name, each, output in done:
                         reply = output.outputs[0]
-                        steered = _proved(proofs[name], each, len(reply.token_ids)) if each.digest else {}
-                        yield each.number, Generated(list(reply.token_ids), reply.finish_reason == "length", steered)
+                        cut_off = reply.finish_reason == "length"
+                        yield each.number, Generated(list(reply.token_ids), cut_off, steered.get(name, {}))
 
     def record(
         self, prompts: Sequence[Sequence[int]], mask: Mask | None = None
@@ -256,12 +257,20 @@ class SteeredVllm:
             if running:
                 engine.abort_request(sorted(running))
 
-    def _proofs(self, names: Sequence[str]) -> dict[str, Any]:
-        """What the worker steered of these requests; asked once for all, since on a GPU that waits for the device."""
-        if not names:
+    def _steered(self, done: Sequence[tuple[str, "_Asked", Any]]) -> dict[str, dict[int, int]]:
+        """Tokens steered by layer, of each reply under a mask. Raises SteeringError if a layer lacks any.
+
+        The worker is asked once for all, since on a GPU that waits for the device.
+        """
+        routed = {name: each.routed(output) for name, each, output in done if each.digest}
+        if not routed:
             return {}
-        [proofs] = self._llm.collective_rpc("mascing_proof", args=(list(names),))
-        return dict(proofs)
+        [proofs] = self._llm.collective_rpc("mascing_proof", args=(routed,))
+        steered = {name: Steered.least([proofs[name]]) for name in routed}
+        for name, each, _ in done:
+            if each.request.mask is not None:
+                check(each.request.mask, steered[name], each.span, routed[name])
+        return {name: dict(of_reply.by_layer) for name, of_reply in steered.items()}
 
 
 def cache_salt(digest: str, span: Span) -> str:
@@ -285,13 +294,6 @@ class _Asked:
     def span(self) -> Span:
         return Choice(tokens=self.request.tokens).span(len(self.request.prompt))
 
-
-def _proved(proof: Mapping[str, Any], asked: _Asked, reply_tokens: int) -> dict[int, int]:
-    """Tokens steered by layer; raises SteeringError if a layer steered fewer than it had to."""
-    routed = len(asked.request.prompt) + reply_tokens - 1  # the last token of a reply is never routed
-    due = asked.span.count(0, routed)
-    steered = {int(layer): tokens for layer, tokens in proof["steered"].items()}
-    lacking = {layer: n for layer, n in steered.items() if n + proof["cached"] < due}
-    if lacking:
-        raise SteeringError(f"a mask must act on {due} tokens of a reply, and acted on fewer in layers {lacking}")
-    return steered
+    def routed(self, output: Any) -> int:
+        """The tokens of prompt and reply that went through the model; the last token of a reply never does."""
+        return len(self.request.prompt) + len(output.outputs[0].token_ids) - 1

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from mascing.serving.vllm_plugin.front.attachment import stand_before_engines
+from mascing.serving.vllm_plugin.front.start_failure import tell_start_failure
 from mascing.serving.vllm_plugin.plugin_settings import PluginSettings, settings_in
 
 
@@ -27,6 +28,7 @@ def register() -> None:
         if settings is not None:
             prepare(self.worker, settings)
 
+    tell_start_failure()
     init_device.mascing = True  # type: ignore[attr-defined]
     WorkerWrapperBase.init_device = init_device
 

@@ -11,6 +11,7 @@ from mascing.errors import ConfigError, MascingError, ModelError, SteeringError
 from mascing.models.checkpoints import one_line
 from mascing.serving.options import FirstMasks, ServeOptions
 from mascing.serving.vllm_plugin.front.endpoint_plugin import START, MaskEndpoints, Start
+from mascing.serving.vllm_plugin.front.start_failure import start_failure
 from mascing.serving.vllm_plugin.plugin_settings import KEY
 
 _OURS = ("--model", "--host", "--port", "--additional-config", "--middleware", "--api-server-count")
@@ -46,16 +47,18 @@ def serve(options: ServeOptions, first: FirstMasks) -> None:
 def failures_told(model: str) -> Iterator[None]:
     """End with one sentence below vLLM's log, with a way out. Raises ModelError for what is no error of ours."""
     instead = f"let transformers run the model: mascing serve {shlex.quote(model)} --engine transformers"
-    try:
-        yield
-    except SteeringError as error:
-        raise SteeringError(f"{error}; or {instead}") from error
-    except MascingError:
-        raise
-    except Exception as error:  # vLLM raises what it likes
-        raise ModelError(
-            f"vLLM does not serve {model} ({one_line(error)}): its log above says why; mend that, or {instead}"
-        ) from error
+    with start_failure() as cause:
+        try:
+            yield
+        except SteeringError as error:
+            raise SteeringError(f"{error}; or {instead}") from error
+        except MascingError:
+            raise
+        except Exception as error:  # vLLM raises what it likes
+            raise ModelError(
+                f"vLLM does not serve {model} ({cause() or one_line(error)}): its log above says more; mend that, or "
+                f"{instead}"
+            ) from error
 
 
 def _arguments(options: ServeOptions) -> Any:

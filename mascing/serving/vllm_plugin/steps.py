@@ -35,8 +35,8 @@ class Tracked:
     """A request that a mask steers, or that is recorded.
 
     ``name`` is the one that admission gave it, else its own; replies drawn from one prompt share it. ``span`` are the
-    positions that the mask acts on. ``reached`` is the position up to which it was computed, and ``first`` the one from
-    which: those before came out of the prefix cache.
+    positions that the mask acts on. ``reached`` is the position up to which it was computed, and ``cached`` counts the
+    tokens that the mask acts on and that came out of the prefix cache instead, made under the same mask.
     """
 
     name: str
@@ -44,9 +44,8 @@ class Tracked:
     span: Span
     capture: bool
     counted: bool = False
-    first: int | None = None
     reached: int = 0
-    steered: int = 0
+    cached: int = 0
     pieces: list[Piece] = field(default_factory=list)
 
     @classmethod
@@ -57,18 +56,14 @@ class Tracked:
         span, counted = Span(int(arguments["start"]), arguments["stop"]), bool(arguments.get("selected", False))
         return cls(name, int(arguments["slot"]), span, capture, counted)
 
-    @property
-    def cached(self) -> int:
-        """Tokens that the mask acts on and that were not computed: the cache had them, made under the same mask."""
-        return self.span.count(0, self.first or 0)
-
     def advance(self, start: int, stop: int) -> None:
-        """Count the positions that were not computed before."""
-        if self.first is None:
-            self.first = self.reached = start
-        if self.slot:
-            self.steered += self.span.count(max(start, self.reached), stop)
+        """Take in that these positions are computed; those that a step left out before them were cached."""
+        self.cached += self.span.count(self.reached, start)
         self.reached = max(self.reached, stop)
+
+    def steered(self, length: int) -> int:
+        """Of so many first positions, those that the mask acts on and that were computed."""
+        return self.span.count(0, min(self.reached, length)) - self.cached
 
 
 class Steps:
@@ -134,24 +129,28 @@ class Steps:
         self._tokens = 0
         self._write([], 0)
 
-    def proofs(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What was steered of each request: tokens by depth of the layer, and those that the prefix cache had."""
+    def proofs(self, lengths: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+        """What was steered of each request: tokens by depth of the layer, and those that the prefix cache had.
+
+        ``lengths`` are the positions of each that count: vLLM computes some more before it learns that a stop string
+        ended the reply.
+        """
         # The tallies are read once for all, since on a GPU that waits for the device.
         missing = {layer: self._expected - tally for layer, tally in self.steered_by_layer.items()}
-        return {name: self._proof(self._known.pop(name, []), missing) for name in names}
+        return {name: self._proof(self._known.pop(name, []), length, missing) for name, length in lengths.items()}
 
-    def _proof(self, tracked: Sequence[Tracked], missing: Mapping[int, int]) -> dict[str, Any]:
+    def _proof(self, tracked: Sequence[Tracked], length: int, missing: Mapping[int, int]) -> dict[str, Any]:
         masked = [each for each in tracked if each.slot]
-        steered, cached = sum(each.steered for each in masked), sum(each.cached for each in masked)
+        steered, cached = sum(each.steered(length) for each in masked), sum(each.cached for each in masked)
         proof = {"steered": {layer: max(0, steered - lacks) for layer, lacks in missing.items()}, "cached": cached}
-        return {**proof, "selected": self._counts([each for each in tracked if each.counted])}
+        return {**proof, "selected": self._counts([each for each in tracked if each.counted], length)}
 
-    def _counts(self, tracked: Sequence[Tracked]) -> dict[int, list[int]]:
+    def _counts(self, tracked: Sequence[Tracked], length: int) -> dict[int, list[int]]:
         """How often each expert was selected by the tokens of these requests that were computed, by depth of layer."""
         if not tracked:
             return {}
-        ids_LNK = torch.cat([piece[2] for each in tracked for piece in in_order(each.pieces)], dim=1)
-        return self._by_layer(ids_LNK)
+        pieces = [piece for each in tracked for piece in in_order(each.pieces)]
+        return self._by_layer(torch.cat([ids_LNK[:, : max(0, length - start)] for start, _, ids_LNK in pieces], dim=1))
 
     def take(self, name: str) -> tuple[Tensor, Tensor]:
         """The recorded logits [T, L, E] and ids [T, L, K] of a request, positions in order.

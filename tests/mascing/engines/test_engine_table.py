@@ -3,7 +3,7 @@
 import json
 import re
 import traceback
-from importlib.machinery import ModuleSpec
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from mascing.preflight.checks import preflight
 from mascing.schemas.config import RunConfig
 from mascing.schemas.settings.engine_settings import EngineConfig, OpenAIEngine, TransformersEngine, VllmEngine
 from mascing.validation import complaints
+from tests.mascing import olmoe_folder
 
 PASTED = "sk-proj-0123456789abcdefghijklmnopqrstuv"
 
@@ -81,11 +82,11 @@ def test_a_key_pasted_into_a_run_is_in_no_error(tmp_path: Path) -> None:
 def test_an_engine_that_cannot_work_here_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="none is loaded here"):
         make_engine(TransformersEngine(), Place())
-    monkeypatch.setattr(installed, "find_spec", lambda name: None)
+    monkeypatch.setattr(installed, "vllm_version", lambda: None)
     with pytest.raises(ConfigError, match="vllm is not installed"):
         make_engine(VllmEngine(), Place())
-    monkeypatch.setattr(installed, "find_spec", lambda name: ModuleSpec(name, None))
-    monkeypatch.setattr(installed, "entry_points", lambda **_: ())
+    monkeypatch.setattr(installed, "vllm_version", lambda: "0.32.0")
+    monkeypatch.setattr(metadata, "entry_points", lambda **_: ())
     with pytest.raises(ConfigError, match=r"no plugin would steer its models.*kind: transformers"):
         make_engine(VllmEngine(), Place())
     monkeypatch.undo()
@@ -116,10 +117,25 @@ def test_an_engine_that_a_run_cannot_have_is_refused(engine: dict[str, Any], gpu
 
 
 def test_a_run_without_vllm_is_told_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installed, "find_spec", lambda name: None)
+    monkeypatch.setattr(installed, "vllm_version", lambda: None)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     found = preflight(run_on({"kind": "vllm"}))
     assert any("vllm is not installed" in problem for problem in found.problems)
     assert not any("vllm" in problem for problem in preflight(run_on({"kind": "transformers"})).problems)
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # its workers may have it
     assert not any("vllm" in problem for problem in preflight(run_on({"kind": "vllm"})).problems)
+
+
+def test_a_model_that_the_engine_cannot_load_is_told_before_it_starts(tmp_path: Path) -> None:
+    folder = olmoe_folder.save(tmp_path / "model")
+
+    def problems(engine: dict[str, Any], num_gpus: float) -> str:
+        run = run_on(engine, num_gpus=num_gpus)
+        with_model = run.model_copy(update={"model": run.model.model_copy(update={"path": str(folder)})})
+        return "; ".join(preflight(with_model).problems)
+
+    said = "the engine `vllm` cannot load the model: its attention heads have size 16, and on a CPU"
+    assert said in (told := problems({"kind": "vllm"}, 0))
+    assert "alone: take `engine: {kind: transformers}`" in told
+    assert said not in problems({"kind": "vllm"}, 1)
+    assert said not in problems({"kind": "transformers"}, 0)

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from mascing.engines.engine import ModelEngine, Turn
+from mascing.engines.installed import is_vllm_on_cpu
 from mascing.engines.table import Place, make_engine
 from mascing.engines.transformers_engine import TransformersEngine
+from mascing.engines.unloadable import CPU_HEADS
 from mascing.masks.mask import Mask
 from mascing.models.loading import load
 from mascing.schemas.config import GenerationConfig, ModelConfig
@@ -88,3 +90,21 @@ def test_traces_are_those_of_transformers(vllm: ModelEngine, transformers: Model
         torch.testing.assert_close(ours.z, theirs.z, rtol=1e-3, atol=2e-3)
         assert ours.selected.dtype == theirs.selected.dtype
         assert torch.equal(ours.selected.sort(-1).values, theirs.selected.sort(-1).values)
+
+
+def test_kernels_for_cpus_are_known_by_the_sizes_of_heads() -> None:
+    if not is_vllm_on_cpu():
+        return
+    from vllm import _custom_ops
+    from vllm.v1.attention.backends.cpu_attn import _get_attn_isa
+
+    def has_kernel(size: int) -> bool:
+        lengths, starts = torch.tensor([3], dtype=torch.int32), torch.tensor([0, 3], dtype=torch.int32)
+        isa, dtype = _get_attn_isa(torch.float32, 32, size), torch.float32
+        try:
+            _custom_ops.cpu_attn_get_scheduler_metadata(1, 2, 2, size, lengths, dtype, starts, True, -1, isa, True)
+        except RuntimeError:
+            return False
+        return True
+
+    assert tuple(size for size in range(8, 600, 8) if has_kernel(size)) == CPU_HEADS

@@ -118,7 +118,6 @@ def test_what_is_bound_is_told_to_the_workers_and_changes_nothing_of_the_client(
         (5, 0, Span(0, None), 5, True),
         (4, 0, Span(0, None), 5, False),
         (4, 1, Span(0, None), 5, True),
-        (6, 0, Span(0, None), 5, True),
         (3, 0, Span(0, 3), 5, True),
         (1, 0, Span(3, None), 5, False),
         (0, 0, Span(9, None), 5, True),
@@ -143,22 +142,22 @@ def test_a_layer_that_the_mask_leaves_alone_needs_no_proof() -> None:
 
 
 def test_questions_of_one_turn_are_one_call_and_all_workers_must_have_steered() -> None:
-    calls: list[list[str]] = []
+    calls: list[dict[str, int]] = []
 
-    async def ask(ids: list[str]) -> list[dict[str, dict[str, Any]]]:
-        calls.append(ids)
-        return [{i: {"steered": {0: n, 1: 9}, "cached": n, "selected": {}} for i in ids} for n in (5, 4)]
+    async def ask(lengths: dict[str, int]) -> list[dict[str, dict[str, Any]]]:
+        calls.append(lengths)
+        return [{i: {"steered": {0: n, 1: 9}, "cached": n, "selected": {}} for i in lengths} for n in (5, 4)]
 
     async def both() -> list[list[Steered]]:
         proofs = Proofs(ask)
-        given_up = asyncio.create_task(proofs.of(["c"]))
-        asking = asyncio.gather(proofs.of(["a"]), proofs.of(["b0", "b1"]))
+        given_up = asyncio.create_task(proofs.of({"c": 1}))
+        asking = asyncio.gather(proofs.of({"a": 2}), proofs.of({"b0": 3, "b1": 4}))
         await asyncio.sleep(0)
         given_up.cancel()
         return list(await asking)
 
     assert asyncio.run(both()) == [[Steered({0: 4, 1: 9}, 4)], [Steered({0: 4, 1: 9}, 4)] * 2]
-    assert [sorted(call) for call in calls] == [["a", "b0", "b1", "c"]]
+    assert calls == [{"a": 2, "b0": 3, "b1": 4, "c": 1}]
 
 
 def an_app(answer: Callable[[], Response]) -> FastAPI:
@@ -225,6 +224,8 @@ XARGS = "vllm_xargs"
         ({XARGS: {"Mascing_mask": "one"}}, "no argument 'Mascing_mask'"),
         ({XARGS: {"mask": "one"}}, "no argument 'mask'"),
         ({XARGS: {"masking_mask": "one"}}, "no argument 'masking_mask'"),
+        ({"mascing": {"mask": "one"}}, "mascing is what a reply says; a request asks by"),
+        ({"Mascing": "one"}, "mascing is what a reply says"),
         ({XARGS: {"mascing_mask": json.loads("[" * 200 + "]" * 200)}}, "no more than 100 lists and objects"),
     ],
 )
@@ -264,5 +265,6 @@ def test_a_choice_is_found_where_its_letters_are_escaped_and_text_is_none() -> N
     app = an_app(lambda: JSONResponse({}))
     escaped = '{"\\u006dascing_mask": "one"}'
     headers = {"content-type": "Application/JSON; charset=utf-8"}
-    assert posted(app, None, content=escaped, headers=headers).status_code == 400
+    for content in escaped, json.dumps({"metadata": {"mascing_mask": "one"}}).encode("utf-16"):
+        assert posted(app, None, content=content, headers=headers).status_code == 400
     assert posted(app, {"messages": [{"content": "what is mascing_mask?"}], XARGS: {"k": 1}}).status_code == 200

@@ -51,20 +51,33 @@ def test_each_token_has_the_slot_of_its_request_and_the_rest_none(steps: Steps) 
 def test_a_mask_acts_on_its_span_alone(steps: Steps, start: int, stop: int | None, first: Any, then: Any) -> None:
     assert step(steps, ("a", 0, 4), a=span(1, start, stop))[:4] == first
     assert step(steps, ("a", 4, 1))[:1] == then
-    assert steps.proofs(["a"])["a"]["steered"] == dict.fromkeys((0, 3), sum(first) + sum(then))
+    assert steps.proofs({"a": 5})["a"]["steered"] == dict.fromkeys((0, 3), sum(first) + sum(then))
 
 
 def test_what_is_computed_again_counts_once_and_what_was_cached_is_told(steps: Steps) -> None:
     step(steps, ("a", 2, 4), a=span(1))
     step(steps, ("a", 0, 6))  # preempted, and computed from the start
     step(steps, ("a", 6, 1))
-    assert steps.proofs(["a"])["a"] == {"steered": {0: 5, 3: 5}, "cached": 2, "selected": {}}
+    step(steps, ("a", 9, 1))  # preempted again, and since then another request left two more tokens in the cache
+    assert steps.proofs({"a": 10})["a"] == {"steered": {0: 6, 3: 6}, "cached": 4, "selected": {}}
+
+
+def test_what_vllm_computes_past_the_end_of_a_reply_does_not_count(steps: Steps) -> None:
+    for start, count in ((2, 4), (6, 1), (7, 1)):
+        steps.begin([("a", start, count)], lambda name: {KEY: span(1, 1, selected=True)})
+        for layer in range(2 if start < 7 else 1):  # a layer lacks a token past the end
+            steps._slots.edit(layer, torch.zeros(count, 4))
+            steps._slots.selected(layer, torch.tensor([[0, 1]] * count))
+        steps.end()
+    proof = steps.proofs({"a": 5})["a"]
+    assert (proof["steered"], proof["cached"]) == ({0: 3, 3: 2}, 1)
+    assert proof["selected"][0] == [3, 3, 0, 0]
 
 
 def test_a_layer_that_lacks_tokens_is_told(steps: Steps) -> None:
     steps.begin([("a", 0, 5)], lambda name: {KEY: span(1)})
     steps._slots.edit(0, torch.zeros(5, 4))
-    assert steps.proofs(["a"])["a"]["steered"] == {0: 5, 3: 0}
+    assert steps.proofs({"a": 5})["a"]["steered"] == {0: 5, 3: 0}
 
 
 def test_nothing_is_steered_before_the_proof(steps: Steps) -> None:
@@ -83,7 +96,7 @@ def test_selections_are_counted_of_the_tokens_that_were_computed(steps: Steps) -
             steps._slots.edit(layer, torch.zeros(1 + count, 4))
             steps._slots.selected(layer, torch.tensor([[0, 1], *[[layer, 3]] * count]))
         steps.end()
-    assert steps.proofs(["a"])["a"] == {
+    assert steps.proofs({"a": 5})["a"] == {
         "steered": {0: 3, 3: 3}, "cached": 2, "selected": {0: [3, 0, 0, 3], 3: [0, 3, 0, 3]},
     }  # fmt: skip
 

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 from mascing.errors import SteeringError
-from mascing.serving.choice import MASK, SELECTED, TOKENS
+from mascing.serving.misplaced import names_ours
 from mascing.serving.vllm_plugin.plugin_settings import KEY, settings_in
 from mascing.serving.vllm_plugin.unsupported import refuse_unsupported
 
@@ -52,9 +52,12 @@ def _refuse_what_nobody_binds() -> None:
 
     def assign_request_id(request: Any) -> None:
         arguments = getattr(request.sampling_params, "extra_args", None) or {}
-        asked = [name for name in (MASK, TOKENS, SELECTED) if name in arguments]
-        if asked and KEY not in arguments:
-            raise VLLMValidationError(f"{asked[0]}: this engine was started without masks; start it by mascing serve")
+        asked = names_ours(arguments) if KEY not in arguments else None
+        if asked is not None:
+            raise VLLMValidationError(
+                f"{asked}: no mask acts here: take mascing serve, AsyncLLM with additional_config={{{KEY!r}: {{}}}}, "
+                "or in place of vllm.LLM, which has no masks, mascing.serving.vllm_plugin.offline.SteeredVllm"
+            )
         plain(request)
 
     InputProcessor.assign_request_id = staticmethod(assign_request_id)

@@ -13,6 +13,7 @@ from mascing.serving.choice import Choice
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.mask_table import UNSTEERED, MaskTable
 from mascing.serving.metrics import ServingMetrics
+from mascing.serving.misplaced import refuse_nested
 from mascing.serving.vllm_plugin.front.admission import bind, prompt_length
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Entry, Exchange
 from mascing.serving.vllm_plugin.front.lifetime import Lifetime
@@ -36,7 +37,7 @@ class EngineFront:
         self._lifetime = Lifetime(engine)
         self._starting = asyncio.Lock()
         self._selected: dict[int, list[int]] = {}
-        self._proofs = Proofs(lambda request_ids: self._called("mascing_proof", request_ids))
+        self._proofs = Proofs(lambda lengths: self._called("mascing_proof", lengths))
         self._generate, self._encode = engine.generate, engine.encode
         self._assign_id = engine.input_processor.assign_request_id
         engine.generate, engine.encode = self.generate, self.encode
@@ -113,6 +114,7 @@ class EngineFront:
             raise _refusal("this server steers requests by masks, and admits only those that come by generate()")
         exchange, entry = entering
         try:
+            refuse_nested(sampling.extra_args)
             choice = Choice.of(sampling.extra_args)
             admission = exchange.admit(self._held.table, choice)
             entry.prompt_tokens = prompt_length(request)
@@ -133,16 +135,16 @@ class EngineFront:
 
         assert entry.admission is not None
         asked = entry.admission.choice.selected
-        replies = await self._proofs.of(entry.request_ids) if asked or entry.admission.slot != UNSTEERED else []
+        lengths = entry.lengths
+        replies = await self._proofs.of(lengths) if asked or entry.admission.slot != UNSTEERED else []
         entry.selected = [reply.selected for reply in replies]
         if entry.admission.slot == UNSTEERED:
             entry.steered = {}
             return
         mask = table.mask_in(entry.admission.slot)
         try:
-            for index, steered in enumerate(replies):
-                made = entry.reply_tokens.get(index, 0)
-                check(mask, steered, entry.span, entry.prompt_tokens + made - 1 if made else 0)
+            for length, steered in zip(lengths.values(), replies, strict=True):
+                check(mask, steered, entry.span, length)
         except SteeringError as error:
             raise GenerationError(str(error)) from error
         entry.steered = {layer: sum(reply.by_layer[layer] for reply in replies) for layer in mask.spec.layer_ids}

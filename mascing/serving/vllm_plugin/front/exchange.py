@@ -29,6 +29,13 @@ class Entry:
     steered: dict[int, int] | None = None
     selected: Sequence[Mapping[int, list[int]]] = ()
 
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Of each request that the workers know, the tokens that were routed: prompt and reply without its last."""
+        made = [self.reply_tokens.get(index, 0) for index in range(len(self.request_ids))]
+        routed = [self.prompt_tokens + tokens - 1 if tokens else 0 for tokens in made]
+        return dict(zip(self.request_ids, routed, strict=True))
+
 
 class Exchange:
     """What one client asked for at once, such as the prompts of one HTTP request.

@@ -9,8 +9,8 @@ from mascing.errors import SteeringError
 from mascing.masks.mask import Mask
 from mascing.serving.choice import Span
 
-Ask = Callable[[list[str]], Awaitable[Sequence[Mapping[str, Mapping[str, Any]]]]]
-"""From the ids of requests to what each worker says of them (``mascing_proof``)."""
+Ask = Callable[[dict[str, int]], Awaitable[Sequence[Mapping[str, Mapping[str, Any]]]]]
+"""From requests, with the tokens of each that count, to what each worker says of them (``mascing_proof``)."""
 
 
 @dataclass(frozen=True)
@@ -39,31 +39,31 @@ class Proofs:
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._open: tuple[list[str], asyncio.Task[dict[str, Steered]]] | None = None
+        self._open: tuple[dict[str, int], asyncio.Task[dict[str, Steered]]] | None = None
 
-    async def of(self, request_ids: Sequence[str]) -> list[Steered]:
-        """What was steered of each request."""
+    async def of(self, lengths: Mapping[str, int]) -> list[Steered]:
+        """What was steered of each request, of so many first tokens of it."""
         if self._open is None:
-            ids: list[str] = []
-            self._open = ids, asyncio.create_task(self._answer(ids))
-        ids, task = self._open
-        ids.extend(request_ids)
+            asked: dict[str, int] = {}
+            self._open = asked, asyncio.create_task(self._answer(asked))
+        asked, task = self._open
+        asked.update(lengths)
         # Others wait for the same answer: it must not be cancelled with this one.
         answers = await asyncio.shield(task)
-        return [answers[request_id] for request_id in request_ids]
+        return [answers[request_id] for request_id in lengths]
 
-    async def _answer(self, ids: list[str]) -> dict[str, Steered]:
+    async def _answer(self, asked: dict[str, int]) -> dict[str, Steered]:
         await asyncio.sleep(0)
         self._open = None
-        workers = await self._ask(ids)
-        return {request_id: Steered.least([worker[request_id] for worker in workers]) for request_id in ids}
+        workers = await self._ask(asked)
+        return {request_id: Steered.least([worker[request_id] for worker in workers]) for request_id in asked}
 
 
 def check(mask: Mask, steered: Steered, span: Span, computed: int) -> None:
     """Raise SteeringError if a layer that the mask moves steered fewer tokens than the mask acts on.
 
     ``computed`` is the number of tokens that went through the model: those of the prompt and all of the reply but its
-    last. More may be steered, since a step more than needed may run at the end.
+    last.
     """
     wanted = span.count(0, computed)
     for layer_id, moves in zip(mask.spec.layer_ids, mask.rule.entries_LE.any(-1).tolist(), strict=True):

@@ -13,15 +13,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mascing.errors import MaskError, RequestError
 from mascing.serving.api_errors import error_response
-from mascing.serving.choice import Choice
+from mascing.serving.choice import MEMBER, Choice
 from mascing.serving.held_masks import HeldMasks
-from mascing.serving.in_force import KEY
 from mascing.serving.misplaced import ARGUMENTS, refuse_misplaced
 from mascing.serving.vllm_plugin.front.admission import check_salt
 from mascing.serving.vllm_plugin.front.exchange import EXCHANGE, Exchange, check_passed_on
 
-_MAY_CHOOSE = re.compile(rb"mascing|xargs|\\u00", re.IGNORECASE)
-"""Found in every body that has a word of ours, also one whose letters are escaped: the others are not parsed twice."""
+_MAY_CHOOSE = re.compile(rb"mascing|xargs|\\u00|\x00", re.IGNORECASE)
+"""Found in every body that has a word of ours, also where its letters are escaped or of two bytes (UTF-16): the others
+are not parsed twice."""
 
 
 class Replies:
@@ -139,7 +139,7 @@ def _with_proof(reply: bytes, exchange: Exchange) -> bytes:
     if not (reply.startswith(b'{"') and reply.endswith(b"}")):
         return reply
     told = exchange.in_force(exchange.entries).model_dump_json().encode()
-    return reply[:-1] + b',"' + KEY.encode() + b'":' + told + b"}"
+    return reply[:-1] + b',"' + MEMBER.encode() + b'":' + told + b"}"
 
 
 def _with_proof_at_end(stream: bytes, exchange: Exchange) -> bytes:

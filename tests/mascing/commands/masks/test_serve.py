@@ -1,6 +1,7 @@
 """`mascing serve`: what it says, what it refuses before the model is loaded, and that Ctrl-C ends it."""
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -13,11 +14,13 @@ import httpx
 import pytest
 
 from mascing.cli import main
-from mascing.commands.masks.serve import _open_to
-from mascing.errors import MaskError, ModelError, SteeringError
+from mascing.commands.masks.serve import EngineName, _engine, _open_to
+from mascing.engines import installed
+from mascing.errors import ConfigError, MaskError, ModelError, SteeringError
 from mascing.masks.mask import Mask
 from mascing.routers.spec import inspect_routers
 from mascing.serving.control import TOKEN
+from mascing.serving.vllm_plugin.front.start_failure import tell_start_failure
 from mascing.serving.vllm_plugin.server import failures_told
 from tests.mascing import olmoe_folder
 from tests.mascing.serving.running import foreign, masks_of, options
@@ -101,7 +104,7 @@ def test_what_cannot_be_served_is_said_in_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "vllm", None)  # as where it is not installed
+    monkeypatch.setattr(installed, "vllm_version", lambda: None)
     given = [argument.format(folder) for argument in arguments]
     assert serve(folder, "--port", str(free_port()), *given) == 1
     [error] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -144,8 +147,46 @@ def test_a_server_for_other_machines_says_who_may_do_what(monkeypatch: pytest.Mo
         assert options(host=host, port=80).first_request.startswith(f"curl http://{asked}:80/")
 
 
+@pytest.mark.parametrize(("version", "taken"), [("0.32.0+cpu", EngineName.TRANSFORMERS), ("0.32.0", EngineName.VLLM)])
+def test_vllm_is_taken_unless_it_is_known_not_to_load_the_model(
+    version: str, taken: EngineName, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(installed, "vllm_version", lambda: version)
+    model = str(folder / "model")
+    chosen, why = _engine(EngineName.AUTO, model)
+    assert chosen is taken
+    if taken is EngineName.VLLM:
+        assert why == "vLLM is installed"
+        return
+    assert why.startswith("vLLM is installed and cannot load it: its attention heads have size 16, and on a CPU")
+    with pytest.raises(ConfigError, match=f"let transformers run it: mascing serve {model} --engine transformers$"):
+        _engine(EngineName.VLLM, model)
+
+
+def failing_engine() -> None:
+    """What a process of vLLM does, and what its front is told."""
+    log = logging.getLogger("vllm")
+    tell_start_failure()
+    for said, message in (("a try", "goes on"), ("No room\nfor the cache", "EngineCore failed to start.")):
+        try:
+            raise ValueError(said)
+        except ValueError:
+            log.exception(message)
+    raise RuntimeError("Engine core initialization failed")
+
+
+def test_the_cause_is_told_by_the_process_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = logging.getLogger("vllm")
+    monkeypatch.setattr(log, "handlers", [])
+    said = r"^vLLM does not serve ./m \(No room for the cache\): its log above says more"
+    with pytest.raises(ModelError, match=said), failures_told("./m"):
+        failing_engine()
+    tell_start_failure()  # nobody wants to know
+    assert len(log.handlers) == 1
+
+
 def test_what_vllm_fails_with_is_told_in_a_sentence() -> None:
-    said = r"vLLM does not serve ./m \(Engine core .* failed\): its log above says why"
+    said = r"vLLM does not serve ./m \(Engine core .* failed\): its log above says more"
     with pytest.raises(ModelError, match=said), failures_told("./m"):
         raise RuntimeError("Engine core initialization failed")
     said = r"start without it; or let transformers run the model: mascing serve ./m --engine transformers$"

@@ -48,8 +48,9 @@ class Engine:
             await asyncio.Event().wait()
         try:
             for made in range(1, REPLY + 1):
-                reply = SimpleNamespace(index=0, token_ids=list(range(made)), finish_reason=None)
-                yield SimpleNamespace(outputs=[reply], finished=made == REPLY)
+                tokens = list(range(made))
+                replies = [SimpleNamespace(index=index, token_ids=tokens) for index in range(sampling_params.n)]
+                yield SimpleNamespace(outputs=replies, finished=made == REPLY)
         except GeneratorExit:
             self.given_up += 1
             raise
@@ -66,8 +67,8 @@ class Engine:
             self.errored = True
             await asyncio.Event().wait()
         if method == "mascing_proof":
-            steered = {0: len(PROMPT) + REPLY - 1 - self.lacking}
-            return [{request: {"steered": steered, "cached": 0, "selected": {}} for request in args[0]}]
+            steered = {request: {0: length - self.lacking} for request, length in args[0].items()}
+            return [{request: {"steered": steered[request], "cached": 0, "selected": {}} for request in args[0]}]
         return [None]
 
 
@@ -81,11 +82,11 @@ def run(engine: Engine, work: Callable[[HeldMasks], Coroutine[Any, Any, None]]) 
     asyncio.run(made())
 
 
-def params(n: int = 1, **arguments: str) -> SamplingParams:
+def params(n: int = 1, **arguments: Any) -> SamplingParams:
     return SamplingParams(n=n, extra_args=arguments or None)
 
 
-async def last(engine: Engine, n: int = 1, **arguments: str) -> Any:
+async def last(engine: Engine, n: int = 1, **arguments: Any) -> Any:
     return [output async for output in engine.generate(PROMPT, params(n, **arguments), "r")][-1]
 
 
@@ -93,7 +94,8 @@ def test_each_of_several_replies_to_one_prompt_is_counted() -> None:
     engine = Engine()
 
     async def work(held: HeldMasks) -> None:
-        await last(engine, n=3, mascing_mask="one")
+        told = (await last(engine, n=3, mascing_mask="one")).mascing
+        assert told.steered_tokens == {"0": 3 * 6}
         labels = {"digest": a_mask("one").digest}
         assert held.metrics.registry.get_sample_value("mascing_replies_total", labels) == 3
 
@@ -109,6 +111,8 @@ def test_a_direct_user_gets_the_proof_on_the_last_output() -> None:
         assert (await last(engine)).mascing.digest is None
         with pytest.raises(VLLMValidationError, match="holds no mask 'two'"):
             await last(engine, mascing_mask="two")
+        with pytest.raises(VLLMValidationError, match="mascing_mask is not read in vllm_xargs: it belongs at the top"):
+            await last(engine, vllm_xargs={"mascing_mask": "one"})
 
     run(engine, work)
 
@@ -213,8 +217,9 @@ def test_an_engine_has_a_front_if_its_configuration_says_so(made: list[Any]) -> 
     assert isinstance(make().mascing, EngineFront)
     plain = make(masks=False, ranks=2)
     assert set(vars(plain)) == {"input_processor"}
-    with pytest.raises(VLLMValidationError, match="started without masks"):
-        InputProcessor.assign_request_id(SimpleNamespace(sampling_params=params(mascing_mask="one")))
+    for asked in {"mascing_mask": "one"}, {"vllm_xargs": {"mascing_mask": "one"}}:
+        with pytest.raises(VLLMValidationError, match=r"in place of vllm\.LLM, which has no masks"):
+            InputProcessor.assign_request_id(SimpleNamespace(sampling_params=params(**asked)))
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,8 @@ def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
     several = ask(client, "many", mask="policy", n=2, temperature=1, extra_body={"top_k": 1})
     assert [choice.message.content for choice in several.choices] == [alone, alone]
     assert proof(several)["digest"] == POLICY.digest
+    routed = 2 * several.usage.prompt_tokens + several.usage.completion_tokens - 2
+    assert proof(several)["steered_tokens"] == dict.fromkeys(LAYERS, routed)
     fixed: dict[str, Any] = {"model": "tiny", "temperature": 0, "extra_body": xargs}
     batch = client.completions.create(prompt=["one", "two"], max_tokens=8, **fixed)
     assert batch.usage is not None
@@ -115,6 +117,7 @@ def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
     stop = next(alone[at] for at in range(4, len(alone)) if alone[at] not in "�" + alone[:at])
     stopped = ask(client, "many", mask="policy", stop=[stop])
     assert (text(stopped), proof(stopped)["digest"]) == (alone.partition(stop)[0], POLICY.digest)
+    assert proof(stopped)["steered_tokens"] == dict.fromkeys(LAYERS, stopped.usage.total_tokens - 1)
     with pytest.raises(openai.BadRequestError, match="leave beam search out"):
         ask(client, mask="policy", n=2, extra_body={"use_beam_search": True})
 
