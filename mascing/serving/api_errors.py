@@ -19,9 +19,8 @@ def error_response(status: int, message: str) -> JSONResponse:
 
 
 def printable(message: str) -> str:
-    """The message in one line that can be encoded, with long words cut: it may quote what a client sent."""
-    line = " ".join(message.split()).encode(errors="backslashreplace").decode()
-    return _LONG_WORD.sub(r"\1...", line)
+    """The message in one line, with long words cut: it may quote what a client sent."""
+    return _LONG_WORD.sub(r"\1...", " ".join(message.split()))
 
 
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"}
