@@ -53,8 +53,8 @@ class VllmEngine(Frozen):
     )
     enforce_eager: bool = Field(
         default=False,
-        description="whether the model's code runs as it is: it starts sooner, by the seconds to minutes that compiling "
-        "takes, and replies more slowly",
+        description="whether the model's code runs as it is: it starts sooner, by seconds to minutes of compiling, "
+        "and replies more slowly",
     )
 
     def context(self, of_model: int | None) -> int | None:
