@@ -11,7 +11,7 @@ from starlette.requests import Request
 from mascing.serving import control, limited_reads
 from mascing.serving.control import TOKEN as VARIABLE
 from mascing.serving.control import is_of_this_machine
-from tests.mascing.serving.running import Running, ask, foreign, running
+from tests.mascing.serving.running import TOKEN, Running, ask, foreign, running
 
 
 def metric(server: Running, sample: str) -> float:
@@ -77,6 +77,11 @@ def test_a_url_that_nothing_can_be_read_from_is_refused_with_a_reason(server: Ru
         assert refused.status_code == 400
         assert said in refused.json()["error"]["message"]
         assert len(refused.text) < 1000
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    body = b'{"name": "other", "url": "\\udc80"}'
+    refused = httpx.post(f"{server.url}/mascing/masks", content=body, headers=headers)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"].startswith("url: Input should be a valid string")
 
 
 def test_a_load_that_hangs_is_given_up_and_the_next_one_goes_on(
