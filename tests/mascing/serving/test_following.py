@@ -27,6 +27,7 @@ from mascing.serving.following import Follower
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.mask_table import MaskTable
 from mascing.serving.metrics import ServingMetrics
+from mascing.serving.options import FirstMasks
 from mascing.storage.manifests import StageOutput
 from mascing.storage.object_storage import Storage
 from tests.mascing.made_cards import FINGERPRINT, SPEC, a_card, a_mask
@@ -279,8 +280,9 @@ def test_each_damaged_version_of_the_channel_is_counted_for_itself(server: Serve
 
 def test_a_server_does_not_start_without_the_mask_that_it_should_serve(server: Server) -> None:
     _misdigested(server)
-    with pytest.raises(RefusedError, match="is not the one on its card"):
-        asyncio.run(Follower(FollowedChannel(server.storage, server.channel), server.held).start())
+    first = FirstMasks({}, None, FollowedChannel(server.storage, server.channel))
+    with pytest.raises(RefusedError, match=r"^--follow org--m-.*/policy@candidate: .* is not the one on its card"):
+        asyncio.run(first.load(server.held))
 
 
 def test_drift_is_the_share_of_selections_that_moved(server: Server) -> None:
