@@ -120,7 +120,7 @@ MODELS = {
         in_model("chat_template.jinja", "{{ raise_exception('only tools may speak') }}"),
         ("480 x the chat template refuses it: only tools may speak (lines 1, 2, 3, …)",),
     ),
-    "memory": Case(huge_weights, ("the weights take 4096.0 GiB in each of 1 worker", "set model.dtype to bfloat16")),
+    "memory": Case(huge_weights, ("the weights take 4096.0 GiB, in each of 1 worker", "set model.dtype to bfloat16")),
     "GPUs": Case(
         configured(model__device="auto", compute__num_gpus=64), ("compute asks for 64 GPUs", "lower compute.workers")
     ),
