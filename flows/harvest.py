@@ -18,5 +18,5 @@ def harvest(config: CollectionConfig, storage_url: str) -> Collected:
     tag_run(config.name, model_name(config.model))
     config = config.model_copy(update={"model": pinned(config.model)})
     taken = stage_task(intake)(storage_url, config).manifest
-    with Pool(config.compute, config.model) as pool:
+    with Pool(config.compute, config.model, config.engine) as pool:
         return stage_task(collect)(storage_url, config, taken, pool=pool).manifest

@@ -5,6 +5,7 @@ from pydantic import Field
 from mascing.schemas.base import Frozen
 from mascing.schemas.config import ComputeConfig, HarvestConfig, ModelConfig
 from mascing.schemas.settings.columns import ColumnsConfig
+from mascing.schemas.settings.engine_settings import RunEngine, TransformersEngine
 from mascing.schemas.trace_layout import Chosen
 
 
@@ -26,4 +27,5 @@ class CollectionConfig(Frozen):
     chosen: Chosen = Chosen(spans=("question", "prompt"))
     harvest: HarvestConfig = HarvestConfig()
     max_bytes: int | None = Field(default=None, gt=0, description="bytes of traces that may be stored")
+    engine: RunEngine = Field(default=TransformersEngine(), description="what records")
     compute: ComputeConfig = ComputeConfig()

@@ -26,19 +26,21 @@ class EngineMemory:
 
 
 def engine_memory(config: RunConfig | CollectionConfig, weights: int | None) -> EngineMemory:
-    """The engine of ``config``; ``weights`` are the bytes of one loaded model, if known. Collecting has no choice."""
+    """The engine of ``config``; ``weights`` are the bytes of one loaded model, if known."""
     size, num_gpus = weights or 0, config.compute.num_gpus
     once = f"the weights take {size_text(weights) if weights is not None else 'what is not known here'}"
-    engine = config.engine if isinstance(config, RunConfig) else None
+    engine = config.engine
     if not isinstance(engine, VllmEngine):
         return EngineMemory("transformers", once, size, size)
-    again = "again by transformers in stages that compute likelihoods or gradients"
     cache, share = engine.cache_bytes(num_gpus), engine.gpu_share(num_gpus)
+    again, most = "", size
+    if isinstance(config, RunConfig):  # a collection only records
+        again, most = ", and {}again by transformers in stages that compute likelihoods or gradients", 2 * size
     if cache is None:
-        kept = f"{once} within the {share:.0%} of a GPU that vLLM keeps for them and its cache, and {again}"
-        return EngineMemory(_vllm(), kept, size, 2 * size, share)
-    held = f"{once} and vLLM's cache {size_text(cache)}, and the weights {again}"
-    return EngineMemory(_vllm(), held, size + cache, 2 * size + cache)
+        kept = f"{once} within the {share:.0%} of a GPU that vLLM keeps for them and its cache"
+        return EngineMemory(_vllm(), kept + again.format(""), size, most, share)
+    held = f"{once} and vLLM's cache {size_text(cache)}"
+    return EngineMemory(_vllm(), held + again.format("the weights "), size + cache, most + cache)
 
 
 def _vllm() -> str:

@@ -28,7 +28,7 @@ from mascing.storage.object_storage import Storage
 from mascing.storage.sealing import check
 from mascing.tasks.collecting.take_in import PART
 from mascing.tasks.running.bisection import SetAside
-from mascing.tasks.running.identity import rendered_model_identity
+from mascing.tasks.running.identity import engine_part, rendered_model_identity
 from mascing.tasks.running.isolation import Failed, quarantined, refuse_many, tell_set_aside
 from mascing.tasks.running.recording import recorded
 from mascing.tasks.running.second_try import recorded_before, refuse_failures
@@ -62,7 +62,7 @@ def collect(storage: Storage, config: CollectionConfig, taken: TakenIn, *, pool:
 
 def recipe(config: CollectionConfig, checkpoint: str, taken: Placed) -> Recipe[Collected]:
     """The recipe that identifies the traces; ``checkpoint`` is the fingerprint of weights and tokenizer."""
-    identity = {**rendered_model_identity(config.model, checkpoint), "chosen": config.chosen}
+    identity = {**rendered_model_identity(config.model, checkpoint), "chosen": config.chosen, **engine_part(config)}
     return Recipe(Collected, config.name, identity, {"intake": taken})
 
 
@@ -121,6 +121,7 @@ def _parts(shared: _Shared) -> list[Rows]:
         "version": Collected.recipe_version(),
         **rendered_model_identity(config.model, shared.checkpoint),
         "chosen": config.chosen,
+        **engine_part(config),
     }
     folder = f"traces/{fingerprint(identity)}"
     return [Rows(f"{folder}/{part.sha256[:32]}.parquet", rows) for part, rows in shared.taken.ranges()]
@@ -197,7 +198,7 @@ class _Budget:
 
 def _record(worker: Worker, shared: _Shared, part: Rows, set_aside: SetAside) -> bytes:
     """The traces of the part's conversations as one shard; its footer says which failed."""
-    config, engine = shared.config, worker.engine(shared.config.model)
+    config, engine = shared.config, worker.engine(shared.config.model, shared.config.engine)
     conversations = _conversations(shared, part)
     replies = "reply" in config.chosen.spans
     before = recorded_before(shared.storage, part.path)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mascing.judges.table import judge_identity
+from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.config import ModelConfig, RunConfig
 from mascing.schemas.settings.generation_settings import stop_of
 
@@ -38,8 +39,8 @@ def judged_replies_identity(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def engine_part(config: RunConfig) -> dict[str, Any]:
-    """What the engine adds to the identity of what it makes: replies, and the traces of the contrast.
+def engine_part(config: RunConfig | CollectionConfig) -> dict[str, Any]:
+    """What the engine adds to the identity of what it makes: replies, and traces.
 
     Empty for `transformers`, whose replies and fingerprints are older than the setting.
     """

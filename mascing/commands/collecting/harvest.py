@@ -1,6 +1,7 @@
 """`mascing harvest`: the routing of a model on many conversations, without labels."""
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,13 @@ _OPTIONS = {"keep", "layers", "spans", "device", "dtype"}
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
+class EngineName(StrEnum):
+    """What records."""
+
+    TRANSFORMERS = "transformers"
+    VLLM = "vllm"
+
+
 def harvest(
     conversations: Annotated[str, typer.Argument(metavar="CONVERSATIONS", help="A file, a folder of files, or a URL.")],
     model: Annotated[str, typer.Option(metavar="MODEL", help="A folder, a hub id, or s3://bucket/folder.")],
@@ -32,6 +40,7 @@ def harvest(
     max_bytes: Annotated[str, typer.Option(metavar="50G", help="Stop once more bytes of traces are stored.")] = "",
     device: Annotated[str, typer.Option(help="Device of the model, such as cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="Data type of the model.")] = "bfloat16",
+    engine: Annotated[EngineName, typer.Option(help="What records; vllm must be installed.")] = EngineName.TRANSFORMERS,
     workers: Annotated[int, typer.Option(min=1, help="Workers at most; each holds the model.")] = 1,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs of a worker; a part of one is possible.")] = 0,
     rows: Annotated[
@@ -69,6 +78,7 @@ def harvest(
             "chosen": {"keep": keep, "layers": _numbers(layers), "spans": [name.strip() for name in spans.split(",")]},
             "harvest": {"rows_per_shard": rows, "batch_tokens": batch_tokens},
             "max_bytes": _bytes(max_bytes),
+            "engine": {"kind": engine.value},
             "compute": {"workers": workers, "num_gpus": gpus},
         }
     )

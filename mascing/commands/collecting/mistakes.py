@@ -1,11 +1,15 @@
 """Mistakes in what `mascing harvest` is given: found before anything starts, and told by the names of its options."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from mascing.errors import ConfigError, MascingError
+from mascing.engines.installed import refuse_missing
+from mascing.engines.unloadable import why_unloadable
+from mascing.errors import ConfigError, MascingError, ModelError
 from mascing.models.checkpoints import pinned
 from mascing.models.model_folder import refuse_dense, refuse_unloadable_fp8, refuse_without_weights, settings_of
 from mascing.preflight.loading_options import refuse_unknown_names
@@ -19,8 +23,9 @@ _OPTIONS = {
     "model.dtype": "--dtype",
     "compute.workers": "--workers",
     "compute.num_gpus": "--gpus",
+    "`engine: {kind: transformers}`": "--engine transformers",
 }
-_SETTING = re.compile("|".join(rf"\b{re.escape(name)}\b" for name in _OPTIONS))
+_SETTING = re.compile("|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in _OPTIONS))
 
 
 @contextmanager
@@ -41,6 +46,8 @@ def refuse_mistakes(config: CollectionConfig) -> None:
     """
     files_of_rows(config.conversations)
     refuse_unknown_names(config.model)
+    if not os.environ.get("RAY_ADDRESS"):  # else the workers are elsewhere
+        refuse_missing(config.engine)
     pinned(config.model)
     folder = Path(config.model.path).expanduser()
     if folder.is_dir():
@@ -49,12 +56,21 @@ def refuse_mistakes(config: CollectionConfig) -> None:
         refuse_dense(folder, settings)
         refuse_without_weights(folder)
         _refuse_absent_layer(config.chosen.layers, settings)
+        _refuse_unloadable(config, folder, settings)
 
 
 def refuse_without_gpus(config: CollectionConfig) -> None:
     """Raise ConfigError if the workers ask for more GPUs than this machine has, and no cluster is named."""
     for problem in machine_for(config, weights=None).problems:
         raise ConfigError(problem)
+
+
+def _refuse_unloadable(config: CollectionConfig, folder: Path, settings: dict[str, Any]) -> None:
+    if config.engine.kind != "vllm":
+        return
+    reason = why_unloadable(folder, settings, on_cpu=not config.compute.num_gpus)
+    if reason is not None:
+        raise ModelError(f"vLLM cannot load the model: {reason}: take `engine: {{kind: transformers}}`")
 
 
 def _refuse_absent_layer(layers: tuple[int, ...] | None, settings: dict[str, object]) -> None:

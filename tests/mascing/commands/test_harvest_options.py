@@ -6,6 +6,7 @@ import pytest
 
 from mascing.cli import main
 from mascing.commands.collecting.harvest import harvest
+from mascing.engines import installed
 from mascing.errors import ConfigError, ModelError
 from tests.mascing import olmoe_folder
 from tests.tasks.here_pool import HerePool
@@ -53,6 +54,19 @@ def test_what_is_not_there_is_told_at_once(
     said = refused(prompts, model, "--layers", "0,3")
     assert said == "error: --layers: there is no MoE layer 3: the model has 3 layers, counted from 0 to 2\n"
     assert not (tmp_path / "mascing-data").exists()
+
+
+@pytest.mark.usefixtures("nothing_starts")
+def test_what_vllm_cannot_record_is_told_by_options(
+    model: Path, prompts: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version, said in ((None, "vllm is not installed"), ("0.32.0", "its attention heads have size 16")):
+        monkeypatch.setattr(installed, "vllm_version", lambda version=version: version)
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ["mascing"])
+        assert main(["harvest", prompts, "--model", str(model), "--engine", "vllm"]) == 1
+        told = " ".join(capsys.readouterr().err.split())
+        assert said in told
+        assert told.endswith("take --engine transformers")
 
 
 def test_gpus_that_are_not_there_are_told_by_options_before_ray_starts(

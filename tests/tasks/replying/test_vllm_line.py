@@ -8,12 +8,15 @@ import pytest
 
 from mascing.runs.files import DEV_VERDICTS
 from mascing.runs.readers import traces_of, unsteered_table
+from mascing.schemas.collection import CollectionConfig
 from mascing.schemas.config import RunConfig, SelectionConfig
 from mascing.schemas.settings.engine_settings import VllmEngine
 from mascing.schemas.settings.method_settings import SteerMoEConfig
 from mascing.storage import parquet
 from mascing.storage.manifests import read_shard
 from mascing.storage.object_storage import Storage
+from mascing.tasks.collecting.collect import collect
+from mascing.tasks.collecting.take_in import intake
 from mascing.tasks.evaluate import evaluate
 from mascing.tasks.harvest import harvest
 from mascing.tasks.labelling import label
@@ -21,6 +24,7 @@ from mascing.tasks.optimise import optimise
 from mascing.tasks.prepare import prepare
 from mascing.tasks.selecting import select
 from mascing.tasks.train import train
+from mascing.traces.shards import decode
 from tests.mascing import olmoe_folder
 from tests.tasks.contrast.test_labelling import chats, config_for
 from tests.tasks.here_pool import HerePool
@@ -63,6 +67,26 @@ def line(storage: Storage, config: RunConfig, pool: CountingPool) -> dict[str, p
     [traces] = traces_of(storage, harvested, "train").parts()
     made["selected"] = pa.table({"ids": traces.selected.sort(-1).values.flatten().tolist()})
     return made
+
+
+def test_a_collection_by_vllm_holds_what_transformers_selects(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(f'{{"id": "row-{row}", "prompt": "What about {row}?"}}\n' for row in range(40)))
+    model = {"path": str(olmoe_folder.save(tmp_path / "model", hidden_size=64)), "dtype": "float32"}
+    plain = CollectionConfig.model_validate({"model": model, "conversations": str(prompts)})
+    storage = Storage.open(str(tmp_path / "data"))
+    taken = intake(storage, plain).manifest
+    both = [
+        collect(storage, config, taken, pool=HerePool()).manifest
+        for config in (plain, plain.model_copy(update={"engine": OPTIONS}))
+    ]
+    assert both[0].prefix != both[1].prefix
+    theirs, ours = (
+        decode([read_shard(storage, manifest, shard.name) for shard in manifest.shards if shard.path is not None])
+        for manifest in both
+    )
+    assert (ours.ids, ours.selected.sort(-1).values.tolist()) == (theirs.ids, theirs.selected.sort(-1).values.tolist())
+    assert len(ours.ids) == 40
 
 
 def test_a_line_on_vllm_leaves_the_verdicts_and_traces_of_transformers(tmp_path: Path) -> None:
