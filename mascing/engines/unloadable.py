@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mascing.models.model_folder import head_size_in, tensors_in
+from mascing.schemas.settings.engine_settings import RunEngine
 
 _WEIGHTS = "model.safetensors"
 
@@ -22,6 +23,11 @@ def why_unloadable(folder: Path, settings: dict[str, Any], on_cpu: bool) -> str 
     if on_cpu and size is not None and size not in CPU_HEADS:
         return f"its attention heads have size {size}, and on a CPU vLLM computes those of {_listed(CPU_HEADS)}"
     return _strange_weights(folder)
+
+
+def why_unloadable_by(engine: RunEngine, num_gpus: float, folder: Path, settings: dict[str, Any]) -> str | None:
+    """The same for workers with ``num_gpus``; None for the engine `transformers`."""
+    return why_unloadable(folder, settings, on_cpu=not num_gpus) if engine.kind == "vllm" else None
 
 
 def _strange_weights(folder: Path) -> str | None:

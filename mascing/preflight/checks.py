@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mascing.engines.installed import refuse_missing
-from mascing.engines.unloadable import why_unloadable
+from mascing.engines.unloadable import why_unloadable_by
 from mascing.errors import MascingError
 from mascing.evidence.foregone import Foregone, foregone
 from mascing.evidence.planning import question_of
@@ -111,14 +111,8 @@ def _model(config: RunConfig) -> Model:
             weights_bytes(folder, config.model.dtype),
             context_in(settings),
             quick_tokenizer_in(folder, config.model),
-            _unloadable(config, folder, settings),
+            why_unloadable_by(config.engine, config.compute.num_gpus, folder, settings),
         )
-
-
-def _unloadable(config: RunConfig, folder: Path, settings: dict[str, Any]) -> str | None:
-    if config.engine.kind != "vllm":
-        return None
-    return why_unloadable(folder, settings, on_cpu=not config.compute.num_gpus)
 
 
 def _found(check: Callable[[], Value], problems: list[str]) -> Value | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mascing.engines.installed import refuse_missing
-from mascing.engines.unloadable import why_unloadable
+from mascing.engines.unloadable import why_unloadable_by
 from mascing.errors import ConfigError, MascingError, ModelError
 from mascing.models.checkpoints import pinned
 from mascing.models.model_folder import refuse_dense, refuse_unloadable_fp8, refuse_without_weights, settings_of
@@ -66,9 +66,7 @@ def refuse_without_gpus(config: CollectionConfig) -> None:
 
 
 def _refuse_unloadable(config: CollectionConfig, folder: Path, settings: dict[str, Any]) -> None:
-    if config.engine.kind != "vllm":
-        return
-    reason = why_unloadable(folder, settings, on_cpu=not config.compute.num_gpus)
+    reason = why_unloadable_by(config.engine, config.compute.num_gpus, folder, settings)
     if reason is not None:
         raise ModelError(f"vLLM cannot load the model: {reason}: take `engine: {{kind: transformers}}`")
 
