@@ -2,25 +2,30 @@
 
 Run from the root, where vLLM is installed: ``OMP_NUM_THREADS=1 python -m tests.bench.serving.decode_throughput``.
 
-The ways are engines of one process, each loaded with the same model of about 100M parameters, and take turns with the
-same stream of requests, a short prompt and ``--new`` tokens each, all at once. ``stock`` does not load the plugin at
-all, ``off`` loads it and is not told to steer, ``one`` steers all requests by one mask, ``many`` each by its own, and
-``captured`` records the router logits of every token. Each
-process has one thread, and tokens are counted per second of its CPU time, which other processes disturb less. The
-seeds draw prompts and masks. ``--graphs`` compiles, as vLLM
-does by default; a token of the ways that steer nothing that differs from stock's ends the run.
+The ways are engines of one process, each loaded with the same model of about 100M parameters, and reply to the same
+stream of requests, a short prompt and ``--new`` tokens each, all at once. ``stock`` does not load the plugin at all,
+``off`` loads it and is not told to steer, ``one`` steers all requests by one mask, ``many`` each by its own, and
+``captured`` records the router logits of every token. Each way has a thread, whose CPU time is what counts, from the
+masks to the last reply. One thread runs at a time and hands over at each step of its engine: what else slows the
+machine down lasts longer than that, and so slows all ways alike. The seeds draw prompts and masks. ``--graphs``
+compiles, as vLLM does by default; a token of the ways that steer nothing that differs from stock's ends the run.
 """
 
 import argparse
 import os
-import statistics
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from scipy.stats import bootstrap
 
 from mascing.masks.mask import Mask
 from mascing.serving.vllm_plugin.offline import IN_THIS_PROCESS, Request, SteeredVllm
@@ -38,12 +43,17 @@ SIZES: dict[str, Any] = {
     "max_position_embeddings": 256,
     "initializer_range": 0.1,
 }
-Way = Callable[[list[list[int]], int], list[list[int]]]
-"""Tokens of the replies to prompts, with masks drawn from a seed."""
+
+
+class Way(NamedTuple):
+    """An engine, and the tokens of its replies to prompts, with masks drawn from a seed."""
+
+    engine: Any
+    reply: Callable[[list[list[int]], int], list[list[int]]]
 
 
 def main() -> None:
-    """Print each way's tokens per second in each turn, and its ratio to stock with the spread."""
+    """Print each way's tokens per second in each turn, and how they compare with stock's."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=256)
     parser.add_argument("--prompt", type=int, default=16)
@@ -58,10 +68,13 @@ def main() -> None:
         rates: dict[str, list[float]] = {name: [] for name in ways}
         for turn in range(-1, options.turns):
             take(ways, rates if turn >= 0 else {name: [] for name in ways}, options, turn)
+    stock = rates.pop("stock")
     for name, rate in rates.items():
-        ratios = sorted(mine / stock for mine, stock in zip(rate, rates["stock"], strict=True))
-        spread = f"{len(ratios)} turns from {ratios[0]:.3f} to {ratios[-1]:.3f}"
-        print(f"{name}: median {statistics.median(ratios):.3f} x stock, {spread}")
+        ratios = sorted(mine / theirs for mine, theirs in zip(rate, stock, strict=True))
+        within = bootstrap((ratios,), np.median, rng=0).confidence_interval
+        spread = f"95 % interval {within.low:.3f} to {within.high:.3f}"
+        spread += f", {len(ratios)} turns from {ratios[0]:.3f} to {ratios[-1]:.3f}"
+        print(f"{name}: median {np.median(ratios):.3f} x stock, {spread}")
 
 
 def ways_of(model: str, options: argparse.Namespace) -> dict[str, Way]:
@@ -78,7 +91,7 @@ def ways_of(model: str, options: argparse.Namespace) -> dict[str, Way]:
     stock = plain(model, given, options)
     register()
     dtype = given.pop("dtype")
-    steered = SteeredVllm(model, dtype=str(dtype), slots=options.requests, engine_args=given)
+    one, many = (SteeredVllm(model, dtype=str(dtype), slots=options.requests, engine_args=given) for _ in range(2))
     captured = SteeredVllm(model, dtype=str(dtype), slots=1, capture=True, engine_args=given)
     given["dtype"] = dtype
 
@@ -89,13 +102,13 @@ def ways_of(model: str, options: argparse.Namespace) -> dict[str, Way]:
             done = dict(engine.generate(requests, max_new_tokens=options.new))
             return [done[number].token_ids for number in range(len(prompts))]
 
-        return reply
+        return Way(engine._llm.llm_engine, reply)
 
     return {
         "stock": stock,
         "off": plain(model, given, options),
-        "one": under(steered, 1),
-        "many": under(steered, options.requests),
+        "one": under(one, 1),
+        "many": under(many, options.requests),
         "captured": recorded(captured, options),
     }
 
@@ -111,7 +124,7 @@ def plain(model: str, given: dict[str, Any], options: argparse.Namespace) -> Way
         replies = llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], sampling, use_tqdm=False)
         return [list(reply.outputs[0].token_ids) for reply in replies]
 
-    return reply
+    return Way(llm.llm_engine, reply)
 
 
 def recorded(engine: SteeredVllm, options: argparse.Namespace) -> Way:
@@ -138,7 +151,7 @@ def recorded(engine: SteeredVllm, options: argparse.Namespace) -> Way:
         assert {len(z_TLE) for z_TLE, _ in taken} == {options.prompt + options.new - 1}
         return [list(reply.outputs[0].token_ids) for reply in replies]
 
-    return reply
+    return Way(llm.llm_engine, reply)
 
 
 def mask(engine: SteeredVllm, seed: int) -> Mask:
@@ -147,21 +160,73 @@ def mask(engine: SteeredVllm, seed: int) -> Mask:
     return Mask.from_bias(drawn, engine.spec)
 
 
+class InTurns:
+    """Threads of which one runs at a time: each hands over to the next one whenever its engine begins a step."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._waiting, self._changed = names, threading.Condition()
+
+    def begin(self, name: str) -> None:
+        """Wait until it is this one's turn."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting[0] == name)
+
+    def hand_over(self, name: str) -> None:
+        """Let all others do a step first."""
+        with self._changed:
+            self._waiting.append(self._waiting.pop(0))
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._waiting[0] == name)
+
+    def end(self) -> None:
+        """Let the others go on alone."""
+        with self._changed:
+            self._waiting.pop(0)
+            self._changed.notify_all()
+
+
 def take(ways: dict[str, Way], rates: dict[str, list[float]], options: argparse.Namespace, turn: int) -> None:
-    """One turn of each way, another one first each time."""
+    """One turn of all ways, another one first each time."""
     draw = torch.Generator().manual_seed(1000 + turn)
     prompts = torch.randint(3, 250, (options.requests, options.prompt), generator=draw).tolist()
     names = list(ways)
-    said: dict[str, list[list[int]]] = {}
-    for name in names[turn % len(names) :] + names[: turn % len(names)]:
-        began = time.process_time()
-        said[name] = ways[name](prompts, turn)
-        rates[name].append(options.requests * options.new / (time.process_time() - began))
+    in_turns = InTurns(names[turn % len(names) :] + names[: turn % len(names)])
+
+    def run(name: str) -> tuple[list[list[int]], float]:
+        in_turns.begin(name)
+        began = time.thread_time()
+        try:
+            with handing_over(ways[name].engine, partial(in_turns.hand_over, name)):
+                return ways[name].reply(prompts, turn), time.thread_time() - began
+        finally:
+            in_turns.end()
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        done = dict(zip(names, threads.map(run, names), strict=True))
+    for name, (_, seconds) in done.items():
+        rates[name].append(options.requests * options.new / seconds)
+    said = {name: replies for name, (replies, _) in done.items()}
     for name in ("off", "captured"):
         assert said[name] == said["stock"], f"{name} says something else than stock"
     assert said["one"] != said["stock"]
     told = ", ".join(f"{name} {rate[-1]:.0f}" for name, rate in rates.items())
     print(f"turn {turn}: tokens/s {told}", flush=True)
+
+
+@contextmanager
+def handing_over(engine: Any, hand_over: Callable[[], None]) -> Iterator[None]:
+    """Have the engine hand over before each of its steps."""
+    step = engine.step
+
+    def after_the_others() -> Any:
+        hand_over()
+        return step()
+
+    engine.step = after_the_others
+    try:
+        yield
+    finally:
+        engine.step = step
 
 
 if __name__ == "__main__":
