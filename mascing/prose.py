@@ -45,3 +45,9 @@ def echo_prose(line: str, stream: TextIO | None = None) -> None:
     """Print a line on ``stream``, by default the standard output: wrapped if that is a terminal, else as it is."""
     stream = stream or sys.stdout
     print(wrapped(line, shutil.get_terminal_size().columns) if stream.isatty() else line, file=stream, flush=True)
+
+
+def echo_command(command: str) -> None:
+    """Print a command of another program in one line, also where it is longer than those of the terminal: to copy."""
+    sys.stdout.write(f"{command}\n")
+    sys.stdout.flush()

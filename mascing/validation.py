@@ -99,6 +99,8 @@ def _bound(context: dict[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bytes):  # a file that is no JSON
+        value = value.decode(errors="replace")
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= _LONGEST_INPUT else f"{text[:_LONGEST_INPUT]}…"
 

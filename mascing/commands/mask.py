@@ -143,6 +143,7 @@ def verify(
 
       mascing mask verify jailbreak-defence@production --against http://localhost:8000
     """
+    from mascing.masks.mask import Mask
     from mascing.runs.mask_address import mask_url
 
     if model is not None and against is not None:
@@ -153,6 +154,8 @@ def verify(
     proofs = _proofs(url, model) if against is None else _proofs_against(against, mask, url, storage)
     for proof in proofs:
         echo_prose(f"{'ok' if proof.holds else 'note'}: {proof.said}")
+    if against is not None:
+        echo_prose(f'next: requests choose it by "vllm_xargs": {{"mascing_mask": "{Mask.load(url).digest[:12]}"}}')
     if model is not None:
         echo_prose(f'next: steer with it: with mascing.steer(model, mascing.Mask.load("{url}")): ...')
 

@@ -66,7 +66,7 @@ class Steered:
         return f"{checkpoint_fingerprint(self.config)} {self.loaded.model.dtype} {digest}"
 
     def facts(self) -> dict[str, Any]:
-        """What belongs into the results of a harness: which mask was in force, and on how many tokens by layer."""
+        """What belongs in the results of a harness: which mask was in force, and on how many tokens by layer."""
         facts: dict[str, Any] = {"version": version("mascing"), "mask": self.address, "mask_digest": None}
         if self.mask is not None:
             facts |= {"mask_digest": self.mask.digest, "tokens_steered": {str(k): n for k, n in self.tokens.items()}}

@@ -48,6 +48,7 @@ def verify_against(mask: Mask, url: str, asked: Sequence[Sequence[Message]] = CA
         )
     _refuse_unproven([*plain, *again], None)
     _refuse_unproven(steered, mask)
+    _refuse_other_counts([*plain, *steered, *again], mask)
     tokens = sum(min(reply.in_force.steered_tokens.values()) for reply in steered)
     layers = len(steered[0].in_force.steered_tokens)
     yield Proof(
@@ -69,9 +70,13 @@ def verify_against(mask: Mask, url: str, asked: Sequence[Sequence[Message]] = CA
 
 @dataclass(frozen=True)
 class _Reply:
-    """``selected`` is empty if the server cannot count selections."""
+    """``routed`` tokens of prompt and reply went through the model, by the server's own ``usage``: all but the last.
+
+    ``selected`` is empty if the server cannot count selections.
+    """
 
     text: str
+    routed: int
     in_force: InForce
     selected: Mapping[str, Sequence[int]]
 
@@ -106,6 +111,7 @@ class _Server:
         try:
             in_force = InForce.model_validate(answer[MEMBER])
             said = answer["choices"][0]["message"]["content"]
+            routed = answer["usage"]["prompt_tokens"] + answer["usage"]["completion_tokens"] - 1
         except (KeyError, IndexError, TypeError, ValidationError) as error:
             raise SteeringError(
                 f"the replies of {self.url} do not say which mask was in force: it is no server that `mascing serve` "
@@ -113,7 +119,7 @@ class _Server:
             ) from error
         if in_force.selected is None:
             raise SteeringError(f"{self.url} was asked to count selections, and its replies do not tell them")
-        return _Reply(said or "", in_force, in_force.selected)
+        return _Reply(said or "", routed, in_force, in_force.selected)
 
     def _json(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
         try:
@@ -122,8 +128,12 @@ class _Server:
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise EndpointError(f"no server of masks answers at {self.url}: {error or type(error).__name__}") from error
         if answer.is_error or not isinstance(content, dict):
-            error_type = MaskError if answer.status_code == 400 else EndpointError
-            raise error_type(f"{self.url} answers {answer.status_code}: {_message(content)}")
+            if answer.status_code == 400:
+                raise MaskError(
+                    f"{self.url} refuses the mask: {_message(content)}; start it with --mask, "
+                    "or load the mask by POST /mascing/masks"
+                )
+            raise EndpointError(f"{self.url} answers {answer.status_code}: {_message(content)}")
         return content
 
     def __enter__(self) -> "_Server":
@@ -179,7 +189,8 @@ def _forces(mask: Mask, rule: OverrideRule, steered: Sequence[_Reply]) -> Proof:
                 f"expert {wrong[0]} of layer {layer} is forced {'off' if wrong[0] in off else 'on'}, and "
                 f"{of_layer[wrong[0]]} of {tokens} tokens selected it"
             )
-    return Proof("all tokens select the experts that are forced on, and none those that are forced off")
+    n_on, n_off = int(rule.activated_LE.sum()), int(rule.deactivated_LE.sum())
+    return Proof(f"forces {n_on} experts on and {n_off} off: all tokens select those forced on, none those forced off")
 
 
 def _refuse_unproven(replies: Sequence[_Reply], mask: Mask | None) -> None:
@@ -195,8 +206,21 @@ def _refuse_unproven(replies: Sequence[_Reply], mask: Mask | None) -> None:
             continue
         moved = mask.rule.entries_LE.any(dim=1).tolist()
         layers = [layer for layer, is_moved in zip(mask.spec.layer_ids, moved, strict=True) if is_moved]
-        unsteered = [layer for layer in layers if not in_force.steered_tokens.get(str(layer))]
-        if unsteered:
+        for layer in layers:
+            found = in_force.steered_tokens.get(str(layer), 0)
+            if found < reply.routed:
+                raise SteeringError(
+                    f"the reply says that {found} of its {reply.routed} tokens were steered in layer {layer}, where "
+                    "the mask has entries"
+                )
+
+
+def _refuse_other_counts(replies: Sequence[_Reply], mask: Mask) -> None:
+    """Raise SteeringError for selections that are not of the layers and experts of the mask."""
+    wanted = dict.fromkeys(map(str, mask.spec.layer_ids), mask.spec.n_experts)
+    for reply in replies:
+        if reply.selected and {layer: len(counts) for layer, counts in reply.selected.items()} != wanted:
             raise SteeringError(
-                f"the reply says that no token was steered in layer {unsteered[0]}, where the mask has entries"
+                "a reply counts the selections of other layers or experts than the mask has: nothing shows that the "
+                "server runs the model of the mask"
             )

@@ -65,10 +65,14 @@ def control_router(held: HeldMasks, storage: str, anywhere: bool = False) -> API
 
     @router.post("/masks")
     async def load(asked: _Load) -> dict[str, Any]:
-        with _logged(f"loading {asked.name!r} from {asked.url!r}"):
+        with _logged(f"loading {asked.name!r} from {asked.url!r}") as done:
             if asked.name == held.followed:
                 raise MaskError(f"{asked.name} is the channel that this server follows: give the mask another name")
-            await held.load(asked.name, await reads.read(partial(mask_at, asked.url, storage)))
+            mask = await reads.read(partial(mask_at, asked.url, storage))
+            await held.load(asked.name, mask)
+            done.append(f"its digest is {mask.digest}")
+            if (why := why_unproven(mask)) is not None:
+                done.append(f"it is unproven: {why}")
         return _told(held)
 
     @router.delete("/masks/{name:path}")
@@ -104,14 +108,15 @@ def _told(held: HeldMasks) -> dict[str, Any]:
 
 
 @contextmanager
-def _logged(asked: str) -> Iterator[None]:
-    """Log what was asked of control once it is done or refused, without secrets."""
+def _logged(asked: str) -> Iterator[list[str]]:
+    """Log what was asked of control once it is done or refused, without secrets; yields what to add if it is done."""
+    done: list[str] = []
     try:
-        yield
+        yield done
     except MascingError as error:
         _log.warning("control: %s", printable(_SECRETS.sub("", f"{asked} was refused: {error}")))
         raise
-    _log.info("control: %s", printable(_SECRETS.sub("", f"{asked} is done")))
+    _log.info("control: %s", printable(_SECRETS.sub("", "; ".join([f"{asked} is done", *done]))))
 
 
 def _guarded(held: HeldMasks, token: str, anywhere: bool) -> type[APIRoute]:

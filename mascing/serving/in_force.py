@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from mascing.schemas.base import Frozen
 from mascing.serving.mask_table import Admission
@@ -21,8 +21,8 @@ class InForce(Frozen):
     mask: str | None
     digest: str | None
     tokens: str
-    steered_tokens: dict[str, int] = Field(default_factory=dict)
-    selected: dict[str, list[int]] | None = Field(default=None, exclude_if=lambda counts: counts is None)
+    steered_tokens: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    selected: dict[str, list[NonNegativeInt]] | None = Field(default=None, exclude_if=lambda counts: counts is None)
 
     @classmethod
     def of(

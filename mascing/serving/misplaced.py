@@ -28,7 +28,7 @@ def refuse_misplaced(body: Any, query: str = "", headers: Iterable[str] = ()) ->
         raise MaskError(f'{MEMBER} is what a reply says; a request asks by "{ARGUMENTS}": {{"{MASK}": ...}}')
     for place, name in _named((*beside, *_keys(body, read=(ARGUMENTS,)))):
         raise MaskError(
-            f"{name} is not read in {place or 'the body'}: it belongs into {ARGUMENTS}, at the top of the body: "
+            f"{name} is not read in {place or 'the body'}: it belongs in {ARGUMENTS}, at the top of the body: "
             f'"{ARGUMENTS}": {{"{name}": ...}}'
         )
 

@@ -1,7 +1,5 @@
 """What `mascing serve` was asked for, whichever engine runs."""
 
-import json
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from mascing.masks.mask import Mask
 from mascing.models.checkpoints import one_line
 from mascing.runs.mask_address import find_channel, mask_url
 from mascing.runs.publications.followed_channel import FollowedChannel, RefusedError
-from mascing.serving.choice import MASK, NO_MASK
+from mascing.serving.choice import NO_MASK
 from mascing.serving.following import Follower
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.mask_table import checked_name
@@ -38,21 +36,6 @@ class ServeOptions:
     slots: int
     control_anywhere: bool = False
     engine_args: tuple[str, ...] = ()
-
-    @property
-    def first_request(self) -> str:
-        """A command that asks the server for a reply under one of its masks."""
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": "Hello"}],
-            "vllm_xargs": {MASK: next(iter(self.masks), NO_MASK)},
-        }
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # those are no addresses to ask
-        host = f"[{host}]" if ":" in host else host
-        return (
-            f"curl http://{host}:{self.port}/v1/chat/completions -H 'Content-Type: application/json' "
-            f"-d {shlex.quote(json.dumps(body))}"
-        )
 
 
 @dataclass(frozen=True)

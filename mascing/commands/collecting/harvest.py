@@ -10,6 +10,7 @@ from rich import filesize
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption, VerboseOption
 from mascing.errors import ConfigError
+from mascing.prose import counted
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -110,8 +111,7 @@ def _summary(taken: "TakenIn", collected: "Collected") -> str:
     aside = taken.rows_quarantined + collected.rows_quarantined
     return (
         f"recorded {facts.samples:,} of {taken.rows_in:,} conversations{f' ({aside:,} set aside)' if aside else ''}, "
-        f"{facts.tokens:,} tokens, in "
-        f"{len(shards):,} shards of {filesize.decimal(size)} together "
+        f"{facts.tokens:,} of their tokens, in {counted(len(shards), 'shard')} of {filesize.decimal(size)} together "
         f"({size / max(1, facts.tokens):,.0f} bytes a token)"
     )
 

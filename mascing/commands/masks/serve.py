@@ -16,7 +16,7 @@ import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption
 from mascing.errors import ConfigError, MascingError
-from mascing.prose import counted, echo_prose
+from mascing.prose import echo_prose
 
 if TYPE_CHECKING:
     from mascing.serving.options import FirstMasks, ServeOptions
@@ -222,16 +222,14 @@ def _refuse_taken(host: str, port: int) -> None:
 
 def _told(first: "FirstMasks") -> str:
     """The masks that it starts with."""
-    held = (
-        f"{counted(len(first.masks), 'mask')} by name ({', '.join(first.masks)})" if first.masks else "no mask by name"
-    )
+    named = ", ".join(first.masks) or "none"
     if first.channel and first.followed:
         default = f"that of {first.channel.address}, now {first.followed.digest}"
     elif first.default is not None:
         default = f"{first.default}, {first.masks[first.default].digest}"
     else:
         default = "no mask"
-    return f"holds {held}; the default is {default}"
+    return f"masks by name: {named}; the default: {default}"
 
 
 def _unproven(first: "FirstMasks") -> Iterator[str]:

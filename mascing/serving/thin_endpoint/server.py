@@ -7,8 +7,8 @@ import socket
 import uvicorn
 
 from mascing.models.loading import load
-from mascing.prose import echo_prose
 from mascing.schemas.config import ModelConfig
+from mascing.serving.first_request import tell_listening
 from mascing.serving.options import FirstMasks, ServeOptions
 from mascing.serving.thin_endpoint.application import application, serve_masks
 
@@ -34,20 +34,20 @@ def serve(options: ServeOptions, first: FirstMasks) -> None:
             log_level="warning",
             timeout_graceful_shutdown=_GRACE_SECONDS,
         )
-        await _Telling(settings, f"listening; try: {options.first_request}").serve()
+        await _Telling(settings, options).serve()
 
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again once it has shut down
         asyncio.run(run())
 
 
 class _Telling(uvicorn.Server):
-    """Says so once it listens."""
+    """Says so once it listens, with a request to try."""
 
-    def __init__(self, config: uvicorn.Config, told: str) -> None:
+    def __init__(self, config: uvicorn.Config, options: ServeOptions) -> None:
         super().__init__(config)
-        self._told = told
+        self._options = options
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            echo_prose(self._told)
+            tell_listening(self._options)

@@ -22,5 +22,7 @@ def refuse_unsupported(vllm_config: Any) -> None:
         raise SteeringError("pipeline parallelism splits the layers of a mask over processes: start without it")
     if parallel.decode_context_parallel_size > 1 or parallel.prefill_context_parallel_size > 1:
         raise SteeringError("context parallelism gathers tokens of several processes: start without it")
+    if vllm_config.model_config.enable_sleep_mode:
+        raise SteeringError("sleep mode may discard the memory in which masks lie: start without --enable-sleep-mode")
     if vllm_config.speculative_config is not None:
         raise SteeringError("the model that drafts tokens would not be steered: start without speculative decoding")

@@ -23,6 +23,7 @@ def config(**changes: Any) -> SimpleNamespace:
     }
     return SimpleNamespace(
         parallel_config=SimpleNamespace(**{name: changes.get(name, value) for name, value in parallel.items()}),
+        model_config=SimpleNamespace(enable_sleep_mode=changes.get("enable_sleep_mode", False)),
         speculative_config=changes.get("speculative_config"),
     )
 
@@ -34,6 +35,7 @@ def config(**changes: Any) -> SimpleNamespace:
         ({"use_ubatching": True}, "dual-batch overlap"),
         ({"pipeline_parallel_size": 2}, "pipeline parallelism"),
         ({"decode_context_parallel_size": 2}, "context parallelism"),
+        ({"enable_sleep_mode": True}, "sleep mode"),
         ({"speculative_config": object()}, "speculative decoding"),
     ],
 )

@@ -11,8 +11,8 @@ from typing import Any
 from fastapi import FastAPI
 from prometheus_client import REGISTRY
 
-from mascing.prose import echo_prose
 from mascing.serving.control import control_router
+from mascing.serving.first_request import tell_once_listening
 from mascing.serving.held_masks import HeldMasks
 from mascing.serving.options import FirstMasks, ServeOptions
 from mascing.serving.vllm_plugin.front.replies import Replies
@@ -42,7 +42,7 @@ class MaskEndpoints:
     def __init__(self) -> None:
         self._app: FastAPI | None = None
         self._held: HeldMasks | None = None
-        self._going_on: list[asyncio.Task[None]] = []
+        self._going_on: list[asyncio.Task[None]] = []  # the loop itself does not keep a task
 
     def attach_router(self, app: FastAPI) -> None:
         """Put the layer that tells what was in force around the app."""
@@ -64,8 +64,9 @@ class MaskEndpoints:
         if follower is not None:
             self._go_on("the channel is followed", follower.run())
             self._go_on("the drift of routing is measured", front.sample_selections())
-        named = replace(start.options, model=(args.served_model_name or [args.model])[0])
-        echo_prose(f"the masks are loaded; once the server listens, try: {named.first_request}")
+        if not args.uds:
+            named = replace(start.options, model=(args.served_model_name or [args.model])[0])
+            self._going_on.append(asyncio.create_task(tell_once_listening(named)))
 
     def _loaded(self) -> HeldMasks:
         assert self._held is not None, "the server listens once this plugin has its state"
@@ -76,5 +77,5 @@ class MaskEndpoints:
             if not task.cancelled():
                 _log.error("%s no longer, start the server again: %r", what, task.exception())
 
-        self._going_on.append(asyncio.create_task(work))  # the loop itself does not keep a task
+        self._going_on.append(asyncio.create_task(work))
         self._going_on[-1].add_done_callback(ended)

@@ -31,7 +31,7 @@ def test_a_mask_that_acts_on_the_server_is_proved(
     server.masks["defence"].save(tmp_path / "mask.safetensors")
     refused = server.refused_requests
     assert main(["mask", "verify", str(tmp_path), "--against", server.url]) == 0
-    named, asking, served, holds, changes = capsys.readouterr().out.splitlines()
+    named, asking, served, holds, changes, then = capsys.readouterr().out.splitlines()
     assert named == f"ok: {tmp_path} is the mask with digest {server.masks['defence'].digest}"
     assert asking.startswith("note: asking 4 harmless questions, since no run of the mask is in ")
     assert served == f"ok: {server.url} serves tiny"
@@ -41,6 +41,7 @@ def test_a_mask_that_acts_on_the_server_is_proved(
     assert changes.endswith(
         "; without it, 0 of 4 greedy replies and 0 selections of experts change from one time to the next"
     )
+    assert then.endswith(f'"mascing_mask": "{server.masks["defence"].digest[:12]}"}}')
     assert server.refused_requests == refused
 
 
@@ -79,8 +80,11 @@ def test_replies_without_a_proof_are_refused(server: Running, monkeypatch: pytes
     [
         ({"digest": None, "mask": None}, "the reply says that none was in force"),
         ({"digest": "e" * 64}, "the reply says that eeee"),
-        ({"steered_tokens": {"0": 9, "2": 9}}, "no token was steered in layer 1"),
-        ({"steered_tokens": {"0": 9, "1": 0, "2": 9}}, "no token was steered in layer 1"),
+        ({"steered_tokens": {"0": 99, "2": 99}}, "0 of its [0-9]+ tokens were steered in layer 1"),
+        ({"steered_tokens": {"0": 99, "1": 1, "2": 99}}, "1 of its [0-9]+ tokens were steered in layer 1"),
+        ({"steered_tokens": {"0": 99, "1": -1, "2": 99}}, "do not say which mask was in force"),
+        ({"selected": {"0": [9] * 8, "1": [9] * 8}}, "selections of other layers or experts"),
+        ({"selected": dict.fromkeys("012", [9] * 7)}, "selections of other layers or experts"),
     ],
 )
 def test_a_proof_of_something_else_is_refused(
@@ -130,7 +134,7 @@ def test_forced_experts_are_forced_for_every_token(server: Running, monkeypatch:
     forcing = Mask.from_override(on_LE, off_LE, on_LE.float(), spec)
     with server.held_as("forcing", forcing):
         said = [proof.said for proof in verify_against(forcing, server.url)]
-        assert "all tokens select the experts that are forced on, and none those that are forced off" in said
+        assert "forces 6 experts on and 6 off: all tokens select those forced on, none those forced off" in said
         monkeypatch.setattr(decoding, "_steered", lambda loaded, batch: steer(loaded.model, server.masks["policy"]))
         with pytest.raises(SteeringError, match=r"expert [05] of layer 0 is forced off, and"):
             list(verify_against(forcing, server.url))

@@ -104,12 +104,13 @@ def test_what_control_did_and_refused_is_logged_without_secrets(
     server: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "mascing.serving.control")
-    (server.masks["policy"] * 0.5).save(tmp_path / "mask.safetensors")
+    half = server.masks["policy"] * 0.5
+    half.save(tmp_path / "mask.safetensors")
     server.control("POST", "masks", {"name": "half", "url": str(tmp_path)})
     server.control("POST", "masks", {"name": "b", "url": "nothing://me:secret@host/mask?signed=secret"})
     server.control("DELETE", "masks/half")
     loaded, refused, unloaded = caplog.messages
-    assert loaded == f"control: loading 'half' from '{tmp_path}' is done"
+    assert loaded == f"control: loading 'half' from '{tmp_path}' is done; its digest is {half.digest}"
     assert refused.startswith("control: loading 'b' from 'nothing://host/mask' was refused: no mask can be read from ")
     assert unloaded == "control: unloading 'half' is done"
     assert "secret" not in caplog.text
