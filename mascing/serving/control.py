@@ -33,6 +33,8 @@ _log = logging.getLogger(__name__)
 _SECRETS = re.compile(r"(?<=://)[^/@\s]*@|\?[^\s']*")
 """What a URL may hold: user and password, and a query, which may be signed."""
 
+_NO_JSON = "the body is a JSON object, with the header Content-Type: application/json"
+
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -134,8 +136,8 @@ def _guarded(held: HeldMasks, token: str, anywhere: bool) -> type[APIRoute]:
                     return await handle(request)
                 except RequestValidationError as error:
                     first = error.errors()[0]
-                    where = ".".join(str(part) for part in first["loc"][1:]) or "the body"
-                    return error_response(400, f"{where}: {first['msg']}")
+                    where = ".".join(str(part) for part in first["loc"][1:])
+                    return error_response(400, f"{where}: {first['msg']}" if where else _NO_JSON)
                 except MascingError as error:
                     held.metrics.refused("control")
                     return error_response(400, str(error))

@@ -152,7 +152,7 @@ class MaskTable:
         ending = len(self._masks) - len(set(self._names.values()))
         under_way = f", {ending} of them only until replies under way are done" if ending else ""
         return (
-            f"all {self.slots} slots hold masks{under_way}: unload one, or start the server with more slots for masks; "
+            f"all {self.slots} slots hold masks{under_way}: unload one, or start the server with more --slots; "
             "a mask that takes the name of another needs a free one too"
         )
 

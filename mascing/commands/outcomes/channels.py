@@ -87,6 +87,7 @@ def history(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) 
       mascing registry history jailbreak-defence@candidate
     """
     from mascing.runs.mask_address import find_channel
+    from mascing.runs.registry import earlier_masks, withdrawn_masks
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open_to_read(storage)
@@ -94,10 +95,15 @@ def history(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) 
     for number, (mask, move) in enumerate(found.told, start=1):
         now = "  (now)" if number > len(found.history) else ""
         echo_prose(f"{number}  {mask}{now}{'' if move is None else f'  {_moment(move)}'}")
-    if not found.history:
-        echo_prose(f"next: look at the mask: mascing mask show {found.address}{storage_option(storage)}")
-        return
-    echo_prose(f"next: go back: mascing registry rollback {found.address}{storage_option(storage)}")
+    where = f"{found.address}{storage_option(storage)}"
+    if earlier_masks(found):
+        echo_prose(f"next: go back: mascing registry rollback {where}")
+    elif withdrawn := withdrawn_masks(found):
+        echo_prose(
+            f"next: go back to a mask that was withdrawn: mascing registry rollback {where} --to {withdrawn[-1]}"
+        )
+    else:
+        echo_prose(f"next: look at the mask: mascing mask show {where}")
 
 
 @registry.command()

@@ -56,8 +56,8 @@ def failures_told(model: str) -> Iterator[None]:
             raise
         except Exception as error:  # vLLM raises what it likes
             raise ModelError(
-                f"vLLM does not serve {model} ({cause() or one_line(error)}): its log above says more; mend that, or "
-                f"{instead}"
+                f"vLLM does not serve {model} ({cause() or one_line(error)}): its log above says more; mend that "
+                f"(arguments for vLLM stand after --), or {instead}"
             ) from error
 
 

@@ -1,7 +1,7 @@
 """Measure on a GPU what `table` counts and assumes: ``python -m tests.bench.sizes.on_gpu [--model qwen3-30b-a3b]``.
 
 Random weights of true size; the model must fit the GPU. ``--tiny`` tries the script out, on a CPU too. The last two
-columns are what belongs into ``COMPUTE_USED`` and ``BANDWIDTH_USED`` of the table.
+columns are what belongs in ``COMPUTE_USED`` and ``BANDWIDTH_USED`` of the table.
 """
 
 import argparse

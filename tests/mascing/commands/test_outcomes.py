@@ -113,6 +113,7 @@ def test_channels_are_listed_shown_and_their_history_told(storage: Storage, caps
     said = lines(capsys, storage, "registry", "history", "org/olmoe/policy@candidate")
     assert [line.split("  ")[:2] for line in said[:3]] == [["1", a], ["2", b], ["3", a]]
     assert "  (now)  " in said[2]
+    assert said[-1].startswith(f"next: go back: mascing registry rollback {ADDRESS}@candidate")
     assert all(re.search(r"  \d{4}-\d\d-\d\d .* UTC, .*: published by a run", line) for line in said[:3])
     assert "nothing is published as policy@live" in refused(capsys, storage, "registry", "show", "policy@live")
     assert "is no channel" in refused(capsys, storage, "registry", "show", "policy")
@@ -133,6 +134,7 @@ def test_a_mask_is_promoted_and_rolled_back(storage: Storage, capsys: pytest.Cap
     again = lines(capsys, storage, "registry", "promote", "policy@candidate", "production")
     assert again[0] == f"{ADDRESS}@production holds {b} already: nothing was changed"
     assert lines(capsys, storage, "registry", "rollback", "policy@candidate")[0] == f"{ADDRESS}@candidate now holds {a}"
+    assert lines(capsys, storage, "registry", "history", "policy@candidate")[-1].endswith(f" --to {b}")
     assert "held no other mask" in refused(capsys, storage, "registry", "rollback", "policy@production")
     assert "cannot name a channel" in refused(capsys, storage, "registry", "promote", "policy@candidate", "../x")
     assert f"withdrawn    {b}" in lines(capsys, storage, "registry", "show", "policy@candidate")

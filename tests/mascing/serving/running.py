@@ -53,9 +53,11 @@ class Running:
         registry = self.served.held.metrics.registry
         return registry.get_sample_value("mascing_refusals_total", {"reason": "request"}) or 0
 
-    def control(self, method: str, path: str, body: Any = None, token: str | None = TOKEN) -> httpx.Response:
+    def control(
+        self, method: str, path: str, body: Any = None, token: str | None = TOKEN, content: bytes | None = None
+    ) -> httpx.Response:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return httpx.request(method, f"{self.url}/mascing/{path}", json=body, headers=headers)
+        return httpx.request(method, f"{self.url}/mascing/{path}", json=body, content=content, headers=headers)
 
     @contextmanager
     def held_as(self, name: str, mask: Mask) -> Iterator[None]:

@@ -160,6 +160,17 @@ def test_questions_of_one_turn_are_one_call_and_all_workers_must_have_steered() 
     assert calls == [{"a": 2, "b0": 3, "b1": 4, "c": 1}]
 
 
+def test_a_reply_that_was_given_up_before_it_was_computed_takes_no_selections_from_the_others() -> None:
+    exchange = Exchange()
+    admission = exchange.admit(a_table("one"), Choice("one", selected=True))
+    given: list[list[dict[int, list[int]]]] = [[{}], [{0: [1, 2]}, {}], [{0: [3, 0]}]]
+    entries = [Entry(admission, selected=selected) for selected in given]
+    for entry in entries:
+        entry.steered = {0: 3}
+    assert exchange.in_force(entries).selected == {"0": [4, 2]}
+    assert exchange.in_force(entries[:1]).selected == {}
+
+
 def an_app(answer: Callable[[], Response]) -> FastAPI:
     app, table = FastAPI(), a_table("one")
     app.state.held = HeldMasks(table, a_carrier, ServingMetrics(table))
@@ -212,7 +223,7 @@ XARGS = "vllm_xargs"
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ({"mascing_mask": "one"}, "not read in the body: it belongs into vllm_xargs"),
+        ({"mascing_mask": "one"}, "not read in the body: it belongs in vllm_xargs"),
         ({"Mascing-Mask": "one"}, "not read in the body"),
         ({"mascing_tokens": "reply"}, "mascing_tokens is not read in the body"),
         ({"extra_body": {XARGS: {"mascing_mask": "one"}}}, "not read in extra_body.vllm_xargs"),

@@ -101,8 +101,10 @@ def check_passed_on(choice: Choice, asked: Choice | None) -> None:
 
 
 def _summed(selected: Sequence[Mapping[int, list[int]]]) -> dict[int, list[int]]:
-    """Selections of all replies, by depth of the MoE layer."""
-    return {layer: [sum(each) for each in zip(*(of[layer] for of in selected), strict=True)] for layer in selected[0]}
+    """Selections of all replies, by depth of the MoE layer; one that was given up before it was computed has none."""
+    counted = [of_reply for of_reply in selected if of_reply]
+    layers = counted[0] if counted else {}
+    return {layer: [sum(each) for each in zip(*(of[layer] for of in counted), strict=True)] for layer in layers}
 
 
 EXCHANGE: ContextVar[Exchange | None] = ContextVar("mascing_exchange", default=None)

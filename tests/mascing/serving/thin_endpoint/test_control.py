@@ -62,6 +62,11 @@ def test_a_mask_that_cannot_be_loaded_is_refused_with_the_reason(server: Running
         assert said in refused.json()["error"]["message"]
     assert metric(server, 'mascing_refusals_total{reason="control"}') == before + 4
     assert server.control("POST", "masks", {"name": "half"}).json()["error"]["message"] == "url: Field required"
+    as_text = server.control("POST", "masks", content=b'{"name": "half"}')
+    assert (
+        as_text.json()["error"]["message"]
+        == "the body is a JSON object, with the header Content-Type: application/json"
+    )
     assert server.control("DELETE", "masks/half").status_code == 400
 
 

@@ -128,7 +128,7 @@ def test_every_way_of_asking_is_steered_or_refused(server: Running) -> None:
         ({"mask": "unheard"}, "holds no mask 'unheard': it holds"),
         ({"mask": "unheard", "stream": True}, "holds no mask 'unheard'"),
         ({"mask": "defence", "tokens": "some"}, "mascing_tokens is"),
-        ({"extra_body": {"mascing_mask": "defence"}}, "belongs into vllm_xargs"),
+        ({"extra_body": {"mascing_mask": "defence"}}, "belongs in vllm_xargs"),
         ({"extra_body": {"vllm_xargs": {"mascing": "1"}}}, "no argument 'mascing'"),
         ({"extra_body": {"cache_salt": "mascing:1"}}, "cache_salt cannot begin"),
     ],
