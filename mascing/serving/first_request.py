@@ -5,7 +5,7 @@ import json
 import shlex
 
 from mascing.prose import echo_command, echo_prose
-from mascing.serving.choice import MASK, NO_MASK
+from mascing.serving.choice import MASK
 from mascing.serving.options import ServeOptions
 
 _SECONDS = 0.2
@@ -13,13 +13,11 @@ _SECONDS = 0.2
 
 
 def tell_listening(options: ServeOptions) -> None:
-    """Say that the server listens, with a command that asks it for a reply under one of its masks."""
+    """Say that the server listens, with a command that asks it for a reply under a named mask, or the default."""
     host = _host(options)
-    body = {
-        "model": options.model,
-        "messages": [{"role": "user", "content": "Hello"}],
-        "vllm_xargs": {MASK: next(iter(options.masks), NO_MASK)},
-    }
+    body: dict[str, object] = {"model": options.model, "messages": [{"role": "user", "content": "Hello"}]}
+    if options.masks:
+        body["vllm_xargs"] = {MASK: next(iter(options.masks))}
     echo_prose("listening; try:")
     echo_command(
         f"curl http://{f'[{host}]' if ':' in host else host}:{options.port}/v1/chat/completions "
