@@ -69,6 +69,13 @@ def of_stream(chunks: list[Any]) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
 
 
+def test_it_says_that_it_listens_once_it_does(server: Running) -> None:
+    above, _, request = server.log.read_text(errors="replace").partition("listening; try:\n")
+    assert "Route: /v1/chat/completions" in above, "the routes scroll away what is said before them"
+    assert request.startswith(f"curl {server.url}/v1/chat/completions ")
+    assert "Route: " not in request
+
+
 def test_each_reply_is_under_the_mask_it_asked_for_and_says_so(server: Running) -> None:
     said = {name: ask(server.client, mask=name) for name in ("none", "defence", "policy")}
     assert len({text(reply) for reply in said.values()}) == 3
@@ -155,7 +162,7 @@ def test_a_mask_is_proved_on_the_server_by_what_its_tokens_select(server: Runnin
         loaded = {"name": name, "url": str(folder / f"{name}.safetensors")}
         assert server.control("POST", "masks", loaded).status_code < 300
     said = [proof.said for proof in verify_against(forcing, server.url)]
-    assert any("none those that are forced off" in each for each in said)
+    assert any("none those forced off" in each for each in said)
     # The prompts without a mask may be in the prefix cache by now, and not those under this one.
     with pytest.raises(SteeringError, match="changes 0 of 4 greedy replies and 0 selections"):
         list(verify_against(weak, server.url))
