@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from mascing.commands.options import DEFAULT_STORAGE, StorageOption, storage_option
-from mascing.prose import echo_prose
+from mascing.prose import counted, echo_prose
 from mascing.schemas.cards.mask_card import Channel, Move
 
 registry = typer.Typer(
@@ -69,7 +69,7 @@ def show(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) -> 
         typer.echo(f"{name:<12} {getattr(found, name)}")
     if (move := found.told[-1][1]) is not None:
         typer.echo(f"{'since':<12} {_moment(move)}")
-    typer.echo(f"{'held before':<12} {len(found.history)} masks")
+    typer.echo(f"{'held before':<12} {counted(len(found.history), 'mask')}")
     if found.withdrawn:
         typer.echo(f"{'withdrawn':<12} {', '.join(found.withdrawn)}")
     if (damage := mask_damage(opened, found)) is not None:
