@@ -33,7 +33,7 @@ from mascing.schemas.config import RunConfig
 from mascing.storage.object_storage import Storage
 from mascing.tasks.watching.records import checks
 from tests.flows.schedule import served_here
-from tests.flows.schedule.scheduled_runs import SCHEDULE, STRONG, WEAK, config_of, made
+from tests.flows.schedule.scheduled_runs import SCHEDULE, STRONG, config_of, made_weak
 
 _PATIENCE_SECONDS = 400
 # How often the process that serves looks for runs, in seconds.
@@ -49,9 +49,8 @@ def test_a_served_schedule_promotes_holds_and_is_rolled_back(
     testbed_folder: Path, strong_line: Path, tmp_path: Path, prefect_url: str
 ) -> None:
     storage = Storage.open(str(tmp_path / "storage"))
-    weak, strong = (config_of(testbed_folder, tmp_path, alpha) for alpha in (WEAK, STRONG))
     shutil.copytree(strong_line, tmp_path / "storage", dirs_exist_ok=True)
-    made(weak, storage.url)
+    strong, weak = config_of(testbed_folder, tmp_path, STRONG), made_weak(testbed_folder, tmp_path, storage)
     assert main(["registry", "promote", "jailbreak-defence@candidate", "production", "--storage", storage.url]) == 0
 
     def told(outcome: str) -> ScheduledCheck | None:
