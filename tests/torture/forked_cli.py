@@ -1,7 +1,8 @@
 """Run command lines, each in a fork of a process that has imported what all of them import before they can complain.
 
 ``python -m tests.torture.forked_cli`` reads one JSON object a line (`arguments`, `environment`, `folder`) and prints
-one for each. Its first line holds the CPU seconds of the imports, which every command would spend as well.
+one for each. Its first line holds the CPU seconds of the imports, which every command would spend as well, and those of
+a yardstick, the import of transformers, which tell how fast the processor is.
 """
 
 import json
@@ -18,12 +19,16 @@ from typing import Any
 
 SERVICES = ("prefect", "ray")
 
+YARDSTICK_SECONDS = 1.4
+"""What the yardstick takes on a processor that limits are for; a slower or busier one gets as much more time."""
+
 
 @dataclass(frozen=True)
 class Said:
     """What a command printed, its exit code, its CPU seconds with all imports, and the services it imported.
 
-    ``waited`` are the seconds in which it did not compute: it waited for an answer, or others used the processor.
+    ``seconds`` are those of a processor that is at least as fast as the yardstick asks. ``waited`` are those in which
+    it did not compute: it waited for an answer, or others used the processor.
     """
 
     code: int
@@ -38,7 +43,8 @@ class ForkedCli:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
-        self._imports = self._answer()["cpu"]
+        begun = self._answer()
+        self._imports, self._speed = begun["cpu"], min(1.0, YARDSTICK_SECONDS / begun["yardstick"])
 
     def run(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Said:
         """Run a command line in a folder, with further variables of the environment."""
@@ -47,7 +53,8 @@ class ForkedCli:
         self._process.stdin.write(f"{json.dumps(asked)}\n")
         self._process.stdin.flush()
         told = self._answer()
-        return Said(told["code"], told["text"], self._imports + told["cpu"], told["waited"], tuple(told["services"]))
+        seconds = (self._imports + told["cpu"]) * self._speed
+        return Said(told["code"], told["text"], seconds, told["waited"], tuple(told["services"]))
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
@@ -80,11 +87,13 @@ def _serve() -> None:
     # A command makes a tokenizer unless it is refused for its configuration before.
     from transformers import PreTrainedTokenizerFast  # noqa: F401
 
+    yardstick = time.process_time()
+
     import mascing.cli
     import mascing.commands.line
     import mascing.preflight.checks
 
-    print(json.dumps({"cpu": time.process_time()}), flush=True)
+    print(json.dumps({"cpu": time.process_time(), "yardstick": yardstick}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         with tempfile.TemporaryFile("w+") as told:
