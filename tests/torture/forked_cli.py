@@ -19,7 +19,7 @@ from typing import Any
 
 SERVICES = ("prefect", "ray")
 
-YARDSTICK_SECONDS = 1.4
+YARDSTICK_SECONDS = 1.1
 """What the yardstick takes on a processor that limits are for; a slower or busier one gets as much more time."""
 
 
