@@ -6,9 +6,11 @@ The ways are engines of one process, each loaded with the same model of about 10
 stream of requests, a short prompt and ``--new`` tokens each, all at once. ``stock`` does not load the plugin at all,
 ``off`` loads it and is not told to steer, ``one`` steers all requests by one mask, ``many`` each by its own, and
 ``captured`` records the router logits of every token. Each way has a thread, whose CPU time is what counts, from the
-masks to the last reply. One thread runs at a time and hands over at each step of its engine: what else slows the
-machine down lasts longer than that, and so slows all ways alike. The seeds draw prompts and masks. ``--graphs``
-compiles, as vLLM does by default; a token of the ways that steer nothing that differs from stock's ends the run.
+masks to the last reply. One thread runs at a time and hands over at each step of its engine, so that what else slows
+the machine down slows all ways alike. Two engines with the same weights still differ by where these lie in memory, as
+``off`` shows; so the time that is spent in the plugin's own functions is told too, as a share of the way's. The seeds
+draw prompts and masks. ``--graphs`` compiles, as vLLM does by default; a token of the ways that steer nothing that
+differs from stock's ends the run.
 """
 
 import argparse
@@ -50,6 +52,37 @@ class Way(NamedTuple):
 
     engine: Any
     reply: Callable[[list[list[int]], int], list[list[int]]]
+    plugin: "Spent"
+
+
+class Spent:
+    """Counts the CPU seconds of this thread that are spent within some functions."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._within = False
+
+    def watch(self, owner: Any, *names: str) -> None:
+        """Count these methods of an object; one that another of them calls is counted there."""
+        for name in names:
+            setattr(owner, name, partial(self._timed, getattr(owner, name)))
+
+    def _timed(self, plain: Callable[..., Any], *args: Any) -> Any:
+        if self._within:
+            return plain(*args)
+        self._within, began = True, time.thread_time()
+        try:
+            return plain(*args)
+        finally:
+            self._within = False
+            self.seconds += time.thread_time() - began
+
+
+class Measured(NamedTuple):
+    """Tokens of replies per second of CPU time, and the share of that time which the plugin took."""
+
+    rate: float
+    share: float
 
 
 def main() -> None:
@@ -65,16 +98,20 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         model = olmoe_folder.save(Path(folder, "model"), **SIZES)
         ways = ways_of(str(model), options)
-        rates: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(-1, options.turns):
-            take(ways, rates if turn >= 0 else {name: [] for name in ways}, options, turn)
-    stock = rates.pop("stock")
-    for name, rate in rates.items():
-        ratios = sorted(mine / theirs for mine, theirs in zip(rate, stock, strict=True))
-        within = bootstrap((ratios,), np.median, rng=0).confidence_interval
-        spread = f"95 % interval {within.low:.3f} to {within.high:.3f}"
-        spread += f", {len(ratios)} turns from {ratios[0]:.3f} to {ratios[-1]:.3f}"
-        print(f"{name}: median {np.median(ratios):.3f} x stock, {spread}")
+        take(ways, options, -1)  # to warm up
+        turns = [take(ways, options, turn) for turn in range(options.turns)]
+    for name in list(ways)[1:]:
+        ratios = compared([turn[name].rate for turn in turns], [turn["stock"].rate for turn in turns])
+        shares = sorted(100 * turn[name].share for turn in turns)
+        print(f"{name}: {ratios}; in the plugin {np.median(shares):.2f} % ({shares[0]:.2f} to {shares[-1]:.2f})")
+
+
+def compared(rates: list[float], stock: list[float]) -> str:
+    """The median of the ratios of pairs, with its interval and their range."""
+    ratios = np.divide(rates, stock)
+    within = bootstrap((ratios,), np.median, rng=0).confidence_interval
+    turns = f"{len(ratios)} turns from {ratios.min():.3f} to {ratios.max():.3f}"
+    return f"median {np.median(ratios):.3f} x stock, 95 % interval {within.low:.3f} to {within.high:.3f}, {turns}"
 
 
 def ways_of(model: str, options: argparse.Namespace) -> dict[str, Way]:
@@ -102,7 +139,7 @@ def ways_of(model: str, options: argparse.Namespace) -> dict[str, Way]:
             done = dict(engine.generate(requests, max_new_tokens=options.new))
             return [done[number].token_ids for number in range(len(prompts))]
 
-        return Way(engine._llm.llm_engine, reply)
+        return Way(engine._llm.llm_engine, reply, spent_in(engine))
 
     return {
         "stock": stock,
@@ -124,7 +161,7 @@ def plain(model: str, given: dict[str, Any], options: argparse.Namespace) -> Way
         replies = llm.generate([{"prompt_token_ids": prompt} for prompt in prompts], sampling, use_tqdm=False)
         return [list(reply.outputs[0].token_ids) for reply in replies]
 
-    return Way(llm.llm_engine, reply)
+    return Way(llm.llm_engine, reply, Spent())
 
 
 def recorded(engine: SteeredVllm, options: argparse.Namespace) -> Way:
@@ -151,7 +188,7 @@ def recorded(engine: SteeredVllm, options: argparse.Namespace) -> Way:
         assert {len(z_TLE) for z_TLE, _ in taken} == {options.prompt + options.new - 1}
         return [list(reply.outputs[0].token_ids) for reply in replies]
 
-    return Way(llm.llm_engine, reply)
+    return Way(llm.llm_engine, reply, spent_in(engine))
 
 
 def mask(engine: SteeredVllm, seed: int) -> Mask:
@@ -185,32 +222,34 @@ class InTurns:
             self._changed.notify_all()
 
 
-def take(ways: dict[str, Way], rates: dict[str, list[float]], options: argparse.Namespace, turn: int) -> None:
+def take(ways: dict[str, Way], options: argparse.Namespace, turn: int) -> dict[str, Measured]:
     """One turn of all ways, another one first each time."""
     draw = torch.Generator().manual_seed(1000 + turn)
     prompts = torch.randint(3, 250, (options.requests, options.prompt), generator=draw).tolist()
     names = list(ways)
     in_turns = InTurns(names[turn % len(names) :] + names[: turn % len(names)])
 
-    def run(name: str) -> tuple[list[list[int]], float]:
+    def run(name: str) -> tuple[list[list[int]], Measured]:
         in_turns.begin(name)
-        began = time.thread_time()
+        way, began = ways[name], time.thread_time()
+        way.plugin.seconds = 0.0
         try:
-            with handing_over(ways[name].engine, partial(in_turns.hand_over, name)):
-                return ways[name].reply(prompts, turn), time.thread_time() - began
+            with handing_over(way.engine, partial(in_turns.hand_over, name)):
+                replies = way.reply(prompts, turn)
+            seconds = time.thread_time() - began
+            return replies, Measured(options.requests * options.new / seconds, way.plugin.seconds / seconds)
         finally:
             in_turns.end()
 
     with ThreadPoolExecutor(len(names)) as threads:
         done = dict(zip(names, threads.map(run, names), strict=True))
-    for name, (_, seconds) in done.items():
-        rates[name].append(options.requests * options.new / seconds)
     said = {name: replies for name, (replies, _) in done.items()}
     for name in ("off", "captured"):
         assert said[name] == said["stock"], f"{name} says something else than stock"
     assert said["one"] != said["stock"]
-    told = ", ".join(f"{name} {rate[-1]:.0f}" for name, rate in rates.items())
-    print(f"turn {turn}: tokens/s {told}", flush=True)
+    measured = {name: of_way for name, (_, of_way) in done.items()}
+    print(f"turn {turn}: tokens/s {', '.join(f'{name} {of.rate:.0f}' for name, of in measured.items())}", flush=True)
+    return measured
 
 
 @contextmanager
@@ -227,6 +266,16 @@ def handing_over(engine: Any, hand_over: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         engine.step = step
+
+
+def spent_in(engine: SteeredVllm) -> Spent:
+    """What the plugin takes, on its worker and before it."""
+    spent = Spent()
+    [masking] = engine._llm.collective_rpc(lambda worker: worker.model_runner.mascing)
+    spent.watch(masking.slots, "edit", "selected", "choice_change")
+    spent.watch(masking.steps, "begin", "end", "finished", "proofs", "take")
+    spent.watch(engine, "_asked", "_place", "_arguments", "_steered")
+    return spent
 
 
 if __name__ == "__main__":
