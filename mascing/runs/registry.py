@@ -85,16 +85,6 @@ def promote(storage: Storage, source: Channel, channel: str, seen: Channel | Non
     return _moved(storage, source.model_copy(update={"channel": channel}), _Only(seen), why=why)
 
 
-def earlier_masks(channel: Channel) -> list[str]:
-    """The masks that a channel held before and that were not withdrawn, in order: a rollback goes to the last."""
-    return [mask for mask in channel.history if mask not in (channel.mask, *channel.withdrawn)]
-
-
-def withdrawn_masks(channel: Channel) -> list[str]:
-    """The masks to which a rollback goes only by name."""
-    return [mask for mask in dict.fromkeys(channel.history) if mask != channel.mask and mask in channel.withdrawn]
-
-
 def rollback(storage: Storage, channel: Channel, mask_prefix: str | None = None, why: str | None = None) -> Channel:
     """Point a channel at an earlier mask of its history, by default the last that was not withdrawn, and return it.
 
@@ -102,10 +92,10 @@ def rollback(storage: Storage, channel: Channel, mask_prefix: str | None = None,
     promotes it again. Raises MaskError if the channel never held the mask that is asked for, or if that one could not
     be promoted either, and ConflictError if the channel moved since it was read.
     """
-    earlier = earlier_masks(channel) if mask_prefix is None else [m for m in channel.history if m == mask_prefix]
+    earlier = channel.earlier if mask_prefix is None else [m for m in channel.history if m == mask_prefix]
     if not earlier:
         wanted, held = mask_prefix or "an earlier mask", ", ".join(channel.history) or "no other mask"
-        others = ", ".join(withdrawn_masks(channel))
+        others = ", ".join(channel.earlier_withdrawn)
         hint = f"; go back to one that was withdrawn by --to, or publish another: {others}" if others else ""
         raise MaskError(f"{channel.address} cannot go back to {wanted}: it held {held} before{hint}")
     back = channel.model_copy(update={"mask": earlier[-1]})

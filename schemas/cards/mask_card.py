@@ -75,6 +75,16 @@ class Channel(Frozen):
         return f"{self.checkpoint}/{self.behaviour}@{self.channel}"
 
     @property
+    def earlier(self) -> list[str]:
+        """The masks that it held before and that were not withdrawn, in order: a rollback goes to the last."""
+        return [mask for mask in self.history if mask not in (self.mask, *self.withdrawn)]
+
+    @property
+    def earlier_withdrawn(self) -> list[str]:
+        """The masks to which a rollback goes only by name."""
+        return [mask for mask in dict.fromkeys(self.history) if mask != self.mask and mask in self.withdrawn]
+
+    @property
     def told(self) -> tuple[tuple[str, Move | None], ...]:
         """Every mask that it held, the present one last, each with how it came here; None where nobody wrote it."""
         unknown = (None,) * (len(self._held) - len(self.moves))

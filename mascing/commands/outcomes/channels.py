@@ -87,7 +87,6 @@ def history(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) 
       mascing registry history jailbreak-defence@candidate
     """
     from mascing.runs.mask_address import find_channel
-    from mascing.runs.registry import earlier_masks, withdrawn_masks
     from mascing.storage.object_storage import Storage
 
     opened = Storage.open_to_read(storage)
@@ -96,9 +95,9 @@ def history(channel: ChannelArgument, storage: StorageOption = DEFAULT_STORAGE) 
         now = "  (now)" if number > len(found.history) else ""
         echo_prose(f"{number}  {mask}{now}{'' if move is None else f'  {_moment(move)}'}")
     where = f"{found.address}{storage_option(storage)}"
-    if earlier_masks(found):
+    if found.earlier:
         echo_prose(f"next: go back: mascing registry rollback {where}")
-    elif withdrawn := withdrawn_masks(found):
+    elif withdrawn := found.earlier_withdrawn:
         echo_prose(
             f"next: go back to a mask that was withdrawn: mascing registry rollback {where} --to {withdrawn[-1]}"
         )
