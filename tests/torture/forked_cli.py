@@ -20,7 +20,8 @@ from typing import Any
 SERVICES = ("prefect", "ray")
 
 YARDSTICK_SECONDS = 1.1
-"""What the yardstick takes on a processor that limits are for; a slower or busier one gets as much more time."""
+"""About what the yardstick takes on a processor that limits are for, estimated from the whole, which took 2.2 times as
+much elsewhere and fits the limit; a slower or busier one gets as much more time."""
 
 
 @dataclass(frozen=True)
