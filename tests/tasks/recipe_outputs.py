@@ -47,6 +47,7 @@ from mascing.schemas.settings.method_settings import (
 from mascing.schemas.tables import SELECTED
 from mascing.storage.manifests import StageOutput, read_manifest, read_shard
 from mascing.storage.object_storage import Storage
+from mascing.storage.sealing import SEAL
 from mascing.tasks.collecting.collect import collect
 from mascing.tasks.collecting.take_in import intake
 from mascing.tasks.evaluate import evaluate
@@ -67,7 +68,9 @@ from tests.tasks.here_pool import HerePool
 STORED = Path(__file__).with_suffix(".json")
 _GROUPS = 96
 _REPLIES = ("no", "yes", "maybe", "a key", "the pot", "it is blue", "under it", "tomorrow")
-_IDENTITIES = re.compile(r"/(checkpoint|fingerprint|model_fingerprint|mask_digest|model|masks)$|/data/")
+_IDENTITIES = re.compile(
+    rf"/(checkpoint|fingerprint|model_fingerprint|mask_digest|model|masks|{re.escape(SEAL)})$|/data/"
+)
 _SETS = ("target", "target", "utility/benign", "protected/prohibited")
 
 
@@ -252,7 +255,10 @@ def _record(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, lis
 
 
 def _record_json(name: str, value: Any, exact: dict[str, Any], numbers: dict[str, list[float]]) -> None:
-    """Record floats as numbers and everything else as exact, except identifiers of the model or another output."""
+    """Record floats as numbers and everything else as exact, except identifiers of the model or another output.
+
+    A seal is one too: it is the digest of a file whose floating-point numbers differ in their last bits.
+    """
     if isinstance(value, dict):
         for key, part in value.items():
             _record_json(f"{name}/{key}", part, exact, numbers)
