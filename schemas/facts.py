@@ -243,5 +243,5 @@ class MaskFacts(Facts):
 class AuditFacts(Facts):
     """The suppression curve of the audit."""
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     audit: Audit

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mascing.circuits.gradient.attribution import attribution
+from mascing.circuits.gradient.removal import removal_order
 from mascing.circuits.steermoe.risk_difference import count_selections
 from mascing.conversations.reply import Reply
 from mascing.engines.engine import Turn
@@ -163,11 +163,12 @@ def _orders(worker: Worker, shared: _Shared, _: None) -> list[list[Place]]:
     """The experts in the order of the ranking, then in as many random orders as the audit draws."""
     config = shared.config
     loaded = worker.model(config.model)
-    ranked_LE = _risk_difference(shared) if config.audit.ranking == "risk_difference" else _effect(shared, loaded)
+    routers, spec = find_routers(loaded.model), spec_of(shared.harvested)
     generator = torch.Generator().manual_seed(config.seed)
-    drawn = [torch.rand(ranked_LE.shape, generator=generator) for _ in range(config.audit.random_draws)]
-    routers = find_routers(loaded.model)
-    return [suppression_order(score_LE, routers) for score_LE in (ranked_LE, *drawn)]
+    drawn = [torch.rand(spec.n_layers, spec.n_experts, generator=generator) for _ in range(config.audit.random_draws)]
+    by_risk = config.audit.ranking == "risk_difference"
+    ranked = suppression_order(_risk_difference(shared), routers) if by_risk else _by_attribution(shared, loaded)
+    return [ranked, *(suppression_order(score_LE, routers) for score_LE in drawn)]
 
 
 def _risk_difference(shared: _Shared) -> Tensor:
@@ -176,12 +177,13 @@ def _risk_difference(shared: _Shared) -> Tensor:
     return count_selections(traces).risk_difference()
 
 
-def _effect(shared: _Shared, loaded: Loaded) -> Tensor:
-    """The attributed effect of one standard deviation of each router logit on the audited set, [L, E]."""
-    config, sigma_L = shared.config, sigma_of(shared.harvested)
+def _by_attribution(shared: _Shared, loaded: Loaded) -> list[Place]:
+    """The experts by the attributed effect of taking them from the audited set."""
+    config = shared.config
     conversations = conversations_of(shared.storage, shared.labelled, "train")
     audited = conversations.where(lambda row: row.set == config.audit.set).here()
-    return attribution(loaded, audited, sigma_L, _RANKED_AT_ONCE, config.compute).effect_LE * sigma_L[:, None]
+    most = max(config.audit.n_suppressed)
+    return removal_order(loaded, audited, sigma_of(shared.harvested), _RANKED_AT_ONCE, config.compute, most)
 
 
 def _measure(worker: Worker, shared: _Shared, item: _Item) -> bytes:

@@ -17,15 +17,17 @@ Place = tuple[int, int]
 """(MoE layer, expert)."""
 
 
-def suppression_order(score_LE: Tensor, routers: Sequence[Router]) -> list[Place]:
-    """Experts by descending score, such that the first n can be off at once for every n.
+def suppression_order(score_LE: Tensor, routers: Sequence[Router], first: Sequence[Place] = ()) -> list[Place]:
+    """Experts by descending score, after those of ``first``, such that the first n can be off at once for every n.
 
     The order skips an expert if its layer, or the groups of its layer, would be left with fewer than top-k experts.
     """
     off_LE = torch.zeros_like(score_LE, dtype=torch.bool)
     order = []
-    for index in score_LE.flatten().argsort(descending=True, stable=True).tolist():
-        layer, expert = divmod(index, score_LE.shape[1])
+    descending = score_LE.flatten().argsort(descending=True, stable=True).tolist()
+    for layer, expert in (*first, *(divmod(index, score_LE.shape[1]) for index in descending)):
+        if off_LE[layer, expert]:
+            continue
         off_LE[layer, expert] = True
         if _enough_left(off_LE[layer], routers[layer]):
             order.append((layer, expert))

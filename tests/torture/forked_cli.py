@@ -120,8 +120,8 @@ def _run(asked: Any, told: int, main: Any) -> None:
     waited = time.monotonic() - started - cpu
     sys.stdout.flush()
     services = [name for name in SERVICES if name in sys.modules]
-    told = {"code": code, "cpu": cpu / _mean(slowness, _slowness()), "waited": waited, "services": services}
-    print(f"\n{json.dumps(told)}", flush=True)
+    seconds = cpu / _mean(slowness, _slowness())
+    print(f"\n{json.dumps({'code': code, 'cpu': seconds, 'waited': waited, 'services': services})}", flush=True)
     os._exit(0)
 
 

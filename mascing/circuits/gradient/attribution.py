@@ -41,20 +41,22 @@ def attribution(
     sigma: Tensor,
     batch_size: int,
     compute: ComputeConfig = DEFAULT,
+    *,
+    only_selected: bool = False,
 ) -> Attribution:
     """Return the mean over ``contrast`` of d margin / d bias for all L x E experts.
 
     margin = log p(wanted) - log p(unwanted), teacher-forced. Each conversation takes part in one backward pass, whose
     memory ``compute`` bounds.
-    Gradients pass selection straight-through, so experts that no token selects have one too. Conversations without both
-    replies do not count. ``sigma`` [L] is the calibrated spread of each layer's logits. Raises DataError if no
-    conversation has both replies.
+    Gradients pass selection straight-through, so experts that no token selects have one too, unless ``only_selected``
+    asks what the tokens that select an expert owe to it. Conversations without both replies do not count. ``sigma`` [L]
+    is the calibrated spread of each layer's logits. Raises DataError if no conversation has both replies.
     """
     batches = contrast_batches(loaded, contrast, batch_size)
     S_LE = torch.zeros(len(sigma), find_routers(loaded.model)[0].n_experts, requires_grad=True)
     effect_LE = torch.zeros_like(S_LE, requires_grad=False)
     passes = BackwardPasses(loaded.model, compute)
-    with frozen(loaded.model), StraightThrough(loaded.model, sigma, S_LE) as through:
+    with frozen(loaded.model), StraightThrough(loaded.model, sigma, S_LE, only_selected=only_selected) as through:
         for batch in batches:
             effect_LE += passes.gradient(
                 batch, lambda part: part.margins(loaded.model).sum() / batches.conversations, through

@@ -27,14 +27,17 @@ class StraightThrough:
     it would not select otherwise. ``rows`` are the numbers of the sequences that the next forward reads, within their
     batch. The noise is drawn anew for every value of ``turn`` and depends only on (seed, turn, layer, number of the
     sequence): a layer recomputed for its gradients, and a part of the batch read alone, see the same noise.
+    ``only_selected`` leaves out the gradients of experts at the tokens that do not select them.
     Sources: Bengio et al. (2013) for straight-through, Jang et al. (2017) for selection under Gumbel noise.
     """
 
-    def __init__(self, model: nn.Module, sigma: Tensor, S_LE: Tensor, seed: int = 0) -> None:
+    def __init__(
+        self, model: nn.Module, sigma: Tensor, S_LE: Tensor, seed: int = 0, *, only_selected: bool = False
+    ) -> None:
         self.noise, self.turn = 0.0, 0
         self.rows: Sequence[int] = (0,)
         self._sigma: list[float] = sigma.tolist()
-        self.S_LE, self._seed = S_LE, seed
+        self.S_LE, self._seed, self._only_selected = S_LE, seed, only_selected
         self._model = uncompiled(model)
         self._logits: dict[int, Tensor] = {}
 
@@ -88,7 +91,14 @@ class StraightThrough:
             scale = SOFTNESS * self._sigma[layer]
             # Detached: only the selected experts pass gradients to the layers below.
             zero: Tensor = _Selection.apply(
-                self._logits.pop(layer), output.detach(), hidden.detach(), index_NK, weights_NK.detach(), experts, scale
+                self._logits.pop(layer),
+                output.detach(),
+                hidden.detach(),
+                index_NK,
+                weights_NK.detach(),
+                experts,
+                scale,
+                self._only_selected,
             )
             return output + zero
 
@@ -112,9 +122,10 @@ class _Selection(torch.autograd.Function):
         weights_NK: Tensor,
         experts: nn.Module,
         scale: float,
+        only_selected: bool,
     ) -> Tensor:
         ctx.save_for_backward(logits_NE, hidden_NH, index_NK, weights_NK)
-        ctx.experts, ctx.scale = experts, scale
+        ctx.experts, ctx.scale, ctx.only_selected = experts, scale, only_selected
         return torch.zeros_like(output)
 
     @staticmethod
@@ -129,7 +140,9 @@ class _Selection(torch.autograd.Function):
         boundary_N1 = logits_NE.topk(weights_NK.shape[1] + 1).values[:, -2:].mean(-1, keepdim=True)
         probability_NE = ((logits_NE - boundary_N1) / ctx.scale).sigmoid()
         slope_NE = probability_NE * (1 - probability_NE) / ctx.scale
-        return total_N1 * slope_NE * gain_NE, None, None, None, None, None, None
+        if ctx.only_selected:
+            slope_NE = slope_NE * _spread(torch.ones_like(held_NK), index_NK, logits_NE.shape[1])
+        return total_N1 * slope_NE * gain_NE, None, None, None, None, None, None, None
 
 
 def _effects(experts: nn.Module, hidden_NH: Tensor, weights_NK: Tensor, grad_NH: Tensor, n_experts: int) -> Tensor:

@@ -20,6 +20,12 @@ def test_the_highest_scores_go_first_and_every_layer_keeps_its_top_k() -> None:
     assert all(sum(layer == ranked_layer for ranked_layer, _ in order) == 6 for layer in range(3))
 
 
+def test_those_that_are_to_go_first_do_and_count_for_what_a_layer_keeps() -> None:
+    order = suppression_order(SCORE, find_routers(tiny_olmoe()), first=[(0, 3), (2, 0), (2, 1)])
+    assert order[:8] == [(0, 3), (2, 0), (2, 1), (2, 7), (2, 6), (2, 5), (2, 4), (1, 7)]
+    assert len({*order}) == len(order) == 3 * 6
+
+
 def test_a_suppressed_expert_is_never_selected() -> None:
     model = tiny_olmoe()
     spec, routers = inspect_routers(model), find_routers(model)
