@@ -1,4 +1,4 @@
-"""A mask that wins on dev by chance: the best of many masks without any effect is picked, and fails its gates on test."""
+"""A mask that wins on dev by chance: the best of many without any effect is picked, and fails its gates on test."""
 
 import random
 from collections.abc import Iterator
