@@ -19,11 +19,12 @@ from mascing.steering.steer import steer
 def removal_order(
     loaded: Loaded, contrast: Sequence[Conversation], sigma: Tensor, batch_size: int, compute: ComputeConfig, most: int
 ) -> list[Place]:
-    """Experts by what their removal takes from the margin, attributed anew with 1, 2, 4, … of the first ones off.
+    """Experts by what their removal takes from the margin, attributed anew with the first 1, 2, 3, 4, 6, 9, 13, … off.
 
     A circuit backs itself up: some experts raise the margin only once others are gone, and before that a gradient shows
-    nothing of them, or the opposite. ``most`` is the number of experts whose place in the order matters. Raises
-    DataError if no conversation has both replies.
+    nothing of them, or the opposite. Each pass adds half as many as are off: with twice as many, experts that the last
+    pass overrated take the places of a layer, which keeps top-k. ``most`` is the number of experts whose place in the
+    order matters. Raises DataError if no conversation has both replies.
     """
     spec, routers = inspect_routers(loaded.model), find_routers(loaded.model)
 
@@ -35,5 +36,5 @@ def removal_order(
     while off < min(most, len(order)):
         with steer(loaded.model, suppressing(order, off, spec)):
             order = ranked(order[:off])
-        off *= 2
+        off = max(off + 1, off * 3 // 2)
     return order
