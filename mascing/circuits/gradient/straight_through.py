@@ -156,7 +156,7 @@ def _effects(experts: nn.Module, hidden_NH: Tensor, weights_NK: Tensor, grad_NH:
         with torch.enable_grad():
             weights_CE = weights_NK.new_zeros(len(hidden_CH), n_experts, requires_grad=True)
             output_CH = experts.forward(hidden_CH, every_E.expand_as(weights_CE), weights_CE)
-        effects += torch.autograd.grad(output_CH, weights_CE, grad_CH.to(output_CH.dtype))
+        effects += torch.autograd.grad(output_CH, weights_CE, grad_CH.to(output_CH.dtype).view_as(output_CH))
     return torch.cat(effects).float()
 
 

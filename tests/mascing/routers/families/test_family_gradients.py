@@ -90,8 +90,8 @@ def test_the_forward_is_the_models_own(case: Case) -> None:
         assert torch.equal(case.margins(PROMPTS), case.margins_B)
 
 
-@pytest.mark.parametrize("name", ["longcat_flash", "inkling_text"])
-def test_logits_beside_those_of_the_experts_do_not_stand_in_the_way(name: str) -> None:
+@pytest.mark.parametrize("name", ["longcat_flash", "inkling_text", "dbrx"])
+def test_logits_beside_those_of_the_experts_and_outputs_of_another_shape_do_not_stand_in_the_way(name: str) -> None:
     case = Case(name)
     attributed_BLE = case.attribution()
     assert attributed_BLE.shape == case.selected_BLE.shape
