@@ -27,7 +27,7 @@ def hub() -> Iterator[Hub]:
 def asked(hub: Hub, home: Path, script: str) -> list[str]:
     """What the script prints, in a process of its own: huggingface_hub reads its settings when it is imported."""
     place = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home / "hf")}
-    settings = {**place, "HF_TOKEN": "hf_made_up", "HF_HUB_DISABLE_XET": "1"}
+    settings = {**place, "HF_TOKEN": "hf_made_up", "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
     frame = f"""
 import torch
 from mascing.errors import MaskError
