@@ -7,6 +7,7 @@ from mascing.masks.suppression import suppressing, suppression_order
 from mascing.routers.spec import find_routers, inspect_routers
 from mascing.schemas.config import AuditConfig
 from mascing.steering.steer import steer
+from tests.mascing.routers.families.selections import captured
 from tests.mascing.tiny_olmoe import tiny_olmoe, tokens
 
 SCORE = torch.arange(24.0).view(3, 8)
@@ -30,16 +31,9 @@ def test_a_suppressed_expert_is_never_selected() -> None:
     model = tiny_olmoe()
     spec, routers = inspect_routers(model), find_routers(model)
     order = suppression_order(torch.rand(SCORE.shape, generator=torch.Generator().manual_seed(0)), routers)
-    selected: set[tuple[int, int]] = set()
-
-    def see(layer: int):  # type: ignore[no-untyped-def]
-        return lambda module, arguments: selected.update((layer, int(expert)) for expert in arguments[1].unique())
-
-    hooks = [layer.mlp.experts.register_forward_pre_hook(see(at)) for at, layer in enumerate(model.model.layers)]
-    with steer(model, suppressing(order, 18, spec)), torch.no_grad():
+    with steer(model, suppressing(order, 18, spec)), captured(model) as layers, torch.no_grad():
         model(tokens(4, 16))
-    for hook in hooks:
-        hook.remove()
+    selected = {(layer, expert) for layer, of in enumerate(layers) for chosen in of.selections for expert in chosen}
     assert selected
     assert not selected & set(order)
 

@@ -15,6 +15,7 @@ from mascing.routers.tap import edits_of
 from mascing.schemas.config import ComputeConfig, ModelConfig, SplitConfig
 from mascing.testbeds.planted import conversations
 from tests.mascing.olmoe_folder import conversation, loaded
+from tests.mascing.routers.families.selections import captured
 
 BEHAVIOUR = "jailbreak-defence"
 SIGMA = torch.tensor([1.0, 2.0, 0.5])
@@ -35,17 +36,11 @@ def test_the_planted_circuit_is_taken_away_first(testbed_folder: Path) -> None:
 
 
 def test_an_expert_that_no_token_selects_has_no_effect_to_take_away(tiny: Loaded) -> None:
-    selected: set[tuple[int, int]] = set()
     for block in tiny.model.model.layers:  # otherwise all experts share in the weights of the selected ones
         block.mlp.gate.norm_topk_prob = True
-
-    def see(layer: int):  # type: ignore[no-untyped-def]
-        return lambda module, arguments: selected.update((layer, int(expert)) for expert in arguments[1].unique())
-
-    hooks = [layer.mlp.experts.register_forward_pre_hook(see(at)) for at, layer in enumerate(tiny.model.model.layers)]
-    effect_LE = attribution(tiny, ASKED, SIGMA, 8, only_selected=True).effect_LE
-    for hook in hooks:
-        hook.remove()
+    with captured(tiny.model) as layers:
+        effect_LE = attribution(tiny, ASKED, SIGMA, 8, only_selected=True).effect_LE
+    selected = {(layer, expert) for layer, of in enumerate(layers) for chosen in of.selections for expert in chosen}
     with_effect = {*map(tuple, (effect_LE.abs() > 1e-4 * effect_LE.abs().max()).nonzero().tolist())}  # beyond rounding
     assert with_effect
     assert with_effect <= selected
