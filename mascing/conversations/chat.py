@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar, cast
 
 from mascing.conversations.rendering.dropped_turns import refuse_dropped_turns
 from mascing.conversations.rendering.final_turn import FinalTurn, find_final_turn
 from mascing.conversations.rendering.lead_in import lead_in
+from mascing.conversations.rendering.template import apply, turns_of
 from mascing.conversations.rendering.tokens import tokenise
 from mascing.errors import DataError
 from mascing.schemas.conversation import Conversation, Message
@@ -62,7 +63,7 @@ def render(tokenizer: Any, conversation: Conversation, max_tokens: int | None = 
     user turn, or if truncation would cut into that turn.
     """
     return _all_of(
-        conversation, partial(_rendered, tokenizer, conversation, max_tokens), _shown(tokenizer, conversation)
+        conversation, lambda: _fitted(_asked(tokenizer, conversation), max_tokens), _shown(tokenizer, conversation)
     )
 
 
@@ -94,13 +95,22 @@ def _without_oldest_exchange(messages: Sequence[Message]) -> tuple[Message, ...]
     return (*kept, *messages[users[1] :])
 
 
+def n_tokens(tokenizer: Any, conversation: Conversation) -> int:
+    """How many tokens the rendered conversation takes with its generation prompt. Raises DataError if it cannot be."""
+    return len(tokenise(tokenizer, apply(tokenizer, turns_of(conversation.messages), generation_prompt=True)).ids)
+
+
 def with_replies(tokenizer: Any, conversation: Conversation, replies: Sequence[str]) -> list[Prompt]:
     """The prompt followed by each of the replies, which stand where the template puts an assistant's reply.
 
     The tokens of the prompt stay those of :func:`render`. Blanks at the start of a reply are left out where the
     template puts its own. Raises DataError as :func:`render` does, and if the template shows no assistant turn.
     """
-    return _all_of(conversation, partial(_given, tokenizer, conversation, replies), _shown(tokenizer, conversation))
+    return _all_of(
+        conversation,
+        lambda: _continuations(tokenizer, _asked(tokenizer, conversation), replies),
+        _shown(tokenizer, conversation),
+    )
 
 
 def check(tokenizer: Any, conversation: Conversation, max_tokens: int | None = None) -> None:
@@ -111,15 +121,16 @@ def check(tokenizer: Any, conversation: Conversation, max_tokens: int | None = N
     the tokens of the reply to generate.
     """
     replies = [reply for reply in (conversation.wanted, conversation.unwanted) if reply and reply.strip()]
+    asked = cache(partial(_asked, tokenizer, conversation))  # a long conversation takes a while
     attempts: list[Callable[[], object]] = [
         _shown(tokenizer, conversation),
-        partial(_rendered, tokenizer, conversation, max_tokens),
-        partial(_given, tokenizer, conversation, replies),
+        lambda: _fitted(asked(), max_tokens),
+        lambda: _continuations(tokenizer, asked(), replies),
     ]
     if conversation.paraphrase is not None:
         reworded = (*conversation.messages[:-1], Message(role="user", content=conversation.paraphrase))
         paraphrased = conversation.model_copy(update={"messages": reworded})
-        attempts.append(partial(_rendered, tokenizer, paraphrased, max_tokens))
+        attempts.append(lambda: _fitted(_asked(tokenizer, paraphrased), max_tokens))
     _all_of(conversation, *attempts)
 
 
@@ -146,23 +157,23 @@ def _shown(tokenizer: Any, conversation: Conversation) -> Callable[[], None]:
     return partial(refuse_dropped_turns, tokenizer, conversation.messages)
 
 
-def _rendered(tokenizer: Any, conversation: Conversation, max_tokens: int | None = None) -> Prompt:
+def _asked(tokenizer: Any, conversation: Conversation) -> tuple[FinalTurn, Prompt]:
+    """The rendered conversation with its generation prompt, as text and as tokens."""
     final = find_final_turn(tokenizer, conversation.messages)
-    prompt = _prompt(tokenizer, conversation.id, final)
-    return prompt.fitted(max_tokens) if max_tokens is not None else prompt
-
-
-def _prompt(tokenizer: Any, conversation_id: str, final: FinalTurn) -> Prompt:
     tokens = tokenise(tokenizer, final.text)
     question = tokens.span(final.start, final.end)
     if question is None:
         raise DataError("the tokenizer drops the text of its final user turn")
-    return Prompt(conversation_id, tokens.ids, question, (question[1], len(tokens.ids)))
+    return final, Prompt(conversation.id, tokens.ids, question, (question[1], len(tokens.ids)))
 
 
-def _given(tokenizer: Any, conversation: Conversation, replies: Sequence[str]) -> list[Prompt]:
-    final = find_final_turn(tokenizer, conversation.messages)
-    prompt = _prompt(tokenizer, conversation.id, final)
+def _fitted(asked: tuple[FinalTurn, Prompt], max_tokens: int | None) -> Prompt:
+    _, prompt = asked
+    return prompt.fitted(max_tokens) if max_tokens is not None else prompt
+
+
+def _continuations(tokenizer: Any, asked: tuple[FinalTurn, Prompt], replies: Sequence[str]) -> list[Prompt]:
+    final, prompt = asked
     before = lead_in(tokenizer, final)
     if before is None:
         raise DataError("the chat template shows no assistant turn, so a given reply has no place in it")

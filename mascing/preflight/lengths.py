@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from mascing.conversations.chat import render
+from mascing.conversations.chat import n_tokens
 from mascing.judges.table import compares
 from mascing.schemas.config import RunConfig
 from mascing.schemas.conversation import Conversation
@@ -64,4 +64,4 @@ class Lengths:
         if self._room is None:
             return False
         size = sum(len(message.content.encode("utf-8", "surrogatepass")) for message in conversation.messages)
-        return size + _TEMPLATE_BYTES > self._room and len(render(self._tokenizer, conversation).token_ids) > self._room
+        return size + _TEMPLATE_BYTES > self._room and n_tokens(self._tokenizer, conversation) > self._room
