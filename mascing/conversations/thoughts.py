@@ -6,6 +6,7 @@ they are looked for before.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 PAIRS = (
@@ -54,6 +55,9 @@ _QUOTES = "`'\"‘’“”«»"
 _OPENED_QUOTE = re.compile(rf"(^|[\s(\[{{:,;=*_])[{_QUOTES}]+\Z")
 _FENCE = "```"
 
+# Texts between a user turn and the reply that a reader keeps; nearly all prompts of a model have the same.
+_LEAD_INS = 64
+
 
 class Said(NamedTuple):
     """What a model said in one turn.
@@ -76,6 +80,7 @@ class ThoughtReader:
         special = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
         self._special = sorted(filter(None, special), key=len, reverse=True)
         self._unmarked = [token for token in self._special if not any(token in mark for mark in _MARKS)]
+        self._before = lru_cache(_LEAD_INS)(self._decoded)
         self._closing_alone = [pair for pair in PAIRS if self._knows(pair[1])]
 
     def read(self, prompt_ids: Sequence[int], reply_ids: Sequence[int], *, cut_off: bool = False) -> Said:
@@ -93,7 +98,7 @@ class ThoughtReader:
         return said
 
     def _read(self, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> Said:
-        before, said = self._decoded(prompt_ids), self._decoded(reply_ids)
+        before, said = self._before(tuple(prompt_ids)), self._decoded(reply_ids)
         read = _apart(before, said, self._closing_alone)
         if read is not None:
             thought = _without(self._special, read.thought or "").strip()

@@ -85,6 +85,8 @@ def replies_to_all(
 
 
 def _found(storage: Storage, sought: Sought) -> list[Reply | None]:
+    if not sought.others:
+        return [None] * len(sought.conversations)
     known = {content: reply for path in sought.others for content, reply in _replies_in(storage, path).items()}
     return [known.get(content_of(row)) for row in sought.conversations]
 

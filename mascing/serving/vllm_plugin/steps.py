@@ -58,7 +58,8 @@ class Tracked:
 
     def advance(self, start: int, stop: int) -> None:
         """Take in that these positions are computed; those that a step left out before them were cached."""
-        self.cached += self.span.count(self.reached, start)
+        if start > self.reached:
+            self.cached += self.span.count(self.reached, start)
         self.reached = max(self.reached, stop)
 
     def steered(self, length: int) -> int:
