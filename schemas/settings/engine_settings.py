@@ -37,7 +37,7 @@ class VllmEngine(Frozen):
         description="tokens of a prompt with its reply at most; a longer prompt loses its oldest tokens, so this "
         "determines replies. Null: the model's context, for one sequence of which the cache must have room",
     )
-    max_num_seqs: int = Field(default=128, gt=0, description="conversations that are replied to at the same time")
+    max_num_seqs: int = Field(default=256, gt=0, description="conversations that are replied to at the same time")
     gpu_memory_utilization: float = Field(
         default=0.5,
         gt=0,
