@@ -3,7 +3,8 @@
 Run from the root, where vLLM is installed: ``OMP_NUM_THREADS=1 python -m tests.bench.serving.racing_round``.
 
 Each turn has a seed of its own, which draws masks and conversations; both engines judge the same round, with storage
-and judges as in a run, in one process and one after the other. The model copies a part of its prompt
+and judges as in a run, in one process and one after the other, each with batches of its default size and of one that
+is faster on a CPU. The model copies a part of its prompt
 (:mod:`tests.bench.serving.copying`), so that its replies end at lengths that vary: a batch of transformers waits for
 its longest reply, and continuous batching does not. A coin judges the replies: it tells any two apart half of the time.
 In float32 the replies must be the same.
@@ -30,6 +31,7 @@ from mascing.tasks.streaming.asked import Asked
 from tests.bench.serving import copying
 from tests.tasks.here_pool import HerePool
 
+JUDGED = ("reply", "outcome")
 COIN: Any = {"kind": "tests.tasks.coin_judge:coin"}
 
 
@@ -71,16 +73,21 @@ class Way:
 
 
 def main() -> None:
-    """Print the rates of each turn, and their ratio with its spread."""
+    """Print the rates of each turn, and the ratios with their spread."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--masks", type=int, default=32)
     parser.add_argument("--conversations", type=int, default=200)
     parser.add_argument("--new", type=int, default=128)
     parser.add_argument(
-        "--end", type=float, default=1.5, help="scale of the end token's row in the head; 1 ends rarely"
+        "--batch",
+        type=int,
+        nargs="+",
+        default=[64, 128],
+        help="generation.batch_size of transformers, its default first",
     )
-    parser.add_argument("--batch", type=int, default=64, help="generation.batch_size of transformers")
-    parser.add_argument("--seqs", type=int, default=256, help="engine.max_num_seqs of vLLM")
+    parser.add_argument(
+        "--seqs", type=int, nargs="+", default=[256, 512], help="engine.max_num_seqs of vLLM, its default first"
+    )
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--model", type=Path, help="folder of a model that was trained before; else it is trained now")
     parser.add_argument("--device", default="cpu")
@@ -88,34 +95,49 @@ def main() -> None:
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         model = options.model or copying.save(Path(folder, "model"))
-        plain = config_of(model, options.device, options.new, options.batch)
-        ways = [Way(plain), Way(plain.model_copy(update={"engine": VllmEngine(max_num_seqs=options.seqs)}))]
-        for way in ways:  # unmeasured
+        plain = [config_of(model, options.device, options.new, batch) for batch in options.batch]
+        engines = [VllmEngine(max_num_seqs=seqs) for seqs in options.seqs]
+        ways = [
+            {batch: Way(config) for batch, config in zip(options.batch, plain, strict=True)},
+            {each.max_num_seqs: Way(plain[0].model_copy(update={"engine": each})) for each in engines},
+        ]
+        for way in (*ways[0].values(), *ways[1].values()):  # unmeasured
             way.judge(copying.conversations(8, random.Random(-1)), masks(2, way.spec, -1))
-        ratios = [turn(ways, options, seed) for seed in range(options.turns)]
-    print(
-        f"vllm / transformers, {options.masks} masks x {options.conversations} conversations: median "
-        f"{statistics.median(ratios):.2f}x, {len(ratios)} turns from {min(ratios):.2f} to {max(ratios):.2f}"
-    )
+        turns = [turn(ways, options, seed) for seed in range(options.turns)]
+    asked = f"{options.masks} masks x {options.conversations} conversations"
+    by_default = [vllm[options.seqs[0]] / plain[options.batch[0]] for plain, vllm in turns]
+    at_best = [max(vllm.values()) / max(plain.values()) for plain, vllm in turns]
+    for name, ratios in (("by default", by_default), ("each at its fastest", at_best)):
+        print(
+            f"vllm / transformers, {asked}, {name}: median {statistics.median(ratios):.2f}x, "
+            f"{len(ratios)} turns from {min(ratios):.2f} to {max(ratios):.2f}"
+        )
 
 
-def turn(ways: list[Way], options: argparse.Namespace, seed: int) -> float:
-    """One round by each, the other one first in every other turn; how many times as fast vLLM was."""
+Rates = dict[int, float]
+"""Replies per second by size of the batch."""
+
+
+def turn(ways: list[dict[int, Way]], options: argparse.Namespace, seed: int) -> list[Rates]:
+    """One round by each, in the opposite order in every other turn: the rates of transformers, and those of vLLM."""
     asked = copying.conversations(options.conversations, random.Random(seed))
-    steered = masks(options.masks, ways[0].spec, seed)
-    order = (0, 1) if seed % 2 == 0 else (1, 0)
-    done = {place: ways[place].judge(asked, steered) for place in order}
-    (slow, theirs), (fast, ours) = done[0], done[1]
-    pairs = [(a, b) for rows in zip(theirs, ours, strict=True) for a, b in zip(*rows, strict=True)]
-    same = {name: sum(a[name] == b[name] for a, b in pairs) for name in ("reply", "outcome")}
-    ended = sum(not a["cut_off"] for a, _ in pairs)
-    print(
-        f"seed {seed}: transformers {len(pairs) / slow:.1f} and vllm {len(pairs) / fast:.1f} replies/s, "
-        f"{slow / fast:.2f}x; of {len(pairs)} the same: {same['reply']} replies, {same['outcome']} verdicts; "
-        f"{ended} ended before the limit",
-        flush=True,
-    )
-    return slow / fast
+    steered = masks(options.masks, ways[0][options.batch[0]].spec, seed)
+    order = [(engine, size) for engine in (0, 1) for size in ways[engine]]
+    rates: list[Rates] = [{}, {}]
+    said: list[list[Row]] = []
+    for engine, size in order if seed % 2 == 0 else reversed(order):
+        seconds, judged = ways[engine][size].judge(asked, steered)
+        said.append([row for of_mask in judged for row in of_mask])
+        rates[engine][size] = len(said[-1]) / seconds
+        same = {name: sum(a[name] == b[name] for a, b in zip(said[0], said[-1], strict=True)) for name in JUDGED}
+        ended = sum(not row["cut_off"] for row in said[-1])
+        print(
+            f"seed {seed}: {('transformers', 'vllm')[engine]} {size}: {rates[engine][size]:.1f} replies/s; "
+            f"of {len(said[-1])} as in the first way: {same['reply']} replies, {same['outcome']} verdicts; "
+            f"{ended} ended before the limit",
+            flush=True,
+        )
+    return rates
 
 
 if __name__ == "__main__":
