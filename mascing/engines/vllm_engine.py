@@ -70,11 +70,9 @@ class VllmEngine:
 
         prompts = rendered(self.tokenizer, [turn.conversation for turn in asked], generation, self.context)
         seeds = [seed_of(prompt.conversation_id) if generation.temperature > 0 else None for prompt in prompts]
-        masks = {id(turn.mask): turn.mask for turn in asked}
-        # A mask that moves nothing, as pruning may try, has no slot.
-        steering = {key: mask if mask is not None and mask.entries else None for key, mask in masks.items()}
         requests = [
-            Request(prompt.token_ids, steering[id(turn.mask)], seed=seed)
+            # A mask that moves nothing, as pruning may try, has no slot.
+            Request(prompt.token_ids, turn.mask if turn.mask and turn.mask.entries else None, seed=seed)
             for prompt, turn, seed in zip(prompts, asked, seeds, strict=True)
         ]
         reader = ThoughtReader(self.tokenizer)

@@ -5,6 +5,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -111,7 +112,7 @@ class Mask:
         )
         return cls(spec, requested.capped(spec.top_k), facts(provenance))
 
-    @property
+    @cached_property
     def entries(self) -> int:
         """Number of entries with an effect: non-zero biases, or activated and deactivated experts."""
         return int(self.rule.entries_LE.sum())

@@ -66,12 +66,10 @@ def check(mask: Mask, steered: Steered, span: Span, computed: int) -> None:
     last.
     """
     wanted = span.count(0, computed)
-    found = {layer_id: steered.by_layer.get(layer_id, 0) + steered.cached for layer_id in mask.spec.layer_ids}
-    if min(found.values()) >= wanted:  # whatever layers the mask moves
-        return
-    for (layer_id, tokens), moves in zip(found.items(), mask.rule.entries_LE.any(-1).tolist(), strict=True):
-        if moves and tokens < wanted:
+    for row, layer_id in enumerate(mask.spec.layer_ids):
+        found = steered.by_layer.get(layer_id, 0) + steered.cached
+        if found < wanted and mask.rule.entries_LE[row].any():
             raise SteeringError(
                 f"the mask {mask.digest[:12]} acts on {wanted} tokens of this reply, but layer {layer_id} steered "
-                f"{tokens}: the reply is withheld, because it is not what was asked for"
+                f"{found}: the reply is withheld, because it is not what was asked for"
             )
