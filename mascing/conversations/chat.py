@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from mascing.conversations.rendering.dropped_turns import refuse_dropped_turns
 from mascing.conversations.rendering.final_turn import FinalTurn, find_final_turn
@@ -63,7 +63,9 @@ def render(tokenizer: Any, conversation: Conversation, max_tokens: int | None = 
     user turn, or if truncation would cut into that turn.
     """
     return _all_of(
-        conversation, lambda: _fitted(_asked(tokenizer, conversation), max_tokens), _shown(tokenizer, conversation)
+        conversation,
+        lambda: _fitted(_asked(tokenizer, conversation).prompt, max_tokens),
+        _shown(tokenizer, conversation),
     )
 
 
@@ -124,13 +126,13 @@ def check(tokenizer: Any, conversation: Conversation, max_tokens: int | None = N
     asked = cache(partial(_asked, tokenizer, conversation))  # a long conversation takes a while
     attempts: list[Callable[[], object]] = [
         _shown(tokenizer, conversation),
-        lambda: _fitted(asked(), max_tokens),
+        lambda: _fitted(asked().prompt, max_tokens),
         lambda: _continuations(tokenizer, asked(), replies),
     ]
     if conversation.paraphrase is not None:
         reworded = (*conversation.messages[:-1], Message(role="user", content=conversation.paraphrase))
         paraphrased = conversation.model_copy(update={"messages": reworded})
-        attempts.append(lambda: _fitted(_asked(tokenizer, paraphrased), max_tokens))
+        attempts.append(lambda: _fitted(_asked(tokenizer, paraphrased).prompt, max_tokens))
     _all_of(conversation, *attempts)
 
 
@@ -157,22 +159,27 @@ def _shown(tokenizer: Any, conversation: Conversation) -> Callable[[], None]:
     return partial(refuse_dropped_turns, tokenizer, conversation.messages)
 
 
-def _asked(tokenizer: Any, conversation: Conversation) -> tuple[FinalTurn, Prompt]:
-    """The rendered conversation with its generation prompt, as text and as tokens."""
+class _Asked(NamedTuple):
+    """A rendered conversation with its generation prompt, as text and as tokens."""
+
+    final: FinalTurn
+    prompt: Prompt
+
+
+def _asked(tokenizer: Any, conversation: Conversation) -> _Asked:
     final = find_final_turn(tokenizer, conversation.messages)
     tokens = tokenise(tokenizer, final.text)
     question = tokens.span(final.start, final.end)
     if question is None:
         raise DataError("the tokenizer drops the text of its final user turn")
-    return final, Prompt(conversation.id, tokens.ids, question, (question[1], len(tokens.ids)))
+    return _Asked(final, Prompt(conversation.id, tokens.ids, question, (question[1], len(tokens.ids))))
 
 
-def _fitted(asked: tuple[FinalTurn, Prompt], max_tokens: int | None) -> Prompt:
-    _, prompt = asked
+def _fitted(prompt: Prompt, max_tokens: int | None) -> Prompt:
     return prompt.fitted(max_tokens) if max_tokens is not None else prompt
 
 
-def _continuations(tokenizer: Any, asked: tuple[FinalTurn, Prompt], replies: Sequence[str]) -> list[Prompt]:
+def _continuations(tokenizer: Any, asked: _Asked, replies: Sequence[str]) -> list[Prompt]:
     final, prompt = asked
     before = lead_in(tokenizer, final)
     if before is None:
