@@ -3,10 +3,10 @@
 Run from the root, where vLLM is installed: ``OMP_NUM_THREADS=1 python -m tests.bench.serving.racing_round``.
 
 Each turn has a seed of its own, which draws masks and conversations; both engines judge the same round, with storage
-and judges as in a run, in one process and one after the other, each with batches of its default size and of one that
-is faster on a CPU. The model copies a part of its prompt
-(:mod:`tests.bench.serving.copying`), so that its replies end at lengths that vary: a batch of transformers waits for
-its longest reply, and continuous batching does not. A coin judges the replies: it tells any two apart half of the time.
+and judges as in a run, in one process and one after the other, each with batches of its default size and of one that is
+faster on a CPU. The model copies a part of its prompt (:mod:`tests.bench.serving.copying`), so that its replies end at
+lengths that vary: a batch of transformers waits for its longest reply, and continuous batching does not. A coin judges
+the replies: it tells any two apart half of the time.
 In float32 the replies must be the same.
 """
 
@@ -72,6 +72,10 @@ class Way:
             return seconds, [[row for table in of_mask.tables() for row in table.to_pylist()] for of_mask in judged]
 
 
+Ways = dict[str, dict[int, Way]]
+"""By engine and size of batch."""
+
+
 def main() -> None:
     """Print the rates of each turn, and the ratios with their spread."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -82,11 +86,15 @@ def main() -> None:
         "--batch",
         type=int,
         nargs="+",
-        default=[64, 128],
+        default=[GenerationConfig().batch_size, 128],
         help="generation.batch_size of transformers, its default first",
     )
     parser.add_argument(
-        "--seqs", type=int, nargs="+", default=[256, 512], help="engine.max_num_seqs of vLLM, its default first"
+        "--seqs",
+        type=int,
+        nargs="+",
+        default=[VllmEngine().max_num_seqs, 512],
+        help="engine.max_num_seqs of vLLM, its default first",
     )
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--model", type=Path, help="folder of a model that was trained before; else it is trained now")
@@ -95,46 +103,42 @@ def main() -> None:
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         model = options.model or copying.save(Path(folder, "model"))
-        plain = [config_of(model, options.device, options.new, batch) for batch in options.batch]
-        engines = [VllmEngine(max_num_seqs=seqs) for seqs in options.seqs]
-        ways = [
-            {batch: Way(config) for batch, config in zip(options.batch, plain, strict=True)},
-            {each.max_num_seqs: Way(plain[0].model_copy(update={"engine": each})) for each in engines},
-        ]
-        for way in (*ways[0].values(), *ways[1].values()):  # unmeasured
+        plain = {size: config_of(model, options.device, options.new, size) for size in options.batch}
+        base = plain[options.batch[0]]
+        steered = {size: base.model_copy(update={"engine": VllmEngine(max_num_seqs=size)}) for size in options.seqs}
+        ways = {
+            "transformers": {size: Way(config) for size, config in plain.items()},
+            "vllm": {size: Way(config) for size, config in steered.items()},
+        }
+        for way in (way for of_engine in ways.values() for way in of_engine.values()):  # unmeasured
             way.judge(copying.conversations(8, random.Random(-1)), masks(2, way.spec, -1))
         turns = [turn(ways, options, seed) for seed in range(options.turns)]
-    asked = f"{options.masks} masks x {options.conversations} conversations"
-    by_default = [vllm[options.seqs[0]] / plain[options.batch[0]] for plain, vllm in turns]
-    at_best = [max(vllm.values()) / max(plain.values()) for plain, vllm in turns]
+    by_default = [rates["vllm"][options.seqs[0]] / rates["transformers"][options.batch[0]] for rates in turns]
+    at_best = [max(rates["vllm"].values()) / max(rates["transformers"].values()) for rates in turns]
     for name, ratios in (("by default", by_default), ("each at its fastest", at_best)):
         print(
-            f"vllm / transformers, {asked}, {name}: median {statistics.median(ratios):.2f}x, "
-            f"{len(ratios)} turns from {min(ratios):.2f} to {max(ratios):.2f}"
+            f"vllm / transformers, {options.masks} masks x {options.conversations} conversations, {name}: median "
+            f"{statistics.median(ratios):.2f}x, {len(ratios)} turns from {min(ratios):.2f} to {max(ratios):.2f}"
         )
 
 
-Rates = dict[int, float]
-"""Replies per second by size of the batch."""
-
-
-def turn(ways: list[dict[int, Way]], options: argparse.Namespace, seed: int) -> list[Rates]:
-    """One round by each, in the opposite order in every other turn: the rates of transformers, and those of vLLM."""
+def turn(ways: Ways, options: argparse.Namespace, seed: int) -> dict[str, dict[int, float]]:
+    """One round by each, in the opposite order in every other turn; replies per second by engine and size of batch."""
     asked = copying.conversations(options.conversations, random.Random(seed))
-    steered = masks(options.masks, ways[0][options.batch[0]].spec, seed)
-    order = [(engine, size) for engine in (0, 1) for size in ways[engine]]
-    rates: list[Rates] = [{}, {}]
-    said: list[list[Row]] = []
+    steered = masks(options.masks, ways["vllm"][options.seqs[0]].spec, seed)
+    order = [(engine, size) for engine in ways for size in ways[engine]]
+    rates: dict[str, dict[int, float]] = {engine: {} for engine in ways}
+    first: list[Row] = []
     for engine, size in order if seed % 2 == 0 else reversed(order):
         seconds, judged = ways[engine][size].judge(asked, steered)
-        said.append([row for of_mask in judged for row in of_mask])
-        rates[engine][size] = len(said[-1]) / seconds
-        same = {name: sum(a[name] == b[name] for a, b in zip(said[0], said[-1], strict=True)) for name in JUDGED}
-        ended = sum(not row["cut_off"] for row in said[-1])
+        rows = [row for of_mask in judged for row in of_mask]
+        first = first or rows
+        rates[engine][size] = len(rows) / seconds
+        same = {name: sum(a[name] == b[name] for a, b in zip(first, rows, strict=True)) for name in JUDGED}
+        ended = sum(not row["cut_off"] for row in rows)
         print(
-            f"seed {seed}: {('transformers', 'vllm')[engine]} {size}: {rates[engine][size]:.1f} replies/s; "
-            f"of {len(said[-1])} as in the first way: {same['reply']} replies, {same['outcome']} verdicts; "
-            f"{ended} ended before the limit",
+            f"seed {seed}: {engine} {size}: {rates[engine][size]:.1f} replies/s; of {len(rows)} as in the first way: "
+            f"{same['reply']} replies, {same['outcome']} verdicts; {ended} ended before the limit",
             flush=True,
         )
     return rates
